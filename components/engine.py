@@ -1,0 +1,26 @@
+"""The one thing the rest knows about an engine: it declares a server, and says where it answers and who it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+
+from postgres.errors import PgstackError
+
+
+@dataclass(frozen=True)
+class Server:
+    """A declared server. `identity` changes when the data directory, the version or a setting does."""
+
+    host: pulumi.Output[str]
+    port: pulumi.Output[int]
+    identity: pulumi.Output[str]
+    version: pulumi.Output[str]
+    settings: dict[str, str]
+    admin: str
+    admin_password: pulumi.Output[str]
+
+
+class NotYet(PgstackError):
+    """The stack asks for something this version doesn't do yet."""

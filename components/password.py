@@ -1,0 +1,39 @@
+"""A password: the config secret where one is set, else generated once and kept in the state, encrypted."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, Resource, ResourceProvider
+from pydantic import SecretStr
+
+BYTES = 24  # 192 bits, 32 characters in URLs
+
+
+class GeneratedPasswordProvider(ResourceProvider):
+    """Makes it in create and never again; where it is used is not its business."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult("generated", {"value": secrets.token_urlsafe(BYTES)})
+
+
+class GeneratedPassword(Resource, module="pgvector", name="GeneratedPassword"):
+    """`value`: str, always a secret."""
+
+    value: pulumi.Output[str]
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None) -> None:
+        options = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(additional_secret_outputs=["value"]), opts)
+        super().__init__(GeneratedPasswordProvider(), name, {"value": None}, options)
+
+
+def password(name: str, configured: SecretStr | None, parent: pulumi.Resource) -> pulumi.Output[str]:
+    """The configured password as a secret, or a generated one.
+
+    Generated passwords are resources also while the config has one: taking the secret out of the config again
+    brings the same generated password back.
+    """
+    generated = GeneratedPassword(name, pulumi.ResourceOptions(parent=parent))
+    return generated.value if configured is None else pulumi.Output.secret(configured.get_secret_value())

@@ -1,0 +1,101 @@
+"""What every dynamic resource here shares: errors without tracebacks, unknowns in preview, no orphan at work.
+
+Import paths of provider classes are a storage format: the state holds them by reference, so a provider that is moved
+or renamed can't be refreshed or destroyed any more. Providers take no arguments and keep no state.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from pulumi.dynamic import CheckFailure, CheckResult
+from pulumi.output import Unknown
+
+from postgres.errors import PgstackError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+POLL_S = 0.5
+COMMAND_LINE = "PGSTACK_PID"
+
+
+class Failed(Exception):
+    """What the engine prints: the message alone. Its traceback is cut at the provider's method."""
+
+
+def plainly(method: Callable[P, R]) -> Callable[P, R]:
+    """A provider method whose known failures reach the user as their message, without cause or context."""
+
+    @functools.wraps(method)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except PgstackError as error:
+            failure = Failed(str(error))
+        raise failure from None
+
+    return wrapped
+
+
+def refused(inputs: dict[str, Any], error: PgstackError) -> CheckResult:
+    """A failed check. The property is always "": the engine prints the property's value, secrets included."""
+    return CheckResult(inputs, [CheckFailure("", str(error))])
+
+
+def is_unknown(value: Any) -> bool:
+    """True where the value, or one inside it, is decided only by the real `up`."""
+    if isinstance(value, Unknown):
+        return True
+    if isinstance(value, dict):
+        return any(is_unknown(item) for item in value.values())
+    return isinstance(value, list) and any(is_unknown(item) for item in value)
+
+
+def leave_with_the_engine() -> None:
+    """End this process when the engine that started it is gone, or when the provider was told to stop.
+
+    The engine starts a shell that starts us; a killed engine kills neither. Ctrl-C ends the provider's main thread
+    while a statement goes on in another. In both cases nobody waits for the result: the connection closes with the
+    process and the server rolls back.
+    """
+    shell = os.getppid()
+    command_line = int(os.environ.get(COMMAND_LINE, "0"))  # pgstack: with it goes the program, and so the engine
+    processes = (shell, _parent_of(shell), command_line or None)
+    watcher = threading.Thread(target=_watch, args=(processes,), name="leave-with-the-engine", daemon=True)
+    watcher.start()
+
+
+def _watch(processes: tuple[int | None, ...]) -> None:
+    shell = processes[0]
+    handles = [_open(process) for process in processes if process]
+    ends = [handle for handle in handles if handle is not None]
+    while True:
+        if ends:
+            gone = bool(select.select(ends, [], [], POLL_S)[0])
+        else:
+            time.sleep(POLL_S)
+            gone = os.getppid() != shell
+        if gone or not threading.main_thread().is_alive():
+            os._exit(1)
+
+
+def _open(process: int) -> int | None:
+    """A descriptor that becomes readable when the process ends (Linux 5.3)."""
+    try:
+        return os.pidfd_open(process)
+    except (AttributeError, OSError):
+        return None
+
+
+def _parent_of(process: int) -> int | None:
+    try:
+        with open(f"/proc/{process}/stat") as stat:  # noqa: PTH123
+            return int(stat.read().rsplit(")", 1)[1].split()[1])
+    except (OSError, IndexError, ValueError):
+        return None

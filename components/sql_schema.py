@@ -1,0 +1,212 @@
+"""The ordered SQL scripts as a tracked resource. Its truth is the ledger in the database; the state is a cache of it.
+
+check: reads the scripts, and the ledger where the server answers, and refuses what may not run: edited, removed and
+reordered scripts, drift in strict environments → diff: left to the engine, which prints the changed keys → create and
+update: run what is pending, whole or not at all, then validate → read: puts what the database really has into the
+inputs, so that a restored older database or a hand-made change shows in the next preview → delete: nothing; data is
+never dropped by taking a resource away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import pulumi
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+
+from components.provider import is_unknown, leave_with_the_engine, plainly, refused
+from postgres import apply, drift, validation
+from postgres.connection import Address, connect
+from postgres.errors import ConnectionFailed, DriftRefused, PgstackError, ScriptError, ValidationFailed
+from postgres.planning import plan
+from postgres.scripts import Script, load, load_verify, revision
+from stacks.environment import SQL, Environment, scripts_of_all
+
+NO_DRIFT = "none"
+SHORT = 12
+# Bump it when what create and update do to a database changes: the state doesn't see a change of code.
+RUNNER = 1
+OUTPUTS = ("schemaRevision", "postgresVersion", "pgvectorVersion", "validation")
+
+
+class SqlSchemaProvider(ResourceProvider):
+    """Inputs: see `SqlSchema`. The scripts are read from disk: their text is in neither inputs nor state."""
+
+    def configure(self, req: Any) -> None:
+        leave_with_the_engine()
+
+    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        try:
+            return CheckResult(_checked(_olds, news), [])
+        except PgstackError as error:
+            return refused(news, error)
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        return DiffResult()
+
+    @plainly
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult(f"{props['stack']}/{props['database']}", _bring_up(props))
+
+    @plainly
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(_bring_up(_news))
+
+    @plainly
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        outs = dict(props)
+        found = _look(_addresses(props, {}))
+        if found is not None:
+            outs["ledger"], drifted = found
+            outs["drift"] = list(drifted) or NO_DRIFT
+        inputs = {key: value for key, value in outs.items() if key not in OUTPUTS and key != "__provider"}
+        return ReadResult(id_, outs, inputs)
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """The data stays: taking the resource out of the program is no order to drop it."""
+
+
+def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+    """The inputs with what the database says added: `ledger` (the revision it is to have) and `drift`.
+
+    Raises PlanRefused, DriftRefused, ScriptError.
+    """
+    scripts = _load(news)
+    target = revision((script.name, script.normalised) for script in scripts)
+    unseen = news | {"ledger": target, "drift": olds.get("drift", NO_DRIFT)}
+    if is_unknown({key: news.get(key) for key in ("host", "port", "adminPassword", "identity")}):
+        return unseen
+    try:
+        connection = _open(_addresses(news, olds))
+    except ConnectionFailed:
+        return unseen | {"ledger": f"{target} (the server does not answer)"} if olds else unseen
+    with connection:
+        ledger = apply.read_ledger(connection)
+        plan(scripts, ledger, where=news["stack"], baseline=news["baseline"], done=apply.read_unfinished(connection))
+        differences = drift.in_words(drift.find(connection))
+    if differences and news["driftPolicy"] == "refuse":
+        raise DriftRefused(_drift_message(news["stack"], differences))
+    actual = revision((row.name, row.normalised) for row in ledger)
+    before = str(olds.get("ledger", ""))
+    if actual == target:
+        wanted = before if before.startswith(target) else target
+    else:  # also where the state believes that all ran, as after a restore
+        wanted = f"{target} (the database has {actual})" if before == target else target
+    return news | {"ledger": wanted, "drift": list(differences) or NO_DRIFT}
+
+
+def _drift_message(stack: str, differences: Sequence[str]) -> str:
+    return (
+        f"the schema of {stack} was changed by other hands than its scripts:\n  "
+        + "\n  ".join(differences)
+        + "\n  repair it, or write a script that says the same and name it in pgvector:baseline,"
+        f"\n  or accept what is there:  pgstack accept {stack} KIND IDENTITY"
+    )
+
+
+def _load(props: dict[str, Any]) -> tuple[Script, ...]:
+    """The scripts from disk, which must still be those of the inputs: nothing runs that no preview showed."""
+    scripts = load(SQL, list(props["order"]), listed_elsewhere=scripts_of_all())
+    if script_map(scripts) != props["scripts"] or script_map(load_verify(SQL)) != props["verify"]:
+        raise ScriptError("the files in sql/ changed while this ran; run it again")
+    return scripts
+
+
+def _addresses(props: dict[str, Any], olds: dict[str, Any]) -> list[Address]:
+    """The administrator's address, and with the old password for as long as a new one isn't set yet."""
+    place = (props["host"], int(props["port"]), props["database"], props["admin"])
+    words = [props["adminPassword"], olds.get("adminPassword")]
+    return [Address(*place, word) for word in dict.fromkeys(words) if word]
+
+
+def _open(addresses: list[Address]) -> psycopg.Connection[Any]:
+    """Raises the last ConnectionFailed."""
+    failure = ConnectionFailed("no address")
+    for address in addresses:
+        try:
+            return connect(address)
+        except ConnectionFailed as error:
+            failure = error
+    raise failure
+
+
+def _look(addresses: list[Address]) -> tuple[str, tuple[str, ...]] | None:
+    """The database's own revision and its drift; None where it can't be reached (then the state stays as it is)."""
+    try:
+        with _open(addresses) as connection:
+            ledger = apply.read_ledger(connection)
+            return revision((row.name, row.normalised) for row in ledger), drift.in_words(drift.find(connection))
+    except ConnectionFailed:
+        return None
+
+
+def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
+    """Run, then validate. Raises what `apply` and `validate` raise."""
+    (address,) = _addresses(props, {})
+    request = apply.Request(
+        stack=props["stack"],
+        scripts=_load(props),
+        verify=load_verify(SQL),
+        baseline=tuple(props["baseline"]),
+        extensions=tuple(props["extensions"]),
+        statement_timeout_s=props["statementTimeoutS"],
+        lock_timeout_s=props["lockTimeoutS"],
+        lock_wait_s=props["lockWaitS"],
+        app_password=props["appPassword"],
+        readonly_password=props["readonlyPassword"],
+    )
+    outcome = apply.apply(address, request, pulumi.log.info)
+    demands = validation.Demands(pgvector_minimum=props["pgvectorMinimum"], settings=dict(props["settings"]))
+    with connect(address) as connection:
+        report = validation.validate(connection, demands)
+    if report.failures:
+        raise ValidationFailed(
+            f"the scripts are committed (revision {outcome.revision}), but validation failed:\n  "
+            + "\n  ".join(f"{name}: {why}" for name, why in report.failures.items())
+            + "\n  mend the cause, then `up` again: only the validation is repeated"
+        )
+    return props | {
+        "schemaRevision": outcome.revision,
+        "postgresVersion": outcome.server_version,
+        "pgvectorVersion": outcome.pgvector_version,
+        "validation": report.results,
+    }
+
+
+def script_map(scripts: Sequence[Script]) -> dict[str, str]:
+    """`{"0001 init.sql": "3f2a…"}`: what a reviewer reads in the preview. White space and comments change nothing."""
+    return {f"{number:04} {script.name}": script.normalised[:SHORT] for number, script in enumerate(scripts, start=1)}
+
+
+class SqlSchema(Resource, module="pgvector", name="SqlSchema"):
+    """Outputs: schemaRevision, postgresVersion, pgvectorVersion (str), validation (map of check to result)."""
+
+    schemaRevision: pulumi.Output[str]
+    postgresVersion: pulumi.Output[str]
+    pgvectorVersion: pulumi.Output[str]
+    validation: pulumi.Output[dict[str, str]]
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(SqlSchemaProvider(), name, dict.fromkeys(OUTPUTS) | props, opts)
+
+
+def inputs(environment: Environment) -> dict[str, Any]:
+    """The inputs that come from the environment and the files alone. Raises ScriptError."""
+    scripts = load(SQL, environment.scripts, listed_elsewhere=scripts_of_all())
+    return {
+        "stack": environment.stack,
+        "database": environment.database,
+        "scripts": script_map(scripts),
+        "verify": script_map(load_verify(SQL)),
+        "order": list(environment.scripts),
+        "baseline": list(environment.baseline),
+        "extensions": list(environment.extensions),
+        "driftPolicy": environment.drift,
+        "statementTimeoutS": environment.statement_timeout_s,
+        "lockTimeoutS": environment.lock_timeout_s,
+        "lockWaitS": environment.lock_wait_s,
+        "pgvectorMinimum": environment.pgvector_minimum,
+        "runner": RUNNER,
+    }

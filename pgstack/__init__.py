@@ -1,0 +1,1 @@
+"""The small command line beside `pulumi`."""

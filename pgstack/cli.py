@@ -1,0 +1,191 @@
+"""The command line. Exit codes: 0 done, 1 failed or refused, 2 works but something differs (preview, status)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pgstack import deploy, inspection
+from pgstack import outputs as stack_outputs
+
+from pgstack.new_script import new_script
+from pgstack.toolchain import Toolchain, ToolchainError, find_or_get
+from pgstack.workspace import DeploymentFailed, Workspace
+from postgres.errors import PgstackError
+from stacks.environment import ENVIRONMENTS, STACKS, check_name, json_schema
+
+DIFFERS = 2
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
+)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")]
+
+
+def say(line: str) -> None:
+    """What happened, for people: to stderr, so that stdout is what was asked for."""
+    errors.print(line)
+
+
+def toolchain() -> Toolchain:
+    """Raises ToolchainError."""
+    found = find_or_get(say)
+    say(found.note)
+    return found
+
+
+def quiet_toolchain() -> Toolchain:
+    """For commands whose output is data: a word only where something has to be fetched or built."""
+    return find_or_get(say)
+
+
+@app.command()
+def up(stack: Stack = "local") -> None:
+    """Bring a stack to what its file says, validate it, print its outputs."""
+    check_name(stack)
+    workspace = Workspace(stack, toolchain(), say)
+    deploy.up(workspace)
+    found = stack_outputs.read(workspace)
+    typer.echo(stack_outputs.render(found, "table", show_secrets=False))
+    if found["engine"].value == "embedded":
+        typer.echo(f"\n{deploy.psql_line(stack)}")
+
+
+@app.command()
+def preview(
+    stack: Stack = "local",
+    diff: Annotated[bool, typer.Option(help="Show every changed key.")] = False,
+    expect_no_changes: Annotated[bool, typer.Option(help="Exit with 2 where `up` would change something.")] = False,
+) -> None:
+    """Show what `up` would do; change nothing."""
+    check_name(stack)
+    changes = deploy.preview(Workspace(stack, toolchain(), say), diff=diff)
+    if changes and expect_no_changes:
+        say("changes: " + ", ".join(f"{count} to {kind}" for kind, count in changes.items()))
+        raise typer.Exit(DIFFERS)
+
+
+@app.command()
+def down(
+    stack: Stack = "local",
+    delete_data: Annotated[bool, typer.Option(help="Delete the data directory too.")] = False,
+) -> None:
+    """Stop the server and take the stack's resources away. The data stays."""
+    check_name(stack)
+    deploy.down(Workspace(stack, toolchain(), say), delete_data=delete_data)
+
+
+@app.command()
+def outputs(
+    stack: Stack = "local",
+    name: Annotated[str | None, typer.Argument(help="One output alone, as it is.")] = None,
+    format: Annotated[str, typer.Option(help="table, json or dotenv.")] = "table",
+    show_secrets: Annotated[bool, typer.Option(help="Print secrets in plain text.")] = False,
+) -> None:
+    """Print what the application's deployment reads."""
+    check_name(stack)
+    if format not in ("table", "json", "dotenv"):
+        raise PgstackError(f"--format {format}: allowed are table, json, dotenv")
+    found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
+    if name is not None:
+        one = stack_outputs.pick(found, name)
+        typer.echo(stack_outputs.HIDDEN if one.secret and not show_secrets else stack_outputs.flat(one.value))
+        return
+    typer.echo(stack_outputs.render(found, format, show_secrets=show_secrets))  # type: ignore[arg-type]
+
+
+@app.command()
+def status(stack: Stack = "local") -> None:
+    """List scripts (applied, pending, edited, removed), drift and the last failure. Exit code 2: something differs."""
+    check_name(stack)
+    if inspection.status(_database(stack), stack, typer.echo):
+        raise typer.Exit(DIFFERS)
+
+
+@app.command()
+def verify(stack: Stack = "local") -> None:
+    """Run the verify scripts and the validation against the live database; nothing they do stays."""
+    check_name(stack)
+    inspection.verify(_database(stack), stack, typer.echo)
+
+
+@app.command()
+def accept(stack: Stack, kind: str, identity: str) -> None:
+    """Accept one hand-made change by name, as `pgstack status` prints it: KIND IDENTITY."""
+    check_name(stack)
+    inspection.accept(_database(stack), kind, identity, typer.echo)
+
+
+@app.command()
+def doctor(stack: Stack = "local") -> None:
+    """Check everything a stack needs, and say what is wrong and the command that mends it."""
+    check_name(stack)
+    from pgstack.doctor import examine, show
+
+    findings = examine(stack, say)
+    show(findings)
+    if any(not finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def env(stack: Stack = "local") -> None:
+    """Print what plain `pulumi` needs to see the same stack:  eval "$(pgstack env local)"."""
+    check_name(stack)
+    before = dict(os.environ)
+    workspace = Workspace(stack, quiet_toolchain(), say)
+    for key, value in workspace.variables.items():
+        if before.get(key) != value:
+            typer.echo(f"export {key}={shlex.quote(value)}")
+    if "PULUMI_CONFIG_PASSPHRASE_FILE" in before and "PULUMI_CONFIG_PASSPHRASE" in workspace.variables:
+        typer.echo("unset PULUMI_CONFIG_PASSPHRASE_FILE")
+
+
+@app.command()
+def schema() -> None:
+    """Write the JSON Schema of the stack files to stacks/schema.json."""
+    path = STACKS / "schema.json"
+    path.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+    typer.echo(str(path))
+
+
+@app.command()
+def new(name: str) -> None:
+    """Start the next script and list it: pgstack new "add tenant column"."""
+    typer.echo(new_script(name))
+
+
+def _database(stack: str) -> inspection.Database:
+    found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
+    return inspection.Database.from_outputs({key: output.value for key, output in found.items()})
+
+
+def main() -> None:
+    """Run a command; a known failure is one message and exit code 1, never a traceback."""
+    try:
+        code: Any = app(standalone_mode=False)
+    except DeploymentFailed as failure:
+        if str(failure):
+            say(str(failure))
+        sys.exit(1)
+    except (PgstackError, ToolchainError) as error:
+        say(f"error: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say("stopped; what was not committed is undone")
+        sys.exit(1)
+    except Exception as error:
+        # typer brings its own click: usage errors are told by their shape
+        if hasattr(error, "format_message"):
+            say(f"error: {error.format_message()}\n  pgstack --help")
+            sys.exit(1)
+        if type(error).__name__ in ("Exit", "Abort"):
+            sys.exit(getattr(error, "exit_code", 1))
+        raise
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,113 @@
+"""`pgstack doctor`: every thing a stack needs, examined one after the other; each finding names its remedy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from pgstack import outputs as stack_outputs
+from pgstack.inspection import Database, status
+from pgstack.toolchain import ToolchainError, find_or_get
+from pgstack.workspace import Workspace
+from postgres import embedded
+from postgres.connection import connect
+from postgres.errors import PgstackError
+from stacks.environment import ROOT, Environment, from_file
+
+LEAST_FREE_MB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, what was found, and the command or step that mends it ("" where nothing is wrong)."""
+
+    what: str
+    found: str
+    remedy: str = ""
+
+    @property
+    def good(self) -> bool:
+        return not self.remedy
+
+
+def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
+    """Each check on its own: one that fails hides none of the others."""
+    findings: list[Finding] = []
+    try:
+        environment = from_file(stack)
+        findings.append(Finding("stack file", f"stacks/Pulumi.{stack}.yaml is right"))
+    except PgstackError as error:
+        return [Finding("stack file", str(error), f"edit stacks/Pulumi.{stack}.yaml")]
+    if environment.engine == "embedded":
+        findings += _embedded(environment)
+    try:
+        toolchain = find_or_get(say)
+        findings.append(Finding("Pulumi", toolchain.note))
+        workspace = Workspace(stack, toolchain, say)
+        found = stack_outputs.read(workspace)
+        findings.append(Finding("stack", f"deployed, revision {found['schemaRevision'].value}"))
+        findings += _database(stack, Database.from_outputs({name: output.value for name, output in found.items()}))
+    except ToolchainError as error:
+        findings.append(Finding("Pulumi", str(error), "install Pulumi, then try again"))
+    except PgstackError as error:
+        findings.append(Finding("stack", str(error).splitlines()[0], f"pgstack up {stack}"))
+    return findings
+
+
+def _embedded(environment: Environment) -> Iterator[Finding]:
+    try:
+        embedded.check_cpu()
+        yield Finding("processor", "has what the embedded PostgreSQL is built for")
+    except PgstackError as error:
+        yield Finding("processor", str(error), "use a stack with engine: docker")
+    free_mb = shutil.disk_usage(ROOT).free // 2**20
+    remedy = "" if free_mb >= LEAST_FREE_MB else f"free at least {LEAST_FREE_MB - free_mb} MB on the disk of {ROOT}"
+    yield Finding("disk", f"{free_mb} MB free", remedy)
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    too_much = environment.memory_mb > memory_mb
+    yield Finding(
+        "memory",
+        f"{memory_mb} MB here, pgvector:memoryMb is {environment.memory_mb}",
+        "lower pgvector:memoryMb" if too_much else "",
+    )
+    directory = embedded.Directory(
+        ROOT / ".data" / environment.stack / str(environment.postgres_version), environment.postgres_version
+    )
+    state = embedded.status(directory)
+    place = directory.path.relative_to(ROOT)
+    if state == "running":
+        yield Finding("server", f"runs on port {embedded.kept_port(directory)}, data in {place}/")
+        return
+    words = "was never made" if state == "missing" else "is down"
+    last = directory.log.read_text(errors="replace").strip().splitlines()[-3:] if directory.log.exists() else []
+    yield Finding("server", "\n".join([f"{words} ({place}/)", *last]), f"pgstack up {environment.stack}")
+
+
+def _database(stack: str, database: Database) -> Iterator[Finding]:
+    try:
+        with connect(database.admin):
+            pass
+        yield Finding("connection", f"{database.admin.where} answers")
+    except PgstackError as error:
+        head, _, rest = str(error).partition("\n")
+        yield Finding("connection", head, rest.strip() or f"pgstack up {stack}")
+        return
+    lines: list[str] = []
+    differs = status(database, stack, lines.append)
+    notable = [line for line in lines if not line.startswith(("applied", "drift    none"))]
+    yield Finding("schema", "\n".join(notable) or "all scripts applied, no drift", f"pgstack preview {stack}" * differs)
+
+
+def show(findings: list[Finding]) -> None:
+    """A table; on a terminal in colour."""
+    table = Table(show_header=True, header_style="bold")
+    for column in ("", "what", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        table.add_row("✓" if finding.good else "✗", finding.what, finding.found, finding.remedy)
+    Console(markup=False, highlight=False).print(table)

@@ -1,0 +1,133 @@
+"""status, verify, accept: what needs the database and no deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from postgres import apply, drift, execution, queries, roles, validation
+from postgres.connection import Address, connect
+from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
+from postgres.planning import Applied, plan
+from postgres.scripts import Script, load, load_verify
+from postgres.settings import derive
+from stacks.environment import SQL, Environment, from_file, scripts_of_all
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A deployed database as its outputs describe it."""
+
+    admin: Address
+
+    @classmethod
+    def from_outputs(cls, outputs: Mapping[str, Any]) -> Database:
+        url = urlsplit(str(outputs["adminUrl"]))
+        return cls(
+            Address(
+                host=str(url.hostname),
+                port=int(url.port or 5432),
+                database=unquote(url.path.lstrip("/")),
+                user=unquote(url.username or ""),
+                password=unquote(url.password or ""),
+            )
+        )
+
+
+def listed(environment: Environment) -> tuple[Script, ...]:
+    """Raises ScriptError."""
+    return load(SQL, environment.scripts, listed_elsewhere=scripts_of_all())
+
+
+def rows(scripts: Sequence[Script], ledger: Sequence[Applied]) -> list[tuple[str, str, str]]:
+    """(state, name, detail) a script: applied, pending, edited, changed (repeatable), removed. Pure."""
+    ran = {row.name: row for row in ledger}
+    found = []
+    for script in scripts:
+        row = ran.pop(script.name, None)
+        if row is None:
+            found.append(("pending", script.name, ""))
+            continue
+        detail = f"{row.applied_at:%Y-%m-%d %H:%M} by {row.applied_by}{' (baseline)' if row.baseline else ''}"
+        if row.normalised == script.normalised:
+            found.append(("applied", script.name, detail))
+        else:
+            found.append(("changed" if script.repeatable else "edited", script.name, detail))
+    found += [("removed", row.name, f"{row.applied_at:%Y-%m-%d %H:%M} by {row.applied_by}") for row in ran.values()]
+    return found
+
+
+def status(database: Database, stack: str, say: Say) -> bool:
+    """Print the state of each script and the drift; True where anything is not as listed. Raises ConnectionFailed."""
+    environment = from_file(stack)
+    problem = ""
+    try:
+        scripts: tuple[Script, ...] = listed(environment)
+    except ScriptError as error:
+        scripts, problem = (), str(error)
+    with connect(database.admin) as connection:
+        ledger = apply.read_ledger(connection)
+        differences = drift.in_words(drift.find(connection))
+        last = connection.execute(queries.get("last_failure")).fetchone() if ledger else None
+        try:
+            plan(scripts, ledger, where=stack, baseline=environment.baseline, done=apply.read_unfinished(connection))
+        except PlanRefused as refusal:
+            problem = problem or str(refusal)
+    states = rows(scripts, ledger)
+    for state, name, detail in states:
+        say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))
+    for difference in differences:
+        say(f"drift    {difference}")
+    if not differences:
+        say("drift    none")
+    if last:
+        say(f"last failure, {last[0]} by {last[1]}:\n  " + last[2].replace("\n", "\n  "))
+    if problem:
+        say(problem)
+    return bool(differences or problem) or any(state != "applied" for state, _, _ in states)
+
+
+def verify(database: Database, stack: str, say: Say) -> None:
+    """Run all verify scripts and checks, print a line each. Raises ValidationFailed naming what failed."""
+    environment = from_file(stack)
+    failed: list[str] = []
+    with apply.locked(replace(database.admin, database="postgres"), environment.lock_wait_s) as cluster:
+        for script in load_verify(SQL):
+            with roles.owner_connection(cluster, database.admin) as owner:
+                try:
+                    execution.check(owner, script)
+                    say(f"✓ {script.path}")
+                except PgstackError as error:
+                    failed.append(script.path)
+                    say(f"✗ {error}")
+                finally:
+                    owner.rollback()
+    settings = derive(environment.limits, durability=environment.durability)
+    with connect(database.admin) as connection:
+        report = validation.validate(connection, validation.Demands(environment.pgvector_minimum, settings))
+    for name, result in report.results.items():
+        say(f"{'✗' if name in report.failures else '✓'} {name}: {result.removeprefix('ok: ')}")
+    failed += report.failures
+    if failed:
+        raise ValidationFailed(f"{stack}: {len(failed)} check(s) failed: {', '.join(failed)}")
+
+
+def accept(database: Database, kind: str, identity: str, say: Say) -> None:
+    """Record the live definition of one object that drifted. Raises PgstackError where nothing of that name did."""
+    with connect(database.admin) as connection:
+        differences = drift.find(connection)
+        for difference in differences:
+            if (difference.kind, difference.identity) == (kind, identity):
+                with connection.transaction():
+                    drift.put(connection, kind, identity, difference.live)
+                    apply.add_event(connection, "accepted", str(difference))
+                say(f"accepted: {difference}")
+                return
+    names = [f"{difference.kind} {difference.identity}" for difference in differences]
+    raise PgstackError(
+        f"no drift of {kind} {identity}\n  " + ("drifted: " + ", ".join(names) if names else "nothing drifted")
+    )

@@ -1,0 +1,94 @@
+"""A stack's outputs in the form the reader wants: a table for people, JSON and dotenv for deployments."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pulumi.automation as auto
+
+from pgstack.workspace import Workspace, explain
+from postgres.errors import PgstackError, nearest
+
+Format = Literal["table", "json", "dotenv"]
+HIDDEN = "[secret]"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    value: Any
+    secret: bool
+
+
+def read(workspace: Workspace) -> dict[str, Output]:
+    """The stack's outputs, secrets decrypted. Raises PgstackError where there are none yet."""
+    try:
+        found = workspace.select(create=False).outputs()
+    except auto.CommandError as error:
+        raise PgstackError(explain(str(error))) from None
+    if not found:
+        raise PgstackError(f"{workspace.name} has no outputs yet\n  deploy it:  pgstack up {workspace.name}")
+    return {name: Output(output.value, output.secret) for name, output in found.items()}
+
+
+def pick(outputs: Mapping[str, Output], name: str) -> Output:
+    """One output by name. Raises PgstackError with the nearest spelling."""
+    if name not in outputs:
+        raise PgstackError(f"no output {name!r}{nearest(name, outputs)}\n  outputs: {', '.join(sorted(outputs))}")
+    return outputs[name]
+
+
+def render(outputs: Mapping[str, Output], form: Format, *, show_secrets: bool) -> str:
+    """The text, without a final newline."""
+    values = {
+        name: HIDDEN if output.secret and not show_secrets else output.value for name, output in sorted(outputs.items())
+    }
+    if form == "json":
+        return json.dumps(values, indent=2, sort_keys=True)
+    if form == "dotenv":
+        return "\n".join(f"{variable(name)}={dotenv(flat(value))}" for name, value in values.items())
+    width = max(map(len, values), default=0)
+    lines = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            lines.append(f"{name}")
+            lines += [f"  {key}: {item}" for key, item in value.items()]
+        else:
+            lines.append(f"{name:{width}}  {flat(value)}")
+    return "\n".join(lines)
+
+
+def variable(name: str) -> str:
+    """`appUrl` → `PGVECTOR_APP_URL`.
+
+    >>> variable("schemaRevision")
+    'PGVECTOR_SCHEMA_REVISION'
+    """
+    return "PGVECTOR_" + re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
+
+
+def dotenv(value: str) -> str:
+    """Quoted so that a shell, Compose and python-dotenv read the same value."""
+    if re.fullmatch(r"[A-Za-z0-9_./:@%+,=?&-]*", value):
+        return value
+    return "'" + value.replace("'", "'\\''") + "'"
+
+
+def flat(value: Any) -> str:
+    """Numbers arrive as floats: 5432.0 is 5432."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def url_command(stack: str) -> str:
+    """The command that prints the application's URL and nothing else."""
+    program = Path(sys.argv[0])
+    shown = program if program.name == "pgstack" else Path(sys.executable).with_name("pgstack")
+    return f"{shlex.quote(str(shown))} outputs {stack} appUrl --show-secrets"

@@ -1,0 +1,314 @@
+"""Brings a database to the listed scripts: the steps, in this order.
+
+1. the administrator takes the lock (polling, so that nothing queues behind it) and makes roles, database, ledger and
+   extensions; 2. the plan is made from the ledger under that lock; 3. baseline scripts are checked against the
+database; 4. each group runs on the owner's own connection; scripts, verify scripts, recorded schema and ledger rows
+commit at once; 5. what happened, also what failed, becomes an event.
+
+Nothing here drops anything. A failure leaves the database as the last committed group left it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import random
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from postgres import baseline, drift, execution, queries, roles
+from postgres.connection import Address, connect
+from postgres.diagnostics import RETRIABLE
+from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
+from postgres.planning import Applied, Group, Pending, Plan, plan
+from postgres.scripts import Script
+
+LOCK = (0x7067, 0x76656374)  # pg_advisory_lock's two keys: "pg", "vect"
+POLL_S = 0.1
+CONNECT_WAIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a database is to be brought to. Times in seconds; `stack` is for messages."""
+
+    stack: str
+    scripts: tuple[Script, ...]
+    verify: tuple[Script, ...] = ()
+    baseline: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+    statement_timeout_s: float = 300.0
+    lock_timeout_s: float = 2.0
+    lock_wait_s: float = 30.0
+    app_password: str = field(default="", repr=False)
+    readonly_password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The revision the database has now, what ran to get there, and the versions found."""
+
+    revision: str
+    ran: tuple[str, ...]
+    server_version: str
+    pgvector_version: str
+
+
+def apply(address: Address, request: Request, report: Callable[[str], None] = lambda _: None) -> Outcome:
+    """Run the pending scripts of `request`. `address`: the administrator in the target database.
+
+    Raises PlanRefused, SqlFailed, ValidationFailed, ConnectionFailed: then nothing of the failing group is kept.
+    """
+    with locked(replace(address, database="postgres"), request.lock_wait_s) as cluster:
+        passwords = {roles.APP: request.app_password, roles.READONLY: request.readonly_password}
+        roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
+        with connect(address, wait_s=5) as admin:
+            roles.ensure_database(admin)
+            pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
+            try:
+                made = plan(
+                    request.scripts, read_ledger(admin), where=request.stack, baseline=request.baseline,
+                    done=read_unfinished(admin),
+                )  # fmt: skip
+                _carry_out(cluster, admin, address, request, made, pgvector, report)
+            except PgstackError as error:
+                _note_failure(address, error)
+                raise
+            return Outcome(
+                revision=made.after,
+                ran=tuple(pending.script.name for pending in made.pending),
+                server_version=admin.info.parameter_status("server_version") or "",
+                pgvector_version=pgvector,
+            )
+
+
+def read_ledger(connection: Connection[Any]) -> tuple[Applied, ...]:
+    """What ran, in its order; empty where there is no ledger."""
+    exists = connection.execute("SELECT to_regclass('pgstack.ledger') IS NOT NULL").fetchone()
+    if not exists or not exists[0]:
+        return ()
+    return tuple(Applied(*row) for row in connection.execute(queries.get("ledger_read")).fetchall())
+
+
+def read_unfinished(connection: Connection[Any]) -> dict[str, tuple[str, ...]]:
+    """For each no-transaction script that began: the hashes of the statements that are done, in order."""
+    exists = connection.execute("SELECT to_regclass('pgstack.statement') IS NOT NULL").fetchone()
+    if not exists or not exists[0]:
+        return {}
+    rows = connection.execute(
+        "SELECT script, normalised FROM pgstack.statement WHERE state = 'done' ORDER BY script, number"
+    ).fetchall()
+    found: dict[str, tuple[str, ...]] = {}
+    for script, normalised in rows:
+        found[script] = (*found.get(script, ()), normalised)
+    return found
+
+
+@contextmanager
+def locked(address: Address, wait_s: float) -> Iterator[Connection[Any]]:
+    """The administrator's connection that holds the lock of this server. Raises ConnectionFailed when it's taken."""
+    with connect(address, wait_s=CONNECT_WAIT_S) as connection:
+        deadline = time.monotonic() + wait_s
+        while True:
+            taken = connection.execute("SELECT pg_try_advisory_lock(%s::int, %s::int)", LOCK).fetchone()
+            if taken and taken[0]:
+                break
+            if time.monotonic() > deadline:
+                raise ConnectionFailed(_held_by(connection, wait_s))
+            time.sleep(POLL_S)
+        yield connection  # the lock goes with the connection
+
+
+def _held_by(connection: Connection[Any], waited_s: float) -> str:
+    holder = connection.execute(queries.get("lock_holder"), {"classid": LOCK[0], "objid": LOCK[1]}).fetchone()
+    who = f"process {holder[0]} ({holder[1]} from {holder[2]}, for {holder[3]})" if holder else "another process"
+    end = f"SELECT pg_terminate_backend({holder[0]})" if holder else "SELECT pg_terminate_backend(…)"
+    return (
+        f"another `up` works on this database: {who} holds the lock; waited {waited_s:.0f} s\n"
+        f"  wait for it, then try again; if nobody is there any more:  {end}"
+    )
+
+
+def _carry_out(
+    cluster: Connection[Any],
+    admin: Connection[Any],
+    address: Address,
+    request: Request,
+    made: Plan,
+    pgvector: str,
+    report: Callable[[str], None],
+) -> None:
+    if made.baseline:
+        baseline.check(cluster, address, made.baseline, request.extensions)
+    options = (
+        f"-c statement_timeout={round(request.statement_timeout_s * 1000)}"
+        f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
+    )
+    groups = made.groups if made.groups or not made.baseline else (Group((), transactional=True),)
+    if not groups:
+        return
+    with roles.owner_connection(cluster, address, options=options) as owner:
+        before = drift.find(owner)
+        owner.rollback()
+        for number, group in enumerate(groups):
+            landing = Landing(
+                request=request,
+                pgvector=pgvector,
+                drifted=before,
+                baseline=made.baseline if number == 0 else (),
+                verify=request.verify if number == len(groups) - 1 else (),
+                revision=made.after,
+            )
+            if group.transactional:
+                _together(owner, admin, group, landing, report)
+            else:
+                _apart(owner, group, landing, report)
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """What is committed with a group besides its scripts."""
+
+    request: Request
+    pgvector: str
+    drifted: tuple[drift.Difference, ...]
+    baseline: tuple[Pending, ...]
+    verify: tuple[Script, ...]
+    revision: str
+
+
+def _together(
+    owner: Connection[Any], admin: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]
+) -> None:
+    """One transaction; on a lock that isn't given in time all of it is undone and tried again.
+
+    A savepoint would keep the locks already taken while it waits, and readers would queue behind them.
+    """
+    deadline = time.monotonic() + landing.request.lock_wait_s
+    pause = 0.2
+    while True:
+        try:
+            ran = execution.run_together(owner, group.pending, lambda entry: report(entry.script.path))
+            land(owner, ran, landing)
+            return
+        except SqlFailed as error:
+            if not owner.closed:
+                owner.rollback()
+            if error.sqlstate not in RETRIABLE:
+                raise
+            if time.monotonic() + pause > deadline:
+                raise _lock_not_given(admin, error, landing.request.lock_wait_s) from None
+            report(f"sql/{error.script}: waits for a lock; undone, again in {pause:.1f} s")
+            time.sleep(pause * random.uniform(0.8, 1.2))
+            pause = min(pause * 2, 5.0)
+        except PgstackError:
+            owner.rollback()
+            raise
+
+
+def _apart(owner: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]) -> None:
+    (entry,) = group.pending
+    finished = len(read_unfinished(owner).get(entry.script.name, ()))
+    ran = execution.run_apart(owner, entry, finished, lambda entry: report(entry.script.path))
+    try:
+        land(owner, [ran], landing)
+    except PgstackError:
+        owner.rollback()
+        raise
+
+
+def land(owner: Connection[Any], ran: list[execution.Ran], landing: Landing) -> None:
+    """Verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
+    for script in landing.verify:
+        execution.check(owner, script)
+    try:
+        drift.record(owner, landing.drifted)
+        recorded = [execution.Ran(entry, 0, 0) for entry in landing.baseline]
+        commit = git_commit()
+        with owner.cursor() as cursor:
+            cursor.executemany(
+                queries.get("ledger_insert"),
+                [_row(entry, landing.pgvector, commit) for entry in [*recorded, *ran]],
+            )
+        names = [entry.pending.script.name for entry in [*recorded, *ran]]
+        if names:
+            owner.execute("DELETE FROM pgstack.statement WHERE script = ANY(%s)", (names,))
+            shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+            add_event(owner, "applied", shown, revision=landing.revision)
+        owner.commit()
+    except psycopg.OperationalError as error:
+        script = ran[-1].pending.script if ran else landing.request.scripts[-1]
+        raise execution.gone(script, error) from None
+
+
+def _row(entry: execution.Ran, pgvector: str, commit: str | None) -> dict[str, Any]:
+    script = entry.pending.script
+    return {
+        "name": script.name,
+        "position": entry.pending.position,
+        "sha256": script.sha256,
+        "normalised": script.normalised,
+        "statements": entry.statements,
+        "duration_ms": entry.duration_ms,
+        "baseline": entry.pending.reason == "baseline",
+        "applied_by": who(),
+        "git_commit": commit,
+        "pgvector_version": pgvector,
+    }
+
+
+def _lock_not_given(admin: Connection[Any], error: SqlFailed, waited_s: float) -> SqlFailed:
+    lines = [
+        str(error),
+        f"  no lock within {waited_s:.0f} s; all was undone each time, so that nobody had to wait for us",
+    ]
+    for pid, role, application, state, since, query in admin.execute(queries.get("open_transactions")).fetchall():
+        lines.append(f"  open for {since}: process {pid} ({role}, {application or 'unnamed'}, {state}): {query}")
+        lines.append(f"    wait for it, or end it:  SELECT pg_terminate_backend({pid})")
+    return SqlFailed("\n".join(lines), sqlstate=error.sqlstate, script=error.script, line=error.line)
+
+
+def add_event(connection: Connection[Any], kind: str, message: str, **fields: Any) -> None:
+    """Append to `pgstack.event`. Fields: script, line, sqlstate, revision."""
+    values = dict.fromkeys(("script", "line", "sqlstate", "revision")) | fields
+    connection.execute(queries.get("event_insert"), values | {"kind": kind, "message": message, "by_whom": who()})
+
+
+def _note_failure(address: Address, error: PgstackError) -> None:
+    """On a connection of its own, since the failing one was rolled back; a server that is gone can't note it."""
+    script, line = getattr(error, "script", None), getattr(error, "line", None)
+    try:
+        with connect(address) as connection:
+            add_event(
+                connection, "failed", str(error), script=script, line=line, sqlstate=getattr(error, "sqlstate", None)
+            )
+    except (ConnectionFailed, psycopg.OperationalError):
+        return
+
+
+def who() -> str:
+    """`user@host` of the person or runner."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def git_commit() -> str | None:
+    """The commit of this checkout, None outside of one."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,64 @@
+"""Checks that a database really has what scripts would make, before they are recorded as applied without running.
+
+The scripts run in a scratch database of the same server; every object they make there must be in the live database
+with the same definition. The scratch database is dropped again, also when the check fails.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from psycopg import Connection, sql
+
+from postgres import execution, queries, roles
+from postgres.connection import Address, connect
+from postgres.errors import PlanRefused
+from postgres.planning import Pending
+
+PREFIX = "pgstack_scratch_"
+
+
+def check(cluster: Connection[Any], address: Address, pending: Sequence[Pending], extensions: tuple[str, ...]) -> None:
+    """Raises PlanRefused naming what is missing or different. `cluster` holds the lock; `address` is the admin's."""
+    for (leftover,) in cluster.execute(
+        "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (PREFIX,)
+    ).fetchall():  # a killed run's; the lock says nobody uses it
+        cluster.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(leftover)))
+    scratch = PREFIX + secrets.token_hex(4)
+    name = sql.Identifier(scratch)
+    cluster.execute(sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(name, sql.Identifier(roles.OWNER)))
+    try:
+        there = replace(address, database=scratch)
+        with connect(there) as admin:
+            roles.ensure_database(admin)
+            roles.ensure_extensions(admin, ("vector", *extensions))
+        with roles.owner_connection(cluster, there) as owner:
+            execution.run_together(owner, pending, lambda _: None)
+            wanted = _inventory(owner)
+    finally:
+        cluster.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    with connect(address) as admin, admin.transaction():
+        live = _inventory(admin)
+    problems = []
+    for (kind, identity), definition in sorted(wanted.items()):
+        if (kind, identity) not in live:
+            problems.append(f"{kind} {identity} is missing")
+        elif kind not in ("schema", "table", "view") and live[kind, identity] != definition:
+            problems.append(f"{kind} {identity} is {live[kind, identity]}, the script makes {definition}")
+    if problems:
+        names = ", ".join(f"sql/{entry.script.name}" for entry in pending)
+        raise PlanRefused(
+            f"the database is not what pgvector:baseline says ({names}):\n  "
+            + "\n  ".join(problems)
+            + "\n  make the script say what the database has, or take it off the baseline so that it runs"
+        )
+
+
+def _inventory(connection: Connection[Any]) -> dict[tuple[str, str], str]:
+    """Needs an open transaction."""
+    connection.execute("SET LOCAL search_path = ''")
+    rows = connection.execute(queries.get("inventory")).fetchall()
+    return {(kind, identity): definition for kind, identity, definition in rows}

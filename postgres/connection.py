@@ -1,0 +1,106 @@
+"""Opens connections, waiting for a server that is still starting, and says in words why one can't be had."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+import psycopg
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from postgres.errors import ConnectionFailed
+
+# A killed client lets go within a second (PostgreSQL 14+), also where the server's own setting is another.
+CHECK_INTERVAL = "-c client_connection_check_interval=1000"
+RETRY_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a database answers and as whom. The password never shows in a repr."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        """`postgresql://user:password@host:port/database`, percent-encoded. A secret."""
+        user, password = quote(self.user, safe=""), quote(self.password, safe="")
+        return f"postgresql://{user}:{password}@{self.host}:{self.port}/{quote(self.database, safe='')}"
+
+    @property
+    def where(self) -> str:
+        """For messages: no password."""
+        return f"{self.host}:{self.port}, database {self.database}, role {self.user}"
+
+
+def connect(
+    address: Address,
+    *,
+    wait_s: float = 0.0,
+    options: str = "",
+    autocommit: bool = True,
+    application: str = "pgstack",
+) -> Connection[TupleRow]:
+    """Connect, trying again for `wait_s` seconds while nothing listens yet or the server is starting.
+
+    Raises ConnectionFailed.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            connection = psycopg.connect(
+                host=address.host,
+                port=address.port,
+                dbname=address.database,
+                user=address.user,
+                password=address.password,
+                connect_timeout=max(2, min(10, int(wait_s) or 5)),
+                application_name=application,
+                options=f"{CHECK_INTERVAL} {options}".strip(),
+                autocommit=autocommit,
+            )
+        except psycopg.OperationalError as error:
+            passing = is_passing(str(error))
+            if passing and time.monotonic() < deadline:
+                time.sleep(RETRY_S)
+                continue
+            raise ConnectionFailed(explain(address, error, waited_s=wait_s if passing else 0.0)) from None
+        connection.prepare_threshold = None
+        return connection
+
+
+def is_passing(message: str) -> bool:
+    """True for what a moment's patience can cure: nothing listens yet, starting up, shutting down."""
+    return any(
+        symptom in message
+        for symptom in ("Connection refused", "starting up", "shutting down", "recovery", "closed the connection")
+    )
+
+
+def explain(address: Address, error: psycopg.OperationalError, *, waited_s: float = 0.0) -> str:
+    """Why the connection failed, and the fix. libpq's text names host, port and role, never the password."""
+    text = str(error)
+    waited = f" (waited {waited_s:.0f} s)" if waited_s else ""
+    for symptom, cause, fix in (
+        ("Connection refused", "nothing listens there: the server is down", "start it: pgstack up STACK"),
+        ("starting up", "the server is still starting", "wait, then try again; its log says what it is doing"),
+        ("shutting down", "the server is shutting down", "start it again: pgstack up STACK"),
+        ("password authentication failed", "the server refuses the password",
+         "the password in Pulumi's state is not the server's: set pgvector:adminPassword to the real one\n"
+         "    pulumi config set --secret pgvector:adminPassword …"),
+        ("does not exist", "the database or the role does not exist", "check pgvector:database"),
+        ("too many clients", "all connections are taken", "close some: SELECT * FROM pg_stat_activity"),
+        ("remaining connection slots", "all connections are taken", "close some: SELECT * FROM pg_stat_activity"),
+        ("timeout expired", "no answer in time", "check host, port and firewall"),
+        ("not translate host name", "the host name is not known", "check the host name"),
+    ):  # fmt: skip
+        if symptom in text:
+            return f"can't connect to {address.where}: {cause}{waited}\n  {fix}"
+    last = text.strip().splitlines()[-1].strip() if text.strip() else type(error).__name__
+    return f"can't connect to {address.where}{waited}: {last}"

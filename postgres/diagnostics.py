@@ -1,0 +1,83 @@
+"""Turns the server's error into `sql/file.sql:14:9: message (42703)`, the line, a caret, and what to do.
+
+Pure: takes the fields of the server's answer. Where it gives no position, the statement's first line and no column;
+in a DO block the line of its body.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from postgres.errors import ScriptError, SqlFailed
+from postgres.lexing import excerpt, line_and_column
+from postgres.scripts import Script
+
+BODY_LINE = re.compile(r"PL/pgSQL function inline_code_block line (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerMessage:
+    """The fields of an error. `position` is 1-based in characters, None where the server gave none."""
+
+    text: str
+    sqlstate: str = ""
+    detail: str = ""
+    hint: str = ""
+    context: str = ""
+    position: int | None = None
+
+
+ADVICE: dict[str, str] = {
+    "55P04": "a new enum value can't be used in the transaction that adds it, and all pending scripts are one:\n"
+    "  head the script that adds it with  -- pgstack: no-transaction",
+    "25001": "this statement can't run inside a transaction: move it to a script headed  -- pgstack: no-transaction",
+    "53200": "the server ran out of memory for locks or work: each relation a transaction touches holds a lock.\n"
+    "  raise pgvector:memoryMb (max_locks_per_transaction follows it), or let a script headed\n"
+    "  -- pgstack: no-transaction  stand between the scripts, which ends one transaction and begins another",
+    "53100": "the disk is full: free some space, then `up` again; nothing of this group was kept",
+    "42501": "scripts run as schema_owner, who is no superuser; an extension goes into pgvector:extensions,\n"
+    "  a dump is made with pg_dump --no-owner --no-privileges",
+    "57014": "it took longer than the environment allows: raise pgvector:statementTimeoutS, or head the script with\n"
+    "  -- pgstack: statement-timeout 30min",
+    "2D000": "a procedure that commits can't run inside a transaction:\n  head the script with  -- pgstack: no-transaction",
+}
+EXISTS = (
+    "if the object was made by something else before, name the script in pgvector:baseline: it is then checked\n"
+    "  against the database and recorded, not run"
+)
+ADVICE |= dict.fromkeys(("42P07", "42P06", "42710", "42701", "42723"), EXISTS)
+RETRIABLE = frozenset({"55P03", "40P01"})  # lock_not_available, deadlock_detected
+
+
+def explain(script: Script, message: ServerMessage, index: int) -> SqlFailed:
+    """The error of statement `index` (0-based) of `script`."""
+    line, column = locate(script, message, index)
+    place = f"{script.path}:{line}" + (f":{column}" if column else "")
+    state = f" ({message.sqlstate})" if message.sqlstate else ""
+    lines = [f"{place}: {message.text}{state}", excerpt(script.text, line, column)]
+    lines += [f"  {label}: {text}" for label, text in (("detail", message.detail), ("hint", message.hint)) if text]
+    if message.context and not BODY_LINE.search(message.context):
+        lines.append(f"  in: {message.context.splitlines()[0]}")
+    if advice := ADVICE.get(message.sqlstate):
+        lines.append(f"  {advice}")
+    return SqlFailed("\n".join(lines), sqlstate=message.sqlstate, script=script.name, line=line)
+
+
+def locate(script: Script, message: ServerMessage, index: int) -> tuple[int, int | None]:
+    """Line and column (1-based) in the file; the column is None where only the statement or body line is known."""
+    if message.position is not None:
+        return line_and_column(script.text, message.position - 1)
+    try:
+        found = script.statements
+    except ScriptError:
+        found = ()
+    if index >= len(found):
+        return 1, None
+    statement = found[index]
+    body = BODY_LINE.search(message.context)
+    if body is not None:
+        for token in statement.tokens:
+            if token.name == "SCONST":
+                return line_and_column(script.text, token.start)[0] + int(body[1]) - 1, None
+    return line_and_column(script.text, statement.start)[0], None

@@ -1,0 +1,64 @@
+"""Every way this product refuses or fails, in one place: what happened, where, what is allowed, what to do.
+
+Messages are for the person who reads them in a terminal or a pull request. They never hold a password or a DSN:
+psycopg's own text is used only where the server wrote it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class PgstackError(Exception):
+    """A failure with an explanation a user can act on. `str(error)` is the whole message."""
+
+
+class ScriptError(PgstackError):
+    """A script that can't be run as it is: missing, empty, not UTF-8, psql's commands, a COMMIT of its own."""
+
+
+class PlanRefused(PgstackError):
+    """What ran and what is listed do not fit together (edited, removed, reordered, out of order)."""
+
+
+class ConnectionFailed(PgstackError):
+    """The server can't be reached or doesn't let us in."""
+
+
+class SqlFailed(PgstackError):
+    """A statement of a script failed; everything of its group was rolled back.
+
+    `sqlstate` is the server's five-character code, "" where there is none; `script` and `line` where it was.
+    """
+
+    def __init__(self, message: str, *, sqlstate: str = "", script: str = "", line: int = 0) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+        self.script = script
+        self.line = line
+
+
+class ValidationFailed(PgstackError):
+    """The scripts are committed, but the server doesn't do what the environment demands."""
+
+
+class DriftRefused(PgstackError):
+    """The live schema differs from what the scripts left, in an environment that doesn't allow it."""
+
+
+class ServerError(PgstackError):
+    """The embedded server could not be made, started or stopped."""
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """`; did you mean "x"?` where one of the allowed words is close to the given one, else nothing."""
+    by_lower = {candidate.lower(): candidate for candidate in allowed}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f'; did you mean "{by_lower[close[0]]}"?' if close else ""
+
+
+def listing(items: Sequence[str], *, most: int = 5) -> str:
+    """`a, b, c (+2 more)`."""
+    shown = ", ".join(items[:most])
+    return shown if len(items) <= most else f"{shown} (+{len(items) - most} more)"

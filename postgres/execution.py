@@ -1,0 +1,251 @@
+"""Sends scripts over the owner's connection: one message a script, one transaction a group.
+
+A whole script goes out as one simple query, so there is one round trip a script and the server's error position is
+the position in the file. The results that arrived before an error tell which statement failed. Nothing here decides
+what runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import Connection, pq
+from psycopg.pq import DiagnosticField, ExecStatus
+
+from postgres.diagnostics import ServerMessage, explain
+from postgres.errors import SqlFailed, ValidationFailed
+from postgres.planning import Pending, statement_hash
+from postgres.scripts import Script
+
+GOOD = {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY, ExecStatus.SINGLE_TUPLE}
+COPYING = {ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH}
+# 25001: can't run inside a transaction block; 2D000: a procedure wants to commit
+NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
+# What a script may leave behind: settings (pg_dump empties search_path), a role, deferred constraints.
+TIDY = b"RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET CONSTRAINTS ALL IMMEDIATE"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A script that ran: how many statements the server counted, and how long it took."""
+
+    pending: Pending
+    statements: int
+    duration_ms: int
+
+
+def run_together(
+    connection: Connection[Any], pending: Sequence[Pending], report: Callable[[Pending], None]
+) -> list[Ran]:
+    """Run transactional scripts in the connection's open transaction. Commits nothing. Raises SqlFailed."""
+    ran = []
+    for entry in pending:
+        report(entry)
+        started = time.monotonic()
+        count = run(connection, entry.script)
+        tidy(connection, entry.script)
+        ran.append(Ran(entry, count, round((time.monotonic() - started) * 1000)))
+    return ran
+
+
+def run(connection: Connection[Any], script: Script) -> int:
+    """Run one script in the open transaction and return the number of statements. Raises SqlFailed."""
+    if script.statement_timeout_s is not None:
+        connection.execute(f"SET LOCAL statement_timeout = {round(script.statement_timeout_s * 1000)}".encode())
+    connection.execute(b"")  # psycopg opens the transaction with the first statement it sees
+    count = send(connection, script, script.text)
+    if connection.info.transaction_status != pq.TransactionStatus.INTRANS:
+        raise SqlFailed(f"{script.path}: ended the transaction it runs in", script=script.name)
+    return count
+
+
+def tidy(connection: Connection[Any], script: Script) -> None:
+    """Undo what a script may leave set. A deferred constraint it violated is its error. Raises SqlFailed."""
+    try:
+        connection.execute(TIDY)
+    except psycopg.OperationalError as error:
+        raise gone(script, error) from None
+    except psycopg.Error as error:
+        message = ServerMessage(
+            text=error.diag.message_primary or str(error),
+            sqlstate=error.sqlstate or "",
+            detail=error.diag.message_detail or "",
+            hint="",
+            context="a constraint that was deferred to the end of the script",
+        )
+        raise explain(script, message, len(script.statements) - 1) from None
+
+
+def send(connection: Connection[Any], script: Script, text: str, *, first: int = 0) -> int:
+    """Send `text` (statements from number `first` of `script`) as one message; count the results, keep none.
+
+    Raises SqlFailed.
+    """
+    wire = connection.pgconn
+    try:
+        wire.send_query(text.encode())
+        done, failure = 0, None
+        while (result := wire.get_result()) is not None:
+            if result.status in GOOD:
+                done += 1
+            elif result.status in COPYING:
+                connection.close()
+                raise explain(script, ServerMessage("COPY needs a client that sends or takes the data"), first + done)
+            elif failure is None:
+                failure = _message(result)
+    except psycopg.OperationalError as error:
+        raise gone(script, error) from None
+    if wire.status != pq.ConnStatus.OK:
+        raise gone(script, failure.text if failure else "the connection was lost")
+    if failure is not None:
+        raise explain(script, failure, first + done)
+    return done
+
+
+def gone(script: Script, reason: object) -> SqlFailed:
+    """The server went away: what is not in the ledger was not kept."""
+    words = " ".join(str(reason).split())
+    return SqlFailed(
+        f"{script.path}: the server went away while the scripts ran: {words}\n"
+        "  its log says why; what was not committed is undone. Bring it back and run `up` again",
+        script=script.name,
+    )
+
+
+def run_apart(connection: Connection[Any], entry: Pending, finished: int, report: Callable[[Pending], None]) -> Ran:
+    """Run a no-transaction script statement by statement, from number `finished` (0-based) on; each one recorded.
+
+    A statement that may run in a transaction commits together with its record. One that may not (CREATE INDEX
+    CONCURRENTLY, VACUUM) is recorded as started before and as done after; an index that a killed run left INVALID
+    is dropped first. Raises SqlFailed.
+    """
+    script = entry.script
+    report(entry)
+    started = time.monotonic()
+    connection.rollback()
+    connection.autocommit = True
+    try:
+        if script.statement_timeout_s is not None:
+            connection.execute(f"SET statement_timeout = {round(script.statement_timeout_s * 1000)}".encode())
+        for number in range(finished, len(script.statements)):
+            _run_one(connection, script, number)
+        connection.execute(b"RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL")
+    finally:
+        if not connection.closed:
+            connection.autocommit = False
+    return Ran(entry, len(script.statements), round((time.monotonic() - started) * 1000))
+
+
+def _run_one(connection: Connection[Any], script: Script, number: int) -> None:
+    statement = script.statements[number]
+    # blanks before the statement keep the server's positions those of the file
+    text = "".join("\n" if c == "\n" else " " for c in script.text[: statement.start])
+    text += script.text[statement.start : statement.end]
+    if _finished_before_a_crash(connection, script, number):
+        return _record(connection, script, number, "done")
+    try:
+        with connection.transaction():
+            _record(connection, script, number, "done")
+            send(connection, script, text, first=number)
+        return None
+    except SqlFailed as error:
+        if error.sqlstate not in NEEDS_NO_TRANSACTION or connection.closed:
+            raise
+    _record(connection, script, number, "started")
+    send(connection, script, text, first=number)
+    return _record(connection, script, number, "done")
+
+
+def _record(connection: Connection[Any], script: Script, number: int, state: str) -> None:
+    connection.execute(
+        "INSERT INTO pgstack.statement (script, number, normalised, state) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, normalised = excluded.normalised,"
+        " at = clock_timestamp()",
+        (script.name, number, statement_hash(script, number), state),
+    )
+
+
+def _finished_before_a_crash(connection: Connection[Any], script: Script, number: int) -> bool:
+    """True where CREATE INDEX CONCURRENTLY was started, finished, and its record lost. An INVALID one is dropped."""
+    index = concurrent_index(script, number)
+    was_started = connection.execute(
+        "SELECT state = 'started' FROM pgstack.statement WHERE script = %s AND number = %s", (script.name, number)
+    ).fetchone()
+    if index is None or was_started is None or not was_started[0]:
+        return False
+    found = connection.execute(
+        "SELECT x.indisvalid, x.indexrelid::regclass::text FROM pg_index x WHERE x.indexrelid = to_regclass(%s)",
+        (index,),
+    ).fetchone()
+    if found is None:
+        return False
+    if found[0]:
+        return True
+    connection.execute(f"DROP INDEX CONCURRENTLY {found[1]}".encode())
+    return False
+
+
+def concurrent_index(script: Script, number: int) -> str | None:
+    """The index's name, as written and in its table's schema, if the statement is CREATE INDEX CONCURRENTLY name …"""
+    tokens = script.statements[number].tokens
+    words = [script.text[token.start : token.end] for token in tokens]
+    upper = [word.upper() for word in words]
+    if upper[0] != "CREATE" or "CONCURRENTLY" not in upper[:4] or "ON" not in upper:
+        return None
+    place = upper.index("CONCURRENTLY") + 1
+    if upper[place : place + 3] == ["IF", "NOT", "EXISTS"]:
+        place += 3
+    if upper[place] == "ON":
+        return None
+    table = upper.index("ON") + 1
+    table += upper[table] == "ONLY"
+    schema = f"{words[table]}." if table + 1 < len(words) and words[table + 1] == "." else ""
+    return schema + words[place]
+
+
+def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) -> None:
+    """Run a verify script and undo all it did. Every row a query returns is something wrong.
+
+    Raises ValidationFailed with the rows, or SqlFailed.
+    """
+    connection.execute("SAVEPOINT pgstack_verify")
+    for number, statement in enumerate(script.statements):
+        wire = connection.pgconn
+        text = "".join("\n" if c == "\n" else " " for c in script.text[: statement.start])
+        result = wire.exec_((text + script.text[statement.start : statement.end]).encode())
+        if result.status not in GOOD:
+            raise explain(script, _message(result), number)
+        if result.status == ExecStatus.TUPLES_OK and result.ntuples:
+            raise ValidationFailed(_rows(script, number, result, most_rows))
+    connection.execute("ROLLBACK TO SAVEPOINT pgstack_verify")
+
+
+def _rows(script: Script, number: int, result: Any, most: int) -> str:
+    from postgres.lexing import line_and_column
+
+    line, _ = line_and_column(script.text, script.statements[number].start)
+    names = [(result.fname(column) or b"?").decode() for column in range(result.nfields)]
+    lines = [f"{script.path}:{line}: found {result.ntuples} row(s) that should not be there"]
+    for row in range(min(most, result.ntuples)):
+        values = [(result.get_value(row, column) or b"NULL").decode() for column in range(result.nfields)]
+        lines.append("  " + ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True)))
+    return "\n".join(lines)
+
+
+def _message(result: Any) -> ServerMessage:
+    def part(field: DiagnosticField) -> str:
+        return (result.error_field(field) or b"").decode(errors="replace")
+
+    position = part(DiagnosticField.STATEMENT_POSITION)
+    return ServerMessage(
+        text=part(DiagnosticField.MESSAGE_PRIMARY) or result.error_message.decode(errors="replace").strip(),
+        sqlstate=part(DiagnosticField.SQLSTATE),
+        detail=part(DiagnosticField.MESSAGE_DETAIL),
+        hint=part(DiagnosticField.MESSAGE_HINT),
+        context=part(DiagnosticField.CONTEXT),
+        position=int(position) if position else None,
+    )

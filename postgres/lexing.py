@@ -1,0 +1,102 @@
+"""Reads SQL text as tokens (PostgreSQL's own scanner, through pglast) and decides where statements begin and end.
+
+Used for what must be known without a server: the normalised hash, transaction control and psql's commands inside
+a script, and where a statement stands when the server gives no position. The grammar isn't needed for that, so a
+server newer than the parser is no problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pglast.parser import ParseError, scan
+
+from postgres.errors import ScriptError
+
+COMMENTS = frozenset({"SQL_COMMENT", "C_COMMENT"})
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token of the text: its name in PostgreSQL's grammar, and `text[start:end]`."""
+
+    name: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement without its semicolon: `text[start:end]`, starting at its first token that is no comment."""
+
+    start: int
+    end: int
+    tokens: tuple[Token, ...]
+
+    def words(self, text: str, count: int = 4) -> list[str]:
+        """The first `count` tokens in upper case, to tell what kind of statement it is."""
+        return [text[token.start : token.end].upper() for token in self.tokens[:count]]
+
+
+def tokens(text: str, name: str = "the script") -> list[Token]:
+    """Scan `text`; comments included.
+
+    Raises ScriptError where a string, a comment or a dollar quote never ends.
+    """
+    try:
+        return [Token(token.name, token.start, token.end + 1) for token in scan(text)]
+    except ParseError as error:
+        message, offset = error.args[0], error.args[1] if len(error.args) > 1 else 0
+        line, column = line_and_column(text, offset)
+        raise ScriptError(
+            f"{name}:{line}:{column}: {message}\n{excerpt(text, line, column)}\n"
+            "  close the string, comment or dollar quote that begins here"
+        ) from None
+
+
+def statements(text: str, found: list[Token]) -> Iterator[Statement]:
+    """Split at the semicolons outside parentheses and outside BEGIN ATOMIC … END bodies. Empty ones are left out."""
+    current: list[Token] = []
+    parentheses = 0
+    blocks = 0  # depth of BEGIN ATOMIC and the CASEs inside it; both close with END
+    code = [token for token in found if token.name not in COMMENTS]
+    following = {before.start: after.name for before, after in pairwise(code)}
+    for token in code:
+        if token.name == "ASCII_59" and parentheses == 0 and blocks == 0:
+            if current:
+                yield Statement(current[0].start, current[-1].end, tuple(current))
+            current = []
+            continue
+        current.append(token)
+        if token.name == "ASCII_40":
+            parentheses += 1
+        elif token.name == "ASCII_41":
+            parentheses = max(0, parentheses - 1)
+        elif (token.name == "BEGIN_P" and following.get(token.start) == "ATOMIC") or (token.name == "CASE" and blocks):
+            blocks += 1
+        elif token.name == "END_P" and blocks:
+            blocks -= 1
+    if current:
+        yield Statement(current[0].start, current[-1].end, tuple(current))
+
+
+def line_and_column(text: str, offset: int) -> tuple[int, int]:
+    """1-based line and column (in characters) of a 0-based offset."""
+    before = text[:offset]
+    return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
+
+
+def excerpt(text: str, line: int, column: int | None = None, *, width: int = 100) -> str:
+    """The line with its number and, where the column is known, a caret below it. Tabs count as one character."""
+    content = text.splitlines()[line - 1] if line <= text.count("\n") + 1 and text else ""
+    content = content.replace("\t", " ")
+    offset = 0
+    if column is not None and column > width - 20:  # a caret out of sight helps nobody
+        offset = column - width // 2
+    shown = content[offset : offset + width]
+    gutter = f"  {line} | "
+    if column is None:
+        return f"{gutter}{shown}"
+    return f"{gutter}{shown}\n{' ' * (len(gutter) + column - 1 - offset)}^"

@@ -1,0 +1,190 @@
+"""Decides which scripts run. Pure: the truth about the past comes in as the ledger's rows.
+
+The state lives in two places: the list in the environment (what should have run, in which order) and the ledger in
+the database (what did). Invariant: what ran is a prefix of what is listed, script by script, by normalised hash
+(a repeatable script by name). Anything else is refused with the script's name; nothing is ever guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from postgres.errors import PlanRefused
+from postgres.scripts import Script, normalise, revision
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A row of the ledger."""
+
+    name: str
+    position: int
+    sha256: str
+    normalised: str
+    applied_at: datetime
+    applied_by: str
+    git_commit: str | None = None
+    baseline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A script that has to run: its place in the order (from 1) and why it runs."""
+
+    position: int
+    script: Script
+    reason: Literal["new", "repeatable changed", "baseline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What is committed at once. A no-transaction script is a group of its own, and not at once."""
+
+    pending: tuple[Pending, ...]
+    transactional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The groups in their order, and the schema revision before and after."""
+
+    groups: tuple[Group, ...]
+    before: str
+    after: str
+    baseline: tuple[Pending, ...] = field(default=())
+
+    @property
+    def pending(self) -> tuple[Pending, ...]:
+        return self.baseline + tuple(pending for group in self.groups for pending in group.pending)
+
+
+def plan(
+    scripts: Sequence[Script],
+    ledger: Sequence[Applied],
+    *,
+    where: str,
+    baseline: Sequence[str] = (),
+    done: Mapping[str, Sequence[str]] | None = None,
+) -> Plan:
+    """Which scripts run, given what is listed and what the ledger says ran.
+
+    `where`: the stack, for messages. `baseline`: names to record without running. `done`: for a no-transaction
+    script that stopped half-way, the normalised hashes of its finished statements.
+    Raises PlanRefused with every contradiction found.
+    """
+    applied = {row.name: row for row in ledger}
+    listed = {script.name: script for script in scripts}
+    problems = [_removed(row, where) for row in ledger if row.name not in listed]
+    problems += _out_of_order(scripts, ledger, where)
+    problems += [
+        _edited(row, where)
+        for row in ledger
+        if row.name in listed and not listed[row.name].repeatable and listed[row.name].normalised != row.normalised
+    ]
+    problems += [
+        f"pgvector:baseline names {name!r}, which pgvector:scripts does not list"
+        for name in baseline
+        if name not in listed
+    ]
+    problems += [_edited_half_way(listed[name], where) for name, hashes in (done or {}).items()
+                 if name in listed and name not in applied and not _continues(listed[name], hashes)]  # fmt: skip
+    if problems:
+        raise PlanRefused("\n".join(problems))
+    pending = [
+        Pending(position, script, reason)
+        for position, script in enumerate(scripts, start=1)
+        if (reason := _reason(script, applied.get(script.name), baseline)) is not None
+    ]
+    return Plan(
+        groups=_grouped([entry for entry in pending if entry.reason != "baseline"]),
+        before=revision((row.name, row.normalised) for row in ledger),
+        after=revision((script.name, script.normalised) for script in scripts),
+        baseline=tuple(entry for entry in pending if entry.reason == "baseline"),
+    )
+
+
+def _reason(
+    script: Script, row: Applied | None, baseline: Sequence[str]
+) -> Literal["new", "repeatable changed", "baseline"] | None:
+    if row is None:
+        return "baseline" if script.name in baseline else "new"
+    return "repeatable changed" if script.normalised != row.normalised else None
+
+
+def _grouped(pending: Sequence[Pending]) -> tuple[Group, ...]:
+    groups: list[Group] = []
+    together: list[Pending] = []
+    for entry in pending:
+        if not entry.script.no_transaction:
+            together.append(entry)
+            continue
+        if together:
+            groups.append(Group(tuple(together), transactional=True))
+        together = []
+        groups.append(Group((entry,), transactional=False))
+    if together:
+        groups.append(Group(tuple(together), transactional=True))
+    return tuple(groups)
+
+
+def _out_of_order(scripts: Sequence[Script], ledger: Sequence[Applied], where: str) -> list[str]:
+    ran = {row.name for row in ledger}
+    listed = {script.name for script in scripts}
+    last = max((index for index, script in enumerate(scripts) if script.name in ran), default=-1)
+    problems = [
+        f"sql/{script.name} is new but listed before sql/{scripts[last].name}, which already ran in {where}\n"
+        "  move it behind the last script that ran: later databases would get another order"
+        for script in scripts[: last + 1]
+        if script.name not in ran
+    ]
+    was = [row.name for row in ledger if row.name in listed]
+    now = [script.name for script in scripts if script.name in ran]
+    for before, after in zip(was, now, strict=True):
+        if before != after:
+            problems.append(
+                f"the order changed: in {where} sql/{before} ran where sql/{after} is listed now\n"
+                f"  ran:  {', '.join(was)}\n  put the list back into that order"
+            )
+            break
+    return problems
+
+
+def _when(row: Applied) -> str:
+    return f"{row.applied_at:%Y-%m-%d %H:%M}, by {row.applied_by}"
+
+
+def _edited(row: Applied, where: str) -> str:
+    undo = f"git checkout {row.git_commit[:12]} --" if row.git_commit else "git log -p --"
+    return (
+        f"sql/{row.name} was changed after it ran in {where} ({_when(row)})\n"
+        f"  undo the edit:        {undo} sql/{row.name}\n"
+        '  or add a new script:  pgstack new "what it changes"\n'
+        "  or, if it may run again whenever it changes, head it with  -- pgstack: repeatable"
+    )
+
+
+def _removed(row: Applied, where: str) -> str:
+    back = f"git checkout {row.git_commit[:12]} -- sql/{row.name}, and " if row.git_commit else ""
+    return (
+        f"sql/{row.name} ran in {where} ({_when(row)}) and is not listed any more\n"
+        f'  put it back: {back}list it again; to undo what it did: pgstack new "undo {row.name}"'
+    )
+
+
+def _continues(script: Script, hashes: Sequence[str]) -> bool:
+    return [statement_hash(script, index) for index in range(len(script.statements))][: len(hashes)] == list(hashes)
+
+
+def statement_hash(script: Script, index: int) -> str:
+    """SHA-256 over the tokens of one statement of a script (0-based), as for the script as a whole."""
+    return normalise(script.text, list(script.statements[index].tokens))
+
+
+def _edited_half_way(script: Script, where: str) -> str:
+    return (
+        f"sql/{script.name} stopped half-way in {where}, and a statement that already ran was changed since\n"
+        "  undo that edit; statements that did not run yet may change"
+    )

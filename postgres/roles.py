@@ -1,0 +1,107 @@
+"""Makes the database and its roles, and lends the owner's connection for as long as scripts run.
+
+`schema_owner` owns the database and everything in it and can't log in, except while scripts run: then with a
+random password nobody sees. `app` reads and writes rows, `readonly` reads them; neither can change the schema.
+Passwords go to the server as SCRAM verifiers computed here, so that no log ever holds one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.rows import TupleRow
+
+from postgres import queries
+from postgres.connection import Address, connect
+
+OWNER, APP, READONLY = "schema_owner", "app", "readonly"
+NO_POWERS = sql.SQL("NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
+
+
+def verifier(connection: Connection[Any], role: str, password: str) -> str:
+    """The SCRAM-SHA-256 verifier that ALTER ROLE stores, computed by libpq on this side."""
+    made = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    return made.decode()
+
+
+def ensure_cluster(connection: Connection[Any], database: str, passwords: Mapping[str, str]) -> None:
+    """Roles and database. `connection`: the administrator's, in database postgres, autocommit.
+
+    `passwords`: of the roles that log in, `app` and `readonly`.
+    """
+    present = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
+    for role in (OWNER, APP, READONLY):
+        name = sql.Identifier(role)
+        if role not in present:
+            connection.execute(sql.SQL("CREATE ROLE {} {}").format(name, NO_POWERS))
+        if role in passwords:
+            set_password(connection, role, passwords[role])
+    exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", (database,)).fetchone()
+    names = {"database": sql.Identifier(database), "owner": sql.Identifier(OWNER)}
+    if exists is None:
+        connection.execute(sql.SQL("CREATE DATABASE {database} OWNER {owner}").format(**names))
+    connection.execute(sql.SQL("ALTER DATABASE {database} OWNER TO {owner}").format(**names))
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {database} FROM PUBLIC").format(**names))
+    connection.execute(
+        sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {app}").format(app=sql.Identifier(APP), **names)
+    )
+    connection.execute(
+        sql.SQL("GRANT CONNECT ON DATABASE {database} TO {readonly}").format(readonly=sql.Identifier(READONLY), **names)
+    )
+
+
+def set_password(connection: Connection[Any], role: str, password: str) -> None:
+    """Let `role` log in with `password`. The server sees the verifier alone."""
+    connection.execute(
+        sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
+            sql.Identifier(role), sql.Literal(verifier(connection, role, password))
+        )
+    )
+
+
+def ensure_database(connection: Connection[Any]) -> None:
+    """The ledger and the default privileges. `connection`: the administrator's, in the database, autocommit."""
+    with connection.transaction():
+        connection.execute(queries.get("ledger_create"))
+        connection.execute(queries.get("default_privileges"))
+
+
+def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> str:
+    """Create or update the extensions (vector is none that an owner may create) and return pgvector's version."""
+    for name in names:
+        connection.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name)))
+    installed = connection.execute(queries.get("extensions")).fetchall()
+    for name, version, default in installed:
+        if name in names and default is not None and version != default:
+            connection.execute(sql.SQL("ALTER EXTENSION {} UPDATE").format(sql.Identifier(name)))
+    versions = {row[0]: row[1] for row in connection.execute(queries.get("extensions")).fetchall()}
+    return str(versions["vector"])
+
+
+@contextmanager
+def owner_connection(admin: Connection[Any], address: Address, *, options: str = "") -> Iterator[Connection[TupleRow]]:
+    """The owner's connection to `address`, not in autocommit. It can log in for as long as this lasts.
+
+    `admin`: the administrator's connection that holds the lock, so that no other `up` changes the password.
+    """
+    password = secrets.token_urlsafe(32)
+    set_password(admin, OWNER, password)
+    try:
+        connection = connect(
+            replace(address, user=OWNER, password=password), wait_s=5, options=options, autocommit=False
+        )
+        try:
+            yield connection
+        finally:
+            connection.close()
+    finally:
+        try:
+            admin.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(sql.Identifier(OWNER)))
+        except psycopg.OperationalError:
+            admin.close()  # the server is gone; a random password nobody knows stays behind

@@ -1,0 +1,245 @@
+"""Reads the listed SQL scripts from disk and refuses what could not land whole.
+
+Every check here needs no server, so a mistake shows in the preview of a pull request whose runner reaches no
+database. All mistakes are reported at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+from postgres.errors import ScriptError, listing, nearest
+from postgres.lexing import COMMENTS, Statement, Token, excerpt, line_and_column, statements, tokens
+
+HEADER = re.compile(r"^--[ \t]*pgstack:[ \t]*(?P<directive>[a-z-]+)[ \t]*(?P<value>.*?)[ \t]*$")
+DIRECTIVES = ("no-transaction", "repeatable", "statement-timeout")
+RESERVED_DIRS = ("verify", "queries")
+# pg_dump has written these since August 2025 (CVE-2025-8714); they mean something to psql alone.
+RESTRICT = re.compile(r"^\\(un)?restrict\b[^\n]*$", re.MULTILINE)
+TRANSACTION_CONTROL = {"COMMIT", "ROLLBACK", "BEGIN", "START", "END", "ABORT", "SAVEPOINT", "RELEASE"}
+
+
+@dataclass(frozen=True)
+class Script:
+    """One SQL file: its name below `sql/` (with `/`), its text as it is sent, and its two hashes.
+
+    `sha256` is of the bytes on disk; `normalised` of the tokens without comments and white space, constants kept.
+    """
+
+    name: str
+    text: str
+    sha256: str
+    normalised: str
+    no_transaction: bool = False
+    repeatable: bool = False
+    statement_timeout_s: float | None = None
+
+    @property
+    def path(self) -> str:
+        """As a user names it, from the top of the checkout."""
+        return f"sql/{self.name}"
+
+    @cached_property
+    def statements(self) -> tuple[Statement, ...]:
+        return tuple(statements(self.text, tokens(self.text, self.path)))
+
+
+def load(root: Path, entries: Sequence[str], *, listed_elsewhere: Iterable[str] = ()) -> tuple[Script, ...]:
+    """The scripts that `entries` (names or globs below `root`) list, in order.
+
+    `listed_elsewhere`: entries of other environments, so that a file only they list is no orphan.
+    Raises ScriptError with every mistake found.
+    """
+    problems: list[str] = []
+    names = _resolve(root, entries, problems)
+    orphans = _on_disk(root) - set(names) - set(_resolve(root, listed_elsewhere, []))
+    if orphans:
+        problems.append(
+            f"no environment lists {listing([f'sql/{name}' for name in sorted(orphans)])}\n"
+            "  add it to pgvector:scripts in a stack file, at its place in the order, or delete the file"
+        )
+    scripts = []
+    for name in names:
+        try:
+            scripts.append(read(root, name))
+        except ScriptError as error:
+            problems.append(str(error))
+    if problems:
+        raise ScriptError("\n".join(problems))
+    return tuple(scripts)
+
+
+def load_verify(root: Path) -> tuple[Script, ...]:
+    """The scripts in `root/verify`, by name. They check and leave nothing behind."""
+    return load(
+        root,
+        sorted(f"verify/{path.name}" for path in (root / "verify").glob("*.sql")),
+        listed_elsewhere=["*.sql", "**/*.sql"],
+    )
+
+
+def _on_disk(root: Path) -> set[str]:
+    found = {path.relative_to(root) for path in root.rglob("*.sql")}
+    return {path.as_posix() for path in found if path.parts[0] not in RESERVED_DIRS}
+
+
+def _resolve(root: Path, entries: Iterable[str], problems: list[str]) -> list[str]:
+    names: list[str] = []
+    for entry in entries:
+        if entry.startswith("/") or ".." in Path(entry).parts:
+            problems.append(f"scripts: {entry!r} lies outside sql/; name files below sql/, without `..`")
+            continue
+        if any(character in entry for character in "*?["):
+            matches = sorted(path.relative_to(root).as_posix() for path in root.glob(entry) if path.is_file())
+            if not matches:
+                problems.append(f"scripts: the pattern {entry!r} matches no file below {root.name}/")
+            names += [match for match in matches if match not in names]
+        elif entry in names:
+            problems.append(f"scripts: {entry!r} is listed twice; a script runs once: remove one of the two")
+        elif not (root / entry).is_file():
+            problems.append(f"scripts: sql/{entry} does not exist{nearest(entry, _on_disk(root))}")
+        else:
+            names.append(entry)
+    return names
+
+
+def read(root: Path, name: str) -> Script:
+    """Read and check one file. Raises ScriptError."""
+    path = f"sql/{name}"
+    raw = (root / name).read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ScriptError(
+            f"{path}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x})\n"
+            f"  convert it:  iconv -f WINDOWS-1252 -t UTF-8 {path}"
+        ) from None
+    return parse(name, text, hashlib.sha256(raw).hexdigest())
+
+
+def parse(name: str, text: str, sha256: str) -> Script:
+    """Check a script's text and hash it. A BOM is already gone; CRLF and pg_dump's \\restrict lines are folded here.
+
+    Raises ScriptError.
+    """
+    path = f"sql/{name}"
+    text = text.replace("\r\n", "\n")
+    if "\x00" in text:
+        line = text[: text.index("\x00")].count("\n") + 1
+        raise ScriptError(f"{path}:{line}: a NUL byte; is this a text file? (save it as UTF-8, not UTF-16)")
+    text = RESTRICT.sub(lambda match: " " * len(match[0]), text)
+    found = tokens(text, path)
+    code = [token for token in found if token.name not in COMMENTS]
+    if not any(token.name != "ASCII_59" for token in code):
+        raise ScriptError(f"{path}: holds no statement; write it or take it off the list")
+    directives = _directives(path, text, found)
+    script = Script(
+        name=name,
+        text=text,
+        sha256=sha256,
+        normalised=normalise(text, found),
+        no_transaction="no-transaction" in directives,
+        repeatable="repeatable" in directives,
+        statement_timeout_s=_seconds(path, directives.get("statement-timeout")),
+    )
+    if script.no_transaction and script.repeatable:
+        raise ScriptError(f"{path}: `no-transaction` and `repeatable` exclude each other; keep one")
+    for statement in statements(text, found):
+        _refuse_what_psql_alone_can_do(path, text, statement)
+        if not script.no_transaction:
+            _refuse_transaction_control(path, text, statement)
+    return script
+
+
+def normalise(text: str, found: list[Token]) -> str:
+    """SHA-256 over the tokens: comments and white space between them are no change, every constant is."""
+    digest = hashlib.sha256()
+    for token in found:
+        if token.name not in COMMENTS:
+            digest.update(text[token.start : token.end].encode())
+            digest.update(b"\x00")
+    return digest.hexdigest()
+
+
+def revision(normalised: Iterable[tuple[str, str]]) -> str:
+    """The schema revision: 12 hex digits over (name, normalised hash) of the scripts in their order.
+
+    "empty" where nothing ran.
+    """
+    lines = [f"{name} {digest}\n" for name, digest in normalised]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:12] if lines else "empty"
+
+
+def _directives(path: str, text: str, found: list[Token]) -> dict[str, str]:
+    directives: dict[str, str] = {}
+    for token in found:
+        if token.name not in COMMENTS:
+            break
+        match = HEADER.match(text[token.start : token.end])
+        if match is None:
+            continue
+        word = match["directive"]
+        if word not in DIRECTIVES:
+            line, column = line_and_column(text, token.start)
+            raise ScriptError(
+                f"{path}:{line}:{column}: unknown header {word!r}{nearest(word, DIRECTIVES)}\n"
+                f"  allowed: {', '.join(DIRECTIVES)}"
+            )
+        directives[word] = match["value"]
+    return directives
+
+
+def _seconds(path: str, value: str | None) -> float | None:
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)", value)
+    if match is None:
+        raise ScriptError(f"{path}: statement-timeout {value!r} is no duration; write 500ms, 90s, 30min or 2h")
+    return float(match[1]) * {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}[match[2]]
+
+
+def _refuse_what_psql_alone_can_do(path: str, text: str, statement: Statement) -> None:
+    for token in statement.tokens:
+        if token.name != "ASCII_92":
+            continue
+        line, column = line_and_column(text, token.start)
+        command = text[token.start :].split(maxsplit=1)[0]
+        advice = {
+            "\\i": "list the other file as a script of its own (pgvector:scripts)",
+            "\\ir": "list the other file as a script of its own (pgvector:scripts)",
+            "\\copy": "load data from the application with COPY, or write INSERT statements",
+            "\\.": "this is inline COPY data: dump it again with pg_dump --inserts",
+        }.get(command, "only psql knows it: write it as SQL or remove the line")
+        raise ScriptError(
+            f"{path}:{line}:{column}: {command} is a command of psql, not SQL\n"
+            f"{excerpt(text, line, column)}\n  {advice}"
+        )
+    words = [text[token.start : token.end].upper() for token in statement.tokens]
+    if words[0] == "COPY" and any(pair == ("FROM", "STDIN") for pair in pairwise(words)):
+        line, column = line_and_column(text, statement.start)
+        raise ScriptError(
+            f"{path}:{line}:{column}: COPY … FROM stdin has its data in the file, which only psql can send\n"
+            f"{excerpt(text, line, column)}\n"
+            "  write INSERT statements (pg_dump --inserts), or load the data from the application"
+        )
+
+
+def _refuse_transaction_control(path: str, text: str, statement: Statement) -> None:
+    words = statement.words(text)
+    controls = words[0] in TRANSACTION_CONTROL or words[:2] == ["PREPARE", "TRANSACTION"]
+    if not controls:
+        return
+    line, column = line_and_column(text, statement.start)
+    raise ScriptError(
+        f"{path}:{line}:{column}: {' '.join(words[:1])} inside a script: all pending scripts commit together, "
+        "or not at all\n"
+        f"{excerpt(text, line, column)}\n"
+        "  remove it, or, if the script must commit on its own, head it with  -- pgstack: no-transaction"
+    )

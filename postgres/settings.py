@@ -1,0 +1,68 @@
+"""Decides the server's settings from the memory and cpus an environment grants it. One pure function.
+
+Formulas: pgtune 7caef27 (web/OLTP columns) unless a comment names another source; never `io_uring` or
+`huge_pages=try` (both fail on hosts we don't know), never lz4 (the embedded build lacks it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+MB_PER_GB = 1024
+MAX_CONNECTIONS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the server may use: memory in MiB, cpus as Docker counts them (0.5 is half a core)."""
+
+    memory_mb: int
+    cpus: float
+
+
+def derive(limits: Limits, *, durability: Literal["safe", "none"] = "safe") -> dict[str, str]:
+    """The settings as `name: value`, the value as postgresql.conf writes it.
+
+    `durability="none"` turns fsync and its kin off: for environments whose data may vanish with the machine.
+    """
+    memory, cores = limits.memory_mb, max(1, math.floor(limits.cpus))
+    shared_buffers = memory // 4
+    maintenance_work_mem = max(16, min(memory // 16, 8 * MB_PER_GB))
+    workers = max(2, cores)
+    # pgtune: (RAM - shared_buffers) / ((connections + worker processes) * 3), not below 4 MB
+    work_mem = max(4, (memory - shared_buffers) // ((MAX_CONNECTIONS + workers) * 3))
+    settings = {
+        "shared_buffers": f"{shared_buffers}MB",
+        "effective_cache_size": f"{memory * 3 // 4}MB",
+        "maintenance_work_mem": f"{maintenance_work_mem}MB",
+        # explicit: its default is maintenance_work_mem, once for each of the three workers
+        "autovacuum_work_mem": f"{max(16, maintenance_work_mem // 2)}MB",
+        "work_mem": f"{work_mem}MB",
+        "max_connections": str(MAX_CONNECTIONS),
+        "max_worker_processes": str(max(8, cores)),
+        "max_parallel_workers": str(workers),
+        "max_parallel_workers_per_gather": str(min(4, math.ceil(cores / 2))),
+        "max_parallel_maintenance_workers": str(min(4, math.ceil(cores / 2))),
+        "min_wal_size": "256MB",
+        "max_wal_size": f"{max(512, min(memory, 4 * MB_PER_GB))}MB",
+        "wal_compression": "pglz",
+        "random_page_cost": "1.1",
+        "jit": "off",
+        # All pending scripts commit together and each relation they touch holds a lock until then.
+        "max_locks_per_transaction": str(max(128, min(512, memory // 4))),
+        # a killed client's query ends within a second instead of working on
+        "client_connection_check_interval": "1s",
+        "password_encryption": "scram-sha-256",
+    }
+    if durability == "none":
+        settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    return settings
+
+
+def settings_hash(settings: dict[str, str]) -> str:
+    """12 hex digits that change when any setting does."""
+    lines = "".join(f"{name}={settings[name]}\n" for name in sorted(settings))
+    return hashlib.sha256(lines.encode()).hexdigest()[:12]

@@ -1,0 +1,255 @@
+"""Checks that a server really does what an application needs: each check is a row of `CHECKS`, bounded in time.
+
+Runs after the scripts are committed, and again whenever the server's identity changes. Leaves nothing behind: what it
+makes is temporary. `indisvalid` proves nothing (tscibilia/home-ops#3343: all indexes valid, every query failed), so
+indexes are asked real questions. Results carry no times and no random values: an output must not change by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+
+from postgres import queries
+
+TIMEOUT_S = 30
+PROBE_ROWS = 200
+SAMPLE = 5  # queries an existing index is asked
+NEIGHBOURS = 10
+MOST_ROWS = 200_000  # above that the exact scan to compare with takes too long
+# With the search as wide as it goes, an intact index finds nearly everything; a tuned recall is another matter.
+RECALL_FLOOR = 0.9
+OPERATORS = {"l2": "<->", "ip": "<#>", "cosine": "<=>", "l1": "<+>", "hamming": "<~>", "jaccard": "<%>"}
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What the environment asks for: the least version of pgvector, and the settings it derived from its limits."""
+
+    pgvector_minimum: str = "0.8.0"
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What each check found, in words; `failures` are the ones that fail the `up`."""
+
+    results: dict[str, str]
+    failures: dict[str, str]
+
+
+class CheckFailed(Exception):
+    """A check's own verdict; the message is for the report."""
+
+
+def validate(connection: Connection[Any], demands: Demands) -> Report:
+    """Run every check. `connection`: the administrator's, autocommit. Never raises for what it finds."""
+    results: dict[str, str] = {}
+    failures: dict[str, str] = {}
+    connection.execute(sql.SQL("SET statement_timeout = {}").format(TIMEOUT_S * 1000))
+    for name, check in CHECKS.items():
+        try:
+            results[name] = f"ok: {check(connection, demands)}"
+        except CheckFailed as failure:
+            results[name] = failures[name] = str(failure)
+        except psycopg.errors.QueryCanceled:
+            results[name] = failures[name] = f"took longer than {TIMEOUT_S} s"
+        except psycopg.Error as error:
+            text = error.diag.message_primary or str(error)
+            results[name] = failures[name] = f"{text} ({error.sqlstate})"
+            if connection.closed:
+                break
+    return Report(results, failures)
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """`0.8.5` → (0, 8, 5), of equal length for comparing."""
+    numbers = [int(part) for part in text.split(".")]
+    return tuple(numbers + [0] * (3 - len(numbers)))
+
+
+def _version(connection: Connection[Any], demands: Demands) -> str:
+    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    if row is None:
+        raise CheckFailed("the extension vector is not installed")
+    if version_tuple(row[0]) < version_tuple(demands.pgvector_minimum):
+        raise CheckFailed(
+            f"pgvector is {row[0]}, this environment demands {demands.pgvector_minimum} (pgvector:pgvectorMinimum);"
+            " 0.8.3 and 0.8.4 mend corrupted HNSW indexes: use a newer image"
+        )
+    return f"pgvector {row[0]}"
+
+
+def _document_test(connection: Connection[Any], _: Demands) -> str:
+    with connection.transaction(force_rollback=True):
+        connection.execute("CREATE TEMPORARY TABLE vector_test (id serial PRIMARY KEY, embedding vector(3))")
+        connection.execute("INSERT INTO vector_test (embedding) VALUES ('[1,2,3]')")
+        row = connection.execute("SELECT embedding::text FROM vector_test").fetchone()
+    if row is None or row[0] != "[1,2,3]":
+        raise CheckFailed(f"stored [1,2,3], read {row}")
+    return "[1,2,3] stored and read"
+
+
+def _operators(connection: Connection[Any], _: Demands) -> str:
+    """Each distance against its value by hand."""
+    expected = (
+        ("'[1,2,3]'::vector <-> '[4,6,3]'", 5.0), ("'[1,2,3]'::vector <#> '[4,5,6]'", -32.0),
+        ("'[1,0]'::vector <=> '[0,1]'", 1.0), ("'[1,2,3]'::vector <+> '[4,6,3]'", 7.0),
+        ("B'1010' <~> B'1001'", 2.0), ("B'1110' <%> B'0111'", 0.5),
+        ("'[1,2]'::halfvec <-> '[4,6]'", 5.0), ("'{1:3,2:4}/2'::sparsevec <-> '{}/2'", 5.0),
+    )  # fmt: skip
+    for expression, distance in expected:
+        row = connection.execute(f"SELECT {expression}".encode()).fetchone()
+        if row is None or abs(row[0] - distance) > 1e-6:
+            raise CheckFailed(f"{expression} is {row and row[0]}, not {distance}")
+    return f"{len(expected)} distances as computed by hand"
+
+
+def _index_is_used(method: str) -> Callable[[Connection[Any], Demands], str]:
+    def check(connection: Connection[Any], _: Demands) -> str:
+        # Not in one transaction: an index is hidden from the transaction that changed its table (indcheckxmin).
+        connection.execute("DROP TABLE IF EXISTS pg_temp.pgstack_probe")
+        connection.execute("CREATE TEMPORARY TABLE pgstack_probe (id int, embedding vector(3))")
+        connection.execute(
+            "INSERT INTO pgstack_probe SELECT i, format('[%%s,%%s,%%s]', i, i %% 7, i %% 11)::vector"
+            " FROM generate_series(1, %s) AS i",
+            (PROBE_ROWS,),
+        )
+        options = " WITH (lists = 4)" if method == "ivfflat" else ""
+        connection.execute(f"CREATE INDEX ON pgstack_probe USING {method} (embedding vector_l2_ops){options}".encode())
+        question = "SELECT id FROM pgstack_probe ORDER BY embedding <-> '[50,1,6]' LIMIT 1"
+        try:
+            connection.execute("SET enable_seqscan = off")
+            plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {question}".encode()).fetchall())
+            row = connection.execute(question.encode()).fetchone()
+        finally:
+            connection.execute("RESET enable_seqscan")
+            connection.execute("DROP TABLE pg_temp.pgstack_probe")
+        if "Index Scan using" not in plan:
+            raise CheckFailed(f"built, but the planner does not use it:\n{plan}")
+        if row is None or row[0] != 50:
+            raise CheckFailed(f"the nearest row to row 50 is {row and row[0]}")
+        return "built, used by the planner, finds the nearest row"
+
+    return check
+
+
+def _existing_indexes(connection: Connection[Any], _: Demands) -> str:
+    """Ask each vector index for the neighbours of some of its own rows, and compare with the exact scan."""
+    asked, empty, large = 0, 0, []
+    for row in connection.execute(queries.get("vector_indexes")).fetchall():
+        index = VectorIndex(*row)
+        if index.estimated_rows > MOST_ROWS:
+            large.append(index.name)
+            continue
+        recall = index.recall(connection)
+        if recall is None:
+            empty += 1
+            continue
+        asked += 1
+        if recall < RECALL_FLOOR:
+            raise CheckFailed(
+                f"{index.name} finds {recall:.0%} of the neighbours that the exact scan finds:"
+                f" REINDEX INDEX CONCURRENTLY {index.name}"
+            )
+    parts = [f"{asked} agree with the exact scan"] if asked else []
+    parts += [f"{empty} of them empty"] if empty else []
+    parts += [f"not compared, over {MOST_ROWS} rows: {', '.join(large)}"] if large else []
+    return "; ".join(parts) or "none yet"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorIndex:
+    """A row of `vector_indexes.sql`."""
+
+    oid: int
+    name: str
+    table: str
+    method: str
+    expression: str
+    operator_class: str
+    predicate: str | None
+    estimated_rows: int
+
+    def recall(self, connection: Connection[Any]) -> float | None:
+        """Share of the exact neighbours that the index finds too, by distance; None for an empty table."""
+        operator = OPERATORS[self.operator_class.split("_")[1]]
+        where = f"WHERE ({self.predicate})" if self.predicate else f"WHERE {self.expression} IS NOT NULL"
+        samples = connection.execute(
+            f"SELECT ({self.expression})::text FROM {self.table} {where} LIMIT {SAMPLE}".encode()
+        ).fetchall()
+        kind = connection.execute(
+            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s AND attnum = 1", (self.oid,)
+        ).fetchone()
+        if not samples or kind is None:
+            return None
+        found = wanted = 0
+        for (sample,) in samples:
+            literal = sql.Literal(sample).as_string(connection)
+            distance = f"{self.expression} {operator} {literal}::{kind[0]}"
+            select = f"SELECT {distance} FROM {self.table} {where} ORDER BY {distance} LIMIT {NEIGHBOURS}"
+            exact = self._distances(connection, select, "enable_indexscan = off")
+            near = self._distances(connection, select, "enable_seqscan = off")
+            limit = exact[-1] + 1e-6 if exact else 0.0
+            wanted += len(exact)
+            found += min(len(exact), sum(distance <= limit for distance in near))
+        return found / wanted if wanted else None
+
+    def _distances(self, connection: Connection[Any], select: str, setting: str) -> list[float]:
+        with connection.transaction(force_rollback=True):
+            connection.execute(f"SET LOCAL {setting}".encode())
+            connection.execute("SET LOCAL hnsw.ef_search = 400; SET LOCAL ivfflat.probes = 32768")
+            return [row[0] for row in connection.execute(select.encode()).fetchall() if row[0] == row[0]]
+
+
+def _collations(connection: Connection[Any], _: Demands) -> str:
+    stale = connection.execute(queries.get("collation_versions")).fetchall()
+    if stale:
+        raise CheckFailed(
+            "sorted by another version of the collations: "
+            + ", ".join(f"{what} ({recorded}, now {actual})" for what, recorded, actual in stale)
+            + "; REINDEX DATABASE, then ALTER … REFRESH COLLATION VERSION, in that order"
+        )
+    return "collation versions agree"
+
+
+def _settings(connection: Connection[Any], demands: Demands) -> str:
+    """What the server really uses, in its own units, against what was derived from the limits."""
+    different = []
+    for name, wanted in sorted(demands.settings.items()):
+        row = connection.execute("SELECT current_setting(%s, true)", (name,)).fetchone()
+        if name == "client_connection_check_interval":
+            continue  # our own connections ask for it themselves
+        if row is None or not _equal(row[0], wanted):
+            different.append(f"{name} is {row and row[0]}, derived {wanted}")
+    if different:
+        raise CheckFailed("; ".join(different))
+    return f"{len(demands.settings)} settings as derived from the limits"
+
+
+def _equal(effective: str | None, wanted: str) -> bool:
+    units = {"kB": 1, "MB": 1024, "GB": 1024**2, "TB": 1024**3}
+
+    def amount(text: str) -> object:
+        for unit, factor in units.items():
+            if text.endswith(unit) and text[: -len(unit)].isdigit():
+                return int(text[: -len(unit)]) * factor
+        return text
+
+    return effective is not None and amount(effective) == amount(wanted)
+
+
+CHECKS: dict[str, Callable[[Connection[Any], Demands], str]] = {
+    "version": _version,
+    "vector round trip": _document_test,
+    "distance operators": _operators,
+    "hnsw index": _index_is_used("hnsw"),
+    "ivfflat index": _index_is_used("ivfflat"),
+    "existing vector indexes": _existing_indexes,
+    "collations": _collations,
+    "settings": _settings,
+}

@@ -1,0 +1,254 @@
+"""What one stack is: the typed, checked form of a `Pulumi.<stack>.yaml`, and the table of defaults behind it.
+
+A stack file holds differences only. Every mistake in it is reported at once: key, stack, value, what is allowed,
+the nearest correct spelling. Nothing is created before that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.alias_generators import to_camel
+
+from postgres.embedded import VERSIONS
+from postgres.errors import PgstackError, nearest
+from postgres.settings import Limits
+
+NAMESPACE = "pgvector"
+STACKS = Path(__file__).parent
+ROOT = STACKS.parent
+SQL = ROOT / "sql"
+DEFAULT_SCRIPTS = ("init.sql", "integration_upgrade.sql", "install_pgvector.sql")
+IMAGE = "pgvector/pgvector:0.8.6-pg17-trixie"
+SECRETS = ("adminPassword", "appPassword", "readonlyPassword")
+
+EnvironmentName = Literal["local", "dev", "test", "staging", "production"]
+ENVIRONMENTS: tuple[str, ...] = get_args(EnvironmentName)
+
+
+class ConfigError(PgstackError):
+    """A stack file, or the name of a stack, is wrong. The message lists every mistake."""
+
+
+def _one_line(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and (not value.get_secret_value() or set(value.get_secret_value()) & {"\n", "\r", "\0"}):
+        raise ValueError("a password is one line and not empty")
+    return value
+
+
+def _embedded_version(value: int) -> int:
+    if value not in VERSIONS:
+        raise ValueError(f"the embedded engine has {' and '.join(map(str, VERSIONS))}")
+    return value
+
+
+Password = Annotated[SecretStr | None, AfterValidator(_one_line)]
+Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
+
+
+class Environment(BaseModel):
+    """One stack. Frozen; unknown keys are errors. Keys in the stack files are camelCase: `memoryMb`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+    stack: EnvironmentName = Field(exclude=True, description="The stack's name; not a key of the stack file.")
+    engine: Literal["embedded", "docker"] = Field(
+        description="What runs the server: `embedded` (a PostgreSQL from PyPI on this machine) or `docker`."
+    )
+    postgres_version: Annotated[int, AfterValidator(_embedded_version)] = Field(
+        default=18,
+        description="Major version of the embedded engine's PostgreSQL.",
+        json_schema_extra={"enum": list(VERSIONS)},
+    )
+    image: str = Field(default=IMAGE, description="Image of the docker engine, best with a digest.")
+    memory_mb: int = Field(ge=256, le=1 << 20, description="Memory the server may use, in MiB.")
+    cpus: float = Field(ge=0.25, le=512, description="Processors the server may use; 0.5 is half of one.")
+    port: int | None = Field(
+        default=None, ge=1024, le=65535, description="Port on loopback; left out, a free one is chosen and kept."
+    )
+    database: Identifier = Field(default="app", description="The database the scripts and the application use.")
+    scripts: tuple[str, ...] = Field(
+        default=DEFAULT_SCRIPTS, min_length=1, description="SQL scripts below sql/ in their order; globs allowed."
+    )
+    baseline: tuple[str, ...] = Field(
+        default=(),
+        description="Scripts whose objects the database already has: checked against it, then recorded as applied.",
+    )
+    extensions: tuple[Identifier, ...] = Field(
+        default=(), description="Extensions besides vector, created by the administrator before the scripts run."
+    )
+    pgvector_minimum: str = Field(
+        pattern=r"^\d+\.\d+(\.\d+)?$", description="Validation fails below this version of pgvector."
+    )
+    drift: Literal["report", "refuse"] = Field(
+        description="What a hand-made change of the schema does: shown in the preview, or `up` refuses."
+    )
+    statement_timeout_s: float = Field(
+        ge=0, description="Seconds a statement of a script may take; 0: no limit. A script's header may say otherwise."
+    )
+    lock_timeout_s: float = Field(
+        gt=0, description="Seconds a statement waits for a lock before all is rolled back and tried again."
+    )
+    lock_wait_s: float = Field(ge=0, description="Seconds to go on trying for locks before `up` gives up.")
+    durability: Literal["safe", "none"] = Field(
+        default="safe", description="`none` turns fsync off: only where the data may vanish."
+    )
+    admin_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
+    app_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
+    readonly_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.memory_mb, self.cpus)
+
+
+_SMALL = {"statement_timeout_s": 300, "lock_timeout_s": 2, "lock_wait_s": 30, "drift": "report"}
+_STRICT = {"statement_timeout_s": 600, "lock_timeout_s": 1, "lock_wait_s": 120, "drift": "refuse"}
+# 0.8.3 and 0.8.4 mended HNSW indexes that VACUUM corrupted (pgvector #988, #993)
+DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "local": _SMALL | {"engine": "embedded", "memory_mb": 1024, "cpus": 2, "pgvector_minimum": "0.8.0"},
+        "dev": _SMALL | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0"},
+        "test": _SMALL
+        | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0", "durability": "none"},
+        "staging": _STRICT | {"engine": "docker", "memory_mb": 4096, "cpus": 2, "pgvector_minimum": "0.8.4"},
+        "production": _STRICT | {"engine": "docker", "memory_mb": 16384, "cpus": 4, "pgvector_minimum": "0.8.4"},
+    }
+)
+
+
+def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str] = frozenset()) -> Environment:
+    """The environment of `stack` from its keys (without the namespace), values as strings or as YAML gives them.
+
+    `secret`: the keys that are encrypted in the stack file. Raises ConfigError with every mistake.
+    """
+    check_name(stack)
+    keys = {field.alias or name: name for name, field in Environment.model_fields.items() if name != "stack"}
+    problems = [_unknown(stack, key, config[key], keys) for key in config if key not in keys]
+    problems += [
+        f"stack {stack}: {NAMESPACE}:{key} is in the stack file in plain text\n"
+        f"  encrypt it:  pulumi config set --stack {stack} --secret {NAMESPACE}:{key}"
+        for key in SECRETS
+        if key in config and key not in secret
+    ]
+    values: dict[str, Any] = {"stack": stack}
+    values |= {to_camel(name): value for name, value in DEFAULTS[stack].items()}
+    values |= {key: _structured(keys[key], value) for key, value in config.items() if key in keys}
+    try:
+        environment = Environment.model_validate(values)
+    except ValidationError as error:
+        problems += [_explain(stack, dict(mistake)) for mistake in error.errors()]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return environment
+
+
+def check_name(stack: str) -> None:
+    """Raises ConfigError for a stack that is none of the environments, before anything is created."""
+    if stack not in ENVIRONMENTS:
+        raise ConfigError(
+            f"there is no stack {stack!r}{nearest(stack, ENVIRONMENTS)}\n  stacks: {', '.join(ENVIRONMENTS)}"
+        )
+
+
+def from_file(stack: str) -> Environment:
+    """The environment as its stack file says, secrets left out. Raises ConfigError."""
+    check_name(stack)
+    return from_config(stack, {key: value for key, value in _read(stack).items() if key not in SECRETS})
+
+
+def scripts_of_all() -> tuple[str, ...]:
+    """What the environments list together, so that a file only one of them runs is no orphan."""
+    entries = list(DEFAULT_SCRIPTS)
+    for stack in ENVIRONMENTS:
+        listed = _read(stack).get("scripts", [])
+        entries += [entry for entry in listed if isinstance(entry, str)] if isinstance(listed, list) else []
+    return tuple(dict.fromkeys(entries))
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a stack file, for editors. Nothing is required: every key has a default."""
+    model = Environment.model_json_schema(by_alias=True)
+    properties: dict[str, Any] = {}
+    for key, definition in model["properties"].items():
+        if key == "stack":
+            continue
+        value = {"type": "object", "required": ["secure"], "properties": {"secure": {"type": "string"}}}
+        kept = {name: part for name, part in definition.items() if name != "title"}
+        properties[f"{NAMESPACE}:{key}"] = (
+            value | {"description": definition["description"]} if key in SECRETS else kept
+        )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A stack of pgvector-stacks",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "config": {
+                "type": "object",
+                "properties": properties,
+                "patternProperties": {f"^(?!{NAMESPACE}:)[^:]+:": {}},
+                "additionalProperties": False,
+            },
+            "encryptionsalt": {"type": "string"},
+            "secretsprovider": {"type": "string"},
+            "encryptedkey": {"type": "string"},
+            "environment": {},
+        },
+    }
+
+
+def _read(stack: str) -> dict[str, Any]:
+    path = STACKS / f"Pulumi.{stack}.yaml"
+    if not path.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"stacks/{path.name} is not YAML: {' '.join(str(error).split())}") from None
+    config = content.get("config") or {} if isinstance(content, dict) else None
+    if not isinstance(config, dict):
+        raise ConfigError(f"stacks/{path.name}: `config:` is a map of keys like {NAMESPACE}:memoryMb")
+    return {str(key).removeprefix(f"{NAMESPACE}:"): value for key, value in config.items() if _ours(str(key))}
+
+
+def _ours(key: str) -> bool:
+    return key.startswith(f"{NAMESPACE}:") or ":" not in key
+
+
+def _structured(field: str, value: Any) -> Any:
+    """Pulumi hands lists over as JSON text and everything else as a string."""
+    if isinstance(value, str) and str(Environment.model_fields[field].annotation).startswith("tuple"):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value
+
+
+def _unknown(stack: str, key: str, value: Any, allowed: Mapping[str, str]) -> str:
+    return (
+        f"stack {stack}: unknown key {NAMESPACE}:{key} (value {str(value)[:60]!r}){nearest(key, allowed)}\n"
+        f"  allowed: {', '.join(allowed)}"
+    )
+
+
+def _explain(stack: str, mistake: dict[str, Any]) -> str:
+    key, *inside = mistake["loc"]
+    where = f"{NAMESPACE}:{key}" + "".join(f"[{part}]" for part in inside)
+    field = next(field for name, field in Environment.model_fields.items() if field.alias == key or name == key)
+    if str(key) in SECRETS:
+        return f"stack {stack}: {where}: {mistake['msg'].removeprefix('Value error, ')}"
+    value, guess = mistake.get("input"), ""
+    if expected := mistake.get("ctx", {}).get("expected"):
+        guess = nearest(str(value), [word.strip(" '") for word in str(expected).replace(" or ", ",").split(",")])
+    return (
+        f"stack {stack}: {where} = {value!r}: {mistake['msg'].removeprefix('Value error, ')}{guess}\n"
+        f"  {field.description}"
+    )
