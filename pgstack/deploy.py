@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
@@ -73,8 +74,12 @@ def _locked(said: str) -> str:
     )
 
 
+# What the engine says about resources it only looks at; what changes, fails or is diagnosed is shown.
+QUIET = re.compile(r"^( [~ ] {2}\S+:\S+ \S+( refreshing.*| refresh| running.*)?|@ .*|\s*)$")
+
+
 def _print(line: str) -> None:
-    if not line.startswith(("Diagnostics:", "Resources:")) or line.strip():
+    if not QUIET.match(line):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 

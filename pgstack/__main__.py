@@ -1,0 +1,5 @@
+"""`python -m pgstack`: the same command line."""
+
+from pgstack.cli import main
+
+main()
