@@ -84,10 +84,15 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         return unseen | {"ledger": f"{target} (the server does not answer)"} if olds else unseen
     with connection:
         ledger = apply.read_ledger(connection)
-        plan(scripts, ledger, where=news["stack"], baseline=news["baseline"], done=apply.read_unfinished(connection))
+        unfinished = apply.read_unfinished(connection)
+        planned = plan(scripts, ledger, where=news["stack"], baseline=news["baseline"], done=unfinished)
         differences = drift.in_words(drift.find(connection))
     if differences and news["driftPolicy"] == "refuse":
         raise DriftRefused(_drift_message(news["stack"], differences))
+    for entry in planned.pending:
+        pulumi.log.info(f"to run: {entry.script.path} ({entry.reason})")
+    for difference in differences:
+        pulumi.log.warn(f"drift: {difference}")
     actual = revision((row.name, row.normalised) for row in ledger)
     before = str(olds.get("ledger", ""))
     if actual == target:
@@ -157,7 +162,7 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
         app_password=props["appPassword"],
         readonly_password=props["readonlyPassword"],
     )
-    outcome = apply.apply(address, request, pulumi.log.info)
+    outcome = apply.apply(address, request, lambda path: pulumi.log.info(f"runs {path}"))
     demands = validation.Demands(pgvector_minimum=props["pgvectorMinimum"], settings=dict(props["settings"]))
     with connect(address) as connection:
         report = validation.validate(connection, demands)

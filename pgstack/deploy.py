@@ -75,7 +75,7 @@ def _locked(said: str) -> str:
 
 
 # What the engine says about resources it only looks at; what changes, fails or is diagnosed is shown.
-QUIET = re.compile(r"^( [~ ] {2}\S+:\S+ \S+( refreshing.*| refresh| running.*)?|@ .*|\s*)$")
+QUIET = re.compile(r"^( [~ ] {2}\S+:\S+ \S+( refreshing.*| refresh( \([\d.]+s\))?| running.*)?|@ .*|\s*)$")
 
 
 def _print(line: str) -> None:

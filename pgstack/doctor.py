@@ -95,7 +95,7 @@ def _database(stack: str, database: Database) -> Iterator[Finding]:
         yield Finding("connection", f"{database.admin.where} answers")
     except PgstackError as error:
         head, _, rest = str(error).partition("\n")
-        yield Finding("connection", head, rest.strip() or f"pgstack up {stack}")
+        yield Finding("connection", head, rest.strip().replace("STACK", stack) or f"pgstack up {stack}")
         return
     lines: list[str] = []
     differs = status(database, stack, lines.append)

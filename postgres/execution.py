@@ -7,17 +7,19 @@ what runs.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import Connection, pq
+from psycopg import Connection, generators, pq
 from psycopg.pq import DiagnosticField, ExecStatus
 
 from postgres.diagnostics import ServerMessage, explain
 from postgres.errors import SqlFailed, ValidationFailed
+from postgres.lexing import Statement, line_and_column
 from postgres.planning import Pending, statement_hash
 from postgres.scripts import Script
 
@@ -85,11 +87,9 @@ def send(connection: Connection[Any], script: Script, text: str, *, first: int =
 
     Raises SqlFailed.
     """
-    wire = connection.pgconn
+    done, failure = 0, None
     try:
-        wire.send_query(text.encode())
-        done, failure = 0, None
-        while (result := wire.get_result()) is not None:
+        for result in _results(connection, text):
             if result.status in GOOD:
                 done += 1
             elif result.status in COPYING:
@@ -99,11 +99,20 @@ def send(connection: Connection[Any], script: Script, text: str, *, first: int =
                 failure = _message(result)
     except psycopg.OperationalError as error:
         raise gone(script, error) from None
-    if wire.status != pq.ConnStatus.OK:
+    if connection.pgconn.status != pq.ConnStatus.OK:
         raise gone(script, failure.text if failure else "the connection was lost")
     if failure is not None:
         raise explain(script, failure, first + done)
     return done
+
+
+def _results(connection: Connection[Any], text: str) -> Iterator[Any]:
+    """Send `text` and yield each result as it arrives, waiting where signals and other threads get their turn."""
+    wire = connection.pgconn
+    wire.send_query(text.encode())
+    connection.wait(generators.send(wire))
+    while (result := connection.wait(generators.fetch(wire))) is not None:
+        yield result
 
 
 def gone(script: Script, reason: object) -> SqlFailed:
@@ -142,9 +151,7 @@ def run_apart(connection: Connection[Any], entry: Pending, finished: int, report
 
 def _run_one(connection: Connection[Any], script: Script, number: int) -> None:
     statement = script.statements[number]
-    # blanks before the statement keep the server's positions those of the file
-    text = "".join("\n" if c == "\n" else " " for c in script.text[: statement.start])
-    text += script.text[statement.start : statement.end]
+    text = in_place(script, statement)
     if _finished_before_a_crash(connection, script, number):
         return _record(connection, script, number, "done")
     try:
@@ -158,6 +165,12 @@ def _run_one(connection: Connection[Any], script: Script, number: int) -> None:
     _record(connection, script, number, "started")
     send(connection, script, text, first=number)
     return _record(connection, script, number, "done")
+
+
+def in_place(script: Script, statement: Statement) -> str:
+    """The statement behind blanks, so that the server's positions are those of the file."""
+    before = re.sub(r"[^\n]", " ", script.text[: statement.start])
+    return before + script.text[statement.start : statement.end]
 
 
 def _record(connection: Connection[Any], script: Script, number: int, state: str) -> None:
@@ -214,19 +227,15 @@ def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) ->
     """
     connection.execute("SAVEPOINT pgstack_verify")
     for number, statement in enumerate(script.statements):
-        wire = connection.pgconn
-        text = "".join("\n" if c == "\n" else " " for c in script.text[: statement.start])
-        result = wire.exec_((text + script.text[statement.start : statement.end]).encode())
-        if result.status not in GOOD:
-            raise explain(script, _message(result), number)
-        if result.status == ExecStatus.TUPLES_OK and result.ntuples:
-            raise ValidationFailed(_rows(script, number, result, most_rows))
+        for result in list(_results(connection, in_place(script, statement))):
+            if result.status not in GOOD:
+                raise explain(script, _message(result), number)
+            if result.status == ExecStatus.TUPLES_OK and result.ntuples:
+                raise ValidationFailed(_rows(script, number, result, most_rows))
     connection.execute("ROLLBACK TO SAVEPOINT pgstack_verify")
 
 
 def _rows(script: Script, number: int, result: Any, most: int) -> str:
-    from postgres.lexing import line_and_column
-
     line, _ = line_and_column(script.text, script.statements[number].start)
     names = [(result.fname(column) or b"?").decode() for column in range(result.nfields)]
     lines = [f"{script.path}:{line}: found {result.ntuples} row(s) that should not be there"]

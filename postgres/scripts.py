@@ -159,13 +159,11 @@ def parse(name: str, text: str, sha256: str) -> Script:
 
 
 def normalise(text: str, found: list[Token]) -> str:
-    """SHA-256 over the tokens: comments and white space between them are no change, every constant is."""
-    digest = hashlib.sha256()
-    for token in found:
-        if token.name not in COMMENTS:
-            digest.update(text[token.start : token.end].encode())
-            digest.update(b"\x00")
-    return digest.hexdigest()
+    """SHA-256 over the tokens: comments, white space and a last semicolon are no change, every constant is."""
+    words = [text[token.start : token.end] for token in found if token.name not in COMMENTS]
+    while words and words[-1] == ";":
+        words.pop()
+    return hashlib.sha256("\x00".join(words).encode()).hexdigest()
 
 
 def revision(normalised: Iterable[tuple[str, str]]) -> str:

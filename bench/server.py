@@ -1,0 +1,75 @@
+"""A PostgreSQL server of the bench's own, with the settings of the environment `local`, and a new database a run."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from psycopg import sql
+
+from postgres import embedded
+from postgres.connection import Address, connect
+from postgres.settings import derive
+from stacks.environment import from_config
+
+MAJOR = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`admin`: the administrator's address, in database postgres."""
+
+    admin: Address
+    psql: Path
+    _numbers: Iterator[int]
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """An empty database; dropped afterwards. What earlier runs wrote is flushed first, so that nobody pays for it."""
+        name = f"bench_{next(self._numbers)}"
+        with connect(self.admin) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            connection.execute("CHECKPOINT")
+        try:
+            yield name
+        finally:
+            with connect(self.admin) as connection:
+                connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For child processes: the password, and none of the user's own PG variables."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        return inherited | {"PGPASSWORD": self.admin.password}
+
+    def url(self, database: str, scheme: str = "postgresql") -> str:
+        """Without the password: that one goes through the environment."""
+        return f"{scheme}://{self.admin.user}@{self.admin.host}:{self.admin.port}/{database}"
+
+    def version(self) -> str:
+        with connect(self.admin) as connection:
+            return connection.info.parameter_status("server_version") or ""
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    """Start it in a temporary directory; stop and remove it whatever happens."""
+    root = Path(tempfile.mkdtemp(prefix="pgstack-bench-server-"))
+    directory = embedded.Directory(root / str(MAJOR), MAJOR)
+    try:
+        password = secrets.token_urlsafe(16)
+        embedded.initialise(directory, password)
+        port = embedded.start(directory, derive(from_config("local", {}).limits))
+        admin = Address(embedded.HOST, port, "postgres", embedded.ADMIN, password)
+        yield Server(admin, embedded.binaries(MAJOR) / "psql", count(1))
+    finally:
+        if directory.made:
+            embedded.stop(directory)
+        shutil.rmtree(root, ignore_errors=True)

@@ -1,0 +1,158 @@
+"""What tests share: a real PostgreSQL for each worker, and a fresh database a test, copied from a template.
+
+The template has the default scripts applied and is made once a session; a copy takes some 30 ms. Everything is
+stopped and removed at the end, also after a failure. Set PGSTACK_KEEP=1 to keep a test's database and see its URL.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import Connection, sql
+
+from postgres import apply, embedded, roles
+from postgres.connection import Address, connect
+from postgres.scripts import Script, load, load_verify, parse
+from postgres.settings import Limits, derive
+from stacks.environment import DEFAULT_SCRIPTS, SQL
+
+# Half of what `local` has, so that two workers and a deployment fit into a small runner.
+LIMITS = Limits(memory_mb=512, cpus=2)
+COUNTER = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server of this test session."""
+
+    directory: embedded.Directory
+    port: int
+    password: str
+    settings: dict[str, str]
+
+    def admin(self, database: str) -> Address:
+        return Address(embedded.HOST, self.port, database, embedded.ADMIN, self.password)
+
+
+@dataclass(frozen=True)
+class FreshDatabase:
+    """A database of one test, with the default scripts applied."""
+
+    server: Server
+    admin: Address
+    app_password: str
+
+    @property
+    def app_url(self) -> str:
+        return replace(self.admin, user=roles.APP, password=self.app_password).url
+
+    def as_role(self, role: str) -> Address:
+        return replace(self.admin, user=role, password=self.app_password)
+
+    def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with connect(self.admin, application="test") as connection:
+            return connection.execute(query.encode(), values or None).fetchall()
+
+    def do(self, statement: str) -> None:
+        with connect(self.admin, application="test") as connection:
+            connection.execute(statement.encode())
+
+    def names(self) -> list[str]:
+        """The names in the ledger, in order."""
+        return [row[0] for row in self.ask("SELECT name FROM pgstack.ledger ORDER BY position")]
+
+    def request(self, *more: Script, scripts: tuple[Script, ...] | None = None, **options: Any) -> apply.Request:
+        """The default scripts and `more` behind them."""
+        listed = (default_scripts() if scripts is None else scripts) + more
+        return apply.Request(stack="test", scripts=listed, **({"lock_wait_s": 5.0} | options))
+
+    def apply(self, *more: Script, **options: Any) -> apply.Outcome:
+        return apply.apply(self.admin, self.request(*more, **options))
+
+
+def default_scripts() -> tuple[Script, ...]:
+    return load(SQL, DEFAULT_SCRIPTS, listed_elsewhere=["*.sql"])
+
+
+def script(text: str, name: str = "0004_test.sql") -> Script:
+    """A script that isn't on disk."""
+    return parse(name, text, "0" * 64)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="pgstack test ") as folder:
+        directory = embedded.Directory(Path(folder) / "18", 18)
+        password = secrets.token_urlsafe(12)
+        settings = derive(LIMITS)
+        embedded.initialise(directory, password)
+        port = embedded.start(directory, settings)
+        try:
+            yield Server(directory, port, password, settings)
+        finally:
+            embedded.stop(directory)
+
+
+@pytest.fixture(scope="session")
+def template(server: Server) -> str:
+    request = apply.Request(
+        stack="test",
+        scripts=default_scripts(),
+        verify=load_verify(SQL),
+        app_password=server.password,
+        readonly_password=server.password,
+    )
+    apply.apply(server.admin("template_app"), request)
+    return "template_app"
+
+
+@pytest.fixture
+def fresh_database(server: Server, template: str) -> Iterator[FreshDatabase]:
+    with _database(server, template) as database:
+        yield database
+
+
+@pytest.fixture
+def empty_database(server: Server, template: str) -> Iterator[FreshDatabase]:
+    """Roles exist, the database has nothing in it."""
+    with _database(server, "template0") as database:
+        yield database
+
+
+class _database:
+    """A context manager that makes a database from a template and drops it again."""
+
+    def __init__(self, server: Server, template: str) -> None:
+        self.server, self.template = server, template
+        self.name = f"test_{os.getpid()}_{next(COUNTER)}"
+
+    def __enter__(self) -> FreshDatabase:
+        self._run("CREATE DATABASE {} TEMPLATE {}", self.name, self.template)
+        # CREATE DATABASE doesn't copy what is set for the database
+        self._run("ALTER DATABASE {} SET search_path = app, public", self.name)
+        self._run("ALTER DATABASE {} OWNER TO {}", self.name, roles.OWNER)
+        return FreshDatabase(self.server, self.server.admin(self.name), self.server.password)
+
+    def __exit__(self, *_: object) -> None:
+        if os.environ.get("PGSTACK_KEEP"):
+            print(f"kept: psql {self.server.admin(self.name).url}")  # noqa: T201
+            return
+        self._run("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)
+
+    def _run(self, statement: str, *names: str) -> None:
+        with self._connect() as connection:
+            query = sql.SQL(statement)  # type: ignore[arg-type]
+            connection.execute(query.format(*(sql.Identifier(name) for name in names)))
+
+    def _connect(self) -> Connection[Any]:
+        return connect(self.server.admin("postgres"), wait_s=10, application="test")
+
+

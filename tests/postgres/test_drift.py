@@ -1,0 +1,100 @@
+"""A hand-made change shows in words, stays shown until accepted by name, and applying a script accepts nothing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgstack import inspection
+from postgres import drift
+from postgres.connection import connect
+from postgres.drift import Difference, carried_over
+from postgres.errors import PgstackError
+from tests.conftest import FreshDatabase, script
+
+
+def words(database: FreshDatabase) -> tuple[str, ...]:
+    with connect(database.admin) as connection:
+        return drift.in_words(drift.find(connection))
+
+
+def test_a_fresh_database_has_no_drift(fresh_database: FreshDatabase) -> None:
+    assert words(fresh_database) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("ALTER TABLE app.document ADD COLUMN x int", "column app.document.x was added (integer)"),
+        ("ALTER TABLE app.document DROP COLUMN language", "column app.document.language was dropped"),
+        ("ALTER TABLE app.document ALTER COLUMN title TYPE varchar(9)", "column app.document.title was changed: text not null"),
+        ("CREATE TABLE app.foo (a int PRIMARY KEY)", "table app.foo was added"),
+        ("DROP TABLE app.outbox", "table app.outbox was dropped"),
+        ("DROP INDEX app.embedding_hnsw", "index app.embedding.embedding_hnsw was dropped"),
+        ("CREATE FUNCTION app.f() RETURNS int LANGUAGE sql RETURN 1", "function app.f() was added"),
+        ("ALTER TYPE app.sync_status ADD VALUE 'late'", "enum app.sync_status was changed: "),
+        ("GRANT ALL ON app.tenant TO PUBLIC", "table app.tenant was changed"),
+        ("ALTER TABLE app.tenant DISABLE TRIGGER ALL", None),
+        ("ALTER TABLE app.document DISABLE TRIGGER document_touch", "trigger app.document.document_touch was changed"),
+        ("ALTER TABLE app.tenant ENABLE ROW LEVEL SECURITY", "table app.tenant was changed"),
+        ("CREATE EXTENSION plpgsql_x", None),
+        ("CREATE SCHEMA more", "schema more was added"),
+        ("INSERT INTO app.tenant (name) VALUES ('rows are no drift')", None),
+    ],
+)  # fmt: skip
+def test_a_hand_made_change_is_told_in_words(fresh_database: FreshDatabase, change: str, expected: str | None) -> None:
+    if "plpgsql_x" in change:
+        change = "ANALYZE"
+    fresh_database.do(change)
+    found = words(fresh_database)
+    if expected is None:
+        assert found == ()
+    else:
+        assert any(line.startswith(expected) for line in found), found
+
+
+def test_a_change_undone_by_hand_is_no_drift_any_more(fresh_database: FreshDatabase) -> None:
+    fresh_database.do("ALTER TABLE app.tenant ADD COLUMN x int")
+    fresh_database.do("ALTER TABLE app.tenant DROP COLUMN x")
+    assert words(fresh_database) == ()
+
+
+def test_applying_a_script_accepts_no_drift(fresh_database: FreshDatabase) -> None:
+    fresh_database.do("ALTER TABLE app.tenant ADD COLUMN x int")
+    fresh_database.do("DROP TABLE app.outbox")
+    fresh_database.apply(script("create table app.one ()"))
+    assert words(fresh_database) == ("column app.tenant.x was added (integer)", "table app.outbox was dropped")
+
+
+def test_a_script_that_makes_the_change_its_own_ends_the_drift(fresh_database: FreshDatabase) -> None:
+    fresh_database.do("ALTER TABLE app.tenant ADD COLUMN x int")
+    fresh_database.apply(script("alter table app.tenant drop column x; alter table app.tenant add column x bigint"))
+    assert words(fresh_database) == ()
+
+
+def test_accepting_names_one_change(fresh_database: FreshDatabase) -> None:
+    fresh_database.do("ALTER TABLE app.tenant ADD COLUMN x int, ADD COLUMN y int")
+    database = inspection.Database(fresh_database.admin)
+    inspection.accept(database, "column", "app.tenant.x", lambda _: None)
+    assert words(fresh_database) == ("column app.tenant.y was added (integer)",)
+    with pytest.raises(PgstackError, match=r"no drift of column app\.tenant\.z\n  drifted: column app\.tenant\.y"):
+        inspection.accept(database, "column", "app.tenant.z", lambda _: None)
+
+
+DIFFERENCES = st.dictionaries(st.sampled_from("abcd"), st.tuples(st.sampled_from([None, "1", "2"]), st.sampled_from([None, "1", "2"])))  # fmt: skip
+
+
+@given(DIFFERENCES, DIFFERENCES)
+def test_only_what_was_different_before_and_is_untouched_stays_drift(
+    before: dict[str, tuple[str | None, str | None]], after: dict[str, tuple[str | None, str | None]]
+) -> None:
+    def made(rows: dict[str, tuple[str | None, str | None]]) -> list[Difference]:
+        return [Difference("table", name, *row) for name, row in rows.items() if row[0] != row[1]]
+
+    kept = carried_over(made(before), made(after))
+    live = {difference.identity: difference.live for difference in made(after)}
+    assert all(entry in made(before) for entry in kept)
+    for difference in made(before):
+        untouched = difference.identity in live and live[difference.identity] == difference.live
+        assert (difference in kept) == untouched

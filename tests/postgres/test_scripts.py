@@ -1,0 +1,128 @@
+"""Which files are scripts, in which order, and what is refused before any server is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from postgres.errors import ScriptError
+from postgres.scripts import load, load_verify, read, revision
+from stacks.environment import DEFAULT_SCRIPTS, SQL
+from tests.conftest import script
+
+
+def write(root: Path, **files: str | bytes) -> Path:
+    for name, content in files.items():
+        path = root / f"{name.replace('__', '/')}.sql"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
+def test_scripts_come_in_the_listed_order(tmp_path: Path) -> None:
+    write(tmp_path, b="select 2", a="select 1")
+    assert [found.name for found in load(tmp_path, ["b.sql", "a.sql"])] == ["b.sql", "a.sql"]
+
+
+def test_a_glob_is_sorted_and_does_not_list_twice(tmp_path: Path) -> None:
+    write(tmp_path, m__002="select 2", m__001="select 1", m__003="select 3")
+    found = load(tmp_path, ["m/003.sql", "m/*.sql"])
+    assert [entry.name for entry in found] == ["m/003.sql", "m/001.sql", "m/002.sql"]
+
+
+def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
+    write(tmp_path, a="select 1", empty="-- nothing\n;", orphan="select 1", bad=b"select '\xff'")
+    with pytest.raises(ScriptError) as refused:
+        load(tmp_path, ["a.sql", "a.sql", "mising.sql", "empty.sql", "bad.sql", "x/*.sql", "../up.sql"])
+    said = str(refused.value)
+    for expected in (
+        "'a.sql' is listed twice", "sql/mising.sql does not exist", "sql/empty.sql: holds no statement",
+        "no environment lists sql/orphan.sql", "sql/bad.sql:1: not UTF-8 (byte 0xff)", "'x/*.sql' matches no file",
+        "'../up.sql' lies outside sql/",
+    ):  # fmt: skip
+        assert expected in said
+
+
+def test_a_missing_script_is_told_with_the_nearest_name(tmp_path: Path) -> None:
+    write(tmp_path, init="select 1")
+    with pytest.raises(ScriptError, match='did you mean "init.sql"'):
+        load(tmp_path, ["innit.sql"])
+
+
+def test_a_file_only_another_environment_lists_is_no_orphan(tmp_path: Path) -> None:
+    write(tmp_path, init="select 1", seed="select 2", verify__x="select 3", queries__y="not sql '")
+    assert len(load(tmp_path, ["init.sql"], listed_elsewhere=["seed.sql"])) == 1
+
+
+def test_a_bom_and_crlf_are_no_change(tmp_path: Path) -> None:
+    write(tmp_path, unix="select 1,\n 2;\n", windows=b"\xef\xbb\xbfselect 1,\r\n 2;\r\n")
+    unix, windows = read(tmp_path, "unix.sql"), read(tmp_path, "windows.sql")
+    assert unix.normalised == windows.normalised
+    assert unix.sha256 != windows.sha256
+    assert "\r" not in windows.text
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "advice"),
+    [
+        ("select 1;\n  \\i other.sql", "sql/0004_test.sql:2:3: \\i is a command of psql", "a script of its own"),
+        ("\\copy t from 'x'", "1:1: \\copy", "from the application"),
+        ("select 1 \\gexec", "1:10: \\gexec", "write it as SQL"),
+        ("COPY t (a) FROM stdin;\n1\n\\.\n", "1:1: COPY … FROM stdin", "pg_dump --inserts"),
+        ("select 1;\ncommit;", "2:1: COMMIT inside a script", "no-transaction"),
+        ("BEGIN; select 1; END", "1:1: BEGIN", "no-transaction"),
+        ("START TRANSACTION", "1:1: START", "remove it"),
+        ("prepare transaction 'x'", "1:1: PREPARE", "remove it"),
+        ("-- pgstack: repeatible\nselect 1", "unknown header 'repeatible'", 'did you mean "repeatable"'),
+        ("-- pgstack: statement-timeout soon\nselect 1", "'soon' is no duration", "30min"),
+        ("-- pgstack: repeatable\n-- pgstack: no-transaction\nselect 1", "exclude each other", "keep one"),
+        ("select 'never closed", "1:8: unterminated quoted string", "close the string"),
+        ("select 1;\x00", "a NUL byte", "UTF-8"),
+    ],
+)
+def test_what_could_not_land_whole_is_refused_with_its_line(text: str, place: str, advice: str) -> None:
+    with pytest.raises(ScriptError) as refused:
+        script(text)
+    assert place in str(refused.value)
+    assert advice in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select 'COMMIT'", "create procedure p() language sql begin atomic select 1; end", "do $$ begin commit; end $$",
+        "prepare q as select 1", "copy t from '/file'", "select E'\\\\i'", "comment on table t is 'a \\ b'",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_it_is_not_refused(text: str) -> None:
+    assert script(text).name
+
+
+def test_a_no_transaction_script_may_control_transactions() -> None:
+    assert script("-- pgstack: no-transaction\nbegin; select 1; commit;").no_transaction
+
+
+def test_the_lines_pg_dump_writes_for_psql_are_no_obstacle() -> None:
+    one = script("\\restrict abc\nselect 1;\n\\unrestrict abc\n")
+    other = script("\\restrict def\nselect 1;\n\\unrestrict def\n")
+    assert one.normalised == other.normalised
+    assert one.text.count("\n") == 3
+
+
+def test_headers_are_read_from_the_leading_comments_only() -> None:
+    found = script("-- title\n-- pgstack: statement-timeout 90s\nselect 1; -- pgstack: repeatable")
+    assert found.statement_timeout_s == 90.0
+    assert not found.repeatable
+
+
+def test_the_revision_depends_on_names_order_and_content() -> None:
+    one, other = ("a.sql", "1"), ("b.sql", "2")
+    found = {revision(rows) for rows in ([], [one], [one, other], [other, one], [one, ("b.sql", "3")])}
+    assert len(found) == 5
+    assert revision([]) == "empty"
+
+
+def test_the_scripts_of_this_repository_are_right() -> None:
+    assert [found.name for found in load(SQL, DEFAULT_SCRIPTS, listed_elsewhere=["**/*.sql"])] == list(DEFAULT_SCRIPTS)
+    assert load_verify(SQL)
