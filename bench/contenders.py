@@ -67,8 +67,8 @@ def ours(server: Server, scripts: Scripts) -> Applied:
     """postgres.apply.apply() in a new process: load, hash, roles, ledger, scripts, recorded schema, commit."""
     with server.database() as name:
         admin = server.admin
-        command = [sys.executable, "-m", "bench.worker", "apply", scripts.plain, admin.host, str(admin.port),
-                   admin.user, name]  # fmt: skip
+        command: list[str | Path] = [sys.executable, "-m", "bench.worker", "apply", scripts.plain]
+        command += [admin.host, str(admin.port), admin.user, name]
         run = timed(command, server.environment)
     found = last_json(run.stdout)
     if found["ran"] != scripts.count:
@@ -84,7 +84,8 @@ def last_json(stdout: str) -> Any:
 def psql(server: Server, scripts: Scripts) -> float:
     """All files as one, in one transaction."""
     with server.database() as name:
-        command = [server.psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-1", "-f", scripts.together, server.url(name)]
+        command: list[str | Path] = [server.psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-1"]
+        command += ["-f", scripts.together, server.url(name)]
         return timed(command, server.environment).seconds
 
 
@@ -100,8 +101,8 @@ def yoyo(server: Server, scripts: Scripts) -> float:
     if find_spec("yoyo") is None:
         raise NotMeasured("yoyo-migrations is not installed:  make .venv/ready-dev")
     with server.database() as name:
-        command = [sys.executable, "-m", "yoyo", "apply", "--batch", "--no-config-file",
-                   "--database", server.url(name, "postgresql+psycopg"), scripts.plain]  # fmt: skip
+        command: list[str | Path] = [sys.executable, "-m", "yoyo", "apply", "--batch", "--no-config-file"]
+        command += ["--database", server.url(name, "postgresql+psycopg"), scripts.plain]
         return timed(command, server.environment).seconds
 
 

@@ -32,7 +32,7 @@ class Server:
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """An empty database; dropped afterwards. What earlier runs wrote is flushed first, so that nobody pays for it."""
+        """An empty database; dropped afterwards. A checkpoint first: nobody pays for what earlier runs wrote."""
         name = f"bench_{next(self._numbers)}"
         with connect(self.admin) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

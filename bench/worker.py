@@ -70,7 +70,7 @@ def _say(line: str) -> None:
 
 
 def peak_memory_mb() -> float:
-    """The most this process held, in MiB. Linux's ru_maxrss also counts the process we were forked from; VmHWM doesn't."""
+    """The most this process held, in MiB: VmHWM, since Linux's ru_maxrss also counts the process that forked us."""
     status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text().splitlines():

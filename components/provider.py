@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+import psycopg
 from pulumi.dynamic import CheckFailure, CheckResult
 from pulumi.output import Unknown
 
+from postgres.connection import told
 from postgres.errors import PgstackError
 
 P = ParamSpec("P")
@@ -38,6 +40,8 @@ def plainly(method: Callable[P, R]) -> Callable[P, R]:
             return method(*args, **kwargs)
         except PgstackError as error:
             failure = Failed(str(error))
+        except psycopg.Error as error:
+            failure = Failed(str(told(error)))
         raise failure from None
 
     return wrapped

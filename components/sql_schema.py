@@ -18,7 +18,7 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Re
 
 from components.provider import is_unknown, leave_with_the_engine, plainly, refused
 from postgres import apply, drift, validation
-from postgres.connection import Address, connect
+from postgres.connection import Address, connect, told
 from postgres.errors import ConnectionFailed, DriftRefused, PgstackError, ScriptError, ValidationFailed
 from postgres.planning import plan
 from postgres.scripts import Script, load, load_verify, revision
@@ -28,6 +28,7 @@ NO_DRIFT = "none"
 SHORT = 12
 # Bump it when what create and update do to a database changes: the state doesn't see a change of code.
 RUNNER = 1
+LOOK = "-c lock_timeout=3000 -c statement_timeout=60000"  # a preview never waits behind anyone for long
 OUTPUTS = ("schemaRevision", "postgresVersion", "pgvectorVersion", "validation")
 
 
@@ -42,6 +43,8 @@ class SqlSchemaProvider(ResourceProvider):
             return CheckResult(_checked(_olds, news), [])
         except PgstackError as error:
             return refused(news, error)
+        except psycopg.Error as error:
+            return refused(news, told(error))
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult()
@@ -82,11 +85,12 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         connection = _open(_addresses(news, olds))
     except ConnectionFailed:
         return unseen | {"ledger": f"{target} (the server does not answer)"} if olds else unseen
+
     with connection:
         ledger = apply.read_ledger(connection)
         unfinished = apply.read_unfinished(connection)
         planned = plan(scripts, ledger, where=news["stack"], baseline=news["baseline"], done=unfinished)
-        differences = drift.in_words(drift.find(connection))
+        differences = _drift(connection)
     if differences and news["driftPolicy"] == "refuse":
         raise DriftRefused(_drift_message(news["stack"], differences))
     for entry in planned.pending:
@@ -131,7 +135,7 @@ def _open(addresses: list[Address]) -> psycopg.Connection[Any]:
     failure = ConnectionFailed("no address")
     for address in addresses:
         try:
-            return connect(address)
+            return connect(address, options=LOOK)
         except ConnectionFailed as error:
             failure = error
     raise failure
@@ -142,9 +146,17 @@ def _look(addresses: list[Address]) -> tuple[str, tuple[str, ...]] | None:
     try:
         with _open(addresses) as connection:
             ledger = apply.read_ledger(connection)
-            return revision((row.name, row.normalised) for row in ledger), drift.in_words(drift.find(connection))
-    except ConnectionFailed:
+            return revision((row.name, row.normalised) for row in ledger), _drift(connection)
+    except (ConnectionFailed, psycopg.OperationalError):
         return None
+
+
+def _drift(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
+    """The drift in words. A table someone is just changing can't be looked at: better to say so than to wait."""
+    try:
+        return drift.in_words(drift.find(connection))
+    except psycopg.errors.LockNotAvailable:
+        return ("not known: another transaction holds a lock on the catalog's objects",)
 
 
 def _bring_up(props: dict[str, Any]) -> dict[str, Any]:

@@ -8,15 +8,16 @@ import shlex
 import sys
 from typing import Annotated, Any
 
+import psycopg
 import typer
 from rich.console import Console
 
 from pgstack import deploy, inspection
 from pgstack import outputs as stack_outputs
-
 from pgstack.new_script import new_script
 from pgstack.toolchain import Toolchain, ToolchainError, find_or_get
 from pgstack.workspace import DeploymentFailed, Workspace
+from postgres.connection import told
 from postgres.errors import PgstackError
 from stacks.environment import ENVIRONMENTS, STACKS, check_name, json_schema
 
@@ -176,6 +177,9 @@ def main() -> None:
         sys.exit(1)
     except (PgstackError, ToolchainError) as error:
         say(f"error: {error}")
+        sys.exit(1)
+    except psycopg.Error as error:
+        say(f"error: {told(error)}")
         sys.exit(1)
     except KeyboardInterrupt:
         say("stopped; what was not committed is undone")

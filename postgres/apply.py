@@ -156,13 +156,10 @@ def _carry_out(
     if not groups:
         return
     with roles.owner_connection(cluster, address, options=options) as owner:
-        before = drift.find(owner)
-        owner.rollback()
         for number, group in enumerate(groups):
             landing = Landing(
                 request=request,
                 pgvector=pgvector,
-                drifted=before,
                 baseline=made.baseline if number == 0 else (),
                 verify=request.verify if number == len(groups) - 1 else (),
                 revision=made.after,
@@ -179,7 +176,6 @@ class Landing:
 
     request: Request
     pgvector: str
-    drifted: tuple[drift.Difference, ...]
     baseline: tuple[Pending, ...]
     verify: tuple[Script, ...]
     revision: str
@@ -196,17 +192,18 @@ def _together(
     pause = 0.2
     while True:
         try:
+            drifted = drift.find(owner)  # the catalog is locked too while others change it
             ran = execution.run_together(owner, group.pending, lambda entry: report(entry.script.path))
-            land(owner, ran, landing)
+            land(owner, ran, landing, drifted)
             return
-        except SqlFailed as error:
+        except (psycopg.Error, SqlFailed) as error:
             if not owner.closed:
                 owner.rollback()
             if error.sqlstate not in RETRIABLE:
                 raise
             if time.monotonic() + pause > deadline:
                 raise _lock_not_given(admin, error, landing.request.lock_wait_s) from None
-            report(f"sql/{error.script}: waits for a lock; undone, again in {pause:.1f} s")
+            report(f"waits for a lock; all is undone, again in {pause:.1f} s")
             time.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, 5.0)
         except PgstackError:
@@ -217,20 +214,23 @@ def _together(
 def _apart(owner: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]) -> None:
     (entry,) = group.pending
     finished = len(read_unfinished(owner).get(entry.script.name, ()))
+    drifted = drift.find(owner)
     ran = execution.run_apart(owner, entry, finished, lambda entry: report(entry.script.path))
     try:
-        land(owner, [ran], landing)
+        land(owner, [ran], landing, drifted)
     except PgstackError:
         owner.rollback()
         raise
 
 
-def land(owner: Connection[Any], ran: list[execution.Ran], landing: Landing) -> None:
+def land(
+    owner: Connection[Any], ran: list[execution.Ran], landing: Landing, drifted: tuple[drift.Difference, ...]
+) -> None:
     """Verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
     for script in landing.verify:
         execution.check(owner, script)
     try:
-        drift.record(owner, landing.drifted)
+        drift.record(owner, drifted)
         recorded = [execution.Ran(entry, 0, 0) for entry in landing.baseline]
         commit = git_commit()
         with owner.cursor() as cursor:
@@ -245,6 +245,8 @@ def land(owner: Connection[Any], ran: list[execution.Ran], landing: Landing) -> 
             add_event(owner, "applied", shown, revision=landing.revision)
         owner.commit()
     except psycopg.OperationalError as error:
+        if error.sqlstate in RETRIABLE:
+            raise
         script = ran[-1].pending.script if ran else landing.request.scripts[-1]
         raise execution.gone(script, error) from None
 
@@ -265,7 +267,8 @@ def _row(entry: execution.Ran, pgvector: str, commit: str | None) -> dict[str, A
     }
 
 
-def _lock_not_given(admin: Connection[Any], error: SqlFailed, waited_s: float) -> SqlFailed:
+def _lock_not_given(admin: Connection[Any], error: psycopg.Error | SqlFailed, waited_s: float) -> SqlFailed:
+    script, line = getattr(error, "script", ""), getattr(error, "line", 0)
     lines = [
         str(error),
         f"  no lock within {waited_s:.0f} s; all was undone each time, so that nobody had to wait for us",
@@ -273,7 +276,7 @@ def _lock_not_given(admin: Connection[Any], error: SqlFailed, waited_s: float) -
     for pid, role, application, state, since, query in admin.execute(queries.get("open_transactions")).fetchall():
         lines.append(f"  open for {since}: process {pid} ({role}, {application or 'unnamed'}, {state}): {query}")
         lines.append(f"    wait for it, or end it:  SELECT pg_terminate_backend({pid})")
-    return SqlFailed("\n".join(lines), sqlstate=error.sqlstate, script=error.script, line=error.line)
+    return SqlFailed("\n".join(lines), sqlstate=error.sqlstate or "", script=script, line=line)
 
 
 def add_event(connection: Connection[Any], kind: str, message: str, **fields: Any) -> None:

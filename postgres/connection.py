@@ -10,7 +10,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from postgres.errors import ConnectionFailed
+from postgres.errors import ConnectionFailed, PgstackError
 
 # A killed client lets go within a second (PostgreSQL 14+), also where the server's own setting is another.
 CHECK_INTERVAL = "-c client_connection_check_interval=1000"
@@ -104,3 +104,11 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
             return f"can't connect to {address.where}: {cause}{waited}\n  {fix}"
     last = text.strip().splitlines()[-1].strip() if text.strip() else type(error).__name__
     return f"can't connect to {address.where}{waited}: {last}"
+
+
+def told(error: psycopg.Error) -> PgstackError:
+    """A server's error that no statement of a script caused, in its words alone: psycopg's text may quote a query."""
+    detail = f"\n  detail: {error.diag.message_detail}" if error.diag.message_detail else ""
+    hint = f"\n  hint: {error.diag.message_hint}" if error.diag.message_hint else ""
+    words = error.diag.message_primary or " ".join(str(error).split())
+    return PgstackError(f"the server says: {words}{f' ({error.sqlstate})' if error.sqlstate else ''}{detail}{hint}")

@@ -149,10 +149,8 @@ class _database:
 
     def _run(self, statement: str, *names: str) -> None:
         with self._connect() as connection:
-            query = sql.SQL(statement)  # type: ignore[arg-type]
+            query = sql.SQL(statement)
             connection.execute(query.format(*(sql.Identifier(name) for name in names)))
 
     def _connect(self) -> Connection[Any]:
         return connect(self.server.admin("postgres"), wait_s=10, application="test")
-
-

@@ -82,7 +82,9 @@ class SentenceEncoder:
         for number in range(self.layers):
             layer = f"encoder.layer.{number}"
             attended = self._attention(hidden, count, layer)
-            hidden = self._normalised(hidden + self._dense(attended, f"{layer}.attention.output"), f"{layer}.attention.output")
+            hidden = self._normalised(
+                hidden + self._dense(attended, f"{layer}.attention.output"), f"{layer}.attention.output"
+            )
             wide = gelu(self._dense(hidden, f"{layer}.intermediate"))
             hidden = self._normalised(hidden + self._dense(wide, f"{layer}.output"), f"{layer}.output")
         mean: Floats = hidden.reshape(count, length, DIMENSIONS).mean(axis=1)
@@ -91,7 +93,9 @@ class SentenceEncoder:
 
     def _attention(self, hidden: Floats, count: int, layer: str) -> Floats:
         """[n·l, h] → [n·l, h]: every token looks at all tokens of its text. No mask: nothing is padded."""
-        mixed = self._dense(hidden, f"{layer}.attention.self").reshape(count, -1, 3, self.heads, DIMENSIONS // self.heads)
+        mixed = self._dense(hidden, f"{layer}.attention.self").reshape(
+            count, -1, 3, self.heads, DIMENSIONS // self.heads
+        )
         query, key, value = mixed.transpose(2, 0, 3, 1, 4)  # each [n, 12, l, 32]
         scores = query @ key.swapaxes(-1, -2)
         scores -= scores.max(axis=-1, keepdims=True)
@@ -124,7 +128,9 @@ def fused(weights: Mapping[str, Floats], layers: int) -> dict[str, Floats]:
     scale = np.float32(1 / math.sqrt(32))
     for number in range(layers):
         name = f"encoder.layer.{number}.attention.self"
-        parts = [(made.pop(f"{name}.{part}.weight"), made.pop(f"{name}.{part}.bias")) for part in ("query", "key", "value")]
+        parts = [
+            (made.pop(f"{name}.{part}.weight"), made.pop(f"{name}.{part}.bias")) for part in ("query", "key", "value")
+        ]
         parts[0] = (parts[0][0] * scale, parts[0][1] * scale)
         made[f"{name}.dense.weight"] = np.ascontiguousarray(np.concatenate([weight for weight, _ in parts]).T)
         made[f"{name}.dense.bias"] = np.concatenate([bias for _, bias in parts])

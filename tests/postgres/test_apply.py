@@ -137,7 +137,12 @@ def test_the_application_may_use_rows_and_not_change_the_schema(fresh_database: 
     with connect(fresh_database.as_role(roles.APP)) as app:
         app.execute("INSERT INTO later (name) VALUES ('x')")
         app.execute("UPDATE later SET name = 'y'; DELETE FROM later")
-        for forbidden in ("CREATE TABLE mine ()", "DROP TABLE app.later", "TRUNCATE later", "SELECT * FROM pgstack.ledger"):
+        for forbidden in (
+            "CREATE TABLE mine ()",
+            "DROP TABLE app.later",
+            "TRUNCATE later",
+            "SELECT * FROM pgstack.ledger",
+        ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 app.execute(forbidden.encode())
     with connect(fresh_database.as_role(roles.READONLY)) as readonly:
@@ -204,8 +209,8 @@ def test_a_wrong_password_is_told_without_showing_it(fresh_database: FreshDataba
 
 
 def test_the_lock_table_running_out_gets_its_own_advice(fresh_database: FreshDatabase) -> None:
-    many = "do $$ begin for i in 1..60000 loop execute 'create table app.t' || i || ' (i int)'; end loop; end $$"
+    many = "create table app.one (); select pg_advisory_xact_lock(i) from generate_series(1, 1000000) i"
     with pytest.raises(SqlFailed, match=r"max_locks_per_transaction follows it") as failed:
         fresh_database.apply(script(many))
     assert failed.value.sqlstate == "53200"
-    assert fresh_database.ask("SELECT count(*) FROM pg_class WHERE relname ~ '^t[0-9]+$'") == [(0,)]
+    assert fresh_database.ask("SELECT to_regclass('app.one')") == [(None,)]

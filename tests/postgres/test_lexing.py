@@ -11,7 +11,24 @@ from postgres.lexing import excerpt, line_and_column, statements, tokens
 from tests.conftest import script
 
 WORDS = st.sampled_from(
-    ["select", "1", "'a b'", "$$x; y$$", "(", ")", ",", "t", '"Q ;"', "case", "end", "+", "E'\\''", "null", "--c\n", ";"]
+    # strings with a cast: two strings with a line break between them are one string, and so it is a change
+    [
+        "select",
+        "1",
+        "'a b'::text",
+        "$$x; y$$",
+        "(",
+        ")",
+        ",",
+        "t",
+        '"Q ;"',
+        "case",
+        "end",
+        "+",
+        "E'\\''::text",
+        "--c\n",
+        ";",
+    ]
 )
 
 

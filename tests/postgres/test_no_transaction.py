@@ -14,7 +14,9 @@ HEAD = "-- pgstack: no-transaction\n"
 def test_create_index_concurrently_runs(fresh_database: FreshDatabase) -> None:
     apart = script(HEAD + "create index concurrently by_title on app.document (title);\nvacuum app.document")
     assert fresh_database.apply(apart).ran == ("0004_test.sql",)
-    assert fresh_database.ask("SELECT indisvalid FROM pg_index WHERE indexrelid = 'app.by_title'::regclass") == [(True,)]
+    assert fresh_database.ask("SELECT indisvalid FROM pg_index WHERE indexrelid = 'app.by_title'::regclass") == [
+        (True,)
+    ]
     assert fresh_database.ask("SELECT count(*) FROM pgstack.statement") == [(0,)]
 
 
@@ -47,7 +49,9 @@ def test_an_invalid_index_is_dropped_before_it_is_made_again(fresh_database: Fre
     apart = script(HEAD + "create unique index concurrently by_code on app.tenant (code)")
     with pytest.raises(SqlFailed, match="could not create unique index"):
         fresh_database.apply(apart)
-    assert fresh_database.ask("SELECT indisvalid FROM pg_index WHERE indexrelid = 'app.by_code'::regclass") == [(False,)]
+    assert fresh_database.ask("SELECT indisvalid FROM pg_index WHERE indexrelid = 'app.by_code'::regclass") == [
+        (False,)
+    ]
     fresh_database.do("UPDATE app.tenant SET code = tenant_id")
     assert fresh_database.apply(apart).ran
     assert fresh_database.ask("SELECT indisvalid FROM pg_index WHERE indexrelid = 'app.by_code'::regclass") == [(True,)]

@@ -84,7 +84,11 @@ def test_a_repeatable_script_runs_again_when_it_changes() -> None:
 def test_a_no_transaction_script_ends_the_group_before_it() -> None:
     apart = named("n.sql", "-- pgstack: no-transaction\nvacuum")
     groups = plan([A, B, apart, C], [], where="dev").groups
-    assert [[entry.script.name for entry in group.pending] for group in groups] == [["a.sql", "b.sql"], ["n.sql"], ["c.sql"]]
+    assert [[entry.script.name for entry in group.pending] for group in groups] == [
+        ["a.sql", "b.sql"],
+        ["n.sql"],
+        ["c.sql"],
+    ]
     assert [group.transactional for group in groups] == [True, False, True]
 
 
@@ -123,7 +127,9 @@ def test_a_prefix_that_ran_is_continued_to_exactly_the_list(listed: list[Script]
 
 
 @given(SCRIPTS, SCRIPTS)
-def test_what_ran_is_a_prefix_of_what_is_listed_or_the_plan_is_refused(listed: list[Script], past: list[Script]) -> None:
+def test_what_ran_is_a_prefix_of_what_is_listed_or_the_plan_is_refused(
+    listed: list[Script], past: list[Script]
+) -> None:
     is_prefix = listed[: len(past)] == past
     try:
         plan(listed, ran(*past), where="dev")
