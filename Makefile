@@ -63,7 +63,7 @@ clean:  ## remove the virtual environment and caches; data and state stay
 $(VENV)/ready: pyproject.toml requirements.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.14 found; install one, or: make PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "making $(VENV) with $(PYTHON) (once, about a minute)"
-	@$(PYTHON) -m venv --clear $(VENV) || { echo "error: $(PYTHON) -m venv failed; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	@$(VENV)/bin/python -c "" 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { echo "error: $(PYTHON) -m venv failed; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
 	@$(PIP) -r requirements.txt
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@

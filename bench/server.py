@@ -70,6 +70,8 @@ def running() -> Iterator[Server]:
         admin = Address(embedded.HOST, port, "postgres", embedded.ADMIN, password)
         yield Server(admin, embedded.binaries(MAJOR) / "psql", count(1))
     finally:
-        if directory.made:
-            embedded.stop(directory)
-        shutil.rmtree(root, ignore_errors=True)
+        try:
+            if directory.made:
+                embedded.stop(directory)
+        finally:  # a server that didn't stop ends itself once its directory is gone
+            shutil.rmtree(root, ignore_errors=True)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
+import runpy
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import psycopg
@@ -25,6 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 POLL_S = 0.5
 COMMAND_LINE = "PGSTACK_PID"
+WATCHER = "leave-with-the-engine"
 
 
 class Failed(Exception):
@@ -68,11 +72,25 @@ def leave_with_the_engine() -> None:
     while a statement goes on in another. In both cases nobody waits for the result: the connection closes with the
     process and the server rolls back.
     """
+    if WATCHER in (thread.name for thread in threading.enumerate()):
+        return
     shell = os.getppid()
     command_line = int(os.environ.get(COMMAND_LINE, "0"))  # pgstack: with it goes the program, and so the engine
     processes = (shell, _parent_of(shell), command_line or None)
-    watcher = threading.Thread(target=_watch, args=(processes,), name="leave-with-the-engine", daemon=True)
+    watcher = threading.Thread(target=_watch, args=(processes,), name=WATCHER, daemon=True)
     watcher.start()
+
+
+def host() -> None:
+    """What the engine starts as the providers' Python (PULUMI_PYTHON_CMD, `.venv/bin/pgstack-provider`).
+
+    Called like python: `-u -m pulumi.dynamic ADDRESS`. It watches from the first moment: a provider that was started
+    and never asked would otherwise outlive a killed engine for ever.
+    """
+    leave_with_the_engine()
+    module, sys.argv = sys.argv[3], sys.argv[3:]
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the program's own modules come first
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def _watch(processes: tuple[int | None, ...]) -> None:

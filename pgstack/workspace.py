@@ -25,6 +25,7 @@ from stacks.environment import ROOT, check_name
 PROJECT = "pgvector"
 # The provider leaves with the process of this id: see components/provider.py
 COMMAND_LINE = "PGSTACK_PID"
+PROVIDER_HOST = "pgstack-provider"
 
 
 class DeploymentFailed(PgstackError):
@@ -82,7 +83,8 @@ class Workspace:
         self.name = stack
         self.say = say
         self.backend = backend_of(stack, os.environ, is_logged_in(os.environ), ROOT)
-        self.variables = variables(self.backend, toolchain, sys.executable, os.environ)
+        host = Path(sys.executable).with_name(PROVIDER_HOST)
+        self.variables = variables(self.backend, toolchain, str(host if host.exists() else sys.executable), os.environ)
         if self.backend.own and stack == "local":
             # its salt is committed and belongs to the empty passphrase; one of the user's is for other stacks
             self.variables["PULUMI_CONFIG_PASSPHRASE"] = ""

@@ -1,0 +1,9 @@
+-- A tenant's passages nearest to a vector by cosine distance (0: same direction, 1: unrelated), nearest first.
+-- ORDER BY the bare distance with a LIMIT is what lets the HNSW index answer.
+SELECT c.chunk_id, d.title, c.content, e.embedding <=> %(vector)s AS distance
+  FROM app.embedding e
+  JOIN app.chunk c ON c.chunk_id = e.chunk_id
+  JOIN app.document d ON d.document_id = c.document_id
+ WHERE e.model = %(model)s AND d.tenant_id = %(tenant)s
+ ORDER BY e.embedding <=> %(vector)s
+ LIMIT %(limit)s

@@ -1,0 +1,365 @@
+"""What a stack declares, seen from the engine's side by Pulumi's own mocks: inputs, secrets, outputs; no server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import runpy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.runtime import mocks, rpc
+
+from components.database import Database
+from components.engine import NotYet
+from components.sql_schema import inputs, script_map
+from postgres.errors import ScriptError
+from postgres.scripts import load
+from postgres.settings import derive
+from stacks.environment import DEFAULT_SCRIPTS, ROOT, SECRETS, SQL, from_config
+
+ALL_SECRET = frozenset(SECRETS)
+DYNAMIC = "pulumi-python:dynamic/pgvector:"
+COMPUTED: dict[str, dict[str, Any]] = {
+    f"{DYNAMIC}EmbeddedServer": {"host": "127.0.0.1", "port": 54321.0, "version": "18.1", "identity": "7/18.1/ab"},
+    f"{DYNAMIC}SqlSchema": {
+        "schemaRevision": "0123456789ab",
+        "postgresVersion": "18.1",
+        "pgvectorVersion": "0.8.6",
+        "validation": {"vector": "ok"},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One registration. `inputs`: secrets unwrapped; `secret`: the keys of those that were marked."""
+
+    type: str
+    name: str
+    inputs: Mapping[str, Any]
+    secret: frozenset[str]
+    parent: str
+    secret_outputs: tuple[str, ...]
+    delete_before_replace: bool
+
+
+class Engine(mocks.MockMonitor):
+    """Records each registration, answers with the inputs and what a server would add; marks secrets as engines do."""
+
+    def __init__(self) -> None:
+        super().__init__(Echo())
+        self.declared: dict[str, Declared] = {}
+
+    def RegisterResource(self, request: Any) -> Any:
+        if request.type != "pulumi:pulumi:Stack":
+            given = rpc.deserialize_properties(request.object)
+            self.declared[request.name] = Declared(
+                type=request.type,
+                name=request.name,
+                inputs={key: plain(value) for key, value in given.items() if key != "__provider"},
+                secret=frozenset(key for key, value in given.items() if rpc.is_rpc_secret(value)),
+                parent=request.parent.rsplit("::", 1)[-1],
+                secret_outputs=tuple(request.additionalSecretOutputs),
+                delete_before_replace=request.deleteBeforeReplace,
+            )
+            self.mocks.secret_outputs = tuple(request.additionalSecretOutputs)  # type: ignore[attr-defined]
+        return super().RegisterResource(request)  # type: ignore[no-untyped-call]
+
+
+class Echo(mocks.Mocks):
+    secret_outputs: tuple[str, ...] = ()
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        outs = args.inputs | COMPUTED.get(args.typ, {})
+        if args.typ == f"{DYNAMIC}GeneratedPassword":
+            outs["value"] = f"generated {args.name}"
+        return args.name, {
+            key: pulumi.Output.secret(value) if key in self.secret_outputs else value for key, value in outs.items()
+        }
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        pytest.fail(f"an invoke of {args.token}")
+
+
+def plain(value: Any) -> Any:
+    return rpc.unwrap_rpc_secret(value)
+
+
+Program = Callable[[], Mapping[str, Any]]
+Outputs = dict[str, tuple[Any, bool]]
+
+
+@dataclass(frozen=True)
+class Run:
+    declared: dict[str, Declared]
+    outputs: Outputs  # name: (value, secret)
+
+
+class Runner:
+    """Runs a program that returns its outputs. Every loop, the main thread's and the worker's, is its own."""
+
+    def __init__(self) -> None:
+        self.engine = Engine()
+        self.loops = [asyncio.new_event_loop()]
+        self.pool = ThreadPoolExecutor(max_workers=1, initializer=self._loop_of_the_worker)
+        self.loops[0].set_default_executor(self.pool)
+        asyncio.set_event_loop(self.loops[0])
+
+    def __call__(self, program: Program) -> Run:
+        self.engine = Engine()
+        mocks.set_mocks(self.engine.mocks, project="pgvector", stack="local", preview=False, monitor=self.engine)
+        outputs: Outputs = {}
+
+        async def resolved() -> None:
+            for name, value in program().items():
+                output = pulumi.Output.from_input(value)
+                outputs[name] = (await output.future(), await output.is_secret())
+
+        pulumi.runtime.test(resolved)()  # type: ignore[no-untyped-call]
+        return Run(self.engine.declared, outputs)
+
+    def refused(self, program: Program, error: type[Exception]) -> tuple[str, list[str]]:
+        """The error's message, and the names of what was declared before it."""
+        with pytest.raises(error) as raised:
+            self(program)
+        return str(raised.value), list(self.engine.declared)
+
+    def close(self) -> None:
+        self.pool.shutdown()
+        asyncio.set_event_loop(None)
+        for loop in self.loops:
+            loop.close()
+
+    def _loop_of_the_worker(self) -> None:
+        self.loops.append(asyncio.new_event_loop())
+        asyncio.set_event_loop(self.loops[-1])
+
+
+@pytest.fixture
+def run() -> Iterator[Runner]:
+    runner = Runner()
+    yield runner
+    runner.close()
+
+
+def database(config: Mapping[str, Any] | None = None, stack: str = "local") -> Program:
+    environment = from_config(stack, config or {}, secret=ALL_SECRET)
+    return lambda: Database(environment).outputs()
+
+
+def declared(run: Runner, name: str, config: Mapping[str, Any] | None = None) -> Declared:
+    return run(database(config)).declared[name]
+
+
+# what is declared
+
+
+def test_local_declares_a_server_three_passwords_and_the_schema(run: Runner) -> None:
+    found = run(database()).declared
+    assert {name: each.type.removeprefix(DYNAMIC) for name, each in found.items()} == {
+        "local": "pgvector:index:Database",
+        "admin-password": "GeneratedPassword",
+        "app-password": "GeneratedPassword",
+        "readonly-password": "GeneratedPassword",
+        "server": "EmbeddedServer",
+        "schema": "SqlSchema",
+    }
+    assert {each.parent for name, each in found.items() if name != "local"} == {"local"}
+
+
+def test_the_server_is_declared_by_where_it_lies_and_what_it_may_use(run: Runner) -> None:
+    server = declared(run, "server")
+    environment = from_config("local", {})
+    assert server.inputs == {
+        "data": str(ROOT / ".data" / "local" / "18"),
+        "major": 18,
+        "settings": derive(environment.limits, durability=environment.durability),
+        "adminPassword": "generated admin-password",
+        "server": "running",
+    }
+    assert server.delete_before_replace
+
+
+def test_a_configured_server_is_declared_as_configured(run: Runner) -> None:
+    server = declared(run, "server", {"port": "6000", "postgresVersion": "16", "memoryMb": "512"}).inputs
+    assert (server["wantedPort"], server["major"]) == (6000, 16)
+    assert server["data"].endswith("/16")
+    assert server["settings"]["shared_buffers"] == "128MB"
+
+
+def test_the_schema_is_declared_by_the_scripts_and_where_they_run(run: Runner) -> None:
+    schema = declared(run, "schema").inputs
+    assert schema == {
+        "stack": "local",
+        "database": "app",
+        "scripts": script_map(load(SQL, DEFAULT_SCRIPTS, listed_elsewhere=["*.sql"])),
+        "verify": schema["verify"],
+        "order": list(DEFAULT_SCRIPTS),
+        "baseline": [],
+        "extensions": [],
+        "driftPolicy": "report",
+        "statementTimeoutS": 300,
+        "lockTimeoutS": 2,
+        "lockWaitS": 30,
+        "pgvectorMinimum": "0.8.0",
+        "runner": schema["runner"],
+        "host": "127.0.0.1",
+        "port": 54321,
+        "identity": "7/18.1/ab",
+        "settings": declared(run, "server").inputs["settings"],
+        "admin": "postgres",
+        "adminPassword": "generated admin-password",
+        "appPassword": "generated app-password",
+        "readonlyPassword": "generated readonly-password",
+    }
+
+
+def test_a_reviewer_reads_the_scripts_in_their_order_with_a_short_hash() -> None:
+    scripts = inputs(from_config("local", {}))["scripts"]
+    assert list(scripts) == ["0001 init.sql", "0002 integration_upgrade.sql", "0003 install_pgvector.sql"]
+    assert all(len(digest) == 12 and int(digest, 16) >= 0 for digest in scripts.values())
+
+
+def test_the_inputs_hold_no_sql_text(run: Runner) -> None:
+    everything = json.dumps([dict(each.inputs) for each in run(database()).declared.values()]).lower()
+    texts = [path.read_text() for path in SQL.rglob("*.sql")]
+    lines = {line.strip().lower() for text in texts for line in text.splitlines()}
+    assert any("create" in line for line in lines)
+    assert not [line for line in lines if len(line) > 20 and line in everything]
+    assert not any(word in everything for word in ("create ", "select ", "insert ", "alter "))
+
+
+def test_the_second_up_declares_the_same(run: Runner) -> None:
+    first, second = run(database()), run(database())
+    assert first == second
+
+
+# secrets
+
+
+CONFIGURED = {"adminPassword": "hunter admin", "appPassword": "hunter app", "readonlyPassword": "hunter readonly"}
+
+
+@pytest.mark.parametrize("config", [{}, CONFIGURED, {"appPassword": "hunter app"}])
+def test_every_password_is_a_secret_and_nothing_else_holds_one(run: Runner, config: dict[str, str]) -> None:
+    found = run(database(config)).declared
+    passwords = {"adminPassword", "appPassword", "readonlyPassword"}
+    assert found["schema"].secret >= passwords
+    assert "adminPassword" in found["server"].secret
+    for each in found.values():
+        held = json.dumps({key: value for key, value in each.inputs.items() if key not in passwords})
+        assert "hunter" not in held
+        assert "generated " not in held
+
+
+def test_a_generated_password_is_asked_to_be_kept_encrypted(run: Runner) -> None:
+    found = run(database()).declared
+    for name in ("admin-password", "app-password", "readonly-password"):
+        assert found[name].secret_outputs == ("value",)
+
+
+def test_a_configured_password_wins_and_the_generated_one_is_kept_for_later(run: Runner) -> None:
+    found = run(database({"appPassword": "hunter app"})).declared
+    assert found["schema"].inputs["appPassword"] == "hunter app"
+    assert found["schema"].inputs["readonlyPassword"] == "generated readonly-password"
+    assert "app-password" in found
+
+
+def test_the_providers_themselves_are_secrets_so_that_no_diff_shows_them(run: Runner) -> None:
+    for each in run(database()).declared.values():
+        assert "__provider" in each.secret or each.type == "pgvector:index:Database"
+
+
+# outputs
+
+
+def test_the_outputs_are_what_a_deployment_reads(run: Runner) -> None:
+    outputs = run(database({"appPassword": "it's/@:?", "database": "shop"})).outputs
+    assert {name: value for name, (value, _) in outputs.items()} == {
+        "host": "127.0.0.1",
+        "port": 54321,
+        "database": "shop",
+        "appUrl": "postgresql://app:it%27s%2F%40%3A%3F@127.0.0.1:54321/shop",
+        "readonlyUrl": "postgresql://readonly:generated%20readonly-password@127.0.0.1:54321/shop",
+        "adminUrl": "postgresql://postgres:generated%20admin-password@127.0.0.1:54321/shop",
+        "engine": "embedded",
+        "postgresVersion": "18.1",
+        "pgvectorVersion": "0.8.6",
+        "schemaRevision": "0123456789ab",
+        "validation": {"vector": "ok"},
+    }
+    assert isinstance(outputs["port"][0], int)
+
+
+def test_the_outputs_that_hold_a_password_are_secret_and_no_others(run: Runner) -> None:
+    outputs = run(database(CONFIGURED)).outputs
+    assert {name for name, (_, secret) in outputs.items() if secret} == {"appUrl", "readonlyUrl", "adminUrl"}
+    assert "hunter" not in json.dumps([value for value, secret in outputs.values() if not secret])
+
+
+# refusals
+
+
+@pytest.mark.parametrize("stack", ["dev", "test", "staging", "production"])
+def test_docker_is_not_built_yet_in_one_sentence(run: Runner, stack: str) -> None:
+    said, declared_first = run.refused(database(stack=stack), NotYet)
+    assert said == f"stack {stack}: engine docker is not built yet; the stack `local` works today"
+    assert set(declared_first) <= {stack}
+
+
+def test_a_script_that_is_not_there_is_told_before_a_server_is_declared(run: Runner) -> None:
+    said, declared_first = run.refused(database({"scripts": '["init.sq"]'}), ScriptError)
+    assert 'sql/init.sq does not exist; did you mean "init.sql"' in said
+    assert set(declared_first) <= {"local"}
+
+
+# the program
+
+
+@pytest.fixture
+def main() -> Iterator[Callable[..., Program]]:
+    """`__main__.py` with this config, as the engine hands it over; `secret`: the encrypted keys."""
+
+    def with_config(config: Mapping[str, str], secret: Sequence[str] = ("pgvector:appPassword",)) -> Program:
+        def program() -> Mapping[str, Any]:
+            pulumi.runtime.set_all_config(dict(config), list(secret))
+            runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+            return {}
+
+        return program
+
+    yield with_config
+    pulumi.runtime.set_all_config({})
+
+
+def test_the_program_takes_its_keys_from_the_config_and_leaves_those_of_others(
+    run: Runner, main: Callable[..., Program]
+) -> None:
+    config = {"pgvector:port": "6000", "pgvector:appPassword": "hunter app", "docker:host": "unix:///x"}
+    found = run(main(config)).declared
+    assert found["server"].inputs["wantedPort"] == 6000
+    assert found["schema"].inputs["appPassword"] == "hunter app"
+
+
+def test_every_mistake_in_the_config_is_told_and_nothing_is_declared(run: Runner, main: Callable[..., Program]) -> None:
+    config = {"pgvector:prot": "6000", "pgvector:cpus": "many", "pgvector:image": "x"}
+    said, declared_first = run.refused(main(config), pulumi.RunError)
+    assert "unknown key pgvector:prot (value '6000'); did you mean \"port\"?" in said
+    assert "stack local: pgvector:cpus = 'many'" in said
+    assert declared_first == []
+
+
+def test_a_password_in_plain_text_stops_the_program(run: Runner, main: Callable[..., Program]) -> None:
+    said, declared_first = run.refused(main({"pgvector:appPassword": "hunter app"}, secret=[]), pulumi.RunError)
+    assert "pgvector:appPassword is in the stack file in plain text" in said
+    assert "hunter" not in said
+    assert declared_first == []
+
+
+def test_the_program_is_short() -> None:
+    assert len((ROOT / "__main__.py").read_text().splitlines()) < 40

@@ -1,0 +1,385 @@
+"""The dynamic resources' providers, called as the engine calls them: floats, unknowns, keys that vanished."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dill
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pulumi.dynamic import CheckResult, ResourceProvider
+from pulumi.dynamic.dynamic import serialize_provider
+from pulumi.output import Unknown
+
+from components.embedded_server import EmbeddedServerProvider
+from components.password import BYTES, GeneratedPasswordProvider
+from components.provider import Failed, is_unknown, plainly, refused
+from components.sql_schema import NO_DRIFT, OUTPUTS, SqlSchemaProvider, inputs
+from postgres.errors import PgstackError, ServerError
+from postgres.scripts import load, load_verify, revision
+from stacks.environment import DEFAULT_SCRIPTS, SQL, from_config
+
+# What the state holds. A change here is a change of every existing stack's storage format.
+STORED = {
+    "components.embedded_server.EmbeddedServerProvider": EmbeddedServerProvider,
+    "components.password.GeneratedPasswordProvider": GeneratedPasswordProvider,
+    "components.sql_schema.SqlSchemaProvider": SqlSchemaProvider,
+}
+HIDDEN = "hunter2"  # in every props below; in no message
+
+
+def messages(result: CheckResult) -> str:
+    """All failures as one text. Each has the empty property: the engine prints the value of a named one."""
+    for failure in result.failures:
+        assert failure.property == ""
+        assert HIDDEN not in failure.reason
+    return "\n".join(failure.reason for failure in result.failures)
+
+
+def unknown() -> Unknown:
+    """What stands in a preview for a value that only the real `up` decides: another object each time."""
+    return Unknown()  # type: ignore[no-untyped-call]
+
+
+# how the state refers to them
+
+
+@pytest.mark.parametrize(("path", "provider"), STORED.items())
+def test_a_provider_is_stored_by_reference_under_a_path_that_never_changes(
+    path: str, provider: type[ResourceProvider]
+) -> None:
+    stored = base64.b64decode(serialize_provider(provider()))
+    module, name = path.rsplit(".", 1)
+    assert len(dill.dumps(provider())) < 200
+    assert len(stored) < 200
+    assert module.encode() in stored
+    assert name.encode() in stored
+    assert type(dill.loads(stored)) is getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("provider", STORED.values())
+def test_a_provider_keeps_nothing_and_is_stored_the_same_each_time(provider: type[ResourceProvider]) -> None:
+    assert vars(provider()) == {}
+    assert serialize_provider(provider()) == serialize_provider(provider())
+
+
+@pytest.mark.parametrize("provider", STORED.values())
+def test_the_engine_itself_compares_and_prints_the_changed_keys(provider: type[ResourceProvider]) -> None:
+    found = provider().diff("id", {"major": 18.0, "scripts": {}}, {"major": unknown(), "scripts": unknown()})
+    assert (found.changes, found.replaces, found.delete_before_replace) == (None, None, None)
+
+
+# unknowns
+
+
+@pytest.mark.parametrize(
+    ("value", "so"),
+    [
+        (unknown(), True),
+        ({"a": {"b": [1, [unknown()]]}}, True),
+        ([{"a": unknown()}], True),
+        ({"a": {"b": [1, [None]]}, "c": "x"}, False),
+        ({}, False),
+        ([], False),
+        (None, False),
+        ("04da6b54-80e4-46f7-96ec-b56ff0331ba9", False),
+    ],
+)
+def test_an_unknown_is_found_at_any_depth(value: object, so: bool) -> None:
+    assert is_unknown(value) is so
+
+
+@settings(deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.floats() | st.text() | st.builds(unknown),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    )
+)
+def test_a_value_is_unknown_just_where_it_can_not_be_written_down(value: object) -> None:
+    def write(value: object) -> bool:
+        try:
+            json.dumps(value)
+        except TypeError:
+            return False
+        return True
+
+    assert is_unknown(value) is not write(value)
+
+
+# failures
+
+
+def test_a_known_failure_is_its_message_alone() -> None:
+    @plainly
+    def create() -> None:
+        try:
+            raise KeyError(HIDDEN)
+        except KeyError:
+            raise ServerError("the disk is full") from None
+
+    with pytest.raises(Failed, match=r"^the disk is full$") as error:
+        create()
+    assert error.value.__cause__ is None
+    assert error.value.__context__ is None
+
+
+def test_what_the_server_said_unasked_is_a_message_too() -> None:
+    @plainly
+    def create() -> None:
+        raise psycopg.errors.DiskFull("could not extend file")
+
+    with pytest.raises(Failed, match="could not extend file") as error:
+        create()
+    assert error.value.__cause__ is None
+    assert error.value.__context__ is None
+
+
+def test_a_bug_stays_a_bug() -> None:
+    @plainly
+    def create() -> None:
+        raise KeyError("host")
+
+    with pytest.raises(KeyError, match="host"):
+        create()
+
+
+def test_a_refusal_names_no_property_so_that_no_value_is_printed() -> None:
+    result = refused({"adminPassword": HIDDEN}, PgstackError("no"))
+    assert messages(result) == "no"
+    assert result.inputs == {"adminPassword": HIDDEN}
+
+
+# the password
+
+
+def test_a_generated_password_is_long_and_needs_no_quoting_anywhere() -> None:
+    made = {(GeneratedPasswordProvider().create({"value": None}).outs or {})["value"] for _ in range(20)}
+    assert len(made) == 20
+    assert all(len(word) == BYTES * 4 // 3 and word.replace("-", "").replace("_", "").isalnum() for word in made)
+
+
+def test_a_generated_password_survives_a_refresh() -> None:
+    read = GeneratedPasswordProvider().read("generated", {"value": HIDDEN, "__provider": "x"})
+    assert (read.id, (read.outs or {})["value"]) == ("generated", HIDDEN)
+
+
+# the embedded server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> dict[str, Any]:
+    """Inputs as they arrive: numbers are floats, keys without a value aren't there."""
+    return {
+        "data": str(tmp_path / "18"),
+        "major": 18.0,
+        "settings": {"jit": "off"},
+        "adminPassword": HIDDEN,
+        "server": "running",
+        "__provider": "x",
+    }
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which something else listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def make_directory(props: dict[str, Any], *, port: int = 0, running: bool = False) -> Path:
+    """What a data directory looks like from outside. `running`: its pid file is that of a process that works in it."""
+    path = Path(props["data"])
+    path.mkdir()
+    (path / "PG_VERSION").write_text("18\n")
+    (path / "pgstack.conf").write_text(f"port = '{port}'\n")
+    if running:
+        (path / "postmaster.pid").write_text(f"{os.getpid()}\n")
+    return path
+
+
+def test_a_server_without_a_wanted_port_is_accepted_as_it_is(server: dict[str, Any]) -> None:
+    result = EmbeddedServerProvider().check({}, server)
+    assert (result.inputs, messages(result)) == (server, "")
+
+
+@pytest.mark.parametrize("olds", [{}, {"major": 18.0}, {"data": "/elsewhere"}, {"major": 18}])
+def test_the_same_major_is_accepted(server: dict[str, Any], olds: dict[str, Any]) -> None:
+    assert messages(EmbeddedServerProvider().check(olds, server)) == ""
+
+
+@pytest.mark.parametrize(("was", "wanted"), [(16.0, 18.0), (18.0, 16.0), (16, 18.0)])
+def test_another_major_is_refused_with_the_way_back(server: dict[str, Any], was: float, wanted: float) -> None:
+    result = EmbeddedServerProvider().check(server | {"major": was}, server | {"major": wanted})
+    assert messages(result) == (
+        f"pgvector:postgresVersion: this stack's data is PostgreSQL {int(was)}'s, the file says {int(wanted)}\n"
+        f"  the version upgrade is not built yet: set it back to {int(was)}"
+    )
+
+
+def test_a_port_that_is_taken_is_refused_before_the_server_is_touched(server: dict[str, Any], taken: int) -> None:
+    result = EmbeddedServerProvider().check({}, server | {"wantedPort": float(taken)})
+    said = messages(result)
+    assert said.startswith(f"pgvector:port = {taken}: something else listens on it")
+    assert f"ss -ltnp 'sport = :{taken}'" in said
+    assert not Path(server["data"]).exists()
+
+
+def test_a_free_port_is_accepted(server: dict[str, Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert messages(EmbeddedServerProvider().check({}, server | {"wantedPort": float(port)})) == ""
+
+
+def test_a_port_our_own_server_listens_on_is_accepted(
+    server: dict[str, Any], taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(make_directory(server, port=taken, running=True))
+    provider = EmbeddedServerProvider()
+    assert messages(provider.check(server, server | {"wantedPort": float(taken)})) == ""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert "something else" in messages(
+            provider.check(server, server | {"wantedPort": float(other.getsockname()[1])})
+        )
+
+
+def test_a_port_is_not_looked_at_while_something_is_unknown(server: dict[str, Any], taken: int) -> None:
+    news = server | {"wantedPort": float(taken), "adminPassword": unknown()}
+    result = EmbeddedServerProvider().check({}, news)
+    assert (result.inputs, messages(result)) == (news, "")
+
+
+def test_a_data_directory_that_is_gone_makes_it_a_new_server(server: dict[str, Any]) -> None:
+    found = EmbeddedServerProvider().read("7", server)
+    assert (found.id, found.outs) == (None, {})
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_server_that_is_down_shows_as_a_difference(
+    server: dict[str, Any], running: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(make_directory(server, running=running))
+    outs = server | {"host": "127.0.0.1", "port": 54321.0, "version": "18.1", "identity": "7/18.1/ab"}
+    found = EmbeddedServerProvider().read("7", outs)
+    state = "running" if running else "stopped"
+    assert (found.id, found.outs) == ("7", outs | {"server": state})
+    assert found.inputs == {key: value for key, value in server.items() if key != "__provider"} | {"server": state}
+
+
+def test_deleting_a_server_that_never_was_does_nothing(server: dict[str, Any]) -> None:
+    EmbeddedServerProvider().delete("7", server)
+    assert not Path(server["data"]).exists()
+
+
+def test_deleting_a_server_keeps_its_data(server: dict[str, Any]) -> None:
+    path = make_directory(server)
+    before = sorted(path.iterdir())
+    EmbeddedServerProvider().delete("7", server)
+    assert sorted(path.iterdir()) == before
+
+
+# the schema
+
+
+@pytest.fixture
+def schema() -> dict[str, Any]:
+    """Inputs as they arrive, of a server that doesn't answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    found = inputs(from_config("production", {"engine": "embedded"}))
+    numbers = {key: float(value) for key, value in found.items() if isinstance(value, int)}
+    return (
+        found
+        | numbers
+        | {
+            "host": "127.0.0.1",
+            "port": float(port),
+            "identity": "7/18.1/ab",
+            "settings": {"jit": "off"},
+            "admin": "postgres",
+            "adminPassword": HIDDEN,
+            "appPassword": HIDDEN,
+            "readonlyPassword": HIDDEN,
+            "__provider": "x",
+        }
+    )
+
+
+TARGET = revision(
+    (script.name, script.normalised) for script in load(SQL, DEFAULT_SCRIPTS, listed_elsewhere=["**/*.sql"])
+)
+
+
+@pytest.mark.parametrize("key", ["host", "port", "adminPassword", "identity"])
+@pytest.mark.parametrize("olds", [{}, {"ledger": "empty", "drift": ["table app.x was added"]}])
+def test_while_the_server_is_unknown_the_preview_shows_what_will_be(
+    schema: dict[str, Any], key: str, olds: dict[str, Any]
+) -> None:
+    news = schema | {key: unknown()}
+    result = SqlSchemaProvider().check(olds, news)
+    assert messages(result) == ""
+    assert result.inputs == news | {"ledger": TARGET, "drift": olds.get("drift", NO_DRIFT)}
+
+
+def test_a_password_that_is_not_decided_yet_does_not_stop_a_preview(schema: dict[str, Any]) -> None:
+    result = SqlSchemaProvider().check({}, schema | {"appPassword": unknown(), "readonlyPassword": unknown()})
+    assert messages(result) == ""
+    assert result.inputs["ledger"] == TARGET
+
+
+def test_a_server_that_does_not_answer_is_told_in_the_preview_and_does_not_stop_it(schema: dict[str, Any]) -> None:
+    provider = SqlSchemaProvider()
+    first = provider.check({}, schema)
+    assert (first.inputs["ledger"], first.inputs["drift"], messages(first)) == (TARGET, NO_DRIFT, "")
+    later = provider.check(first.inputs, schema)
+    assert (later.inputs["ledger"], messages(later)) == (f"{TARGET} (the server does not answer)", "")
+
+
+def test_an_old_password_that_is_missing_is_no_password_to_try(schema: dict[str, Any]) -> None:
+    assert messages(SqlSchemaProvider().check({"ledger": TARGET}, schema)) == ""
+
+
+@pytest.mark.parametrize("key", ["scripts", "verify"])
+def test_nothing_runs_that_no_preview_showed(schema: dict[str, Any], key: str) -> None:
+    name = next(iter(schema[key]))
+    result = SqlSchemaProvider().check({}, schema | {key: schema[key] | {name: "000000000000"}})
+    assert messages(result) == "the files in sql/ changed while this ran; run it again"
+
+
+def test_a_script_that_is_gone_is_refused_by_name(schema: dict[str, Any]) -> None:
+    result = SqlSchemaProvider().check({}, schema | {"order": [*DEFAULT_SCRIPTS, "0009_gone.sql"]})
+    assert "sql/0009_gone.sql does not exist" in messages(result)
+
+
+def test_what_can_not_be_looked_at_stays_as_it_was(schema: dict[str, Any]) -> None:
+    outs = schema | {"ledger": TARGET, "drift": NO_DRIFT, "schemaRevision": TARGET, "validation": {"vector": "ok"}}
+    found = SqlSchemaProvider().read("production/app", outs)
+    assert (found.id, found.outs) == ("production/app", outs)
+    assert found.inputs is not None
+    assert found.inputs.keys() == outs.keys() - {*OUTPUTS, "__provider"}
+
+
+def test_a_schema_is_created_only_on_a_server_that_answers_and_the_failure_shows_no_password(
+    schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postgres.apply.CONNECT_WAIT_S", 0.0)
+    with pytest.raises(Failed, match="nothing listens there") as error:
+        SqlSchemaProvider().create(schema)
+    assert HIDDEN not in str(error.value)
+
+
+def test_deleting_the_schema_does_not_even_look_for_the_server(schema: dict[str, Any]) -> None:
+    SqlSchemaProvider().delete("production/app", schema | {"host": "nowhere.invalid"})
+
+
+def test_the_verify_scripts_are_part_of_the_inputs(schema: dict[str, Any]) -> None:
+    assert [name.split(" ", 1)[1] for name in schema["verify"]] == [script.name for script in load_verify(SQL)]

@@ -1,0 +1,248 @@
+"""`pgstack` and plain `pulumi` see the same stack, and nobody's own backend, passphrase or lock is taken away."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components import provider
+from pgstack import workspace as w
+from pgstack.toolchain import Toolchain
+from stacks.environment import ENVIRONMENTS, ConfigError
+
+HERE = Path("/check out")
+OWN = w.Backend(own=True, url="file:///check out")
+USERS = w.Backend(own=False, url=None)
+
+
+def tools(*places: str) -> Toolchain:
+    path = Path(places[0])
+    return Toolchain(path / "pulumi", "3.259.0", "path", tuple(map(Path, places)), False, "note")
+
+
+# the backend
+
+
+@pytest.mark.parametrize(
+    ("stack", "environ", "logged_in", "backend"),
+    [
+        ("local", {}, False, OWN),
+        ("local", {}, True, OWN),
+        ("production", {}, False, OWN),
+        ("production", {}, True, USERS),
+        ("local", {"PULUMI_BACKEND_URL": "s3://bucket"}, False, USERS),
+        ("production", {"PULUMI_BACKEND_URL": "s3://bucket"}, True, USERS),
+        ("dev", {"PULUMI_BACKEND_URL": ""}, False, OWN),
+    ],
+)
+def test_a_backend_that_is_named_is_used_and_local_stays_in_the_checkout(
+    stack: str, environ: dict[str, str], logged_in: bool, backend: w.Backend
+) -> None:
+    assert w.backend_of(stack, environ, logged_in, HERE) == backend
+
+
+@pytest.mark.parametrize(
+    ("credentials", "logged_in"),
+    [('{"current": "s3://bucket"}', True), ('{"current": ""}', False), ("{}", False), ("{", False), (None, False)],
+)
+def test_a_login_is_found_where_pulumi_keeps_it(tmp_path: Path, credentials: str | None, logged_in: bool) -> None:
+    if credentials is not None:
+        (tmp_path / "credentials.json").write_text(credentials)
+    assert w.is_logged_in({"PULUMI_HOME": str(tmp_path)}) is logged_in
+
+
+# what plain pulumi needs
+
+
+def test_the_checkouts_own_backend_needs_no_passphrase() -> None:
+    found = w.variables(OWN, tools("/t"), "/venv/bin/python", {"PATH": "/bin"})
+    assert found == {
+        "PATH": f"/t{os.pathsep}/bin",
+        "PULUMI_PYTHON_CMD": "/venv/bin/python",
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "PULUMI_BACKEND_URL": "file:///check out",
+        "PULUMI_CONFIG_PASSPHRASE": "",
+    }
+
+
+@pytest.mark.parametrize("name", ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"])
+@pytest.mark.parametrize("backend", [OWN, USERS])
+def test_a_passphrase_of_the_users_stays(name: str, backend: w.Backend) -> None:
+    found = w.variables(backend, tools("/t"), "python", {name: "mine"})
+    assert not any("PASSPHRASE" in key for key in found)
+
+
+def test_the_users_backend_is_left_to_pulumi() -> None:
+    found = w.variables(USERS, tools("/t"), "python", {"PULUMI_BACKEND_URL": "s3://bucket"})
+    assert found.keys() == {"PATH", "PULUMI_PYTHON_CMD", "PULUMI_SKIP_UPDATE_CHECK"}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from(["/a", "/b", "/c"]), min_size=1, max_size=3, unique=True),
+    st.lists(st.sampled_from(["/a", "/b", "/bin", "/c", ""]), max_size=5),
+)
+def test_the_tools_are_on_path_once_and_nothing_is_lost_from_it(places: list[str], path: list[str]) -> None:
+    known = os.pathsep.join(path)
+    found = w.variables(USERS, tools(*places), "python", {"PATH": known})["PATH"]
+    assert found == known or found.endswith(os.pathsep + known)
+    entries = found.split(os.pathsep)
+    assert set(places) <= set(entries)
+    assert entries == w.variables(USERS, tools(*places), "python", {"PATH": found})["PATH"].split(os.pathsep)
+
+
+# a workspace
+
+
+@pytest.fixture
+def own_environ(tmp_path: Path) -> Iterator[None]:
+    """The process's environment may be changed; it is put back. Nobody is logged in."""
+    before = dict(os.environ)
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"):
+        os.environ.pop(name, None)
+    os.environ["PULUMI_HOME"] = str(tmp_path)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.usefixtures("own_environ")
+def test_a_workspace_of_no_environment_is_refused_before_anything_is_touched() -> None:
+    before = dict(os.environ)
+    with pytest.raises(ConfigError, match='did you mean "staging"'):
+        w.Workspace("stagin", tools("/t"), pytest.fail)
+    assert dict(os.environ) == before
+
+
+@pytest.mark.usefixtures("own_environ")
+@pytest.mark.parametrize("stack", ENVIRONMENTS)
+def test_the_sdk_gets_what_plain_pulumi_is_told(stack: str) -> None:
+    workspace = w.Workspace(stack, tools("/t"), pytest.fail)
+    assert os.environ.items() >= workspace.variables.items()
+    assert Path(workspace.variables["PULUMI_PYTHON_CMD"]).parent == Path(sys.executable).parent
+    assert workspace.backend.own
+
+
+@pytest.mark.usefixtures("own_environ")
+def test_a_passphrase_for_other_stacks_does_not_lock_local_out() -> None:
+    os.environ.update(PULUMI_CONFIG_PASSPHRASE_FILE="/my/passphrase")
+    local = w.Workspace("local", tools("/t"), pytest.fail)
+    assert local.variables["PULUMI_CONFIG_PASSPHRASE"] == ""
+    assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in os.environ
+
+
+@pytest.mark.usefixtures("own_environ")
+def test_on_a_backend_of_the_users_local_has_the_users_passphrase_too() -> None:
+    os.environ.update(PULUMI_BACKEND_URL="file:///elsewhere", PULUMI_CONFIG_PASSPHRASE="mine")
+    w.Workspace("local", tools("/t"), pytest.fail)
+    assert (os.environ["PULUMI_BACKEND_URL"], os.environ["PULUMI_CONFIG_PASSPHRASE"]) == ("file:///elsewhere", "mine")
+
+
+@pytest.mark.usefixtures("own_environ")
+def test_the_providers_know_the_command_line_they_leave_with() -> None:
+    w.Workspace("local", tools("/t"), pytest.fail)
+    assert os.environ[provider.COMMAND_LINE] == str(os.getpid())
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+def test_what_env_prints_survives_the_shell(url: str) -> None:
+    found = w.variables(w.Backend(own=True, url=url), tools("/t"), "python", {})
+    assert shlex.split(f"export X={shlex.quote(found['PULUMI_BACKEND_URL'])}") == ["export", f"X={url}"]
+
+
+# locks
+
+
+@pytest.mark.parametrize(
+    ("lock", "name", "stale"),
+    [
+        ({"pid": 7, "hostname": "here"}, None, True),
+        ({"pid": 7, "hostname": "here"}, "bash", True),
+        ({"pid": 7, "hostname": "here"}, "pulumi", False),
+        ({"pid": 7, "hostname": "here"}, "pulumi-language", False),
+        ({"pid": 7, "hostname": "there"}, None, False),
+        ({"pid": "7", "hostname": "here"}, None, False),
+        ({"pid": None, "hostname": "here"}, None, False),
+        ({"pid": 7}, None, False),
+        ({}, None, False),
+    ],
+)
+def test_a_lock_is_stale_only_where_its_process_was_here_and_is_gone(
+    lock: dict[str, object], name: str | None, stale: bool
+) -> None:
+    assert w.lock_is_stale(lock, "here", lambda process: name) is stale
+
+
+def test_a_process_is_told_by_its_name() -> None:
+    assert w.process_name(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as alive:
+        assert w.process_name(alive.pid) is not None
+        alive.communicate(b"\n")
+    assert w.process_name(alive.pid) is None
+
+
+@pytest.fixture
+def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the locks on `local`, in a checkout of its own."""
+    monkeypatch.setattr(w, "ROOT", tmp_path)
+    folder = tmp_path / ".pulumi" / "locks" / "organization" / "pgvector" / "local"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.usefixtures("own_environ")
+def test_the_lock_of_a_dead_process_is_removed_with_a_line_that_says_so(locks: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    (locks / "dead.json").write_text(json.dumps({"pid": dead.pid, "hostname": socket.gethostname()}))
+    (locks / "elsewhere.json").write_text(json.dumps({"pid": dead.pid, "hostname": "elsewhere"}))
+    (locks / "half.json").write_text("{")
+    said: list[str] = []
+    w.Workspace("local", tools("/t"), said.append)._remove_stale_lock()
+    assert sorted(path.name for path in locks.iterdir()) == ["elsewhere.json", "half.json"]
+    assert said == [f"removed the lock of local that process {dead.pid}, now dead, left behind"]
+
+
+@pytest.mark.usefixtures("own_environ")
+def test_in_a_backend_of_the_users_no_lock_is_touched(locks: Path) -> None:
+    os.environ["PULUMI_BACKEND_URL"] = "file:///elsewhere"
+    (locks / "dead.json").write_text(json.dumps({"pid": 2**22 + 1, "hostname": socket.gethostname()}))
+    w.Workspace("local", tools("/t"), pytest.fail)._remove_stale_lock()
+    assert [path.name for path in locks.iterdir()] == ["dead.json"]
+
+
+# what the engine said
+
+
+def test_a_failed_command_is_told_in_the_engines_words_without_the_frame() -> None:
+    said = " code: 255\n stdout: \n stderr: error: no stack named 'dev' found\n"
+    assert w.explain(f"{said}\nerror: could not read it\n  because of this\n") == "could not read it\n  because of this"
+
+
+def test_a_failed_command_without_an_error_line_is_told_whole() -> None:
+    assert w.explain("code: 1\n\nkilled\n") == "code: 1\nkilled"
+    assert w.explain("") == ""
+
+
+def test_a_wrong_passphrase_is_told_with_both_ways_out() -> None:
+    told = w.explain("error: could not create stack: incorrect passphrase")
+    assert told.startswith("could not create stack: incorrect passphrase\n")
+    assert "set PULUMI_CONFIG_PASSPHRASE" in told
+    assert "remove `encryptionsalt` from stacks/Pulumi.local.yaml" in told
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_whatever_the_engine_says_is_explained_in_lines_that_say_something(said: str) -> None:
+    assert all(line.strip() for line in w.explain(f"error: it failed\n{said}").splitlines())
