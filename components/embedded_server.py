@@ -7,7 +7,6 @@ starts it; a data directory that is gone makes it a new one → delete: stops th
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -86,7 +85,7 @@ class EmbeddedServerProvider(ResourceProvider):
 
 
 def _directory(props: dict[str, Any]) -> embedded.Directory:
-    return embedded.Directory(Path(props["data"]), int(props["major"]))
+    return embedded.Directory(ROOT / props["data"], int(props["major"]))
 
 
 def _bring_up(props: dict[str, Any], known_password: str) -> dict[str, Any]:
@@ -132,7 +131,8 @@ def declare(environment: Environment, parent: pulumi.Resource) -> Server:
     server = EmbeddedServer(
         "server",
         {
-            "data": str(ROOT / ".data" / environment.stack / str(environment.postgres_version)),
+            # below the checkout, which may be moved
+            "data": f".data/{environment.stack}/{environment.postgres_version}",
             "major": environment.postgres_version,
             "wantedPort": environment.port,
             "settings": settings,

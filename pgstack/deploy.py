@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -53,11 +54,31 @@ def down(workspace: Workspace, *, delete_data: bool) -> None:
         workspace.say(f"{workspace.name} is down")
 
 
-def _run(operation: Callable[..., Any], **options: Any) -> Any:
+def _watched(operation: Callable[..., Any], **options: Any) -> Any:
     """Run an engine operation and show its output as it comes."""
     color = "always" if sys.stdout.isatty() else "never"
+    stopped = False
+
+    def stop(*_: object) -> None:
+        # The terminal told the engine too: it ends by itself and gives its lock back, so we wait for it.
+        nonlocal stopped
+        stopped = True
+
+    before = signal.signal(signal.SIGINT, stop)
     try:
         return operation(on_output=_print, on_error=_print, color=color, **options)
+    except auto.CommandError:
+        if stopped:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run(operation: Callable[..., Any], **options: Any) -> Any:
+    """The same, its failures as PgstackErrors."""
+    try:
+        return _watched(operation, **options)
     except auto.ConcurrentUpdateError as error:
         raise PgstackError(_locked(str(error))) from None
     except auto.CommandError as error:
@@ -70,7 +91,7 @@ def _locked(said: str) -> str:
     by = next((line.strip() for line in said.splitlines() if "created by" in line), "")
     return (
         f"another operation works on this stack{': ' + by if by else ''}\n"
-        "  wait for it, then try again; if nobody is there any more:  pulumi cancel"
+        '  wait for it, then try again; if nobody is there any more:  eval "$(pgstack env STACK)" && pulumi cancel'
     )
 
 

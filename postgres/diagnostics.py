@@ -40,7 +40,8 @@ ADVICE: dict[str, str] = {
     "  a dump is made with pg_dump --no-owner --no-privileges",
     "57014": "it took longer than the environment allows: raise pgvector:statementTimeoutS, or head the script with\n"
     "  -- pgstack: statement-timeout 30min",
-    "2D000": "a procedure that commits can't run inside a transaction:\n  head the script with  -- pgstack: no-transaction",
+    "2D000": "a procedure that commits can't run inside a transaction:\n"
+    "  head the script with  -- pgstack: no-transaction",
 }
 EXISTS = (
     "if the object was made by something else before, name the script in pgvector:baseline: it is then checked\n"

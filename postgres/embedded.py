@@ -208,13 +208,13 @@ def start(directory: Directory, settings: dict[str, str], *, port: int | None = 
 
     Raises ServerError with the cause: port taken, disk full, another version's directory …
     """
-    running = kept_port(directory) if pid(directory) is not None else None
-    if running is not None:
-        return running
     with _only_one(directory):
+        kept = kept_port(directory)
         if pid(directory) is None:
-            (directory.path / "postmaster.pid").unlink(missing_ok=True)  # a crash's, see pid()
-        wanted = port or kept_port(directory)
+            (directory.path / "postmaster.pid").unlink(missing_ok=True)  # a crash's or a reboot's: see pid()
+        elif kept is not None:
+            return kept
+        wanted = port or kept
         if wanted is not None and port is None and not port_is_free(wanted):
             wanted = None
         candidates: Iterator[int] = iter([wanted]) if wanted else free_ports(str(directory.path))

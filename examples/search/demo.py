@@ -178,7 +178,7 @@ def explain(error: Exception, stack: str) -> str:
             return f"the role may not do this ({first_line(error)})\n  use the output appUrl, role app"
         case psycopg.OperationalError():
             return f"the database doesn't answer: {last_line(error)}\n  start it:  {up}"
-        case psycopg.ProgrammingError() if error.sqlstate is None:  # type: ignore[union-attr]
+        case psycopg.ProgrammingError() if error.sqlstate is None:
             return "PGVECTOR_APP_URL is not a connection URL\n  its form:  postgresql://app:PASSWORD@HOST:PORT/DATABASE"
     return f"the database refused: {first_line(error)}"
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 
 import numpy as np
 import psycopg
@@ -56,7 +56,7 @@ class Loaded:
 @cache
 def query(name: str) -> LiteralString:
     """The text of queries/<name>.sql, which is ours and therefore no injection."""
-    return cast(LiteralString, (Path(__file__).parent / "queries" / f"{name}.sql").read_text())
+    return (Path(__file__).parent / "queries" / f"{name}.sql").read_text()
 
 
 def connect(url: str) -> Connection[Any]:
@@ -76,7 +76,7 @@ def connect(url: str) -> Connection[Any]:
 
 
 def register(context: AdaptContext, info: TypeInfo) -> None:
-    """Send float32 arrays as pgvector's binary form: two 16-bit numbers (dimensions, 0), then the values, big-endian."""
+    """Send float32 arrays in pgvector's binary form, big-endian: 16 bits dimensions, 16 bits zero, then the values."""
 
     class VectorDumper(Dumper):
         format = Format.BINARY
@@ -86,7 +86,7 @@ def register(context: AdaptContext, info: TypeInfo) -> None:
             return struct.pack(">HH", obj.shape[0], 0) + obj.astype(">f4").tobytes()
 
     info.register(context)
-    context.adapters.register_dumper(np.ndarray, VectorDumper)  # type: ignore[union-attr]
+    context.adapters.register_dumper(np.ndarray, VectorDumper)
 
 
 def is_loaded(connection: Connection[Any], corpus: str, count: int) -> bool:

@@ -130,6 +130,10 @@ class Runner:
         return str(raised.value), list(self.engine.declared)
 
     def close(self) -> None:
+        left = asyncio.all_tasks(self.loops[0])  # of a program that was refused half-way
+        for task in left:
+            task.cancel()
+        self.loops[0].run_until_complete(asyncio.wait(left) if left else asyncio.sleep(0))
         self.pool.shutdown()
         asyncio.set_event_loop(None)
         for loop in self.loops:

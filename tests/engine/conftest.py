@@ -22,7 +22,10 @@ from postgres import embedded
 from postgres.connection import Address, connect
 from stacks.environment import ROOT
 
-UP_TIMEOUT_S = 180
+UP_TIMEOUT_S = 240
+# the passwords of the template, and so of every `deployed` checkout: no failure may print one
+KNOWN_SECRETS: list[str] = []
+OUTPUTS_READ: dict[tuple[str, str], dict[str, Any]] = {}
 PARTS = ("Pulumi.yaml", "__main__.py", "components", "pgstack", "postgres", "sql", "stacks")
 
 
@@ -32,11 +35,11 @@ class Checkout:
 
     root: Path
 
-    def run(self, *arguments: str, timeout_s: float = UP_TIMEOUT_S, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """`pgstack …`, to its end. Output: stdout and stderr as they came."""
         return subprocess.run(
             [sys.executable, "-m", "pgstack", *arguments], cwd=self.root, env=self.environment(**variables), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout_s, check=False, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=UP_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -56,7 +59,7 @@ class Checkout:
         done = self.run(*arguments, **variables)
         assert done.returncode == code, done.stdout
         assert "Traceback" not in done.stdout
-        for secret in self.passwords():
+        for secret in KNOWN_SECRETS:
             assert secret not in done.stdout
         return done.stdout
 
@@ -65,6 +68,14 @@ class Checkout:
         return mine | {"PYTHONWARNINGS": "default", "PYTHONPATH": str(self.root)} | variables
 
     def outputs(self) -> dict[str, Any]:
+        """All outputs, secrets in plain text; asked again whenever the state changed."""
+        key = (str(self.root), self.state())
+        if key not in OUTPUTS_READ:
+            OUTPUTS_READ.clear()
+            OUTPUTS_READ[key] = self._outputs()
+        return OUTPUTS_READ[key]
+
+    def _outputs(self) -> dict[str, Any]:
         done = subprocess.run(
             [sys.executable, "-m", "pgstack", "outputs", "local", "--format", "json", "--show-secrets"],
             cwd=self.root, env=self.environment(), capture_output=True, text=True, check=True,
@@ -73,9 +84,7 @@ class Checkout:
         return found
 
     def passwords(self) -> list[str]:
-        """Every password of the stack; empty before the first up."""
-        if not (self.root / ".pulumi").exists() or self.run("outputs").returncode:
-            return []
+        """Every password of the stack."""
         return [re.sub(r".*:(.*)@.*", r"\1", self.outputs()[name]) for name in ("appUrl", "readonlyUrl", "adminUrl")]
 
     def admin(self) -> Address:
@@ -140,7 +149,42 @@ def toolchain() -> Toolchain:
 def checkout(tmp_path: Path, toolchain: Toolchain) -> Iterator[Checkout]:
     """Below a folder only its owner may enter, with a space in its path."""
     assert toolchain.pulumi.exists()
-    root = tmp_path / "check out"
+    mine = _copy_of_the_program(tmp_path / "check out")
+    try:
+        yield mine
+    finally:
+        _stop_servers(mine.root)
+
+
+@pytest.fixture(scope="session")
+def deployed_template(tmp_path_factory: pytest.TempPathFactory, toolchain: Toolchain) -> Iterator[Checkout]:
+    """A checkout that was deployed once, its server stopped."""
+    assert toolchain.pulumi.exists()
+    mine = _copy_of_the_program(tmp_path_factory.mktemp("template") / "check out")
+    try:
+        mine.ok("up")
+        KNOWN_SECRETS.extend(mine.passwords())
+        yield mine
+    finally:
+        _stop_servers(mine.root)
+
+
+@pytest.fixture
+def deployed(tmp_path: Path, deployed_template: Checkout) -> Iterator[Checkout]:
+    """A copy of the deployed checkout, its server running: quicker than an `up` of its own."""
+    embedded.stop(deployed_template.directory)
+    mine = Checkout(tmp_path / "check out")
+    shutil.copytree(deployed_template.root, mine.root, symlinks=True)
+    mine.root.chmod(0o700)
+    try:
+        port = embedded.kept_port(mine.directory)
+        assert embedded.start(mine.directory, embedded.written_settings(mine.directory), port=port) == port
+        yield mine
+    finally:
+        _stop_servers(mine.root)
+
+
+def _copy_of_the_program(root: Path) -> Checkout:
     root.mkdir(mode=0o700)
     for part in PARTS:
         source = ROOT / part
@@ -148,19 +192,13 @@ def checkout(tmp_path: Path, toolchain: Toolchain) -> Iterator[Checkout]:
             shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, root / part)
-    mine = Checkout(root)
-    try:
-        yield mine
-    finally:
-        for data in (root / ".data").glob("*/*/PG_VERSION"):
-            directory = embedded.Directory(data.parent, int(data.read_text()))
-            process = embedded.pid(directory)
-            embedded.stop(directory)
-            if process is not None and embedded.pid(directory) is not None:
-                os.kill(process, signal.SIGKILL)
+    return Checkout(root)
 
 
-@pytest.fixture
-def deployed(checkout: Checkout) -> Checkout:
-    checkout.ok("up")
-    return checkout
+def _stop_servers(root: Path) -> None:
+    for data in (root / ".data").glob("*/*/PG_VERSION"):
+        directory = embedded.Directory(data.parent, int(data.read_text()))
+        process = embedded.pid(directory)
+        embedded.stop(directory)
+        if process is not None and embedded.pid(directory) is not None:
+            os.kill(process, signal.SIGKILL)

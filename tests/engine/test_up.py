@@ -111,7 +111,9 @@ def test_a_reboot_in_between_loses_nothing(deployed: Checkout) -> None:
     """A pid file whose number belongs to another process now, as after a reboot."""
     deployed.do("INSERT INTO app.tenant (name) VALUES ('kept')")
     embedded.stop(deployed.directory)
-    (deployed.directory.path / "postmaster.pid").write_text(f"{os.getpid()}\n{deployed.directory.path}\n0\n0\n\n\n0 0\n")
+    (deployed.directory.path / "postmaster.pid").write_text(
+        f"{os.getpid()}\n{deployed.directory.path}\n0\n0\n\n\n0 0\n"
+    )
     deployed.ok("up")
     assert deployed.ask("SELECT name FROM app.tenant") == [("kept",)]
 
@@ -208,7 +210,7 @@ def test_a_password_in_plain_text_is_refused(checkout: Checkout) -> None:
 def test_every_mistake_of_a_stack_file_is_reported_before_anything_is_made(checkout: Checkout) -> None:
     checkout.configure(memroyMb=512, cpus="many", engin="docker")
     said = checkout.fails("up")
-    for words in ('memroyMb (value \'512\'); did you mean "memoryMb"?', "pgvector:cpus = 'many'", "pgvector:engin "):
+    for words in ("memroyMb (value '512'); did you mean \"memoryMb\"?", "pgvector:cpus = 'many'", "pgvector:engin "):
         assert words in said
     assert not (checkout.root / ".data").exists()
 

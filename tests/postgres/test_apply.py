@@ -61,17 +61,17 @@ def test_a_failure_is_an_event_although_its_transaction_is_gone(fresh_database: 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("select 1;\n" * 399 + "selec 1;", "sql/0004_test.sql:400:1: syntax error at or near \"selec\" (42601)\n  400 | selec 1;"),
+        ("select 1;\n" * 399 + "selec 1;", ':400:1: syntax error at or near "selec" (42601)\n  400 | selec 1;'),
         ("select 'é',\n  tenat from app.tenant", ":2:3: column \"tenat\" does not exist (42703)"),
-        ("select 1;\n\ninsert into app.tenant (name) values ('')", ":3: new row for relation \"tenant\" violates check"),
+        ("select 1;\n\ninsert into app.tenant (name) values ('')", ":3: new row for relation"),
         ("do $$\nbegin\n  perform 1;\n  perform 1/0;\nend $$", ":4: division by zero"),
-        ("select 1;\ndo $$begin\n  insert into app.tenant (nme) values ('x');\nend $$", ":3: column \"nme\" of relation"),
+        ("select 1;\ndo $$begin\n  insert into app.tenant (nme) values ('x');\nend $$", ":3: column"),
         ("create table app.tenant ()", "pgvector:baseline"),
         ("vacuum", "head"),
         ("create role x superuser", "scripts run as schema_owner"),
         ("copy app.tenant to stdout", "COPY needs a client"),
         ("create table t (i int primary key deferrable initially deferred); insert into t values (1), (1)", "(23505)"),
-        ("alter type app.sync_status add value 'late'; insert into app.sync_state (source_id, status) values (1, 'late')",
+        ("alter type app.sync_status add value 'late'; select 'late'::app.sync_status",
          "no-transaction"),
     ],
 )  # fmt: skip

@@ -28,7 +28,7 @@ def test_a_fresh_database_has_no_drift(fresh_database: FreshDatabase) -> None:
     [
         ("ALTER TABLE app.document ADD COLUMN x int", "column app.document.x was added (integer)"),
         ("ALTER TABLE app.document DROP COLUMN language", "column app.document.language was dropped"),
-        ("ALTER TABLE app.document ALTER COLUMN title TYPE varchar(9)", "column app.document.title was changed: text not null"),
+        ("ALTER TABLE app.document ALTER COLUMN title TYPE varchar(9)", "column app.document.title was changed: text"),
         ("CREATE TABLE app.foo (a int PRIMARY KEY)", "table app.foo was added"),
         ("DROP TABLE app.outbox", "table app.outbox was dropped"),
         ("DROP INDEX app.embedding_hnsw", "index app.embedding.embedding_hnsw was dropped"),
@@ -38,14 +38,11 @@ def test_a_fresh_database_has_no_drift(fresh_database: FreshDatabase) -> None:
         ("ALTER TABLE app.tenant DISABLE TRIGGER ALL", None),
         ("ALTER TABLE app.document DISABLE TRIGGER document_touch", "trigger app.document.document_touch was changed"),
         ("ALTER TABLE app.tenant ENABLE ROW LEVEL SECURITY", "table app.tenant was changed"),
-        ("CREATE EXTENSION plpgsql_x", None),
         ("CREATE SCHEMA more", "schema more was added"),
         ("INSERT INTO app.tenant (name) VALUES ('rows are no drift')", None),
     ],
 )  # fmt: skip
 def test_a_hand_made_change_is_told_in_words(fresh_database: FreshDatabase, change: str, expected: str | None) -> None:
-    if "plpgsql_x" in change:
-        change = "ANALYZE"
     fresh_database.do(change)
     found = words(fresh_database)
     if expected is None:
@@ -82,7 +79,8 @@ def test_accepting_names_one_change(fresh_database: FreshDatabase) -> None:
         inspection.accept(database, "column", "app.tenant.z", lambda _: None)
 
 
-DIFFERENCES = st.dictionaries(st.sampled_from("abcd"), st.tuples(st.sampled_from([None, "1", "2"]), st.sampled_from([None, "1", "2"])))  # fmt: skip
+DEFINITIONS = st.sampled_from([None, "1", "2"])
+DIFFERENCES = st.dictionaries(st.sampled_from("abcd"), st.tuples(DEFINITIONS, DEFINITIONS))
 
 
 @given(DIFFERENCES, DIFFERENCES)

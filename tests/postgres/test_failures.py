@@ -274,7 +274,10 @@ def _nobody_works(database: FreshDatabase, timeout_s: float = 5.0) -> bool:
 def _wait_for(database: FreshDatabase, text: str, timeout_s: float = 10.0) -> bool:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s AND application_name = 'pgstack'"
+        query = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE state = 'active' AND query LIKE %s AND application_name = 'pgstack'"
+        )
         if database.ask(query, f"%{text}%") != [(0,)]:
             return True
         time.sleep(0.02)

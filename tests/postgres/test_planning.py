@@ -51,8 +51,12 @@ def test_only_what_is_new_runs() -> None:
 @pytest.mark.parametrize(
     ("listed", "ledger", "expected"),
     [
-        ([named("a.sql", "select 2")], ran(A), ["sql/a.sql was changed after it ran in dev (2026-11-02 12:00, by ann@host)",
-         "git log -p -- sql/a.sql", "pgstack new", "-- pgstack: repeatable"]),
+        (
+            [named("a.sql", "select 2")],
+            ran(A),
+            ["sql/a.sql was changed after it ran in dev (2026-11-02 12:00, by ann@host)", "git log -p -- sql/a.sql",
+             "pgstack new", "-- pgstack: repeatable"],
+        ),
         ([named("a.sql", "select 2")], ran(A, commit="7f3a" * 10), ["git checkout 7f3a7f3a7f3a -- sql/a.sql"]),
         ([B], ran(A, B), ["sql/a.sql ran in dev (2026-11-02 12:00, by ann@host) and is not listed any more"]),
         ([B, A], ran(A, B), ["the order changed: in dev sql/a.sql ran where sql/b.sql is listed now", "a.sql, b.sql"]),
@@ -99,7 +103,7 @@ def test_a_baseline_is_recorded_and_not_run() -> None:
 
 
 def test_a_baseline_that_is_not_listed_is_refused() -> None:
-    with pytest.raises(PlanRefused, match="baseline names 'x.sql'"):
+    with pytest.raises(PlanRefused, match=r"baseline names 'x\.sql'"):
         plan([A], [], where="dev", baseline=["x.sql"])
 
 

@@ -46,7 +46,7 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
 
 def test_a_missing_script_is_told_with_the_nearest_name(tmp_path: Path) -> None:
     write(tmp_path, init="select 1")
-    with pytest.raises(ScriptError, match='did you mean "init.sql"'):
+    with pytest.raises(ScriptError, match=r'did you mean "init\.sql"'):
         load(tmp_path, ["innit.sql"])
 
 
