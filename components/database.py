@@ -5,11 +5,11 @@ from __future__ import annotations
 import pulumi
 
 from components import embedded_server, sql_schema
-from components.engine import NotYet, Server
+from components.engine import Server
 from components.password import password
 from postgres import roles
 from postgres.connection import Address
-from stacks.environment import Environment
+from stacks.environment import Environment, check_built
 
 
 class Database(pulumi.ComponentResource):
@@ -17,8 +17,7 @@ class Database(pulumi.ComponentResource):
 
     def __init__(self, environment: Environment, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("pgvector:index:Database", environment.stack, None, opts)
-        if environment.engine == "docker":
-            raise NotYet(f"stack {environment.stack}: engine docker is not built yet; the stack `local` works today")
+        check_built(environment)
         self.environment = environment
         props = sql_schema.inputs(environment)  # first: a wrong script is reported before anything is declared
         self.server = embedded_server.declare(environment, self)

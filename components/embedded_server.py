@@ -14,7 +14,7 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Re
 
 from components.engine import Server
 from components.password import password
-from components.provider import is_unknown, leave_with_the_engine, plainly, refused
+from components.provider import is_unknown, plainly, refused, settle_in
 from postgres import embedded, roles
 from postgres.connection import Address, connect
 from postgres.errors import ServerError
@@ -28,7 +28,7 @@ class EmbeddedServerProvider(ResourceProvider):
     """Inputs: data (directory), major, wantedPort (optional), settings, adminPassword, server ("running")."""
 
     def configure(self, req: Any) -> None:
-        leave_with_the_engine()
+        settle_in()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         if _olds and "major" in _olds and int(_olds["major"]) != int(news["major"]):
@@ -41,7 +41,7 @@ class EmbeddedServerProvider(ResourceProvider):
                 ),
             )
         wanted_port = news.get("wantedPort")
-        if wanted_port and not is_unknown(news):
+        if wanted_port and not is_unknown([wanted_port, news["data"], news["major"]]):
             directory = _directory(news)
             taken = not embedded.port_is_free(int(wanted_port))
             if taken and (embedded.pid(directory) is None or embedded.kept_port(directory) != int(wanted_port)):
@@ -74,6 +74,8 @@ class EmbeddedServerProvider(ResourceProvider):
         if state == "missing":
             return ReadResult(None, {})
         found = "running" if state == "running" else "stopped"
+        if state == "running" and embedded.refuses(directory, props["adminPassword"]):
+            found = "refuses the administrator's password"
         outs = props | {"server": found}
         return ReadResult(id_, outs, {key: outs[key] for key in INPUTS if key in outs})
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import pulumi
 
-from postgres.errors import PgstackError
-
 
 @dataclass(frozen=True)
 class Server:
@@ -20,7 +18,3 @@ class Server:
     settings: dict[str, str]
     admin: str
     admin_password: pulumi.Output[str]
-
-
-class NotYet(PgstackError):
-    """The stack asks for something this version doesn't do yet."""

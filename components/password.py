@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, Resource, ResourceProvider
+from pulumi.dynamic import CreateResult, Resource, ResourceProvider, UpdateResult
 from pydantic import SecretStr
 
 BYTES = 24  # 192 bits, 32 characters in URLs
@@ -17,6 +17,10 @@ class GeneratedPasswordProvider(ResourceProvider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         return CreateResult("generated", {"value": secrets.token_urlsafe(BYTES)})
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        """Nothing changes; without this method an update (say, of the pickle's format) would forget the password."""
+        return UpdateResult({"value": _olds["value"]})
 
 
 class GeneratedPassword(Resource, module="pgvector", name="GeneratedPassword"):

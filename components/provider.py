@@ -10,9 +10,11 @@ import functools
 import os
 import runpy
 import select
+import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -32,7 +34,7 @@ WATCHER = "leave-with-the-engine"
 
 
 class Failed(Exception):
-    """What the engine prints: the message alone. Its traceback is cut at the provider's method."""
+    """What the engine prints: the message alone, see `settle_in`."""
 
 
 def plainly(method: Callable[P, R]) -> Callable[P, R]:
@@ -65,15 +67,31 @@ def is_unknown(value: Any) -> bool:
     return isinstance(value, list) and any(is_unknown(item) for item in value)
 
 
-def leave_with_the_engine() -> None:
+def settle_in() -> None:
+    """Called first in a provider process, by `host` or by a provider's configure: all that is done once.
+
+    The SDK sends `traceback.format_exc()` of whatever a provider raises to the engine, which prints it. For a known
+    failure that is the message alone; a bug keeps its traceback.
+    """
+    original = traceback.format_exc
+    if original.__module__ == __name__:
+        return
+
+    def format_exc(limit: int | None = None, chain: bool = True) -> str:
+        error = sys.exc_info()[1]
+        return str(error) if isinstance(error, Failed) else original(limit, chain)
+
+    traceback.format_exc = format_exc
+    _leave_with_the_engine()
+
+
+def _leave_with_the_engine() -> None:
     """End this process when the engine that started it is gone, or when the provider was told to stop.
 
     The engine starts a shell that starts us; a killed engine kills neither. Ctrl-C ends the provider's main thread
     while a statement goes on in another. In both cases nobody waits for the result: the connection closes with the
     process and the server rolls back.
     """
-    if WATCHER in (thread.name for thread in threading.enumerate()):
-        return
     shell = os.getppid()
     command_line = int(os.environ.get(COMMAND_LINE, "0"))  # pgstack: with it goes the program, and so the engine
     processes = (shell, _parent_of(shell), command_line or None)
@@ -87,7 +105,9 @@ def host() -> None:
     Called like python: `-u -m pulumi.dynamic ADDRESS`. It watches from the first moment: a provider that was started
     and never asked would otherwise outlive a killed engine for ever.
     """
-    leave_with_the_engine()
+    settle_in()
+    # Ctrl-C: nobody waits for the result any more. Set here, since a shell's background job starts with it ignored.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(1))
     module, sys.argv = sys.argv[3], sys.argv[3:]
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the program's own modules come first
     runpy.run_module(module, run_name="__main__", alter_sys=True)

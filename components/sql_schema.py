@@ -16,7 +16,7 @@ import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from components.provider import is_unknown, leave_with_the_engine, plainly, refused
+from components.provider import is_unknown, plainly, refused, settle_in
 from postgres import apply, drift, validation
 from postgres.connection import Address, connect, told
 from postgres.errors import ConnectionFailed, DriftRefused, PgstackError, ScriptError, ValidationFailed
@@ -36,7 +36,7 @@ class SqlSchemaProvider(ResourceProvider):
     """Inputs: see `SqlSchema`. The scripts are read from disk: their text is in neither inputs nor state."""
 
     def configure(self, req: Any) -> None:
-        leave_with_the_engine()
+        settle_in()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         try:
@@ -83,8 +83,8 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         return unseen
     try:
         connection = _open(_addresses(news, olds))
-    except ConnectionFailed:
-        return unseen | {"ledger": f"{target} (the server does not answer)"} if olds else unseen
+    except ConnectionFailed as error:
+        return unseen | {"ledger": f"{target} ({str(error).splitlines()[0]})"} if olds else unseen
 
     with connection:
         ledger = apply.read_ledger(connection)
@@ -110,8 +110,7 @@ def _drift_message(stack: str, differences: Sequence[str]) -> str:
     return (
         f"the schema of {stack} was changed by other hands than its scripts:\n  "
         + "\n  ".join(differences)
-        + "\n  repair it, or write a script that says the same and name it in pgvector:baseline,"
-        f"\n  or accept what is there:  pgstack accept {stack} KIND IDENTITY"
+        + f"\n  repair it, or accept it by name:  pgstack accept {stack} KIND IDENTITY"
     )
 
 
@@ -174,10 +173,18 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
         app_password=props["appPassword"],
         readonly_password=props["readonlyPassword"],
     )
-    outcome = apply.apply(address, request, lambda path: pulumi.log.info(f"runs {path}"))
+    outcome = apply.apply(address, request, pulumi.log.info)
     demands = validation.Demands(pgvector_minimum=props["pgvectorMinimum"], settings=dict(props["settings"]))
     with connect(address) as connection:
         report = validation.validate(connection, demands)
+        connection.execute("RESET statement_timeout")
+        verdict = "; ".join(f"{name}: {why}" for name, why in report.failures.items()) or "every check passed"
+        apply.add_event(
+            connection,
+            "failed" if report.failures else "validated",
+            f"validation: {verdict}",
+            revision=outcome.revision,
+        )
     if report.failures:
         raise ValidationFailed(
             f"the scripts are committed (revision {outcome.revision}), but validation failed:\n  "

@@ -19,13 +19,11 @@ from pgstack.toolchain import Toolchain, ToolchainError, find_or_get
 from pgstack.workspace import DeploymentFailed, Workspace
 from postgres.connection import told
 from postgres.errors import PgstackError
-from stacks.environment import ENVIRONMENTS, STACKS, check_name, json_schema
+from stacks.environment import ENVIRONMENTS, STACKS, check_built, check_name, from_file, json_schema
 
 DIFFERS = 2
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
-)
-errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")]
 
 
@@ -49,7 +47,7 @@ def quiet_toolchain() -> Toolchain:
 @app.command()
 def up(stack: Stack = "local") -> None:
     """Bring a stack to what its file says, validate it, print its outputs."""
-    check_name(stack)
+    check_built(from_file(stack))  # every mistake of the stack file, before anything is made
     workspace = Workspace(stack, toolchain(), say)
     deploy.up(workspace)
     found = stack_outputs.read(workspace)
@@ -65,7 +63,7 @@ def preview(
     expect_no_changes: Annotated[bool, typer.Option(help="Exit with 2 where `up` would change something.")] = False,
 ) -> None:
     """Show what `up` would do; change nothing."""
-    check_name(stack)
+    check_built(from_file(stack))
     changes = deploy.preview(Workspace(stack, toolchain(), say), diff=diff)
     if changes and expect_no_changes:
         say("changes: " + ", ".join(f"{count} to {kind}" for kind, count in changes.items()))
@@ -170,6 +168,8 @@ def _database(stack: str) -> inspection.Database:
 def main() -> None:
     """Run a command; a known failure is one message and exit code 1, never a traceback."""
     try:
+        if len(sys.argv) == 1:
+            sys.argv.append("--help")
         code: Any = app(standalone_mode=False)
     except DeploymentFailed as failure:
         if str(failure):

@@ -98,9 +98,11 @@ def _locked(said: str) -> str:
 # What the engine says about resources it only looks at; what changes, fails or is diagnosed is shown.
 QUIET = re.compile(r"^( [~ ] {2}\S+:\S+ \S+( refreshing.*| refresh( \([\d.]+s\))?| running.*)?|@ .*|\s*)$")
 
+LOCKED = re.compile(r"^error: the stack is currently locked|^\s+file://.*: created by ")  # _locked says it
+
 
 def _print(line: str) -> None:
-    if not QUIET.match(line):
+    if not QUIET.match(line) and not LOCKED.match(line):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 

@@ -110,4 +110,4 @@ def show(findings: list[Finding]) -> None:
         table.add_column(column, overflow="fold")
     for finding in findings:
         table.add_row("✓" if finding.good else "✗", finding.what, finding.found, finding.remedy)
-    Console(markup=False, highlight=False).print(table)
+    Console(markup=False, highlight=False, emoji=False).print(table)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 
 from postgres.errors import PgstackError
 from stacks.environment import DEFAULT_SCRIPTS, ENVIRONMENTS, NAMESPACE, SQL, STACKS
 
+KEY = f"{NAMESPACE}:scripts"
+LONGEST = 60
 TEMPLATE = """-- {title}
 -- Runs as schema_owner, in one transaction with everything else that is pending. No BEGIN, no COMMIT.
 -- What can't run in a transaction (CREATE INDEX CONCURRENTLY) goes into a script headed  -- pgstack: no-transaction
-
-SET search_path = app, public;
 
 """
 
@@ -25,7 +28,7 @@ def file_name(title: str, present: set[str]) -> str:
     >>> file_name("Add tenant column!", {"init.sql", "0004_x.sql"})
     '0005_add_tenant_column.sql'
     """
-    words = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
+    words = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:LONGEST].strip("_")
     if not words:
         raise PgstackError(f"{title!r} has no letter or digit to make a file name of")
     numbers = [int(match[1]) for name in present if (match := re.match(r"(\d+)_", name))]
@@ -33,23 +36,34 @@ def file_name(title: str, present: set[str]) -> str:
 
 
 def listed_in(text: str, stack: str, name: str) -> str:
-    """The stack file's text with `name` at the end of its scripts; comments and order of the file are kept."""
-    key = f"{NAMESPACE}:scripts"
-    content = yaml.safe_load(text) or {}
-    scripts = (content.get("config") or {}).get(key)
-    entry = f"    - {name}\n"
-    if scripts is None:
-        lines = text if text.endswith("\n") else text + "\n"
-        if "config:" not in lines:
-            lines += "config:\n"
-        listing = "".join(f"    - {script}\n" for script in DEFAULT_SCRIPTS)
-        return re.sub(r"^config:[^\n]*\n", lambda match: f"config:\n  {key}:\n{listing}{entry}", lines, flags=re.M)
-    block = re.search(
-        rf"^(?P<indent>[ ]+){re.escape(key)}:[ ]*\n(?:(?:[ ]*#[^\n]*|(?P<item>[ ]+)- [^\n]*)\n?)+", text, re.M
-    )
-    if block is None:
-        raise PgstackError(f"stacks/Pulumi.{stack}.yaml: write {key} as a list of one script a line, then try again")
-    return f"{text[: block.end()].rstrip()}\n{block['item']}- {name}\n{text[block.end() :]}"
+    """The stack file's text with `name` at the end of its scripts; comments and order of the file are kept.
+
+    Raises PgstackError for a file that can't be changed safely.
+    """
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096
+    editor.indent(mapping=2, sequence=4, offset=2)
+    where = f"stacks/Pulumi.{stack}.yaml"
+    try:
+        content = editor.load(text)
+        if content is None:
+            content = CommentedMap()
+        config = content.get("config") or content.setdefault("config", CommentedMap())
+        if content["config"] is None:
+            content["config"] = config = CommentedMap()
+        scripts = config.get(KEY)
+    except (YAMLError, AttributeError, TypeError) as error:
+        raise PgstackError(f"{where} is not a stack file: {' '.join(str(error).split())[:200]}") from None
+    if isinstance(scripts, str):
+        raise PgstackError(f"{where}: write {KEY} as a list of one script a line, then try again")
+    if isinstance(scripts, list) and scripts:
+        scripts.append(name)
+    else:
+        config[KEY] = [*(DEFAULT_SCRIPTS if scripts is None else scripts), name]
+    made = io.StringIO()
+    editor.dump(content, made)
+    return made.getvalue()
 
 
 def new_script(title: str, *, sql: Path = SQL, stacks: Path = STACKS) -> str:
@@ -57,7 +71,7 @@ def new_script(title: str, *, sql: Path = SQL, stacks: Path = STACKS) -> str:
     name = file_name(title, {path.name for path in sql.glob("*.sql")})
     files = {stack: stacks / f"Pulumi.{stack}.yaml" for stack in ENVIRONMENTS}
     changed = {path: listed_in(path.read_text(), stack, name) for stack, path in files.items() if path.is_file()}
-    (sql / name).write_text(TEMPLATE.format(title=title))
+    (sql / name).write_text(TEMPLATE.format(title=" ".join(title.split()).replace("pgstack:", "pgstack")))
     for path, text in changed.items():
         path.write_text(text)
     return f"sql/{name} is listed last in {', '.join(path.name for path in changed)}; write it, then  pgstack preview"

@@ -74,8 +74,8 @@ def variable(name: str) -> str:
 
 
 def dotenv(value: str) -> str:
-    """Quoted so that a shell, Compose and python-dotenv read the same value."""
-    if re.fullmatch(r"[A-Za-z0-9_./:@%+,=?&-]*", value):
+    """Quoted for a shell. Compose and python-dotenv read the same, unless the value has a single quote or `${`."""
+    if re.fullmatch(r"[A-Za-z0-9_./:@%+,=?-]*", value):
         return value
     return "'" + value.replace("'", "'\\''") + "'"
 

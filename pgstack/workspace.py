@@ -70,8 +70,8 @@ def is_logged_in(environ: Mapping[str, str]) -> bool:
     """True where `pulumi login` chose a backend."""
     home = Path(environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
     try:
-        return bool(json.loads((home / "credentials.json").read_text()).get("current"))
-    except (OSError, json.JSONDecodeError):
+        return bool(json.loads((home / "credentials.json").read_text())["current"])
+    except (OSError, ValueError, LookupError, TypeError):
         return False
 
 
@@ -89,6 +89,10 @@ class Workspace:
             # its salt is committed and belongs to the empty passphrase; one of the user's is for other stacks
             self.variables["PULUMI_CONFIG_PASSPHRASE"] = ""
             os.environ.pop("PULUMI_CONFIG_PASSPHRASE_FILE", None)
+        if self.backend.own:  # `local` has the empty passphrase: nobody else may read its state
+            state = ROOT / ".pulumi"
+            state.mkdir(mode=0o700, exist_ok=True)
+            state.chmod(0o700)
         os.environ.update(self.variables)
         os.environ[COMMAND_LINE] = str(os.getpid())
 
@@ -121,7 +125,8 @@ class Workspace:
             except (OSError, json.JSONDecodeError):
                 lock = {}
             if lock_is_stale(lock, socket.gethostname(), process_name):
-                file.unlink(missing_ok=True)
+                for left in (file, file.with_name(f"{file.name}.attrs")):
+                    left.unlink(missing_ok=True)
                 self.say(f"removed the lock of {self.name} that process {lock.get('pid')}, now dead, left behind")
 
 
@@ -155,7 +160,8 @@ def run_program() -> None:
 
 def explain(said: str) -> str:
     """The engine's own words for a command that failed, without the Automation API's framing."""
-    lines = [line for line in said.splitlines() if line.strip()]
+    lines = [line for line in said.split("stderr:", 1)[-1].splitlines() if line.strip()]
+    lines[:1] = [line.lstrip() for line in lines[:1]]
     wanted = [line for line in lines if line.startswith(("error:", "  ", "\t")) and "stdout" not in line] or lines
     text = "\n".join(line.removeprefix("error: ").rstrip() for line in wanted)
     if "incorrect passphrase" in said:

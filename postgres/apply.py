@@ -146,8 +146,9 @@ def _carry_out(
     pgvector: str,
     report: Callable[[str], None],
 ) -> None:
+    adopted: frozenset[tuple[str, str]] = frozenset()
     if made.baseline:
-        baseline.check(cluster, address, made.baseline, request.extensions)
+        adopted = baseline.check(cluster, address, request.scripts, made.baseline, request.extensions)
     options = (
         f"-c statement_timeout={round(request.statement_timeout_s * 1000)}"
         f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
@@ -163,6 +164,7 @@ def _carry_out(
                 baseline=made.baseline if number == 0 else (),
                 verify=request.verify if number == len(groups) - 1 else (),
                 revision=made.after,
+                adopted=adopted,
             )
             if group.transactional:
                 _together(owner, admin, group, landing, report)
@@ -179,6 +181,11 @@ class Landing:
     baseline: tuple[Pending, ...]
     verify: tuple[Script, ...]
     revision: str
+    adopted: frozenset[tuple[str, str]]
+
+    def drifted(self, owner: Connection[Any]) -> tuple[drift.Difference, ...]:
+        """What differs before the scripts run, without what a baseline makes the scripts' own."""
+        return tuple(found for found in drift.find(owner) if (found.kind, found.identity) not in self.adopted)
 
 
 def _together(
@@ -192,8 +199,8 @@ def _together(
     pause = 0.2
     while True:
         try:
-            drifted = drift.find(owner)  # the catalog is locked too while others change it
-            ran = execution.run_together(owner, group.pending, lambda entry: report(entry.script.path))
+            drifted = landing.drifted(owner)  # the catalog is locked too while others change it
+            ran = execution.run_together(owner, group.pending, lambda entry: report(f"runs {entry.script.path}"))
             land(owner, ran, landing, drifted)
             return
         except (psycopg.Error, SqlFailed) as error:
@@ -214,8 +221,8 @@ def _together(
 def _apart(owner: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]) -> None:
     (entry,) = group.pending
     finished = len(read_unfinished(owner).get(entry.script.name, ()))
-    drifted = drift.find(owner)
-    ran = execution.run_apart(owner, entry, finished, lambda entry: report(entry.script.path))
+    drifted = landing.drifted(owner)
+    ran = execution.run_apart(owner, entry, finished, lambda entry: report(f"runs {entry.script.path}"))
     try:
         land(owner, [ran], landing, drifted)
     except PgstackError:
@@ -307,11 +314,11 @@ def who() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of this checkout, None outside of one."""
+    """The commit that holds `sql/` as it is, None outside of a checkout and for files that are not committed."""
+    git = ["git", "-C", str(Path(__file__).parent.parent)]
     try:
-        found = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        )
+        changed = subprocess.run([*git, "status", "--porcelain", "sql"], capture_output=True, text=True, check=False)
+        found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
-    return found.stdout.strip() or None
+    return found.stdout.strip() or None if changed.returncode == 0 and not changed.stdout else None

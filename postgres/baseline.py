@@ -17,12 +17,23 @@ from postgres import execution, queries, roles
 from postgres.connection import Address, connect
 from postgres.errors import PlanRefused
 from postgres.planning import Pending
+from postgres.scripts import Script
 
 PREFIX = "pgstack_scratch_"
 
 
-def check(cluster: Connection[Any], address: Address, pending: Sequence[Pending], extensions: tuple[str, ...]) -> None:
-    """Raises PlanRefused naming what is missing or different. `cluster` holds the lock; `address` is the admin's."""
+def check(
+    cluster: Connection[Any],
+    address: Address,
+    scripts: Sequence[Script],
+    pending: Sequence[Pending],
+    extensions: tuple[str, ...],
+) -> frozenset[tuple[str, str]]:
+    """The (kind, identity) of what the baseline scripts make, all of it found in the live database.
+
+    The scripts listed before them run in the scratch database too, and count for nothing. `cluster` holds the lock;
+    `address` is the administrator's. Raises PlanRefused naming what is missing or different.
+    """
     for (leftover,) in cluster.execute(
         "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (PREFIX,)
     ).fetchall():  # a killed run's; the lock says nobody uses it
@@ -36,11 +47,10 @@ def check(cluster: Connection[Any], address: Address, pending: Sequence[Pending]
             roles.ensure_database(admin)
             roles.ensure_extensions(admin, ("vector", *extensions))
         with roles.owner_connection(cluster, there) as owner:
-            execution.run_together(owner, pending, lambda _: None)
-            wanted = _inventory(owner)
+            wanted = _made_by(owner, scripts, pending)
     finally:
         cluster.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
-    with connect(address) as admin, admin.transaction():
+    with connect(address) as admin:
         live = _inventory(admin)
     problems = []
     for (kind, identity), definition in sorted(wanted.items()):
@@ -55,10 +65,30 @@ def check(cluster: Connection[Any], address: Address, pending: Sequence[Pending]
             + "\n  ".join(problems)
             + "\n  make the script say what the database has, or take it off the baseline so that it runs"
         )
+    return frozenset(wanted)
+
+
+def _made_by(
+    owner: Connection[Any], scripts: Sequence[Script], pending: Sequence[Pending]
+) -> dict[tuple[str, str], str]:
+    chosen = {entry.script.name for entry in pending}
+    wanted: dict[tuple[str, str], str] = {}
+    for position, script in enumerate(scripts[: max(entry.position for entry in pending)], start=1):
+        before = _inventory(owner) if script.name in chosen else {}
+        entry = Pending(position, script, "baseline")
+        if script.no_transaction:
+            execution.run_apart(owner, entry, 0, lambda _: None)
+        else:
+            execution.run_together(owner, [entry], lambda _: None)
+            owner.commit()
+        if script.name in chosen:
+            after = _inventory(owner)
+            wanted |= {key: definition for key, definition in after.items() if before.get(key) != definition}
+    return wanted
 
 
 def _inventory(connection: Connection[Any]) -> dict[tuple[str, str], str]:
-    """Needs an open transaction."""
-    connection.execute("SET LOCAL search_path = ''")
-    rows = connection.execute(queries.get("inventory")).fetchall()
+    with connection.transaction():
+        connection.execute("SET LOCAL search_path = ''")
+        rows = connection.execute(queries.get("inventory")).fetchall()
     return {(kind, identity): definition for kind, identity, definition in rows}

@@ -15,6 +15,7 @@ from postgres.errors import ConnectionFailed, PgstackError
 # A killed client lets go within a second (PostgreSQL 14+), also where the server's own setting is another.
 CHECK_INTERVAL = "-c client_connection_check_interval=1000"
 RETRY_S = 0.2
+REFUSED = "the server refuses the password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
         ("Connection refused", "nothing listens there: the server is down", "start it: pgstack up STACK"),
         ("starting up", "the server is still starting", "wait, then try again; its log says what it is doing"),
         ("shutting down", "the server is shutting down", "start it again: pgstack up STACK"),
-        ("password authentication failed", "the server refuses the password",
+        ("password authentication failed", REFUSED,
          "the password in Pulumi's state is not the server's: set pgvector:adminPassword to the real one\n"
          "    pulumi config set --secret pgvector:adminPassword …"),
         ("does not exist", "the database or the role does not exist", "check pgvector:database"),

@@ -37,7 +37,7 @@ ADVICE: dict[str, str] = {
     "  -- pgstack: no-transaction  stand between the scripts, which ends one transaction and begins another",
     "53100": "the disk is full: free some space, then `up` again; nothing of this group was kept",
     "42501": "scripts run as schema_owner, who is no superuser; an extension goes into pgvector:extensions,\n"
-    "  a dump is made with pg_dump --no-owner --no-privileges",
+    "  a dump is made with pg_dump --no-owner --no-privileges --schema=NAME (without COMMENT ON EXTENSION)",
     "57014": "it took longer than the environment allows: raise pgvector:statementTimeoutS, or head the script with\n"
     "  -- pgstack: statement-timeout 30min",
     "2D000": "a procedure that commits can't run inside a transaction:\n"

@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from postgres.connection import Address, connect
+from postgres.connection import REFUSED, Address, connect
 from postgres.errors import ConnectionFailed, ServerError
 
 VERSIONS = (16, 18)
@@ -48,7 +48,15 @@ class Directory:
 
     @property
     def made(self) -> bool:
-        return (self.path / "PG_VERSION").is_file()
+        """Raises ServerError where it belongs to somebody else."""
+        try:
+            return (self.path / "PG_VERSION").stat().st_size > 0
+        except FileNotFoundError:
+            return False
+        except PermissionError:
+            raise ServerError(
+                f"{self.path} belongs to another user\n  run as that user, or use another checkout"
+            ) from None
 
 
 def binaries(major: int) -> Path:
@@ -114,7 +122,7 @@ def initialise(directory: Directory, password: str) -> None:
     if directory.made:
         return
     check_cpu()
-    directory.path.parent.mkdir(parents=True, exist_ok=True)
+    directory.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = directory.path.with_name(f"{directory.path.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -208,6 +216,7 @@ def start(directory: Directory, settings: dict[str, str], *, port: int | None = 
 
     Raises ServerError with the cause: port taken, disk full, another version's directory …
     """
+    check_cpu()
     with _only_one(directory):
         kept = kept_port(directory)
         if pid(directory) is None:
@@ -250,6 +259,16 @@ def system_identifier(directory: Directory) -> str:
     raise ServerError(f"{directory.path} is no data directory of PostgreSQL {directory.major}: {result.stderr.strip()}")
 
 
+def refuses(directory: Directory, password: str) -> bool:
+    """True where the running server has another administrator's password."""
+    port = kept_port(directory)
+    try:
+        connect(Address(HOST, port or 0, "postgres", ADMIN, password)).close()
+    except ConnectionFailed as error:
+        return REFUSED in str(error)
+    return False
+
+
 def ensure_password(directory: Directory, port: int, password: str) -> None:
     """Make `password` the admin's. Where the server has another (state lost, data kept), the owner of the files
     may set it: in single-user mode, the server down for a second. Raises ServerError.
@@ -259,7 +278,7 @@ def ensure_password(directory: Directory, port: int, password: str) -> None:
         connect(address, wait_s=START_TIMEOUT_S).close()
         return
     except ConnectionFailed as error:
-        if "refuses the password" not in str(error):
+        if REFUSED not in str(error):
             raise
     settings = written_settings(directory)
     stop(directory)

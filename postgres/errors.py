@@ -55,6 +55,8 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     """`; did you mean "x"?` where one of the allowed words is close to the given one, else nothing."""
     by_lower = {candidate.lower(): candidate for candidate in allowed}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    if not close and len(word) > 2:  # an abbreviation: prod, stag
+        close = [candidate for candidate in by_lower if candidate.startswith(word.lower())][:1]
     return f'; did you mean "{by_lower[close[0]]}"?' if close else ""
 
 

@@ -27,8 +27,8 @@ GOOD = {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY, Exe
 COPYING = {ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH}
 # 25001: can't run inside a transaction block; 2D000: a procedure wants to commit
 NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
-# What a script may leave behind: settings (pg_dump empties search_path), a role, deferred constraints.
-TIDY = b"RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET CONSTRAINTS ALL IMMEDIATE"
+# What a script may leave behind: settings (pg_dump empties search_path) and deferred constraints. No role: it has none.
+TIDY = b"RESET ALL; SET CONSTRAINTS ALL IMMEDIATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ def run(connection: Connection[Any], script: Script) -> int:
     """Run one script in the open transaction and return the number of statements. Raises SqlFailed."""
     if script.statement_timeout_s is not None:
         connection.execute(f"SET LOCAL statement_timeout = {round(script.statement_timeout_s * 1000)}".encode())
-    connection.execute(b"")  # psycopg opens the transaction with the first statement it sees
+    if connection.info.transaction_status == pq.TransactionStatus.IDLE:
+        connection.execute("SELECT")  # psycopg opens the transaction with the first statement it sees
     count = send(connection, script, script.text)
     if connection.info.transaction_status != pq.TransactionStatus.INTRANS:
         raise SqlFailed(f"{script.path}: ended the transaction it runs in", script=script.name)
@@ -142,7 +143,7 @@ def run_apart(connection: Connection[Any], entry: Pending, finished: int, report
             connection.execute(f"SET statement_timeout = {round(script.statement_timeout_s * 1000)}".encode())
         for number in range(finished, len(script.statements)):
             _run_one(connection, script, number)
-        connection.execute(b"RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL")
+        connection.execute(b"RESET ALL")
     finally:
         if not connection.closed:
             connection.autocommit = False

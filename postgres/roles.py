@@ -19,6 +19,7 @@ from psycopg.rows import TupleRow
 
 from postgres import queries
 from postgres.connection import Address, connect
+from postgres.errors import SqlFailed, nearest
 
 OWNER, APP, READONLY = "schema_owner", "app", "readonly"
 NO_POWERS = sql.SQL("NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
@@ -74,7 +75,13 @@ def ensure_database(connection: Connection[Any]) -> None:
 
 def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> str:
     """Create or update the extensions (vector is none that an owner may create) and return pgvector's version."""
+    available = [row[0] for row in connection.execute("SELECT name FROM pg_available_extensions").fetchall()]
     for name in names:
+        if name not in available:
+            raise SqlFailed(
+                f"the server has no extension {name!r}{nearest(name, available)}\n"
+                f"  it has: {', '.join(sorted(available))}; others need another image (pgvector:image)"
+            )
         connection.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name)))
     installed = connection.execute(queries.get("extensions")).fetchall()
     for name, version, default in installed:

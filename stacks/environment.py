@@ -26,6 +26,7 @@ ROOT = STACKS.parent
 SQL = ROOT / "sql"
 DEFAULT_SCRIPTS = ("init.sql", "integration_upgrade.sql", "install_pgvector.sql")
 IMAGE = "pgvector/pgvector:0.8.6-pg17-trixie"
+DAY_S = 86400.0
 SECRETS = ("adminPassword", "appPassword", "readonlyPassword")
 
 EnvironmentName = Literal["local", "dev", "test", "staging", "production"]
@@ -42,6 +43,12 @@ def _one_line(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _own_database(value: str) -> str:
+    if value in ("postgres", "template0", "template1"):
+        raise ValueError("belongs to PostgreSQL itself; choose another name")
+    return value
+
+
 def _embedded_version(value: int) -> int:
     if value not in VERSIONS:
         raise ValueError(f"the embedded engine has {' and '.join(map(str, VERSIONS))}")
@@ -55,7 +62,7 @@ Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 class Environment(BaseModel):
     """One stack. Frozen; unknown keys are errors. Keys in the stack files are camelCase: `memoryMb`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, allow_inf_nan=False)
 
     stack: EnvironmentName = Field(exclude=True, description="The stack's name; not a key of the stack file.")
     engine: Literal["embedded", "docker"] = Field(
@@ -66,13 +73,15 @@ class Environment(BaseModel):
         description="Major version of the embedded engine's PostgreSQL.",
         json_schema_extra={"enum": list(VERSIONS)},
     )
-    image: str = Field(default=IMAGE, description="Image of the docker engine, best with a digest.")
+    image: str = Field(default=IMAGE, min_length=1, description="Image of the docker engine, best with a digest.")
     memory_mb: int = Field(ge=256, le=1 << 20, description="Memory the server may use, in MiB.")
     cpus: float = Field(ge=0.25, le=512, description="Processors the server may use; 0.5 is half of one.")
     port: int | None = Field(
         default=None, ge=1024, le=65535, description="Port on loopback; left out, a free one is chosen and kept."
     )
-    database: Identifier = Field(default="app", description="The database the scripts and the application use.")
+    database: Annotated[Identifier, AfterValidator(_own_database)] = Field(
+        default="app", description="The database the scripts and the application use."
+    )
     scripts: tuple[str, ...] = Field(
         default=DEFAULT_SCRIPTS, min_length=1, description="SQL scripts below sql/ in their order; globs allowed."
     )
@@ -84,18 +93,20 @@ class Environment(BaseModel):
         default=(), description="Extensions besides vector, created by the administrator before the scripts run."
     )
     pgvector_minimum: str = Field(
-        pattern=r"^\d+\.\d+(\.\d+)?$", description="Validation fails below this version of pgvector."
+        pattern=r"^\d+\.\d+(\.\d+)?$", description="Validation fails below this version of pgvector (in quotes)."
     )
     drift: Literal["report", "refuse"] = Field(
         description="What a hand-made change of the schema does: shown in the preview, or `up` refuses."
     )
     statement_timeout_s: float = Field(
-        ge=0, description="Seconds a statement of a script may take; 0: no limit. A script's header may say otherwise."
+        ge=0,
+        le=DAY_S,
+        description="Seconds a statement of a script may take; 0: no limit. A script's header may say otherwise.",
     )
     lock_timeout_s: float = Field(
-        gt=0, description="Seconds a statement waits for a lock before all is rolled back and tried again."
+        gt=0, le=DAY_S, description="Seconds a statement waits for a lock before all is rolled back and tried again."
     )
-    lock_wait_s: float = Field(ge=0, description="Seconds to go on trying for locks before `up` gives up.")
+    lock_wait_s: float = Field(ge=0, le=DAY_S, description="Seconds to go on trying for locks before `up` gives up.")
     durability: Literal["safe", "none"] = Field(
         default="safe", description="`none` turns fsync off: only where the data may vanish."
     )
@@ -130,7 +141,9 @@ def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str]
     """
     check_name(stack)
     keys = {field.alias or name: name for name, field in Environment.model_fields.items() if name != "stack"}
-    problems = [_unknown(stack, key, config[key], keys) for key in config if key not in keys]
+    problems = [
+        _unknown(stack, key, "[secret]" if key in secret else config[key], keys) for key in config if key not in keys
+    ]
     problems += [
         f"stack {stack}: {NAMESPACE}:{key} is in the stack file in plain text\n"
         f"  encrypt it:  pulumi config set --stack {stack} --secret {NAMESPACE}:{key}"
@@ -157,6 +170,12 @@ def check_name(stack: str) -> None:
         )
 
 
+def check_built(environment: Environment) -> None:
+    """Raises ConfigError for an engine that this version doesn't have yet."""
+    if environment.engine == "docker":
+        raise ConfigError(f"stack {environment.stack}: engine docker is not built yet; the stack `local` works today")
+
+
 def from_file(stack: str) -> Environment:
     """The environment as its stack file says, secrets left out. Raises ConfigError."""
     check_name(stack)
@@ -167,7 +186,7 @@ def scripts_of_all() -> tuple[str, ...]:
     """What the environments list together, so that a file only one of them runs is no orphan."""
     entries = list(DEFAULT_SCRIPTS)
     for stack in ENVIRONMENTS:
-        listed = _read(stack).get("scripts", [])
+        listed = _structured("scripts", _read(stack).get("scripts", []))
         entries += [entry for entry in listed if isinstance(entry, str)] if isinstance(listed, list) else []
     return tuple(dict.fromkeys(entries))
 
@@ -209,9 +228,9 @@ def _read(stack: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"stacks/{path.name} is not YAML: {' '.join(str(error).split())}") from None
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"stacks/{path.name} is not YAML: {' '.join(str(error).split())[:300]}") from None
     config = content.get("config") or {} if isinstance(content, dict) else None
     if not isinstance(config, dict):
         raise ConfigError(f"stacks/{path.name}: `config:` is a map of keys like {NAMESPACE}:memoryMb")
@@ -227,7 +246,7 @@ def _structured(field: str, value: Any) -> Any:
     if isinstance(value, str) and str(Environment.model_fields[field].annotation).startswith("tuple"):
         try:
             return json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return value
     return value
 
@@ -249,6 +268,6 @@ def _explain(stack: str, mistake: dict[str, Any]) -> str:
     if expected := mistake.get("ctx", {}).get("expected"):
         guess = nearest(str(value), [word.strip(" '") for word in str(expected).replace(" or ", ",").split(",")])
     return (
-        f"stack {stack}: {where} = {value!r}: {mistake['msg'].removeprefix('Value error, ')}{guess}\n"
+        f"stack {stack}: {where} = {repr(value)[:80]}: {mistake['msg'].removeprefix('Value error, ')}{guess}\n"
         f"  {field.description}"
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,10 @@ from examples.search.passages import Passage
 TENANT = "demo: documentation of the Python standard library"
 INDEX = "embedding_hnsw"
 CONNECT_TIMEOUT_S = 10
+# How many candidates the index keeps while it searches. pgvector's default is 40, and there a question can miss all of
+# its neighbours: passages of one module lie close together and far from others, and the search ends on another island.
+EF_SEARCH_DEFAULT, EF_SEARCH = 40, 100
+MOST_OF_A_PLAN_LINE = 120  # characters: some lines hold a whole vector
 
 
 class VectorMissing(Exception):
@@ -142,24 +147,46 @@ class Search:
         self.tenant = tenant_id(connection)
         # The tenant is filtered behind the index: where other tenants' rows come first, read on until LIMIT is met.
         connection.execute("SET hnsw.iterative_scan = strict_order")
+        self.look_at(EF_SEARCH)
+
+    def look_at(self, candidates: int) -> None:
+        """Set hnsw.ef_search, 1 to 1000: more is slower and finds more."""
+        self.connection.execute("SELECT set_config('hnsw.ef_search', %s, false)", [str(candidates)])
 
     def nearest(self, vector: Floats, limit: int) -> list[Hit]:
         """At most `limit` hits, best first."""
-        rows = self.connection.execute(query("nearest"), self._values(vector, limit)).fetchall()
-        return [Hit(chunk, Passage(title, content), 1 - distance) for chunk, title, content, distance in rows]
+        return self._hits("nearest", vector, limit)
 
     def nearest_exact(self, vector: Floats, limit: int) -> list[Hit]:
         """The same by comparing every row: what the index's answer is measured against."""
-        with self.connection.transaction():
-            self.connection.execute("SET LOCAL enable_indexscan = off")
-            return self.nearest(vector, limit)
+        with self._without_index():
+            return self._hits("nearest_exact", vector, limit)
 
     def plan(self, vector: Floats, limit: int) -> str:
         """How the server answers `nearest`, as EXPLAIN says it, one line a step."""
-        explained = self.connection.execute("EXPLAIN (COSTS OFF) " + query("nearest"), self._values(vector, limit))
-        return "\n".join(
-            row[0] for row in explained.fetchall() if "Sort Key" not in row[0] and "Order By" not in row[0]
+        return self._plan("nearest", vector, limit)
+
+    def plan_exact(self, vector: Floats, limit: int) -> str:
+        """How the server answers `nearest_exact`."""
+        with self._without_index():
+            return self._plan("nearest_exact", vector, limit)
+
+    def _hits(self, name: str, vector: Floats, limit: int) -> list[Hit]:
+        rows = self.connection.execute(query(name), self._values(vector, limit), prepare=False).fetchall()
+        return [Hit(chunk, Passage(title, content), 1 - distance) for chunk, title, content, distance in rows]
+
+    def _plan(self, name: str, vector: Floats, limit: int) -> str:
+        explained = self.connection.execute(
+            "EXPLAIN (COSTS OFF) " + query(name), self._values(vector, limit), prepare=False
         )
+        return "\n".join(row[0][:MOST_OF_A_PLAN_LINE] for row in explained.fetchall())
+
+    @contextmanager
+    def _without_index(self) -> Iterator[None]:
+        """Never with a prepared statement: it would keep the plan it was prepared with."""
+        with self.connection.transaction():
+            self.connection.execute("SET LOCAL enable_indexscan = off")
+            yield
 
     def _values(self, vector: Floats, limit: int) -> dict[str, object]:
         return {"vector": vector, "model": MODEL, "tenant": self.tenant, "limit": limit}

@@ -39,7 +39,8 @@ class Checkout:
         """`pgstack …`, to its end. Output: stdout and stderr as they came."""
         return subprocess.run(
             [sys.executable, "-m", "pgstack", *arguments], cwd=self.root, env=self.environment(**variables), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=UP_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            timeout=UP_TIMEOUT_S, check=False,
         )  # fmt: skip
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

@@ -41,9 +41,9 @@ def test_kill_9_at_random_moments_of_an_up(deployed: Checkout) -> None:
             whole = time.monotonic() - started
         except subprocess.TimeoutExpired:
             _kill(process.pid, victim)
+        process.communicate(timeout=120)  # the others notice, or were done already
         left = wait_until_gone(process.pid, GONE_WITHIN_S)
         assert not left, f"still there {GONE_WITHIN_S} s after {victim} was killed (seed {seed}): {left}"
-        process.communicate()
         assert deployed.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgstack'") == [(0,)]
         (there,) = deployed.ask(f"SELECT to_regclass('app.k{number}') IS NOT NULL")[0]
         (listed,) = deployed.ask(f"SELECT count(*) FROM pgstack.ledger WHERE name = '{name}'")[0]

@@ -78,14 +78,16 @@ def test_a_file_without_config_gets_one(text: str) -> None:
     assert yaml.safe_load(listed).get("encryptionsalt") == (yaml.safe_load(text) or {}).get("encryptionsalt")
 
 
-def test_the_list_of_a_file_is_continued_in_its_own_indentation() -> None:
+def test_the_list_of_a_file_is_continued_and_its_comments_stay() -> None:
     text = "config:\n    pgvector:scripts:\n      - a.sql\n      - b.sql # last\n    pgvector:cpus: 2\n"
-    assert listed_in(text, "dev", NAME) == text.replace("# last\n", f"# last\n      - {NAME}\n")
+    listed = listed_in(text, "dev", NAME)
+    assert scripts_of(listed) == ["a.sql", "b.sql", NAME]
+    assert "b.sql # last" in listed
 
 
 def test_the_list_may_be_as_deep_as_its_key_and_the_end_of_the_file() -> None:
     text = "config:\n  pgvector:scripts:\n  - a.sql"
-    assert listed_in(text, "dev", NAME) == f"{text}\n  - {NAME}\n"
+    assert scripts_of(listed_in(text, "dev", NAME)) == ["a.sql", NAME]
 
 
 def test_the_key_in_a_comment_is_no_list() -> None:
@@ -93,10 +95,38 @@ def test_the_key_in_a_comment_is_no_list() -> None:
     assert scripts_of(listed_in(text, "dev", NAME)) == [*DEFAULT_SCRIPTS, NAME]
 
 
-@pytest.mark.parametrize("written", [" [a.sql]", " '[\"a.sql\"]'", " # in order\n    - a.sql", " []"])
-def test_a_list_written_in_another_way_is_left_alone_and_told(written: str) -> None:
-    with pytest.raises(PgstackError, match=r"dev\.yaml: write pgvector:scripts as a list of one script a line"):
-        listed_in(f"config:\n  pgvector:scripts:{written}\n", "dev", NAME)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "config:\n  pgvector:scripts: [a.sql]\n",
+        "config:\n  pgvector:scripts: # in order\n    - a.sql\n",
+        "config:\n  pgvector:scripts:\n\n    - a.sql\n\n",
+        "config:\n  pgvector:scripts:\n    - >-\n      a.sql\n",
+        'config: {"pgvector:scripts": [a.sql]}\n',
+    ],
+)
+def test_a_list_is_continued_however_it_is_written(text: str) -> None:
+    assert scripts_of(listed_in(text, "dev", NAME)) == ["a.sql", NAME]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "# config: see docs\n", "config:\n", "config: {}\n", "config:\n  pgvector:scripts:\n",
+        "config:  # ours\n    pgvector:engine: docker\n", 'config: {"pgvector:engine": docker}\n',
+    ],
+)  # fmt: skip
+def test_where_nothing_is_listed_the_list_begins_with_the_defaults(text: str) -> None:
+    listed = listed_in(text, "dev", NAME)
+    assert scripts_of(listed) == [*DEFAULT_SCRIPTS, NAME]
+    assert ("docker" in listed) == ("docker" in text)
+    assert ("# ours" in listed) == ("# ours" in text)
+
+
+@pytest.mark.parametrize("text", ["- a\n", "config: [a]\n", "a: b: c\n", "config: 5\n"])
+def test_what_is_no_stack_file_is_told(text: str) -> None:
+    with pytest.raises(PgstackError, match=r"stacks/Pulumi\.dev\.yaml is not a stack file"):
+        listed_in(text, "dev", NAME)
 
 
 COMMENT = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "Zs"]), max_size=20).map(
@@ -135,9 +165,9 @@ def test_listing_adds_the_name_at_the_end_and_changes_nothing_else(file: tuple[s
     assert after["config"].pop("pgvector:scripts") == [*names, name]
     assert before["config"].pop("pgvector:scripts") == names
     assert after == before
-    added = listed.splitlines()
-    added.remove(next(line for line in added if line.endswith(f"- {name}")))
-    assert added == text.splitlines()
+    assert [line.split("#", 1)[1] for line in listed.splitlines() if "#" in line] == [
+        line.split("#", 1)[1] for line in text.splitlines() if "#" in line
+    ]
 
 
 @settings(deadline=None)
@@ -187,15 +217,18 @@ def test_a_new_script_must_be_written_before_it_runs(folders: tuple[Path, Path])
     sql, stacks = folders
     new_script("x {y} %s", sql=sql, stacks=stacks)
     assert (sql / "0004_x_y_s.sql").read_text().startswith("-- x {y} %s\n-- Runs as schema_owner")
-    (sql / "0004_x_y_s.sql").write_text("-- nothing yet\n")
     with pytest.raises(ScriptError, match=r"sql/0004_x_y_s\.sql: holds no statement"):
         load(sql, [*DEFAULT_SCRIPTS, "0004_x_y_s.sql"])
 
 
-def test_the_template_of_a_new_script_is_a_script_that_loads(folders: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize("title", ["a\nDROP TABLE x;", "pgstack: repeatable", "x" * 300])
+def test_a_title_is_a_comment_whatever_it_says(folders: tuple[Path, Path], title: str) -> None:
     sql, stacks = folders
-    new_script("x", sql=sql, stacks=stacks)
-    assert len(load(sql, [*DEFAULT_SCRIPTS, "0004_x.sql"])[-1].statements) == 1
+    new_script(title, sql=sql, stacks=stacks)
+    (path,) = sql.glob("0004_*.sql")
+    path.write_text(path.read_text() + "SELECT 1;\n")
+    found = load(sql, [*DEFAULT_SCRIPTS, path.name])[-1]
+    assert (len(found.statements), found.repeatable) == (1, False)
 
 
 def test_two_scripts_of_one_title_are_two_scripts(folders: tuple[Path, Path]) -> None:
@@ -207,7 +240,7 @@ def test_two_scripts_of_one_title_are_two_scripts(folders: tuple[Path, Path]) ->
 
 def test_where_one_file_can_not_be_changed_nothing_is_written(folders: tuple[Path, Path]) -> None:
     sql, stacks = folders
-    (stacks / "Pulumi.production.yaml").write_text("config:\n  pgvector:scripts: [init.sql]\n")
+    (stacks / "Pulumi.production.yaml").write_text("config: [init.sql]\n")
     before = {path: path.read_text() for folder in folders for path in folder.iterdir()}
     with pytest.raises(PgstackError, match=r"Pulumi\.production\.yaml"):
         new_script("x", sql=sql, stacks=stacks)

@@ -23,7 +23,7 @@ OUTPUTS = {
     "validation": Output({"vector": "ok: '[1,2,3]'", "hnsw": "ok"}, False),
 }
 FORMATS: tuple[Format, ...] = ("table", "json", "dotenv")
-LEFT_OUT = "\0&"
+LEFT_OUT = "\0"
 VALUE = st.text(st.characters(codec="utf-8", exclude_characters=LEFT_OUT))
 
 
