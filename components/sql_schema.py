@@ -20,9 +20,9 @@ from components.provider import is_unknown, plainly, refused, settle_in
 from postgres import apply, drift, validation
 from postgres.connection import Address, connect, told
 from postgres.errors import ConnectionFailed, DriftRefused, PgstackError, ScriptError, ValidationFailed
-from postgres.planning import plan
+from postgres.planning import Applied, Pending, plan
 from postgres.scripts import Script, load, load_verify, revision
-from stacks.environment import SQL, Environment, scripts_of_all
+from stacks.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
 
 NO_DRIFT = "none"
 SHORT = 12
@@ -76,34 +76,45 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
     Raises PlanRefused, DriftRefused, ScriptError.
     """
-    scripts = _load(news)
-    target = revision((script.name, script.normalised) for script in scripts)
-    unseen = news | {"ledger": target, "drift": olds.get("drift", NO_DRIFT)}
+    unseen = {"drift": olds.get("drift", NO_DRIFT)}
     if is_unknown({key: news.get(key) for key in ("host", "port", "adminPassword", "identity")}):
-        return unseen
+        return news | unseen | {"ledger": _target(_load(news))}
     try:
         connection = _open(_addresses(news, olds))
     except ConnectionFailed as error:
-        return unseen | {"ledger": f"{target} ({str(error).splitlines()[0]})"} if olds else unseen
-
+        reason = f" ({str(error).splitlines()[0]})" if olds else ""
+        return news | unseen | {"ledger": _target(_load(news)) + reason}
+    pending: tuple[Pending, ...] = ()
     with connection:
         ledger = apply.read_ledger(connection)
-        unfinished = apply.read_unfinished(connection)
-        planned = plan(scripts, ledger, where=news["stack"], baseline=news["baseline"], done=unfinished)
+        actual = target = revision((row.name, row.normalised) for row in ledger)
+        if not _all_ran(news["scripts"], ledger):
+            scripts = _load(news)
+            target = _target(scripts)
+            done = apply.read_unfinished(connection)
+            pending = plan(scripts, ledger, where=news["stack"], baseline=news["baseline"], done=done).pending
         differences = _drift(connection)
     if differences and news["driftPolicy"] == "refuse":
         raise DriftRefused(_drift_message(news["stack"], differences))
-    for entry in planned.pending:
+    for entry in pending:
         pulumi.log.info(f"to run: {entry.script.path} ({entry.reason})")
     for difference in differences:
         pulumi.log.warn(f"drift: {difference}")
-    actual = revision((row.name, row.normalised) for row in ledger)
     before = str(olds.get("ledger", ""))
     if actual == target:
         wanted = before if before.startswith(target) else target
     else:  # also where the state believes that all ran, as after a restore
         wanted = f"{target} (the database has {actual})" if before == target else target
     return news | {"ledger": wanted, "drift": list(differences) or NO_DRIFT}
+
+
+def _target(scripts: Sequence[Script]) -> str:
+    return revision((script.name, script.normalised) for script in scripts)
+
+
+def _all_ran(listed: dict[str, str], ledger: Sequence[Applied]) -> bool:
+    """True where the ledger has just what is listed: then no file has to be read again."""
+    return listed == {f"{number:04} {row.name}": row.normalised[:SHORT] for number, row in enumerate(ledger, start=1)}
 
 
 def _drift_message(stack: str, differences: Sequence[str]) -> str:
@@ -116,7 +127,7 @@ def _drift_message(stack: str, differences: Sequence[str]) -> str:
 
 def _load(props: dict[str, Any]) -> tuple[Script, ...]:
     """The scripts from disk, which must still be those of the inputs: nothing runs that no preview showed."""
-    scripts = load(SQL, list(props["order"]), listed_elsewhere=scripts_of_all())
+    scripts = load(SQL, list(props["order"]), listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
     if script_map(scripts) != props["scripts"] or script_map(load_verify(SQL)) != props["verify"]:
         raise ScriptError("the files in sql/ changed while this ran; run it again")
     return scripts
@@ -218,7 +229,7 @@ class SqlSchema(Resource, module="pgvector", name="SqlSchema"):
 
 def inputs(environment: Environment) -> dict[str, Any]:
     """The inputs that come from the environment and the files alone. Raises ScriptError."""
-    scripts = load(SQL, environment.scripts, listed_elsewhere=scripts_of_all())
+    scripts = load(SQL, environment.scripts, listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
     return {
         "stack": environment.stack,
         "database": environment.database,

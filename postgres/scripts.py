@@ -16,6 +16,7 @@ from pathlib import Path
 
 from postgres.errors import ScriptError, listing, nearest
 from postgres.lexing import COMMENTS, Statement, Token, excerpt, line_and_column, statements, tokens
+from postgres.script_cache import ScriptCache
 
 HEADER = re.compile(r"^--[ \t]*pgstack:[ \t]*(?P<directive>[a-z-]+)[ \t]*(?P<value>.*?)[ \t]*$")
 DIRECTIVES = ("no-transaction", "repeatable", "statement-timeout")
@@ -50,10 +51,13 @@ class Script:
         return tuple(statements(self.text, tokens(self.text, self.path)))
 
 
-def load(root: Path, entries: Sequence[str], *, listed_elsewhere: Iterable[str] = ()) -> tuple[Script, ...]:
+def load(
+    root: Path, entries: Sequence[str], *, listed_elsewhere: Iterable[str] = (), cache: Path | None = None
+) -> tuple[Script, ...]:
     """The scripts that `entries` (names or globs below `root`) list, in order.
 
-    `listed_elsewhere`: entries of other environments, so that a file only they list is no orphan.
+    `listed_elsewhere`: entries of other environments, so that a file only they list is no orphan. `cache`: a file
+    that remembers what was found out about each text.
     Raises ScriptError with every mistake found.
     """
     problems: list[str] = []
@@ -65,11 +69,13 @@ def load(root: Path, entries: Sequence[str], *, listed_elsewhere: Iterable[str] 
             "  add it to pgvector:scripts in a stack file, at its place in the order, or delete the file"
         )
     scripts = []
+    remembered = ScriptCache(cache)
     for name in names:
         try:
-            scripts.append(read(root, name))
+            scripts.append(read(root, name, remembered))
         except ScriptError as error:
             problems.append(str(error))
+    remembered.save()
     if problems:
         raise ScriptError("\n".join(problems))
     return tuple(scripts)
@@ -109,10 +115,13 @@ def _resolve(root: Path, entries: Iterable[str], problems: list[str]) -> list[st
     return names
 
 
-def read(root: Path, name: str) -> Script:
+def read(root: Path, name: str, remembered: ScriptCache | None = None) -> Script:
     """Read and check one file. Raises ScriptError."""
     path = f"sql/{name}"
     raw = (root / name).read_bytes()
+    sha256 = hashlib.sha256(raw).hexdigest()
+    if remembered and (facts := remembered.get(sha256)):
+        return Script(name, as_sent(raw.decode("utf-8-sig")), sha256, *facts)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -121,20 +130,29 @@ def read(root: Path, name: str) -> Script:
             f"{path}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x})\n"
             f"  convert it:  iconv -f WINDOWS-1252 -t UTF-8 {path}"
         ) from None
-    return parse(name, text, hashlib.sha256(raw).hexdigest())
+    script = parse(name, text, sha256)
+    if remembered:
+        remembered.put(
+            sha256, (script.normalised, script.no_transaction, script.repeatable, script.statement_timeout_s)
+        )
+    return script
+
+
+def as_sent(text: str) -> str:
+    """CRLF folded and pg_dump's \\restrict lines blanked; the lines and their numbers stay."""
+    return RESTRICT.sub(lambda match: " " * len(match[0]), text.replace("\r\n", "\n"))
 
 
 def parse(name: str, text: str, sha256: str) -> Script:
-    """Check a script's text and hash it. A BOM is already gone; CRLF and pg_dump's \\restrict lines are folded here.
+    """Check a script's text and hash it; a BOM is already gone.
 
     Raises ScriptError.
     """
     path = f"sql/{name}"
-    text = text.replace("\r\n", "\n")
     if "\x00" in text:
         line = text[: text.index("\x00")].count("\n") + 1
         raise ScriptError(f"{path}:{line}: a NUL byte; is this a text file? (save it as UTF-8, not UTF-16)")
-    text = RESTRICT.sub(lambda match: " " * len(match[0]), text)
+    text = as_sent(text)
     found = tokens(text, path)
     code = [token for token in found if token.name not in COMMENTS]
     if not any(token.name != "ASCII_59" for token in code):

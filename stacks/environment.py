@@ -24,6 +24,7 @@ NAMESPACE = "pgvector"
 STACKS = Path(__file__).parent
 ROOT = STACKS.parent
 SQL = ROOT / "sql"
+SCRIPT_CACHE = ROOT / ".data" / "scripts.json"
 DEFAULT_SCRIPTS = ("init.sql", "integration_upgrade.sql", "install_pgvector.sql")
 IMAGE = "pgvector/pgvector:0.8.6-pg17-trixie"
 DAY_S = 86400.0

@@ -15,12 +15,11 @@ import pytest
 from pulumi.runtime import mocks, rpc
 
 from components.database import Database
-from components.engine import NotYet
 from components.sql_schema import inputs, script_map
 from postgres.errors import ScriptError
 from postgres.scripts import load
 from postgres.settings import derive
-from stacks.environment import DEFAULT_SCRIPTS, ROOT, SECRETS, SQL, from_config
+from stacks.environment import DEFAULT_SCRIPTS, ROOT, SECRETS, SQL, ConfigError, from_config
 
 ALL_SECRET = frozenset(SECRETS)
 DYNAMIC = "pulumi-python:dynamic/pgvector:"
@@ -311,7 +310,7 @@ def test_the_outputs_that_hold_a_password_are_secret_and_no_others(run: Runner) 
 
 @pytest.mark.parametrize("stack", ["dev", "test", "staging", "production"])
 def test_docker_is_not_built_yet_in_one_sentence(run: Runner, stack: str) -> None:
-    said, declared_first = run.refused(database(stack=stack), NotYet)
+    said, declared_first = run.refused(database(stack=stack), ConfigError)
     assert said == f"stack {stack}: engine docker is not built yet; the stack `local` works today"
     assert set(declared_first) <= {stack}
 

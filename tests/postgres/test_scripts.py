@@ -126,3 +126,28 @@ def test_the_revision_depends_on_names_order_and_content() -> None:
 def test_the_scripts_of_this_repository_are_right() -> None:
     assert [found.name for found in load(SQL, DEFAULT_SCRIPTS, listed_elsewhere=["**/*.sql"])] == list(DEFAULT_SCRIPTS)
     assert load_verify(SQL)
+
+
+def test_what_is_remembered_of_a_script_is_what_reading_it_again_finds(tmp_path: Path) -> None:
+    text = "-- pgstack: repeatable\n-- pgstack: statement-timeout 2min\r\nselect 1;"
+    write(tmp_path, a="select 1", b=text, c=f"\ufeff{text}")
+    cache, names = tmp_path / "cache" / "scripts.json", ["a.sql", "b.sql", "c.sql"]
+    first = load(tmp_path, names, cache=cache)
+    assert load(tmp_path, names, cache=cache) == first == load(tmp_path, names)
+    assert "select" not in cache.read_text()
+    write(tmp_path, a="select 2")
+    assert load(tmp_path, names, cache=cache) == load(tmp_path, names) != first
+
+
+@pytest.mark.parametrize("damaged", ["", "[]", "{", '{"format": "0"}', '{"format": 1, "facts": 2}'])
+def test_a_damaged_memory_is_no_obstacle(tmp_path: Path, damaged: str) -> None:
+    write(tmp_path, a="select 1")
+    cache = tmp_path / "scripts.json"
+    cache.write_text(damaged)
+    assert load(tmp_path, ["a.sql"], cache=cache) == load(tmp_path, ["a.sql"])
+
+
+def test_the_hash_of_a_script_is_a_storage_format() -> None:
+    """The ledgers hold it: if this fails, every script ever applied would look edited."""
+    found = script("-- c\nSELECT 'a  b', $x$ y $x$ /* c */ FROM t WHERE n = 1.50;\n")
+    assert found.normalised == "bf36e94ebe8b54dd3214ba04559f9f221074b076465538c48519c6eeb479a263"
