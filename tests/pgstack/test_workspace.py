@@ -227,7 +227,9 @@ def test_in_a_backend_of_the_users_no_lock_is_touched(locks: Path) -> None:
 
 def test_a_failed_command_is_told_in_the_engines_words_without_the_frame() -> None:
     said = " code: 255\n stdout: \n stderr: error: no stack named 'dev' found\n"
-    assert w.explain(f"{said}\nerror: could not read it\n  because of this\n") == "could not read it\n  because of this"
+    assert w.explain(f"{said}\nerror: could not read it\n  because of this\n") == (
+        "no stack named 'dev' found\ncould not read it\n  because of this"
+    )
 
 
 def test_a_failed_command_without_an_error_line_is_told_whole() -> None:
