@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pulumi.automation as auto
 
 from pgstack.outputs import url_command
@@ -60,9 +62,14 @@ def _watched(operation: Callable[..., Any], **options: Any) -> Any:
     stopped = False
 
     def stop(*_: object) -> None:
-        # The terminal told the engine too: it ends by itself and gives its lock back, so we wait for it.
+        # The terminal told the engine too: it ends by itself and gives its lock back, so we wait for it. It keeps its
+        # providers in groups of their own and waits for them; they are told here, and the server rolls back.
         nonlocal stopped
         stopped = True
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "pulumi.dynamic" in process.cmdline():
+                    process.send_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, stop)
     try:

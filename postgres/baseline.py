@@ -88,7 +88,7 @@ def _made_by(
 
 
 def _inventory(connection: Connection[Any]) -> dict[tuple[str, str], str]:
-    with connection.transaction():
+    with connection.transaction(force_rollback=True):
         connection.execute("SET LOCAL search_path = ''")
         rows = connection.execute(queries.get("inventory")).fetchall()
     return {(kind, identity): definition for kind, identity, definition in rows}

@@ -80,7 +80,7 @@ def find(connection: Connection[Any]) -> tuple[Difference, ...]:
         return ()
     if connection.execute("SELECT FROM pgstack.object LIMIT 1").fetchone() is None:
         return ()
-    with connection.transaction():
+    with connection.transaction(force_rollback=True):  # in an open transaction the path would stay empty for scripts
         _qualify_names(connection)
         return tuple(Difference(*row) for row in connection.execute(_compare()).fetchall())
 

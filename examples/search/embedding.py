@@ -37,7 +37,7 @@ MAX_TOKENS = 256  # sentence_bert_config.json: what is longer was never trained 
 BATCH_TOKENS = 512  # of one batch's texts together: the widest array, 512 x 1536 floats, stays near the cache
 THREADS = min(8, os.cpu_count() or 1)
 
-# erf(x) = x P(x²) / Q(x²) on [-4, 4], where float32 ends at ±1: Eigen's ptanh-style rational (MathFunctionsImpl.h).
+# erf(x) = x P(x²) / Q(x²) on [-4, 4], where float32 ends at ±1: the rational that Eigen and, after it, XLA use.
 # Highest power first. Largest error against math.erf: 4.2e-7.
 ERF_P = (-2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,
          -7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02)  # fmt: skip
@@ -58,7 +58,7 @@ def model_directory() -> Path:
 
 
 class SentenceEncoder:
-    """all-MiniLM-L6-v2, loaded once (180 MB of memory at most)."""
+    """all-MiniLM-L6-v2, loaded once; a process with it takes some 250 MB."""
 
     def __init__(self, directory: Path) -> None:
         config = json.loads((directory / "config.json").read_text())

@@ -113,6 +113,11 @@ def test_what_a_script_sets_is_gone_in_the_next(fresh_database: FreshDatabase) -
     fresh_database.apply(first, second)
 
 
+def test_the_first_script_finds_the_path_of_the_database_too(fresh_database: FreshDatabase) -> None:
+    fresh_database.apply(script("create table unqualified ()"))
+    assert fresh_database.ask("SELECT to_regclass('app.unqualified') IS NOT NULL") == [(True,)]
+
+
 @pytest.mark.parametrize(
     "text",
     ["reset role; create role more superuser", "reset session authorization; create role more superuser",
