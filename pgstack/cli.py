@@ -22,6 +22,7 @@ from postgres.errors import PgstackError
 from stacks.environment import ENVIRONMENTS, STACKS, check_built, check_name, from_file, json_schema
 
 DIFFERS = 2
+INTERRUPTED = 130  # what typer makes of Ctrl-C
 STOPPED = "stopped; what was not committed is undone"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -190,10 +191,10 @@ def main() -> None:
         if hasattr(error, "format_message"):
             say(f"error: {error.format_message()}\n  pgstack --help")
             sys.exit(1)
-        if type(error).__name__ == "Abort":  # what its click makes of Ctrl-C
-            say(STOPPED)
-            sys.exit(1)
         if type(error).__name__ == "Exit":
             sys.exit(getattr(error, "exit_code", 1))
         raise
+    if code == INTERRUPTED:
+        say(STOPPED)
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)
