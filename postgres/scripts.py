@@ -7,10 +7,12 @@ database. All mistakes are reported at once.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from glob import glob
 from itertools import pairwise
 from pathlib import Path
 
@@ -61,8 +63,11 @@ def load(
     Raises ScriptError with every mistake found.
     """
     problems: list[str] = []
-    names = _resolve(root, entries, problems)
-    orphans = _on_disk(root) - set(names) - set(_resolve(root, listed_elsewhere, []))
+    on_disk = _on_disk(root)
+    names = _resolve(root, entries, on_disk, problems)
+    orphans = on_disk - set(names)
+    if orphans:
+        orphans -= set(_resolve(root, listed_elsewhere, on_disk, []))
     if orphans:
         problems.append(
             f"no environment lists {listing([f'sql/{name}' for name in sorted(orphans)])}\n"
@@ -83,35 +88,37 @@ def load(
 
 def load_verify(root: Path) -> tuple[Script, ...]:
     """The scripts in `root/verify`, by name. They check and leave nothing behind."""
-    return load(
-        root,
-        sorted(f"verify/{path.name}" for path in (root / "verify").glob("*.sql")),
-        listed_elsewhere=["*.sql", "**/*.sql"],
-    )
+    return tuple(read(root, f"verify/{path.name}") for path in sorted((root / "verify").glob("*.sql")))
 
 
 def _on_disk(root: Path) -> set[str]:
-    found = {path.relative_to(root) for path in root.rglob("*.sql")}
-    return {path.as_posix() for path in found if path.parts[0] not in RESERVED_DIRS}
+    """The names of all scripts below `root`. Without pathlib, which takes ten times as long over thousands of files."""
+    found = glob("**/*.sql", root_dir=root, recursive=True)  # noqa: PTH207
+    names = (name.replace(os.sep, "/") for name in found)
+    return {name for name in names if name.split("/", 1)[0] not in RESERVED_DIRS}
 
 
-def _resolve(root: Path, entries: Iterable[str], problems: list[str]) -> list[str]:
+def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], problems: list[str]) -> list[str]:
     names: list[str] = []
+    seen: set[str] = set()
     for entry in entries:
         if entry.startswith("/") or ".." in Path(entry).parts:
             problems.append(f"scripts: {entry!r} lies outside sql/; name files below sql/, without `..`")
             continue
         if any(character in entry for character in "*?["):
-            matches = sorted(path.relative_to(root).as_posix() for path in root.glob(entry) if path.is_file())
+            found = (name.replace(os.sep, "/") for name in glob(entry, root_dir=root, recursive=True))  # noqa: PTH207
+            matches = sorted(name for name in found if name in on_disk and name not in seen)
             if not matches:
-                problems.append(f"scripts: the pattern {entry!r} matches no file below {root.name}/")
-            names += [match for match in matches if match not in names]
-        elif entry in names:
+                problems.append(f"scripts: the pattern {entry!r} matches no file below sql/ that is not listed already")
+            names += matches
+            seen.update(matches)
+        elif entry in seen:
             problems.append(f"scripts: {entry!r} is listed twice; a script runs once: remove one of the two")
-        elif not (root / entry).is_file():
-            problems.append(f"scripts: sql/{entry} does not exist{nearest(entry, _on_disk(root))}")
+        elif entry not in on_disk:
+            problems.append(f"scripts: sql/{entry} does not exist{nearest(entry, on_disk)}")
         else:
             names.append(entry)
+            seen.add(entry)
     return names
 
 
