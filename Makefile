@@ -6,6 +6,8 @@ VENV := .venv
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+# got before the tests, none of which should wait for a build
+PULUMI := $(VENV)/bin/python -c 'from pgstack.toolchain import find_or_get; print(find_or_get(print).note)'
 export PIP_NO_WARN_SCRIPT_LOCATION := 1
 export PIP_ROOT_USER_ACTION := ignore
 
@@ -41,10 +43,12 @@ demo: $(VENV)/ready-demo  ## a semantic search over real text, on the running st
 	@$(VENV)/bin/python -m examples.search $(STACK)
 
 test: $(VENV)/ready-dev $(VENV)/ready-demo  ## the whole test suite (long matrices as a seeded sample)
+	@$(PULUMI)
 	@$(VENV)/bin/python -m pytest -n 2
 
 test-all: $(VENV)/ready-dev $(VENV)/ready-demo  ## the same with every kill point
-	@PGSTACK_KILLS=200 $(VENV)/bin/python -m pytest -n 2
+	@$(PULUMI)
+	@PGSTACK_KILLS=200 $(VENV)/bin/python -m pytest -n 2 --timeout 14400
 
 bench: $(VENV)/ready-dev  ## ratios against psql, goose and yoyo
 	@$(VENV)/bin/python -m bench
