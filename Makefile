@@ -53,7 +53,7 @@ test-all: $(VENV)/ready-dev $(VENV)/ready-demo  ## the same with every kill poin
 bench: $(VENV)/ready-dev  ## ratios against psql, goose and yoyo
 	@$(VENV)/bin/python -m bench
 
-lint: $(VENV)/ready-dev  ## ruff and mypy --strict
+lint: $(VENV)/ready-dev $(VENV)/ready-demo  ## ruff and mypy --strict
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy

@@ -65,11 +65,11 @@ class Applied:
 
 def ours(server: Server, scripts: Scripts) -> Applied:
     """postgres.apply.apply() in a new process: load, hash, roles, ledger, scripts, recorded schema, commit."""
-    with server.database() as name:
-        admin = server.admin
-        command: list[str | Path] = [sys.executable, "-m", "bench.worker", "apply", scripts.plain]
-        command += [admin.host, str(admin.port), admin.user, name]
-        run = timed(command, server.environment)
+    name = server.database()
+    admin = server.admin
+    command: list[str | Path] = [sys.executable, "-m", "bench.worker", "apply", scripts.plain]
+    command += [admin.host, str(admin.port), admin.user, name]
+    run = timed(command, server.environment)
     found = last_json(run.stdout)
     if found["ran"] != scripts.count:
         raise NotMeasured(f"ran {found['ran']} of {scripts.count} scripts")
@@ -83,27 +83,27 @@ def last_json(stdout: str) -> Any:
 
 def psql(server: Server, scripts: Scripts) -> float:
     """All files as one, in one transaction."""
-    with server.database() as name:
-        command: list[str | Path] = [server.psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-1"]
-        command += ["-f", scripts.together, server.url(name)]
-        return timed(command, server.environment).seconds
+    name = server.database()
+    command: list[str | Path] = [server.psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-1"]
+    command += ["-f", scripts.together, server.url(name)]
+    return timed(command, server.environment).seconds
 
 
 def goose(server: Server, scripts: Scripts) -> float:
     """A transaction a file, as goose does by itself."""
     program = goose_program()
-    with server.database() as name:
-        return timed([program, "-dir", scripts.goose, "postgres", server.url(name), "up"], server.environment).seconds
+    name = server.database()
+    return timed([program, "-dir", scripts.goose, "postgres", server.url(name), "up"], server.environment).seconds
 
 
 def yoyo(server: Server, scripts: Scripts) -> float:
     """A transaction a file, through psycopg as ours."""
     if find_spec("yoyo") is None:
         raise NotMeasured("yoyo-migrations is not installed:  make .venv/ready-dev")
-    with server.database() as name:
-        command: list[str | Path] = [sys.executable, "-m", "yoyo", "apply", "--batch", "--no-config-file"]
-        command += ["--database", server.url(name, "postgresql+psycopg"), scripts.plain]
-        return timed(command, server.environment).seconds
+    name = server.database()
+    command: list[str | Path] = [sys.executable, "-m", "yoyo", "apply", "--batch", "--no-config-file"]
+    command += ["--database", server.url(name, "postgresql+psycopg"), scripts.plain]
+    return timed(command, server.environment).seconds
 
 
 @cache

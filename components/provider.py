@@ -7,6 +7,7 @@ or renamed can't be refreshed or destroyed any more. Providers take no arguments
 from __future__ import annotations
 
 import functools
+import io
 import os
 import runpy
 import select
@@ -108,6 +109,8 @@ def host() -> None:
     settle_in()
     # Ctrl-C: nobody waits for the result any more. Set here, since a shell's background job starts with it ignored.
     signal.signal(signal.SIGINT, lambda *_: os._exit(1))
+    # `-u`: the SDK writes its port without flushing, and the engine waits for it
+    sys.stdout = io.TextIOWrapper(io.FileIO(sys.stdout.fileno(), "w", closefd=False), write_through=True)
     module, sys.argv = sys.argv[3], sys.argv[3:]
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the program's own modules come first
     runpy.run_module(module, run_name="__main__", alter_sys=True)

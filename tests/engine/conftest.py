@@ -65,7 +65,9 @@ class Checkout:
         return done.stdout
 
     def environment(self, **variables: str) -> dict[str, str]:
-        mine = {name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "PGSTACK_"))}
+        mine = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "PGSTACK_", "PYTHON"))
+        }
         return mine | {"PYTHONWARNINGS": "default", "PYTHONPATH": str(self.root)} | variables
 
     def outputs(self) -> dict[str, Any]:
