@@ -233,7 +233,8 @@ def _apart(owner: Connection[Any], group: Group, landing: Landing, report: Calla
 def land(
     owner: Connection[Any], ran: list[execution.Ran], landing: Landing, drifted: tuple[drift.Difference, ...]
 ) -> None:
-    """Verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
+    """Grant, verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
+    owner.execute(queries.get("grant_application"))
     for script in landing.verify:
         execution.check(owner, script)
     try:

@@ -80,6 +80,7 @@ def _made_by(
             execution.run_apart(owner, entry, 0, lambda _: None)
         else:
             execution.run_together(owner, [entry], lambda _: None)
+            owner.execute(queries.get("grant_application"))
             owner.commit()
         if script.name in chosen:
             after = _inventory(owner)

@@ -67,10 +67,9 @@ def set_password(connection: Connection[Any], role: str, password: str) -> None:
 
 
 def ensure_database(connection: Connection[Any]) -> None:
-    """The ledger and the default privileges. `connection`: the administrator's, in the database, autocommit."""
+    """The ledger. `connection`: the administrator's, in the database, autocommit."""
     with connection.transaction():
         connection.execute(queries.get("ledger_create"))
-        connection.execute(queries.get("default_privileges"))
 
 
 def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> str:

@@ -1,5 +1,5 @@
 -- The schema of an application with AI features: tenants own documents, documents are cut into chunks.
--- Runs as schema_owner. `app` and `readonly` get their rights by default privileges: no GRANT here.
+-- Runs as schema_owner. `app` and `readonly` get their rights when the scripts land: no GRANT here.
 
 CREATE SCHEMA app;
 

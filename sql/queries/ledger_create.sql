@@ -48,6 +48,8 @@ CREATE TABLE IF NOT EXISTS pgstack.object (
 );
 COMMENT ON TABLE pgstack.object IS 'The schema as the scripts left it; what differs from it later is drift.';
 
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT CREATE, USAGE ON SCHEMA public TO schema_owner;
 REVOKE ALL ON SCHEMA pgstack FROM PUBLIC;
 GRANT USAGE ON SCHEMA pgstack TO schema_owner;
 GRANT SELECT, INSERT, UPDATE, DELETE ON pgstack.ledger, pgstack.statement, pgstack.object TO schema_owner;

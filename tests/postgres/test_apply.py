@@ -194,6 +194,17 @@ def test_an_older_restored_copy_gets_what_it_lacks(fresh_database: FreshDatabase
             cluster.execute(f"DROP DATABASE {copy.database} WITH (FORCE)".encode())
 
 
+def test_a_script_that_grants_or_revokes_is_obeyed(fresh_database: FreshDatabase) -> None:
+    first = script("create table app.secret (); revoke all on app.secret from app; create table app.open ()", "4.sql")
+    fresh_database.apply(first)
+    fresh_database.apply(first, script("create view app.seen as select 1 as n; create sequence app.numbers", "5.sql"))
+    found = fresh_database.ask(
+        "SELECT has_table_privilege('app', 'app.secret', 'SELECT'), has_table_privilege('app', 'app.open', 'INSERT'),"
+        " has_table_privilege('readonly', 'app.seen', 'SELECT'), has_sequence_privilege('app', 'app.numbers', 'USAGE')"
+    )
+    assert found == [(False, True, True, True)]
+
+
 @pytest.mark.parametrize("password", ["simple", "with 'quotes' and \\", "ünïcode €", "%41:@/?#&"])
 def test_any_one_line_password_works_and_is_stored_as_a_verifier(fresh_database: FreshDatabase, password: str) -> None:
     fresh_database.apply(app_password=password)
