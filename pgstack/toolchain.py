@@ -210,7 +210,7 @@ def _site_answers(url: str) -> None:
     def ask() -> None:
         try:
             request = urllib.request.Request(f"{url.rstrip('/')}/install.sh", method="HEAD")
-            with urllib.request.urlopen(request, timeout=SITE_ANSWERS_WITHIN_S):
+            with urllib.request.urlopen(request, timeout=2 * SITE_ANSWERS_WITHIN_S):  # join() decides
                 answers.append("")
         except Exception as error:
             answers.append(f"{url} does not serve it: {getattr(error, 'reason', error)}")
