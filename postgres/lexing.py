@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pglast.parser import ParseError, scan
-
 from postgres.errors import ScriptError
 
 COMMENTS = frozenset({"SQL_COMMENT", "C_COMMENT"})
@@ -45,6 +43,8 @@ def tokens(text: str, name: str = "the script") -> list[Token]:
 
     Raises ScriptError where a string, a comment or a dollar quote never ends.
     """
+    from pglast.parser import ParseError, scan  # late: where every script is remembered, it isn't needed
+
     try:
         return [Token(token.name, token.start, token.end + 1) for token in scan(text)]
     except ParseError as error:

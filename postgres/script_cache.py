@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 
-from pglast import __version__ as pglast_version
-
 # Another scanner may see other tokens; another format other facts.
-FORMAT = f"1, pglast {pglast_version}"
+FORMAT = f"1, pglast {version('pglast')}"
 
 Facts = tuple[str, bool, bool, float | None]  # normalised, no_transaction, repeatable, statement_timeout_s
 
