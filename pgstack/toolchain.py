@@ -283,6 +283,7 @@ class _Work:
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
                 self.line.show("")
         return others
 
