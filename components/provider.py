@@ -31,7 +31,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 POLL_S = 0.5
 COMMAND_LINE = "PGSTACK_PID"
-WATCHER = "leave-with-the-engine"
 
 
 class Failed(Exception):
@@ -96,7 +95,7 @@ def _leave_with_the_engine() -> None:
     shell = os.getppid()
     command_line = int(os.environ.get(COMMAND_LINE, "0"))  # pgstack: with it goes the program, and so the engine
     processes = (shell, _parent_of(shell), command_line or None)
-    watcher = threading.Thread(target=_watch, args=(processes,), name=WATCHER, daemon=True)
+    watcher = threading.Thread(target=_watch, args=(processes,), name="leave-with-the-engine", daemon=True)
     watcher.start()
 
 

@@ -107,10 +107,10 @@ def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], problems: li
             continue
         if any(character in entry for character in "*?["):
             found = (name.replace(os.sep, "/") for name in glob(entry, root_dir=root, recursive=True))  # noqa: PTH207
-            matches = sorted(name for name in found if name in on_disk and name not in seen)
+            matches = sorted(name for name in found if name in on_disk)
             if not matches:
-                problems.append(f"scripts: the pattern {entry!r} matches no file below sql/ that is not listed already")
-            names += matches
+                problems.append(f"scripts: the pattern {entry!r} matches no file below sql/")
+            names += [match for match in matches if match not in seen]
             seen.update(matches)
         elif entry in seen:
             problems.append(f"scripts: {entry!r} is listed twice; a script runs once: remove one of the two")

@@ -31,6 +31,11 @@ def test_a_glob_is_sorted_and_does_not_list_twice(tmp_path: Path) -> None:
     assert [entry.name for entry in found] == ["m/003.sql", "m/001.sql", "m/002.sql"]
 
 
+def test_a_glob_may_match_only_what_is_listed_by_name_already(tmp_path: Path) -> None:
+    write(tmp_path, m__001="select 1")
+    assert [entry.name for entry in load(tmp_path, ["m/001.sql", "m/*.sql"])] == ["m/001.sql"]
+
+
 def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
     write(tmp_path, a="select 1", empty="-- nothing\n;", orphan="select 1", bad=b"select '\xff'")
     with pytest.raises(ScriptError) as refused:
