@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pulumi.automation as auto
 
 from pgstack.toolchain import Toolchain
@@ -140,17 +141,20 @@ def lock_is_stale(lock: Mapping[str, object], host: str, name_of: Callable[[int]
 
 
 def process_name(process: int) -> str | None:
-    """What runs under this process id, None where nothing does."""
-    comm = Path(f"/proc/{process}/comm")
-    if comm.exists():
-        return comm.read_text().strip()
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+    """What runs under this process id; None where nothing does.
+
+    A killed process that nobody has reaped yet holds no lock, though it keeps its number: PID 1 of a container or of
+    a small virtual machine may reap late or never. The number of a thread is no process either.
+    """
+    if not psutil.pid_exists(process):
         return None
-    except PermissionError:
+    try:
+        found = psutil.Process(process)
+        return None if found.status() == psutil.STATUS_ZOMBIE else found.name()
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.AccessDenied:  # somebody else's: better a lock too many than one too few
         return "pulumi?"
-    return None if Path("/proc/self").exists() else "pulumi?"
 
 
 def run_program() -> None:

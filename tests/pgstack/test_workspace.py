@@ -8,6 +8,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -190,6 +191,24 @@ def test_a_process_is_told_by_its_name() -> None:
         assert w.process_name(alive.pid) is not None
         alive.communicate(b"\n")
     assert w.process_name(alive.pid) is None
+
+
+def test_a_killed_process_that_nobody_reaped_holds_no_lock() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as killed:
+        killed.kill()
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # dead, its number still taken
+        assert w.process_name(killed.pid) is None
+
+
+def test_a_threads_number_is_no_process() -> None:
+    thread = threading.Thread(target=(done := threading.Event()).wait)
+    thread.start()
+    try:
+        assert thread.native_id is not None
+        assert w.process_name(thread.native_id) is None
+    finally:
+        done.set()
+        thread.join()
 
 
 @pytest.fixture
