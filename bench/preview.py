@@ -64,7 +64,7 @@ class Checkout:
             with suppress(NotMeasured):
                 self.pgstack("down", STACK)
         finally:
-            major = from_config(STACK, {}).postgres_version
+            major = from_config(STACK, {}).major
             directory = embedded.Directory(self.root / ".data" / STACK / str(major), major)
             if embedded.pid(directory) is not None:
                 embedded.stop(directory)

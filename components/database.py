@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import pulumi
 
-from components import embedded_server, sql_schema
+from components import docker_server, embedded_server, sql_schema
 from components.engine import Server
 from components.password import password
 from postgres import roles
 from postgres.connection import Address
-from stacks.environment import Environment, check_built
+from postgres.container import PORT
+from stacks.environment import Environment
+
+ENGINES: Mapping[str, Callable[[Environment, pulumi.Resource], Server]] = {
+    "embedded": embedded_server.declare,
+    "docker": docker_server.declare,
+}
 
 
 class Database(pulumi.ComponentResource):
@@ -17,10 +25,9 @@ class Database(pulumi.ComponentResource):
 
     def __init__(self, environment: Environment, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("pgvector:index:Database", environment.stack, None, opts)
-        check_built(environment)
         self.environment = environment
         props = sql_schema.inputs(environment)  # first: a wrong script is reported before anything is declared
-        self.server = embedded_server.declare(environment, self)
+        self.server = ENGINES[environment.engine](environment, self)
         self.app_password = password("app-password", environment.app_password, self)
         self.readonly_password = password("readonly-password", environment.readonly_password, self)
         self.schema = sql_schema.SqlSchema(
@@ -35,7 +42,8 @@ class Database(pulumi.ComponentResource):
                 "adminPassword": self.server.admin_password,
                 "appPassword": self.app_password,
                 "readonlyPassword": self.readonly_password,
-            },
+            }
+            | ({"sslmode": self.server.sslmode} if self.server.sslmode else {}),
             pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})
@@ -43,7 +51,7 @@ class Database(pulumi.ComponentResource):
     def outputs(self) -> dict[str, pulumi.Output[object] | str]:
         """URLs hold a password and are secrets. No timestamps: a second `up` says unchanged."""
         server, schema = self.server, self.schema
-        return {
+        found: dict[str, pulumi.Output[object] | str] = {
             "host": server.host,
             "port": server.port,
             "database": self.environment.database,
@@ -56,9 +64,18 @@ class Database(pulumi.ComponentResource):
             "schemaRevision": schema.schemaRevision,
             "validation": schema.validation,
         }
+        if server.network is not None and server.internal_host is not None:
+            internal = self._url(server, roles.APP, self.app_password, host=server.internal_host, port=PORT)
+            found |= {"network": server.network, "internalHost": server.internal_host, "appUrlInternal": internal}
+        if server.certificate is not None:
+            found["certificate"] = server.certificate
+        return found
 
-    def _url(self, server: Server, role: str, secret: pulumi.Output[str]) -> pulumi.Output[str]:
+    def _url(
+        self, server: Server, role: str, secret: pulumi.Output[str], *, host: str = "", port: int = 0
+    ) -> pulumi.Output[str]:
         """Known only once the scripts are applied, so that nothing downstream connects too early."""
-        parts = pulumi.Output.all(server.host, server.port, secret, self.schema.schemaRevision)
-        url = parts.apply(lambda p: Address(p[0], int(p[1]), self.environment.database, role, p[2]).url)
+        parts = pulumi.Output.all(host or server.host, port or server.port, secret, self.schema.schemaRevision)
+        database, mode = self.environment.database, server.sslmode
+        url = parts.apply(lambda p: Address(p[0], int(p[1]), database, role, p[2], sslmode=mode).url)
         return pulumi.Output.secret(url)

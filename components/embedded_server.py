@@ -16,7 +16,7 @@ from components.engine import Server
 from components.password import password
 from components.provider import is_unknown, plainly, refused, settle_in
 from postgres import embedded, roles
-from postgres.connection import Address, connect
+from postgres.connection import Address, connect, server_version
 from postgres.errors import ServerError
 from postgres.settings import derive, settings_hash
 from stacks.environment import ROOT, Environment
@@ -108,7 +108,7 @@ def _bring_up(props: dict[str, Any], known_password: str) -> dict[str, Any]:
             roles.set_password(connection, embedded.ADMIN, props["adminPassword"])
     address = Address(embedded.HOST, port, "postgres", embedded.ADMIN, props["adminPassword"])
     with connect(address) as connection:
-        version = connection.info.parameter_status("server_version") or str(directory.major)
+        version = server_version(connection)
     identity = f"{embedded.system_identifier(directory)}/{version}/{settings_hash(settings)}"
     return props | {"host": embedded.HOST, "port": port, "version": version, "identity": identity}
 
@@ -134,8 +134,8 @@ def declare(environment: Environment, parent: pulumi.Resource) -> Server:
         "server",
         {
             # below the checkout, which may be moved
-            "data": f".data/{environment.stack}/{environment.postgres_version}",
-            "major": environment.postgres_version,
+            "data": f".data/{environment.stack}/{environment.major}",
+            "major": environment.major,
             "wantedPort": environment.port,
             "settings": settings,
             "adminPassword": admin_password,

@@ -18,3 +18,7 @@ class Server:
     settings: dict[str, str]
     admin: str
     admin_password: pulumi.Output[str]
+    sslmode: str = ""  # as libpq names them; "" leaves it to libpq
+    network: str | None = None  # where containers reach it as `internal_host`, port 5432
+    internal_host: str | None = None
+    certificate: pulumi.Output[str] | None = None  # PEM; what a client checks the server's against

@@ -138,7 +138,8 @@ def _addresses(props: dict[str, Any], olds: dict[str, Any]) -> list[Address]:
     """The administrator's address, and with the old password for as long as a new one isn't set yet."""
     place = (props["host"], int(props["port"]), props["database"], props["admin"])
     words = [props["adminPassword"], olds.get("adminPassword")]
-    return [Address(*place, word) for word in dict.fromkeys(words) if word]
+    mode = props.get("sslmode") or ""
+    return [Address(*place, word, sslmode=mode) for word in dict.fromkeys(words) if word]
 
 
 def _open(addresses: list[Address]) -> psycopg.Connection[Any]:

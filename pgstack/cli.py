@@ -12,14 +12,14 @@ import psycopg
 import typer
 from rich.console import Console
 
-from pgstack import deploy, inspection
+from pgstack import connection_check, deploy, inspection
 from pgstack import outputs as stack_outputs
 from pgstack.new_script import new_script
 from pgstack.toolchain import Toolchain, ToolchainError, find_or_get
 from pgstack.workspace import DeploymentFailed, Workspace
 from postgres.connection import told
 from postgres.errors import PgstackError
-from stacks.environment import ENVIRONMENTS, STACKS, check_built, check_name, from_file, json_schema
+from stacks.environment import ENVIRONMENTS, STACKS, check_name, from_file, json_schema
 
 DIFFERS = 2
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -49,13 +49,12 @@ def quiet_toolchain() -> Toolchain:
 @app.command()
 def up(stack: Stack = "local") -> None:
     """Bring a stack to what its file says, validate it, print its outputs."""
-    check_built(from_file(stack))  # every mistake of the stack file, before anything is made
+    deploy.check_engine(from_file(stack))  # every mistake of the stack file, before anything is made
     workspace = Workspace(stack, toolchain(), say)
     deploy.up(workspace)
     found = stack_outputs.read(workspace)
     typer.echo(stack_outputs.render(found, "table", show_secrets=False))
-    if found["engine"].value == "embedded":
-        typer.echo(f"\n{deploy.psql_line(stack)}")
+    typer.echo(f"\n{deploy.psql_line(stack)}")
 
 
 @app.command()
@@ -65,7 +64,7 @@ def preview(
     expect_no_changes: Annotated[bool, typer.Option(help="Exit with 2 where `up` would change something.")] = False,
 ) -> None:
     """Show what `up` would do; change nothing."""
-    check_built(from_file(stack))
+    deploy.check_engine(from_file(stack))
     changes = deploy.preview(Workspace(stack, toolchain(), say), diff=diff)
     if changes and expect_no_changes:
         say("changes: " + ", ".join(f"{count} to {kind}" for kind, count in changes.items()))
@@ -116,6 +115,21 @@ def verify(stack: Stack = "local") -> None:
     inspection.verify(_database(stack), stack, typer.echo)
 
 
+@app.command("test-connection")
+def check_connection(
+    target: Annotated[str, typer.Argument(help="A stack, or a URL.", envvar="DATABASE_URL")] = "local",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Check a deployed server as the application sees it. Exit code 0, or 1 where a check fails."""
+    if "://" in target:
+        found = connection_check.of_url(target)
+    else:
+        check_name(target)
+        found = connection_check.of_stack(from_file(target), _outputs(target))
+    if not connection_check.report(found, typer.echo, as_json=as_json):
+        raise typer.Exit(1)
+
+
 @app.command()
 def accept(stack: Stack, kind: str, identity: str) -> None:
     """Accept one hand-made change by name, as `pgstack status` prints it: KIND IDENTITY."""
@@ -163,8 +177,12 @@ def new(name: str) -> None:
 
 
 def _database(stack: str) -> inspection.Database:
+    return inspection.Database.from_outputs(_outputs(stack))
+
+
+def _outputs(stack: str) -> dict[str, Any]:
     found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
-    return inspection.Database.from_outputs({key: output.value for key, output in found.items()})
+    return {key: output.value for key, output in found.items()}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import shutil
@@ -16,9 +17,9 @@ import pulumi.automation as auto
 
 from pgstack.outputs import url_command
 from pgstack.workspace import DeploymentFailed, Workspace, explain
-from postgres import embedded
+from postgres import docker_host, embedded
 from postgres.errors import PgstackError
-from stacks.environment import ROOT, from_file
+from stacks.environment import ROOT, Environment, from_file
 
 NOTHING_CHANGED = "unchanged"
 
@@ -45,6 +46,10 @@ def preview(workspace: Workspace, *, diff: bool) -> dict[str, int]:
 def down(workspace: Workspace, *, delete_data: bool) -> None:
     """Take the stack's resources away. The data stays, unless asked otherwise."""
     stack = workspace.select(create=False)
+    environment = from_file(workspace.name)
+    if environment.engine == "docker":
+        _down_docker(workspace, environment, stack, delete_data=delete_data)
+        return
     _run(stack.destroy)
     data = ROOT / ".data" / workspace.name
     if delete_data:
@@ -54,6 +59,38 @@ def down(workspace: Workspace, *, delete_data: bool) -> None:
         workspace.say(f"{workspace.name} is down; its data stays in {data.relative_to(ROOT)}/ for the next up")
     else:
         workspace.say(f"{workspace.name} is down")
+
+
+def _down_docker(workspace: Workspace, environment: Environment, stack: auto.Stack, *, delete_data: bool) -> None:
+    """The volume is protected, retained or deleted by the engine itself; what it retains can be deleted by name."""
+    protected = environment.volume == "protect"
+    if delete_data and protected:
+        raise PgstackError(
+            f"pgvector:volume = protect: the data of {workspace.name} isn't deleted\n"
+            "  set it to delete, `up`, then `down`"
+        )
+    _run(stack.destroy, **({"exclude_protected": True} if protected else {}))
+    client = docker_host.connect(*docker_endpoint(environment))
+    if not docker_host.volume_created(client, environment.name):
+        workspace.say(f"{workspace.name} is down, its data deleted")
+    elif delete_data:
+        with docker_host.told():
+            client.volumes.get(environment.name).remove()
+        workspace.say(f"{workspace.name} is down, its data deleted")
+    else:
+        workspace.say(f"{workspace.name} is down; its data stays in the volume {environment.name} for the next up")
+
+
+def docker_endpoint(environment: Environment) -> tuple[str, str]:
+    """(URL, who chose it). Raises DockerFailed."""
+    found = docker_host.endpoint(environment.docker_host, environment.docker_context, os.environ)
+    return found.url, found.chosen_by
+
+
+def check_engine(environment: Environment) -> None:
+    """Say that no Docker Engine answers before Pulumi's plugin does: it has no remedy. Raises DockerFailed."""
+    if environment.engine == "docker":
+        docker_host.connect(*docker_endpoint(environment)).close()
 
 
 def _watched(operation: Callable[..., Any], **options: Any) -> Any:
@@ -116,5 +153,10 @@ def _print(line: str) -> None:
 
 def psql_line(stack: str) -> str:
     """A line to paste that opens psql as the application's role; the password is not on it."""
-    psql = shutil.which("psql") or str(embedded.binaries(from_file(stack).postgres_version) / "psql")
-    return f'{shlex.quote(psql)} "$({url_command(stack)})"'
+    environment = from_file(stack)
+    psql = shutil.which("psql")
+    if psql is None and environment.engine == "embedded":
+        psql = str(embedded.binaries(environment.major) / "psql")
+    if psql is not None:
+        return f'{shlex.quote(psql)} "$({url_command(stack)})"'
+    return f'docker exec -it {environment.name} psql "$({url_command(stack, "appUrlInternal")})"'

@@ -5,34 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
 from pgstack import outputs as stack_outputs
+from pgstack.deploy import docker_endpoint
 from pgstack.inspection import Database, status
 from pgstack.toolchain import ToolchainError, find_or_get
 from pgstack.workspace import Workspace
-from postgres import embedded
+from postgres import docker_host, embedded, preflight
 from postgres.connection import connect
+from postgres.container import PORT
+from postgres.data_directory import state_of
+from postgres.diagnosis import diagnose
 from postgres.errors import PgstackError
+from postgres.preflight import Finding
 from stacks.environment import ROOT, Environment, from_file
 
 LEAST_FREE_MB = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was looked at, what was found, and the command or step that mends it ("" where nothing is wrong)."""
-
-    what: str
-    found: str
-    remedy: str = ""
-
-    @property
-    def good(self) -> bool:
-        return not self.remedy
 
 
 def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
@@ -43,8 +34,7 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
         findings.append(Finding("stack file", f"stacks/Pulumi.{stack}.yaml is right"))
     except PgstackError as error:
         return [Finding("stack file", str(error), f"edit stacks/Pulumi.{stack}.yaml")]
-    if environment.engine == "embedded":
-        findings += _embedded(environment)
+    findings += _embedded(environment) if environment.engine == "embedded" else _docker(environment)
     try:
         toolchain = find_or_get(say)
         findings.append(Finding("Pulumi", toolchain.note))
@@ -57,6 +47,39 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
     except PgstackError as error:
         findings.append(Finding("stack", str(error).splitlines()[0], f"pgstack up {stack}"))
     return findings
+
+
+def _docker(environment: Environment) -> Iterator[Finding]:
+    """The findings of the Preflight, and the container as it is now."""
+    try:
+        url, chosen_by = docker_endpoint(environment)
+        client = docker_host.connect(url, chosen_by)
+        yield Finding("Docker Engine", f"answers at {url} ({chosen_by})")
+        budget = environment.tuned.budget
+        yield (
+            Finding("memory budget", f"{budget.total_mb} MiB at most, allowed are {budget.allowed_mb}")
+            if budget.fits
+            else Finding("memory budget", budget.table(), "raise pgvector:memoryMb")
+        )
+        server = docker_host.server_of(client, environment.name)
+        wanted = preflight.Wanted(
+            name=environment.name, image=environment.image, memory_mb=environment.memory_mb, cpus=environment.cpus,
+            port=environment.port or PORT, bind_address=environment.bind_address, wal_mb=0,
+            claim=server.labels.get(docker_host.CLAIM_LABEL) if server else None,
+        )  # fmt: skip
+        yield from preflight.findings(wanted, preflight.gather(client, docker_host.Endpoint(url, chosen_by), wanted))
+    except PgstackError as error:
+        head, _, rest = str(error).partition("\n")
+        yield Finding("Docker Engine", head, rest.strip() or "start Docker")
+        return
+    if server is None:
+        yield Finding("container", f"{environment.name} was never made", f"pgstack up {environment.stack}")
+        return
+    state = state_of(server, environment.memory_mb, environment.name, environment.port or PORT)
+    if state.status == "running" and state.health != "unhealthy":
+        yield Finding("container", f"{environment.name} runs" + (f", {state.health}" if state.health else ""))
+    else:
+        yield Finding("container", diagnose(state), f"pgstack up {environment.stack}")
 
 
 def _embedded(environment: Environment) -> Iterator[Finding]:
@@ -75,9 +98,7 @@ def _embedded(environment: Environment) -> Iterator[Finding]:
         f"{memory_mb} MB here, pgvector:memoryMb is {environment.memory_mb}",
         "lower pgvector:memoryMb" if too_much else "",
     )
-    directory = embedded.Directory(
-        ROOT / ".data" / environment.stack / str(environment.postgres_version), environment.postgres_version
-    )
+    directory = embedded.Directory(ROOT / ".data" / environment.stack / str(environment.major), environment.major)
     state = embedded.status(directory)
     place = directory.path.relative_to(ROOT)
     if state == "running":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from postgres import apply, drift, execution, queries, roles, validation
 from postgres.connection import Address, connect
@@ -26,16 +26,24 @@ class Database:
 
     @classmethod
     def from_outputs(cls, outputs: Mapping[str, Any]) -> Database:
-        url = urlsplit(str(outputs["adminUrl"]))
-        return cls(
-            Address(
-                host=str(url.hostname),
-                port=int(url.port or 5432),
-                database=unquote(url.path.lstrip("/")),
-                user=unquote(url.username or ""),
-                password=unquote(url.password or ""),
-            )
-        )
+        return cls(address_of(str(outputs["adminUrl"])))
+
+
+def address_of(url: str) -> Address:
+    """What an output URL says. Raises PgstackError where its port is no number."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or 5432
+    except ValueError:
+        raise PgstackError("the URL's port is no number between 0 and 65535") from None
+    return Address(
+        host=str(parts.hostname),
+        port=port,
+        database=unquote(parts.path.lstrip("/")),
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        sslmode=dict(parse_qsl(parts.query)).get("sslmode", ""),
+    )
 
 
 def listed(environment: Environment) -> tuple[Script, ...]:
@@ -91,6 +99,13 @@ def status(database: Database, stack: str, say: Say) -> bool:
     return bool(differences or problem) or any(state != "applied" for state, _, _ in states)
 
 
+def server_settings(environment: Environment) -> dict[str, str]:
+    """What the environment's engine starts its server with."""
+    if environment.engine == "docker":
+        return environment.tuned.settings
+    return derive(environment.limits, durability=environment.durability)
+
+
 def verify(database: Database, stack: str, say: Say) -> None:
     """Run all verify scripts and checks, print a line each. Raises ValidationFailed naming what failed."""
     environment = from_file(stack)
@@ -106,7 +121,7 @@ def verify(database: Database, stack: str, say: Say) -> None:
                     say(f"✗ {error}")
                 finally:
                     owner.rollback()
-    settings = derive(environment.limits, durability=environment.durability)
+    settings = server_settings(environment)
     with connect(database.admin) as connection:
         report = validation.validate(connection, validation.Demands(environment.pgvector_minimum, settings))
     for name, result in report.results.items():

@@ -87,8 +87,8 @@ def flat(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def url_command(stack: str) -> str:
+def url_command(stack: str, name: str = "appUrl") -> str:
     """The command that prints the application's URL and nothing else."""
     program = Path(sys.argv[0])
     shown = program if program.name == "pgstack" else Path(sys.executable).with_name("pgstack")
-    return f"{shlex.quote(str(shown))} outputs {stack} appUrl --show-secrets"
+    return f"{shlex.quote(str(shown))} outputs {stack} {name} --show-secrets"

@@ -25,7 +25,7 @@ import psycopg
 from psycopg import Connection
 
 from postgres import baseline, drift, execution, queries, roles
-from postgres.connection import Address, connect
+from postgres.connection import Address, connect, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
 from postgres.planning import Applied, Group, Pending, Plan, plan
@@ -85,7 +85,7 @@ def apply(address: Address, request: Request, report: Callable[[str], None] = la
             return Outcome(
                 revision=made.after,
                 ran=tuple(pending.script.name for pending in made.pending),
-                server_version=admin.info.parameter_status("server_version") or "",
+                server_version=server_version(admin),
                 pgvector_version=pgvector,
             )
 

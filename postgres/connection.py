@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -27,12 +28,15 @@ class Address:
     database: str
     user: str
     password: str = field(repr=False)
+    sslmode: str = ""  # as libpq names them; "" leaves it to libpq
 
     @property
     def url(self) -> str:
         """`postgresql://user:password@host:port/database`, percent-encoded. A secret."""
         user, password = quote(self.user, safe=""), quote(self.password, safe="")
-        return f"postgresql://{user}:{password}@{self.host}:{self.port}/{quote(self.database, safe='')}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        mode = f"?sslmode={self.sslmode}" if self.sslmode else ""
+        return f"postgresql://{user}:{password}@{host}:{self.port}/{quote(self.database, safe='')}{mode}"
 
     @property
     def where(self) -> str:
@@ -65,6 +69,7 @@ def connect(
                 application_name=application,
                 options=f"{CHECK_INTERVAL} {options}".strip(),
                 autocommit=autocommit,
+                sslmode=address.sslmode or None,
             )
         except psycopg.OperationalError as error:
             passing = is_passing(str(error))
@@ -105,6 +110,11 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
             return f"can't connect to {address.where}: {cause}{waited}\n  {fix}"
     last = text.strip().splitlines()[-1].strip() if text.strip() else type(error).__name__
     return f"can't connect to {address.where}{waited}: {last}"
+
+
+def server_version(connection: Connection[Any]) -> str:
+    """`17.6`: without the packager's words in brackets."""
+    return (connection.info.parameter_status("server_version") or "").split(" ")[0]
 
 
 def told(error: psycopg.Error) -> PgstackError:

@@ -85,6 +85,11 @@ def _version(connection: Connection[Any], demands: Demands) -> str:
 
 
 def _document_test(connection: Connection[Any], _: Demands) -> str:
+    return document_test(connection)
+
+
+def document_test(connection: Connection[Any]) -> str:
+    """The document's own validation: a vector stored and read. Nothing of it stays. Raises CheckFailed."""
     with connection.transaction(force_rollback=True):
         connection.execute("CREATE TEMPORARY TABLE vector_test (id serial PRIMARY KEY, embedding vector(3))")
         connection.execute("INSERT INTO vector_test (embedding) VALUES ('[1,2,3]')")

@@ -13,12 +13,15 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic.alias_generators import to_camel
 
+from postgres.budget import Tuned, derive_for_container
 from postgres.embedded import VERSIONS
 from postgres.errors import PgstackError, nearest
+from postgres.images import MAJORS, major_of
 from postgres.settings import Limits
+from stacks.docker_keys import DockerKeys
 
 NAMESPACE = "pgvector"
 STACKS = Path(__file__).parent
@@ -26,9 +29,8 @@ ROOT = STACKS.parent
 SQL = ROOT / "sql"
 SCRIPT_CACHE = ROOT / ".data" / "scripts.json"
 DEFAULT_SCRIPTS = ("init.sql", "integration_upgrade.sql", "install_pgvector.sql")
-IMAGE = "pgvector/pgvector:0.8.6-pg17-trixie"
 DAY_S = 86400.0
-SECRETS = ("adminPassword", "appPassword", "readonlyPassword")
+SECRETS = ("adminPassword", "appPassword", "readonlyPassword", "tlsKey")
 
 EnvironmentName = Literal["local", "dev", "test", "staging", "production"]
 ENVIRONMENTS: tuple[str, ...] = get_args(EnvironmentName)
@@ -50,9 +52,24 @@ def _own_database(value: str) -> str:
     return value
 
 
-def _embedded_version(value: int) -> int:
-    if value not in VERSIONS:
-        raise ValueError(f"the embedded engine has {' and '.join(map(str, VERSIONS))}")
+def _version_of_the_engine(value: int | None, info: ValidationInfo) -> int | None:
+    """The image names its version itself, where it can; a second word must not contradict it."""
+    if info.data.get("engine") == "embedded":
+        if value is not None and value not in VERSIONS:
+            raise ValueError(f"the embedded engine has {' and '.join(map(str, VERSIONS))}")
+        return value
+    image = info.data.get("image", "")
+    said = major_of(image)
+    if value is None and said is None and image:
+        raise ValueError(f"the name {image!r} doesn't tell the major version of its PostgreSQL: set this key")
+    if value is not None and said is not None and value != said:
+        raise ValueError(f"the image {image!r} is PostgreSQL {said}: leave this key out, or choose another image")
+    return value
+
+
+def _both_or_none(value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    if (value is None) != (info.data.get("tls_certificate") is None):
+        raise ValueError("tlsCertificate and tlsKey belong together: set both or none")
     return value
 
 
@@ -60,7 +77,7 @@ Password = Annotated[SecretStr | None, AfterValidator(_one_line)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 
 
-class Environment(BaseModel):
+class Environment(DockerKeys):
     """One stack. Frozen; unknown keys are errors. Keys in the stack files are camelCase: `memoryMb`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, allow_inf_nan=False)
@@ -69,16 +86,19 @@ class Environment(BaseModel):
     engine: Literal["embedded", "docker"] = Field(
         description="What runs the server: `embedded` (a PostgreSQL from PyPI on this machine) or `docker`."
     )
-    postgres_version: Annotated[int, AfterValidator(_embedded_version)] = Field(
-        default=18,
-        description="Major version of the embedded engine's PostgreSQL.",
-        json_schema_extra={"enum": list(VERSIONS)},
+    postgres_version: Annotated[int | None, AfterValidator(_version_of_the_engine)] = Field(
+        default=None,
+        validate_default=True,
+        description="Major version of PostgreSQL; an image whose name tells it needs no such key. Embedded: 16 or 18.",
+        json_schema_extra={"enum": list(MAJORS)},
     )
-    image: str = Field(default=IMAGE, min_length=1, description="Image of the docker engine, best with a digest.")
     memory_mb: int = Field(ge=256, le=1 << 20, description="Memory the server may use, in MiB.")
     cpus: float = Field(ge=0.25, le=512, description="Processors the server may use; 0.5 is half of one.")
     port: int | None = Field(
-        default=None, ge=1024, le=65535, description="Port on loopback; left out, a free one is chosen and kept."
+        default=None,
+        ge=1024,
+        le=65535,
+        description="Port on the host; embedded, left out: a free one is chosen and kept.",
     )
     database: Annotated[Identifier, AfterValidator(_own_database)] = Field(
         default="app", description="The database the scripts and the application use."
@@ -115,9 +135,30 @@ class Environment(BaseModel):
     app_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
     readonly_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
 
+    tls_key: Annotated[SecretStr | None, AfterValidator(_both_or_none)] = Field(
+        default=None, validate_default=True, description="Secret; the PEM key of tlsCertificate."
+    )
+
     @property
     def limits(self) -> Limits:
         return Limits(self.memory_mb, self.cpus)
+
+    @property
+    def tuned(self) -> Tuned:
+        """The Docker engine's settings, /dev/shm and memory budget. Raises SettingRefused."""
+        return derive_for_container(self.limits, self.durability, postgres_words(self.settings))
+
+    @property
+    def major(self) -> int:
+        """PostgreSQL's major version."""
+        if self.engine == "embedded":
+            return self.postgres_version or VERSIONS[-1]
+        return self.postgres_version or major_of(self.image) or MAJORS[-1]
+
+    @property
+    def name(self) -> str:
+        """Of the container, its volume and its network."""
+        return self.container_name or f"{NAMESPACE}-{self.stack}"
 
 
 _SMALL = {"statement_timeout_s": 300, "lock_timeout_s": 2, "lock_wait_s": 30, "drift": "report"}
@@ -126,13 +167,24 @@ _STRICT = {"statement_timeout_s": 600, "lock_timeout_s": 1, "lock_wait_s": 120, 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "local": _SMALL | {"engine": "embedded", "memory_mb": 1024, "cpus": 2, "pgvector_minimum": "0.8.0"},
-        "dev": _SMALL | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0"},
+        "dev": _SMALL | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0", "port": 5433},
         "test": _SMALL
-        | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0", "durability": "none"},
-        "staging": _STRICT | {"engine": "docker", "memory_mb": 4096, "cpus": 2, "pgvector_minimum": "0.8.4"},
-        "production": _STRICT | {"engine": "docker", "memory_mb": 16384, "cpus": 4, "pgvector_minimum": "0.8.4"},
+        | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0", "port": 5434}
+        | {"durability": "none", "volume": "delete", "stop_grace_s": 10, "restart": "no"},
+        "staging": _STRICT
+        | {"engine": "docker", "memory_mb": 4096, "cpus": 2, "pgvector_minimum": "0.8.4", "port": 5435}
+        | {"tls": "require"},
+        "production": _STRICT
+        | {"engine": "docker", "memory_mb": 16384, "cpus": 4, "pgvector_minimum": "0.8.4", "port": 5432}
+        | {"tls": "require", "volume": "protect", "stop_grace_s": 300},
     }
 )
+
+
+def postgres_words(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Values as postgresql.conf writes them: YAML's true is `on`."""
+    words = {True: "on", False: "off"}
+    return {name: words[value] if isinstance(value, bool) else str(value) for name, value in settings.items()}
 
 
 def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str] = frozenset()) -> Environment:
@@ -169,12 +221,6 @@ def check_name(stack: str) -> None:
         raise ConfigError(
             f"there is no stack {stack!r}{nearest(stack, ENVIRONMENTS)}\n  stacks: {', '.join(ENVIRONMENTS)}"
         )
-
-
-def check_built(environment: Environment) -> None:
-    """Raises ConfigError for an engine that this version doesn't have yet."""
-    if environment.engine == "docker":
-        raise ConfigError(f"stack {environment.stack}: engine docker is not built yet; the stack `local` works today")
 
 
 def from_file(stack: str) -> Environment:
@@ -244,7 +290,7 @@ def _ours(key: str) -> bool:
 
 def _structured(field: str, value: Any) -> Any:
     """Pulumi hands lists over as JSON text and everything else as a string."""
-    if isinstance(value, str) and str(Environment.model_fields[field].annotation).startswith("tuple"):
+    if isinstance(value, str) and str(Environment.model_fields[field].annotation).startswith(("tuple", "dict")):
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
@@ -261,9 +307,9 @@ def _unknown(stack: str, key: str, value: Any, allowed: Mapping[str, str]) -> st
 
 def _explain(stack: str, mistake: dict[str, Any]) -> str:
     key, *inside = mistake["loc"]
-    where = f"{NAMESPACE}:{key}" + "".join(f"[{part}]" for part in inside)
     field = next(field for name, field in Environment.model_fields.items() if field.alias == key or name == key)
-    if str(key) in SECRETS:
+    where = f"{NAMESPACE}:{field.alias}" + "".join(f"[{part}]" for part in inside)
+    if field.alias in SECRETS:
         return f"stack {stack}: {where}: {mistake['msg'].removeprefix('Value error, ')}"
     value, guess = mistake.get("input"), ""
     if expected := mistake.get("ctx", {}).get("expected"):

@@ -1,0 +1,32 @@
+"""Which state a container belongs to: a number made once, kept in the state and written on the container as a label.
+
+Two checkouts, or two backends, may have a stack of the same name. A container with our name and another claim is
+somebody else's and is never removed; one with our claim that the state doesn't know was left by a killed `up`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, Resource, ResourceProvider, UpdateResult
+
+
+class ClaimProvider(ResourceProvider):
+    """Makes it in create and never again."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult("claim", {"value": secrets.token_hex(8)})
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult({"value": _olds["value"]})
+
+
+class Claim(Resource, module="pgvector", name="Claim"):
+    """`value`: str, 16 hex digits."""
+
+    value: pulumi.Output[str]
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(ClaimProvider(), name, {"value": None}, opts)

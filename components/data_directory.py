@@ -1,0 +1,143 @@
+"""The data directory in the volume, and whoever may serve it: between the Volume and the Container.
+
+check: data of another major, or in another layout, is refused before anything is made → create: initdb in a throw-away
+container, or what a retained volume already holds → update: a changed image, setting or limit is first tried on an
+empty directory; the container is replaced only afterwards → read: a volume that was removed makes it a new one →
+delete: nothing; the data goes with the volume or not at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import docker
+import pulumi
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+
+from components.provider import is_unknown, plainly, refused, settle_in
+from postgres import data_directory
+from postgres.container import Spec
+from postgres.docker_host import connect, remove_left_throw_aways, told, volume_created
+from postgres.errors import PgstackError, ServerError
+
+OUTPUTS = ("systemIdentifier", "madeBy", "volumeCreated")
+
+
+class DataDirectoryProvider(ResourceProvider):
+    """Inputs: see `DataDirectory`."""
+
+    def configure(self, req: Any) -> None:
+        settle_in()
+
+    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        try:
+            _check(_olds, news)
+        except PgstackError as error:
+            return refused(news, error)
+        return CheckResult(news, [])
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        return DiffResult()
+
+    @plainly
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        client = connect(props["docker"])
+        spec = spec_of(props)
+        remove_left_throw_aways(client, spec.name)
+        _look(client, props)
+        identifier, by = data_directory.prepare(client, spec, props["image"], props["volume"], props["adminPassword"])
+        data_directory.install(client, spec, props["image"], props["volume"])
+        outs = {"systemIdentifier": identifier, "madeBy": by, "volumeCreated": volume_created(client, props["volume"])}
+        return CreateResult(identifier, props | outs)
+
+    @plainly
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        before, after = spec_of(_olds), spec_of(_news)
+        if before.fingerprint != after.fingerprint or _olds["image"] != _news["image"]:
+            client = connect(_news["docker"])
+            remove_left_throw_aways(client, after.name)
+            data_directory.install(client, after, _news["image"], _news["volume"])
+            pulumi.log.info("tries the new image, settings or limits on an empty directory first")
+            data_directory.trial(client, after, _news["image"], _news["volume"], _news["pgvectorMinimum"])
+        return UpdateResult(_news | {key: _olds[key] for key in OUTPUTS})
+
+    @plainly
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        try:
+            client = connect(props["docker"])
+        except PgstackError:
+            return _as_it_was(id_, props)  # Preflight says it
+        if volume_created(client, props["volume"]) != props["volumeCreated"]:
+            return ReadResult(None, {})
+        return _as_it_was(id_, props)
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """The data goes with the Volume, or stays with it."""
+
+
+def _as_it_was(id_: str, props: dict[str, Any]) -> ReadResult:
+    inputs = {key: value for key, value in props.items() if key not in OUTPUTS and key != "__provider"}
+    return ReadResult(id_, props, inputs)
+
+
+def _check(olds: dict[str, Any], news: dict[str, Any]) -> None:
+    """Raises ServerError for data that the wanted server can't or shouldn't serve."""
+    if is_unknown(news.get("major")):
+        return
+    if olds:
+        was, wanted = int(olds["major"]), int(news["major"])
+        if was != wanted:
+            raise ServerError(
+                f"pgvector:image: this stack's data is PostgreSQL {was}'s, {news['imageName']} is PostgreSQL {wanted}\n"
+                f"  the version upgrade is not built yet: choose an image of PostgreSQL {was}"
+            )
+        if not is_unknown({key: news.get(key) for key in ("image", "certificate", "key")}):
+            before, after = spec_of(olds), spec_of(news)
+            changes = before.changes_to(after)
+            changes += [f"image {olds['imageName']} → {news['imageName']}"] * (olds["image"] != news["image"])
+            if changes:
+                pulumi.log.info(f"restarts PostgreSQL: {', '.join(changes)}")
+        elif olds["imageName"] != news["imageName"]:
+            pulumi.log.info(f"restarts PostgreSQL: image {olds['imageName']} → {news['imageName']}")
+        return
+    try:
+        client = connect(news["docker"])
+    except PgstackError:
+        return  # Preflight says it
+    if volume_created(client, news["volumeName"]):
+        with told():
+            here = any(news["imageName"] in image.tags for image in client.images.list(name=news["imageName"]))
+        if here:  # a preview pulls nothing; create looks again
+            _look(client, news | {"image": news["imageName"], "volume": news["volumeName"]})
+
+
+def _look(client: docker.DockerClient, props: dict[str, Any]) -> None:
+    """Raises ServerError."""
+    major = int(props["major"])
+    found = data_directory.look(client, props["name"], props["image"], props["volume"])
+    if refusal := found.refusal(major, props["volume"]):
+        raise ServerError(refusal)
+
+
+def spec_of(props: dict[str, Any]) -> Spec:
+    """The server these inputs describe."""
+    return Spec(
+        name=props["name"],
+        major=int(props["major"]),
+        settings={str(name): str(value) for name, value in props["settings"].items()},
+        memory_mb=int(props["memoryMb"]),
+        cpus=float(props["cpus"]),
+        shm_mb=int(props["shmMb"]),
+        certificate=props.get("certificate") or "",
+        key=props.get("key") or "",
+    )
+
+
+class DataDirectory(Resource, module="pgvector", name="DataDirectory"):
+    """Outputs: systemIdentifier (str), madeBy ("initdb" or "found"), volumeCreated (str)."""
+
+    systemIdentifier: pulumi.Output[str]
+    madeBy: pulumi.Output[str]
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(DataDirectoryProvider(), name, dict.fromkeys(OUTPUTS) | props, opts)

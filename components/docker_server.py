@@ -1,0 +1,255 @@
+"""The Docker engine: a PostgreSQL server in a hardened container, with its image, volume and network.
+
+Preflight (says no before anything changes) → the explicit provider → RemoteImage, Volume, Network → DataDirectory
+(initdb, or what the volume holds; tries a changed image or setting) → Container → Readiness (waits, diagnoses). The
+Container is declared with `wait=False`: the plugin would report nothing but "failed to be in healthy state".
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+import pulumi
+import pulumi_docker as docker
+from docker.errors import APIError
+
+from components.certificate import GeneratedCertificate
+from components.claim import Claim
+from components.data_directory import DataDirectory
+from components.engine import Server
+from components.password import password
+from components.preflight import Preflight, to_props
+from components.readiness import Readiness
+from postgres.budget import Tuned
+from postgres.container import PORT, Spec
+from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, connect, endpoint, server_of, told
+from postgres.embedded import ADMIN
+from postgres.errors import PgstackError
+from postgres.images import VOLUME
+from stacks.environment import Environment
+
+HEALTHY = ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)]
+ANYWHERE = ("0.0.0.0", "::")
+
+
+def declare(environment: Environment, parent: pulumi.Resource) -> Server:
+    """The Docker engine's part of the `Engine` interface. Raises PgstackError, where the memory doesn't suffice too."""
+    tuned = environment.tuned
+    if not tuned.budget.fits:
+        raise PgstackError(
+            f"stack {environment.stack}: the settings don't fit into pgvector:memoryMb\n{tuned.budget.table()}"
+        )
+    engine = endpoint(environment.docker_host, environment.docker_context, os.environ)
+    return _Declaration(environment, parent, engine, tuned).server()
+
+
+class _Declaration:
+    """The resources of one server, in the order in which they need each other."""
+
+    def __init__(self, environment: Environment, parent: pulumi.Resource, engine: Endpoint, tuned: Tuned) -> None:
+        self.environment, self.engine, self.tuned = environment, engine, tuned
+        self.name = environment.name
+        self.options = pulumi.ResourceOptions(parent=parent)
+        self.admin_password = password("admin-password", environment.admin_password, parent)
+        self.claim = Claim("claim", self.options)
+        preflight = Preflight(
+            "preflight",
+            to_props(environment, engine, int(tuned.settings["max_wal_size"].removesuffix("MB")))
+            | {"claim": self.claim.value},
+            self.options,
+        )
+        self.provider = docker.Provider(
+            "docker", host=engine.url, opts=pulumi.ResourceOptions(parent=parent, depends_on=[preflight])
+        )
+        self.docker = pulumi.ResourceOptions(parent=parent, provider=self.provider)
+
+    def server(self) -> Server:
+        environment = self.environment
+        image = docker.RemoteImage("image", name=environment.image, keep_locally=True, opts=self.docker)
+        volume = self._volume()
+        network = docker.Network("network", name=self.name, opts=self.docker)
+        certificate, key = self._certificate()
+        certificate_and_key = pulumi.Output.all(certificate, key)
+        common = {
+            "name": self.name,
+            "volume": volume.name,
+            "image": image.image_id,
+            "docker": self.engine.url,
+            "memoryMb": environment.memory_mb,
+            "adminPassword": self.admin_password,
+        }
+        data = DataDirectory(
+            "data",
+            common
+            | {
+                "volumeName": self.name,
+                "imageName": environment.image,
+                "major": environment.major,
+                "settings": self.tuned.settings,
+                "cpus": environment.cpus,
+                "shmMb": self.tuned.shm_mb,
+                "certificate": certificate,
+                "key": key,
+                "pgvectorMinimum": environment.pgvector_minimum,
+            },
+            self.options,
+        )
+        spec = certificate_and_key.apply(lambda pair: self._spec(pair[0], pair[1]))
+        container = self._container(image, volume, network, spec, data)
+        sslmode = "require" if environment.tls == "require" else ""
+        host = "127.0.0.1" if environment.bind_address in ANYWHERE else environment.bind_address
+        ready = Readiness(
+            "ready",
+            common
+            | {
+                "container": container.id,
+                "host": host,
+                "port": environment.port,
+                "sslmode": sslmode,
+                "fingerprint": spec.apply(lambda found: found.fingerprint),
+                "systemIdentifier": data.systemIdentifier,
+                "pidsLimit": environment.pids_limit,
+            },
+            self.options,
+        )
+        return Server(
+            # known only once it answers; the inputs, so that a preview knows them
+            host=pulumi.Output.from_input(host),
+            port=pulumi.Output.from_input(environment.port or PORT),
+            identity=ready.identity,
+            version=ready.version,
+            settings=self.tuned.settings,
+            admin=ADMIN,
+            admin_password=self.admin_password,
+            sslmode=sslmode,
+            network=self.name,
+            internal_host=self.name,
+            certificate=certificate if environment.tls == "require" else None,
+        )
+
+    def _spec(self, certificate: str, key: str) -> Spec:
+        return Spec(
+            name=self.name, major=self.environment.major, settings=self.tuned.settings,
+            memory_mb=self.environment.memory_mb, cpus=self.environment.cpus, shm_mb=self.tuned.shm_mb,
+            certificate=certificate, key=key,
+        )  # fmt: skip
+
+    def _volume(self) -> docker.Volume:
+        """No labels: a changed one would replace the volume, and with it the data."""
+        kept = self.environment.volume != "delete"
+        path = self.environment.data_path
+        return docker.Volume(
+            "volume",
+            name=self.name,
+            driver="local",
+            driver_opts={"type": "none", "o": "bind", "device": path} if path else None,
+            opts=pulumi.ResourceOptions.merge(
+                self.docker,
+                pulumi.ResourceOptions(
+                    protect=self.environment.volume == "protect", retain_on_delete=kept, delete_before_replace=True
+                ),
+            ),
+        )
+
+    def _certificate(self) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+        """(certificate, key): the configured ones, or generated ones; empty without TLS."""
+        environment = self.environment
+        if environment.tls == "off":
+            return pulumi.Output.from_input(""), pulumi.Output.from_input("")
+        if environment.tls_certificate is not None and environment.tls_key is not None:
+            key = pulumi.Output.secret(environment.tls_key.get_secret_value())
+            return pulumi.Output.from_input(environment.tls_certificate), key
+        names = [self.name, *environment.network_aliases, "localhost", "127.0.0.1"]
+        if environment.bind_address not in (*ANYWHERE, "127.0.0.1"):
+            names.append(environment.bind_address)
+        made = GeneratedCertificate("certificate", names, self.options)
+        return made.certificate, made.key
+
+    def _container(
+        self, image: docker.RemoteImage, volume: docker.Volume, network: docker.Network,
+        spec: pulumi.Output[Spec], data: DataDirectory,
+    ) -> docker.Container:  # fmt: skip
+        environment = self.environment
+        shape = self._spec("", "")  # what doesn't depend on the certificate
+        labels: dict[str, pulumi.Input[str]] = {
+            NAME_LABEL: self.name,
+            ROLE_LABEL: "server",
+            CLAIM_LABEL: self.claim.value,
+        }
+        claim, engine, name = self.claim.value, self.engine, self.name
+        known: list[str] = []
+        claim.apply(known.append)
+
+        def remove_orphan(_: pulumi.ResourceHookArgs) -> None:
+            remove_left_container(engine, name, known[0] if known else "")
+
+        hook = pulumi.ResourceHook("remove-a-container-that-no-state-knows", remove_orphan)
+        return docker.Container(
+            "server",
+            name=self.name,
+            image=image.image_id,
+            command=spec.apply(lambda found: found.command),
+            envs=[f"{key}={value}" for key, value in shape.environment.items()],
+            user="postgres",
+            read_only=True,
+            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
+            security_opts=["no-new-privileges"],
+            mounts=[docker.ContainerMountArgs(type="volume", source=volume.name, target=VOLUME)],
+            tmpfs=shape.tmpfs,
+            memory=environment.memory_mb,
+            memory_swap=environment.memory_mb,  # no swap: a swapping database is a dead one
+            cpus=str(float(environment.cpus)),  # as the plugin reads it back: "1" would be a change for ever
+            shm_size=self.tuned.shm_mb,
+            ulimits=[
+                docker.ContainerUlimitArgs(name="nofile", soft=environment.open_files, hard=environment.open_files)
+            ],
+            ports=[docker.ContainerPortArgs(internal=PORT, external=environment.port, ip=environment.bind_address)],
+            networks_advanced=[
+                docker.ContainerNetworksAdvancedArgs(name=network.name, aliases=list(environment.network_aliases))
+            ],
+            healthcheck=docker.ContainerHealthcheckArgs(
+                tests=HEALTHY, interval="10s", timeout="5s", retries=6, start_period="30s"
+            ),
+            log_driver="json-file",
+            log_opts={"max-size": f"{environment.log_max_size_mb}m", "max-file": str(environment.log_max_files)},
+            labels=[docker.ContainerLabelArgs(label=label, value=value) for label, value in labels.items()],
+            restart=environment.restart,
+            stop_signal="SIGINT",  # fast shutdown
+            stop_timeout=environment.stop_grace_s,
+            destroy_grace_seconds=environment.stop_grace_s,  # unset means SIGKILL
+            must_run=True,
+            wait=False,
+            opts=pulumi.ResourceOptions.merge(
+                self.docker,
+                pulumi.ResourceOptions(
+                    depends_on=[data],
+                    delete_before_replace=True,
+                    replace_on_changes=["healthcheck"],  # the plugin stores a changed one and never applies it
+                    hooks=pulumi.ResourceHookBinding(before_create=[hook]),
+                ),
+            ),
+        )
+
+
+def remove_left_container(engine: Endpoint, name: str, claim: str) -> None:
+    """Stop and remove a container that a killed `up` left: of our name and claim, and in no state. Its volume stays.
+
+    Runs just before the Container is created, when the state has none. Raises DockerFailed, PgstackError for a
+    container of somebody else's.
+    """
+    client = connect(engine.url, engine.chosen_by)
+    container = server_of(client, name)
+    if container is None:
+        return
+    if not claim or container.labels.get(CLAIM_LABEL) != claim:
+        raise PgstackError(
+            f"there is a container {name} that this stack didn't make\n"
+            f"  remove it (its volumes stay):  docker rm -f {name}\n"
+            "  or choose another name (pgvector:containerName)"
+        )
+    pulumi.log.info(f"removes the container {name}, which an interrupted `up` left; its volume stays")
+    with told():
+        with suppress(APIError):
+            container.stop(timeout=30)
+        container.remove(force=True)

@@ -1,0 +1,96 @@
+"""What must hold on the Docker host, looked at in every preview: `check` runs in each, and changes nothing.
+
+The explicit docker Provider depends on it, so that a missing engine is told here, with the remedy, and not by the
+plugin.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+
+from components.provider import is_unknown, refused, settle_in
+from postgres import preflight
+from postgres.docker_host import Endpoint, connect
+from postgres.errors import PgstackError
+from stacks.environment import Environment
+
+
+class PreflightProvider(ResourceProvider):
+    """Inputs: see `wanted`, and `docker` (URL), `dockerChosenBy`, `claim`."""
+
+    def configure(self, req: Any) -> None:
+        settle_in()
+
+    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        if is_unknown({key: value for key, value in news.items() if key != "claim"}):
+            return CheckResult(news, [])
+        try:
+            examine(news)
+        except PgstackError as error:
+            return refused(news, error)
+        return CheckResult(news, [])
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        return DiffResult()
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult(props["name"], props)
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(_news)
+
+
+def examine(props: dict[str, Any]) -> None:
+    """Warn of what is worth it. Raises PgstackError with every serious finding."""
+    endpoint = Endpoint(props["docker"], props["dockerChosenBy"])
+    wanted = from_props(props)
+    client = connect(endpoint.url, endpoint.chosen_by)
+    try:
+        found = preflight.findings(wanted, preflight.gather(client, endpoint, wanted))
+    finally:
+        client.close()
+    for finding in found:
+        if not finding.good and not finding.serious:
+            pulumi.log.warn(str(finding))
+    bad = [str(finding) for finding in found if not finding.good and finding.serious]
+    if bad:
+        raise PgstackError("\n".join(bad))
+
+
+def from_props(props: dict[str, Any]) -> preflight.Wanted:
+    claim = props.get("claim")
+    return preflight.Wanted(
+        name=props["name"],
+        image=props["image"],
+        memory_mb=int(props["memoryMb"]),
+        cpus=float(props["cpus"]),
+        port=int(props["port"]),
+        bind_address=props["bindAddress"],
+        wal_mb=int(props["walMb"]),
+        claim=None if is_unknown(claim) else claim,
+    )
+
+
+def to_props(environment: Environment, endpoint: Endpoint, wal_mb: int) -> dict[str, Any]:
+    """The same, from the environment; `claim` comes from the state."""
+    return {
+        "name": environment.name,
+        "image": environment.image,
+        "memoryMb": environment.memory_mb,
+        "cpus": environment.cpus,
+        "port": environment.port,
+        "bindAddress": environment.bind_address,
+        "walMb": wal_mb,
+        "docker": endpoint.url,
+        "dockerChosenBy": endpoint.chosen_by,
+    }
+
+
+class Preflight(Resource, module="pgvector", name="Preflight"):
+    """No outputs: it says no, or nothing."""
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(PreflightProvider(), name, props, opts)

@@ -1,0 +1,71 @@
+"""The moment a container's server answers over TCP, or the reason why it never will.
+
+create and update: wait for an answer, looking at the container all the while, so that an exit is told within a second
+with its cause; then the administrator's password and the limits that the plugin doesn't know. Its identity changes
+when the data directory, the version, the image, a setting or a limit does: then the SQL resource validates again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+
+from components.provider import plainly, settle_in
+from postgres import readiness
+from postgres.connection import Address
+from postgres.docker_host import connect
+from postgres.embedded import ADMIN
+
+OUTPUTS = ("version", "identity")
+
+
+class ReadinessProvider(ResourceProvider):
+    """Inputs: see `Readiness`."""
+
+    def configure(self, req: Any) -> None:
+        settle_in()
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        return DiffResult()
+
+    @plainly
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        outs = _wait(props, props["adminPassword"])
+        return CreateResult(props["name"], outs)
+
+    @plainly
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(_wait(_news, _olds["adminPassword"]))
+
+    @plainly
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        inputs = {key: value for key, value in props.items() if key not in OUTPUTS and key != "__provider"}
+        return ReadResult(id_, props, inputs)
+
+
+def _wait(props: dict[str, Any], known_password: str) -> dict[str, Any]:
+    client = connect(props["docker"])
+    server = readiness.Server(
+        container=props["container"],
+        volume=props["volume"],
+        memory_mb=int(props["memoryMb"]),
+        address=Address(
+            props["host"], int(props["port"]), "postgres", ADMIN, props["adminPassword"], sslmode=props["sslmode"]
+        ),
+    )
+    version = readiness.wait(client, server, known_password)
+    readiness.limit_processes(client, server.container, int(props["pidsLimit"]))
+    identity = f"{props['systemIdentifier']}/{version}/{props['fingerprint']}/{props['image'].split(':')[-1][:12]}"
+    return props | {"version": version, "identity": identity}
+
+
+class Readiness(Resource, module="pgvector", name="Readiness"):
+    """Outputs: version and identity (str)."""
+
+    version: pulumi.Output[str]
+    identity: pulumi.Output[str]
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(ReadinessProvider(), name, dict.fromkeys(OUTPUTS) | props, opts)

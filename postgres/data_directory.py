@@ -1,0 +1,204 @@
+"""The data directory in a Docker volume: looks at it, makes it, and tries a server on an empty one.
+
+All of it in throw-away containers of the server's own image, as its own user, so that ownership, paths and libraries
+are right. A killed step leaves nothing that looks finished; nothing here deletes a finished data directory.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+from docker.errors import APIError
+from docker.models.containers import Container
+from docker.types import Mount
+
+from postgres import queries, shell
+from postgres.container import PORT, Spec
+from postgres.diagnosis import State, diagnose
+from postgres.docker_host import Finished, finish, log_of, put, throw_away, told
+from postgres.errors import ServerError
+from postgres.images import VOLUME
+from postgres.validation import version_tuple
+
+USER = "postgres"
+TRIAL = "/tmp/pgstack-trial"
+TRIAL_TIMEOUT_S = 120.0
+POLL_S = 0.25
+PASSWORD_FILE = "pgstack-password"  # noqa: S105
+FILE_PREFIX = "pgstack-file-"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Data directories of a volume: place, relative to its root, and major version."""
+
+    directories: Mapping[str, int]
+
+    def refusal(self, major: int, volume: str) -> str:
+        """Why a server of `major` may not start on this volume, and what to do; "" where it may."""
+        place = f"{major}/docker"
+        if place in self.directories:
+            inside = self.directories[place]
+            if inside != major:
+                return (
+                    f"volume {volume}: {place} holds data of PostgreSQL {inside}\n"
+                    f"  use an image of PostgreSQL {inside} (pgvector:image)"
+                )
+            return ""
+        if not self.directories:
+            return ""
+        other, inside = next(iter(self.directories.items()))
+        if other in (".", "data"):
+            return (
+                f"volume {volume} holds data of PostgreSQL {inside} in the layout of the old images (in its "
+                f"{'root' if other == '.' else 'folder data'}); the server would start empty beside it\n"
+                f"  keep it:  pgvector:containerName of another name makes a volume of its own"
+            )
+        return (
+            f"volume {volume} holds data of PostgreSQL {inside}, the image is PostgreSQL {major}: "
+            "the server would start empty beside it\n"
+            f"  use an image of PostgreSQL {inside} (pgvector:image); the version upgrade is not built yet"
+        )
+
+
+def look(client: docker.DockerClient, name: str, image: str, volume: str) -> Found:
+    """What is in a volume that exists. Raises DockerFailed, ServerError."""
+    with _step(client, name, image, volume, "inspect", read_only=True) as container:
+        done = finish(container, timeout_s=60)
+    if done.code != 0 or "unreadable" in done.output:
+        raise ServerError(
+            f"volume {volume} can't be read by the image's user postgres\n    {done.output.strip()[-300:]}\n"
+            f"  chown it to the image's postgres (999 in Debian's images)"
+        )
+    rows = [line.split() for line in done.output.splitlines() if line.strip()]
+    return Found({row[0]: int(float(row[1])) for row in rows if len(row) == 2})
+
+
+def prepare(client: docker.DockerClient, spec: Spec, image: str, volume: str, password: str) -> tuple[str, str]:
+    """initdb, or a new administrator's password where the data is there already.
+
+    Returns (system identifier, "initdb" or "found"). Raises ServerError with the cause.
+    """
+    environment = {"MAJOR": str(spec.major)}
+    with _step(client, spec.name, image, volume, "prepare", environment=environment) as container:
+        put(container, "/tmp", {PASSWORD_FILE: password}, mode=0o444)
+        done = finish(container)
+    last = done.output.strip().splitlines()[-1:] or [""]
+    if done.code != 0 or not last[0].startswith("identifier "):
+        raise ServerError(_failed("making the data directory", spec, volume, done))
+    _, identifier, _, by = last[0].split()
+    return identifier, by
+
+
+def install(client: docker.DockerClient, spec: Spec, image: str, volume: str) -> None:
+    """Put pg_hba.conf and the TLS files where the server's command looks for them. Raises ServerError."""
+    with _step(client, spec.name, image, volume, "install", environment={"FOLDER": spec.folder}) as container:
+        put(container, "/tmp", {f"{FILE_PREFIX}{name}": text for name, text in spec.files.items()}, mode=0o444)
+        done = finish(container)
+    if done.code != 0:
+        raise ServerError(_failed("writing pg_hba.conf and the TLS files", spec, volume, done))
+
+
+def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgvector_minimum: str) -> str:
+    """Start a server with these settings, limits and image on an empty directory, and ask it for pgvector's version.
+
+    The volume is mounted read-only, for pg_hba.conf and the TLS files. Returns the server's version. Raises ServerError
+    with the diagnosis; the running server was not touched.
+    """
+    password = secrets.token_urlsafe(24)
+    command = ["sh", "-ec", shell.get("trial"), "trial", *spec.arguments]
+    with throw_away(
+        client, spec.name, image, command, user=USER, environment={"TRIAL": TRIAL}, network_mode="none",
+        mounts=[Mount(VOLUME, volume, type="volume", read_only=True)], **spec.limits(),
+    ) as container:  # fmt: skip
+        put(container, "/tmp", {PASSWORD_FILE: password}, mode=0o444)
+        with told():
+            container.start()
+        deadline = time.monotonic() + TRIAL_TIMEOUT_S
+        while True:
+            state = state_of(container, spec.memory_mb, volume)
+            if state.status == "running" and _answers(container):
+                break
+            if state.status != "running" or time.monotonic() > deadline:
+                raise ServerError(f"tried in a throw-away container, before anything was changed: {diagnose(state)}")
+            time.sleep(POLL_S)
+        return _versions(container, password, pgvector_minimum)
+
+
+def _answers(container: Container) -> bool:
+    """False also where it ended in between: its state is looked at next."""
+    try:
+        done = container.exec_run(["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)])
+    except APIError:
+        return False
+    return bool(done.exit_code == 0)
+
+
+def _versions(container: Container, password: str, pgvector_minimum: str) -> str:
+    """The trial server's version. Raises ServerError where the image has no pgvector, or too old a one."""
+    with told():
+        done = container.exec_run(
+            ["psql", "-XAt", "-F", " ", "-h", "127.0.0.1", "-U", "postgres", "-c", queries.get("server_and_vector")],
+            environment={"PGPASSWORD": password},
+        )
+    words = done.output.decode(errors="replace").split()
+    if done.exit_code != 0 or not words:
+        raise ServerError(f"the trial server does not answer: {' '.join(words)[-300:]}")
+    if len(words) == 1:
+        raise ServerError(
+            "the image has no extension vector\n  use pgvector/pgvector, or an image with pgvector (pgvector:image)"
+        )
+    if version_tuple(words[1]) < version_tuple(pgvector_minimum):
+        raise ServerError(
+            f"the image has pgvector {words[1]}, this environment demands {pgvector_minimum} "
+            "(pgvector:pgvectorMinimum)\n  use a newer image (pgvector:image)"
+        )
+    return str(words[0])
+
+
+@contextmanager
+def _step(
+    client: docker.DockerClient, name: str, image: str, volume: str, script: str, *,
+    read_only: bool = False, environment: Mapping[str, str] | None = None,
+) -> Iterator[Container]:  # fmt: skip
+    """A created throw-away container that will run `postgres/shell/<script>.sh` on the volume."""
+    with throw_away(
+        client, name, image, ["sh", "-ec", shell.get(script)], user=USER, network_mode="none",
+        environment={"VOLUME": VOLUME, **(environment or {})},
+        mounts=[Mount(VOLUME, volume, type="volume", read_only=read_only)],
+    ) as container:  # fmt: skip
+        yield container
+
+
+def _failed(step: str, spec: Spec, volume: str, done: Finished) -> str:
+    state = State(
+        name=spec.name, status="exited", exit_code=done.code, oom_killed=False, error="", health="", log=done.output,
+        volume=volume, memory_mb=spec.memory_mb,
+    )  # fmt: skip
+    return f"{step} failed: {diagnose(state)}"
+
+
+def state_of(container: Container, memory_mb: int, volume: str, port: int = 0) -> State:
+    """What Docker says of a container now, with the end of its log."""
+    with told():
+        container.reload()
+        found: dict[str, Any] = container.attrs["State"]
+        return State(
+            name=container.name,
+            status=str(found.get("Status", "")),
+            exit_code=int(found.get("ExitCode", 0)),
+            oom_killed=bool(found.get("OOMKilled")),
+            error=str(found.get("Error", "")),
+            health=str((found.get("Health") or {}).get("Status", "")),
+            log=log_of(container, lines=40),
+            volume=volume,
+            memory_mb=memory_mb,
+            port=port,
+            restarts=int(container.attrs.get("RestartCount", 0)),
+        )

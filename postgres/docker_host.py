@@ -1,0 +1,218 @@
+"""Reaches a Docker Engine, and runs throw-away containers on it.
+
+Which engine: the environment's `dockerHost` or `dockerContext`, else DOCKER_HOST, else the current context, else the
+local socket. Everything that is made here carries the label `pgvector-stacks.name`, so that what a killed run leaves
+is found and removed by the next one. Nothing here touches a volume's content by itself.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+import tarfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+
+from postgres.errors import PgstackError
+
+DEFAULT = "unix:///var/run/docker.sock"
+NAME_LABEL = "pgvector-stacks.name"
+ROLE_LABEL = "pgvector-stacks.role"  # server or throw-away
+CLAIM_LABEL = "pgvector-stacks.claim"
+TIMEOUT_S = 60
+LOG_LINES = 20
+
+
+class DockerFailed(PgstackError):
+    """The Docker Engine can't be reached, or refused what was asked of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the engine answers, and who said so (for messages)."""
+
+    url: str
+    chosen_by: str
+
+    @property
+    def local(self) -> bool:
+        """True where the engine's files and ports are this machine's."""
+        return self.url.startswith("unix://")
+
+
+def endpoint(host: str | None, context: str | None, environ: Mapping[str, str]) -> Endpoint:
+    """The engine to use. Raises DockerFailed for a context that isn't there."""
+    if host:
+        return Endpoint(host, "pgvector:dockerHost")
+    if context:
+        return Endpoint(_of_context(context, "pgvector:dockerContext"), "pgvector:dockerContext")
+    if environ.get("DOCKER_HOST"):
+        return Endpoint(environ["DOCKER_HOST"], "DOCKER_HOST")
+    if environ.get("DOCKER_CONTEXT"):
+        return Endpoint(_of_context(environ["DOCKER_CONTEXT"], "DOCKER_CONTEXT"), "DOCKER_CONTEXT")
+    current = docker.context.ContextAPI.get_current_context()
+    if current is not None and current.name != "default":
+        return Endpoint(_of_context(current.name, "the current context"), f"the current context {current.name}")
+    return Endpoint(DEFAULT, "the default")
+
+
+def _of_context(name: str, who: str) -> str:
+    found = docker.context.ContextAPI.get_context(name)
+    if found is None:
+        raise DockerFailed(f"{who}: there is no Docker context {name!r}\n  see them:  docker context ls")
+    return str(found.Host or DEFAULT).replace("http+unix://", "unix://")
+
+
+def connect(url: str, chosen_by: str = "") -> docker.DockerClient:
+    """A client whose engine has answered. Raises DockerFailed naming the socket or host that was tried."""
+    by = f" ({chosen_by})" if chosen_by else ""
+    try:
+        client = docker.DockerClient(base_url=url, timeout=TIMEOUT_S, version="auto")
+        client.ping()
+    except (DockerException, requests.RequestException, ValueError) as error:
+        raise DockerFailed(
+            f"no Docker Engine answers at {url}{by}: {_unreachable(url, error)}\n  {_remedy(url, error)}"
+        ) from None
+    return client
+
+
+def _unreachable(url: str, error: Exception) -> str:
+    text = str(error)
+    if "FileNotFoundError" in text or "No such file" in text:
+        return "there is no such socket"
+    if "Permission" in text:
+        return "this user may not open the socket"
+    if "refused" in text.lower():
+        return "nothing listens there"
+    return " ".join(text.split())[:200]
+
+
+def _remedy(url: str, error: Exception) -> str:
+    if "Permission" in str(error):
+        return 'add the user to the group docker:  sudo usermod -aG docker "$USER"   (then log in again)'
+    if url.startswith("unix://"):
+        return (
+            "start it:  sudo systemctl start docker   (install it: Debian's docker.io, or Docker's own docker-ce)\n"
+            "  or name another engine:  pgvector:dockerHost, pgvector:dockerContext, DOCKER_HOST"
+        )
+    return "check that the host is up and that you reach it:  docker -H " + url + " info"
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What the engine refuses, as DockerFailed."""
+    try:
+        yield
+    except ImageNotFound as error:
+        raise DockerFailed(f"Docker has no such image: {error.explanation}") from None
+    except APIError as error:
+        raise DockerFailed(f"Docker refused: {error.explanation or error}") from None
+    except (DockerException, requests.RequestException) as error:
+        raise DockerFailed(f"Docker did not answer: {' '.join(str(error).split())[:300]}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a throw-away container ended, and what it said."""
+
+    code: int
+    output: str
+
+
+@contextmanager
+def throw_away(
+    client: docker.DockerClient, name: str, image: str, command: Sequence[str], **options: Any
+) -> Iterator[Container]:
+    """A created container, gone with its anonymous volumes afterwards. Raises DockerFailed.
+
+    `name`: the stack's container name. `options` as the Docker SDK's `containers.create` takes them.
+    """
+    with told():
+        container = client.containers.create(
+            image,
+            list(command),
+            name=f"{name}-throw-away-{secrets.token_hex(3)}",
+            labels={NAME_LABEL: name, ROLE_LABEL: "throw-away"},
+            entrypoint=options.pop("entrypoint", []),
+            **options,
+        )
+    try:
+        yield container
+    finally:
+        with suppress(DockerException, requests.RequestException):
+            container.remove(force=True, v=True)
+
+
+def finish(container: Container, *, timeout_s: float = 600.0) -> Finished:
+    """Start it and wait for its end. Raises DockerFailed, also where it takes longer than `timeout_s`."""
+    with told():
+        container.start()
+        try:
+            code = int(container.wait(timeout=timeout_s)["StatusCode"])
+        except requests.exceptions.ConnectionError as error:
+            if "timed out" not in str(error).lower():
+                raise
+            raise DockerFailed(f"a step in a throw-away container took longer than {timeout_s:.0f} s") from None
+        return Finished(code, log_of(container, lines=200))
+
+
+def log_of(container: Container, *, lines: int = LOG_LINES) -> str:
+    """The last lines a container wrote, both streams."""
+    return str(container.logs(tail=lines, stdout=True, stderr=True).decode(errors="replace"))
+
+
+def put(container: Container, path: str, files: Mapping[str, str], *, uid: int = 999, mode: int = 0o600) -> None:
+    """Write files into a folder of the container that exists. Their content is in no argument and no environment."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            content = text.encode()
+            entry.size, entry.mode, entry.uid, entry.gid, entry.mtime = len(content), mode, uid, uid, int(time.time())
+            archive.addfile(entry, io.BytesIO(content))
+    with told():
+        container.put_archive(path, packed.getvalue())
+
+
+def remove_left_throw_aways(client: docker.DockerClient, name: str) -> None:
+    """What a killed run of this stack left behind."""
+    with told():
+        for container in client.containers.list(
+            all=True, filters={"label": [f"{NAME_LABEL}={name}", f"{ROLE_LABEL}=throw-away"]}
+        ):
+            with suppress(NotFound):
+                container.remove(force=True, v=True)
+
+
+def server_of(client: docker.DockerClient, name: str) -> Container | None:
+    """The container of a stack's server, running or not. Raises DockerFailed."""
+    with told():
+        try:
+            return client.containers.get(name)
+        except NotFound:
+            return None
+
+
+def volume_created(client: docker.DockerClient, volume: str) -> str:
+    """When a volume was made, which tells it from another of its name; "" where there is none. Raises DockerFailed."""
+    with told():
+        try:
+            return str(client.volumes.get(volume).attrs.get("CreatedAt") or "unknown")
+        except NotFound:
+            return ""
+
+
+def volume_users(client: docker.DockerClient, volume: str) -> list[Container]:
+    """Containers, running or not, that mount a volume; throw-aways of ours left out."""
+    with told():
+        found = client.containers.list(all=True, filters={"volume": volume}, ignore_removed=True)
+    # the filter matches names and mount points; a throw-away is gone or going
+    return [container for container in found if container.labels.get(ROLE_LABEL) != "throw-away"]

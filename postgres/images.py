@@ -1,0 +1,48 @@
+"""What an image's name says about the PostgreSQL inside, before anything is pulled.
+
+`ankane/pgvector` and `pgvector/pgvector` are one lineage: the first stopped in October 2023 at PostgreSQL 15.4 and
+pgvector 0.5.1, and its author moved to the second. Official images and their derivatives share paths, uid and signal.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAJORS = (15, 16, 17, 18)
+FROZEN = "ankane/pgvector"
+FROZEN_MAJOR = 15
+# pg17, 0.8.6-pg17-trixie; postgres:17.2 (not a version of something else: those tags begin with `pg` or are postgres')
+TAG = re.compile(r"(?:^|[^a-z])pg(\d{2})(?!\d)")
+OFFICIAL = re.compile(r"(?:^|/)postgres$")
+VOLUME = "/var/lib/postgresql"
+
+
+def split(image: str) -> tuple[str, str, str]:
+    """(repository, tag, digest); tag and digest "" where there is none."""
+    name, _, digest = image.partition("@")
+    head, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag:  # the colon of a registry's port
+        return name, "", digest
+    return head, tag, digest
+
+
+def major_of(image: str) -> int | None:
+    """PostgreSQL's major version as the name tells it; None where it doesn't."""
+    repository, tag, _ = split(image)
+    if is_frozen(image):
+        return FROZEN_MAJOR
+    if found := TAG.search(tag):
+        return int(found[1])
+    if OFFICIAL.search(repository) and (found := re.match(r"(\d{2})(?!\d)", tag)):
+        return int(found[1])
+    return None
+
+
+def is_frozen(image: str) -> bool:
+    """True for the image that gets no updates any more."""
+    return split(image)[0].removeprefix("docker.io/") == FROZEN
+
+
+def data_directory(major: int) -> str:
+    """PGDATA, the same for every major: the layout of the 18 image. The volume is mounted two levels above."""
+    return f"{VOLUME}/{major}/docker"

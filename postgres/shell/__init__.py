@@ -1,0 +1,12 @@
+"""Shell scripts that run in throw-away containers, one file each, named after what they do."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def get(name: str) -> str:
+    """The script's text; it is run with `sh -ec`."""
+    return (Path(__file__).parent / f"{name}.sh").read_text(encoding="utf-8")

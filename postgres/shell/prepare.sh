@@ -1,0 +1,21 @@
+# Makes the data directory of one major in the volume, or, where it is there already, makes the given password the
+# administrator's. Runs as the image's postgres user; nobody else may serve the directory meanwhile.
+# The last line is "identifier NUMBER by initdb|found".
+umask 077
+directory=$VOLUME/$MAJOR
+mkdir -p "$directory"
+exec 9>"$directory/pgstack.lock"
+flock -n 9 || { echo "pgstack: another server holds $directory/pgstack.lock"; exit 75; }
+if [ -f "$directory/docker/PG_VERSION" ]; then
+    by=found
+    # single-user mode takes a line as a command
+    printf "ALTER ROLE postgres PASSWORD '%s';\n" "$(sed "s/'/''/g" /tmp/pgstack-password)" |
+        postgres --single -c exit_on_error=on -D "$directory/docker" postgres >/dev/null
+else
+    by=initdb
+    rm -rf "$directory/docker.unfinished"
+    initdb -D "$directory/docker.unfinished" -U postgres -E UTF8 --locale=C.UTF-8 --auth=scram-sha-256 \
+        --pwfile=/tmp/pgstack-password --data-checksums
+    mv "$directory/docker.unfinished" "$directory/docker" # a killed run leaves nothing that looks finished
+fi
+echo "identifier $(LC_ALL=C pg_controldata -D "$directory/docker" | sed -n 's/^Database system identifier: *//p') by $by"
