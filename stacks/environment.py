@@ -161,13 +161,16 @@ class Environment(DockerKeys):
         return self.container_name or f"{NAMESPACE}-{self.stack}"
 
 
+_CHATTY = {"log_min_duration_statement": "250ms", "log_statement": "ddl", "log_connections": "on"}
 _SMALL = {"statement_timeout_s": 300, "lock_timeout_s": 2, "lock_wait_s": 30, "drift": "report"}
 _STRICT = {"statement_timeout_s": 600, "lock_timeout_s": 1, "lock_wait_s": 120, "drift": "refuse"}
 # 0.8.3 and 0.8.4 mended HNSW indexes that VACUUM corrupted (pgvector #988, #993)
 DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "local": _SMALL | {"engine": "embedded", "memory_mb": 1024, "cpus": 2, "pgvector_minimum": "0.8.0"},
-        "dev": _SMALL | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0", "port": 5433},
+        "dev": _SMALL
+        | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0", "port": 5433}
+        | {"settings": _CHATTY},
         "test": _SMALL
         | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0", "port": 5434}
         | {"durability": "none", "volume": "delete", "stop_grace_s": 10, "restart": "no"},
@@ -205,7 +208,10 @@ def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str]
     ]
     values: dict[str, Any] = {"stack": stack}
     values |= {to_camel(name): value for name, value in DEFAULTS[stack].items()}
-    values |= {key: _structured(keys[key], value) for key, value in config.items() if key in keys}
+    given = {key: _structured(keys[key], value) for key, value in config.items() if key in keys}
+    if isinstance(given.get("settings"), dict):  # the table's stay, unless the file says otherwise
+        given["settings"] = values.get("settings", {}) | given["settings"]
+    values |= given
     try:
         environment = Environment.model_validate(values)
     except ValidationError as error:

@@ -2,162 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import runpy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 import pytest
-from pulumi.runtime import mocks, rpc
 
-from components.database import Database
 from components.sql_schema import inputs, script_map
 from postgres.errors import ScriptError
 from postgres.scripts import load
 from postgres.settings import derive
-from stacks.environment import DEFAULT_SCRIPTS, ROOT, SECRETS, SQL, ConfigError, from_config
-
-ALL_SECRET = frozenset(SECRETS)
-DYNAMIC = "pulumi-python:dynamic/pgvector:"
-COMPUTED: dict[str, dict[str, Any]] = {
-    f"{DYNAMIC}EmbeddedServer": {"host": "127.0.0.1", "port": 54321.0, "version": "18.1", "identity": "7/18.1/ab"},
-    f"{DYNAMIC}SqlSchema": {
-        "schemaRevision": "0123456789ab",
-        "postgresVersion": "18.1",
-        "pgvectorVersion": "0.8.6",
-        "validation": {"vector": "ok"},
-    },
-}
-
-
-@dataclass(frozen=True)
-class Declared:
-    """One registration. `inputs`: secrets unwrapped; `secret`: the keys of those that were marked."""
-
-    type: str
-    name: str
-    inputs: Mapping[str, Any]
-    secret: frozenset[str]
-    parent: str
-    secret_outputs: tuple[str, ...]
-    delete_before_replace: bool
-
-
-class Engine(mocks.MockMonitor):
-    """Records each registration, answers with the inputs and what a server would add; marks secrets as engines do."""
-
-    def __init__(self) -> None:
-        super().__init__(Echo())
-        self.declared: dict[str, Declared] = {}
-
-    def RegisterResource(self, request: Any) -> Any:
-        if request.type != "pulumi:pulumi:Stack":
-            given = rpc.deserialize_properties(request.object)
-            self.declared[request.name] = Declared(
-                type=request.type,
-                name=request.name,
-                inputs={key: plain(value) for key, value in given.items() if key != "__provider"},
-                secret=frozenset(key for key, value in given.items() if rpc.is_rpc_secret(value)),
-                parent=request.parent.rsplit("::", 1)[-1],
-                secret_outputs=tuple(request.additionalSecretOutputs),
-                delete_before_replace=request.deleteBeforeReplace,
-            )
-            self.mocks.secret_outputs = tuple(request.additionalSecretOutputs)  # type: ignore[attr-defined]
-        return super().RegisterResource(request)  # type: ignore[no-untyped-call]
-
-
-class Echo(mocks.Mocks):
-    secret_outputs: tuple[str, ...] = ()
-
-    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        outs = args.inputs | COMPUTED.get(args.typ, {})
-        if args.typ == f"{DYNAMIC}GeneratedPassword":
-            outs["value"] = f"generated {args.name}"
-        return args.name, {
-            key: pulumi.Output.secret(value) if key in self.secret_outputs else value for key, value in outs.items()
-        }
-
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
-        pytest.fail(f"an invoke of {args.token}")
-
-
-def plain(value: Any) -> Any:
-    return rpc.unwrap_rpc_secret(value)
-
-
-Program = Callable[[], Mapping[str, Any]]
-Outputs = dict[str, tuple[Any, bool]]
-
-
-@dataclass(frozen=True)
-class Run:
-    declared: dict[str, Declared]
-    outputs: Outputs  # name: (value, secret)
-
-
-class Runner:
-    """Runs a program that returns its outputs. Every loop, the main thread's and the worker's, is its own."""
-
-    def __init__(self) -> None:
-        self.engine = Engine()
-        self.loops = [asyncio.new_event_loop()]
-        self.pool = ThreadPoolExecutor(max_workers=1, initializer=self._loop_of_the_worker)
-        self.loops[0].set_default_executor(self.pool)
-        asyncio.set_event_loop(self.loops[0])
-
-    def __call__(self, program: Program) -> Run:
-        self.engine = Engine()
-        mocks.set_mocks(self.engine.mocks, project="pgvector", stack="local", preview=False, monitor=self.engine)
-        outputs: Outputs = {}
-
-        async def resolved() -> None:
-            for name, value in program().items():
-                output = pulumi.Output.from_input(value)
-                outputs[name] = (await output.future(), await output.is_secret())
-
-        pulumi.runtime.test(resolved)()  # type: ignore[no-untyped-call]
-        return Run(self.engine.declared, outputs)
-
-    def refused(self, program: Program, error: type[Exception]) -> tuple[str, list[str]]:
-        """The error's message, and the names of what was declared before it."""
-        with pytest.raises(error) as raised:
-            self(program)
-        return str(raised.value), list(self.engine.declared)
-
-    def close(self) -> None:
-        left = asyncio.all_tasks(self.loops[0])  # of a program that was refused half-way
-        for task in left:
-            task.cancel()
-        self.loops[0].run_until_complete(asyncio.wait(left) if left else asyncio.sleep(0))
-        self.pool.shutdown()
-        asyncio.set_event_loop(None)
-        for loop in self.loops:
-            loop.close()
-
-    def _loop_of_the_worker(self) -> None:
-        self.loops.append(asyncio.new_event_loop())
-        asyncio.set_event_loop(self.loops[-1])
-
-
-@pytest.fixture
-def run() -> Iterator[Runner]:
-    runner = Runner()
-    yield runner
-    runner.close()
-
-
-def database(config: Mapping[str, Any] | None = None, stack: str = "local") -> Program:
-    environment = from_config(stack, config or {}, secret=ALL_SECRET)
-    return lambda: Database(environment).outputs()
-
-
-def declared(run: Runner, name: str, config: Mapping[str, Any] | None = None) -> Declared:
-    return run(database(config)).declared[name]
-
+from stacks.environment import DEFAULT_SCRIPTS, ROOT, SQL, from_config
+from tests.components.declared import DYNAMIC, Program, Runner, database, declared
 
 # what is declared
 
@@ -306,13 +164,6 @@ def test_the_outputs_that_hold_a_password_are_secret_and_no_others(run: Runner) 
 
 
 # refusals
-
-
-@pytest.mark.parametrize("stack", ["dev", "test", "staging", "production"])
-def test_docker_is_not_built_yet_in_one_sentence(run: Runner, stack: str) -> None:
-    said, declared_first = run.refused(database(stack=stack), ConfigError)
-    assert said == f"stack {stack}: engine docker is not built yet; the stack `local` works today"
-    assert set(declared_first) <= {stack}
 
 
 def test_a_script_that_is_not_there_is_told_before_a_server_is_declared(run: Runner) -> None:

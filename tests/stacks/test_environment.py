@@ -69,6 +69,26 @@ def test_an_environment_cannot_be_changed() -> None:
         e.from_config("dev", {}).port = 5432  # type: ignore[misc]
 
 
+# the major version
+
+
+def test_the_embedded_engine_has_two_major_versions() -> None:
+    assert "the embedded engine has 16 and 18" in mistakes("local", {"postgresVersion": "17"})
+    assert (e.from_config("local", {}).major, e.from_config("local", {"postgresVersion": "16"}).major) == (18, 16)
+
+
+def test_an_image_tells_its_major_version_itself_where_it_can() -> None:
+    assert e.from_config("dev", {"image": "ankane/pgvector:latest"}).major == 15
+    assert e.from_config("dev", {"image": "registry:5000/own", "postgresVersion": "18"}).major == 18
+    assert "doesn't tell the major version" in mistakes("dev", {"image": "registry:5000/own"})
+    assert "is PostgreSQL 17: leave this key out" in mistakes("dev", {"postgresVersion": "18"})
+    assert "PostgreSQL 14; supported are 15, 16, 17, 18" in mistakes("dev", {"image": "pgvector/pgvector:pg14"})
+
+
+def test_a_certificate_and_its_key_belong_together() -> None:
+    assert "pgvector:tlsKey: tlsCertificate and tlsKey belong together" in mistakes("dev", {"tlsCertificate": "PEM"})
+
+
 # values as Pulumi hands them over
 
 
@@ -105,7 +125,7 @@ def test_a_password_is_taken_but_never_shown() -> None:
 
 def test_an_unknown_key_is_named_with_the_nearest_spelling() -> None:
     assert mistakes("dev", {"memoryMB": "64"}).startswith(
-        "stack dev: unknown key pgvector:memoryMB (value '64'); did you mean \"memoryMb\"?\n  allowed: engine, "
+        "stack dev: unknown key pgvector:memoryMB (value '64'); did you mean \"memoryMb\"?\n  allowed: image, "
     )
 
 
@@ -130,7 +150,6 @@ def test_what_is_no_key_of_a_stack_file_is_an_unknown_key(key: str) -> None:
         ("lockTimeoutS", "0", ["greater than 0"]),
         ("port", "80", ["greater than or equal to 1024", "a free one is chosen and kept"]),
         ("port", "65536", ["less than or equal to 65535"]),
-        ("postgresVersion", "17", ["the embedded engine has 16 and 18"]),
         ("database", "App", ["should match pattern"]),
         ("database", "app\n", ["should match pattern"]),
         ("database", 'a"; DROP DATABASE b', ["should match pattern"]),
