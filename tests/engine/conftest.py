@@ -2,145 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pgstack.toolchain import Toolchain, find_or_get
 from postgres import embedded
-from postgres.connection import Address, connect
-from stacks.environment import ROOT
-
-UP_TIMEOUT_S = 240
-# the passwords of the template, and so of every `deployed` checkout: no failure may print one
-KNOWN_SECRETS: list[str] = []
-OUTPUTS_READ: dict[tuple[str, str], dict[str, Any]] = {}
-PARTS = ("Pulumi.yaml", "__main__.py", "components", "pgstack", "postgres", "sql", "stacks")
-
-
-@dataclass(frozen=True)
-class Checkout:
-    """A copy of the program in a folder of its own."""
-
-    root: Path
-
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """`pgstack …`, to its end. Output: stdout and stderr as they came."""
-        return subprocess.run(
-            [sys.executable, "-m", "pgstack", *arguments], cwd=self.root, env=self.environment(**variables), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            timeout=UP_TIMEOUT_S, check=False,
-        )  # fmt: skip
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """`pgstack …` in a session of its own, so that all it starts can be found again."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "pgstack", *arguments], cwd=self.root, env=self.environment(), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def ok(self, *arguments: str, **variables: str) -> str:
-        done = self.run(*arguments, **variables)
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-    def fails(self, *arguments: str, code: int = 1, **variables: str) -> str:
-        """A failure is told in words: never a traceback, never a password."""
-        done = self.run(*arguments, **variables)
-        assert done.returncode == code, done.stdout
-        assert "Traceback" not in done.stdout
-        for secret in KNOWN_SECRETS:
-            assert secret not in done.stdout
-        return done.stdout
-
-    def environment(self, **variables: str) -> dict[str, str]:
-        mine = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "PGSTACK_", "PYTHON"))
-        }
-        return mine | {"PYTHONWARNINGS": "default", "PYTHONPATH": str(self.root)} | variables
-
-    def outputs(self) -> dict[str, Any]:
-        """All outputs, secrets in plain text; asked again whenever the state changed."""
-        key = (str(self.root), self.state())
-        if key not in OUTPUTS_READ:
-            OUTPUTS_READ.clear()
-            OUTPUTS_READ[key] = self._outputs()
-        return OUTPUTS_READ[key]
-
-    def _outputs(self) -> dict[str, Any]:
-        done = subprocess.run(
-            [sys.executable, "-m", "pgstack", "outputs", "local", "--format", "json", "--show-secrets"],
-            cwd=self.root, env=self.environment(), capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
-
-    def passwords(self) -> list[str]:
-        """Every password of the stack."""
-        return [re.sub(r".*:(.*)@.*", r"\1", self.outputs()[name]) for name in ("appUrl", "readonlyUrl", "adminUrl")]
-
-    def admin(self) -> Address:
-        from pgstack.inspection import Database
-
-        return Database.from_outputs(self.outputs()).admin
-
-    def ask(self, query: str) -> list[tuple[Any, ...]]:
-        with connect(self.admin(), wait_s=10, application="test") as connection:
-            return connection.execute(query.encode()).fetchall()
-
-    def do(self, statement: str) -> None:
-        with connect(self.admin(), wait_s=10, application="test") as connection:
-            connection.execute(statement.encode())
-
-    def add_script(self, text: str, name: str) -> None:
-        """Write it and list it last in `local`."""
-        (self.root / "sql" / name).write_text(text)
-        file = self.root / "stacks" / "Pulumi.local.yaml"
-        content = file.read_text()
-        if "pgvector:scripts:" not in content:
-            content += "  pgvector:scripts:\n" + "".join(
-                f"    - {script}\n" for script in ("init.sql", "integration_upgrade.sql", "install_pgvector.sql")
-            )
-        file.write_text(content + f"    - {name}\n")
-
-    def configure(self, **keys: object) -> None:
-        """Add keys to `local`'s stack file."""
-        with (self.root / "stacks" / "Pulumi.local.yaml").open("a") as file:
-            for key, value in keys.items():
-                file.write(f"  pgvector:{key}: {json.dumps(value)}\n")
-
-    @property
-    def directory(self) -> embedded.Directory:
-        return embedded.Directory(self.root / ".data" / "local" / "18", 18)
-
-    def state(self) -> str:
-        return (self.root / ".pulumi" / "stacks" / "pgvector" / "local.json").read_text()
-
-
-def session_members(session: int) -> list[tuple[int, str]]:
-    """(process id, command) of everything in a session, the dead ones that wait to be reaped left out."""
-    listed = subprocess.run(["ps", "-eo", "sid=,pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 3) for line in listed.splitlines()]
-    return [(int(row[1]), row[3]) for row in rows if int(row[0]) == session and not row[2].startswith("Z")]
-
-
-def wait_until_gone(session: int, timeout_s: float) -> list[tuple[int, str]]:
-    """What is still there of a session after at most `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while (left := session_members(session)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return left
+from tests.engine.checkout import KNOWN_SECRETS, Checkout, copy_of_the_program
 
 
 @pytest.fixture(scope="session")
@@ -152,7 +24,7 @@ def toolchain() -> Toolchain:
 def checkout(tmp_path: Path, toolchain: Toolchain) -> Iterator[Checkout]:
     """Below a folder only its owner may enter, with a space in its path."""
     assert toolchain.pulumi.exists()
-    mine = _copy_of_the_program(tmp_path / "check out")
+    mine = copy_of_the_program(tmp_path / "check out")
     try:
         yield mine
     finally:
@@ -163,7 +35,7 @@ def checkout(tmp_path: Path, toolchain: Toolchain) -> Iterator[Checkout]:
 def deployed_template(tmp_path_factory: pytest.TempPathFactory, toolchain: Toolchain) -> Iterator[Checkout]:
     """A checkout that was deployed once, its server stopped."""
     assert toolchain.pulumi.exists()
-    mine = _copy_of_the_program(tmp_path_factory.mktemp("template") / "check out")
+    mine = copy_of_the_program(tmp_path_factory.mktemp("template") / "check out")
     try:
         mine.ok("up")
         KNOWN_SECRETS.extend(mine.passwords())
@@ -185,17 +57,6 @@ def deployed(tmp_path: Path, deployed_template: Checkout) -> Iterator[Checkout]:
         yield mine
     finally:
         _stop_servers(mine.root)
-
-
-def _copy_of_the_program(root: Path) -> Checkout:
-    root.mkdir(mode=0o700)
-    for part in PARTS:
-        source = ROOT / part
-        if source.is_dir():
-            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, root / part)
-    return Checkout(root)
 
 
 def _stop_servers(root: Path) -> None:

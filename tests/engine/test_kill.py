@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from tests.engine.conftest import Checkout, session_members, wait_until_gone
+from tests.engine.checkout import Checkout, session_members, wait_until_gone
 
 pytestmark = pytest.mark.engine
 # the full 200 run with `make test-all`; each takes two deployments

@@ -16,7 +16,7 @@ import pytest
 
 from postgres import embedded
 from stacks.environment import ROOT
-from tests.engine.conftest import Checkout
+from tests.engine.checkout import Checkout
 
 pytestmark = pytest.mark.engine
 OUTPUTS = {

@@ -1,0 +1,162 @@
+"""A copy of the program in a folder of its own, driven as a user drives it: `pgstack …` in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from postgres import embedded
+from postgres.connection import Address, connect
+from stacks.environment import DEFAULT_SCRIPTS, ROOT
+
+UP_TIMEOUT_S = 240
+# the passwords of the template, and so of every `deployed` checkout: no failure may print one
+KNOWN_SECRETS: list[str] = []
+OUTPUTS_READ: dict[tuple[str, str], dict[str, Any]] = {}
+PARTS = ("Pulumi.yaml", "__main__.py", "components", "pgstack", "postgres", "sql", "stacks")
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the program in a folder of its own."""
+
+    root: Path
+    stack: str = "local"
+    path: str = ""  # PATH, where it is another than ours
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """`pgstack …`, to its end. Output: stdout and stderr as they came."""
+        return subprocess.run(
+            [sys.executable, "-m", "pgstack", *arguments], cwd=self.root, env=self.environment(**variables), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            timeout=UP_TIMEOUT_S, check=False,
+        )  # fmt: skip
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """`pgstack …` in a session of its own, so that all it starts can be found again."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "pgstack", *arguments], cwd=self.root, env=self.environment(), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def ok(self, *arguments: str, **variables: str) -> str:
+        done = self.run(*arguments, **variables)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def fails(self, *arguments: str, code: int = 1, **variables: str) -> str:
+        """A failure is told in words: never a traceback, never a password."""
+        done = self.run(*arguments, **variables)
+        assert done.returncode == code, done.stdout
+        assert "Traceback" not in done.stdout
+        for secret in KNOWN_SECRETS:
+            assert secret not in done.stdout
+        return done.stdout
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        mine = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "PGSTACK_", "PYTHON"))
+        }
+        mine |= {"PATH": self.path} if self.path else {}
+        return mine | {"PYTHONWARNINGS": "default", "PYTHONPATH": str(self.root)} | variables
+
+    def outputs(self) -> dict[str, Any]:
+        """All outputs, secrets in plain text; asked again whenever the state changed."""
+        key = (str(self.root), self.state())
+        if key not in OUTPUTS_READ:
+            OUTPUTS_READ.clear()
+            OUTPUTS_READ[key] = self._outputs()
+        return OUTPUTS_READ[key]
+
+    def _outputs(self) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "pgstack", "outputs", self.stack, "--format", "json", "--show-secrets"],
+            cwd=self.root, env=self.environment(), capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def passwords(self) -> list[str]:
+        """Every password of the stack."""
+        return [re.sub(r".*:(.*)@.*", r"\1", self.outputs()[name]) for name in ("appUrl", "readonlyUrl", "adminUrl")]
+
+    def admin(self) -> Address:
+        from pgstack.inspection import Database
+
+        return Database.from_outputs(self.outputs()).admin
+
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        with connect(self.admin(), wait_s=10, application="test") as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def do(self, statement: str) -> None:
+        with connect(self.admin(), wait_s=10, application="test") as connection:
+            connection.execute(statement.encode())
+
+    def add_script(self, text: str, name: str) -> None:
+        """Write it and list it last in the stack."""
+        (self.root / "sql" / name).write_text(text)
+        content = self._stack_file()
+        listed = content.setdefault("config", {}).setdefault("pgvector:scripts", list(DEFAULT_SCRIPTS))
+        listed.append(name)
+        self._write_stack_file(content)
+
+    def configure(self, **keys: object) -> None:
+        """Set keys of the stack file; None takes one out."""
+        content = self._stack_file()
+        config = content.setdefault("config", {})
+        for key, value in keys.items():
+            config[f"pgvector:{key}"] = value
+            if value is None:
+                del config[f"pgvector:{key}"]
+        self._write_stack_file(content)
+
+    def _stack_file(self) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load((self.root / "stacks" / f"Pulumi.{self.stack}.yaml").read_text())
+        return found
+
+    def _write_stack_file(self, content: dict[str, Any]) -> None:
+        (self.root / "stacks" / f"Pulumi.{self.stack}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+    @property
+    def directory(self) -> embedded.Directory:
+        return embedded.Directory(self.root / ".data" / "local" / "18", 18)
+
+    def state(self) -> str:
+        return (self.root / ".pulumi" / "stacks" / "pgvector" / f"{self.stack}.json").read_text()
+
+
+def session_members(session: int) -> list[tuple[int, str]]:
+    """(process id, command) of everything in a session, the dead ones that wait to be reaped left out."""
+    listed = subprocess.run(["ps", "-eo", "sid=,pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 3) for line in listed.splitlines()]
+    return [(int(row[1]), row[3]) for row in rows if int(row[0]) == session and not row[2].startswith("Z")]
+
+
+def wait_until_gone(session: int, timeout_s: float) -> list[tuple[int, str]]:
+    """What is still there of a session after at most `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while (left := session_members(session)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def copy_of_the_program(root: Path) -> Checkout:
+    root.mkdir(mode=0o700)
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, root / part)
+    return Checkout(root)
