@@ -43,6 +43,14 @@ SHM_LEAST_MB = 256
 LOCKS_DEFAULT = 64  # max_locks_per_transaction
 # What the server takes where a setting isn't set.
 SERVER_DEFAULTS = {"autovacuum_max_workers": "3", "hash_mem_multiplier": "2", "wal_buffers": "-1"}
+# What the budget reads: of these an override can be lowered.
+COUNTED = frozenset(
+    {
+        "autovacuum_max_workers", "autovacuum_work_mem", "hash_mem_multiplier", "maintenance_work_mem",
+        "max_connections", "max_locks_per_transaction", "max_parallel_workers", "max_parallel_workers_per_gather",
+        "max_worker_processes", "shared_buffers", "wal_buffers", "work_mem",
+    }
+)  # fmt: skip
 
 # Settings nobody may set here, and why.
 _ENGINE = "the engine sets it"
@@ -107,7 +115,8 @@ class Budget:
             lower = f"lower in pgvector:settings: {', '.join(self.overridden)}" if self.overridden else ""
             larger = f"set pgvector:memoryMb to {self.fitting_mb} or more" if self.fitting_mb else ""
             ways = "\n  or ".join(way for way in (larger, lower) if way)
-            lines += [f"  {ways}" if larger else f"  no memoryMb up to {MOST_MB} is enough; {ways}"]
+            nothing = f"no memoryMb up to {MOST_MB} is enough" + f"; {ways}" * bool(ways)
+            lines += [f"  {ways if larger else nothing}"]
         return "\n".join(lines)
 
 
@@ -141,7 +150,10 @@ def derive_for_container(
     if tuned.budget.fits:
         return tuned
     fitting = least_memory_mb(lambda memory_mb: limit_for(at(memory_mb).budget.total_mb), limits.memory_mb)
-    return replace(tuned, budget=replace(tuned.budget, fitting_mb=fitting, overridden=tuple(own)))
+    return replace(
+        tuned,
+        budget=replace(tuned.budget, fitting_mb=fitting, overridden=tuple(name for name in own if name in COUNTED)),
+    )
 
 
 def derive_for(

@@ -167,7 +167,7 @@ def test_an_override_wins_and_counts() -> None:
 
 
 def test_the_message_names_the_overrides_that_could_be_lowered() -> None:
-    table = derive_for_container(Limits(1024, 1), "safe", {"work_mem": "256MB"}).budget.table()
+    table = derive_for_container(Limits(1024, 1), "safe", {"work_mem": "256MB", "jit": "on"}).budget.table()
     assert table.splitlines()[-2].startswith("  set pgvector:memoryMb to ")
     assert table.splitlines()[-1] == "  or lower in pgvector:settings: work_mem"
 
@@ -178,6 +178,11 @@ def test_an_override_that_fits_nowhere_is_told_so() -> None:
     assert budget.table().splitlines()[-1] == (
         "  no memoryMb up to 1048576 is enough; lower in pgvector:settings: shared_buffers"
     )
+
+
+def test_more_builds_at_once_than_any_memory_holds_are_told_so() -> None:
+    budget = derive_for_container(Limits(1024, 1), concurrent_builds=1000).budget
+    assert budget.table().splitlines()[-1] == "  no memoryMb up to 1048576 is enough"
 
 
 def test_autovacuum_without_a_limit_of_its_own_takes_that_of_a_build() -> None:
