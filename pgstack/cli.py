@@ -163,6 +163,28 @@ def env(stack: Stack = "local") -> None:
 
 
 @app.command()
+def plan_memory(
+    vectors: Annotated[str, typer.Option(help="How many: 1e6, 1_000_000, 1,000,000 or 1M.")],
+    dimensions: Annotated[str, typer.Option(help="Of each vector.")],
+    type: Annotated[str, typer.Option(help="What is indexed: vector, halfvec or bit.")] = "vector",
+    m: Annotated[str, typer.Option(help="The index's m.")] = "16",
+    column: Annotated[str | None, typer.Option(help="What the table stores where that is another type.")] = None,
+    row_bytes: Annotated[str, typer.Option(help="Bytes of a row's other columns.")] = "0",
+    concurrent_builds: Annotated[str, typer.Option(help="How many such indexes are built at once.")] = "1",
+    stack: Annotated[str | None, typer.Option(help="Say whether this stack's limits do.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="JSON, sizes in MiB.")] = False,
+) -> None:
+    """Print what a table with an HNSW index takes: disk, build memory, /dev/shm, container. Asks no server."""
+    from pgstack.plan_memory import Question, answer, as_json, show
+
+    found = answer(Question(vectors, dimensions, type, m, column, row_bytes, concurrent_builds, stack))
+    if json:
+        typer.echo(as_json(found))
+    else:
+        show(found)
+
+
+@app.command()
 def schema() -> None:
     """Write the JSON Schema of the stack files to stacks/schema.json."""
     path = STACKS / "schema.json"

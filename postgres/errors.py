@@ -47,6 +47,14 @@ class DriftRefused(PgstackError):
     """The live schema differs from what the scripts left, in an environment that doesn't allow it."""
 
 
+class SettingRefused(PgstackError):
+    """A setting of the server that can't be: no size, the engine's own, or one that fails on some hosts."""
+
+
+class SizeRefused(PgstackError):
+    """A table or an index that can't be: more dimensions than the index takes, a number that is none."""
+
+
 class ServerError(PgstackError):
     """The embedded server could not be made, started or stopped."""
 
