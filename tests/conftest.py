@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from psycopg import Connection, sql
 
+from pgstack.toolchain import Toolchain, find_or_get
 from postgres import apply, embedded, roles
 from postgres.connection import Address, connect
 from postgres.scripts import Script, load, load_verify, parse
@@ -85,6 +86,11 @@ def default_scripts() -> tuple[Script, ...]:
 def script(text: str, name: str = "0004_test.sql") -> Script:
     """A script that isn't on disk."""
     return parse(name, text, "0" * 64)
+
+
+@pytest.fixture(scope="session")
+def toolchain() -> Toolchain:
+    return find_or_get(lambda _: None)
 
 
 @pytest.fixture(scope="session")

@@ -121,6 +121,15 @@ class Checkout:
                 del config[f"pgvector:{key}"]
         self._write_stack_file(content)
 
+    def secret(self, key: str, value: str) -> None:
+        """Set an encrypted key of the stack file, as a user does."""
+        printed = self.ok("env", self.stack)
+        subprocess.run(
+            ["bash", "-c", f'eval "$1"; exec pulumi config set --stack {self.stack} --secret pgvector:{key} "$2"', "-",
+             printed, value],
+            cwd=self.root, env=self.environment(), capture_output=True, check=True,
+        )  # fmt: skip
+
     def _stack_file(self) -> dict[str, Any]:
         found: dict[str, Any] = yaml.safe_load((self.root / "stacks" / f"Pulumi.{self.stack}.yaml").read_text())
         return found

@@ -10,14 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pgstack.toolchain import Toolchain, find_or_get
+from pgstack.toolchain import Toolchain
 from postgres import embedded
 from tests.engine.checkout import KNOWN_SECRETS, Checkout, copy_of_the_program
-
-
-@pytest.fixture(scope="session")
-def toolchain() -> Toolchain:
-    return find_or_get(lambda _: None)
 
 
 @pytest.fixture

@@ -1,0 +1,126 @@
+"""Stacks on a real Docker Engine: a checkout, a name and a port of its own each; all of it gone after.
+
+Without an engine these tests are skipped with the reason; in CI that is a failure, since CI starts one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+
+from pgstack.toolchain import Toolchain
+from postgres.docker_host import NAME_LABEL
+from tests.docker_plugin.install import Installed, ensure
+from tests.engine.checkout import Checkout, copy_of_the_program
+from tests.images import build
+
+PG15, PG17, PG18 = build.STAND_INS
+COUNTER = itertools.count()
+# room on a small machine; production's own defaults are tested without a container
+SMALL = {"memoryMb": 1024, "cpus": 1}
+
+
+@dataclass(frozen=True)
+class DockerStack(Checkout):
+    """A checkout whose `stack` runs in Docker under a name of its own."""
+
+    name: str = ""
+    port: int = 0
+
+    def up(self) -> str:
+        return self.ok("up", self.stack)
+
+    def refused(self) -> str:
+        return self.fails("up", self.stack)
+
+    @property
+    def client(self) -> docker.DockerClient:
+        return docker.from_env()
+
+    @property
+    def container(self) -> Container:
+        return self.client.containers.get(self.name)
+
+    def fill(self, rows: int = 1000) -> None:
+        """A table whose rows are counted afterwards."""
+        self.do(f"CREATE TABLE public.kept AS SELECT generate_series(1, {rows}) AS i")
+
+    def rows(self) -> int:
+        return int(self.ask("SELECT count(*) FROM public.kept")[0][0])
+
+    def clean(self) -> None:
+        """Nothing of it stays on the engine."""
+        client = self.client
+        for container in client.containers.list(all=True, filters={"label": f"{NAME_LABEL}={self.name}"}):
+            with suppress(APIError, NotFound):
+                container.remove(force=True, v=True)
+        for found in (client.volumes, client.networks):
+            for each in found.list(filters={"name": self.name}):
+                with suppress(APIError, NotFound):
+                    each.remove()
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> docker.DockerClient:
+    """The engine of this machine."""
+    why = build.why_no_engine()
+    if why is not None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{why}; .ci/run starts one")
+        pytest.skip(why)
+    return docker.from_env()
+
+
+@pytest.fixture(scope="session")
+def image(docker_engine: docker.DockerClient) -> Callable[[str], str]:
+    """Builds a stand-in where the image isn't there; its name."""
+    return build.ensure
+
+
+@pytest.fixture(scope="session")
+def plugin(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    return ensure(tmp_path_factory.mktemp("plugin"), pulumi=toolchain.pulumi)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+Make = Callable[..., DockerStack]
+
+
+@pytest.fixture
+def make(tmp_path: Path, image: Callable[[str], str], plugin: Installed, toolchain: Toolchain) -> Iterator[Make]:
+    """`make("dev", memoryMb=2048)`: a stack that was not brought up yet."""
+    made: list[DockerStack] = []
+
+    def one(stack: str = "dev", like: DockerStack | None = None, **keys: Any) -> DockerStack:
+        name = f"pgstack-test-{os.getpid()}-{next(COUNTER)}"
+        root = tmp_path / f"check out {len(made)}"
+        copy_of_the_program(root)
+        found = DockerStack(root, stack, plugin.on_path(os.environ), name, free_port())
+        made.append(found)
+        given = {"image": PG17, "pgvectorMinimum": "0.8.0", "containerName": name, "port": found.port, **SMALL} | keys
+        image(str(given["image"]))
+        found.configure(**given)
+        return found
+
+    try:
+        yield one
+    finally:
+        for each in made:
+            each.clean()
