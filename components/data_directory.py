@@ -17,10 +17,10 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Re
 from components.provider import is_unknown, plainly, refused, settle_in
 from postgres import data_directory
 from postgres.container import Spec
-from postgres.docker_host import connect, remove_left_throw_aways, told, volume_created
+from postgres.docker_host import connect, has_image, remove_left_throw_aways, server_of, volume_exists
 from postgres.errors import PgstackError, ServerError
 
-OUTPUTS = ("systemIdentifier", "madeBy", "volumeCreated")
+OUTPUTS = ("systemIdentifier", "madeBy")
 
 
 class DataDirectoryProvider(ResourceProvider):
@@ -47,8 +47,7 @@ class DataDirectoryProvider(ResourceProvider):
         _look(client, props)
         identifier, by = data_directory.prepare(client, spec, props["image"], props["volume"], props["adminPassword"])
         data_directory.install(client, spec, props["image"], props["volume"])
-        outs = {"systemIdentifier": identifier, "madeBy": by, "volumeCreated": volume_created(client, props["volume"])}
-        return CreateResult(identifier, props | outs)
+        return CreateResult(identifier, props | {"systemIdentifier": identifier, "madeBy": by})
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
@@ -67,12 +66,21 @@ class DataDirectoryProvider(ResourceProvider):
             client = connect(props["docker"])
         except PgstackError:
             return _as_it_was(id_, props)  # Preflight says it
-        if volume_created(client, props["volume"]) != props["volumeCreated"]:
-            return ReadResult(None, {})
-        return _as_it_was(id_, props)
+        return ReadResult(None, {}) if _is_gone(client, props) else _as_it_was(id_, props)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """The data goes with the Volume, or stays with it."""
+
+
+def _is_gone(client: docker.DockerClient, props: dict[str, Any]) -> bool:
+    """True where the volume isn't there, or another empty one of its name: seen only while no server runs on it."""
+    if not volume_exists(client, props["volume"]):
+        return True
+    server = server_of(client, props["name"])
+    if (server is not None and server.status == "running") or not has_image(client, props["image"]):
+        return False
+    found = data_directory.look(client, props["name"], props["image"], props["volume"])
+    return f"{int(props['major'])}/docker" not in found.directories
 
 
 def _as_it_was(id_: str, props: dict[str, Any]) -> ReadResult:
@@ -104,11 +112,9 @@ def _check(olds: dict[str, Any], news: dict[str, Any]) -> None:
         client = connect(news["docker"])
     except PgstackError:
         return  # Preflight says it
-    if volume_created(client, news["volumeName"]):
-        with told():
-            here = any(news["imageName"] in image.tags for image in client.images.list(name=news["imageName"]))
-        if here:  # a preview pulls nothing; create looks again
-            _look(client, news | {"image": news["imageName"], "volume": news["volumeName"]})
+    # a preview pulls nothing; create looks again
+    if volume_exists(client, news["volumeName"]) and has_image(client, news["imageName"]):
+        _look(client, news | {"image": news["imageName"], "volume": news["volumeName"]})
 
 
 def _look(client: docker.DockerClient, props: dict[str, Any]) -> None:
@@ -134,7 +140,7 @@ def spec_of(props: dict[str, Any]) -> Spec:
 
 
 class DataDirectory(Resource, module="pgvector", name="DataDirectory"):
-    """Outputs: systemIdentifier (str), madeBy ("initdb" or "found"), volumeCreated (str)."""
+    """Outputs: systemIdentifier (str), madeBy ("initdb" or "found")."""
 
     systemIdentifier: pulumi.Output[str]
     madeBy: pulumi.Output[str]

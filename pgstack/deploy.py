@@ -71,7 +71,7 @@ def _down_docker(workspace: Workspace, environment: Environment, stack: auto.Sta
         )
     _run(stack.destroy, **({"exclude_protected": True} if protected else {}))
     client = docker_host.connect(*docker_endpoint(environment))
-    if not docker_host.volume_created(client, environment.name):
+    if not docker_host.volume_exists(client, environment.name):
         workspace.say(f"{workspace.name} is down, its data deleted")
     elif delete_data:
         with docker_host.told():

@@ -201,13 +201,24 @@ def server_of(client: docker.DockerClient, name: str) -> Container | None:
             return None
 
 
-def volume_created(client: docker.DockerClient, volume: str) -> str:
-    """When a volume was made, which tells it from another of its name; "" where there is none. Raises DockerFailed."""
+def volume_exists(client: docker.DockerClient, volume: str) -> bool:
+    """Raises DockerFailed. What a volume has as its date of creation is that of its last change: it tells nothing."""
     with told():
         try:
-            return str(client.volumes.get(volume).attrs.get("CreatedAt") or "unknown")
+            client.volumes.get(volume)
         except NotFound:
-            return ""
+            return False
+        return True
+
+
+def has_image(client: docker.DockerClient, image: str) -> bool:
+    """True where it needn't be pulled. Raises DockerFailed."""
+    with told():
+        try:
+            client.images.get(image)
+        except (ImageNotFound, NotFound):
+            return False
+        return True
 
 
 def volume_users(client: docker.DockerClient, volume: str) -> list[Container]:

@@ -20,7 +20,7 @@ DYNAMIC = "pulumi-python:dynamic/pgvector:"
 COMPUTED: dict[str, dict[str, Any]] = {
     f"{DYNAMIC}EmbeddedServer": {"host": "127.0.0.1", "port": 54321.0, "version": "18.1", "identity": "7/18.1/ab"},
     f"{DYNAMIC}Readiness": {"version": "17.6", "identity": "7/17.6/ab/cd"},
-    f"{DYNAMIC}DataDirectory": {"systemIdentifier": "7", "madeBy": "initdb", "volumeCreated": "now"},
+    f"{DYNAMIC}DataDirectory": {"systemIdentifier": "7", "madeBy": "initdb"},
     f"{DYNAMIC}Claim": {"value": "00c1a1m0"},
     f"{DYNAMIC}GeneratedCertificate": {"certificate": "CERTIFICATE", "key": "the certificate's key"},
     "docker:index/remoteImage:RemoteImage": {"imageId": "sha256:1234567890abcdef"},

@@ -101,7 +101,7 @@ def test_the_volume_of_dev_stays_and_the_next_up_has_its_rows(make: Make) -> Non
 
 
 def test_the_volume_of_production_is_protected(make: Make) -> None:
-    stack = make("production")
+    stack = make("production", drift="report")
     stack.up()
     stack.fill()
     assert "isn't deleted" in stack.fails("down", "production", "--delete-data")
