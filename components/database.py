@@ -43,7 +43,7 @@ class Database(pulumi.ComponentResource):
                 "appPassword": self.app_password,
                 "readonlyPassword": self.readonly_password,
             }
-            | ({"sslmode": self.server.sslmode} if self.server.sslmode else {}),
+            | {key: value for key in ("sslmode", "via") if (value := getattr(self.server, key))},
             pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})

@@ -123,6 +123,7 @@ class _Declaration:
             admin=ADMIN,
             admin_password=self.admin_password,
             sslmode=sslmode,
+            via=self.engine.via,
             network=self.name,
             internal_host=self.name,
             certificate=certificate if environment.tls == "require" else None,

@@ -15,7 +15,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Resou
 from components.provider import plainly, settle_in
 from postgres import readiness
 from postgres.connection import Address
-from postgres.docker_host import connect
+from postgres.docker_host import Endpoint, connect
 from postgres.embedded import ADMIN
 
 OUTPUTS = ("version", "identity")
@@ -52,7 +52,13 @@ def _wait(props: dict[str, Any], known_password: str) -> dict[str, Any]:
         volume=props["volume"],
         memory_mb=int(props["memoryMb"]),
         address=Address(
-            props["host"], int(props["port"]), "postgres", ADMIN, props["adminPassword"], sslmode=props["sslmode"]
+            props["host"],
+            int(props["port"]),
+            "postgres",
+            ADMIN,
+            props["adminPassword"],
+            sslmode=props["sslmode"],
+            via=Endpoint(props["docker"], "").via,
         ),
     )
     version = readiness.wait(client, server, known_password)

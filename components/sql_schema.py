@@ -139,7 +139,7 @@ def _addresses(props: dict[str, Any], olds: dict[str, Any]) -> list[Address]:
     place = (props["host"], int(props["port"]), props["database"], props["admin"])
     words = [props["adminPassword"], olds.get("adminPassword")]
     mode = props.get("sslmode") or ""
-    return [Address(*place, word, sslmode=mode) for word in dict.fromkeys(words) if word]
+    return [Address(*place, word, sslmode=mode, via=props.get("via") or "") for word in dict.fromkeys(words) if word]
 
 
 def _open(addresses: list[Address]) -> psycopg.Connection[Any]:

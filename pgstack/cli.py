@@ -125,7 +125,7 @@ def check_connection(
         found = connection_check.of_url(target)
     else:
         check_name(target)
-        found = connection_check.of_stack(from_file(target), _outputs(target))
+        found = connection_check.of_stack(from_file(target), _outputs(target), deploy.via(from_file(target)))
     if not connection_check.report(found, typer.echo, as_json=as_json):
         raise typer.Exit(1)
 
@@ -199,7 +199,7 @@ def new(name: str) -> None:
 
 
 def _database(stack: str) -> inspection.Database:
-    return inspection.Database.from_outputs(_outputs(stack))
+    return inspection.Database.from_outputs(_outputs(stack), deploy.via(from_file(stack)))
 
 
 def _outputs(stack: str) -> dict[str, Any]:

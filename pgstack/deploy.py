@@ -70,7 +70,8 @@ def _down_docker(workspace: Workspace, environment: Environment, stack: auto.Sta
             "  set it to delete, `up`, then `down`"
         )
     _run(stack.destroy, **({"exclude_protected": True} if protected else {}))
-    client = docker_host.connect(*docker_endpoint(environment))
+    engine = docker_endpoint(environment)
+    client = docker_host.connect(engine.url, engine.chosen_by)
     if not docker_host.volume_exists(client, environment.name):
         workspace.say(f"{workspace.name} is down, its data deleted")
     elif delete_data:
@@ -81,16 +82,21 @@ def _down_docker(workspace: Workspace, environment: Environment, stack: auto.Sta
         workspace.say(f"{workspace.name} is down; its data stays in the volume {environment.name} for the next up")
 
 
-def docker_endpoint(environment: Environment) -> tuple[str, str]:
-    """(URL, who chose it). Raises DockerFailed."""
-    found = docker_host.endpoint(environment.docker_host, environment.docker_context, os.environ)
-    return found.url, found.chosen_by
+def docker_endpoint(environment: Environment) -> docker_host.Endpoint:
+    """Raises DockerFailed."""
+    return docker_host.endpoint(environment.docker_host, environment.docker_context, os.environ)
+
+
+def via(environment: Environment) -> str:
+    """The ssh URL through which the server is reached, "" where it is reached directly. Raises DockerFailed."""
+    return docker_endpoint(environment).via if environment.engine == "docker" else ""
 
 
 def check_engine(environment: Environment) -> None:
     """Say that no Docker Engine answers before Pulumi's plugin does: it has no remedy. Raises DockerFailed."""
     if environment.engine == "docker":
-        docker_host.connect(*docker_endpoint(environment)).close()
+        engine = docker_endpoint(environment)
+        docker_host.connect(engine.url, engine.chosen_by).close()
 
 
 def _watched(operation: Callable[..., Any], **options: Any) -> Any:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pgstack import outputs as stack_outputs
-from pgstack.deploy import docker_endpoint
+from pgstack.deploy import docker_endpoint, via
 from pgstack.inspection import Database, status
 from pgstack.toolchain import ToolchainError, find_or_get
 from pgstack.workspace import Workspace
@@ -41,7 +41,8 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
         workspace = Workspace(stack, toolchain, say)
         found = stack_outputs.read(workspace)
         findings.append(Finding("stack", f"deployed, revision {found['schemaRevision'].value}"))
-        findings += _database(stack, Database.from_outputs({name: output.value for name, output in found.items()}))
+        outputs = {name: output.value for name, output in found.items()}
+        findings += _database(stack, Database.from_outputs(outputs, via(environment)))
     except ToolchainError as error:
         findings.append(Finding("Pulumi", str(error), "install Pulumi, then try again"))
     except PgstackError as error:
@@ -52,9 +53,9 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
 def _docker(environment: Environment) -> Iterator[Finding]:
     """The findings of the Preflight, and the container as it is now."""
     try:
-        url, chosen_by = docker_endpoint(environment)
-        client = docker_host.connect(url, chosen_by)
-        yield Finding("Docker Engine", f"answers at {url} ({chosen_by})")
+        engine = docker_endpoint(environment)
+        client = docker_host.connect(engine.url, engine.chosen_by)
+        yield Finding("Docker Engine", f"answers at {engine.url} ({engine.chosen_by})")
         budget = environment.tuned.budget
         yield (
             Finding("memory budget", f"{budget.total_mb} MiB at most, allowed are {budget.allowed_mb}")
@@ -67,7 +68,7 @@ def _docker(environment: Environment) -> Iterator[Finding]:
             port=environment.port or PORT, bind_address=environment.bind_address, wal_mb=0,
             claim=server.labels.get(docker_host.CLAIM_LABEL) if server else None,
         )  # fmt: skip
-        yield from preflight.findings(wanted, preflight.gather(client, docker_host.Endpoint(url, chosen_by), wanted))
+        yield from preflight.findings(wanted, preflight.gather(client, engine, wanted))
     except PgstackError as error:
         head, _, rest = str(error).partition("\n")
         yield Finding("Docker Engine", head, rest.strip() or "start Docker")

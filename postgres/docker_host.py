@@ -21,7 +21,8 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
-from postgres.errors import PgstackError
+from postgres import ssh
+from postgres.errors import ConnectionFailed, PgstackError
 
 DEFAULT = "unix:///var/run/docker.sock"
 NAME_LABEL = "pgvector-stacks.name"
@@ -46,6 +47,11 @@ class Endpoint:
     def local(self) -> bool:
         """True where the engine's files and ports are this machine's."""
         return self.url.startswith("unix://")
+
+    @property
+    def via(self) -> str:
+        """The ssh URL through which its published ports are reached; "" where they are reached as they are."""
+        return self.url if self.url.startswith(ssh.PREFIX) else ""
 
 
 def endpoint(host: str | None, context: str | None, environ: Mapping[str, str]) -> Endpoint:
@@ -75,7 +81,11 @@ def connect(url: str, chosen_by: str = "") -> docker.DockerClient:
     """A client whose engine has answered. Raises DockerFailed naming the socket or host that was tried."""
     by = f" ({chosen_by})" if chosen_by else ""
     try:
-        client = docker.DockerClient(base_url=url, timeout=TIMEOUT_S, version="auto")
+        base = ssh.to_docker(url) if url.startswith(ssh.PREFIX) else url
+    except ConnectionFailed as error:
+        raise DockerFailed(f"no Docker Engine answers at {url}{by}: {error}") from None
+    try:
+        client = docker.DockerClient(base_url=base, timeout=TIMEOUT_S, version="auto")
         client.ping()
     except (DockerException, requests.RequestException, ValueError) as error:
         raise DockerFailed(
