@@ -159,7 +159,7 @@ def observed(found: Any, state: Values) -> Values:
         "tty": config["Tty"],
         "stdinOpen": config["OpenStdin"],
         "stopSignal": config.get("StopSignal", ""),
-        "stopTimeout": config.get("StopTimeout"),
+        "stopTimeout": config.get("StopTimeout") or 0,
     }
     for name, api in (
         ("deviceReadBps", "BlkioDeviceReadBps"),
