@@ -137,7 +137,8 @@ def _recomputed(fields: Fields, prior: Values, inputs: Values) -> Iterator[tuple
     """A list that a replacement computes anew is shown where the state, of a failed create, has none."""
     for name, one in fields.items():
         unset = inputs.get(name) is None and prior.get(name) is None
-        if unset and (one.computed or one.output) and one.kind in ("list", "set", "map"):
+        listed = one.kind in ("list", "set", "map") and not one.single
+        if unset and listed and (one.computed or one.output):
             yield name, "ADD_REPLACE" if one.replaces else "ADD"
 
 
@@ -149,8 +150,10 @@ def _compare(one: Field, path: str, old: Any, new: Any) -> Iterator[tuple[str, C
     collection = one.kind in ("list", "set", "map")
     if new == UNKNOWN or not collection:
         yield path, "ADD" if old is None or (collection and not old) else "DELETE" if new is None else "UPDATE"
+    elif one.kind == "map" and old is None:
+        yield path, "ADD"
     elif one.kind == "map":
-        old, new = old or {}, new or {}
+        new = new or {}
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key):
                 change: Change = "ADD" if key not in old else "DELETE" if key not in new else "UPDATE"

@@ -88,16 +88,16 @@ def kind_of(urn: str) -> Type:
 
 
 def plain(message: struct_pb2.Struct) -> Values:
-    """Whole numbers as integers: protobuf knows but floats."""
-    found: Values = _whole(json_format.MessageToDict(message))
+    found: Values = whole(json_format.MessageToDict(message))
     return found
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
+    """Whole numbers as integers: protobuf knows but floats."""
     if isinstance(value, dict):
-        return {name: _whole(one) for name, one in value.items()}
+        return {name: whole(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_whole(one) for one in value]
+        return [whole(one) for one in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
