@@ -18,7 +18,8 @@ from docker.errors import APIError, DockerException
 from tests.docker_plugin.calls import RunningPlugin
 from tests.docker_plugin.install import install_stand_in
 
-PREFIX = f"pgstack-test-{os.getpid()}"
+# Docker finds names by a part of them: no other run's may contain ours
+PREFIX = f"pgstack-test-plugin{os.getpid()}x"
 IMAGE = f"{PREFIX}-tiny:1"
 PROGRAMS = ("sh", "sleep", "true", "false")
 FILES = {
@@ -77,8 +78,8 @@ def _clean(client: docker.APIClient) -> None:
         client.remove_volume(volume["Name"], force=True)
     for network in client.networks(filters=named):
         client.remove_network(network["Id"])
-    for image in client.images(name=f"{PREFIX}-*"):
-        client.remove_image(image["Id"], force=True)
+    if client.images(name=IMAGE):
+        client.remove_image(IMAGE)  # by its name: another worker's has the same id
 
 
 @pytest.fixture(scope="session")

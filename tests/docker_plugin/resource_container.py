@@ -116,7 +116,7 @@ def observed(found: Any, state: Values) -> Values:
     """The fields of an inspected container."""
     host, config, status = found["HostConfig"], found["Config"], found["State"]
     seen: Values = {
-        "bridge": found["NetworkSettings"]["Bridge"],
+        "bridge": found["NetworkSettings"].get("Bridge", ""),
         "networkDatas": [_network_data(name, one) for name, one in found["NetworkSettings"]["Networks"].items()],
         "name": found["Name"].lstrip("/"),
         "rm": host["AutoRemove"],

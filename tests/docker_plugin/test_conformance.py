@@ -77,8 +77,8 @@ class Story:
         """A recorded call with this machine's names."""
         text = json.dumps(call).replace(RECORDED_IMAGE, self.image).replace(RECORDED_ID, self.image_id)
         text = text.replace("pgvector-dev", f"{PREFIX}-dev").replace("::pgvector::", "::there::")
-        for recorded, found in (self.ids | self.ports).items():
-            text = text.replace(recorded, found)
+        for recorded, own in (self.ids | self.ports).items():
+            text = text.replace(recorded, own)
         found: Values = json.loads(text)
         return found
 
