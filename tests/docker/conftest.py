@@ -21,7 +21,7 @@ from docker.models.containers import Container
 
 from pgstack.toolchain import Toolchain
 from postgres.docker_host import NAME_LABEL
-from tests.docker_plugin.install import Installed, ensure
+from tests.docker_plugin.install import Installed
 from tests.engine.checkout import Checkout, copy_of_the_program
 from tests.images import build
 
@@ -89,11 +89,6 @@ def image(docker_engine: docker.DockerClient) -> Callable[[str], str]:
     return build.ensure
 
 
-@pytest.fixture(scope="session")
-def plugin(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    return ensure(tmp_path_factory.mktemp("plugin"), pulumi=toolchain.pulumi)
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -104,7 +99,7 @@ Make = Callable[..., DockerStack]
 
 
 @pytest.fixture
-def make(tmp_path: Path, image: Callable[[str], str], plugin: Installed, toolchain: Toolchain) -> Iterator[Make]:
+def make(tmp_path: Path, image: Callable[[str], str], docker_plugin: Installed, toolchain: Toolchain) -> Iterator[Make]:
     """`make("dev", memoryMb=2048)`: a stack that was not brought up yet."""
     made: list[DockerStack] = []
 
@@ -112,7 +107,7 @@ def make(tmp_path: Path, image: Callable[[str], str], plugin: Installed, toolcha
         name = f"pgstack-test-{os.getpid()}-{next(COUNTER)}"
         root = tmp_path / f"check out {len(made)}"
         copy_of_the_program(root)
-        found = DockerStack(root, stack, plugin.on_path(os.environ), name, free_port())
+        found = DockerStack(root, stack, docker_plugin.variables(), name, free_port())
         made.append(found)
         given = {"image": PG17, "pgvectorMinimum": "0.8.0", "containerName": name, "port": found.port, **SMALL} | keys
         image(str(given["image"]))
