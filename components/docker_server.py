@@ -200,7 +200,7 @@ class _Declaration:
             tmpfs=shape.tmpfs,
             memory=environment.memory_mb,
             memory_swap=environment.memory_mb,  # no swap: a swapping database is a dead one
-            cpus=str(float(environment.cpus)),  # as the plugin reads it back: "1" would be a change for ever
+            cpus=as_read_back(environment.cpus),
             shm_size=self.tuned.shm_mb,
             ulimits=[
                 docker.ContainerUlimitArgs(name="nofile", soft=environment.open_files, hard=environment.open_files)
@@ -231,6 +231,15 @@ class _Declaration:
                 ),
             ),
         )
+
+
+def as_read_back(cpus: float) -> str:
+    """`1.0`, `0.25`, and `10.` for ten: as the plugin reads it back. Written otherwise it is a change at every `up`.
+
+    Source: nanoInt64ToDecimalString in terraform-provider-docker, internal/provider/helpers.go.
+    """
+    text = f"{cpus:.9f}"
+    return f"{cpus:.1f}" if text.count("0") == 9 else text.rstrip("0")
 
 
 def remove_left_container(engine: Endpoint, name: str, claim: str) -> None:
