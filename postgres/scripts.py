@@ -86,9 +86,12 @@ def load(
     return tuple(scripts)
 
 
-def load_verify(root: Path) -> tuple[Script, ...]:
-    """The scripts in `root/verify`, by name. They check and leave nothing behind."""
-    return tuple(read(root, f"verify/{path.name}") for path in sorted((root / "verify").glob("*.sql")))
+def load_verify(root: Path, *, cache: Path | None = None) -> tuple[Script, ...]:
+    """The scripts in `root/verify`, by name. They check and leave nothing behind. `cache`: as for `load`."""
+    remembered = ScriptCache(cache)
+    found = tuple(read(root, f"verify/{path.name}", remembered) for path in sorted((root / "verify").glob("*.sql")))
+    remembered.save()
+    return found
 
 
 def _on_disk(root: Path) -> set[str]:
