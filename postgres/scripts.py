@@ -150,7 +150,8 @@ def read(root: Path, name: str, remembered: ScriptCache | None = None) -> Script
 
 def as_sent(text: str) -> str:
     """CRLF folded and pg_dump's \\restrict lines blanked; the lines and their numbers stay."""
-    return RESTRICT.sub(lambda match: " " * len(match[0]), text.replace("\r\n", "\n"))
+    text = text.replace("\r\n", "\n")
+    return RESTRICT.sub(lambda match: " " * len(match[0]), text) if "restrict" in text else text
 
 
 def parse(name: str, text: str, sha256: str) -> Script:
@@ -232,7 +233,7 @@ def _seconds(path: str, value: str | None) -> float | None:
 
 
 def _refuse_what_psql_alone_can_do(path: str, text: str, statement: Statement) -> None:
-    for token in statement.tokens:
+    for token in statement.tokens if "\\" in text else ():
         if token.name != "ASCII_92":
             continue
         line, column = line_and_column(text, token.start)
@@ -247,8 +248,10 @@ def _refuse_what_psql_alone_can_do(path: str, text: str, statement: Statement) -
             f"{path}:{line}:{column}: {command} is a command of psql, not SQL\n"
             f"{excerpt(text, line, column)}\n  {advice}"
         )
+    if statement.tokens[0].name != "COPY":
+        return
     words = [text[token.start : token.end].upper() for token in statement.tokens]
-    if words[0] == "COPY" and any(pair == ("FROM", "STDIN") for pair in pairwise(words)):
+    if any(pair == ("FROM", "STDIN") for pair in pairwise(words)):
         line, column = line_and_column(text, statement.start)
         raise ScriptError(
             f"{path}:{line}:{column}: COPY … FROM stdin has its data in the file, which only psql can send\n"
@@ -258,8 +261,8 @@ def _refuse_what_psql_alone_can_do(path: str, text: str, statement: Statement) -
 
 
 def _refuse_transaction_control(path: str, text: str, statement: Statement) -> None:
-    words = statement.words(text)
-    controls = words[0] in TRANSACTION_CONTROL or words[:2] == ["PREPARE", "TRANSACTION"]
+    words = statement.words(text, 2)
+    controls = words[0] in TRANSACTION_CONTROL or words == ["PREPARE", "TRANSACTION"]
     if not controls:
         return
     line, column = line_and_column(text, statement.start)
