@@ -128,7 +128,8 @@ def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], problems: li
 def read(root: Path, name: str, remembered: ScriptCache | None = None) -> Script:
     """Read and check one file. Raises ScriptError."""
     path = f"sql/{name}"
-    raw = (root / name).read_bytes()
+    with open(f"{root}{os.sep}{name}", "rb") as file:  # noqa: PTH123, as in _on_disk
+        raw = file.read()
     sha256 = hashlib.sha256(raw).hexdigest()
     if remembered and (facts := remembered.get(sha256)):
         return Script(name, as_sent(raw.decode("utf-8-sig")), sha256, *facts)
@@ -165,8 +166,7 @@ def parse(name: str, text: str, sha256: str) -> Script:
         raise ScriptError(f"{path}:{line}: a NUL byte; is this a text file? (save it as UTF-8, not UTF-16)")
     text = as_sent(text)
     found = tokens(text, path)
-    code = [token for token in found if token.name not in COMMENTS]
-    if not any(token.name != "ASCII_59" for token in code):
+    if all(name in COMMENTS or name == "ASCII_59" for name, _, _ in found):
         raise ScriptError(f"{path}: holds no statement; write it or take it off the list")
     directives = _directives(path, text, found)
     script = Script(
@@ -189,7 +189,7 @@ def parse(name: str, text: str, sha256: str) -> Script:
 
 def normalise(text: str, found: list[Token]) -> str:
     """SHA-256 over the tokens: comments, white space and a last semicolon are no change, every constant is."""
-    words = [text[token.start : token.end] for token in found if token.name not in COMMENTS]
+    words = [text[start:end] for name, start, end in found if name not in COMMENTS]
     while words and words[-1] == ";":
         words.pop()
     return hashlib.sha256("\x00".join(words).encode()).hexdigest()
