@@ -10,19 +10,20 @@ never dropped by taking a resource away.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
 from components.provider import is_unknown, plainly, refused, settle_in
-from postgres import apply, drift, validation
 from postgres.connection import Address, connect, told
 from postgres.errors import ConnectionFailed, DriftRefused, PgstackError, ScriptError, ValidationFailed
-from postgres.planning import Applied, Pending, plan
 from postgres.scripts import Script, load, load_verify, revision
 from stacks.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
+
+if TYPE_CHECKING:  # and late, where the database is asked or changed: the program only declares
+    from postgres.planning import Applied, Pending
 
 NO_DRIFT = "none"
 SHORT = 12
@@ -79,6 +80,9 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
     Raises PlanRefused, DriftRefused, ScriptError.
     """
+    from postgres import apply
+    from postgres.planning import plan
+
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
     if is_unknown({key: news.get(key) for key in ("host", "port", "adminPassword", "identity")}):
         return news | unseen | {"ledger": _target(_announced(news, olds))}
@@ -165,6 +169,8 @@ def _open(addresses: list[Address]) -> psycopg.Connection[Any]:
 
 def _look(addresses: list[Address]) -> tuple[str, tuple[str, ...]] | None:
     """The database's own revision and its drift; None where it can't be reached (then the state stays as it is)."""
+    from postgres import apply
+
     try:
         with _open(addresses) as connection:
             ledger = apply.read_ledger(connection)
@@ -178,6 +184,8 @@ def _drift(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
 
     A preview asks twice, in read and in check: where nothing was written in between, the answer is the same.
     """
+    from postgres import drift
+
     row = connection.execute(
         "SELECT system_identifier, current_database(), pg_current_wal_insert_lsn() FROM pg_control_system()"
     ).fetchone()
@@ -194,6 +202,8 @@ def _drift(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
 
 def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
     """Run, then validate. Raises what `apply` and `validate` raise."""
+    from postgres import apply, validation
+
     (address,) = _addresses(props, {})
     request = apply.Request(
         stack=props["stack"],
