@@ -13,6 +13,7 @@ from psycopg import Connection
 
 from postgres import execution, roles
 from postgres.connection import connect
+from postgres.diagnostics import RETRIABLE
 from postgres.errors import ScriptError, SqlFailed
 from postgres.lexing import line_and_column
 from postgres.scripts import Script
@@ -110,3 +111,19 @@ def test_what_a_script_sets_is_gone_behind_it(owner: Connection[Any]) -> None:
 
 def test_rows_of_a_select_are_taken_and_not_kept(owner: Connection[Any]) -> None:
     assert execution.run(owner, script("select * from generate_series(1, 100000); select 2;")) == 2
+
+
+@pytest.mark.parametrize("sqlstate", sorted(RETRIABLE))
+def test_a_lock_that_a_deferred_constraint_does_not_get_is_one_to_try_again(
+    owner: Connection[Any], sqlstate: str
+) -> None:
+    text = (
+        f"create function f() returns trigger language plpgsql as 'begin raise sqlstate ''{sqlstate}''; end';\n"
+        "create table t (i int);\n"
+        "create constraint trigger c after insert on t deferrable initially deferred\n"
+        "  for each row execute function f();\n"
+        "insert into t values (1);"
+    )
+    with pytest.raises(SqlFailed) as failed:
+        execution.run(owner, script(text))
+    assert failed.value.sqlstate == sqlstate
