@@ -15,7 +15,7 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -239,15 +239,10 @@ def land(
         execution.check(owner, script)
     try:
         drift.record(owner, drifted)
-        recorded = [execution.Ran(entry, 0, 0) for entry in landing.baseline]
-        commit = git_commit()
-        with owner.cursor() as cursor:
-            cursor.executemany(
-                queries.get("ledger_insert"),
-                [_row(entry, landing.pgvector, commit) for entry in [*recorded, *ran]],
-            )
-        names = [entry.pending.script.name for entry in [*recorded, *ran]]
+        entries = [*(execution.Ran(entry, 0, 0) for entry in landing.baseline), *ran]
+        names = [entry.pending.script.name for entry in entries]
         if names:
+            owner.execute(queries.get("ledger_insert"), _rows(entries, landing.pgvector))
             owner.execute("DELETE FROM pgstack.statement WHERE script = ANY(%s)", (names,))
             shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
             add_event(owner, "applied", shown, revision=landing.revision)
@@ -259,18 +254,19 @@ def land(
         raise execution.gone(script, error) from None
 
 
-def _row(entry: execution.Ran, pgvector: str, commit: str | None) -> dict[str, Any]:
-    script = entry.pending.script
+def _rows(entries: Sequence[execution.Ran], pgvector: str) -> dict[str, Any]:
+    """The ledger's rows, a list a column: one statement writes them all."""
+    scripts = [entry.pending.script for entry in entries]
     return {
-        "name": script.name,
-        "position": entry.pending.position,
-        "sha256": script.sha256,
-        "normalised": script.normalised,
-        "statements": entry.statements,
-        "duration_ms": entry.duration_ms,
-        "baseline": entry.pending.reason == "baseline",
+        "names": [script.name for script in scripts],
+        "positions": [entry.pending.position for entry in entries],
+        "sha256": [script.sha256 for script in scripts],
+        "normalised": [script.normalised for script in scripts],
+        "statements": [entry.statements for entry in entries],
+        "duration_ms": [entry.duration_ms for entry in entries],
+        "baseline": [entry.pending.reason == "baseline" for entry in entries],
         "applied_by": who(),
-        "git_commit": commit,
+        "git_commit": git_commit(),
         "pgvector_version": pgvector,
     }
 
