@@ -43,7 +43,16 @@ class Database(pulumi.ComponentResource):
                 "appPassword": self.app_password,
                 "readonlyPassword": self.readonly_password,
             }
-            | {key: value for key in ("sslmode", "via") if (value := getattr(self.server, key))},
+            # only where the engine says something: an input that is added updates the schema of every stack
+            | {
+                key: value
+                for key, value in (
+                    ("sslmode", self.server.sslmode),
+                    ("via", self.server.via),
+                    ("buildMemoryMb", self.server.build_memory_mb),
+                )
+                if value
+            },
             pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})

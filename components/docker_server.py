@@ -123,6 +123,7 @@ class _Declaration:
             admin=ADMIN,
             admin_password=self.admin_password,
             sslmode=sslmode,
+            build_memory_mb=self.tuned.build_mb,
             via=self.engine.via,
             network=self.name,
             internal_host=self.name,

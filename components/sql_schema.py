@@ -215,6 +215,7 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
         statement_timeout_s=props["statementTimeoutS"],
         lock_timeout_s=props["lockTimeoutS"],
         lock_wait_s=props["lockWaitS"],
+        build_memory_mb=int(props.get("buildMemoryMb") or 0),
         app_password=props["appPassword"],
         readonly_password=props["readonlyPassword"],
     )

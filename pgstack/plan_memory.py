@@ -126,7 +126,7 @@ def verdict(found: Answer) -> list[str]:
     elif how.builds_at_mb is not None:
         lines.append(
             f"  build: stays in memory with maintenance_work_mem = {how.builds_at_mb}MB (the server's own is"
-            f" {how.own_mb}MB, the most its budget holds {how.most_mb}MB)"
+            f" {how.own_mb}MB; the scripts have {how.most_mb}MB, another session asks for it with SET)"
         )
     else:
         percent = how.spills_after * 100 // wanted.table.vectors
@@ -136,8 +136,8 @@ def verdict(found: Answer) -> list[str]:
         )
     if how.shm_needed_mb > how.shm_mb:
         lines.append(
-            f"  /dev/shm: {how.shm_mb} MiB in a container, a parallel build takes {how.shm_needed_mb} MiB: it follows"
-            " when maintenance_work_mem is raised in pgvector:settings, not by SET"
+            f"  /dev/shm: {how.shm_mb} MiB in a container, these parallel builds take {how.shm_needed_mb} MiB: let fewer"
+            " run at a time"
         )
     needed = wanted.index_mb + wanted.hot_mb
     place = f"index and hot rows take {_size(needed)} of the {_size(how.cache_mb)} left for them"

@@ -48,6 +48,8 @@ class Request:
     statement_timeout_s: float = 300.0
     lock_timeout_s: float = 2.0
     lock_wait_s: float = 30.0
+    build_memory_mb: int = 0
+    """maintenance_work_mem of the scripts, in MiB, which run one after the other; 0: the server's own"""
     app_password: str = field(default="", repr=False)
     readonly_password: str = field(default="", repr=False)
 
@@ -152,6 +154,7 @@ def _carry_out(
     options = (
         f"-c statement_timeout={round(request.statement_timeout_s * 1000)}"
         f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
+        + (f" -c maintenance_work_mem={request.build_memory_mb}MB" if request.build_memory_mb else "")
     )
     groups = made.groups if made.groups or not made.baseline else (Group((), transactional=True),)
     if not groups:
