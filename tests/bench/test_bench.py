@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from bench import generate
+from bench.checkout import with_keys
 from bench.figures import Goal, NotMeasured, Samples, figure, interleave, line
-from bench.preview import with_scripts
 from postgres import scripts
 from stacks.environment import DEFAULT_SCRIPTS
 
@@ -84,6 +84,7 @@ def test_the_same_scripts_are_generated_every_time_and_ours_accepts_them(tmp_pat
 
 
 def test_the_copys_stack_lists_the_generated_scripts_after_the_default_ones() -> None:
-    made = yaml.safe_load(with_scripts("encryptionsalt: v1:a\nconfig:\n  pgvector:engine: embedded\n", "gen/*.sql"))
+    kept = "encryptionsalt: v1:a\nconfig:\n  pgvector:engine: embedded\n"
+    made = yaml.safe_load(with_keys(kept, {"scripts": [*DEFAULT_SCRIPTS, "gen/*.sql"]}))
     assert made["encryptionsalt"] == "v1:a"
     assert made["config"] == {"pgvector:engine": "embedded", "pgvector:scripts": [*DEFAULT_SCRIPTS, "gen/*.sql"]}
