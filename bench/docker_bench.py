@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -73,7 +74,9 @@ def engine() -> Iterator[Engine]:
             raise NotMeasured(f"{where.url} is another machine's Docker Engine: ports and times would be the network's")
         build.ensure(image)
         client = docker_host.connect(where.url, where.chosen_by)
-    except (PgstackError, build.CannotBuild) as error:
+    except PgstackError as error:
+        raise NotMeasured(str(error)) from None
+    except build.CannotBuild as error:
         raise NotMeasured(f"{error}; or:  docker pull {image}") from None
     except subprocess.CalledProcessError as error:
         raise NotMeasured(f"the image can't be built: {error.stderr or error}") from None
@@ -120,12 +123,16 @@ def new_name() -> str:
 def removed(client: docker.DockerClient, *, network: bool = False) -> Iterator[str]:
     """A new name; what is called so, or labelled with it, is gone afterwards. With a network of that name on request.
 
-    Not the default one: a second engine on the machine, started with another bridge, takes docker0 away.
+    Not the default one: a second engine on the machine, started with another bridge, takes docker0 away. Raises
+    NotMeasured where the engine makes no network.
     """
     name = new_name()
     try:
         if network:
-            client.networks.create(name)
+            try:
+                client.networks.create(name)
+            except DockerException as error:
+                raise NotMeasured(str(error)) from None
         yield name
     finally:
         remove(client, name)
@@ -155,6 +162,9 @@ def remove(client: docker.DockerClient, name: str) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that the system gives to outgoing connections: one of them may take a port before it is used."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -31,7 +31,7 @@ from bench.figures import Figure, Goal, NotMeasured, Samples, differences, figur
 from postgres import embedded
 from postgres.connection import Address, connect
 from postgres.container import TMPFS
-from postgres.errors import ConnectionFailed
+from postgres.errors import ConnectionFailed, ServerError
 from stacks.environment import DEFAULT_SCRIPTS, SQL, from_config
 
 STACK = "dev"
@@ -143,7 +143,10 @@ def by_hand(where: Setup) -> float:
     address = Address("127.0.0.1", free_port(), dev.database, "postgres", secrets.token_hex(16))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment |= {"PGPASSWORD": address.password, "POSTGRES_PASSWORD": address.password}
-    psql: list[str | Path] = [embedded.binaries(embedded.VERSIONS[-1]) / "psql", "-X", "-q", "-1"]
+    try:
+        psql: list[str | Path] = [embedded.binaries(embedded.VERSIONS[-1]) / "psql", "-X", "-q", "-1"]
+    except ServerError as error:
+        raise NotMeasured(str(error)) from None
     psql += ["-v", "ON_ERROR_STOP=1", *(word for script in DEFAULT_SCRIPTS for word in ("-f", SQL / script))]
     psql += [f"postgresql://{address.user}@{address.host}:{address.port}/{address.database}"]
     with removed(where.engine.client, network=True) as name:

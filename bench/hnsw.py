@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from docker.errors import DockerException
 from docker.types import Mount, Ulimit
 from psycopg import Connection
@@ -78,8 +79,11 @@ class Side:
             connection.execute("VACUUM (ANALYZE) item")
 
     def build(self) -> float:
-        """Seconds of CREATE INDEX; the former one and a checkpoint's writes are out of the way before."""
-        with self.session() as connection:
+        """Seconds of CREATE INDEX; the former one and a checkpoint's writes are out of the way before.
+
+        Raises NotMeasured, as where the container's memory or /dev/shm doesn't suffice.
+        """
+        with _told(), self.session() as connection:
             connection.execute("DROP INDEX IF EXISTS item_hnsw")
             connection.execute("CHECKPOINT")
             if self.build_mb:
@@ -99,8 +103,11 @@ class Side:
             yield lambda query: [row[0] for row in connection.execute(NEAREST.encode(), (query,)).fetchall()]
 
     def search(self, queries: Sequence[str]) -> float:
-        """Seconds for all of them, one after the other on one connection; the pages are in memory by then."""
-        with self.asking(exact=False) as ask:
+        """Seconds for all of them, one after the other on one connection; the pages are in memory by then.
+
+        Raises NotMeasured.
+        """
+        with _told(), self.asking(exact=False) as ask:
             started = time.perf_counter()
             for query in queries:
                 ask(query)
@@ -109,6 +116,15 @@ class Side:
     def answers(self, queries: Sequence[str], *, exact: bool) -> list[list[int]]:
         with self.asking(exact=exact) as ask:
             return [ask(query) for query in queries]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the server says or a connection lacks, as NotMeasured."""
+    try:
+        yield
+    except (psycopg.Error, PgstackError) as error:
+        raise NotMeasured(" ".join(str(error).split())) from None
 
 
 @contextmanager
@@ -174,10 +190,15 @@ def compare(where: Engine, vectors: Vectors, repeat: int, report: Report) -> Ite
         for side in sides.values():
             side.load(rows)
         built = interleave({name: side.build for name, side in sides.items()}, repeat, report)
+        note = "; ".join(f"{name} {spread(built[name].values)} s ({side.memory()})" for name, side in sides.items())
+        found = figure(build, PEER, built["ours"], built[PEER], BUILD_GOAL, note=note)
+        if found.ratio is None:
+            yield found
+            yield unmeasured(search, PEER, SEARCH_GOAL, "one side has no index")
+            return
         exact = ours.answers(queries[:EXACT], exact=True)
         recalls = [recall(side.answers(queries, exact=False)[:EXACT], exact) for side in sides.values()]
-        note = "; ".join(f"{name} {spread(built[name].values)} s ({side.memory()})" for name, side in sides.items())
-        yield judged(figure(build, PEER, built["ours"], built[PEER], BUILD_GOAL, note=note), recalls[0], recalls[1])
+        yield judged(found, *recalls)
         asked = interleave({name: partial(side.search, queries) for name, side in sides.items()}, repeat, report)
         per_query = {
             name: Samples(tuple(1000 * seconds / len(queries) for seconds in samples.values), samples.reason)
@@ -202,10 +223,14 @@ def measure(rows: int, repeat: int, report: Report) -> Iterator[Figure]:
 
         with engine() as where:
             print(f"  {where.facts()}", flush=True)
+            goals = {build: BUILD_GOAL, search: SEARCH_GOAL}
             try:
-                yield from compare(where, draw(rows, DIMENSIONS, QUERIES), repeat, report)
-            except (PgstackError, DockerException, OSError) as error:
-                yield figure(build, PEER, Samples(reason=str(error)), Samples(), BUILD_GOAL)
+                for found in compare(where, draw(rows, DIMENSIONS, QUERIES), repeat, report):
+                    del goals[found.name]
+                    yield found
+            except (PgstackError, DockerException, psycopg.Error, OSError) as error:
+                for name, goal in goals.items():
+                    yield figure(name, PEER, Samples(reason=str(error)), Samples(), goal)
     except NotMeasured as error:
         yield unmeasured(build, PEER, BUILD_GOAL, str(error))
         yield unmeasured(search, PEER, SEARCH_GOAL, str(error))

@@ -10,6 +10,7 @@ import yaml
 
 from bench import generate
 from bench.checkout import with_keys
+from bench.contenders import cause
 from bench.figures import Goal, NotMeasured, Samples, figure, interleave, line
 from postgres import scripts
 from stacks.environment import DEFAULT_SCRIPTS
@@ -48,6 +49,20 @@ def test_the_medians_are_compared_and_a_missing_side_is_no_crash(
     for reason in (ours.reason, peer.reason):
         assert reason in line(found)
     assert verdict in line(found)
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "said"),
+    [
+        ("", "one\ntwo\n\nthree\nfour\nfive", "two / three / four / five"),
+        ("psql: fine", "psql:a.sql:3: ERROR: no", "psql:a.sql:3: ERROR: no / psql: fine"),
+        ("Updating\n  error: the port is taken\n    stop it\nResources:", "pulumi 3", 
+         "error: the port is taken / stop it / Resources:"),
+        ("", "", ""),
+    ],
+)  # fmt: skip
+def test_a_failure_is_told_by_its_first_error(stdout: str, stderr: str, said: str) -> None:
+    assert cause(stdout, stderr) == said
 
 
 def test_each_round_begins_with_another_contender_and_a_missing_one_is_asked_once() -> None:
