@@ -136,8 +136,8 @@ def verdict(found: Answer) -> list[str]:
         )
     if how.shm_needed_mb > how.shm_mb:
         lines.append(
-            f"  /dev/shm: {how.shm_mb} MiB in a container, parallel builds take {how.shm_needed_mb} MiB: let fewer run at"
-            " a time"
+            f"  /dev/shm: {how.shm_mb} MiB in a container, parallel builds take {how.shm_needed_mb} MiB: let fewer"
+            " run at a time"
         )
     needed = wanted.index_mb + wanted.hot_mb
     place = f"index and hot rows take {_size(needed)} of the {_size(how.cache_mb)} left for them"
