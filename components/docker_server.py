@@ -27,6 +27,7 @@ from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, 
 from postgres.embedded import ADMIN
 from postgres.errors import PgstackError
 from postgres.images import VOLUME
+from stacks import offline
 from stacks.environment import Environment
 
 HEALTHY = ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)]
@@ -40,7 +41,10 @@ def declare(environment: Environment, parent: pulumi.Resource) -> Server:
         raise PgstackError(
             f"stack {environment.stack}: the settings don't fit into pgvector:memoryMb\n{tuned.budget.table()}"
         )
-    engine = endpoint(environment.docker_host, environment.docker_context, os.environ)
+    if offline.requested(os.environ):
+        engine = offline.endpoint_not_asked(environment, os.environ)
+    else:
+        engine = endpoint(environment.docker_host, environment.docker_context, os.environ)
     return _Declaration(environment, parent, engine, tuned).server()
 
 
