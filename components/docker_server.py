@@ -128,7 +128,7 @@ class _Declaration:
             admin_password=self.admin_password,
             sslmode=sslmode,
             build_memory_mb=self.tuned.build_mb,
-            via=self.engine.via,
+            via="" if self.engine == offline.NOT_ASKED else self.engine.via,
             network=self.name,
             internal_host=self.name,
             certificate=certificate if environment.tls == "require" else None,
