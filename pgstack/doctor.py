@@ -66,7 +66,7 @@ def _docker(environment: Environment) -> Iterator[Finding]:
         wanted = preflight.Wanted(
             name=environment.name, image=environment.image, memory_mb=environment.memory_mb, cpus=environment.cpus,
             port=environment.port or PORT, bind_address=environment.bind_address, wal_mb=0,
-            claim=server.labels.get(docker_host.CLAIM_LABEL) if server else None,
+            claim=server.labels.get(docker_host.CLAIM_LABEL) if server else None, data_path=environment.data_path,
         )  # fmt: skip
         yield from preflight.findings(wanted, preflight.gather(client, engine, wanted))
     except PgstackError as error:

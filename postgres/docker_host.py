@@ -211,6 +211,32 @@ def server_of(client: docker.DockerClient, name: str) -> Container | None:
             return None
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as the engine has it. `users`: running containers in it."""
+
+    id: str
+    labels: Mapping[str, str]
+    users: tuple[str, ...]
+
+    def may_go(self, name: str, claim: str | None) -> bool:
+        """True where it was made for the stack of this name, and no container of others is in it."""
+        mine = claim is not None and claim != "" and self.labels.get(CLAIM_LABEL) == claim
+        return self.labels.get(NAME_LABEL) == name and (mine or not self.users)
+
+
+def network_of(client: docker.DockerClient, name: str) -> Network | None:
+    """Raises DockerFailed."""
+    with told():
+        for found in client.networks.list(names=[name]):  # by a part of the name
+            if found.name == name:
+                with suppress(NotFound):
+                    found.reload()
+                    users = sorted(each["Name"] for each in (found.attrs.get("Containers") or {}).values())
+                    return Network(found.id, found.attrs.get("Labels") or {}, tuple(users))
+    return None
+
+
 def volume_exists(client: docker.DockerClient, volume: str) -> bool:
     """Raises DockerFailed. What a volume has as its date of creation is that of its last change: it tells nothing."""
     with told():
