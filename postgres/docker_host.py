@@ -174,9 +174,10 @@ def finish(container: Container, *, timeout_s: float = 600.0) -> Finished:
         return Finished(code, log_of(container, lines=200))
 
 
-def log_of(container: Container, *, lines: int = LOG_LINES) -> str:
-    """The last lines a container wrote, both streams."""
-    return str(container.logs(tail=lines, stdout=True, stderr=True).decode(errors="replace"))
+def log_of(container: Container, *, lines: int = LOG_LINES, last_s: int | None = None) -> str:
+    """The last lines a container wrote (in the last so many seconds), both streams."""
+    since = {} if last_s is None else {"since": int(time.time()) - last_s}
+    return str(container.logs(tail=lines, stdout=True, stderr=True, **since).decode(errors="replace"))
 
 
 def put(container: Container, path: str, files: Mapping[str, str], *, uid: int = 999, mode: int = 0o600) -> None:

@@ -19,7 +19,17 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from postgres import images
-from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, Endpoint, Network, network_of, server_of, told, volume_users
+from postgres.docker_host import (
+    CLAIM_LABEL,
+    NAME_LABEL,
+    Endpoint,
+    Network,
+    network_of,
+    server_of,
+    told,
+    volume_exists,
+    volume_users,
+)
 
 LEAST_API = (1, 41)  # Docker 20.10
 LEAST_FREE_MB = 1024
@@ -73,6 +83,7 @@ class Facts:
     root: str  # where the data is going to be: Docker's data root, or the stack's own `dataPath`
     free_mb: int | None
     root_missing: bool
+    volume_here: bool
     image_here: bool
     image_architectures: tuple[str, ...]
     image_problem: str
@@ -103,6 +114,7 @@ def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> F
         root=root,
         free_mb=free,
         root_missing=missing,
+        volume_here=volume_exists(client, wanted.name),
         image_here=here,
         image_architectures=architectures,
         image_problem=problem,
@@ -243,9 +255,11 @@ def _disk(wanted: Wanted, facts: Facts) -> Finding:
         )  # fmt: skip
     if facts.free_mb is None:
         return Finding("disk", f"can't be seen from here ({facts.root} on the Docker host)")
-    needed = LEAST_FREE_MB + wanted.wal_mb
-    remedy = "" if facts.free_mb >= needed else "free some:  docker system df;  docker image prune"
-    return Finding("disk", f"{facts.free_mb} MB free in {facts.root}, needed {needed}", remedy)
+    # the WAL of a volume that is there lies on the disk already; and no full disk may forbid the `up` that mends it
+    needed = LEAST_FREE_MB + (0 if facts.volume_here else wanted.wal_mb)
+    found = f"{facts.free_mb} MB free in {facts.root}, needed {needed}"
+    remedy = "" if facts.free_mb >= needed else "free some:  df -h;  docker system df;  docker image prune"
+    return Finding("disk", found, remedy, serious=not facts.volume_here)
 
 
 def _port(wanted: Wanted, facts: Facts) -> Finding:
