@@ -76,6 +76,7 @@ def from_props(props: dict[str, Any]) -> preflight.Wanted:
         bind_address=props["bindAddress"],
         wal_mb=int(props["walMb"]),
         claim=None if is_unknown(claim) else claim,
+        data_path=props.get("dataPath"),
     )
 
 
@@ -89,6 +90,7 @@ def to_props(environment: Environment, endpoint: Endpoint, wal_mb: int) -> dict[
         "port": environment.port,
         "bindAddress": environment.bind_address,
         "walMb": wal_mb,
+        "dataPath": environment.data_path,
         "docker": endpoint.url,
         "dockerChosenBy": endpoint.chosen_by,
     }

@@ -96,8 +96,13 @@ def via(environment: Environment) -> str:
 
 
 def check_engine(environment: Environment) -> None:
-    """Say that no Docker Engine answers before Pulumi's plugin does: it has no remedy. Raises DockerFailed."""
+    """Say that no Docker Engine answers before Pulumi's plugin does: it has no remedy.
+
+    Raises DockerFailed, SettingRefused where the settings don't fit into the memory.
+    """
     away = offline.requested(os.environ)
+    if environment.engine == "docker":
+        _ = environment.fitting
     if environment.engine == "docker" and not away:
         engine = docker_endpoint(environment)
         docker_host.connect(engine.url, engine.chosen_by).close()
