@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -169,3 +170,12 @@ def copy_of_the_program(root: Path) -> Checkout:
         else:
             shutil.copy(source, root / part)
     return Checkout(root)
+
+
+def stop_servers(root: Path) -> None:
+    for data in (root / ".data").glob("*/*/PG_VERSION"):
+        directory = embedded.Directory(data.parent, int(data.read_text()))
+        process = embedded.pid(directory)
+        embedded.stop(directory)
+        if process is not None and embedded.pid(directory) is not None:
+            os.kill(process, signal.SIGKILL)
