@@ -53,8 +53,7 @@ class _Declaration:
         self.claim = Claim("claim", self.options)
         preflight = Preflight(
             "preflight",
-            to_props(environment, engine, int(tuned.settings["max_wal_size"].removesuffix("MB")))
-            | {"claim": self.claim.value},
+            to_props(environment, engine, tuned.wal_mb) | {"claim": self.claim.value},
             self.options,
         )
         self.provider = docker.Provider(

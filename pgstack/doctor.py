@@ -66,7 +66,7 @@ def _docker(environment: Environment) -> Iterator[Finding]:
         server = docker_host.server_of(client, environment.name)
         wanted = preflight.Wanted(
             name=environment.name, image=environment.image, memory_mb=environment.memory_mb, cpus=environment.cpus,
-            port=environment.port or PORT, bind_address=environment.bind_address, wal_mb=0,
+            port=environment.port or PORT, bind_address=environment.bind_address, wal_mb=environment.tuned.wal_mb,
             claim=server.labels.get(docker_host.CLAIM_LABEL) if server else None, data_path=environment.data_path,
         )  # fmt: skip
         yield from preflight.findings(wanted, preflight.gather(client, engine, wanted))
