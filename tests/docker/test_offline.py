@@ -34,7 +34,7 @@ def test_a_deployed_stack_is_previewed_against_its_state_without_asking_anybody(
     stack = make("dev")
     stack.up()
     before = fingerprint(stack)
-    assert "no Docker Engine answers at" in stack.fails("preview", "dev", **nowhere)
+    assert "no Docker Engine answers at" in stack.fails("preview", "dev", code=1, **nowhere)
 
     said = stack.ok("preview", "dev", "--offline", **nowhere)
     assert all(words in said for words in UNSEEN)
@@ -80,7 +80,7 @@ def test_up_is_impossible_offline(make: Make) -> None:
     before = fingerprint(stack)
     stack.configure(memoryMb=2048)
     asked = {offline.VARIABLE: "1"}
-    assert "PGSTACK_OFFLINE is for previews" in stack.fails("up", "dev", **asked)
+    assert "PGSTACK_OFFLINE is for previews" in stack.fails("up", "dev", code=1, **asked)
     done = subprocess.run(
         [sys.executable, "-c", PLAIN_UP], cwd=stack.root, env=stack.environment(**asked), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
@@ -88,7 +88,7 @@ def test_up_is_impossible_offline(make: Make) -> None:
     assert done.returncode != 0
     assert "PGSTACK_OFFLINE is for previews" in done.stdout
     assert fingerprint(stack) == before
-    said = stack.fails("up", "dev", **{offline.VARIABLE: "perhaps"})
+    said = stack.fails("up", "dev", code=1, **{offline.VARIABLE: "perhaps"})
     assert "PGSTACK_OFFLINE = 'perhaps': allowed are 1 and 0" in said
 
 
