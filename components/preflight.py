@@ -71,6 +71,7 @@ def from_props(props: dict[str, Any]) -> preflight.Wanted:
         bind_address=props["bindAddress"],
         wal_mb=int(props["walMb"]),
         claim=None if is_unknown(claim) else claim,
+        adopt=props.get("adoptVolume") or "",
     )
 
 
@@ -84,6 +85,7 @@ def to_props(environment: Environment, endpoint: Endpoint, wal_mb: int) -> dict[
         "port": environment.port,
         "bindAddress": environment.bind_address,
         "walMb": wal_mb,
+        "adoptVolume": environment.adopt_volume,
         "docker": endpoint.url,
         "dockerChosenBy": endpoint.chosen_by,
     }

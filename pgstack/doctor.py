@@ -65,7 +65,7 @@ def _docker(environment: Environment) -> Iterator[Finding]:
         wanted = preflight.Wanted(
             name=environment.name, image=environment.image, memory_mb=environment.memory_mb, cpus=environment.cpus,
             port=environment.port or PORT, bind_address=environment.bind_address, wal_mb=0,
-            claim=server.labels.get(docker_host.CLAIM_LABEL) if server else None,
+            claim=server.labels.get(docker_host.CLAIM_LABEL) if server else None, adopt=environment.adopt_volume or "",
         )  # fmt: skip
         yield from preflight.findings(wanted, preflight.gather(client, docker_host.Endpoint(url, chosen_by), wanted))
     except PgstackError as error:
@@ -75,7 +75,7 @@ def _docker(environment: Environment) -> Iterator[Finding]:
     if server is None:
         yield Finding("container", f"{environment.name} was never made", f"pgstack up {environment.stack}")
         return
-    state = state_of(server, environment.memory_mb, environment.name, environment.port or PORT)
+    state = state_of(server, environment.memory_mb, environment.volume_name, environment.port or PORT)
     if state.status == "running" and state.health != "unhealthy":
         yield Finding("container", f"{environment.name} runs" + (f", {state.health}" if state.health else ""))
     else:

@@ -19,7 +19,8 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from postgres import images
-from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, Endpoint, told, volume_users
+from postgres.adoption import User, in_use, user
+from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, Endpoint, told, volume_exists, volume_users
 
 LEAST_API = (1, 41)  # Docker 20.10
 LEAST_FREE_MB = 1024
@@ -48,7 +49,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the stack is going to need. Memory in MiB; `claim` None where the state has none yet."""
+    """What the stack is going to need. Memory in MiB; `claim` None where the state has none yet.
+
+    `adopt`: the existing volume to go on with; "" where the stack's own, called like it, is used.
+    """
 
     name: str
     image: str
@@ -58,6 +62,7 @@ class Wanted:
     bind_address: str
     wal_mb: int
     claim: str | None
+    adopt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,8 @@ class Facts:
     image_architectures: tuple[str, ...]
     image_problem: str
     port_holder: str
-    other_users: tuple[str, ...]
+    volume_there: bool
+    other_users: tuple[User, ...]
 
 
 def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> Facts:
@@ -84,6 +90,7 @@ def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> F
         info = client.info()
         version = client.version()
     here, architectures, problem = _image(client, wanted.image)
+    volume = wanted.adopt or wanted.name
     free = None
     if endpoint.local and Path(info["DockerRootDir"]).exists():
         with suppress(OSError):
@@ -100,8 +107,9 @@ def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> F
         image_architectures=architectures,
         image_problem=problem,
         port_holder=_port_holder(client, endpoint, wanted),
+        volume_there=volume_exists(client, volume),
         other_users=tuple(
-            container.name for container in volume_users(client, wanted.name) if not _ours(container.labels, wanted)
+            user(container) for container in volume_users(client, volume) if not _ours(container.labels, wanted)
         ),
     )
 
@@ -219,14 +227,28 @@ def _port(wanted: Wanted, facts: Facts) -> Finding:
 
 
 def _volume(wanted: Wanted, facts: Facts) -> Finding:
+    if wanted.adopt:
+        return _adopted_volume(wanted, facts)
     if facts.other_users:
-        names = ", ".join(facts.other_users)
+        names = [each.name for each in facts.other_users]
         return Finding(
-            "volume", f"{wanted.name} is used by another container: {names} (two servers on one volume lose data)",
-            f"remove it where it isn't needed any more:  docker rm -f {' '.join(facts.other_users)};  "
+            "volume",
+            f"{wanted.name} is used by another container: {', '.join(names)} (two servers on one volume lose data)",
+            f"remove it where it isn't needed any more:  docker rm -f {' '.join(names)};  "
             "or choose another name (pgvector:containerName)",
         )  # fmt: skip
     return Finding("volume", f"{wanted.name} is free or ours")
+
+
+def _adopted_volume(wanted: Wanted, facts: Facts) -> Finding:
+    if not facts.volume_there:
+        return Finding(
+            "volume", f"there is no volume {wanted.adopt} to adopt",
+            "see them:  docker volume ls   (Compose puts its project's name in front: PROJECT_NAME);  "
+            "correct pgvector:adoptVolume",
+        )  # fmt: skip
+    wrong, remedy = in_use(wanted.adopt, facts.other_users)
+    return Finding("volume", wrong or f"{wanted.adopt} is free or ours", remedy)
 
 
 CHECKS: tuple[Callable[[Wanted, Facts], Finding], ...] = (
