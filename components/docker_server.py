@@ -80,7 +80,7 @@ class _Declaration:
             "data",
             common
             | {
-                "volumeName": self.name,
+                "volumeName": environment.volume_name,
                 "imageName": environment.image,
                 "major": environment.major,
                 "settings": self.tuned.settings,
@@ -89,7 +89,8 @@ class _Declaration:
                 "certificate": certificate,
                 "key": key,
                 "pgvectorMinimum": environment.pgvector_minimum,
-            },
+            }
+            | ({"adopt": True, "database": environment.database} if environment.adopt_volume else {}),
             self.options,
         )
         spec = certificate_and_key.apply(lambda pair: self._spec(pair[0], pair[1]))
@@ -135,21 +136,27 @@ class _Declaration:
         )  # fmt: skip
 
     def _volume(self) -> docker.Volume:
-        """No labels: a changed one would replace the volume, and with it the data."""
+        """No labels: a changed one would replace the volume, and with it the data.
+
+        An adopted one has those of who made it, and his driver: making it anew changes nothing on it (Docker gives the
+        one that is there), and what a refresh finds out about it is no difference.
+        """
         kept = self.environment.volume != "delete"
         path = self.environment.data_path
+        adopted = self.environment.adopt_volume is not None
         return docker.Volume(
             "volume",
-            name=self.name,
-            driver="local",
+            name=self.environment.volume_name,
+            driver=None if adopted else "local",
             driver_opts={"type": "none", "o": "bind", "device": path} if path else None,
             opts=pulumi.ResourceOptions.merge(
                 self.docker,
                 pulumi.ResourceOptions(
-                    protect=self.environment.volume == "protect", retain_on_delete=kept, delete_before_replace=True
+                    protect=self.environment.volume == "protect", retain_on_delete=kept, delete_before_replace=True,
+                    ignore_changes=["labels", "driver", "driverOpts"] if adopted else None,
                 ),
             ),
-        )
+        )  # fmt: skip
 
     def _network(self) -> docker.Network:
         labels: dict[str, pulumi.Input[str]] = {NAME_LABEL: self.name, CLAIM_LABEL: self.claim.value}

@@ -77,6 +77,7 @@ def from_props(props: dict[str, Any]) -> preflight.Wanted:
         wal_mb=int(props["walMb"]),
         claim=None if is_unknown(claim) else claim,
         data_path=props.get("dataPath"),
+        adopt=props.get("adoptVolume") or "",
     )
 
 
@@ -91,6 +92,7 @@ def to_props(environment: Environment, endpoint: Endpoint, wal_mb: int) -> dict[
         "bindAddress": environment.bind_address,
         "walMb": wal_mb,
         "dataPath": environment.data_path,
+        "adoptVolume": environment.adopt_volume,
         "docker": endpoint.url,
         "dockerChosenBy": endpoint.chosen_by,
     }

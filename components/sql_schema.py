@@ -239,6 +239,7 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
         build_memory_mb=int(props.get("buildMemoryMb") or 0),
         app_password=props["appPassword"],
         readonly_password=props["readonlyPassword"],
+        adopted=bool(props.get("adopt")),
     )
     outcome = apply.apply(address, request, pulumi.log.info)
     demands = validation.Demands(pgvector_minimum=props["pgvectorMinimum"], settings=dict(props["settings"]))
@@ -314,4 +315,4 @@ def inputs(environment: Environment) -> dict[str, Any]:
         "lockWaitS": environment.lock_wait_s,
         "pgvectorMinimum": environment.pgvector_minimum,
         "runner": RUNNER,
-    }
+    } | ({"adopt": True} if environment.adopt_volume and environment.engine == "docker" else {})

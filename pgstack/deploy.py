@@ -75,14 +75,16 @@ def _down_docker(workspace: Workspace, environment: Environment, stack: auto.Sta
     _run(stack.destroy, **({"exclude_protected": True} if protected else {}))
     engine = docker_endpoint(environment)
     client = docker_host.connect(engine.url, engine.chosen_by)
-    if not docker_host.volume_exists(client, environment.name):
+    if not docker_host.volume_exists(client, environment.volume_name):
         workspace.say(f"{workspace.name} is down, its data deleted")
     elif delete_data:
         with docker_host.told():
-            client.volumes.get(environment.name).remove()
+            client.volumes.get(environment.volume_name).remove()
         workspace.say(f"{workspace.name} is down, its data deleted")
     else:
-        workspace.say(f"{workspace.name} is down; its data stays in the volume {environment.name} for the next up")
+        workspace.say(
+            f"{workspace.name} is down; its data stays in the volume {environment.volume_name} for the next up"
+        )
 
 
 def docker_endpoint(environment: Environment) -> docker_host.Endpoint:

@@ -19,6 +19,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from postgres import images
+from postgres.adoption import User, in_use, user
 from postgres.docker_host import (
     CLAIM_LABEL,
     NAME_LABEL,
@@ -58,7 +59,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the stack is going to need. Memory in MiB; `claim` None where the state has none yet."""
+    """What the stack is going to need. Memory in MiB; `claim` None where the state has none yet.
+
+    `adopt`: the existing volume to go on with; "" where the stack's own, called like it, is used.
+    """
 
     name: str
     image: str
@@ -69,6 +73,7 @@ class Wanted:
     wal_mb: int
     claim: str | None
     data_path: str | None = None
+    adopt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class Facts:
     image_architectures: tuple[str, ...]
     image_problem: str
     port_holder: str
-    other_users: tuple[str, ...]
+    other_users: tuple[User, ...]
     container: Mapping[str, str] | None  # the labels of the container that has the stack's name
     network: Network | None
 
@@ -99,6 +104,7 @@ def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> F
         info = client.info()
         version = client.version()
     here, architectures, problem = _image(client, wanted.image)
+    volume = wanted.adopt or wanted.name
     root, free, missing = wanted.data_path or info["DockerRootDir"], None, False
     if endpoint.local and Path(info["DockerRootDir"]).exists():  # else its files aren't this machine's
         missing = wanted.data_path is not None and not Path(wanted.data_path).is_dir()
@@ -114,13 +120,13 @@ def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> F
         root=root,
         free_mb=free,
         root_missing=missing,
-        volume_here=volume_exists(client, wanted.name),
+        volume_here=volume_exists(client, volume),
         image_here=here,
         image_architectures=architectures,
         image_problem=problem,
         port_holder=_port_holder(client, endpoint, wanted),
         other_users=tuple(
-            container.name for container in volume_users(client, wanted.name) if not _ours(container.labels, wanted)
+            user(container) for container in volume_users(client, volume) if not _ours(container.labels, wanted)
         ),
         container=None if server is None else server.labels,
         network=network_of(client, wanted.name),
@@ -272,11 +278,14 @@ def _port(wanted: Wanted, facts: Facts) -> Finding:
 
 
 def _volume(wanted: Wanted, facts: Facts) -> Finding:
+    if wanted.adopt:
+        return _adopted_volume(wanted, facts)
     if facts.other_users:
-        names = ", ".join(facts.other_users)
+        names = [each.name for each in facts.other_users]
         return Finding(
-            "volume", f"{wanted.name} is used by another container: {names} (two servers on one volume lose data)",
-            f"remove it where it is needed no more (its volumes stay):  docker rm -f {' '.join(facts.other_users)};  "
+            "volume",
+            f"{wanted.name} is used by another container: {', '.join(names)} (two servers on one volume lose data)",
+            f"remove it where it is needed no more (its volumes stay):  docker rm -f {' '.join(names)};  "
             "or choose another name (pgvector:containerName)",
         )  # fmt: skip
     return Finding("volume", f"{wanted.name} is free or ours")
@@ -284,7 +293,7 @@ def _volume(wanted: Wanted, facts: Facts) -> Finding:
 
 def _container(wanted: Wanted, facts: Facts) -> Finding:
     ours = facts.container is None or _ours(facts.container, wanted)
-    if ours or wanted.name in facts.other_users:  # the volume's finding names it already
+    if ours or wanted.name in [each.name for each in facts.other_users]:  # the volume's finding names it already
         return Finding("container's name", f"{wanted.name} is free or ours")
     return container_finding(wanted.name, facts.container or {})
 
@@ -293,6 +302,17 @@ def _network(wanted: Wanted, facts: Facts) -> Finding:
     if facts.network is None or facts.network.may_go(wanted.name, wanted.claim):
         return Finding("network", f"{wanted.name} is free or ours")
     return network_finding(wanted.name, facts.network.users)
+
+
+def _adopted_volume(wanted: Wanted, facts: Facts) -> Finding:
+    if not facts.volume_here:
+        return Finding(
+            "volume", f"there is no volume {wanted.adopt} to adopt",
+            "see them:  docker volume ls   (Compose puts its project's name in front: PROJECT_NAME);  "
+            "correct pgvector:adoptVolume",
+        )  # fmt: skip
+    wrong, remedy = in_use(wanted.adopt, facts.other_users)
+    return Finding("volume", wrong or f"{wanted.adopt} is free or ours", remedy)
 
 
 CHECKS: tuple[Callable[[Wanted, Facts], Finding], ...] = (
