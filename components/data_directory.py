@@ -8,17 +8,19 @@ was removed makes it a new one → delete: nothing; the data goes with the volum
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import docker
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from components.provider import is_unknown, plainly, refused, settle_in
+from components.provider import as_deployed, is_unknown, plainly, refused, settle_in
 from postgres import adoption, data_directory
 from postgres.container import Spec
 from postgres.docker_host import connect, has_image, remove_left_throw_aways, server_of, volume_exists
 from postgres.errors import PgstackError, ServerError
+from stacks import offline
 
 OUTPUTS = ("systemIdentifier", "madeBy")
 
@@ -30,8 +32,11 @@ class DataDirectoryProvider(ResourceProvider):
         settle_in()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        away = offline.requested(os.environ)
+        if away:
+            news = as_deployed(_olds, news)
         try:
-            _check(_olds, news)
+            _check(_olds, news, away=away)
         except PgstackError as error:
             return refused(news, error)
         return CheckResult(news, [])
@@ -93,8 +98,8 @@ def _as_it_was(id_: str, props: dict[str, Any]) -> ReadResult:
     return ReadResult(id_, props, inputs)
 
 
-def _check(olds: dict[str, Any], news: dict[str, Any]) -> None:
-    """Raises ServerError for data that the wanted server can't or shouldn't serve."""
+def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
+    """Raises ServerError for data that the wanted server can't or shouldn't serve. `away`: the volume isn't asked."""
     if is_unknown(news.get("major")):
         return
     if olds:
@@ -113,6 +118,8 @@ def _check(olds: dict[str, Any], news: dict[str, Any]) -> None:
                 pulumi.log.info(f"restarts PostgreSQL: {', '.join(changes)}")
         elif olds["imageName"] != news["imageName"]:
             pulumi.log.info(f"restarts PostgreSQL: image {olds['imageName']} → {news['imageName']}")
+        return
+    if away:
         return
     try:
         client = connect(news["docker"])

@@ -8,12 +8,12 @@ Container is declared with `wait=False`: the plugin would report nothing but "fa
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Callable
 
 import pulumi
 import pulumi_docker as docker
-from docker.errors import APIError
 
+from components import left_behind
 from components.certificate import GeneratedCertificate
 from components.claim import Claim
 from components.data_directory import DataDirectory
@@ -23,10 +23,10 @@ from components.preflight import Preflight, to_props
 from components.readiness import Readiness
 from postgres.budget import Tuned
 from postgres.container import PORT, Spec
-from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, connect, endpoint, server_of, told
+from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, endpoint
 from postgres.embedded import ADMIN
-from postgres.errors import PgstackError
 from postgres.images import VOLUME
+from stacks import offline
 from stacks.environment import Environment
 
 HEALTHY = ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)]
@@ -35,13 +35,11 @@ ANYWHERE = ("0.0.0.0", "::")
 
 def declare(environment: Environment, parent: pulumi.Resource) -> Server:
     """The Docker engine's part of the `Engine` interface. Raises PgstackError, where the memory doesn't suffice too."""
-    tuned = environment.tuned
-    if not tuned.budget.fits:
-        raise PgstackError(
-            f"stack {environment.stack}: the settings don't fit into pgvector:memoryMb\n{tuned.budget.table()}"
-        )
-    engine = endpoint(environment.docker_host, environment.docker_context, os.environ)
-    return _Declaration(environment, parent, engine, tuned).server()
+    if offline.requested(os.environ):
+        engine = offline.endpoint_not_asked(environment, os.environ)
+    else:
+        engine = endpoint(environment.docker_host, environment.docker_context, os.environ)
+    return _Declaration(environment, parent, engine, environment.fitting).server()
 
 
 class _Declaration:
@@ -55,8 +53,7 @@ class _Declaration:
         self.claim = Claim("claim", self.options)
         preflight = Preflight(
             "preflight",
-            to_props(environment, engine, int(tuned.settings["max_wal_size"].removesuffix("MB")))
-            | {"claim": self.claim.value},
+            to_props(environment, engine, tuned.wal_mb) | {"claim": self.claim.value},
             self.options,
         )
         self.provider = docker.Provider(
@@ -68,7 +65,7 @@ class _Declaration:
         environment = self.environment
         image = docker.RemoteImage("image", name=environment.image, keep_locally=True, opts=self.docker)
         volume = self._volume()
-        network = docker.Network("network", name=self.name, opts=self.docker)
+        network = self._network()
         certificate, key = self._certificate()
         certificate_and_key = pulumi.Output.all(certificate, key)
         common = {
@@ -124,6 +121,8 @@ class _Declaration:
             admin=ADMIN,
             admin_password=self.admin_password,
             sslmode=sslmode,
+            build_memory_mb=self.tuned.build_mb,
+            via="" if self.engine == offline.NOT_ASKED else self.engine.via,
             network=self.name,
             internal_host=self.name,
             certificate=certificate if environment.tls == "require" else None,
@@ -159,6 +158,30 @@ class _Declaration:
             ),
         )  # fmt: skip
 
+    def _network(self) -> docker.Network:
+        labels: dict[str, pulumi.Input[str]] = {NAME_LABEL: self.name, CLAIM_LABEL: self.claim.value}
+        return docker.Network(
+            "network",
+            name=self.name,
+            labels=[docker.NetworkLabelArgs(label=label, value=value) for label, value in labels.items()],
+            opts=pulumi.ResourceOptions.merge(
+                self.docker, pulumi.ResourceOptions(hooks=self._before_create("network", left_behind.remove_network))
+            ),
+        )
+
+    def _before_create(self, what: str, remove: Callable[[Endpoint, str, str], None]) -> pulumi.ResourceHookBinding:
+        """What a killed `up` left is in no state, and goes before its like is made; somebody else's is refused."""
+        engine, name = self.engine, self.name
+        known: list[str] = []
+        self.claim.value.apply(known.append)
+
+        def hook(_: pulumi.ResourceHookArgs) -> None:
+            remove(engine, name, known[0] if known else "")
+
+        return pulumi.ResourceHookBinding(
+            before_create=[pulumi.ResourceHook(f"remove-a-{what}-that-no-state-knows", hook)]
+        )
+
     def _certificate(self) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
         """(certificate, key): the configured ones, or generated ones; empty without TLS."""
         environment = self.environment
@@ -184,14 +207,6 @@ class _Declaration:
             ROLE_LABEL: "server",
             CLAIM_LABEL: self.claim.value,
         }
-        claim, engine, name = self.claim.value, self.engine, self.name
-        known: list[str] = []
-        claim.apply(known.append)
-
-        def remove_orphan(_: pulumi.ResourceHookArgs) -> None:
-            remove_left_container(engine, name, known[0] if known else "")
-
-        hook = pulumi.ResourceHook("remove-a-container-that-no-state-knows", remove_orphan)
         return docker.Container(
             "server",
             name=self.name,
@@ -206,7 +221,7 @@ class _Declaration:
             tmpfs=shape.tmpfs,
             memory=environment.memory_mb,
             memory_swap=environment.memory_mb,  # no swap: a swapping database is a dead one
-            cpus=str(float(environment.cpus)),  # as the plugin reads it back: "1" would be a change for ever
+            cpus=as_read_back(environment.cpus),
             shm_size=self.tuned.shm_mb,
             ulimits=[
                 docker.ContainerUlimitArgs(name="nofile", soft=environment.open_files, hard=environment.open_files)
@@ -233,30 +248,16 @@ class _Declaration:
                     depends_on=[data],
                     delete_before_replace=True,
                     replace_on_changes=["healthcheck"],  # the plugin stores a changed one and never applies it
-                    hooks=pulumi.ResourceHookBinding(before_create=[hook]),
+                    hooks=self._before_create("container", left_behind.remove_container),
                 ),
             ),
         )
 
 
-def remove_left_container(engine: Endpoint, name: str, claim: str) -> None:
-    """Stop and remove a container that a killed `up` left: of our name and claim, and in no state. Its volume stays.
+def as_read_back(cpus: float) -> str:
+    """`1.0`, `0.25`, and `10.` for ten: as the plugin reads it back. Written otherwise it is a change at every `up`.
 
-    Runs just before the Container is created, when the state has none. Raises DockerFailed, PgstackError for a
-    container of somebody else's.
+    Source: nanoInt64ToDecimalString in terraform-provider-docker, internal/provider/helpers.go.
     """
-    client = connect(engine.url, engine.chosen_by)
-    container = server_of(client, name)
-    if container is None:
-        return
-    if not claim or container.labels.get(CLAIM_LABEL) != claim:
-        raise PgstackError(
-            f"there is a container {name} that this stack didn't make\n"
-            f"  remove it (its volumes stay):  docker rm -f {name}\n"
-            "  or choose another name (pgvector:containerName)"
-        )
-    pulumi.log.info(f"removes the container {name}, which an interrupted `up` left; its volume stays")
-    with told():
-        with suppress(APIError):
-            container.stop(timeout=30)
-        container.remove(force=True)
+    text = f"{cpus:.9f}"
+    return f"{cpus:.1f}" if text.count("0") == 9 else text.rstrip("0")

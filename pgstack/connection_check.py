@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,10 +22,10 @@ def of_url(url: str) -> Target:
     return Target(address_of(url))
 
 
-def of_stack(environment: Environment, outputs: Mapping[str, Any]) -> Target:
+def of_stack(environment: Environment, outputs: Mapping[str, Any], via: str) -> Target:
     """As the application's role, with what the environment demands."""
     return Target(
-        address_of(str(outputs["appUrl"])),
+        replace(address_of(str(outputs["appUrl"])), via=via),
         pgvector_minimum=environment.pgvector_minimum,
         tls_required=environment.engine == "docker" and environment.tls == "require",
     )

@@ -19,6 +19,7 @@ from pgstack.outputs import url_command
 from pgstack.workspace import DeploymentFailed, Workspace, explain
 from postgres import docker_host, embedded
 from postgres.errors import PgstackError
+from stacks import offline
 from stacks.environment import ROOT, Environment, from_file
 
 NOTHING_CHANGED = "unchanged"
@@ -37,6 +38,8 @@ def up(workspace: Workspace) -> None:
 
 def preview(workspace: Workspace, *, diff: bool) -> dict[str, int]:
     """What `up` would do; returns the number of resources for each kind of change, unchanged ones left out."""
+    if offline.requested(os.environ):  # a refresh would ask the Docker host through the plugin
+        os.environ["PULUMI_OPTION_REFRESH"] = "false"
     stack = workspace.select(create=workspace.backend.own)
     result = _run(stack.preview, diff=diff, suppress_outputs=True)
     return {str(kind.value if hasattr(kind, "value") else kind): count for kind, count in result.change_summary.items()
@@ -70,7 +73,8 @@ def _down_docker(workspace: Workspace, environment: Environment, stack: auto.Sta
             "  set it to delete, `up`, then `down`"
         )
     _run(stack.destroy, **({"exclude_protected": True} if protected else {}))
-    client = docker_host.connect(*docker_endpoint(environment))
+    engine = docker_endpoint(environment)
+    client = docker_host.connect(engine.url, engine.chosen_by)
     if not docker_host.volume_exists(client, environment.volume_name):
         workspace.say(f"{workspace.name} is down, its data deleted")
     elif delete_data:
@@ -83,16 +87,29 @@ def _down_docker(workspace: Workspace, environment: Environment, stack: auto.Sta
         )
 
 
-def docker_endpoint(environment: Environment) -> tuple[str, str]:
-    """(URL, who chose it). Raises DockerFailed."""
-    found = docker_host.endpoint(environment.docker_host, environment.docker_context, os.environ)
-    return found.url, found.chosen_by
+def docker_endpoint(environment: Environment) -> docker_host.Endpoint:
+    """Raises DockerFailed."""
+    return docker_host.endpoint(environment.docker_host, environment.docker_context, os.environ)
+
+
+def via(environment: Environment) -> str:
+    """The ssh URL through which the server is reached, "" where it is reached directly. Raises DockerFailed."""
+    return docker_endpoint(environment).via if environment.engine == "docker" else ""
 
 
 def check_engine(environment: Environment) -> None:
-    """Say that no Docker Engine answers before Pulumi's plugin does: it has no remedy. Raises DockerFailed."""
+    """Say that no Docker Engine answers before Pulumi's plugin does: it has no remedy.
+
+    Raises DockerFailed, SettingRefused where the settings don't fit into the memory.
+    """
+    away = offline.requested(os.environ)
     if environment.engine == "docker":
-        docker_host.connect(*docker_endpoint(environment)).close()
+        _ = environment.fitting
+    if environment.engine == "docker" and not away:
+        engine = docker_endpoint(environment)
+        docker_host.connect(engine.url, engine.chosen_by).close()
+    if environment.engine == "embedded" and away:
+        raise PgstackError(f"{environment.stack} runs on this machine: an offline preview is for stacks on Docker")
 
 
 def _watched(operation: Callable[..., Any], **options: Any) -> Any:

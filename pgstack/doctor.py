@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pgstack import outputs as stack_outputs
-from pgstack.deploy import docker_endpoint
+from pgstack.deploy import docker_endpoint, via
 from pgstack.inspection import Database, status
 from pgstack.toolchain import ToolchainError, find_or_get
 from pgstack.workspace import Workspace
@@ -18,12 +18,13 @@ from postgres import docker_host, embedded, preflight
 from postgres.connection import connect
 from postgres.container import PORT
 from postgres.data_directory import state_of
-from postgres.diagnosis import diagnose
+from postgres.diagnosis import crash, diagnose
 from postgres.errors import PgstackError
 from postgres.preflight import Finding
 from stacks.environment import ROOT, Environment, from_file
 
 LEAST_FREE_MB = 1024
+LOG_LINES, LOG_S = 5000, 24 * 3600
 
 
 def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
@@ -41,7 +42,8 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
         workspace = Workspace(stack, toolchain, say)
         found = stack_outputs.read(workspace)
         findings.append(Finding("stack", f"deployed, revision {found['schemaRevision'].value}"))
-        findings += _database(stack, Database.from_outputs({name: output.value for name, output in found.items()}))
+        outputs = {name: output.value for name, output in found.items()}
+        findings += _database(stack, Database.from_outputs(outputs, via(environment)))
     except ToolchainError as error:
         findings.append(Finding("Pulumi", str(error), "install Pulumi, then try again"))
     except PgstackError as error:
@@ -52,9 +54,9 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
 def _docker(environment: Environment) -> Iterator[Finding]:
     """The findings of the Preflight, and the container as it is now."""
     try:
-        url, chosen_by = docker_endpoint(environment)
-        client = docker_host.connect(url, chosen_by)
-        yield Finding("Docker Engine", f"answers at {url} ({chosen_by})")
+        engine = docker_endpoint(environment)
+        client = docker_host.connect(engine.url, engine.chosen_by)
+        yield Finding("Docker Engine", f"answers at {engine.url} ({engine.chosen_by})")
         budget = environment.tuned.budget
         yield (
             Finding("memory budget", f"{budget.total_mb} MiB at most, allowed are {budget.allowed_mb}")
@@ -64,10 +66,11 @@ def _docker(environment: Environment) -> Iterator[Finding]:
         server = docker_host.server_of(client, environment.name)
         wanted = preflight.Wanted(
             name=environment.name, image=environment.image, memory_mb=environment.memory_mb, cpus=environment.cpus,
-            port=environment.port or PORT, bind_address=environment.bind_address, wal_mb=0,
-            claim=server.labels.get(docker_host.CLAIM_LABEL) if server else None, adopt=environment.adopt_volume or "",
+            port=environment.port or PORT, bind_address=environment.bind_address, wal_mb=environment.tuned.wal_mb,
+            claim=server.labels.get(docker_host.CLAIM_LABEL) if server else None, data_path=environment.data_path,
+            adopt=environment.adopt_volume or "",
         )  # fmt: skip
-        yield from preflight.findings(wanted, preflight.gather(client, docker_host.Endpoint(url, chosen_by), wanted))
+        yield from preflight.findings(wanted, preflight.gather(client, engine, wanted))
     except PgstackError as error:
         head, _, rest = str(error).partition("\n")
         yield Finding("Docker Engine", head, rest.strip() or "start Docker")
@@ -78,6 +81,9 @@ def _docker(environment: Environment) -> Iterator[Finding]:
     state = state_of(server, environment.memory_mb, environment.volume_name, environment.port or PORT)
     if state.status == "running" and state.health != "unhealthy":
         yield Finding("container", f"{environment.name} runs" + (f", {state.health}" if state.health else ""))
+        killed = crash(docker_host.log_of(server, lines=LOG_LINES, last_s=LOG_S), environment.memory_mb)
+        wider = "raise pgvector:memoryMb; what an index build needs:  pgstack plan-memory"
+        yield Finding("last 24 hours", killed or "no crash by the log", wider if killed else "")
     else:
         yield Finding("container", diagnose(state), f"pgstack up {environment.stack}")
 

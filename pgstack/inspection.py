@@ -25,8 +25,9 @@ class Database:
     admin: Address
 
     @classmethod
-    def from_outputs(cls, outputs: Mapping[str, Any]) -> Database:
-        return cls(address_of(str(outputs["adminUrl"])))
+    def from_outputs(cls, outputs: Mapping[str, Any], via: str = "") -> Database:
+        """`via`: the ssh URL through which it is reached, if any."""
+        return cls(replace(address_of(str(outputs["adminUrl"])), via=via))
 
 
 def address_of(url: str) -> Address:

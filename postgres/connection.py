@@ -11,6 +11,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
+from postgres import ssh
 from postgres.errors import ConnectionFailed, PgstackError
 
 # A killed client lets go within a second (PostgreSQL 14+), also where the server's own setting is another.
@@ -29,6 +30,7 @@ class Address:
     user: str
     password: str = field(repr=False)
     sslmode: str = ""  # as libpq names them; "" leaves it to libpq
+    via: str = ""  # ssh://…: host and port are as seen from over there
 
     @property
     def url(self) -> str:
@@ -41,7 +43,8 @@ class Address:
     @property
     def where(self) -> str:
         """For messages: no password."""
-        return f"{self.host}:{self.port}, database {self.database}, role {self.user}"
+        through = f" through {self.via}" if self.via else ""
+        return f"{self.host}:{self.port}{through}, database {self.database}, role {self.user}"
 
 
 def connect(
@@ -57,11 +60,14 @@ def connect(
     Raises ConnectionFailed.
     """
     deadline = time.monotonic() + wait_s
+    host, port = address.host, address.port
+    if address.via:
+        host, port = "127.0.0.1", ssh.to_port(address.via, host, port)
     while True:
         try:
             connection = psycopg.connect(
-                host=address.host,
-                port=address.port,
+                host=host,
+                port=port,
                 dbname=address.database,
                 user=address.user,
                 password=address.password,

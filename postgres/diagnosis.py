@@ -52,6 +52,11 @@ def _says(pattern: str) -> Callable[[State], bool]:
 
 DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
+        _says(r"could not resize shared memory segment"),  # it says No space left on device too
+        "/dev/shm is too small for the settings",
+        "raise pgvector:memoryMb: /dev/shm grows with maintenance_work_mem;  or lower min_dynamic_shared_memory",
+    ),
+    Diagnosis(
         _says(r"No space left on device|Disk quota exceeded"),
         "the disk is full",
         "see where:  docker system df -v;  free some space on the disk of volume {volume}, then `up` again",
@@ -94,7 +99,7 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
         "raise pgvector:memoryMb; an index build needs room for maintenance_work_mem:  pgstack plan-memory",
     ),
     Diagnosis(
-        _says(r"could not map anonymous shared memory|Cannot allocate memory|could not resize shared memory segment"),
+        _says(r"could not map anonymous shared memory|Cannot allocate memory"),
         "not enough memory for the settings",
         "raise pgvector:memoryMb, or lower shared_buffers and maintenance_work_mem",
     ),
@@ -120,11 +125,34 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
         "somebody ran docker kill, or the host was short of memory:  dmesg | grep -i oom;  `up` starts it again",
     ),
     Diagnosis(
-        lambda state: state.health == "unhealthy",
+        lambda state: state.status == "paused",
+        "somebody paused it",
+        "let it go on:  docker unpause {name}",
+    ),
+    Diagnosis(
+        lambda state: state.status == "exited" and state.exit_code == 0,
+        "it was stopped (docker stop, or the Docker host shut down)",
+        "`up` starts it again",
+    ),
+    Diagnosis(
+        lambda state: state.status == "running" and state.health == "unhealthy",
         "the server runs but doesn't answer",
         "look:  docker logs --tail 50 {name}",
     ),
 )
+# A backend that is killed takes the others with it; the server recovers by itself and the container goes on.
+KILLED = re.compile(r"\(PID \d+\) was terminated by signal 9\b")
+
+
+def crash(log: str, memory_mb: int) -> str:
+    """What the log of a server that runs says of its last crash by SIGKILL; "" where there was none."""
+    found = [line.strip() for line in log.splitlines() if KILLED.search(line)]
+    if not found:
+        return ""
+    return (
+        "a process of the server was killed and all connections were lost: most likely by the kernel, "
+        f"because the container needed more than {memory_mb} MiB\n    {found[-1]}"
+    )
 
 
 def diagnose(state: State) -> str:

@@ -21,7 +21,8 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
-from postgres.errors import PgstackError
+from postgres import ssh
+from postgres.errors import ConnectionFailed, PgstackError
 
 DEFAULT = "unix:///var/run/docker.sock"
 NAME_LABEL = "pgvector-stacks.name"
@@ -46,6 +47,11 @@ class Endpoint:
     def local(self) -> bool:
         """True where the engine's files and ports are this machine's."""
         return self.url.startswith("unix://")
+
+    @property
+    def via(self) -> str:
+        """The ssh URL through which its published ports are reached; "" where they are reached as they are."""
+        return self.url if self.url.startswith(ssh.PREFIX) else ""
 
 
 def endpoint(host: str | None, context: str | None, environ: Mapping[str, str]) -> Endpoint:
@@ -75,7 +81,11 @@ def connect(url: str, chosen_by: str = "") -> docker.DockerClient:
     """A client whose engine has answered. Raises DockerFailed naming the socket or host that was tried."""
     by = f" ({chosen_by})" if chosen_by else ""
     try:
-        client = docker.DockerClient(base_url=url, timeout=TIMEOUT_S, version="auto")
+        base = ssh.to_docker(url) if url.startswith(ssh.PREFIX) else url
+    except ConnectionFailed as error:
+        raise DockerFailed(f"no Docker Engine answers at {url}{by}: {error}") from None
+    try:
+        client = docker.DockerClient(base_url=base, timeout=TIMEOUT_S, version="auto")
         client.ping()
     except (DockerException, requests.RequestException, ValueError) as error:
         raise DockerFailed(
@@ -164,9 +174,10 @@ def finish(container: Container, *, timeout_s: float = 600.0) -> Finished:
         return Finished(code, log_of(container, lines=200))
 
 
-def log_of(container: Container, *, lines: int = LOG_LINES) -> str:
-    """The last lines a container wrote, both streams."""
-    return str(container.logs(tail=lines, stdout=True, stderr=True).decode(errors="replace"))
+def log_of(container: Container, *, lines: int = LOG_LINES, last_s: int | None = None) -> str:
+    """The last lines a container wrote (in the last so many seconds), both streams."""
+    since = {} if last_s is None else {"since": int(time.time()) - last_s}
+    return str(container.logs(tail=lines, stdout=True, stderr=True, **since).decode(errors="replace"))
 
 
 def put(container: Container, path: str, files: Mapping[str, str], *, uid: int = 999, mode: int = 0o600) -> None:
@@ -199,6 +210,32 @@ def server_of(client: docker.DockerClient, name: str) -> Container | None:
             return client.containers.get(name)
         except NotFound:
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as the engine has it. `users`: running containers in it."""
+
+    id: str
+    labels: Mapping[str, str]
+    users: tuple[str, ...]
+
+    def may_go(self, name: str, claim: str | None) -> bool:
+        """True where it was made for the stack of this name, and no container of others is in it."""
+        mine = claim is not None and claim != "" and self.labels.get(CLAIM_LABEL) == claim
+        return self.labels.get(NAME_LABEL) == name and (mine or not self.users)
+
+
+def network_of(client: docker.DockerClient, name: str) -> Network | None:
+    """Raises DockerFailed."""
+    with told():
+        for found in client.networks.list(names=[name]):  # by a part of the name
+            if found.name == name:
+                with suppress(NotFound):
+                    found.reload()
+                    users = sorted(each["Name"] for each in (found.attrs.get("Containers") or {}).values())
+                    return Network(found.id, found.attrs.get("Labels") or {}, tuple(users))
+    return None
 
 
 def volume_exists(client: docker.DockerClient, volume: str) -> bool:

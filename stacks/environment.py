@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 
 from postgres.budget import Tuned, derive_for_container
 from postgres.embedded import VERSIONS
-from postgres.errors import PgstackError, nearest
+from postgres.errors import PgstackError, SettingRefused, nearest
 from postgres.images import MAJORS, major_of
 from postgres.settings import Limits
 from stacks.docker_keys import DockerKeys
@@ -147,6 +147,16 @@ class Environment(DockerKeys):
     def tuned(self) -> Tuned:
         """The Docker engine's settings, /dev/shm and memory budget. Raises SettingRefused."""
         return derive_for_container(self.limits, self.durability, postgres_words(self.settings))
+
+    @property
+    def fitting(self) -> Tuned:
+        """The same. Raises SettingRefused with the budget as a table where it doesn't fit into the memory, too."""
+        tuned = self.tuned
+        if not tuned.budget.fits:
+            raise SettingRefused(
+                f"stack {self.stack}: the settings don't fit into {NAMESPACE}:memoryMb\n{tuned.budget.table()}"
+            )
+        return tuned
 
     @property
     def major(self) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tests.docker_plugin.fields import UNKNOWN, Field, Fields, Values, is_empty
+from tests.docker_plugin.inputs import DEFAULTS
 from tests.docker_plugin.schema import Type
 
 Change = Literal["ADD", "DELETE", "UPDATE"]
@@ -35,38 +36,40 @@ class Difference:
         return sorted({_top(path) for path, kind in self.detailed.items() if kind.endswith("_REPLACE")})
 
 
-def planned(fields: Fields, inputs: Values, prior: Values | None) -> Values:
-    """The state that `inputs` lead to. prior: None where the resource is new; what isn't known yet is UNKNOWN."""
+def planned(fields: Fields, inputs: Values, prior: Values | None, *, as_given: bool = False) -> Values:
+    """The state that `inputs` lead to. prior: None where the resource is new; what isn't known yet is UNKNOWN.
+
+    as_given: a set's elements stay in the order they are given in.
+    """
     state = {}
     for name, one in fields.items():
-        given = _given(one, inputs.get(name))
+        given = inputs.get(name)
         old = prior.get(name) if prior is not None else UNKNOWN
+        if prior is None and one.computed and one.kind == "set" and given == []:
+            given = None
         if given is not None and not one.output:
-            state[name] = complete(one, given)
+            state[name] = complete(one, given, as_given=as_given)
         elif one.computed or one.output:
             state[name] = old
+        elif one.default is not None:
+            state[name] = one.default
         else:
-            state[name] = one.empty if one.default is None else one.default
+            state[name] = one.empty
         if prior is not None and same(old, state[name]):
             state[name] = old
     return state
 
 
-def _given(one: Field, value: Any) -> Any:
-    """An empty set is as good as none, where the plugin computes it."""
-    return None if one.computed and one.kind == "set" and value == [] else value
-
-
-def complete(one: Field, given: Any) -> Any:
+def complete(one: Field, given: Any, *, as_given: bool = False) -> Any:
     """A given value with every field of its elements, in the order the state has."""
     if given == UNKNOWN or one.kind not in ("list", "set"):
         return given
     if one.item is None:
-        return sorted(given) if one.kind == "set" else list(given)
+        return sorted(given) if one.kind == "set" and not as_given else list(given)
     if one.single:
         return _element(one.item, given)
     elements = [item if item == UNKNOWN else _element(one.item, item) for item in given]
-    return in_order(one, elements)
+    return elements if as_given else in_order(one, elements)
 
 
 def in_order(one: Field, elements: list[Any]) -> list[Any]:
@@ -105,32 +108,37 @@ def _snake(name: str) -> str:
 
 def difference(kind: Type, prior: Values, inputs: Values, ignored: list[str]) -> Difference:
     """What separates the state from the inputs."""
-    wanted = planned(kind.fields, inputs, prior)
+    wanted = planned(kind.fields, inputs, prior, as_given=True)
     detailed: dict[str, str] = {}
     for name, one in kind.fields.items():
         if name in ignored or one.output:
             continue
-        if one.computed and _given(one, inputs.get(name)) is None:
+        given = inputs.get(name)
+        # a set that is computed and not known yet passes for what it was
+        if one.computed and (given is None or (given == UNKNOWN and one.kind == "set" and prior.get(name))):
             continue
         suffix = "_REPLACE" if one.replaces else ""
         for path, change in _compare(one, name, prior.get(name), wanted[name]):
             detailed[path] = change + suffix
-    if any(change.endswith("_REPLACE") for change in detailed.values()):
+    replaced = any(change.endswith("_REPLACE") for change in detailed.values())
+    if replaced:
         detailed |= _recomputed(kind.fields, prior, inputs)
     changed = {_top(path) for path in detailed}
+    # two of one name can't be there at once
+    same_name = kind.named and "name" not in inputs.get(DEFAULTS, ()) and "name" not in changed
     return Difference(
         detailed=dict(sorted(detailed.items())),
         stables=sorted(name for name, one in kind.fields.items() if one.replaces and name not in changed),
-        delete_before_replace=kind.delete_before_replace
-        and any(change.endswith("_REPLACE") for change in detailed.values()),
+        delete_before_replace=replaced and (kind.delete_before_replace or same_name),
     )
 
 
 def _recomputed(fields: Fields, prior: Values, inputs: Values) -> Iterator[tuple[str, str]]:
     """A list that a replacement computes anew is shown where the state, of a failed create, has none."""
     for name, one in fields.items():
-        unset = _given(one, inputs.get(name)) is None and prior.get(name) is None
-        if unset and (one.computed or one.output) and one.kind in ("list", "set", "map"):
+        unset = inputs.get(name) is None and prior.get(name) is None
+        listed = one.kind in ("list", "set", "map") and not one.single
+        if unset and listed and (one.computed or one.output):
             yield name, "ADD_REPLACE" if one.replaces else "ADD"
 
 
@@ -139,17 +147,23 @@ def _compare(one: Field, path: str, old: Any, new: Any) -> Iterator[tuple[str, C
         return
     if one.unordered and old and new and len(old) == len(new) and not any(_set(path, old, new, {})):
         return
-    if new == UNKNOWN or (one.kind not in ("list", "set", "map")):
-        yield path, "ADD" if old is None else "DELETE" if new is None else "UPDATE"
-    elif is_empty(old) or is_empty(new):
-        yield path, "ADD" if is_empty(old) else "DELETE"
+    collection = one.kind in ("list", "set", "map")
+    if new == UNKNOWN or not collection:
+        yield path, "ADD" if old is None or (collection and not old) else "DELETE" if new is None else "UPDATE"
+    elif one.kind == "map" and old is None:
+        yield path, "ADD"
     elif one.kind == "map":
+        new = new or {}
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key):
                 change: Change = "ADD" if key not in old else "DELETE" if key not in new else "UPDATE"
                 yield _member(path, key), change
+    elif is_empty(old) or is_empty(new):
+        yield path, "ADD" if is_empty(old) else "DELETE"
     elif one.single:
         yield from _fields(one.item or {}, path, old, new)
+    elif one.item is None and UNKNOWN in new:
+        yield path, "UPDATE"
     elif one.kind == "list":
         for index in range(max(len(old), len(new))):
             place = f"{path}[{index}]"
@@ -170,14 +184,32 @@ def _fields(fields: Fields, path: str, old: Values, new: Values) -> Iterator[tup
 
 
 def _set(path: str, old: list[Any], new: list[Any], item: Fields) -> Iterator[tuple[str, Change]]:
-    gone = [index for index, element in enumerate(old) if not any(same(element, other) for other in new)]
-    come = [index for index, element in enumerate(new) if not any(same(element, other) for other in old)]
+    """By position: a gone element's in the state, a new one's in what is given."""
+    gone = [index for index, element in enumerate(old) if not any(_alike(element, other) for other in new)]
+    come = [index for index, element in enumerate(new) if not any(_alike(element, other) for other in old)]
+    if any(_has_blanks(new[index]) for index in come):
+        yield path, "UPDATE"
+        return
     for index in sorted({*gone, *come}):
         if index in gone and index in come and item:
             yield from _fields(item, f"{path}[{index}]", old[index], new[index])
         else:
             change: Change = "UPDATE" if index in gone and index in come else "DELETE" if index in gone else "ADD"
             yield f"{path}[{index}]", change
+
+
+def _has_blanks(element: Any) -> bool:
+    """Text or lists that weren't given: the real plugin doesn't find such an element in the inputs again."""
+    return isinstance(element, Mapping) and any(value in ("", []) or _has_blanks(value) for value in element.values())
+
+
+def _alike(old: Any, new: Any) -> bool:
+    """`same`, where the order of text within the elements says nothing."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return all(_alike(old.get(name), new.get(name)) for name in {*old, *new})
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(any(_alike(one, other) for other in new) for one in old)
+    return same(old, new)
 
 
 def same(old: Any, new: Any) -> bool:

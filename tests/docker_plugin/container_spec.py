@@ -66,8 +66,8 @@ def _host_config(known: Values, api_version: str) -> Values:
         "Ulimits": [{"Name": one["name"], "Soft": one["soft"], "Hard": one["hard"]} for one in known.get("ulimits", [])]
         or None,
         **throttles(known),
-        "CapAdd": capabilities.get("adds") or None,
-        "CapDrop": capabilities.get("drops") or None,
+        "CapAdd": _capabilities(capabilities.get("adds")),
+        "CapDrop": _capabilities(capabilities.get("drops")),
         "SecurityOpt": security or None,
         "MaskedPaths": [] if unconfined else None,
         "ReadonlyPaths": [] if unconfined else None,
@@ -108,6 +108,13 @@ def _host_config(known: Values, api_version: str) -> Values:
         "LogConfig": {"Type": known.get("logDriver", ""), "Config": known.get("logOpts", {})},
     }
     return {name: value for name, value in host.items() if value is not None}
+
+
+def _capabilities(given: list[str] | None) -> list[str] | None:
+    """As the real plugin's client sends them; the state shows them so, and one given as CHOWN changes at each `up`."""
+    names = {name.upper() for name in given or []}
+    spelled = {name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}" for name in names}
+    return sorted(spelled) or None
 
 
 def restart_policy(known: Values) -> Values:

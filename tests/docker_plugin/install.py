@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,27 +22,42 @@ MARK = "stand-in of pgvector-stacks"
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """The plugin that runs. path: its executable. note: a line for the head of the tests."""
+    """The plugin that runs. path: its executable. note: a line for the head of the tests.
+
+    Pulumi finds it with `variables` in its environment, or, with a warning in each preview, on `on_path`.
+    """
 
     kind: Literal["real", "stand-in"]
     path: Path
     note: str
 
+    def variables(self) -> dict[str, str]:
+        """What the environment of a process that runs Pulumi needs. One that it finds by itself needs nothing."""
+        return {} if self.kind == "real" else {"PULUMI_HOME": str(self.path.parent.parent.parent)}
+
     def on_path(self, environ: Mapping[str, str]) -> str:
-        """PATH for a process that runs Pulumi. A plugin that Pulumi finds by itself needs nothing."""
+        """The same as PATH, for a process that has a PULUMI_HOME of its own."""
         path = environ.get("PATH", os.defpath)
         return path if self.kind == "real" else f"{self.path.parent}{os.pathsep}{path}"
 
 
+def choice(environ: Mapping[str, str] = os.environ) -> str:
+    """For the head of the tests, without a try to download anything."""
+    found = find_real(environ)
+    if found is not None:
+        return f"pulumi-docker plugin: real, {found}"
+    return "pulumi-docker plugin: the stand-in of tests/docker_plugin, unless the test that needs it can download one"
+
+
 def ensure(target: Path, *, pulumi: Path | None = None, environ: Mapping[str, str] = os.environ) -> Installed:
-    """The real plugin where Pulumi would find it or can get it, else the stand-in made in `target`.
+    """The real plugin where Pulumi would find it or can get it, else the stand-in: `target` becomes a PULUMI_HOME.
 
     pulumi: the command line that downloads it; without one nothing is downloaded.
     """
     found = find_real(environ)
     if found is not None:
         return Installed("real", found, f"pulumi-docker plugin: real, {found}")
-    why = "no Pulumi command line to download it"
+    why = "none found, none downloaded"
     if pulumi is not None:
         why = _download(pulumi, environ)
         found = find_real(environ)
@@ -89,16 +103,17 @@ def _download(pulumi: Path, environ: Mapping[str, str]) -> str:
 
 
 def install_stand_in(target: Path) -> Path:
-    """An executable in `target` that runs the stand-in with this Python. A put-together one is never seen half done."""
-    target.mkdir(parents=True, exist_ok=True)
-    path = target / NAME
+    """An executable that runs the stand-in with this Python, where Pulumi looks if `target` is its home."""
+    folder = target / "plugins" / f"resource-docker-v{VERSION}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / NAME
     script = (
         f"#!/bin/sh\n# {MARK}\n"
         f"PYTHONPATH={shlex.quote(str(ROOT))}\nexport PYTHONPATH\n"
         f'exec {shlex.quote(sys.executable)} -m tests.docker_plugin "$@"\n'
     )
-    fresh = target / f".{NAME}.{os.getpid()}"
+    fresh = folder / f".{NAME}.{os.getpid()}"
     fresh.write_text(script)
     fresh.chmod(0o755)
-    shutil.move(fresh, path)
+    fresh.replace(path)  # never seen half done
     return path

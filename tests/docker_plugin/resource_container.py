@@ -116,7 +116,7 @@ def observed(found: Any, state: Values) -> Values:
     """The fields of an inspected container."""
     host, config, status = found["HostConfig"], found["Config"], found["State"]
     seen: Values = {
-        "bridge": found["NetworkSettings"]["Bridge"],
+        "bridge": found["NetworkSettings"].get("Bridge", ""),
         "networkDatas": [_network_data(name, one) for name, one in found["NetworkSettings"]["Networks"].items()],
         "name": found["Name"].lstrip("/"),
         "rm": host["AutoRemove"],
@@ -159,7 +159,7 @@ def observed(found: Any, state: Values) -> Values:
         "tty": config["Tty"],
         "stdinOpen": config["OpenStdin"],
         "stopSignal": config.get("StopSignal", ""),
-        "stopTimeout": config.get("StopTimeout"),
+        "stopTimeout": config.get("StopTimeout") or 0,
     }
     for name, api in (
         ("deviceReadBps", "BlkioDeviceReadBps"),

@@ -30,7 +30,7 @@ from tests.docker_plugin.daemon import Daemon
 from tests.docker_plugin.fields import UNKNOWN, Values
 from tests.docker_plugin.inputs import Naming, Refused, check
 from tests.docker_plugin.schema import TYPES, Type
-from tests.docker_plugin.states import applied, inputs_after, refreshed, without_unknown
+from tests.docker_plugin.states import applied, inputs_after, refreshed, settled, without_unknown
 
 VERSION = "5.2.0"
 MESSAGE_BYTES = 400 * 1024 * 1024
@@ -55,6 +55,7 @@ class Actions:
     delete: Callable[[docker.APIClient, str, Values], None]
     finish: Callable[[docker.APIClient, str, Values], Values] = field(default=lambda *_: {})
     update: Callable[[docker.APIClient, str, Values, Values], None] = field(default=lambda *_: None)
+    read_after_update: bool = True
 
 
 ACTIONS: Mapping[str, Actions] = {
@@ -73,6 +74,7 @@ ACTIONS: Mapping[str, Actions] = {
         resource_container.delete,
         resource_container.finish,
         resource_container.update,
+        read_after_update=False,
     ),
 }
 
@@ -86,16 +88,16 @@ def kind_of(urn: str) -> Type:
 
 
 def plain(message: struct_pb2.Struct) -> Values:
-    """Whole numbers as integers: protobuf knows but floats."""
-    found: Values = _whole(json_format.MessageToDict(message))
+    found: Values = whole(json_format.MessageToDict(message))
     return found
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
+    """Whole numbers as integers: protobuf knows but floats."""
     if isinstance(value, dict):
-        return {name: _whole(one) for name, one in value.items()}
+        return {name: whole(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_whole(one) for one in value]
+        return [whole(one) for one in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -203,7 +205,7 @@ class Plugin(ProviderServicer):
                 return self._state_of(client, kind, identity, wanted, said)
             except Refused as refused:
                 raise MadeButFailed(
-                    identity, self._kept(kind, identity, without_unknown(wanted)), str(refused)
+                    identity, self._kept(kind, identity, settled(kind.fields, wanted)), str(refused)
                 ) from None
 
     def _state_of(
@@ -213,6 +215,7 @@ class Plugin(ProviderServicer):
         if found is None:
             raise Refused(f"{identity} was removed while it was made")
         identity, seen = found
+        seen.pop("capabilities", None)  # the real plugin looks at them from the first refresh on
         return identity, self._kept(kind, identity, applied(kind.fields, wanted, seen | said))
 
     @staticmethod
@@ -230,12 +233,15 @@ class Plugin(ProviderServicer):
 
     def _update(self, kind: Type, identity: str, olds: Values, news: Values) -> Values:
         wanted = planned(kind.fields, news, olds)
+        after = self._kept(kind, identity, settled(kind.fields, wanted, olds))
         with self.daemon.client() as client:
             try:
                 ACTIONS[kind.token].update(client, identity, olds, wanted)
-                return self._state_of(client, kind, identity, wanted, {})[1]
             except Refused as refused:
-                raise MadeButFailed(identity, self._kept(kind, identity, wanted), str(refused)) from None
+                raise MadeButFailed(identity, after, str(refused)) from None
+            if not ACTIONS[kind.token].read_after_update:
+                return after
+            return self._state_of(client, kind, identity, wanted, {})[1]
 
     def _delete(self, kind: Type, identity: str, state: Values) -> None:
         with self.daemon.client() as client:
@@ -247,11 +253,11 @@ class Plugin(ProviderServicer):
             return await asyncio.to_thread(work, kind_of(request.urn), *arguments)
         except MadeButFailed as failed:
             await self._log(request.urn, failed.reason)
-            reason = f"1 error occurred:\n\t* {failed.reason}\n\n"
+            reason = f"{doing} {request.urn}: 1 error occurred:\n\t* {failed.reason}\n\n"
             detail = provider_pb2.ErrorResourceInitFailed(
                 id=failed.identity, properties=struct(failed.state), reasons=[reason]
             )
-            await self._fail(context, f"{doing} {request.urn}: {reason}", detail)
+            await self._fail(context, reason, detail)
         except Refused as refused:
             await self._log(request.urn, str(refused))
             await self._fail(context, f"1 error occurred:\n\t* {refused}\n\n")
