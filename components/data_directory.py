@@ -136,7 +136,7 @@ def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
 
 def _check_volume(olds: dict[str, Any], news: dict[str, Any]) -> None:
     """Raises ServerError where the data would be left behind in another volume."""
-    was, wanted = olds["volumeName"], news.get("volumeName")
+    was, wanted = olds.get("volumeName"), news.get("volumeName")
     if was == wanted or not (olds.get("adopt") or news.get("adopt")):
         return
     if olds.get("adopt"):
