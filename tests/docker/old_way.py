@@ -33,13 +33,20 @@ class OldWay:
     database: str = "shop"
 
     def make(self, mount: str = "/var/lib/postgresql/data", **environment: str) -> None:
+        """What `docker compose up -d` does the first time."""
+        self.client.volumes.create(self.name, labels=self.labels | {"com.docker.compose.volume": "pgdata"})
+        self.up(mount, **environment)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"com.docker.compose.project": PROJECT, "com.docker.compose.version": "2.24.6"}
+
+    def up(self, mount: str = "/var/lib/postgresql/data", **environment: str) -> None:
         """What `docker compose up -d` does, until the database answers."""
-        labels = {"com.docker.compose.project": PROJECT, "com.docker.compose.version": "2.24.6"}
-        self.client.volumes.create(self.name, labels=labels | {"com.docker.compose.volume": "pgdata"})
         given = {"POSTGRES_USER": self.user, "POSTGRES_PASSWORD": PASSWORD, "POSTGRES_DB": self.database}
         container = self.client.containers.create(
             self.image, name=self.name, environment=given | environment,
-            labels=labels | {"com.docker.compose.service": "postgres"},
+            labels=self.labels | {"com.docker.compose.service": "postgres"},
             volumes={self.name: {"bind": mount, "mode": "rw"}}, network_mode="none",
         )  # fmt: skip
         # the names in the order they are to run in: initdb.d goes by the alphabet
@@ -71,9 +78,9 @@ class OldWay:
         self.container.kill()
         self.container.remove()
 
-    def psql(self, text: str) -> str:
+    def psql(self, text: str, user: str = "") -> str:
         done = self.container.exec_run(
-            ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", self.user, "-d", self.database, "-c", text]
+            ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", user or self.user, "-d", self.database, "-c", text]
         )
         output: str = done.output.decode()
         assert done.exit_code == 0, output

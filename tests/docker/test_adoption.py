@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from postgres.connection import connect
-from stacks.environment import DEFAULT_SCRIPTS
+from stacks.environment import DEFAULT_SCRIPTS, ROOT
 from tests.docker.conftest import PG15, DockerStack, Make
 from tests.docker.old_way import PASSWORD, PROJECT, OldWay, old_way
 
@@ -170,3 +170,14 @@ def test_a_volume_of_compose_is_adopted_with_all_its_rows_indexes_and_roles(
     stack.up()
     assert ask("SELECT count(*) FROM app.tenant") == "4"
     assert "is up: unchanged" in stack.up()
+
+    # the way back, as the documentation tells it
+    stack.ok("down", "dev")
+    told = (ROOT / "docs" / "upgrade.md").read_text()
+    (move_back,) = re.findall(r"-ec '(.*)'", told)
+    (roles,) = re.findall(r"^ *(DROP OWNED BY .*)$", told, re.MULTILINE)
+    before.in_volume(f"set -e; {move_back}")
+    before.up()
+    before.psql(roles, user="postgres")
+    assert before.psql("SELECT count(*) FROM app.embedding") == "600"
+    assert before.psql("SHOW is_superuser") == "on"

@@ -116,7 +116,7 @@ def half_move(old: OldWay, steps: int) -> None:
 
 def by_hand(old: OldWay) -> str:
     """The way back that docs/upgrade.md tells."""
-    return old.in_volume("cd /volume && mv 15/docker/* . && rmdir 15/docker && rm -r 15 && ls -A | wc -l")
+    return old.in_volume("set -e; cd /volume; mv 15/docker/* .; rmdir 15/docker; rm -r 15; ls -A | wc -l")
 
 
 def test_a_real_data_directory_survives_kills_at_any_step_and_the_way_back_by_hand(stopped: OldWay) -> None:

@@ -19,8 +19,7 @@ from tests.docker.conftest import PG15
 
 pytestmark = [pytest.mark.docker]
 
-ENTRIES = ("PG_VERSION", "base/1/1249", "global/pg_control", "pg_hba.conf", "pg_wal/000000010000000000000001",
-           "postgresql.conf", ".hidden", "with space/file")  # fmt: skip
+ENTRIES = ("PG_VERSION", "base/1/1249", "global/pg_control", "pg_hba.conf", ".hidden", "with space/file")
 STEPS = len({entry.partition("/")[0] for entry in ENTRIES}) + 1  # and the journal's own
 MV = """
 #!/bin/sh
@@ -45,14 +44,14 @@ echo "Database cluster state:               shut down"
 # what the tests' own shell knows; a script is a process group of its own, which is killed as a container is: whole
 DRIVER = """
 fresh() {
-    rm -rf /tmp/volume && mkdir -p "/tmp/volume/$PLACE"
+    rm -rf /dev/shm/volume && mkdir -p "/dev/shm/volume/$PLACE"
     for entry in $ENTRIES; do
         entry=$(echo "$entry" | tr '%' ' ')
-        mkdir -p "$(dirname "/tmp/volume/$PLACE/$entry")"
-        echo "content of $entry" >"/tmp/volume/$PLACE/$entry"
+        mkdir -p "$(dirname "/dev/shm/volume/$PLACE/$entry")"
+        echo "content of $entry" >"/dev/shm/volume/$PLACE/$entry"
     done
-    chmod 700 "/tmp/volume/$PLACE"
-    files "/tmp/volume/$PLACE" >/tmp/wanted
+    chmod 700 "/dev/shm/volume/$PLACE"
+    files "/dev/shm/volume/$PLACE" >/tmp/wanted
 }
 files() { (cd "$1" && find . -type f ! -path './15/*' | sort | while read -r f; do echo "$f $(cat "$f")"; done); }
 run() { # SCRIPT HOW AT: how it ended
@@ -63,18 +62,18 @@ run() { # SCRIPT HOW AT: how it ended
     wait $! || code=$?
 }
 whole_at_old() {
-    [ ! -e /tmp/volume/15/adopting ] && [ ! -e /tmp/volume/15/docker ] &&
-        [ "$(files "/tmp/volume/$PLACE")" = "$(cat /tmp/wanted)" ]
+    [ ! -e /dev/shm/volume/15/adopting ] && [ ! -e /dev/shm/volume/15/docker ] &&
+        [ "$(files "/dev/shm/volume/$PLACE")" = "$(cat /tmp/wanted)" ]
 }
 whole_at_new() {
-    [ ! -e /tmp/volume/15/adopting ] && [ "$(files /tmp/volume/15/docker)" = "$(cat /tmp/wanted)" ] &&
-        [ "$(cd /tmp/volume && find . -type f ! -path './15/*')" = "" ]
+    [ ! -e /dev/shm/volume/15/adopting ] && [ "$(files /dev/shm/volume/15/docker)" = "$(cat /tmp/wanted)" ] &&
+        [ "$(cd /dev/shm/volume && find . -type f ! -path './15/*')" = "" ]
 }
 no_server_starts() { # on either side: pg_control or PG_VERSION is missing
-    [ ! -e "/tmp/volume/$PLACE/global" ] && [ ! -e /tmp/volume/15/docker/PG_VERSION ]
+    [ ! -e "/dev/shm/volume/$PLACE/global" ] && [ ! -e /dev/shm/volume/15/docker/PG_VERSION ]
 }
-recognised() { [ -f /tmp/volume/15/adopting ]; }
-complain() { echo "WRONG after step $at: $*"; cat /tmp/said; cd /tmp/volume; find . | sort; exit 1; }
+recognised() { [ -f /dev/shm/volume/15/adopting ]; }
+complain() { echo "WRONG after step $at: $*"; cat /tmp/said; cd /dev/shm/volume; find . | sort; exit 1; }
 """
 
 Run = Callable[..., str]
@@ -86,7 +85,7 @@ def run(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> Run:
 
     def one(text: str, *, place: str = ".", fails: str = "") -> str:
         environment = {
-            "VOLUME": "/tmp/volume", "MAJOR": "15", "PLACE": place, "DATABASE": "shop", "FAILS": fails,
+            "VOLUME": "/dev/shm/volume", "MAJOR": "15", "PLACE": place, "DATABASE": "shop", "FAILS": fails,
             "TOP": str(STEPS),
             "ENTRIES": " ".join(entry.replace(" ", "%") for entry in ENTRIES),
         }  # fmt: skip
@@ -174,7 +173,7 @@ def test_a_step_that_fails_is_undone_at_once(run: Run) -> None:
         while [ "$at" -le "$TOP" ]; do
             fresh; run adopt fail "$at"
             [ "$code" = 1 ] || complain "code $code"
-            whole_at_old || { [ "$at" = 1 ] && [ ! -e /tmp/volume/15/adopting ]; } || complain "not back"
+            whole_at_old || { [ "$at" = 1 ] && [ ! -e /dev/shm/volume/15/adopting ]; } || complain "not back"
             if [ "$at" -gt 1 ]; then grep -q 'all is back at its old place' /tmp/said || complain "said nothing"; fi
             at=$((at + 1))
         done
@@ -202,10 +201,10 @@ def test_nothing_is_ever_moved_over_something_that_is_there(run: Run) -> None:
         """
         at=4
         fresh; run adopt kill 4
-        mkdir /tmp/volume/global && echo new >/tmp/volume/global/pg_control  # somebody made it anew meanwhile
+        mkdir /dev/shm/volume/global && echo new >/dev/shm/volume/global/pg_control  # somebody made it anew meanwhile
         run adopt let 0
         [ "$code" = 1 ] && recognised && grep -q 'global is at both places' /tmp/said || complain "code $code"
-        [ "$(cat /tmp/volume/global/pg_control)" = new ] || complain "it was overwritten"
+        [ "$(cat /dev/shm/volume/global/pg_control)" = new ] || complain "it was overwritten"
         """
     )
 
@@ -215,7 +214,7 @@ def test_an_entry_that_is_at_neither_place_is_named_and_nothing_is_forgotten(run
         """
         at=5
         fresh; run adopt kill 5
-        rm -r /tmp/volume/15/docker/global
+        rm -r /dev/shm/volume/15/docker/global
         run adopt let 0
         [ "$code" = 1 ] && recognised && grep -q 'global is at neither place' /tmp/said || complain "code $code"
         """
@@ -237,8 +236,8 @@ def test_another_server_that_holds_the_lock_is_left_alone(run: Run) -> None:
     run(
         """
         at=0
-        fresh; mkdir /tmp/volume/15
-        exec 8>/tmp/volume/15/pgstack.lock; flock 8
+        fresh; mkdir /dev/shm/volume/15
+        exec 8>/dev/shm/volume/15/pgstack.lock; flock 8
         run adopt let 0
         [ "$code" = 75 ] && whole_at_old || complain "code $code"
         """
