@@ -28,6 +28,7 @@ from postgres.validation import version_tuple
 
 USER = "postgres"
 TRIAL = "/tmp/pgstack-trial"
+LOOKED_AT = "/pgstack-volume"
 TRIAL_TIMEOUT_S = 120.0
 POLL_S = 0.25
 PASSWORD_FILE = "pgstack-password"  # noqa: S105
@@ -69,7 +70,8 @@ class Found:
 
 def look(client: docker.DockerClient, name: str, image: str, volume: str) -> Found:
     """What is in a volume that exists. Raises DockerFailed, ServerError."""
-    with _step(client, name, image, volume, "inspect", read_only=True) as container:
+    # not at its usual place: images up to 17 put an anonymous volume over its folder `data` there, which hides it
+    with _step(client, name, image, volume, "inspect", at=LOOKED_AT, read_only=True) as container:
         done = finish(container, timeout_s=60)
     if done.code != 0 or "unreadable" in done.output:
         raise ServerError(
@@ -126,7 +128,8 @@ def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgve
             if state.status == "running" and _answers(container):
                 break
             if state.status != "running" or time.monotonic() > deadline:
-                raise ServerError(f"tried in a throw-away container, before anything was changed: {diagnose(state)}")
+                said = diagnose(state, "the server with the new image, settings or limits")
+                raise ServerError(f"tried in a throw-away container, before anything was changed: {said}")
             time.sleep(POLL_S)
         return _versions(container, password, pgvector_minimum)
 
@@ -165,13 +168,13 @@ def _versions(container: Container, password: str, pgvector_minimum: str) -> str
 @contextmanager
 def _step(
     client: docker.DockerClient, name: str, image: str, volume: str, script: str, *,
-    read_only: bool = False, environment: Mapping[str, str] | None = None,
+    at: str = VOLUME, read_only: bool = False, environment: Mapping[str, str] | None = None,
 ) -> Iterator[Container]:  # fmt: skip
-    """A created throw-away container that will run `postgres/shell/<script>.sh` on the volume."""
+    """A created throw-away container that will run `postgres/shell/<script>.sh` on the volume, mounted `at`."""
     with throw_away(
         client, name, image, ["sh", "-ec", shell.get(script)], user=USER, network_mode="none",
-        environment={"VOLUME": VOLUME, **(environment or {})},
-        mounts=[Mount(VOLUME, volume, type="volume", read_only=read_only)],
+        environment={"VOLUME": at, **(environment or {})},
+        mounts=[Mount(at, volume, type="volume", read_only=read_only)],
     ) as container:  # fmt: skip
         yield container
 
@@ -181,7 +184,7 @@ def _failed(step: str, spec: Spec, volume: str, done: Finished) -> str:
         name=spec.name, status="exited", exit_code=done.code, oom_killed=False, error="", health="", log=done.output,
         volume=volume, memory_mb=spec.memory_mb,
     )  # fmt: skip
-    return f"{step} failed: {diagnose(state)}"
+    return f"{step} failed: {diagnose(state, 'a throw-away container')}"
 
 
 def state_of(container: Container, memory_mb: int, volume: str, port: int = 0) -> State:
