@@ -76,7 +76,10 @@ class DataDirectoryProvider(ResourceProvider):
             client = connect(props["docker"])
         except PgstackError:
             return _as_it_was(id_, props)  # Preflight says it
-        return ReadResult(None, {}) if _is_gone(client, props) else _as_it_was(id_, props)
+        if not _is_gone(client, props):
+            return _as_it_was(id_, props)
+        pulumi.log.warn(f"the volume {props['volume']} is gone, or its data: a new and empty database takes its place")
+        return ReadResult(None, {})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """The data goes with the Volume, or stays with it."""

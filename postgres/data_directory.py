@@ -29,6 +29,7 @@ from postgres.validation import version_tuple
 USER = "postgres"
 OLD_PLACES = (".", "data", "pgdata")
 TRIAL = "/tmp/pgstack-trial"
+LOOKED_AT = "/pgstack-volume"
 TRIAL_TIMEOUT_S = 120.0
 POLL_S = 0.25
 PASSWORD_FILE = "pgstack-password"  # noqa: S105
@@ -76,8 +77,8 @@ class Found:
 
 def look(client: docker.DockerClient, name: str, image: str, volume: str) -> Found:
     """What is in a volume that exists. Raises DockerFailed, ServerError."""
-    # elsewhere than where images up to 17 declare a volume of their own: it would hide a folder `data`
-    with _step(client, name, image, volume, "inspect", read_only=True, at="/volume") as container:
+    # not at its usual place: images up to 17 put an anonymous volume over its folder `data` there, which hides it
+    with _step(client, name, image, volume, "inspect", at=LOOKED_AT, read_only=True) as container:
         done = finish(container, timeout_s=60)
     if done.code != 0 or "unreadable" in done.output:
         raise ServerError(
@@ -134,7 +135,8 @@ def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgve
             if state.status == "running" and _answers(container):
                 break
             if state.status != "running" or time.monotonic() > deadline:
-                raise ServerError(f"tried in a throw-away container, before anything was changed: {diagnose(state)}")
+                said = diagnose(state, "the server with the new image, settings or limits")
+                raise ServerError(f"tried in a throw-away container, before anything was changed: {said}")
             time.sleep(POLL_S)
         return _versions(container, password, pgvector_minimum)
 
@@ -173,7 +175,7 @@ def _versions(container: Container, password: str, pgvector_minimum: str) -> str
 @contextmanager
 def _step(
     client: docker.DockerClient, name: str, image: str, volume: str, script: str, *,
-    read_only: bool = False, environment: Mapping[str, str] | None = None, at: str = VOLUME,
+    at: str = VOLUME, read_only: bool = False, environment: Mapping[str, str] | None = None,
 ) -> Iterator[Container]:  # fmt: skip
     """A created throw-away container that will run `postgres/shell/<script>.sh` on the volume, mounted `at`."""
     with throw_away(
@@ -190,7 +192,7 @@ def failed(step: str, spec: Spec, volume: str, done: Finished) -> str:
         name=spec.name, status="exited", exit_code=done.code, oom_killed=False, error="", health="", log=done.output,
         volume=volume, memory_mb=spec.memory_mb,
     )  # fmt: skip
-    return f"{step} failed: {diagnose(state)}"
+    return f"{step} failed: {diagnose(state, 'a throw-away container')}"
 
 
 def state_of(container: Container, memory_mb: int, volume: str, port: int = 0) -> State:

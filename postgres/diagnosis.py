@@ -54,7 +54,7 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
         _says(r"could not resize shared memory segment"),  # it says No space left on device too
         "/dev/shm is too small for the settings",
-        "raise pgvector:memoryMb: /dev/shm grows with maintenance_work_mem;  or lower min_dynamic_shared_memory",
+        "raise pgvector:memoryMb, with which it grows;  what an index build needs:  pgstack plan-memory",
     ),
     Diagnosis(
         _says(r"No space left on device|Disk quota exceeded"),
@@ -110,7 +110,10 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
         "postgres (999 in Debian's images)",
     ),
     Diagnosis(
-        _says(r"could not locate a valid checkpoint record|invalid checkpoint|PANIC:"),
+        _says(
+            r"could not locate a valid checkpoint record|invalid checkpoint|PANIC:|could not find the database system"
+            r"|is not a valid data directory|is missing or erroneous"
+        ),
         "the data directory is damaged",
         "restore a backup; change nothing in the volume before you have copied it",
     ),
@@ -155,22 +158,31 @@ def crash(log: str, memory_mb: int) -> str:
     )
 
 
-def diagnose(state: State) -> str:
-    """The whole message: what happened, the cause, the last log lines, the remedy."""
+def diagnose(state: State, subject: str = "") -> str:
+    """The whole message: what happened, the cause, the last log lines, the remedy.
+
+    `subject`: what ended, where it is no container that somebody could still look at.
+    """
     happened = {
         "exited": f"exited with code {state.exit_code}",
         "dead": f"is dead (exit code {state.exit_code})",
         "missing": "is gone",
         "created": "was created but did not start",
         "restarting": f"keeps exiting (code {state.exit_code}, {state.restarts} restarts)",
-    }.get(state.status, f"is {state.status}" + (f" and {state.health}" if state.health else ""))
+        "running": "runs" + (f" and is {state.health}" if state.health else ""),
+    }.get(state.status, f"is {state.status}")
     known = next((row for row in DIAGNOSES if row.fits(state)), None)
     fields = {name: getattr(state, name) for name in ("name", "volume", "memory_mb", "port")}
     cause = known.cause.format(**fields) if known else "for a reason its log tells"
-    remedy = known.remedy.format(**fields) if known else f"read the whole log:  docker logs {state.name}"
+    look = "what it said last is above" if subject else f"read the whole log:  docker logs {state.name}"
+    remedy = known.remedy.format(**fields) if known else look
     lines = [line for line in state.log.strip().splitlines() if line.strip()][-TAIL:]
     if state.error and state.error not in state.log:
         lines.append(state.error)
     return "\n".join(
-        [f"the container {state.name} {happened}: {cause}", *(f"    {line}" for line in lines), f"  {remedy}"]
+        [
+            f"{subject or f'the container {state.name}'} {happened}: {cause}",
+            *(f"    {line}" for line in lines),
+            f"  {remedy}",
+        ]
     )

@@ -102,6 +102,8 @@ def _unreachable(url: str, error: Exception) -> str:
         return "this user may not open the socket"
     if "refused" in text.lower():
         return "nothing listens there"
+    if "RemoteDisconnected" in text or "reset by peer" in text:
+        return "it ended the connection"
     return " ".join(text.split())[:200]
 
 

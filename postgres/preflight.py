@@ -6,6 +6,7 @@ the remedy where something is wrong. Adding one is adding a function to CHECKS.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +94,7 @@ class Facts:
     image_architectures: tuple[str, ...]
     image_problem: str
     port_holder: str
+    address_here: bool
     other_users: tuple[str, ...]
     container: Mapping[str, str] | None  # the labels of the container that has the stack's name
     network: Network | None
@@ -126,6 +128,7 @@ def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> F
         image_architectures=architectures,
         image_problem=problem,
         port_holder=_port_holder(client, endpoint, wanted),
+        address_here=not endpoint.local or _try_to_bind(wanted.bind_address, 0) != errno.EADDRNOTAVAIL,
         other_users=tuple(
             container.name for container in volume_users(client, wanted.name) if not _ours(container.labels, wanted)
         ),
@@ -191,7 +194,7 @@ def _port_holder(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted
         bound = [each for bindings in container.ports.values() for each in bindings or []]
         if any(each["HostPort"] == str(wanted.port) and _same(each["HostIp"], wanted.bind_address) for each in bound):
             return f"the container {container.name}"
-    if not endpoint.local or _can_bind(wanted.bind_address, wanted.port):
+    if not endpoint.local or _try_to_bind(wanted.bind_address, wanted.port) in (0, errno.EADDRNOTAVAIL):
         return ""
     with suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
@@ -205,14 +208,15 @@ def _same(one: str, other: str) -> bool:
     return one == other or bool({"", "0.0.0.0", "::"} & {one, other})
 
 
-def _can_bind(address: str, port: int) -> bool:
+def _try_to_bind(address: str, port: int) -> int:
+    """0 where it could be done, else the error's number. Port 0: any."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError as error:
-            return error.errno == 99  # not an address of this machine: the engine will say so
-    return True
+            return error.errno or errno.EINVAL
+    return 0
 
 
 def _engine(_: Wanted, facts: Facts) -> Finding:
@@ -276,6 +280,11 @@ def _disk(wanted: Wanted, facts: Facts) -> Finding:
 
 
 def _port(wanted: Wanted, facts: Facts) -> Finding:
+    if not facts.address_here:
+        return Finding(
+            "port", f"pgvector:bindAddress is {wanted.bind_address}, which is no address of the Docker host",
+            "choose one of its addresses:  ip address;  127.0.0.1 is this machine alone, 0.0.0.0 every network",
+        )  # fmt: skip
     if facts.port_holder:
         return Finding(
             "port", f"{wanted.bind_address}:{wanted.port} is taken by {facts.port_holder}",

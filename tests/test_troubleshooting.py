@@ -17,7 +17,7 @@ WANTED = Wanted("pgvector-dev", "IMAGE", 1024, 2, 5433, "127.0.0.1", 1024, None)
 GOOD = Facts(
     api=(1, 41), architecture="amd64", memory_mb=4096, cpus=4, limits_memory=True, root="/var/lib/docker", free_mb=9999,
     root_missing=False, image_here=True, image_architectures=("amd64",), image_problem="", port_holder="",
-    other_users=(), container=None, network=None, volume_here=True,
+    other_users=(), container=None, network=None, volume_here=True, address_here=True,
 )  # fmt: skip
 BAD = {
     "Docker": replace(GOOD, api=(1, 39)),

@@ -8,4 +8,9 @@ done
 for file in PG_VERSION data/PG_VERSION pgdata/PG_VERSION */docker/PG_VERSION; do
     if [ -f "$file" ]; then echo "$(dirname "$file") $(cat "$file")"; fi
 done
-if [ ! -r . ]; then echo "unreadable: owner $(stat -c %u .), mode $(stat -c %a .)"; fi
+# a directory that can't be entered looks empty: never to be taken for none
+for place in . data */docker; do
+    if [ -d "$place" ] && ! { [ -r "$place" ] && [ -x "$place" ]; }; then
+        echo "unreadable: $place, owner $(stat -c %u "$place"), mode $(stat -c %a "$place")"
+    fi
+done

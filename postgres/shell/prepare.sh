@@ -21,6 +21,7 @@ else
     rm -rf "$directory/docker.unfinished"
     initdb -D "$directory/docker.unfinished" -U postgres -E UTF8 --locale=C.UTF-8 --auth=scram-sha-256 \
         --pwfile=/tmp/pgstack-password --data-checksums
-    mv "$directory/docker.unfinished" "$directory/docker" # a killed run leaves nothing that looks finished
+    # -T: never into a directory that is there after all
+    mv -T "$directory/docker.unfinished" "$directory/docker" # a killed run leaves nothing that looks finished
 fi
 echo "identifier $(LC_ALL=C pg_controldata -D "$directory/docker" | sed -n 's/^Database system identifier: *//p') by $by"

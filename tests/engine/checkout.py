@@ -122,6 +122,10 @@ class Checkout:
                 del config[f"pgvector:{key}"]
         self._write_stack_file(content)
 
+    def configured(self, key: str) -> object:
+        """A key of the stack file, None where it isn't there."""
+        return self._stack_file().get("config", {}).get(f"pgvector:{key}")
+
     def secret(self, key: str, value: str) -> None:
         """Set an encrypted key of the stack file, as a user does."""
         printed = self.ok("env", self.stack)
