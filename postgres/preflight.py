@@ -320,7 +320,7 @@ def _adopted_volume(wanted: Wanted, facts: Facts) -> Finding:
 def _container(wanted: Wanted, facts: Facts) -> Finding:
     ours = facts.container is None or _ours(facts.container, wanted)
     if ours or wanted.name in facts.other_users:  # the volume's finding names it already
-        return Finding("container's name", f"{wanted.name} is free or ours")
+        return Finding("container", f"{wanted.name} is free or ours")
     return container_finding(wanted.name, facts.container or {})
 
 

@@ -27,6 +27,7 @@ BAD = {
     "memory": replace(GOOD, memory_mb=512),
     "cpus": replace(GOOD, cpus=1),
     "disk": replace(GOOD, free_mb=10),
+    "address": replace(GOOD, address_here=False),
     "port": replace(GOOD, port_holder="another process"),
     "volume": replace(GOOD, other_users=("NAME",)),
     "no such directory": replace(GOOD, root="/data", root_missing=True),
