@@ -93,11 +93,9 @@ class Facts:
     image_architectures: tuple[str, ...]
     image_problem: str
     port_holder: str
-    other_users: tuple[str, ...]
+    other_users: tuple[User, ...]
     container: Mapping[str, str] | None  # the labels of the container that has the stack's name
     network: Network | None
-    adopted_there: bool = True
-    adopted_users: tuple[User, ...] = ()  # of the volume to adopt, ours left out
 
 
 def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> Facts:
@@ -106,6 +104,7 @@ def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> F
         info = client.info()
         version = client.version()
     here, architectures, problem = _image(client, wanted.image)
+    volume = wanted.adopt or wanted.name
     root, free, missing = wanted.data_path or info["DockerRootDir"], None, False
     if endpoint.local and Path(info["DockerRootDir"]).exists():  # else its files aren't this machine's
         missing = wanted.data_path is not None and not Path(wanted.data_path).is_dir()
@@ -121,22 +120,16 @@ def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> F
         root=root,
         free_mb=free,
         root_missing=missing,
-        volume_here=volume_exists(client, wanted.name),
+        volume_here=volume_exists(client, volume),
         image_here=here,
         image_architectures=architectures,
         image_problem=problem,
         port_holder=_port_holder(client, endpoint, wanted),
         other_users=tuple(
-            container.name for container in volume_users(client, wanted.name) if not _ours(container.labels, wanted)
+            user(container) for container in volume_users(client, volume) if not _ours(container.labels, wanted)
         ),
         container=None if server is None else server.labels,
         network=network_of(client, wanted.name),
-        adopted_there=not wanted.adopt or volume_exists(client, wanted.adopt),
-        adopted_users=tuple(
-            user(container)
-            for container in (volume_users(client, wanted.adopt) if wanted.adopt else ())
-            if not _ours(container.labels, wanted)
-        ),
     )
 
 
@@ -288,29 +281,19 @@ def _volume(wanted: Wanted, facts: Facts) -> Finding:
     if wanted.adopt:
         return _adopted_volume(wanted, facts)
     if facts.other_users:
-        names = ", ".join(facts.other_users)
+        names = [each.name for each in facts.other_users]
         return Finding(
-            "volume", f"{wanted.name} is used by another container: {names} (two servers on one volume lose data)",
-            f"remove it where it is needed no more (its volumes stay):  docker rm -f {' '.join(facts.other_users)};  "
+            "volume",
+            f"{wanted.name} is used by another container: {', '.join(names)} (two servers on one volume lose data)",
+            f"remove it where it is needed no more (its volumes stay):  docker rm -f {' '.join(names)};  "
             "or choose another name (pgvector:containerName)",
         )  # fmt: skip
     return Finding("volume", f"{wanted.name} is free or ours")
 
 
-def _adopted_volume(wanted: Wanted, facts: Facts) -> Finding:
-    if not facts.adopted_there:
-        return Finding(
-            "volume", f"there is no volume {wanted.adopt} to adopt",
-            "see them:  docker volume ls   (Compose puts its project's name in front: PROJECT_NAME);  "
-            "correct pgvector:adoptVolume",
-        )  # fmt: skip
-    wrong, remedy = in_use(wanted.adopt, facts.adopted_users)
-    return Finding("volume", wrong or f"{wanted.adopt} is free or ours", remedy)
-
-
 def _container(wanted: Wanted, facts: Facts) -> Finding:
     ours = facts.container is None or _ours(facts.container, wanted)
-    if ours or wanted.name in facts.other_users:  # the volume's finding names it already
+    if ours or wanted.name in [each.name for each in facts.other_users]:  # the volume's finding names it already
         return Finding("container's name", f"{wanted.name} is free or ours")
     return container_finding(wanted.name, facts.container or {})
 
@@ -319,6 +302,17 @@ def _network(wanted: Wanted, facts: Facts) -> Finding:
     if facts.network is None or facts.network.may_go(wanted.name, wanted.claim):
         return Finding("network", f"{wanted.name} is free or ours")
     return network_finding(wanted.name, facts.network.users)
+
+
+def _adopted_volume(wanted: Wanted, facts: Facts) -> Finding:
+    if not facts.volume_here:
+        return Finding(
+            "volume", f"there is no volume {wanted.adopt} to adopt",
+            "see them:  docker volume ls   (Compose puts its project's name in front: PROJECT_NAME);  "
+            "correct pgvector:adoptVolume",
+        )  # fmt: skip
+    wrong, remedy = in_use(wanted.adopt, facts.other_users)
+    return Finding("volume", wrong or f"{wanted.adopt} is free or ours", remedy)
 
 
 CHECKS: tuple[Callable[[Wanted, Facts], Finding], ...] = (

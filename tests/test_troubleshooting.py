@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from postgres.adoption import User
 from postgres.diagnosis import DIAGNOSES, Diagnosis
 from postgres.docker_host import Network
 from postgres.preflight import CHECKS, Facts, Wanted, findings
@@ -28,7 +29,7 @@ BAD = {
     "cpus": replace(GOOD, cpus=1),
     "disk": replace(GOOD, free_mb=10),
     "port": replace(GOOD, port_holder="another process"),
-    "volume": replace(GOOD, other_users=("NAME",)),
+    "volume": replace(GOOD, other_users=(User("NAME", False, ""),)),
     "no such directory": replace(GOOD, root="/data", root_missing=True),
     "container": replace(GOOD, container={}),
     "network": replace(GOOD, network=Network("1", {}, ("other",))),

@@ -21,7 +21,8 @@ from tests.docker import search_image
 from tests.docker.conftest import DockerStack, Make
 from tests.images import build
 
-pytestmark = [pytest.mark.engine, pytest.mark.docker, pytest.mark.slow]
+# a minute of two processors for the embeddings, many where others use them too
+pytestmark = [pytest.mark.engine, pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(2400)]
 EXAMPLE = Path("examples") / "app-stack"
 # `pulumi up` in the example's folder, without the language host that comes with the official command line only
 PROGRAM = """
@@ -63,7 +64,7 @@ class Application:
     def answer(self) -> tuple[int, str, dict[str, Any]]:
         """Exit code, what it printed, how it was made."""
         container = self.database.client.containers.get(self.name)
-        code = int(container.wait(timeout=900)["StatusCode"])
+        code = int(container.wait(timeout=1800)["StatusCode"])
         container.reload()
         return code, container.logs().decode(), dict(container.attrs)
 
