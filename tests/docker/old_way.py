@@ -13,7 +13,7 @@ import docker
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
-from postgres.docker_host import put
+from postgres.docker_host import put, throw_away
 from stacks.environment import DEFAULT_SCRIPTS, SQL
 from tests.docker.conftest import COUNTER, PG15
 
@@ -71,12 +71,12 @@ class OldWay:
     def down(self) -> None:
         """`docker compose down`."""
         self.container.stop(timeout=60)
-        self.container.remove()
+        self.container.remove(v=True)
 
     def kill(self) -> None:
         """No clean shutdown: the data needs recovery."""
         self.container.kill()
-        self.container.remove()
+        self.container.remove(v=True)
 
     def psql(self, text: str, user: str = "") -> str:
         done = self.container.exec_run(
@@ -86,13 +86,17 @@ class OldWay:
         assert done.exit_code == 0, output
         return output.strip()
 
-    def in_volume(self, script: str, *, user: str = "postgres", mount: str = "/volume", **options: Any) -> str:
-        """What a shell says that has the volume at `mount`."""
-        said: bytes = self.client.containers.run(
-            self.image, ["sh", "-c", script], entrypoint=[], remove=True, user=user, network_mode="none",
-            volumes={self.name: {"bind": mount, "mode": "rw"}}, **options,
-        )  # fmt: skip
-        return said.decode()
+    def in_volume(self, script: str, *, user: str = "postgres") -> str:
+        """What a shell says that has the volume at /volume; it must end well."""
+        with throw_away(
+            self.client, self.name, self.image, ["sh", "-c", script], user=user, network_mode="none",
+            volumes={self.name: {"bind": "/volume", "mode": "rw"}},
+        ) as container:  # fmt: skip
+            container.start()
+            ended = container.wait()["StatusCode"]
+            said: str = container.logs().decode()  # all of it
+        assert ended == 0, said
+        return said
 
     def listing(self) -> Mapping[str, str]:
         """Every file outside of the throw-away ones, by its path in the volume: its checksum."""
@@ -105,7 +109,7 @@ class OldWay:
             with suppress(APIError):
                 container.remove(force=True, v=True)
         with suppress(NotFound):
-            self.container.remove(force=True)
+            self.container.remove(force=True, v=True)
         with suppress(NotFound):
             self.client.volumes.get(self.name).remove()
 
