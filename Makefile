@@ -57,7 +57,7 @@ test-all: $(VENV)/ready-dev $(VENV)/ready-demo  ## the same with every kill poin
 	@$(IMAGES) || true
 	@PGSTACK_KILLS=200 $(VENV)/bin/python -m pytest -n 2 --timeout 14400
 
-bench: $(VENV)/ready-dev  ## ratios against psql, goose and yoyo
+bench: $(VENV)/ready-dev $(VENV)/ready-demo  ## ratios against psql, goose, yoyo, docker run and stock settings
 	@$(VENV)/bin/python -m bench
 
 lint: $(VENV)/ready-dev $(VENV)/ready-demo  ## ruff and mypy --strict
