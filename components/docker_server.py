@@ -8,12 +8,12 @@ Container is declared with `wait=False`: the plugin would report nothing but "fa
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Callable
 
 import pulumi
 import pulumi_docker as docker
-from docker.errors import APIError
 
+from components import left_behind
 from components.certificate import GeneratedCertificate
 from components.claim import Claim
 from components.data_directory import DataDirectory
@@ -23,10 +23,10 @@ from components.preflight import Preflight, to_props
 from components.readiness import Readiness
 from postgres.budget import Tuned
 from postgres.container import PORT, Spec
-from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, connect, endpoint, server_of, told
+from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, endpoint
 from postgres.embedded import ADMIN
-from postgres.errors import PgstackError
 from postgres.images import VOLUME
+from stacks import offline
 from stacks.environment import Environment
 
 HEALTHY = ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)]
@@ -35,13 +35,11 @@ ANYWHERE = ("0.0.0.0", "::")
 
 def declare(environment: Environment, parent: pulumi.Resource) -> Server:
     """The Docker engine's part of the `Engine` interface. Raises PgstackError, where the memory doesn't suffice too."""
-    tuned = environment.tuned
-    if not tuned.budget.fits:
-        raise PgstackError(
-            f"stack {environment.stack}: the settings don't fit into pgvector:memoryMb\n{tuned.budget.table()}"
-        )
-    engine = endpoint(environment.docker_host, environment.docker_context, os.environ)
-    return _Declaration(environment, parent, engine, tuned).server()
+    if offline.requested(os.environ):
+        engine = offline.endpoint_not_asked(environment, os.environ)
+    else:
+        engine = endpoint(environment.docker_host, environment.docker_context, os.environ)
+    return _Declaration(environment, parent, engine, environment.fitting).server()
 
 
 class _Declaration:
@@ -55,8 +53,7 @@ class _Declaration:
         self.claim = Claim("claim", self.options)
         preflight = Preflight(
             "preflight",
-            to_props(environment, engine, int(tuned.settings["max_wal_size"].removesuffix("MB")))
-            | {"claim": self.claim.value},
+            to_props(environment, engine, tuned.wal_mb) | {"claim": self.claim.value},
             self.options,
         )
         self.provider = docker.Provider(
@@ -68,7 +65,7 @@ class _Declaration:
         environment = self.environment
         image = docker.RemoteImage("image", name=environment.image, keep_locally=True, opts=self.docker)
         volume = self._volume()
-        network = docker.Network("network", name=self.name, opts=self.docker)
+        network = self._network()
         certificate, key = self._certificate()
         certificate_and_key = pulumi.Output.all(certificate, key)
         common = {
@@ -83,7 +80,7 @@ class _Declaration:
             "data",
             common
             | {
-                "volumeName": self.name,
+                "volumeName": environment.volume_name,
                 "imageName": environment.image,
                 "major": environment.major,
                 "settings": self.tuned.settings,
@@ -92,7 +89,8 @@ class _Declaration:
                 "certificate": certificate,
                 "key": key,
                 "pgvectorMinimum": environment.pgvector_minimum,
-            },
+            }
+            | ({"adopt": True, "database": environment.database} if environment.adopt_volume else {}),
             self.options,
         )
         spec = certificate_and_key.apply(lambda pair: self._spec(pair[0], pair[1]))
@@ -124,7 +122,7 @@ class _Declaration:
             admin_password=self.admin_password,
             sslmode=sslmode,
             build_memory_mb=self.tuned.build_mb,
-            via=self.engine.via,
+            via="" if self.engine == offline.NOT_ASKED else self.engine.via,
             network=self.name,
             internal_host=self.name,
             certificate=certificate if environment.tls == "require" else None,
@@ -138,20 +136,50 @@ class _Declaration:
         )  # fmt: skip
 
     def _volume(self) -> docker.Volume:
-        """No labels: a changed one would replace the volume, and with it the data."""
+        """No labels: a changed one would replace the volume, and with it the data.
+
+        An adopted one has those of who made it, and his driver: making it anew changes nothing on it (Docker gives the
+        one that is there), and what a refresh finds out about it is no difference.
+        """
         kept = self.environment.volume != "delete"
         path = self.environment.data_path
+        adopted = self.environment.adopt_volume is not None
         return docker.Volume(
             "volume",
-            name=self.name,
-            driver="local",
+            name=self.environment.volume_name,
+            driver=None if adopted else "local",
             driver_opts={"type": "none", "o": "bind", "device": path} if path else None,
             opts=pulumi.ResourceOptions.merge(
                 self.docker,
                 pulumi.ResourceOptions(
-                    protect=self.environment.volume == "protect", retain_on_delete=kept, delete_before_replace=True
+                    protect=self.environment.volume == "protect", retain_on_delete=kept, delete_before_replace=True,
+                    ignore_changes=["labels", "driver", "driverOpts"] if adopted else None,
                 ),
             ),
+        )  # fmt: skip
+
+    def _network(self) -> docker.Network:
+        labels: dict[str, pulumi.Input[str]] = {NAME_LABEL: self.name, CLAIM_LABEL: self.claim.value}
+        return docker.Network(
+            "network",
+            name=self.name,
+            labels=[docker.NetworkLabelArgs(label=label, value=value) for label, value in labels.items()],
+            opts=pulumi.ResourceOptions.merge(
+                self.docker, pulumi.ResourceOptions(hooks=self._before_create("network", left_behind.remove_network))
+            ),
+        )
+
+    def _before_create(self, what: str, remove: Callable[[Endpoint, str, str], None]) -> pulumi.ResourceHookBinding:
+        """What a killed `up` left is in no state, and goes before its like is made; somebody else's is refused."""
+        engine, name = self.engine, self.name
+        known: list[str] = []
+        self.claim.value.apply(known.append)
+
+        def hook(_: pulumi.ResourceHookArgs) -> None:
+            remove(engine, name, known[0] if known else "")
+
+        return pulumi.ResourceHookBinding(
+            before_create=[pulumi.ResourceHook(f"remove-a-{what}-that-no-state-knows", hook)]
         )
 
     def _certificate(self) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
@@ -179,14 +207,6 @@ class _Declaration:
             ROLE_LABEL: "server",
             CLAIM_LABEL: self.claim.value,
         }
-        claim, engine, name = self.claim.value, self.engine, self.name
-        known: list[str] = []
-        claim.apply(known.append)
-
-        def remove_orphan(_: pulumi.ResourceHookArgs) -> None:
-            remove_left_container(engine, name, known[0] if known else "")
-
-        hook = pulumi.ResourceHook("remove-a-container-that-no-state-knows", remove_orphan)
         return docker.Container(
             "server",
             name=self.name,
@@ -228,7 +248,7 @@ class _Declaration:
                     depends_on=[data],
                     delete_before_replace=True,
                     replace_on_changes=["healthcheck"],  # the plugin stores a changed one and never applies it
-                    hooks=pulumi.ResourceHookBinding(before_create=[hook]),
+                    hooks=self._before_create("container", left_behind.remove_container),
                 ),
             ),
         )
@@ -241,26 +261,3 @@ def as_read_back(cpus: float) -> str:
     """
     text = f"{cpus:.9f}"
     return f"{cpus:.1f}" if text.count("0") == 9 else text.rstrip("0")
-
-
-def remove_left_container(engine: Endpoint, name: str, claim: str) -> None:
-    """Stop and remove a container that a killed `up` left: of our name and claim, and in no state. Its volume stays.
-
-    Runs just before the Container is created, when the state has none. Raises DockerFailed, PgstackError for a
-    container of somebody else's.
-    """
-    client = connect(engine.url, engine.chosen_by)
-    container = server_of(client, name)
-    if container is None:
-        return
-    if not claim or container.labels.get(CLAIM_LABEL) != claim:
-        raise PgstackError(
-            f"there is a container {name} that this stack didn't make\n"
-            f"  remove it (its volumes stay):  docker rm -f {name}\n"
-            "  or choose another name (pgvector:containerName)"
-        )
-    pulumi.log.info(f"removes the container {name}, which an interrupted `up` left; its volume stays")
-    with told():
-        with suppress(APIError):
-            container.stop(timeout=30)
-        container.remove(force=True)

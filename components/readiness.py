@@ -1,24 +1,31 @@
 """The moment a container's server answers over TCP, or the reason why it never will.
 
 create and update: wait for an answer, looking at the container all the while, so that an exit is told within a second
-with its cause; then the administrator's password and the limits that the plugin doesn't know. Its identity changes
-when the data directory, the version, the image, a setting or a limit does: then the SQL resource validates again.
+with its cause; then the administrator's password and the limits that the plugin doesn't know. read: a server that
+doesn't answer, though its container is the same, becomes an update: otherwise nobody would ask why.
+
+Its identity changes when the data directory, the version, the image, a setting or a limit does: then the SQL resource
+validates again.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from components.provider import plainly, settle_in
+from components.provider import as_deployed, plainly, settle_in
 from postgres import readiness
 from postgres.connection import Address
 from postgres.docker_host import Endpoint, connect
 from postgres.embedded import ADMIN
+from postgres.errors import PgstackError
+from stacks import offline
 
 OUTPUTS = ("version", "identity")
+FOUND = "found"  # an input that only `read` writes: how the server was found, where it didn't answer
 
 
 class ReadinessProvider(ResourceProvider):
@@ -26,6 +33,9 @@ class ReadinessProvider(ResourceProvider):
 
     def configure(self, req: Any) -> None:
         settle_in()
+
+    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        return CheckResult(as_deployed(_olds, news) if offline.requested(os.environ) else news, [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult()
@@ -41,13 +51,20 @@ class ReadinessProvider(ResourceProvider):
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        inputs = {key: value for key, value in props.items() if key not in OUTPUTS and key != "__provider"}
-        return ReadResult(id_, props, inputs)
+        outs = {key: value for key, value in props.items() if key != FOUND}
+        inputs = {key: value for key, value in outs.items() if key not in OUTPUTS and key != "__provider"}
+        try:
+            found = readiness.found(connect(props["docker"]), _server(props))
+        except PgstackError:
+            found = ""  # Preflight says it
+        if not found:
+            return ReadResult(id_, outs, inputs)
+        pulumi.log.warn(found)
+        return ReadResult(id_, outs | {FOUND: found}, inputs | {FOUND: found})
 
 
-def _wait(props: dict[str, Any], known_password: str) -> dict[str, Any]:
-    client = connect(props["docker"])
-    server = readiness.Server(
+def _server(props: dict[str, Any]) -> readiness.Server:
+    return readiness.Server(
         container=props["container"],
         volume=props["volume"],
         memory_mb=int(props["memoryMb"]),
@@ -61,6 +78,10 @@ def _wait(props: dict[str, Any], known_password: str) -> dict[str, Any]:
             via=Endpoint(props["docker"], "").via,
         ),
     )
+
+
+def _wait(props: dict[str, Any], known_password: str) -> dict[str, Any]:
+    client, server = connect(props["docker"]), _server(props)
     version = readiness.wait(client, server, known_password)
     readiness.limit_processes(client, server.container, int(props["pidsLimit"]))
     identity = f"{props['systemIdentifier']}/{version}/{props['fingerprint']}/{props['image'].split(':')[-1][:12]}"

@@ -9,6 +9,7 @@ never dropped by taking a resource away.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from components.provider import is_unknown, plainly, refused, settle_in
 from postgres.connection import Address, connect, told
 from postgres.errors import ConnectionFailed, DriftRefused, PgstackError, ScriptError, ValidationFailed
 from postgres.scripts import Script, load, load_verify, revision
+from stacks import offline
 from stacks.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
 
 if TYPE_CHECKING:  # and late, where the database is asked or changed: the program only declares
@@ -84,6 +86,8 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     from postgres.planning import plan
 
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
+    if offline.requested(os.environ):
+        return news | unseen | {"ledger": _not_compared(olds, news)}
     if is_unknown({key: news.get(key) for key in ("host", "port", "adminPassword", "identity")}):
         return news | unseen | {"ledger": _target(_announced(news, olds))}
     try:
@@ -121,6 +125,23 @@ def _announced(news: dict[str, Any], olds: dict[str, Any]) -> tuple[Script, ...]
     for script in () if olds else scripts:
         pulumi.log.info(f"to run: {script.path} (new, unless the database has it)")
     return scripts
+
+
+def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
+    """The revision to be reached, with a word on what the state alone can tell. Raises ScriptError."""
+    scripts = _load(news)
+    pulumi.log.warn("offline: the ledger was not compared; which scripts ran is what the last `up` left in the state")
+    before = _as_lines(olds.get("scripts", ""))
+    ran = dict(line.split(" ", 1)[1].rsplit("  ", 1) for line in before.splitlines())
+    for script in scripts:
+        if script.name not in ran:
+            pulumi.log.info(f"to run, by the state: {script.path} (new)")
+        elif ran[script.name] != script.normalised[:SHORT]:
+            if script.repeatable:
+                pulumi.log.info(f"to run, by the state: {script.path} (repeatable changed)")
+            else:
+                pulumi.log.warn(f"{script.path} was changed after it ran, by the state: `up` refuses that")
+    return str(olds["ledger"]) if before == news["scripts"] and "ledger" in olds else _target(scripts)
 
 
 def _target(scripts: Sequence[Script]) -> str:
@@ -218,6 +239,7 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
         build_memory_mb=int(props.get("buildMemoryMb") or 0),
         app_password=props["appPassword"],
         readonly_password=props["readonlyPassword"],
+        adopted=bool(props.get("adopt")),
     )
     outcome = apply.apply(address, request, pulumi.log.info)
     demands = validation.Demands(pgvector_minimum=props["pgvectorMinimum"], settings=dict(props["settings"]))
@@ -293,4 +315,4 @@ def inputs(environment: Environment) -> dict[str, Any]:
         "lockWaitS": environment.lock_wait_s,
         "pgvectorMinimum": environment.pgvector_minimum,
         "runner": RUNNER,
-    }
+    } | ({"adopt": True} if environment.adopt_volume and environment.engine == "docker" else {})

@@ -24,7 +24,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from postgres import baseline, drift, execution, queries, roles
+from postgres import baseline, drift, execution, queries, roles, takeover
 from postgres.connection import Address, connect, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
@@ -52,6 +52,7 @@ class Request:
     """maintenance_work_mem of the scripts, in MiB, which run one after the other; 0: the server's own"""
     app_password: str = field(default="", repr=False)
     readonly_password: str = field(default="", repr=False)
+    adopted: bool = False  # the database was made by other means: see postgres/takeover.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,14 @@ def apply(address: Address, request: Request, report: Callable[[str], None] = la
     """
     with locked(replace(address, database="postgres"), request.lock_wait_s) as cluster:
         passwords = {roles.APP: request.app_password, roles.READONLY: request.readonly_password}
+        if request.adopted:
+            takeover.make_room(cluster, address, report)
         roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
         with connect(address, wait_s=5) as admin:
             roles.ensure_database(admin)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
+            if request.adopted:
+                takeover.take_over(admin, request.lock_wait_s, report, add_event)
             try:
                 made = plan(
                     request.scripts, read_ledger(admin), where=request.stack, baseline=request.baseline,

@@ -130,6 +130,11 @@ class Tuned:
     build_mb: int
     """what an index build of the scripts, which run one after the other, may have as maintenance_work_mem"""
 
+    @property
+    def wal_mb(self) -> int:
+        """What the WAL takes on the disk between checkpoints, in MiB."""
+        return _mb(size_kb("max_wal_size", self.settings["max_wal_size"]))
+
 
 def derive_for_container(
     limits: Limits,

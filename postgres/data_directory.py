@@ -27,7 +27,9 @@ from postgres.images import VOLUME
 from postgres.validation import version_tuple
 
 USER = "postgres"
+OLD_PLACES = (".", "data", "pgdata")
 TRIAL = "/tmp/pgstack-trial"
+LOOKED_AT = "/pgstack-volume"
 TRIAL_TIMEOUT_S = 120.0
 POLL_S = 0.25
 PASSWORD_FILE = "pgstack-password"  # noqa: S105
@@ -43,6 +45,11 @@ class Found:
     def refusal(self, major: int, volume: str) -> str:
         """Why a server of `major` may not start on this volume, and what to do; "" where it may."""
         place = f"{major}/docker"
+        if any(found.endswith("/adopting") for found in self.directories):
+            return (
+                f"volume {volume} is half adopted: a move was interrupted\n"
+                f"  let the stack that adopts it undo it and go on (pgvector:adoptVolume: {volume}):  pgstack up STACK"
+            )
         if place in self.directories:
             inside = self.directories[place]
             if inside != major:
@@ -54,11 +61,12 @@ class Found:
         if not self.directories:
             return ""
         other, inside = next(iter(self.directories.items()))
-        if other in (".", "data"):
+        if other in OLD_PLACES:
             return (
                 f"volume {volume} holds data of PostgreSQL {inside} in the layout of the old images (in its "
-                f"{'root' if other == '.' else 'folder data'}); the server would start empty beside it\n"
-                f"  keep it:  pgvector:containerName of another name makes a volume of its own"
+                f"{'root' if other == '.' else f'folder {other}'}); the server would start empty beside it\n"
+                f"  go on with it:  pgvector:adoptVolume: {volume}\n"
+                "  or keep it:  pgvector:containerName of another name makes a volume of its own"
             )
         return (
             f"volume {volume} holds data of PostgreSQL {inside}, the image is PostgreSQL {major}: "
@@ -69,7 +77,8 @@ class Found:
 
 def look(client: docker.DockerClient, name: str, image: str, volume: str) -> Found:
     """What is in a volume that exists. Raises DockerFailed, ServerError."""
-    with _step(client, name, image, volume, "inspect", read_only=True) as container:
+    # not at its usual place: images up to 17 put an anonymous volume over its folder `data` there, which hides it
+    with _step(client, name, image, volume, "inspect", at=LOOKED_AT, read_only=True) as container:
         done = finish(container, timeout_s=60)
     if done.code != 0 or "unreadable" in done.output:
         raise ServerError(
@@ -91,7 +100,7 @@ def prepare(client: docker.DockerClient, spec: Spec, image: str, volume: str, pa
         done = finish(container)
     last = done.output.strip().splitlines()[-1:] or [""]
     if done.code != 0 or not last[0].startswith("identifier "):
-        raise ServerError(_failed("making the data directory", spec, volume, done))
+        raise ServerError(failed("making the data directory", spec, volume, done))
     _, identifier, _, by = last[0].split()
     return identifier, by
 
@@ -102,7 +111,7 @@ def install(client: docker.DockerClient, spec: Spec, image: str, volume: str) ->
         put(container, "/tmp", {f"{FILE_PREFIX}{name}": text for name, text in spec.files.items()}, mode=0o444)
         done = finish(container)
     if done.code != 0:
-        raise ServerError(_failed("writing pg_hba.conf and the TLS files", spec, volume, done))
+        raise ServerError(failed("writing pg_hba.conf and the TLS files", spec, volume, done))
 
 
 def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgvector_minimum: str) -> str:
@@ -126,7 +135,8 @@ def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgve
             if state.status == "running" and _answers(container):
                 break
             if state.status != "running" or time.monotonic() > deadline:
-                raise ServerError(f"tried in a throw-away container, before anything was changed: {diagnose(state)}")
+                said = diagnose(state, "the server with the new image, settings or limits")
+                raise ServerError(f"tried in a throw-away container, before anything was changed: {said}")
             time.sleep(POLL_S)
         return _versions(container, password, pgvector_minimum)
 
@@ -165,23 +175,24 @@ def _versions(container: Container, password: str, pgvector_minimum: str) -> str
 @contextmanager
 def _step(
     client: docker.DockerClient, name: str, image: str, volume: str, script: str, *,
-    read_only: bool = False, environment: Mapping[str, str] | None = None,
+    at: str = VOLUME, read_only: bool = False, environment: Mapping[str, str] | None = None,
 ) -> Iterator[Container]:  # fmt: skip
-    """A created throw-away container that will run `postgres/shell/<script>.sh` on the volume."""
+    """A created throw-away container that will run `postgres/shell/<script>.sh` on the volume, mounted `at`."""
     with throw_away(
         client, name, image, ["sh", "-ec", shell.get(script)], user=USER, network_mode="none",
-        environment={"VOLUME": VOLUME, **(environment or {})},
-        mounts=[Mount(VOLUME, volume, type="volume", read_only=read_only)],
+        environment={"VOLUME": at, **(environment or {})},
+        mounts=[Mount(at, volume, type="volume", read_only=read_only)],
     ) as container:  # fmt: skip
         yield container
 
 
-def _failed(step: str, spec: Spec, volume: str, done: Finished) -> str:
+def failed(step: str, spec: Spec, volume: str, done: Finished) -> str:
+    """The diagnosis of a step in a throw-away container that ended badly."""
     state = State(
         name=spec.name, status="exited", exit_code=done.code, oom_killed=False, error="", health="", log=done.output,
         volume=volume, memory_mb=spec.memory_mb,
     )  # fmt: skip
-    return f"{step} failed: {diagnose(state)}"
+    return f"{step} failed: {diagnose(state, 'a throw-away container')}"
 
 
 def state_of(container: Container, memory_mb: int, volume: str, port: int = 0) -> State:

@@ -52,6 +52,11 @@ def _says(pattern: str) -> Callable[[State], bool]:
 
 DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
+        _says(r"could not resize shared memory segment"),  # it says No space left on device too
+        "/dev/shm is too small for the settings",
+        "raise pgvector:memoryMb, with which it grows;  what an index build needs:  pgstack plan-memory",
+    ),
+    Diagnosis(
         _says(r"No space left on device|Disk quota exceeded"),
         "the disk is full",
         "see where:  docker system df -v;  free some space on the disk of volume {volume}, then `up` again",
@@ -94,7 +99,7 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
         "raise pgvector:memoryMb; an index build needs room for maintenance_work_mem:  pgstack plan-memory",
     ),
     Diagnosis(
-        _says(r"could not map anonymous shared memory|Cannot allocate memory|could not resize shared memory segment"),
+        _says(r"could not map anonymous shared memory|Cannot allocate memory"),
         "not enough memory for the settings",
         "raise pgvector:memoryMb, or lower shared_buffers and maintenance_work_mem",
     ),
@@ -105,7 +110,10 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
         "postgres (999 in Debian's images)",
     ),
     Diagnosis(
-        _says(r"could not locate a valid checkpoint record|invalid checkpoint|PANIC:"),
+        _says(
+            r"could not locate a valid checkpoint record|invalid checkpoint|PANIC:|could not find the database system"
+            r"|is not a valid data directory|is missing or erroneous"
+        ),
         "the data directory is damaged",
         "restore a backup; change nothing in the volume before you have copied it",
     ),
@@ -120,29 +128,61 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
         "somebody ran docker kill, or the host was short of memory:  dmesg | grep -i oom;  `up` starts it again",
     ),
     Diagnosis(
-        lambda state: state.health == "unhealthy",
+        lambda state: state.status == "paused",
+        "somebody paused it",
+        "let it go on:  docker unpause {name}",
+    ),
+    Diagnosis(
+        lambda state: state.status == "exited" and state.exit_code == 0,
+        "it was stopped (docker stop, or the Docker host shut down)",
+        "`up` starts it again",
+    ),
+    Diagnosis(
+        lambda state: state.status == "running" and state.health == "unhealthy",
         "the server runs but doesn't answer",
         "look:  docker logs --tail 50 {name}",
     ),
 )
+# A backend that is killed takes the others with it; the server recovers by itself and the container goes on.
+KILLED = re.compile(r"\(PID \d+\) was terminated by signal 9\b")
 
 
-def diagnose(state: State) -> str:
-    """The whole message: what happened, the cause, the last log lines, the remedy."""
+def crash(log: str, memory_mb: int) -> str:
+    """What the log of a server that runs says of its last crash by SIGKILL; "" where there was none."""
+    found = [line.strip() for line in log.splitlines() if KILLED.search(line)]
+    if not found:
+        return ""
+    return (
+        "a process of the server was killed and all connections were lost: most likely by the kernel, "
+        f"because the container needed more than {memory_mb} MiB\n    {found[-1]}"
+    )
+
+
+def diagnose(state: State, subject: str = "") -> str:
+    """The whole message: what happened, the cause, the last log lines, the remedy.
+
+    `subject`: what ended, where it is no container that somebody could still look at.
+    """
     happened = {
         "exited": f"exited with code {state.exit_code}",
         "dead": f"is dead (exit code {state.exit_code})",
         "missing": "is gone",
         "created": "was created but did not start",
         "restarting": f"keeps exiting (code {state.exit_code}, {state.restarts} restarts)",
-    }.get(state.status, f"is {state.status}" + (f" and {state.health}" if state.health else ""))
+        "running": "runs" + (f" and is {state.health}" if state.health else ""),
+    }.get(state.status, f"is {state.status}")
     known = next((row for row in DIAGNOSES if row.fits(state)), None)
     fields = {name: getattr(state, name) for name in ("name", "volume", "memory_mb", "port")}
     cause = known.cause.format(**fields) if known else "for a reason its log tells"
-    remedy = known.remedy.format(**fields) if known else f"read the whole log:  docker logs {state.name}"
+    look = "what it said last is above" if subject else f"read the whole log:  docker logs {state.name}"
+    remedy = known.remedy.format(**fields) if known else look
     lines = [line for line in state.log.strip().splitlines() if line.strip()][-TAIL:]
     if state.error and state.error not in state.log:
         lines.append(state.error)
     return "\n".join(
-        [f"the container {state.name} {happened}: {cause}", *(f"    {line}" for line in lines), f"  {remedy}"]
+        [
+            f"{subject or f'the container {state.name}'} {happened}: {cause}",
+            *(f"    {line}" for line in lines),
+            f"  {remedy}",
+        ]
     )

@@ -102,6 +102,8 @@ def _unreachable(url: str, error: Exception) -> str:
         return "this user may not open the socket"
     if "refused" in text.lower():
         return "nothing listens there"
+    if "RemoteDisconnected" in text or "reset by peer" in text:
+        return "it ended the connection"
     return " ".join(text.split())[:200]
 
 
@@ -174,9 +176,10 @@ def finish(container: Container, *, timeout_s: float = 600.0) -> Finished:
         return Finished(code, log_of(container, lines=200))
 
 
-def log_of(container: Container, *, lines: int = LOG_LINES) -> str:
-    """The last lines a container wrote, both streams."""
-    return str(container.logs(tail=lines, stdout=True, stderr=True).decode(errors="replace"))
+def log_of(container: Container, *, lines: int = LOG_LINES, last_s: int | None = None) -> str:
+    """The last lines a container wrote (in the last so many seconds), both streams."""
+    since = {} if last_s is None else {"since": int(time.time()) - last_s}
+    return str(container.logs(tail=lines, stdout=True, stderr=True, **since).decode(errors="replace"))
 
 
 def put(container: Container, path: str, files: Mapping[str, str], *, uid: int = 999, mode: int = 0o600) -> None:
@@ -209,6 +212,32 @@ def server_of(client: docker.DockerClient, name: str) -> Container | None:
             return client.containers.get(name)
         except NotFound:
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as the engine has it. `users`: running containers in it."""
+
+    id: str
+    labels: Mapping[str, str]
+    users: tuple[str, ...]
+
+    def may_go(self, name: str, claim: str | None) -> bool:
+        """True where it was made for the stack of this name, and no container of others is in it."""
+        mine = claim is not None and claim != "" and self.labels.get(CLAIM_LABEL) == claim
+        return self.labels.get(NAME_LABEL) == name and (mine or not self.users)
+
+
+def network_of(client: docker.DockerClient, name: str) -> Network | None:
+    """Raises DockerFailed."""
+    with told():
+        for found in client.networks.list(names=[name]):  # by a part of the name
+            if found.name == name:
+                with suppress(NotFound):
+                    found.reload()
+                    users = sorted(each["Name"] for each in (found.attrs.get("Containers") or {}).values())
+                    return Network(found.id, found.attrs.get("Labels") or {}, tuple(users))
+    return None
 
 
 def volume_exists(client: docker.DockerClient, volume: str) -> bool:

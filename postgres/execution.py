@@ -121,7 +121,7 @@ def gone(script: Script, reason: object) -> SqlFailed:
     words = " ".join(str(reason).split())
     return SqlFailed(
         f"{script.path}: the server went away while the scripts ran: {words}\n"
-        "  its log says why; what was not committed is undone. Bring it back and run `up` again",
+        "  what was not committed is undone. See why:  pgstack doctor STACK;  then `up` again",
         script=script.name,
     )
 

@@ -6,9 +6,10 @@ the remedy where something is wrong. Adding one is adding a function to CHECKS.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,18 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from postgres import images
-from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, Endpoint, told, volume_users
+from postgres.adoption import User, in_use, user
+from postgres.docker_host import (
+    CLAIM_LABEL,
+    NAME_LABEL,
+    Endpoint,
+    Network,
+    network_of,
+    server_of,
+    told,
+    volume_exists,
+    volume_users,
+)
 
 LEAST_API = (1, 41)  # Docker 20.10
 LEAST_FREE_MB = 1024
@@ -48,7 +60,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the stack is going to need. Memory in MiB; `claim` None where the state has none yet."""
+    """What the stack is going to need. Memory in MiB; `claim` None where the state has none yet.
+
+    `adopt`: the existing volume to go on with; "" where the stack's own, called like it, is used.
+    """
 
     name: str
     image: str
@@ -58,6 +73,8 @@ class Wanted:
     bind_address: str
     wal_mb: int
     claim: str | None
+    data_path: str | None = None
+    adopt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +86,20 @@ class Facts:
     memory_mb: int
     cpus: int
     limits_memory: bool
-    root: str
+    root: str  # where the data is going to be: Docker's data root, or the stack's own `dataPath`
     free_mb: int | None
+    root_missing: bool
+    volume_here: bool
     image_here: bool
     image_architectures: tuple[str, ...]
     image_problem: str
     port_holder: str
+    address_here: bool
     other_users: tuple[str, ...]
+    container: Mapping[str, str] | None  # the labels of the container that has the stack's name
+    network: Network | None
+    adopted_there: bool = True
+    adopted_users: tuple[User, ...] = ()  # of the volume to adopt, ours left out
 
 
 def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> Facts:
@@ -84,29 +108,60 @@ def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> F
         info = client.info()
         version = client.version()
     here, architectures, problem = _image(client, wanted.image)
-    free = None
-    if endpoint.local and Path(info["DockerRootDir"]).exists():
+    root, free, missing = wanted.data_path or info["DockerRootDir"], None, False
+    if endpoint.local and Path(info["DockerRootDir"]).exists():  # else its files aren't this machine's
+        missing = wanted.data_path is not None and not Path(wanted.data_path).is_dir()
         with suppress(OSError):
-            free = shutil.disk_usage(info["DockerRootDir"]).free // 2**20
+            free = shutil.disk_usage(root).free // 2**20
+    server = server_of(client, wanted.name)
     return Facts(
         api=tuple(int(part) for part in version["ApiVersion"].split(".")),
         architecture=ARCHITECTURES.get(info["Architecture"], info["Architecture"]),
         memory_mb=info["MemTotal"] // 2**20,
         cpus=info["NCPU"],
         limits_memory=bool(info.get("MemoryLimit")),
-        root=info["DockerRootDir"],
+        root=root,
         free_mb=free,
+        root_missing=missing,
+        volume_here=volume_exists(client, wanted.name),
         image_here=here,
         image_architectures=architectures,
         image_problem=problem,
         port_holder=_port_holder(client, endpoint, wanted),
+        address_here=not endpoint.local or _try_to_bind(wanted.bind_address, 0) != errno.EADDRNOTAVAIL,
         other_users=tuple(
             container.name for container in volume_users(client, wanted.name) if not _ours(container.labels, wanted)
+        ),
+        container=None if server is None else server.labels,
+        network=network_of(client, wanted.name),
+        adopted_there=not wanted.adopt or volume_exists(client, wanted.adopt),
+        adopted_users=tuple(
+            user(container)
+            for container in (volume_users(client, wanted.adopt) if wanted.adopt else ())
+            if not _ours(container.labels, wanted)
         ),
     )
 
 
-def _ours(labels: dict[str, str], wanted: Wanted) -> bool:
+def container_finding(name: str, labels: Mapping[str, str]) -> Finding:
+    """A container of the stack's name that isn't the stack's."""
+    by = " (another checkout did, or this one before its state was lost)" if labels.get(NAME_LABEL) == name else ""
+    return Finding(
+        "container", f"there is a container {name} that this stack didn't make{by}",
+        f"remove it (its volumes stay):  docker rm -f {name};  or choose another name (pgvector:containerName)",
+    )  # fmt: skip
+
+
+def network_finding(name: str, users: Sequence[str]) -> Finding:
+    """A network of the stack's name that isn't the stack's, or that others use."""
+    used = f", used by {', '.join(users)}" if users else ""
+    return Finding(
+        "network", f"there is a network {name} that this stack didn't make{used}",
+        f"remove it:  docker network rm {name};  or choose another name (pgvector:containerName)",
+    )  # fmt: skip
+
+
+def _ours(labels: Mapping[str, str], wanted: Wanted) -> bool:
     return (
         labels.get(NAME_LABEL) == wanted.name and wanted.claim is not None and labels.get(CLAIM_LABEL) == wanted.claim
     )
@@ -136,8 +191,10 @@ def _port_holder(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted
     for container in publishing:
         if _ours(container.labels, wanted):
             return ""
-        return f"the container {container.name}"
-    if not endpoint.local or _can_bind(wanted.bind_address, wanted.port):
+        bound = [each for bindings in container.ports.values() for each in bindings or []]
+        if any(each["HostPort"] == str(wanted.port) and _same(each["HostIp"], wanted.bind_address) for each in bound):
+            return f"the container {container.name}"
+    if not endpoint.local or _try_to_bind(wanted.bind_address, wanted.port) in (0, errno.EADDRNOTAVAIL):
         return ""
     with suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
@@ -146,14 +203,20 @@ def _port_holder(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted
     return "another process"
 
 
-def _can_bind(address: str, port: int) -> bool:
+def _same(one: str, other: str) -> bool:
+    """True where a port can't be published on both addresses."""
+    return one == other or bool({"", "0.0.0.0", "::"} & {one, other})
+
+
+def _try_to_bind(address: str, port: int) -> int:
+    """0 where it could be done, else the error's number. Port 0: any."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError as error:
-            return error.errno == 99  # not an address of this machine: the engine will say so
-    return True
+            return error.errno or errno.EINVAL
+    return 0
 
 
 def _engine(_: Wanted, facts: Facts) -> Finding:
@@ -202,14 +265,26 @@ def _cpus(wanted: Wanted, facts: Facts) -> Finding:
 
 
 def _disk(wanted: Wanted, facts: Facts) -> Finding:
+    if facts.root_missing:
+        return Finding(
+            "disk", f"pgvector:dataPath is {facts.root}, and there is no such directory on the Docker host",
+            f"make it, for the image's postgres alone:  sudo install -d -o 999 -g 999 -m 700 {facts.root}",
+        )  # fmt: skip
     if facts.free_mb is None:
         return Finding("disk", f"can't be seen from here ({facts.root} on the Docker host)")
-    needed = LEAST_FREE_MB + wanted.wal_mb
-    remedy = "" if facts.free_mb >= needed else "free some:  docker system df;  docker image prune"
-    return Finding("disk", f"{facts.free_mb} MB free in {facts.root}, needed {needed}", remedy)
+    # the WAL of a volume that is there lies on the disk already; and no full disk may forbid the `up` that mends it
+    needed = LEAST_FREE_MB + (0 if facts.volume_here else wanted.wal_mb)
+    found = f"{facts.free_mb} MB free in {facts.root}, needed {needed}"
+    remedy = "" if facts.free_mb >= needed else "free some:  df -h;  docker system df;  docker image prune"
+    return Finding("disk", found, remedy, serious=not facts.volume_here)
 
 
 def _port(wanted: Wanted, facts: Facts) -> Finding:
+    if not facts.address_here:
+        return Finding(
+            "port", f"pgvector:bindAddress is {wanted.bind_address}, which is no address of the Docker host",
+            "choose one of its addresses:  ip address;  127.0.0.1 is this machine alone, 0.0.0.0 every network",
+        )  # fmt: skip
     if facts.port_holder:
         return Finding(
             "port", f"{wanted.bind_address}:{wanted.port} is taken by {facts.port_holder}",
@@ -219,18 +294,45 @@ def _port(wanted: Wanted, facts: Facts) -> Finding:
 
 
 def _volume(wanted: Wanted, facts: Facts) -> Finding:
+    if wanted.adopt:
+        return _adopted_volume(wanted, facts)
     if facts.other_users:
         names = ", ".join(facts.other_users)
         return Finding(
             "volume", f"{wanted.name} is used by another container: {names} (two servers on one volume lose data)",
-            f"remove it where it isn't needed any more:  docker rm -f {' '.join(facts.other_users)};  "
+            f"remove it where it is needed no more (its volumes stay):  docker rm -f {' '.join(facts.other_users)};  "
             "or choose another name (pgvector:containerName)",
         )  # fmt: skip
     return Finding("volume", f"{wanted.name} is free or ours")
 
 
+def _adopted_volume(wanted: Wanted, facts: Facts) -> Finding:
+    if not facts.adopted_there:
+        return Finding(
+            "volume", f"there is no volume {wanted.adopt} to adopt",
+            "see them:  docker volume ls   (Compose puts its project's name in front: PROJECT_NAME);  "
+            "correct pgvector:adoptVolume",
+        )  # fmt: skip
+    wrong, remedy = in_use(wanted.adopt, facts.adopted_users)
+    return Finding("volume", wrong or f"{wanted.adopt} is free or ours", remedy)
+
+
+def _container(wanted: Wanted, facts: Facts) -> Finding:
+    ours = facts.container is None or _ours(facts.container, wanted)
+    if ours or wanted.name in facts.other_users:  # the volume's finding names it already
+        return Finding("container", f"{wanted.name} is free or ours")
+    return container_finding(wanted.name, facts.container or {})
+
+
+def _network(wanted: Wanted, facts: Facts) -> Finding:
+    if facts.network is None or facts.network.may_go(wanted.name, wanted.claim):
+        return Finding("network", f"{wanted.name} is free or ours")
+    return network_finding(wanted.name, facts.network.users)
+
+
 CHECKS: tuple[Callable[[Wanted, Facts], Finding], ...] = (
     _engine, _image_is_there, _image_is_kept_up, _memory, _cpus, _disk, _port, _volume,
+    _container, _network,
 )  # fmt: skip
 
 

@@ -22,7 +22,9 @@ from postgres.errors import ConnectionFailed, ServerError
 PATIENCE_S = 90.0
 RECOVERY_S = 3600.0  # a server that says it is recovering is waited for
 POLL_S = 0.2
-GONE = ("exited", "dead", "restarting", "removing", "created", "paused")
+GONE = ("exited", "dead", "removing", "created", "paused")
+# a crash that Docker's restart policy mends is no reason to give up; a second one is
+RESTARTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,15 @@ def wait(client: docker.DockerClient, server: Server, known_password: str) -> st
     password is taken.
     """
     container = _container(client, server)
-    restarts = _restarts(container)
-    started = time.monotonic()
+    started, first = time.monotonic(), None
     while True:
         state = state_of(container, server.memory_mb, server.volume, server.address.port)
-        if state.status in GONE or state.restarts > restarts:
-            raise ServerError(diagnose(state if state.status in GONE else _exited(state)))
+        first = first or state
+        if state.status in GONE:
+            raise ServerError(diagnose(state))
+        if keeps_exiting(first, state):
+            # Docker may have started it again meanwhile, and what it says now be of its next life
+            raise ServerError(diagnose(replace(state, status="restarting")))
         try:
             return _version(server.address, known_password)
         except ConnectionFailed as error:
@@ -60,9 +65,24 @@ def wait(client: docker.DockerClient, server: Server, known_password: str) -> st
         time.sleep(POLL_S)
 
 
-def _exited(state: State) -> State:
-    """A container that Docker has started again meanwhile: what it says now is of its next life."""
-    return replace(state, status="restarting")
+def keeps_exiting(first: State, now: State) -> bool:
+    """True for a container that Docker's restart policy starts again and again, as seen twice."""
+    return now.restarts >= first.restarts + RESTARTS or (now.status == "restarting" and now.restarts > RESTARTS)
+
+
+def found(client: docker.DockerClient, server: Server) -> str:
+    """ "" where the server answers, else how its container is: one line. For a preview: waits for nothing."""
+    try:
+        state = state_of(_container(client, server), server.memory_mb, server.volume, server.address.port)
+        if state.status == "running":
+            try:
+                _version(server.address, server.address.password)
+            except ConnectionFailed as error:
+                return "" if REFUSED in str(error) else str(error).splitlines()[0]
+            return ""
+    except ServerError as error:
+        return str(error).splitlines()[0]
+    return diagnose(state).splitlines()[0]
 
 
 def _container(client: docker.DockerClient, server: Server) -> Container:
@@ -71,22 +91,6 @@ def _container(client: docker.DockerClient, server: Server) -> Container:
             return client.containers.get(server.container)
         except NotFound:
             raise ServerError("the container is gone\n  `up` again makes it anew; its data is in the volume") from None
-
-
-def _restarts(container: Container) -> int:
-    """Restarts that are none of this start's: a container that is older than a minute has its past behind it."""
-    with told():
-        container.reload()
-    count = int(container.attrs.get("RestartCount", 0))
-    running = container.attrs["State"].get("Status") == "running"
-    return count if running and _age_s(container) > 60 else 0
-
-
-def _age_s(container: Container) -> float:
-    from datetime import UTC, datetime
-
-    made = datetime.fromisoformat(container.attrs["Created"][:19]).replace(tzinfo=UTC)
-    return (datetime.now(UTC) - made).total_seconds()
 
 
 def _version(address: Address, known_password: str) -> str:

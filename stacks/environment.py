@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 
 from postgres.budget import Tuned, derive_for_container
 from postgres.embedded import VERSIONS
-from postgres.errors import PgstackError, nearest
+from postgres.errors import PgstackError, SettingRefused, nearest
 from postgres.images import MAJORS, major_of
 from postgres.settings import Limits
 from stacks.docker_keys import DockerKeys
@@ -149,6 +149,16 @@ class Environment(DockerKeys):
         return derive_for_container(self.limits, self.durability, postgres_words(self.settings))
 
     @property
+    def fitting(self) -> Tuned:
+        """The same. Raises SettingRefused with the budget as a table where it doesn't fit into the memory, too."""
+        tuned = self.tuned
+        if not tuned.budget.fits:
+            raise SettingRefused(
+                f"stack {self.stack}: the settings don't fit into {NAMESPACE}:memoryMb\n{tuned.budget.table()}"
+            )
+        return tuned
+
+    @property
     def major(self) -> int:
         """PostgreSQL's major version."""
         if self.engine == "embedded":
@@ -157,8 +167,13 @@ class Environment(DockerKeys):
 
     @property
     def name(self) -> str:
-        """Of the container, its volume and its network."""
+        """Of the container, its network and, unless another is adopted, its volume."""
         return self.container_name or f"{NAMESPACE}-{self.stack}"
+
+    @property
+    def volume_name(self) -> str:
+        """Of the volume that holds the data."""
+        return self.adopt_volume or self.name
 
 
 _CHATTY = {"log_min_duration_statement": "250ms", "log_statement": "ddl", "log_connections": "on"}

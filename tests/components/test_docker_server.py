@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from components.data_directory import DataDirectoryProvider
 from components.docker_server import as_read_back
 from postgres.errors import PgstackError
 from stacks.environment import ENVIRONMENTS
@@ -109,3 +110,43 @@ def test_settings_that_do_not_fit_are_refused_with_the_budget(run: Runner) -> No
 )
 def test_cpus_are_written_as_the_plugin_reads_them_back(cpus: float, text: str) -> None:
     assert as_read_back(cpus) == text
+
+
+def test_an_adopted_volume_is_kept_as_it_is_and_everything_downstream_knows(run: Runner) -> None:
+    found = declared(run, "dev", {"adoptVolume": "shop_pgdata", "database": "shop"})
+    volume = found["volume"]
+    assert volume.inputs["name"] == "shop_pgdata"
+    assert not {"driver", "driverOpts", "labels"} & volume.inputs.keys()
+    assert volume.ignore_changes == ("labels", "driver", "driverOpts")
+    assert volume.retain_on_delete
+    assert found["preflight"].inputs["adoptVolume"] == "shop_pgdata"
+    data = found["data"].inputs
+    assert (data["volumeName"], data["adopt"], data["database"]) == ("shop_pgdata", True, "shop")
+    assert found["schema"].inputs["adopt"] is True
+    assert found["server"].inputs["name"] == found["network"].inputs["name"] == "pgvector-dev"
+
+
+@pytest.mark.parametrize("stack", DOCKER)
+def test_a_stack_that_adopts_nothing_has_no_key_of_it_in_its_state(run: Runner, stack: str) -> None:
+    found = declared(run, stack)
+    assert "adopt" not in found["data"].inputs.keys() | found["schema"].inputs.keys()
+    assert found["preflight"].inputs.get("adoptVolume") is None
+    assert found["volume"].ignore_changes == ()
+
+
+def checked(olds: dict[str, Any], news: dict[str, Any]) -> str:
+    """What the DataDirectory's check says, before it asks any engine."""
+    result = DataDirectoryProvider().check(olds, news)
+    return "\n".join(failure.reason for failure in result.failures)
+
+
+def test_a_stack_never_leaves_its_data_behind_in_another_volume() -> None:
+    own = {"volumeName": "pgvector-dev", "major": 15.0, "imageName": "i", "image": "sha256:1"}
+    adopted = own | {"volumeName": "shop_pgdata", "adopt": True}
+    said = checked(own, adopted)
+    assert "this stack has data of its own, in the volume pgvector-dev: adopting shop_pgdata would leave it" in said
+    assert "pgstack down STACK" in said
+    said = checked(adopted, own)
+    assert "this stack's data is in the volume shop_pgdata, which it adopted" in said
+    assert "pgvector:adoptVolume: shop_pgdata" in said
+    assert "shop_pgdata, which it adopted" in checked(adopted, adopted | {"volumeName": "another"})

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import docker
 import pytest
@@ -20,7 +22,7 @@ from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
 from pgstack.toolchain import Toolchain
-from postgres.docker_host import NAME_LABEL
+from postgres.docker_host import NAME_LABEL, ROLE_LABEL
 from tests.docker_plugin.install import Installed
 from tests.engine.checkout import Checkout, copy_of_the_program
 from tests.images import build
@@ -31,12 +33,19 @@ COUNTER = itertools.count()
 SMALL = {"memoryMb": 1024, "cpus": 1}
 
 
+@cache
+def client_of(url: str) -> docker.DockerClient:
+    """One a session: each keeps its connections."""
+    return docker.DockerClient(base_url=url) if url else docker.from_env()
+
+
 @dataclass(frozen=True)
 class DockerStack(Checkout):
     """A checkout whose `stack` runs in Docker under a name of its own."""
 
     name: str = ""
     port: int = 0
+    engine: str = ""  # URL of an engine of the test's own
 
     def up(self) -> str:
         return self.ok("up", self.stack)
@@ -46,7 +55,7 @@ class DockerStack(Checkout):
 
     @property
     def client(self) -> docker.DockerClient:
-        return docker.from_env()
+        return client_of(self.engine)
 
     @property
     def container(self) -> Container:
@@ -59,17 +68,43 @@ class DockerStack(Checkout):
     def rows(self) -> int:
         return int(self.ask("SELECT count(*) FROM public.kept")[0][0])
 
+    @property
+    def image(self) -> str:
+        return str(self.configured("image"))
+
+    def lose_the_state(self) -> None:
+        shutil.rmtree(self.root / ".pulumi")
+
+    @property
+    def started_at(self) -> str:
+        return str(self.container.attrs["State"]["StartedAt"])
+
+    def of_role(self, role: str) -> list[Container]:
+        """Containers of this stack, running or not: its server, or throw-aways."""
+        labels = [f"{NAME_LABEL}={self.name}", f"{ROLE_LABEL}={role}"]
+        return list(self.client.containers.list(all=True, filters={"label": labels}, ignore_removed=True))
+
+    def in_a_throw_away(self, script: str, user: str = "root") -> str:
+        """Run a shell script with the stack's volume at /v."""
+        said: bytes = self.client.containers.run(
+            PG17, ["sh", "-ec", script], entrypoint=[], user=user, remove=True, network_mode="none",
+            volumes={self.name: {"bind": "/v", "mode": "rw"}}, name=f"{self.name}-hands",
+        )  # fmt: skip
+        return said.decode()
+
     def clean(self) -> None:
         """Nothing of it stays on the engine."""
         client = self.client
         for container in client.containers.list(all=True, filters={"label": f"{NAME_LABEL}={self.name}"}):
             with suppress(APIError, NotFound):
                 container.remove(force=True, v=True)
+        for container in client.containers.list(all=True, filters={"name": self.name}):  # what a test put there
+            with suppress(APIError, NotFound):
+                container.remove(force=True, v=True)
         for found in (client.volumes, client.networks):
             for each in found.list(filters={"name": self.name}):
                 with suppress(APIError, NotFound):
                     each.remove()
-        client.close()
 
 
 @pytest.fixture(scope="session")
@@ -77,10 +112,15 @@ def docker_engine() -> docker.DockerClient:
     """The engine of this machine."""
     why = build.why_no_engine()
     if why is not None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{why}; .ci/run starts one")
-        pytest.skip(why)
+        lacking(why)
     return docker.from_env()
+
+
+def lacking(what: str) -> NoReturn:
+    """Skip by name; in CI that is a failure, since .ci/run installs and starts what a machine can have."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}: .ci/run should have seen to it")
+    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
@@ -103,11 +143,11 @@ def make(tmp_path: Path, image: Callable[[str], str], docker_plugin: Installed, 
     """`make("dev", memoryMb=2048)`: a stack that was not brought up yet."""
     made: list[DockerStack] = []
 
-    def one(stack: str = "dev", like: DockerStack | None = None, **keys: Any) -> DockerStack:
-        name = f"pgstack-test-{os.getpid()}-{next(COUNTER)}"
+    def one(stack: str = "dev", engine: str = "", **keys: Any) -> DockerStack:
+        name = f"pgstack-test-{os.getpid()}-{next(COUNTER):04}"  # no name is part of another
         root = tmp_path / f"check out {len(made)}"
         copy_of_the_program(root)
-        found = DockerStack(root, stack, docker_plugin.variables(), name, free_port())
+        found = DockerStack(root, stack, docker_plugin.variables(), name, free_port(), engine)
         made.append(found)
         given = {"image": PG17, "pgvectorMinimum": "0.8.0", "containerName": name, "port": found.port, **SMALL} | keys
         image(str(given["image"]))

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.docker.conftest import Make, free_port
+from tests.docker.conftest import Make, free_port, lacking
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
@@ -32,7 +32,7 @@ class Host:
 @pytest.fixture
 def ssh_host(tmp_path: Path) -> Iterator[Host]:
     if not Path(SSHD).exists():
-        pytest.skip("no sshd here (package openssh-server)")
+        lacking("no sshd here (package openssh-server)")
     folder = tmp_path / "ssh"
     folder.mkdir(mode=0o700)
     for key in ("host", "user"):

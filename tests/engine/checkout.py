@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -121,6 +122,10 @@ class Checkout:
                 del config[f"pgvector:{key}"]
         self._write_stack_file(content)
 
+    def configured(self, key: str) -> object:
+        """A key of the stack file, None where it isn't there."""
+        return self._stack_file().get("config", {}).get(f"pgvector:{key}")
+
     def secret(self, key: str, value: str) -> None:
         """Set an encrypted key of the stack file, as a user does."""
         printed = self.ok("env", self.stack)
@@ -169,3 +174,12 @@ def copy_of_the_program(root: Path) -> Checkout:
         else:
             shutil.copy(source, root / part)
     return Checkout(root)
+
+
+def stop_servers(root: Path) -> None:
+    for data in (root / ".data").glob("*/*/PG_VERSION"):
+        directory = embedded.Directory(data.parent, int(data.read_text()))
+        process = embedded.pid(directory)
+        embedded.stop(directory)
+        if process is not None and embedded.pid(directory) is not None:
+            os.kill(process, signal.SIGKILL)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgstack import cli
+from pgstack import cli, plan_memory
 from pgstack.plan_memory import Question, answer, number, verdict
 from postgres.errors import SizeRefused
+from stacks.environment import from_config
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -65,6 +66,20 @@ def test_a_stack_that_is_large_enough_is_told_with_which_setting() -> None:
     assert verdict(answer(Question("10k", "384", stack="dev")))[1] == (
         "  build: stays in memory with the server's own maintenance_work_mem of 64MB"
     )
+
+
+def test_a_stack_is_judged_by_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    question = Question("50k", "384", stack="dev")
+    plain = answer(question)
+    own = {"settings": {"maintenance_work_mem": "120MB", "autovacuum_max_workers": 2, "max_connections": 10}}
+    monkeypatch.setattr(plan_memory, "from_file", lambda stack: from_config(stack, own))
+    found = answer(question)
+    assert verdict(found)[:2] == [
+        "dev (pgvector:memoryMb = 1024): enough",
+        "  build: stays in memory with the server's own maintenance_work_mem of 120MB",
+    ]
+    # what they save is room for index and rows
+    assert (found.plan.container_mb or 0) < (plain.plan.container_mb or 0)
 
 
 def test_the_table_names_every_size(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,6 +176,7 @@ def test_an_override_wins_and_counts() -> None:
     assert tuned.settings["track_io_timing"] == "on"
     assert tuned.budget.mb("index builds") == 512
     assert tuned.shm_mb == tuned.build_mb + SHM_SLACK_MB == 1049
+    assert derive_for_container(limits, "safe", {"max_wal_size": "2GB"}).wal_mb == 2048
 
 
 def test_the_message_names_the_overrides_that_could_be_lowered() -> None:

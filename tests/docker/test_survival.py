@@ -1,0 +1,212 @@
+"""A row that was committed before is there after, whatever happened to the server or to the `up`: counted each time.
+
+Nowhere two servers on one volume, and nothing of a killed `up` stays behind the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from postgres.errors import ConnectionFailed
+from tests.docker.conftest import PG17, DockerStack, Make
+from tests.docker.hosts import PrivateEngine, private_engine
+from tests.docker.watched import Up, most
+from tests.engine.checkout import wait_until_gone
+
+pytestmark = [pytest.mark.engine, pytest.mark.docker]
+# the full 200 run with `make test-all`; each takes two deployments
+KILLS = int(os.environ.get("PGSTACK_KILLS", "4"))
+# what has it in its command line, and what must not be in it too
+VICTIMS = (
+    ("provider", "pulumi.dynamic", ""),
+    ("engine", "pulumi --non-interactive", "pulumi.dynamic"),
+    ("plugin", "pulumi-resource-docker", "pulumi --non-interactive"),
+    ("plugin", "tests.docker_plugin", ""),  # as which it runs where it is the stand-in
+    ("pgstack", "-m pgstack", "pulumi.dynamic"),
+)
+WORDS = ("provider", "engine", "plugin", "pgstack")
+# the first three are what stands between the old server and the new one
+MOMENTS = (
+    r"(DataDirectory data|Container server|Readiness ready|Network network|Volume volume) (creat|updat|delet|replac)ing"
+)
+GONE_WITHIN_S = 30.0
+BACK_WITHIN_S = 60.0
+
+
+@pytest.fixture
+def private() -> Iterator[PrivateEngine]:
+    with private_engine() as engine:
+        engine.take(PG17)
+        yield engine
+
+
+def test_rows_survive_a_replaced_a_killed_a_stopped_and_a_removed_container(make: Make) -> None:
+    stack = make("dev")
+    stack.up()
+    stack.fill()
+    rows = 1000
+
+    def add() -> int:
+        """Committed a moment before the fault: no checkpoint has seen it."""
+        stack.do("INSERT INTO public.kept SELECT generate_series(1, 100)")
+        return rows + 100
+
+    def replaced() -> None:
+        stack.configure(settings={"work_mem": "5MB"})
+
+    def killed() -> None:
+        stack.container.kill("SIGKILL")
+        assert stack.container.wait(timeout=30)["StatusCode"] == 137
+
+    def stopped() -> None:
+        stack.container.stop(timeout=60)
+        assert stack.container.attrs["State"]["ExitCode"] == 0  # a clean shutdown, within its grace
+
+    def removed() -> None:
+        stack.container.remove(force=True)
+
+    for fault in (replaced, killed, stopped, removed):
+        before, rows = str(stack.container.id), add()
+        fault()
+        said = stack.up()
+        assert "is up: unchanged" not in said
+        assert stack.container.id != before, fault.__name__
+        assert stack.rows() == rows, fault.__name__
+        assert len(_servers(stack)) == 1
+        assert stack.of_role("throw-away") == []
+    assert stack.ask("SHOW work_mem") == [("5MB",)]
+
+    # Docker's restart policy and PostgreSQL itself bring these back: no `up` is needed
+    for crash in (_kill_the_postmaster, _kill_a_backend):
+        started, rows = stack.ask("SELECT pg_postmaster_start_time()"), add()
+        crash(stack)
+        assert _rows_once_back(stack) == rows, crash.__name__
+        again = stack.ask("SELECT pg_postmaster_start_time()") != started
+        assert again == (crash is _kill_the_postmaster)
+    assert "is up: unchanged" in stack.up()
+    assert stack.rows() == rows
+
+
+def test_rows_survive_a_crash_of_the_host_and_the_server_comes_back_by_itself(
+    private: PrivateEngine, make: Make
+) -> None:
+    stack = make("dev", engine=private.url, dockerHost=private.url)
+    stack.up()
+    stack.fill()
+    started = stack.started_at
+    private.crash()
+    assert "no Docker Engine answers" in stack.refused()
+    private.start()
+    assert _rows_once_back(stack) == 1000
+    assert stack.started_at != started
+    stack.do("INSERT INTO public.kept VALUES (1)")
+    private.stop()  # as a shutdown of the host: the engine stops its containers with their grace
+    private.start()
+    assert _rows_once_back(stack) == 1001
+    assert "is up: unchanged" in stack.up()
+    assert stack.rows() == 1001
+
+
+def test_rows_survive_kill_9_of_an_up_that_creates_or_replaces_the_container(make: Make) -> None:
+    seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
+    chance = random.Random(seed)
+    print(f"seed {seed}: repeat with PGSTACK_SEED={seed}")  # noqa: T201
+    stack = make("dev")
+    stack.up()
+    stack.fill()
+    rows = 1000
+    for number in range(KILLS):
+        victim = WORDS[number % len(WORDS)]
+        what = f"number {number}, {victim} killed (seed {seed})"
+        stack.do("INSERT INTO public.kept VALUES (1)")
+        rows += 1
+        if chance.random() < 0.3:
+            stack.container.remove(force=True)  # the next `up` creates it
+        work_mem = f"{4096 + number + 1}kB"
+        stack.configure(settings={"work_mem": work_mem})
+        _killed_up(stack, victim, chance, what)
+        with most(lambda: len(_servers(stack))) as servers:
+            said = stack.up()
+        assert "Traceback" not in said, what
+        assert servers.seen == 1, what
+        assert stack.rows() == rows, what
+        assert stack.ask("SHOW work_mem") == [(work_mem,)], what
+        assert len(_servers(stack)) == 1, what
+        assert stack.of_role("throw-away") == [], what
+    assert "is up: unchanged" in stack.up()
+
+
+def test_a_first_up_that_is_killed_leaves_nothing_in_the_way_of_the_next(make: Make) -> None:
+    seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
+    chance = random.Random(seed)
+    print(f"seed {seed}: repeat with PGSTACK_SEED={seed}")  # noqa: T201
+    for number in range(max(1, KILLS // 2)):
+        victim = WORDS[chance.randrange(len(WORDS))]
+        what = f"number {number}, {victim} killed (seed {seed})"
+        stack = make("dev")
+        _killed_up(stack, victim, chance, what)
+        said = stack.up()
+        assert "Traceback" not in said, what
+        assert stack.ask("SELECT count(*) FROM pgstack.ledger") == [(3,)], what
+        assert len(_servers(stack)) == 1, what
+        assert stack.of_role("throw-away") == [], what
+        assert "is up: unchanged" in stack.up(), what
+        stack.clean()
+
+
+def _killed_up(stack: DockerStack, victim: str, chance: random.Random, what: str) -> None:
+    """An `up` one of whose processes is killed a moment after one of its steps began. Nothing of it works on."""
+    up = Up(stack)
+    happened = up.until(MOMENTS, number=chance.randint(1, 5))
+    time.sleep(chance.uniform(0, 0.8) if happened else 0)
+    for name, having, lacking in VICTIMS:
+        if name == victim:
+            up.kill(having, lacking)
+    try:
+        up.end(timeout_s=120)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"{what}: the others did not notice\n{up.said}")
+    left = wait_until_gone(up.process.pid, GONE_WITHIN_S)
+    assert not left, f"{what}: still there {left}\n{up.said}"
+    assert len(_servers(stack)) <= 1, what
+
+
+def _servers(stack: DockerStack) -> list[str]:
+    """Running containers on the stack's volume that are no throw-aways: their names."""
+    running = stack.client.containers.list(filters={"volume": stack.name}, ignore_removed=True)
+    return [str(each.name) for each in running if "throw-away" not in str(each.name)]
+
+
+def _rows_once_back(stack: DockerStack) -> int:
+    """Counted by a server that comes back by itself."""
+    deadline = time.monotonic() + BACK_WITHIN_S
+    while True:
+        try:
+            return stack.rows()
+        except (ConnectionFailed, psycopg.OperationalError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _kill_the_postmaster(stack: DockerStack) -> None:
+    """From the host's side: `docker kill` would tell Docker not to start it again."""
+    process = stack.container.attrs["State"]["Pid"]
+    stack.client.containers.run(
+        PG17, ["sh", "-ec", f"kill -9 {process}"], entrypoint=[], user="root", pid_mode="host", remove=True,
+        name=f"{stack.name}-hands",
+    )  # fmt: skip
+
+
+def _kill_a_backend(stack: DockerStack) -> None:
+    """The others lose their connections and the server recovers, its container untouched."""
+    ((process,),) = stack.ask("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
+    done = stack.container.exec_run(["sh", "-c", f"kill -9 {process}"])
+    assert done.exit_code == 0, done.output
