@@ -56,7 +56,6 @@ class DataDirectoryProvider(ResourceProvider):
             )  # fmt: skip
         _look(client, props)
         identifier, by = data_directory.prepare(client, spec, props["image"], props["volume"], props["adminPassword"])
-        data_directory.install(client, spec, props["image"], props["volume"])
         return CreateResult(identifier, props | {"systemIdentifier": identifier, "madeBy": by})
 
     @plainly

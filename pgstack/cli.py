@@ -53,9 +53,7 @@ def up(stack: Stack = "local") -> None:
     offline.refuse_up(os.environ)
     deploy.check_engine(from_file(stack))  # every mistake of the stack file, before anything is made
     workspace = Workspace(stack, toolchain(), say)
-    deploy.up(workspace)
-    found = stack_outputs.read(workspace)
-    typer.echo(stack_outputs.render(found, "table", show_secrets=False))
+    typer.echo(stack_outputs.render(deploy.up(workspace), "table", show_secrets=False))
     typer.echo(f"\n{deploy.psql_line(stack)}")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pulumi.automation as auto
 
-from pgstack.outputs import url_command
+from pgstack.outputs import Output, plain, url_command
 from pgstack.workspace import DeploymentFailed, Workspace, explain
 from postgres import docker_host, embedded
 from postgres.errors import PgstackError
@@ -25,8 +25,8 @@ from stacks.environment import ROOT, Environment, from_file
 NOTHING_CHANGED = "unchanged"
 
 
-def up(workspace: Workspace) -> None:
-    """Deploy. Raises DeploymentFailed, whose message is only what the engine has not said already."""
+def up(workspace: Workspace) -> dict[str, Output]:
+    """Deploy, and return the outputs. Raises DeploymentFailed, which says only what the engine has not said already."""
     stack = workspace.select(create=True)
     result = _run(stack.up, suppress_outputs=True)
     changes = result.summary.resource_changes or {}
@@ -34,6 +34,7 @@ def up(workspace: Workspace) -> None:
     workspace.say(
         f"{workspace.name} is up: " + (", ".join(f"{n} {kind}d" for kind, n in changed.items()) or NOTHING_CHANGED)
     )
+    return plain(result.outputs)
 
 
 def preview(workspace: Workspace, *, diff: bool) -> dict[str, int]:

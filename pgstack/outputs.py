@@ -34,6 +34,11 @@ def read(workspace: Workspace) -> dict[str, Output]:
         raise PgstackError(explain(str(error))) from None
     if not found:
         raise PgstackError(f"{workspace.name} has no outputs yet\n  deploy it:  pgstack up {workspace.name}")
+    return plain(found)
+
+
+def plain(found: Mapping[str, auto.OutputValue]) -> dict[str, Output]:
+    """What the Automation API gives, as ours."""
     return {name: Output(output.value, output.secret) for name, output in found.items()}
 
 

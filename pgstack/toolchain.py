@@ -15,7 +15,6 @@ import os
 import re
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
+
+from pgstack.child import child
 
 Source: TypeAlias = Literal["path", "installer", "built"]
 Version: TypeAlias = tuple[int, int, int]
@@ -264,8 +265,7 @@ class _Work:
         """Runs a long command under a moving line that tells how many lines of it `counts`; returns the others."""
         others: list[str] = []
         done, chunk, unfinished, deadline = 0, b"\n", b"", time.monotonic() + (BUILD_LIMIT_S if total else LIMIT_S)
-        pipes = (subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT)  # once we are killed, its next line ends it
-        with subprocess.Popen(argv, -1, None, *pipes, cwd=self.dir, env=env, start_new_session=True) as process:
+        with child(argv, cwd=self.dir, env=env) as process:  # once we are killed, its next line ends it
             assert process.stdout is not None
             try:
                 while chunk:
@@ -281,9 +281,6 @@ class _Work:
                 if process.wait():
                     raise _Unavailable(f"{what} failed: {' | '.join(others[-3:]) or process.returncode}")
             finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
                 self.line.show("")
         return others
 
