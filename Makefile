@@ -14,7 +14,7 @@ export PIP_NO_WARN_SCRIPT_LOCATION := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview down outputs status verify doctor demo test test-all bench lint format clean
+.PHONY: help up preview down outputs status verify doctor demo test test-fast test-all bench lint format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -49,12 +49,15 @@ test: $(VENV)/ready-dev $(VENV)/ready-demo  ## the whole test suite (long matric
 	@$(IMAGES) || true
 	@$(VENV)/bin/python -m pytest -n 2
 
+test-fast: $(VENV)/ready-dev  ## the tests that need no server and no deployment
+	@$(VENV)/bin/python -m pytest -n 2 tests/stacks tests/pgstack tests/components tests/test_*.py
+
 test-all: $(VENV)/ready-dev $(VENV)/ready-demo  ## the same with every kill point
 	@$(PULUMI)
 	@$(IMAGES) || true
 	@PGSTACK_KILLS=200 $(VENV)/bin/python -m pytest -n 2 --timeout 14400
 
-bench: $(VENV)/ready-dev  ## ratios against psql, goose and yoyo
+bench: $(VENV)/ready-dev $(VENV)/ready-demo  ## ratios against psql, goose, yoyo, docker run and stock settings
 	@$(VENV)/bin/python -m bench
 
 lint: $(VENV)/ready-dev $(VENV)/ready-demo  ## ruff and mypy --strict

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from bench import preview
+from bench import docker_stack, hnsw, preview
 from bench.contenders import Applied, goose, goose_program, ours, psql, yoyo
 from bench.figures import Figure, Goal, NotMeasured, Samples, figure, interleave, line, spread
 from bench.generate import write_all
@@ -21,7 +21,9 @@ from bench.server import Server, running
 
 RESULTS = Path(__file__).with_name("results.json")
 PEERS = {"psql": Goal(1.2), "goose": Goal(1.0, strict=True), "yoyo": Goal(1.0, strict=True)}
-NAMES = (*PEERS, "many", "memory", "preview")
+DOCKER = ("docker-up", "docker-preview")
+SERVED = (*PEERS, "many", "memory")  # on an embedded server
+NAMES = (*SERVED, "preview", *DOCKER, "hnsw")
 MANY = 5  # times --scripts
 FEW = 10  # --scripts divided by
 
@@ -32,13 +34,10 @@ def say(name: str, value: float | str) -> None:
     print(f"  {name}: {shown}", file=sys.stderr, flush=True)
 
 
-def facts(server_version: str) -> str:
-    """The machine and what runs on it; the load says how far to trust the figures."""
+def facts() -> str:
+    """The machine; the load says how far to trust the figures."""
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return (
-        f"{os.cpu_count()} cpus{load}, {platform.system()} {platform.machine()}, Python {platform.python_version()}, "
-        f"PostgreSQL {server_version}"
-    )
+    return f"{os.cpu_count()} cpus{load}, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
 
 
 def against_peers(server: Server, root: Path, count: int, repeat: int, peers: Sequence[str]) -> list[Figure]:
@@ -93,21 +92,33 @@ def memory(server: Server, root: Path, counts: Sequence[int], repeat: int) -> Fi
     return figure(f"peak memory, {most}", fewest, found[most], found[fewest], Goal(1.5), unit="MB", note=note)
 
 
-def measure(names: Sequence[str], count: int, repeat: int, show: Callable[[Figure], None]) -> None:
-    """Measure what is named; `show` gets each figure as soon as it is there."""
-    with tempfile.TemporaryDirectory(prefix="pgstack-bench-scripts-") as directory:
+def measure_served(names: Sequence[str], count: int, repeat: int, show: Callable[[Figure], None]) -> None:
+    """What an embedded server is enough for."""
+    with tempfile.TemporaryDirectory(prefix="pgstack-bench-scripts-") as directory, running() as server:
         root = Path(directory)
-        with running() as server:
-            print(facts(server.version()), flush=True)
-            peers = [name for name in PEERS if name in names]
-            for found in against_peers(server, root, count, repeat, peers) if peers else ():
-                show(found)
-            if "many" in names:
-                show(many(server, root, count * MANY))
-            if "memory" in names:
-                show(memory(server, root, (max(1, count // FEW), count, count * MANY), 1))
+        print(f"  PostgreSQL {server.version()}", flush=True)
+        peers = [name for name in PEERS if name in names]
+        for found in against_peers(server, root, count, repeat, peers) if peers else ():
+            show(found)
+        if "many" in names:
+            show(many(server, root, count * MANY))
+        if "memory" in names:
+            show(memory(server, root, (max(1, count // FEW), count, count * MANY), 1))
+
+
+def measure(names: Sequence[str], count: int, rows: int, repeat: int, show: Callable[[Figure], None]) -> None:
+    """Measure what is named; `show` gets each figure as soon as it is there."""
+    print(facts(), flush=True)
+    if set(names) & set(SERVED):
+        measure_served(names, count, repeat, show)
     if "preview" in names:
         show(preview.measure(count, repeat, say))
+    if set(names) & set(DOCKER):
+        for found in docker_stack.measure(names, repeat, say):
+            show(found)
+    if "hnsw" in names:
+        for found in hnsw.measure(rows, repeat, say):
+            show(found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -115,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=NAMES, help="measure this one; may be repeated")
     parser.add_argument("--scripts", type=int, default=1000, metavar="N", help=f"scripts; `many` takes {MANY} times it")
+    parser.add_argument("--rows", type=int, default=100_000, metavar="N", help="vectors that `hnsw` indexes")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="interleaved repetitions, median taken")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped
@@ -125,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(line(found), flush=True)
         RESULTS.write_text(json.dumps([each.as_json() for each in figures], indent=2, ensure_ascii=False) + "\n")
 
-    measure(given.only or NAMES, given.scripts, given.repeat, show)
+    measure(given.only or NAMES, given.scripts, given.rows, given.repeat, show)
     return 1 if any(found.verdict == "failed" for found in figures) else 0
 
 

@@ -49,9 +49,15 @@ def timed(command: Sequence[str | Path], env: Mapping[str, str], cwd: Path = ROO
         raise NotMeasured(f"not done after {LIMIT_S:.0f} s") from None
     seconds = time.perf_counter() - started
     if done.returncode != 0:
-        said = " / ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-4:])
-        raise NotMeasured(f"failed (exit {done.returncode}): {said}")
+        raise NotMeasured(f"failed (exit {done.returncode}): {cause(done.stdout, done.stderr)}")
     return Run(seconds, done.stdout)
+
+
+def cause(stdout: str, stderr: str) -> str:
+    """The first error with the lines behind it, else the last lines: Pulumi's are on stdout, psql's on stderr."""
+    lines = [line.strip() for line in [*stderr.splitlines(), *stdout.splitlines()] if line.strip()]
+    first = next((place for place, line in enumerate(lines) if "error:" in line.lower()), len(lines) - 4)
+    return " / ".join(lines[max(0, first) :][:4])
 
 
 @dataclass(frozen=True, slots=True)

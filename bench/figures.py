@@ -82,6 +82,19 @@ def figure(
     )  # fmt: skip
 
 
+def unmeasured(name: str, peer_name: str, goal: Goal, reason: str) -> Figure:
+    """What this machine lacks to measure it at all is no failure of ours."""
+    return Figure(name, peer_name, "", None, None, None, str(goal), "not measured", reason, (), ())
+
+
+def differences(whole: Samples, part: Samples) -> Samples:
+    """Turn by turn, what is left of the whole without the part; nothing where a turn lacks one of them."""
+    reason = whole.reason or part.reason
+    if reason:
+        return Samples(reason=reason)
+    return Samples(tuple(each - less for each, less in zip(whole.values, part.values, strict=True)))
+
+
 def interleave(
     contenders: Mapping[str, Callable[[], float]], repeat: int, report: Callable[[str, float | str], None]
 ) -> dict[str, Samples]:

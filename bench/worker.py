@@ -1,7 +1,7 @@
-"""What is measured of ours, each time in a process of its own: `python -m bench.worker apply|preview …`.
+"""What is measured, each time in a process of its own: `python -m bench.worker apply|preview|plain …`.
 
-The last line on stdout is JSON: `seconds` from the call on, and for apply `memory_mb`, the most this process ever
-held in memory. The password comes in PGPASSWORD.
+The last line on stdout is JSON: `seconds` from the call on, after the imports; for apply also `memory_mb`, the most
+this process ever held in memory, for previews also `changes`. The password comes in PGPASSWORD.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -24,13 +25,18 @@ def main() -> None:
     apply.add_argument("port", type=int)
     apply.add_argument("user")
     apply.add_argument("database")
-    verbs.add_parser("preview")
+    preview = verbs.add_parser("preview")
+    preview.add_argument("stack")
+    plain = verbs.add_parser("plain")
+    plain.add_argument("operation", choices=["up", "preview"])
+    plain.add_argument("shape", type=json.loads)
     given = parser.parse_args()
-    found = (
-        _apply(given.scripts, given.host, given.port, given.user, given.database)
-        if given.verb == "apply"
-        else _preview()
-    )
+    if given.verb == "apply":
+        found = _apply(given.scripts, given.host, given.port, given.user, given.database)
+    elif given.verb == "preview":
+        found = _preview(given.stack)
+    else:
+        found = _plain(given.operation, given.shape)
     print(json.dumps(found))
 
 
@@ -50,17 +56,37 @@ def _apply(directory: Path, host: str, port: int, user: str, database: str) -> d
     return {"seconds": seconds, "ran": len(outcome.ran), "memory_mb": peak_memory_mb()}
 
 
-def _preview() -> dict[str, object]:
+def _preview(stack: str) -> dict[str, object]:
     from pgstack import deploy
     from pgstack.toolchain import ToolchainError, find_or_get
     from pgstack.workspace import Workspace
     from postgres.errors import PgstackError
 
     try:
-        workspace = Workspace("local", find_or_get(_say), _say)
+        workspace = Workspace(stack, find_or_get(_say), _say)
         started = time.perf_counter()
         changes = deploy.preview(workspace, diff=False)
     except (PgstackError, ToolchainError) as error:
+        sys.exit(str(error))
+    return {"seconds": time.perf_counter() - started, "changes": changes}
+
+
+def _plain(operation: str, shape: dict[str, Any]) -> dict[str, object]:
+    """The plain program of the Docker figures, in the current folder."""
+    import pulumi.automation as auto
+
+    from bench import plain_docker
+
+    started = time.perf_counter()
+    changes: dict[str, int] = {}
+    try:
+        stack = plain_docker.stack(Path.cwd(), plain_docker.Shape(**shape))
+        if operation == "up":
+            stack.up(on_output=_say)
+        else:
+            found = stack.preview(on_output=_say).change_summary
+            changes = {str(kind): count for kind, count in found.items() if "same" not in str(kind).lower()}
+    except auto.CommandError as error:
         sys.exit(str(error))
     return {"seconds": time.perf_counter() - started, "changes": changes}
 

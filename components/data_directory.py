@@ -1,24 +1,26 @@
 """The data directory in the volume, and whoever may serve it: between the Volume and the Container.
 
 check: data of another major, or in another layout, is refused before anything is made → create: initdb in a throw-away
-container, or what a retained volume already holds → update: a changed image, setting or limit is first tried on an
-empty directory; the container is replaced only afterwards → read: a volume that was removed makes it a new one →
-delete: nothing; the data goes with the volume or not at all.
+container, or what a retained volume already holds; an adopted volume's data is moved first → update: a changed image,
+setting or limit is first tried on an empty directory; the container is replaced only afterwards → read: a volume that
+was removed makes it a new one → delete: nothing; the data goes with the volume or not at all.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import docker
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from components.provider import is_unknown, plainly, refused, settle_in
-from postgres import data_directory
+from components.provider import as_deployed, is_unknown, plainly, refused, settle_in
+from postgres import adoption, data_directory
 from postgres.container import Spec
 from postgres.docker_host import connect, has_image, remove_left_throw_aways, server_of, volume_exists
 from postgres.errors import PgstackError, ServerError
+from stacks import offline
 
 OUTPUTS = ("systemIdentifier", "madeBy")
 
@@ -30,8 +32,11 @@ class DataDirectoryProvider(ResourceProvider):
         settle_in()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        away = offline.requested(os.environ)
+        if away:
+            news = as_deployed(_olds, news)
         try:
-            _check(_olds, news)
+            _check(_olds, news, away=away)
         except PgstackError as error:
             return refused(news, error)
         return CheckResult(news, [])
@@ -44,6 +49,11 @@ class DataDirectoryProvider(ResourceProvider):
         client = connect(props["docker"])
         spec = spec_of(props)
         remove_left_throw_aways(client, spec.name)
+        if props.get("adopt"):
+            adoption.adopt(
+                client, spec, props["image"], props["volume"],
+                image_name=props["imageName"], database=props["database"], report=pulumi.log.info,
+            )  # fmt: skip
         _look(client, props)
         identifier, by = data_directory.prepare(client, spec, props["image"], props["volume"], props["adminPassword"])
         data_directory.install(client, spec, props["image"], props["volume"])
@@ -91,11 +101,12 @@ def _as_it_was(id_: str, props: dict[str, Any]) -> ReadResult:
     return ReadResult(id_, props, inputs)
 
 
-def _check(olds: dict[str, Any], news: dict[str, Any]) -> None:
-    """Raises ServerError for data that the wanted server can't or shouldn't serve."""
+def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
+    """Raises ServerError for data that the wanted server can't or shouldn't serve. `away`: the volume isn't asked."""
     if is_unknown(news.get("major")):
         return
     if olds:
+        _check_volume(olds, news)
         was, wanted = int(olds["major"]), int(news["major"])
         if was != wanted:
             raise ServerError(
@@ -111,13 +122,45 @@ def _check(olds: dict[str, Any], news: dict[str, Any]) -> None:
         elif olds["imageName"] != news["imageName"]:
             pulumi.log.info(f"restarts PostgreSQL: image {olds['imageName']} → {news['imageName']}")
         return
+    if away:
+        return
     try:
         client = connect(news["docker"])
     except PgstackError:
         return  # Preflight says it
     # a preview pulls nothing; create looks again
     if volume_exists(client, news["volumeName"]) and has_image(client, news["imageName"]):
-        _look(client, news | {"image": news["imageName"], "volume": news["volumeName"]})
+        seen = news | {"image": news["imageName"], "volume": news["volumeName"]}
+        if news.get("adopt"):
+            _look_at_adopted(client, seen)
+        else:
+            _look(client, seen)
+
+
+def _check_volume(olds: dict[str, Any], news: dict[str, Any]) -> None:
+    """Raises ServerError where the data would be left behind in another volume."""
+    was, wanted = olds.get("volumeName"), news.get("volumeName")
+    if was == wanted or not (olds.get("adopt") or news.get("adopt")):
+        return
+    if olds.get("adopt"):
+        raise ServerError(
+            f"this stack's data is in the volume {was}, which it adopted; without it the server would start empty\n"
+            f"  leave the key in the stack file:  pgvector:adoptVolume: {was}"
+        )
+    raise ServerError(
+        f"this stack has data of its own, in the volume {was}: adopting {wanted} would leave it behind\n"
+        "  adopt in a stack without data, or take this one down first (its volume stays):  pgstack down STACK"
+    )
+
+
+def _look_at_adopted(client: docker.DockerClient, props: dict[str, Any]) -> None:
+    """Say what adopting will do. Raises ServerError."""
+    major, volume = int(props["major"]), props["volume"]
+    seen = adoption.look(client, props["name"], props["image"], volume)
+    if reason := adoption.refusal(seen, volume, props["imageName"], major):
+        raise ServerError(reason)
+    if told := adoption.words(seen, volume, major):
+        pulumi.log.info(told)
 
 
 def _look(client: docker.DockerClient, props: dict[str, Any]) -> None:

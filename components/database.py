@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 
 import pulumi
@@ -12,6 +13,7 @@ from components.password import password
 from postgres import roles
 from postgres.connection import Address
 from postgres.container import PORT
+from stacks import offline
 from stacks.environment import Environment
 
 ENGINES: Mapping[str, Callable[[Environment, pulumi.Resource], Server]] = {
@@ -24,6 +26,8 @@ class Database(pulumi.ComponentResource):
     """Declares all of a stack. `outputs()` is what the stack exports."""
 
     def __init__(self, environment: Environment, opts: pulumi.ResourceOptions | None = None) -> None:
+        if not pulumi.runtime.is_dry_run():
+            offline.refuse_up(os.environ)
         super().__init__("pgvector:index:Database", environment.stack, None, opts)
         self.environment = environment
         props = sql_schema.inputs(environment)  # first: a wrong script is reported before anything is declared
@@ -43,7 +47,16 @@ class Database(pulumi.ComponentResource):
                 "appPassword": self.app_password,
                 "readonlyPassword": self.readonly_password,
             }
-            | {key: value for key in ("sslmode", "via") if (value := getattr(self.server, key))},
+            # only where the engine says something: an input that is added updates the schema of every stack
+            | {
+                key: value
+                for key, value in (
+                    ("sslmode", self.server.sslmode),
+                    ("via", self.server.via),
+                    ("buildMemoryMb", self.server.build_memory_mb),
+                )
+                if value
+            },
             pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})

@@ -26,6 +26,7 @@ from postgres.container import PORT, Spec
 from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, endpoint
 from postgres.embedded import ADMIN
 from postgres.images import VOLUME
+from stacks import offline
 from stacks.environment import Environment
 
 HEALTHY = ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)]
@@ -34,7 +35,10 @@ ANYWHERE = ("0.0.0.0", "::")
 
 def declare(environment: Environment, parent: pulumi.Resource) -> Server:
     """The Docker engine's part of the `Engine` interface. Raises PgstackError, where the memory doesn't suffice too."""
-    engine = endpoint(environment.docker_host, environment.docker_context, os.environ)
+    if offline.requested(os.environ):
+        engine = offline.endpoint_not_asked(environment, os.environ)
+    else:
+        engine = endpoint(environment.docker_host, environment.docker_context, os.environ)
     return _Declaration(environment, parent, engine, environment.fitting).server()
 
 
@@ -49,8 +53,7 @@ class _Declaration:
         self.claim = Claim("claim", self.options)
         preflight = Preflight(
             "preflight",
-            to_props(environment, engine, int(tuned.settings["max_wal_size"].removesuffix("MB")))
-            | {"claim": self.claim.value},
+            to_props(environment, engine, tuned.wal_mb) | {"claim": self.claim.value},
             self.options,
         )
         self.provider = docker.Provider(
@@ -77,7 +80,7 @@ class _Declaration:
             "data",
             common
             | {
-                "volumeName": self.name,
+                "volumeName": environment.volume_name,
                 "imageName": environment.image,
                 "major": environment.major,
                 "settings": self.tuned.settings,
@@ -86,7 +89,8 @@ class _Declaration:
                 "certificate": certificate,
                 "key": key,
                 "pgvectorMinimum": environment.pgvector_minimum,
-            },
+            }
+            | ({"adopt": True, "database": environment.database} if environment.adopt_volume else {}),
             self.options,
         )
         spec = certificate_and_key.apply(lambda pair: self._spec(pair[0], pair[1]))
@@ -117,7 +121,8 @@ class _Declaration:
             admin=ADMIN,
             admin_password=self.admin_password,
             sslmode=sslmode,
-            via=self.engine.via,
+            build_memory_mb=self.tuned.build_mb,
+            via="" if self.engine == offline.NOT_ASKED else self.engine.via,
             network=self.name,
             internal_host=self.name,
             certificate=certificate if environment.tls == "require" else None,
@@ -131,21 +136,27 @@ class _Declaration:
         )  # fmt: skip
 
     def _volume(self) -> docker.Volume:
-        """No labels: a changed one would replace the volume, and with it the data."""
+        """No labels: a changed one would replace the volume, and with it the data.
+
+        An adopted one has those of who made it, and his driver: making it anew changes nothing on it (Docker gives the
+        one that is there), and what a refresh finds out about it is no difference.
+        """
         kept = self.environment.volume != "delete"
         path = self.environment.data_path
+        adopted = self.environment.adopt_volume is not None
         return docker.Volume(
             "volume",
-            name=self.name,
-            driver="local",
+            name=self.environment.volume_name,
+            driver=None if adopted else "local",
             driver_opts={"type": "none", "o": "bind", "device": path} if path else None,
             opts=pulumi.ResourceOptions.merge(
                 self.docker,
                 pulumi.ResourceOptions(
-                    protect=self.environment.volume == "protect", retain_on_delete=kept, delete_before_replace=True
+                    protect=self.environment.volume == "protect", retain_on_delete=kept, delete_before_replace=True,
+                    ignore_changes=["labels", "driver", "driverOpts"] if adopted else None,
                 ),
             ),
-        )
+        )  # fmt: skip
 
     def _network(self) -> docker.Network:
         labels: dict[str, pulumi.Input[str]] = {NAME_LABEL: self.name, CLAIM_LABEL: self.claim.value}
@@ -210,7 +221,7 @@ class _Declaration:
             tmpfs=shape.tmpfs,
             memory=environment.memory_mb,
             memory_swap=environment.memory_mb,  # no swap: a swapping database is a dead one
-            cpus=str(float(environment.cpus)),  # as the plugin reads it back: "1" would be a change for ever
+            cpus=as_read_back(environment.cpus),
             shm_size=self.tuned.shm_mb,
             ulimits=[
                 docker.ContainerUlimitArgs(name="nofile", soft=environment.open_files, hard=environment.open_files)
@@ -241,3 +252,12 @@ class _Declaration:
                 ),
             ),
         )
+
+
+def as_read_back(cpus: float) -> str:
+    """`1.0`, `0.25`, and `10.` for ten: as the plugin reads it back. Written otherwise it is a change at every `up`.
+
+    Source: nanoInt64ToDecimalString in terraform-provider-docker, internal/provider/helpers.go.
+    """
+    text = f"{cpus:.9f}"
+    return f"{cpus:.1f}" if text.count("0") == 9 else text.rstrip("0")

@@ -19,6 +19,7 @@ class Server:
     admin: str
     admin_password: pulumi.Output[str]
     sslmode: str = ""  # as libpq names them; "" leaves it to libpq
+    build_memory_mb: int = 0  # maintenance_work_mem an index build of the scripts may have, in MiB; 0: the server's own
     via: str = ""  # ssh://…: host and port are as seen from over there
     network: str | None = None  # where containers reach it as `internal_host`, port 5432
     internal_host: str | None = None

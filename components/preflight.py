@@ -6,15 +6,17 @@ plugin.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
-from components.provider import is_unknown, refused, settle_in
+from components.provider import as_deployed, is_unknown, refused, settle_in
 from postgres import preflight
 from postgres.docker_host import Endpoint, connect
 from postgres.errors import PgstackError
+from stacks import offline
 from stacks.environment import Environment
 
 
@@ -25,6 +27,9 @@ class PreflightProvider(ResourceProvider):
         settle_in()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        if offline.requested(os.environ):
+            pulumi.log.warn(offline.NOT_LOOKED_AT)
+            return CheckResult(as_deployed(_olds, news), [])
         if is_unknown({key: value for key, value in news.items() if key != "claim"}):
             return CheckResult(news, [])
         try:
@@ -72,6 +77,7 @@ def from_props(props: dict[str, Any]) -> preflight.Wanted:
         wal_mb=int(props["walMb"]),
         claim=None if is_unknown(claim) else claim,
         data_path=props.get("dataPath"),
+        adopt=props.get("adoptVolume") or "",
     )
 
 
@@ -86,6 +92,7 @@ def to_props(environment: Environment, endpoint: Endpoint, wal_mb: int) -> dict[
         "bindAddress": environment.bind_address,
         "walMb": wal_mb,
         "dataPath": environment.data_path,
+        "adoptVolume": environment.adopt_volume,
         "docker": endpoint.url,
         "dockerChosenBy": endpoint.chosen_by,
     }

@@ -67,6 +67,11 @@ def is_unknown(value: Any) -> bool:
     return isinstance(value, list) and any(is_unknown(item) for item in value)
 
 
+def as_deployed(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of an offline preview: the Docker host of the last `up`, since none is asked now."""
+    return news | {key: olds[key] for key in ("docker", "dockerChosenBy") if key in olds and key in news}
+
+
 def settle_in() -> None:
     """Called first in a provider process, by `host` or by a provider's configure: all that is done once.
 

@@ -19,6 +19,7 @@ from pgstack.toolchain import Toolchain, ToolchainError, find_or_get
 from pgstack.workspace import DeploymentFailed, Workspace
 from postgres.connection import told
 from postgres.errors import PgstackError
+from stacks import offline
 from stacks.environment import ENVIRONMENTS, STACKS, check_name, from_file, json_schema
 
 DIFFERS = 2
@@ -49,6 +50,7 @@ def quiet_toolchain() -> Toolchain:
 @app.command()
 def up(stack: Stack = "local") -> None:
     """Bring a stack to what its file says, validate it, print its outputs."""
+    offline.refuse_up(os.environ)
     deploy.check_engine(from_file(stack))  # every mistake of the stack file, before anything is made
     workspace = Workspace(stack, toolchain(), say)
     deploy.up(workspace)
@@ -62,8 +64,13 @@ def preview(
     stack: Stack = "local",
     diff: Annotated[bool, typer.Option(help="Show every changed key.")] = False,
     expect_no_changes: Annotated[bool, typer.Option(help="Exit with 2 where `up` would change something.")] = False,
+    away: Annotated[
+        bool, typer.Option("--offline", help="Ask neither Docker host nor database: the state against the files.")
+    ] = False,
 ) -> None:
     """Show what `up` would do; change nothing."""
+    if away:
+        os.environ[offline.VARIABLE] = "1"
     deploy.check_engine(from_file(stack))
     changes = deploy.preview(Workspace(stack, toolchain(), say), diff=diff)
     if changes and expect_no_changes:

@@ -19,6 +19,7 @@ from pgstack.outputs import url_command
 from pgstack.workspace import DeploymentFailed, Workspace, explain
 from postgres import docker_host, embedded
 from postgres.errors import PgstackError
+from stacks import offline
 from stacks.environment import ROOT, Environment, from_file
 
 NOTHING_CHANGED = "unchanged"
@@ -37,6 +38,8 @@ def up(workspace: Workspace) -> None:
 
 def preview(workspace: Workspace, *, diff: bool) -> dict[str, int]:
     """What `up` would do; returns the number of resources for each kind of change, unchanged ones left out."""
+    if offline.requested(os.environ):  # a refresh would ask the Docker host through the plugin
+        os.environ["PULUMI_OPTION_REFRESH"] = "false"
     stack = workspace.select(create=workspace.backend.own)
     result = _run(stack.preview, diff=diff, suppress_outputs=True)
     return {str(kind.value if hasattr(kind, "value") else kind): count for kind, count in result.change_summary.items()
@@ -72,14 +75,16 @@ def _down_docker(workspace: Workspace, environment: Environment, stack: auto.Sta
     _run(stack.destroy, **({"exclude_protected": True} if protected else {}))
     engine = docker_endpoint(environment)
     client = docker_host.connect(engine.url, engine.chosen_by)
-    if not docker_host.volume_exists(client, environment.name):
+    if not docker_host.volume_exists(client, environment.volume_name):
         workspace.say(f"{workspace.name} is down, its data deleted")
     elif delete_data:
         with docker_host.told():
-            client.volumes.get(environment.name).remove()
+            client.volumes.get(environment.volume_name).remove()
         workspace.say(f"{workspace.name} is down, its data deleted")
     else:
-        workspace.say(f"{workspace.name} is down; its data stays in the volume {environment.name} for the next up")
+        workspace.say(
+            f"{workspace.name} is down; its data stays in the volume {environment.volume_name} for the next up"
+        )
 
 
 def docker_endpoint(environment: Environment) -> docker_host.Endpoint:
@@ -97,10 +102,14 @@ def check_engine(environment: Environment) -> None:
 
     Raises DockerFailed, SettingRefused where the settings don't fit into the memory.
     """
+    away = offline.requested(os.environ)
     if environment.engine == "docker":
         _ = environment.fitting
+    if environment.engine == "docker" and not away:
         engine = docker_endpoint(environment)
         docker_host.connect(engine.url, engine.chosen_by).close()
+    if environment.engine == "embedded" and away:
+        raise PgstackError(f"{environment.stack} runs on this machine: an offline preview is for stacks on Docker")
 
 
 def _watched(operation: Callable[..., Any], **options: Any) -> Any:

@@ -66,8 +66,9 @@ def _docker(environment: Environment) -> Iterator[Finding]:
         server = docker_host.server_of(client, environment.name)
         wanted = preflight.Wanted(
             name=environment.name, image=environment.image, memory_mb=environment.memory_mb, cpus=environment.cpus,
-            port=environment.port or PORT, bind_address=environment.bind_address, wal_mb=0,
+            port=environment.port or PORT, bind_address=environment.bind_address, wal_mb=environment.tuned.wal_mb,
             claim=server.labels.get(docker_host.CLAIM_LABEL) if server else None, data_path=environment.data_path,
+            adopt=environment.adopt_volume or "",
         )  # fmt: skip
         yield from preflight.findings(wanted, preflight.gather(client, engine, wanted))
     except PgstackError as error:
@@ -77,7 +78,7 @@ def _docker(environment: Environment) -> Iterator[Finding]:
     if server is None:
         yield Finding("container", f"{environment.name} was never made", f"pgstack up {environment.stack}")
         return
-    state = state_of(server, environment.memory_mb, environment.name, environment.port or PORT)
+    state = state_of(server, environment.memory_mb, environment.volume_name, environment.port or PORT)
     if state.status == "running" and state.health != "unhealthy":
         yield Finding("container", f"{environment.name} runs" + (f", {state.health}" if state.health else ""))
         killed = crash(docker_host.log_of(server, lines=LOG_LINES, last_s=LOG_S), environment.memory_mb)

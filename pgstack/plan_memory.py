@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, cast
@@ -16,10 +16,10 @@ from pydantic.alias_generators import to_camel
 from rich.console import Console
 from rich.table import Table as Grid
 
-from postgres.budget import MOST_MB, derive_for_container
+from postgres.budget import MOST_MB, checked, derive_for_container
 from postgres.errors import SizeRefused
 from postgres.memory import BUILD_MARGIN, HOT_PERCENT, TYPES, Fit, Plan, Table, VectorType, fit, plan
-from stacks.environment import from_file
+from stacks.environment import from_file, postgres_words
 
 DEFAULT_CPUS = 2
 MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
@@ -51,7 +51,7 @@ class Answer:
 
 
 def answer(question: Question) -> Answer:
-    """Raises SizeRefused for what can't be, ConfigError for a stack that can't be."""
+    """Raises SizeRefused for what can't be, ConfigError and SettingRefused for a stack that can't be."""
     table = Table(
         vectors=number("--vectors", question.vectors),
         dimensions=number("--dimensions", question.dimensions),
@@ -64,10 +64,11 @@ def answer(question: Question) -> Answer:
     if question.stack is None:
         return Answer(plan(table, concurrent_builds=builds, cpus=DEFAULT_CPUS))
     environment = from_file(question.stack)
-    wanted = plan(table, concurrent_builds=builds, cpus=environment.cpus)
-    server = derive_for_container(environment.limits, environment.durability, concurrent_builds=builds)
+    own = checked(postgres_words(environment.settings))
+    wanted = plan(table, concurrent_builds=builds, cpus=environment.cpus, own=own)
+    server = derive_for_container(environment.limits, environment.durability, own, concurrent_builds=builds)
     found = fit(wanted, server)
-    instead = () if found.enough else tuple(_smaller(wanted, environment.cpus))
+    instead = () if found.enough else tuple(_smaller(wanted, environment.cpus, own))
     return Answer(wanted, question.stack, found, instead)
 
 
@@ -83,12 +84,12 @@ def number(option: str, text: str) -> int:
     raise SizeRefused(f"{option} {text!r}: allowed is a whole number, like 1000000, 1_000_000, 1,000,000, 1e6 or 1M")
 
 
-def _smaller(wanted: Plan, cpus: float) -> Iterator[Plan]:
+def _smaller(wanted: Plan, cpus: float, own: Mapping[str, str]) -> Iterator[Plan]:
     """The same table with an index of a smaller type, where that helps."""
     table = wanted.table
     for kind in TYPES[TYPES.index(table.type) + 1 :]:
         other = Table(table.vectors, table.dimensions, cast(VectorType, kind), table.m, table.stored, table.row_bytes)
-        found = plan(other, concurrent_builds=wanted.concurrent_builds, cpus=cpus)
+        found = plan(other, concurrent_builds=wanted.concurrent_builds, cpus=cpus, own=own)
         if (found.container_mb or MOST_MB) < (wanted.container_mb or MOST_MB):
             yield found
 
@@ -126,7 +127,7 @@ def verdict(found: Answer) -> list[str]:
     elif how.builds_at_mb is not None:
         lines.append(
             f"  build: stays in memory with maintenance_work_mem = {how.builds_at_mb}MB (the server's own is"
-            f" {how.own_mb}MB, the most its budget holds {how.most_mb}MB)"
+            f" {how.own_mb}MB; the scripts have {how.most_mb}MB, another session asks for it with SET)"
         )
     else:
         percent = how.spills_after * 100 // wanted.table.vectors
@@ -136,8 +137,8 @@ def verdict(found: Answer) -> list[str]:
         )
     if how.shm_needed_mb > how.shm_mb:
         lines.append(
-            f"  /dev/shm: {how.shm_mb} MiB in a container, a parallel build takes {how.shm_needed_mb} MiB: it follows"
-            " when maintenance_work_mem is raised in pgvector:settings, not by SET"
+            f"  /dev/shm: {how.shm_mb} MiB in a container, parallel builds take {how.shm_needed_mb} MiB: let fewer"
+            " run at a time"
         )
     needed = wanted.index_mb + wanted.hot_mb
     place = f"index and hot rows take {_size(needed)} of the {_size(how.cache_mb)} left for them"

@@ -15,7 +15,7 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from postgres import baseline, drift, execution, queries, roles
+from postgres import baseline, drift, execution, queries, roles, takeover
 from postgres.connection import Address, connect, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
@@ -48,8 +48,11 @@ class Request:
     statement_timeout_s: float = 300.0
     lock_timeout_s: float = 2.0
     lock_wait_s: float = 30.0
+    build_memory_mb: int = 0
+    """maintenance_work_mem of the scripts, in MiB, which run one after the other; 0: the server's own"""
     app_password: str = field(default="", repr=False)
     readonly_password: str = field(default="", repr=False)
+    adopted: bool = False  # the database was made by other means: see postgres/takeover.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,14 @@ def apply(address: Address, request: Request, report: Callable[[str], None] = la
     """
     with locked(replace(address, database="postgres"), request.lock_wait_s) as cluster:
         passwords = {roles.APP: request.app_password, roles.READONLY: request.readonly_password}
+        if request.adopted:
+            takeover.make_room(cluster, address, report)
         roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
         with connect(address, wait_s=5) as admin:
             roles.ensure_database(admin)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
+            if request.adopted:
+                takeover.take_over(admin, request.lock_wait_s, report, add_event)
             try:
                 made = plan(
                     request.scripts, read_ledger(admin), where=request.stack, baseline=request.baseline,
@@ -152,6 +159,7 @@ def _carry_out(
     options = (
         f"-c statement_timeout={round(request.statement_timeout_s * 1000)}"
         f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
+        + (f" -c maintenance_work_mem={request.build_memory_mb}MB" if request.build_memory_mb else "")
     )
     groups = made.groups if made.groups or not made.baseline else (Group((), transactional=True),)
     if not groups:
@@ -239,15 +247,10 @@ def land(
         execution.check(owner, script)
     try:
         drift.record(owner, drifted)
-        recorded = [execution.Ran(entry, 0, 0) for entry in landing.baseline]
-        commit = git_commit()
-        with owner.cursor() as cursor:
-            cursor.executemany(
-                queries.get("ledger_insert"),
-                [_row(entry, landing.pgvector, commit) for entry in [*recorded, *ran]],
-            )
-        names = [entry.pending.script.name for entry in [*recorded, *ran]]
+        entries = [*(execution.Ran(entry, 0, 0) for entry in landing.baseline), *ran]
+        names = [entry.pending.script.name for entry in entries]
         if names:
+            owner.execute(queries.get("ledger_insert"), _rows(entries, landing.pgvector))
             owner.execute("DELETE FROM pgstack.statement WHERE script = ANY(%s)", (names,))
             shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
             add_event(owner, "applied", shown, revision=landing.revision)
@@ -259,18 +262,19 @@ def land(
         raise execution.gone(script, error) from None
 
 
-def _row(entry: execution.Ran, pgvector: str, commit: str | None) -> dict[str, Any]:
-    script = entry.pending.script
+def _rows(entries: Sequence[execution.Ran], pgvector: str) -> dict[str, Any]:
+    """The ledger's rows, a list a column: one statement writes them all."""
+    scripts = [entry.pending.script for entry in entries]
     return {
-        "name": script.name,
-        "position": entry.pending.position,
-        "sha256": script.sha256,
-        "normalised": script.normalised,
-        "statements": entry.statements,
-        "duration_ms": entry.duration_ms,
-        "baseline": entry.pending.reason == "baseline",
+        "names": [script.name for script in scripts],
+        "positions": [entry.pending.position for entry in entries],
+        "sha256": [script.sha256 for script in scripts],
+        "normalised": [script.normalised for script in scripts],
+        "statements": [entry.statements for entry in entries],
+        "duration_ms": [entry.duration_ms for entry in entries],
+        "baseline": [entry.pending.reason == "baseline" for entry in entries],
         "applied_by": who(),
-        "git_commit": commit,
+        "git_commit": git_commit(),
         "pgvector_version": pgvector,
     }
 

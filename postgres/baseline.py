@@ -1,11 +1,13 @@
 """Checks that a database really has what scripts would make, before they are recorded as applied without running.
 
 The scripts run in a scratch database of the same server; every object they make there must be in the live database
-with the same definition. The scratch database is dropped again, also when the check fails.
+with the same definition. In which schema an extension lies is no difference: initdb.d put vector into the first of
+`search_path`. The scratch database is dropped again, also when the check fails.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -92,4 +94,22 @@ def _inventory(connection: Connection[Any]) -> dict[tuple[str, str], str]:
     with connection.transaction(force_rollback=True):
         connection.execute("SET LOCAL search_path = ''")
         rows = connection.execute(queries.get("inventory")).fetchall()
-    return {(kind, identity): definition for kind, identity, definition in rows}
+        members = [row[0] for row in connection.execute(queries.get("extension_members")).fetchall()]
+    return {
+        (kind, without_schema(identity, members)): without_schema(definition, members)
+        for kind, identity, definition in rows
+    }
+
+
+def without_schema(text: str, members: Sequence[str]) -> str:
+    """A definition with the extensions' types, operator classes and operators by their names alone.
+
+    >>> without_schema("app.vector(3) app.vector_cosine_ops app.vectors", ["app.vector", "app.vector_cosine_ops"])
+    'vector(3) vector_cosine_ops app.vectors'
+    """
+    for member in members:
+        schema, _, name = member.rpartition(".")
+        if member in text:
+            text = re.sub(rf"(?<![\w.\"]){re.escape(member)}(?![\w$\"])", name.replace("\\", r"\\"), text)
+        text = text.replace(f"OPERATOR({schema}.{name})", f"OPERATOR({name})")
+    return text

@@ -122,11 +122,18 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """A container's server: its settings, the size of its /dev/shm, and what it all takes."""
+    """A container's server: its settings, the size of its /dev/shm, what it all takes, and what an index build may."""
 
     settings: dict[str, str]
     shm_mb: int
     budget: Budget
+    build_mb: int
+    """what an index build of the scripts, which run one after the other, may have as maintenance_work_mem"""
+
+    @property
+    def wal_mb(self) -> int:
+        """What the WAL takes on the disk between checkpoints, in MiB."""
+        return _mb(size_kb("max_wal_size", self.settings["max_wal_size"]))
 
 
 def derive_for_container(
@@ -166,7 +173,18 @@ def derive_for(
     """The same without a word on what would fit; `own`: overrides that were checked."""
     settings = _settings(limits, durability, own) | dict(own)
     found = budget(limits, settings, concurrent_builds=concurrent_builds)
-    return Tuned(settings, shm_mb(limits, settings, concurrent_builds=concurrent_builds), found)
+    build = largest_build_mb(found, concurrent_builds)
+    return Tuned(settings, shm_mb(limits, build, concurrent_builds=concurrent_builds), found, build)
+
+
+def largest_build_mb(found: Budget, concurrent_builds: int = 1) -> int:
+    """The largest maintenance_work_mem with which that many builds fit beside the rest; at least the server's own.
+
+    An HNSW graph that doesn't fit into it is built on disk, at a fraction of the speed (pgvector#570), while the
+    server's own setting must be small enough for whoever builds one without asking.
+    """
+    own = found.mb(INDEX_BUILDS)
+    return max(own, found.allowed_mb - found.total_mb + own) // concurrent_builds
 
 
 def budget(limits: Limits, settings: Mapping[str, str], *, concurrent_builds: int = 1) -> Budget:
@@ -204,13 +222,12 @@ def budget(limits: Limits, settings: Mapping[str, str], *, concurrent_builds: in
     return Budget(limits.memory_mb, rows)
 
 
-def shm_mb(limits: Limits, settings: Mapping[str, str], *, concurrent_builds: int = 1) -> int:
+def shm_mb(limits: Limits, build_mb: int, *, concurrent_builds: int = 1) -> int:
     """The size of /dev/shm in MiB: a parallel HNSW build takes all of maintenance_work_mem there at once.
 
     It is a ceiling inside the memory limit, not beside it: pages count when they are touched.
     """
-    builds = concurrent_builds * _mb(size_kb("maintenance_work_mem", settings["maintenance_work_mem"]))
-    return max(builds + SHM_SLACK_MB, min(SHM_LEAST_MB, limits.memory_mb // 4))
+    return max(concurrent_builds * build_mb + SHM_SLACK_MB, min(SHM_LEAST_MB, limits.memory_mb // 4))
 
 
 def checked(overrides: Mapping[str, str]) -> dict[str, str]:

@@ -100,7 +100,7 @@ def _privileges(connection: Connection[Any], _: Target) -> str:
     if owner_powers:
         raise CheckFailed(f"role {OWNER}, as which the scripts run, has {owner_powers}")
     if missing:
-        raise CheckFailed(f"role {role} can't read {missing}: pgstack up grants it")
+        raise CheckFailed(f"role {role} can't read {missing}: GRANT SELECT ON {missing} TO {role}")
     return f"role {role}: no superuser, reads {tables} tables"
 
 

@@ -27,6 +27,7 @@ from postgres.images import VOLUME
 from postgres.validation import version_tuple
 
 USER = "postgres"
+OLD_PLACES = (".", "data", "pgdata")
 TRIAL = "/tmp/pgstack-trial"
 LOOKED_AT = "/pgstack-volume"
 TRIAL_TIMEOUT_S = 120.0
@@ -44,6 +45,11 @@ class Found:
     def refusal(self, major: int, volume: str) -> str:
         """Why a server of `major` may not start on this volume, and what to do; "" where it may."""
         place = f"{major}/docker"
+        if any(found.endswith("/adopting") for found in self.directories):
+            return (
+                f"volume {volume} is half adopted: a move was interrupted\n"
+                f"  let the stack that adopts it undo it and go on (pgvector:adoptVolume: {volume}):  pgstack up STACK"
+            )
         if place in self.directories:
             inside = self.directories[place]
             if inside != major:
@@ -55,11 +61,12 @@ class Found:
         if not self.directories:
             return ""
         other, inside = next(iter(self.directories.items()))
-        if other in (".", "data"):
+        if other in OLD_PLACES:
             return (
                 f"volume {volume} holds data of PostgreSQL {inside} in the layout of the old images (in its "
-                f"{'root' if other == '.' else 'folder data'}); the server would start empty beside it\n"
-                f"  keep it:  pgvector:containerName of another name makes a volume of its own"
+                f"{'root' if other == '.' else f'folder {other}'}); the server would start empty beside it\n"
+                f"  go on with it:  pgvector:adoptVolume: {volume}\n"
+                "  or keep it:  pgvector:containerName of another name makes a volume of its own"
             )
         return (
             f"volume {volume} holds data of PostgreSQL {inside}, the image is PostgreSQL {major}: "
@@ -93,7 +100,7 @@ def prepare(client: docker.DockerClient, spec: Spec, image: str, volume: str, pa
         done = finish(container)
     last = done.output.strip().splitlines()[-1:] or [""]
     if done.code != 0 or not last[0].startswith("identifier "):
-        raise ServerError(_failed("making the data directory", spec, volume, done))
+        raise ServerError(failed("making the data directory", spec, volume, done))
     _, identifier, _, by = last[0].split()
     return identifier, by
 
@@ -104,7 +111,7 @@ def install(client: docker.DockerClient, spec: Spec, image: str, volume: str) ->
         put(container, "/tmp", {f"{FILE_PREFIX}{name}": text for name, text in spec.files.items()}, mode=0o444)
         done = finish(container)
     if done.code != 0:
-        raise ServerError(_failed("writing pg_hba.conf and the TLS files", spec, volume, done))
+        raise ServerError(failed("writing pg_hba.conf and the TLS files", spec, volume, done))
 
 
 def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgvector_minimum: str) -> str:
@@ -179,7 +186,8 @@ def _step(
         yield container
 
 
-def _failed(step: str, spec: Spec, volume: str, done: Finished) -> str:
+def failed(step: str, spec: Spec, volume: str, done: Finished) -> str:
+    """The diagnosis of a step in a throw-away container that ended badly."""
     state = State(
         name=spec.name, status="exited", exit_code=done.code, oom_killed=False, error="", health="", log=done.output,
         volume=volume, memory_mb=spec.memory_mb,

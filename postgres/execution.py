@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -28,7 +28,9 @@ COPYING = {ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH}
 # 25001: can't run inside a transaction block; 2D000: a procedure wants to commit
 NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
 # What a script may leave behind: settings (pg_dump empties search_path) and deferred constraints. No role: it has none.
-TIDY = b"RESET ALL; SET CONSTRAINTS ALL IMMEDIATE"
+# It goes out behind the script, in the same message. The line break ends a comment, the semicolon a statement.
+TIDY = "\n;RESET ALL;SET CONSTRAINTS ALL IMMEDIATE"
+TIDYING = 2  # statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +51,23 @@ def run_together(
         report(entry)
         started = time.monotonic()
         count = run(connection, entry.script)
-        tidy(connection, entry.script)
         ran.append(Ran(entry, count, round((time.monotonic() - started) * 1000)))
     return ran
 
 
 def run(connection: Connection[Any], script: Script) -> int:
-    """Run one script in the open transaction and return the number of statements. Raises SqlFailed."""
+    """Run one script in the open transaction, tidy up behind it, return the number of its statements.
+
+    A deferred constraint that it violated is its error. Raises SqlFailed.
+    """
     if script.statement_timeout_s is not None:
         connection.execute(f"SET LOCAL statement_timeout = {round(script.statement_timeout_s * 1000)}".encode())
     if connection.info.transaction_status == pq.TransactionStatus.IDLE:
         connection.execute("SELECT")  # psycopg opens the transaction with the first statement it sees
-    count = send(connection, script, script.text)
+    count = send(connection, script, script.text + TIDY) - TIDYING
     if connection.info.transaction_status != pq.TransactionStatus.INTRANS:
         raise SqlFailed(f"{script.path}: ended the transaction it runs in", script=script.name)
     return count
-
-
-def tidy(connection: Connection[Any], script: Script) -> None:
-    """Undo what a script may leave set. A deferred constraint it violated is its error. Raises SqlFailed."""
-    try:
-        connection.execute(TIDY)
-    except psycopg.OperationalError as error:
-        raise gone(script, error) from None
-    except psycopg.Error as error:
-        message = ServerMessage(
-            text=error.diag.message_primary or str(error),
-            sqlstate=error.sqlstate or "",
-            detail=error.diag.message_detail or "",
-            hint="",
-            context="a constraint that was deferred to the end of the script",
-        )
-        raise explain(script, message, len(script.statements) - 1) from None
 
 
 def send(connection: Connection[Any], script: Script, text: str, *, first: int = 0) -> int:
@@ -88,32 +75,45 @@ def send(connection: Connection[Any], script: Script, text: str, *, first: int =
 
     Raises SqlFailed.
     """
-    done, failure = 0, None
+    wire = connection.pgconn
     try:
-        for result in _results(connection, text):
-            if result.status in GOOD:
-                done += 1
-            elif result.status in COPYING:
-                connection.close()
-                raise explain(script, ServerMessage("COPY needs a client that sends or takes the data"), first + done)
-            elif failure is None:
-                failure = _message(result)
+        wire.send_query(text.encode())
+        done, failed = connection.wait(_outcome(wire))
     except psycopg.OperationalError as error:
         raise gone(script, error) from None
-    if connection.pgconn.status != pq.ConnStatus.OK:
-        raise gone(script, failure.text if failure else "the connection was lost")
-    if failure is not None:
-        raise explain(script, failure, first + done)
+    if failed is not None and failed.status in COPYING:
+        connection.close()
+        raise explain(script, ServerMessage("COPY needs a client that sends or takes the data"), first + done)
+    if wire.status != pq.ConnStatus.OK:
+        raise gone(script, _message(failed).text if failed is not None else "the connection was lost")
+    if failed is not None:
+        raise explain(script, *_told_of(script, _message(failed), first + done))
     return done
 
 
-def _results(connection: Connection[Any], text: str) -> Iterator[Any]:
-    """Send `text` and yield each result as it arrives, waiting where signals and other threads get their turn."""
-    wire = connection.pgconn
-    wire.send_query(text.encode())
-    connection.wait(generators.send(wire))
-    while (result := connection.wait(generators.fetch(wire))) is not None:
-        yield result
+def _outcome(wire: Any) -> Generator[Any, Any, tuple[int, Any]]:
+    """How many results were good, and the first that was not; none is kept. COPY is not waited for."""
+    yield from generators.send(wire)
+    done, failed = 0, None
+    while (result := (yield from generators.fetch(wire))) is not None:
+        if result.status in GOOD:
+            done += 1
+        elif failed is None:
+            failed = result
+            if result.status in COPYING:
+                break
+    return done, failed
+
+
+def _told_of(script: Script, message: ServerMessage, index: int) -> tuple[ServerMessage, int]:
+    """The error as one of the script's own also where it came in what is sent behind it."""
+    end = len(script.text)
+    if message.position is not None and message.position > end:  # the last statement doesn't end
+        return replace(message, text="syntax error at end of input", position=end + 1), index
+    last = len(script.statements) - 1
+    if message.position is None and index > last:
+        return replace(message, hint="", context="a constraint that was deferred to the end of the script"), last
+    return message, index
 
 
 def gone(script: Script, reason: object) -> SqlFailed:
@@ -227,8 +227,10 @@ def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) ->
     Raises ValidationFailed with the rows, or SqlFailed.
     """
     connection.execute("SAVEPOINT pgstack_verify")
+    wire = connection.pgconn
     for number, statement in enumerate(script.statements):
-        for result in list(_results(connection, in_place(script, statement))):
+        wire.send_query(in_place(script, statement).encode())
+        for result in connection.wait(generators.execute(wire)):
             if result.status not in GOOD:
                 raise explain(script, _message(result), number)
             if result.status == ExecStatus.TUPLES_OK and result.ntuples:

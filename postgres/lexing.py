@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import NamedTuple
 
 from postgres.errors import ScriptError
 
 COMMENTS = frozenset({"SQL_COMMENT", "C_COMMENT"})
+# ( ) ; and the words between which a semicolon ends no statement
+BOUNDARIES = frozenset({"ASCII_40", "ASCII_41", "ASCII_59", "BEGIN_P", "CASE", "END_P"})
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token of the text: its name in PostgreSQL's grammar, and `text[start:end]`."""
+class Token(NamedTuple):
+    """A token of the text: its name in PostgreSQL's grammar, and `text[start:end]`. A tuple: there are many."""
 
     name: str
     start: int
@@ -46,7 +47,7 @@ def tokens(text: str, name: str = "the script") -> list[Token]:
     from pglast.parser import ParseError, scan  # late: where every script is remembered, it isn't needed
 
     try:
-        return [Token(token.name, token.start, token.end + 1) for token in scan(text)]
+        return [Token(name, start, last + 1) for start, last, name, _ in scan(text)]
     except ParseError as error:
         message, offset = error.args[0], error.args[1] if len(error.args) > 1 else 0
         line, column = line_and_column(text, offset)
@@ -58,28 +59,36 @@ def tokens(text: str, name: str = "the script") -> list[Token]:
 
 def statements(text: str, found: list[Token]) -> Iterator[Statement]:
     """Split at the semicolons outside parentheses and outside BEGIN ATOMIC … END bodies. Empty ones are left out."""
-    current: list[Token] = []
+    code = [token for token in found if token.name not in COMMENTS]
+    begins = 0
     parentheses = 0
     blocks = 0  # depth of BEGIN ATOMIC and the CASEs inside it; both close with END
-    code = [token for token in found if token.name not in COMMENTS]
-    following = {before.start: after.name for before, after in pairwise(code)}
-    for token in code:
-        if token.name == "ASCII_59" and parentheses == 0 and blocks == 0:
-            if current:
-                yield Statement(current[0].start, current[-1].end, tuple(current))
-            current = []
+    for place, (name, _, _) in enumerate(code):
+        if name not in BOUNDARIES:
             continue
-        current.append(token)
-        if token.name == "ASCII_40":
+        if name == "ASCII_59":
+            if parentheses == 0 and blocks == 0:
+                if begins < place:
+                    yield _statement(code[begins:place])
+                begins = place + 1
+        elif name == "ASCII_40":
             parentheses += 1
-        elif token.name == "ASCII_41":
+        elif name == "ASCII_41":
             parentheses = max(0, parentheses - 1)
-        elif (token.name == "BEGIN_P" and following.get(token.start) == "ATOMIC") or (token.name == "CASE" and blocks):
+        elif (name == "BEGIN_P" and _is_atomic(code, place)) or (name == "CASE" and blocks):
             blocks += 1
-        elif token.name == "END_P" and blocks:
+        elif name == "END_P" and blocks:
             blocks -= 1
-    if current:
-        yield Statement(current[0].start, current[-1].end, tuple(current))
+    if begins < len(code):
+        yield _statement(code[begins:])
+
+
+def _statement(code: list[Token]) -> Statement:
+    return Statement(code[0].start, code[-1].end, tuple(code))
+
+
+def _is_atomic(code: list[Token], begin: int) -> bool:
+    return begin + 1 < len(code) and code[begin + 1].name == "ATOMIC"
 
 
 def line_and_column(text: str, offset: int) -> tuple[int, int]:

@@ -28,6 +28,7 @@ from postgres.budget import (
     Budget,
     Tuned,
     derive_for,
+    largest_build_mb,
     least_memory_mb,
     limit_for,
 )  # fmt: skip
@@ -219,7 +220,7 @@ def fit(wanted: Plan, tuned: Tuned) -> Fit:
     """How `wanted` goes with a server tuned for its environment's limits."""
     budget, builds = tuned.budget, wanted.concurrent_builds
     own_mb = own_build_mb(tuned)
-    most_mb = max(own_mb, (budget.allowed_mb - budget.total_mb + budget.mb(INDEX_BUILDS)) // builds)
+    most_mb = max(own_mb, largest_build_mb(budget, builds))
     needed_mb = wanted.maintenance_work_mem_mb
     graph = max(0, most_mb - BUILD_RESERVE_MB) * MIB / (wanted.build_bytes_per_vector * BUILD_MARGIN)
     cache = cache_mb(budget)

@@ -20,6 +20,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from postgres import images
+from postgres.adoption import User, in_use, user
 from postgres.docker_host import (
     CLAIM_LABEL,
     NAME_LABEL,
@@ -59,7 +60,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the stack is going to need. Memory in MiB; `claim` None where the state has none yet."""
+    """What the stack is going to need. Memory in MiB; `claim` None where the state has none yet.
+
+    `adopt`: the existing volume to go on with; "" where the stack's own, called like it, is used.
+    """
 
     name: str
     image: str
@@ -70,6 +74,7 @@ class Wanted:
     wal_mb: int
     claim: str | None
     data_path: str | None = None
+    adopt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,8 @@ class Facts:
     other_users: tuple[str, ...]
     container: Mapping[str, str] | None  # the labels of the container that has the stack's name
     network: Network | None
+    adopted_there: bool = True
+    adopted_users: tuple[User, ...] = ()  # of the volume to adopt, ours left out
 
 
 def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> Facts:
@@ -127,6 +134,12 @@ def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> F
         ),
         container=None if server is None else server.labels,
         network=network_of(client, wanted.name),
+        adopted_there=not wanted.adopt or volume_exists(client, wanted.adopt),
+        adopted_users=tuple(
+            user(container)
+            for container in (volume_users(client, wanted.adopt) if wanted.adopt else ())
+            if not _ours(container.labels, wanted)
+        ),
     )
 
 
@@ -281,6 +294,8 @@ def _port(wanted: Wanted, facts: Facts) -> Finding:
 
 
 def _volume(wanted: Wanted, facts: Facts) -> Finding:
+    if wanted.adopt:
+        return _adopted_volume(wanted, facts)
     if facts.other_users:
         names = ", ".join(facts.other_users)
         return Finding(
@@ -291,10 +306,21 @@ def _volume(wanted: Wanted, facts: Facts) -> Finding:
     return Finding("volume", f"{wanted.name} is free or ours")
 
 
+def _adopted_volume(wanted: Wanted, facts: Facts) -> Finding:
+    if not facts.adopted_there:
+        return Finding(
+            "volume", f"there is no volume {wanted.adopt} to adopt",
+            "see them:  docker volume ls   (Compose puts its project's name in front: PROJECT_NAME);  "
+            "correct pgvector:adoptVolume",
+        )  # fmt: skip
+    wrong, remedy = in_use(wanted.adopt, facts.adopted_users)
+    return Finding("volume", wrong or f"{wanted.adopt} is free or ours", remedy)
+
+
 def _container(wanted: Wanted, facts: Facts) -> Finding:
     ours = facts.container is None or _ours(facts.container, wanted)
     if ours or wanted.name in facts.other_users:  # the volume's finding names it already
-        return Finding("container's name", f"{wanted.name} is free or ours")
+        return Finding("container", f"{wanted.name} is free or ours")
     return container_finding(wanted.name, facts.container or {})
 
 

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
 from postgres.images import FROZEN, MAJORS, major_of
 
@@ -39,6 +39,14 @@ def _docker_host(value: str | None) -> str | None:
     return value
 
 
+def _kept(value: str | None, info: ValidationInfo) -> str | None:
+    if value is not None and info.data.get("volume") == "delete":
+        raise ValueError("an adopted volume isn't deleted with the stack: set pgvector:volume to retain or protect")
+    if value is not None and info.data.get("data_path") is not None:
+        raise ValueError("an adopted volume lies where it is: leave pgvector:dataPath out")
+    return value
+
+
 HostName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")]
 
 
@@ -66,6 +74,9 @@ class DockerKeys(BaseModel):
     volume: Literal["delete", "retain", "protect"] = Field(
         default="retain",
         description="What `down` does to the data: `delete`, `retain`, or `protect`: never while the stack exists.",
+    )
+    adopt_volume: Annotated[str | None, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+$"), AfterValidator(_kept)] = Field(
+        default=None, description="Existing volume to go on with, as Docker Compose made it; docs/upgrade.md."
     )
     tls: Literal["off", "require"] = Field(
         default="off", description="`require`: connections over TCP without TLS are refused."

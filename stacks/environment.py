@@ -167,8 +167,13 @@ class Environment(DockerKeys):
 
     @property
     def name(self) -> str:
-        """Of the container, its volume and its network."""
+        """Of the container, its network and, unless another is adopted, its volume."""
         return self.container_name or f"{NAMESPACE}-{self.stack}"
+
+    @property
+    def volume_name(self) -> str:
+        """Of the volume that holds the data."""
+        return self.adopt_volume or self.name
 
 
 _CHATTY = {"log_min_duration_statement": "250ms", "log_statement": "ddl", "log_connections": "on"}

@@ -25,6 +25,7 @@ from postgres.scripts import Script, load, load_verify, parse
 from postgres.settings import Limits, derive
 from stacks.environment import DEFAULT_SCRIPTS, SQL
 from tests.docker_plugin import install
+from tests.engine.checkout import Checkout, copy_of_the_program, stop_servers
 
 # Half of what `local` has, so that two workers and a deployment fit into a small runner.
 LIMITS = Limits(memory_mb=512, cpus=2)
@@ -103,6 +104,17 @@ def docker_plugin(tmp_path_factory: pytest.TempPathFactory) -> install.Installed
 @pytest.fixture(scope="session")
 def toolchain() -> Toolchain:
     return find_or_get(lambda _: None)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, toolchain: Toolchain) -> Iterator[Checkout]:
+    """Below a folder only its owner may enter, with a space in its path."""
+    assert toolchain.pulumi.exists()
+    mine = copy_of_the_program(tmp_path / "check out")
+    try:
+        yield mine
+    finally:
+        stop_servers(mine.root)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Finds the database's URL: from the environment, else from the outputs of a deployed stack."""
+"""Finds the database's URL: from the environment or a file it names, else from the outputs of a deployed stack."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 VARIABLE = "PGVECTOR_APP_URL"
+FILE_VARIABLE = "PGVECTOR_APP_URL_FILE"  # for containers, whose environment `docker inspect` shows
 TIMEOUT_S = 120
 
 
@@ -20,6 +21,11 @@ def app_url(stack: str) -> str:
     """The URL of role `app`, with its password: a secret. Raises StackUnavailable."""
     if url := os.environ.get(VARIABLE):
         return url
+    if path := os.environ.get(FILE_VARIABLE):
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise StackUnavailable(f"{FILE_VARIABLE}: {path} can't be read: {error.strerror}") from None
     program = Path(sys.executable).with_name("pgstack")
     command = [str(program), "outputs", stack, "--format", "json", "--show-secrets"]
     try:

@@ -1,7 +1,11 @@
-# What lies in the volume: a line for each data directory, "WHERE MAJOR", WHERE relative to the volume.
+# What lies in the volume: a line for each data directory, "WHERE MAJOR", WHERE relative to the volume; "MAJOR/adopting"
+# is the journal of an adoption that was interrupted.
 # Runs as the image's postgres user, the volume mounted read-only at $VOLUME.
 cd "$VOLUME"
-for file in PG_VERSION data/PG_VERSION */docker/PG_VERSION; do
+for journal in */adopting; do
+    if [ -f "$journal" ]; then echo "$journal $(dirname "$journal")"; fi
+done
+for file in PG_VERSION data/PG_VERSION pgdata/PG_VERSION */docker/PG_VERSION; do
     if [ -f "$file" ]; then echo "$(dirname "$file") $(cat "$file")"; fi
 done
 # a directory that can't be entered looks empty: never to be taken for none

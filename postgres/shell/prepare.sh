@@ -1,6 +1,6 @@
 # Makes the data directory of one major in the volume, or, where it is there already, makes the given password the
-# administrator's. Runs as the image's postgres user; nobody else may serve the directory meanwhile.
-# The last line is "identifier NUMBER by initdb|found".
+# administrator's; an adopted one may lack that role. Runs as the image's postgres user; nobody else may serve the
+# directory meanwhile. The last line is "identifier NUMBER by initdb|found".
 umask 077
 directory=$VOLUME/$MAJOR
 mkdir -p "$directory"
@@ -8,9 +8,14 @@ exec 9>"$directory/pgstack.lock"
 flock -n 9 || { echo "pgstack: another server holds $directory/pgstack.lock"; exit 75; }
 if [ -f "$directory/docker/PG_VERSION" ]; then
     by=found
-    # single-user mode takes a line as a command
-    printf "ALTER ROLE postgres PASSWORD '%s';\n" "$(sed "s/'/''/g" /tmp/pgstack-password)" |
-        postgres --single -c exit_on_error=on -D "$directory/docker" postgres >/dev/null
+    password=$(sed "s/'/''/g" /tmp/pgstack-password)
+    # single-user mode takes a line as a command, and is the first superuser whatever its name is
+    postgres --single -c exit_on_error=on -c password_encryption=scram-sha-256 -c standard_conforming_strings=on \
+        -D "$directory/docker" postgres >/dev/null <<SQL
+DO 'BEGIN IF to_regrole(''postgres'') IS NULL THEN CREATE ROLE postgres; END IF; END';
+ALTER ROLE postgres SUPERUSER CREATEDB CREATEROLE REPLICATION BYPASSRLS LOGIN;
+ALTER ROLE postgres VALID UNTIL 'infinity' CONNECTION LIMIT -1 PASSWORD '$password';
+SQL
 else
     by=initdb
     rm -rf "$directory/docker.unfinished"

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS pgstack.event (
     revision   text,
     by_whom    text NOT NULL
 );
-COMMENT ON TABLE pgstack.event IS 'Append-only: applied, failed, validated, accepted. Failures are here too.';
+COMMENT ON TABLE pgstack.event IS 'Append-only: applied, failed, validated, accepted, adopted. Failures are here too.';
 
 CREATE TABLE IF NOT EXISTS pgstack.statement (
     script     text NOT NULL,

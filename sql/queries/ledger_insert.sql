@@ -1,7 +1,8 @@
 INSERT INTO pgstack.ledger AS was
        (name, position, sha256, normalised, statements, duration_ms, baseline, applied_by, git_commit, pgvector_version)
-VALUES (%(name)s, %(position)s, %(sha256)s, %(normalised)s, %(statements)s, %(duration_ms)s, %(baseline)s,
-        %(applied_by)s, %(git_commit)s, %(pgvector_version)s)
+SELECT ran.*, %(applied_by)s, %(git_commit)s, %(pgvector_version)s
+  FROM unnest(%(names)s::text[], %(positions)s::integer[], %(sha256)s::text[], %(normalised)s::text[],
+              %(statements)s::integer[], %(duration_ms)s::integer[], %(baseline)s::boolean[]) AS ran
 ON CONFLICT (name) DO UPDATE
    SET position = excluded.position, sha256 = excluded.sha256, normalised = excluded.normalised,
        statements = excluded.statements, duration_ms = excluded.duration_ms, applied_at = clock_timestamp(),

@@ -1,7 +1,7 @@
 -- Who asks, what powers it has that no application needs, how many tables it reads, which it can't, and the powers of
 -- the role the scripts run as.
 WITH owned AS (
-    SELECT c.oid::regclass::text AS name, has_table_privilege(c.oid, 'SELECT') AS readable
+    SELECT format('%%I.%%I', n.nspname, c.relname) AS name, has_table_privilege(c.oid, 'SELECT') AS readable
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'pgstack' AND c.relowner = (SELECT oid FROM pg_roles WHERE rolname = %(owner)s)
 )

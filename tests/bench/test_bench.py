@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from bench import generate
+from bench.checkout import with_keys
+from bench.contenders import cause
 from bench.figures import Goal, NotMeasured, Samples, figure, interleave, line
-from bench.preview import with_scripts
 from postgres import scripts
 from stacks.environment import DEFAULT_SCRIPTS
 
@@ -50,6 +51,20 @@ def test_the_medians_are_compared_and_a_missing_side_is_no_crash(
     assert verdict in line(found)
 
 
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "said"),
+    [
+        ("", "one\ntwo\n\nthree\nfour\nfive", "two / three / four / five"),
+        ("psql: fine", "psql:a.sql:3: ERROR: no", "psql:a.sql:3: ERROR: no / psql: fine"),
+        ("Updating\n  error: the port is taken\n    stop it\nResources:", "pulumi 3", 
+         "error: the port is taken / stop it / Resources:"),
+        ("", "", ""),
+    ],
+)  # fmt: skip
+def test_a_failure_is_told_by_its_first_error(stdout: str, stderr: str, said: str) -> None:
+    assert cause(stdout, stderr) == said
+
+
 def test_each_round_begins_with_another_contender_and_a_missing_one_is_asked_once() -> None:
     order: list[str] = []
 
@@ -84,6 +99,7 @@ def test_the_same_scripts_are_generated_every_time_and_ours_accepts_them(tmp_pat
 
 
 def test_the_copys_stack_lists_the_generated_scripts_after_the_default_ones() -> None:
-    made = yaml.safe_load(with_scripts("encryptionsalt: v1:a\nconfig:\n  pgvector:engine: embedded\n", "gen/*.sql"))
+    kept = "encryptionsalt: v1:a\nconfig:\n  pgvector:engine: embedded\n"
+    made = yaml.safe_load(with_keys(kept, {"scripts": [*DEFAULT_SCRIPTS, "gen/*.sql"]}))
     assert made["encryptionsalt"] == "v1:a"
     assert made["config"] == {"pgvector:engine": "embedded", "pgvector:scripts": [*DEFAULT_SCRIPTS, "gen/*.sql"]}

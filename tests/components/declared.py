@@ -44,6 +44,8 @@ class Declared:
     parent: str
     secret_outputs: tuple[str, ...]
     delete_before_replace: bool
+    retain_on_delete: bool = False
+    ignore_changes: tuple[str, ...] = ()
 
 
 class Engine(mocks.MockMonitor):
@@ -64,6 +66,8 @@ class Engine(mocks.MockMonitor):
                 parent=request.parent.rsplit("::", 1)[-1],
                 secret_outputs=tuple(request.additionalSecretOutputs),
                 delete_before_replace=request.deleteBeforeReplace,
+                retain_on_delete=request.retainOnDelete,
+                ignore_changes=tuple(request.ignoreChanges),
             )
             self.mocks.secret_outputs = tuple(request.additionalSecretOutputs)  # type: ignore[attr-defined]
         return super().RegisterResource(request)  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.sql_schema import inputs, script_map
+from components.sql_schema import inputs, script_lines
 from postgres.errors import ScriptError
 from postgres.scripts import load
 from postgres.settings import derive
@@ -58,7 +58,7 @@ def test_the_schema_is_declared_by_the_scripts_and_where_they_run(run: Runner) -
     assert schema == {
         "stack": "local",
         "database": "app",
-        "scripts": script_map(load(SQL, DEFAULT_SCRIPTS, listed_elsewhere=["*.sql"])),
+        "scripts": script_lines(load(SQL, DEFAULT_SCRIPTS, listed_elsewhere=["*.sql"])),
         "verify": schema["verify"],
         "order": list(DEFAULT_SCRIPTS),
         "baseline": [],
@@ -82,8 +82,9 @@ def test_the_schema_is_declared_by_the_scripts_and_where_they_run(run: Runner) -
 
 def test_a_reviewer_reads_the_scripts_in_their_order_with_a_short_hash() -> None:
     scripts = inputs(from_config("local", {}))["scripts"]
-    assert list(scripts) == ["0001 init.sql", "0002 integration_upgrade.sql", "0003 install_pgvector.sql"]
-    assert all(len(digest) == 12 and int(digest, 16) >= 0 for digest in scripts.values())
+    names, digests = zip(*(line.split("  ") for line in scripts.splitlines()), strict=True)
+    assert names == ("0001 init.sql", "0002 integration_upgrade.sql", "0003 install_pgvector.sql")
+    assert all(len(digest) == 12 and int(digest, 16) >= 0 for digest in digests)
 
 
 def test_the_inputs_hold_no_sql_text(run: Runner) -> None:

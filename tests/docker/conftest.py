@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import docker
 import pytest
@@ -23,7 +23,7 @@ from docker.models.containers import Container
 
 from pgstack.toolchain import Toolchain
 from postgres.docker_host import NAME_LABEL, ROLE_LABEL
-from tests.docker_plugin.install import Installed, ensure
+from tests.docker_plugin.install import Installed
 from tests.engine.checkout import Checkout, copy_of_the_program
 from tests.images import build
 
@@ -112,21 +112,21 @@ def docker_engine() -> docker.DockerClient:
     """The engine of this machine."""
     why = build.why_no_engine()
     if why is not None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{why}; .ci/run starts one")
-        pytest.skip(why)
+        lacking(why)
     return docker.from_env()
+
+
+def lacking(what: str) -> NoReturn:
+    """Skip by name; in CI that is a failure, since .ci/run installs and starts what a machine can have."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}: .ci/run should have seen to it")
+    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
 def image(docker_engine: docker.DockerClient) -> Callable[[str], str]:
     """Builds a stand-in where the image isn't there; its name."""
     return build.ensure
-
-
-@pytest.fixture(scope="session")
-def plugin(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    return ensure(tmp_path_factory.mktemp("plugin"), pulumi=toolchain.pulumi)
 
 
 def free_port() -> int:
@@ -139,15 +139,15 @@ Make = Callable[..., DockerStack]
 
 
 @pytest.fixture
-def make(tmp_path: Path, image: Callable[[str], str], plugin: Installed, toolchain: Toolchain) -> Iterator[Make]:
+def make(tmp_path: Path, image: Callable[[str], str], docker_plugin: Installed, toolchain: Toolchain) -> Iterator[Make]:
     """`make("dev", memoryMb=2048)`: a stack that was not brought up yet."""
     made: list[DockerStack] = []
 
     def one(stack: str = "dev", engine: str = "", **keys: Any) -> DockerStack:
-        name = f"pgstack-test-{os.getpid()}-{next(COUNTER)}"
+        name = f"pgstack-test-{os.getpid()}-{next(COUNTER):04}"  # no name is part of another
         root = tmp_path / f"check out {len(made)}"
         copy_of_the_program(root)
-        found = DockerStack(root, stack, plugin.on_path(os.environ), name, free_port(), engine)
+        found = DockerStack(root, stack, docker_plugin.variables(), name, free_port(), engine)
         made.append(found)
         given = {"image": PG17, "pgvectorMinimum": "0.8.0", "containerName": name, "port": found.port, **SMALL} | keys
         image(str(given["image"]))

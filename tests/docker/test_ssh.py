@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.docker.conftest import Make, free_port
+from tests.docker.conftest import Make, free_port, lacking
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
@@ -32,7 +32,7 @@ class Host:
 @pytest.fixture
 def ssh_host(tmp_path: Path) -> Iterator[Host]:
     if not Path(SSHD).exists():
-        pytest.skip("no sshd here (package openssh-server)")
+        lacking("no sshd here (package openssh-server)")
     folder = tmp_path / "ssh"
     folder.mkdir(mode=0o700)
     for key in ("host", "user"):
@@ -66,7 +66,7 @@ def ssh_host(tmp_path: Path) -> Iterator[Host]:
 
 def test_a_stack_on_a_docker_host_over_ssh_needs_no_published_port(make: Make, ssh_host: Host) -> None:
     local = make("dev")
-    stack = replace(local, path=f"{ssh_host.path}{os.pathsep}{local.path}")
+    stack = replace(local, extra={**local.extra, "PATH": f"{ssh_host.path}{os.pathsep}{os.environ['PATH']}"})
     stack.configure(dockerHost=ssh_host.url)
     stack.up()
     stack.add_script(
@@ -85,7 +85,7 @@ def test_a_stack_on_a_docker_host_over_ssh_needs_no_published_port(make: Make, s
 
 def test_an_ssh_host_that_does_not_answer_is_told_with_a_line_to_try(make: Make, ssh_host: Host) -> None:
     local = make("dev")
-    stack = replace(local, path=f"{ssh_host.path}{os.pathsep}{local.path}")
+    stack = replace(local, extra={**local.extra, "PATH": f"{ssh_host.path}{os.pathsep}{os.environ['PATH']}"})
     url = f"ssh://127.0.0.1:{free_port()}"
     stack.configure(dockerHost=url)
     said = stack.refused()

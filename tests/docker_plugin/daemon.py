@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException
 
 from tests.docker_plugin.inputs import Refused
 
@@ -27,6 +27,8 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 # as long as the real plugin lets a resource take
 TIMEOUT_S = 20 * 60
 PING_TIMEOUT_S = 30
+FOLDER = "docker-plugin-"
+BLOCK_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,15 @@ class Daemon:
 
     host: str
     check: bool = True
+    tunnel: Tunnel | None = None
 
     @contextmanager
     def client(self) -> Iterator[docker.APIClient]:
         """A client of its own for each operation: they run in threads. Raises Refused."""
         try:
             client = docker.APIClient(base_url=self.host, version="auto", timeout=TIMEOUT_S)
-        except DockerException as error:
-            raise Refused(self._unreachable(error)) from None
+        except DockerException:
+            raise Refused(self._unreachable()) from None
         try:
             yield client
         except requests.ConnectionError:
@@ -52,13 +55,21 @@ class Daemon:
         finally:
             client.close()
 
-    def _unreachable(self, error: Exception) -> str:
-        reason = f"Cannot connect to the Docker daemon at {self.host}. Is the docker daemon running?"
-        if not self.check:
-            return reason
+    def _reason(self) -> str:
+        if self.tunnel is None:
+            return f"Cannot connect to the Docker daemon at {self.host}. Is the docker daemon running?"
         return (
-            f"failed to create Docker client: Error pinging Docker server, please make sure that {self.host} is "
-            f"reachable and has a  '_ping' endpoint. Error: {reason}"
+            f"error during connect: command {self.tunnel.command} has exited, make sure the URL is valid, and Docker "
+            f"18.09 or later is installed on the remote host: stderr={self.tunnel.said}"
+        )
+
+    def _unreachable(self) -> str:
+        if not self.check:
+            return self._reason()
+        shown = self.host if self.tunnel is None else self.tunnel.host
+        return (
+            f"failed to create Docker client: Error pinging Docker server, please make sure that {shown} is "
+            f"reachable and has a  '_ping' endpoint. Error: {self._reason()}"
         )
 
 
@@ -81,12 +92,14 @@ def configured(config: Mapping[str, Any], environ: Mapping[str, str], home: Path
     context = config.get("context") or environ.get("DOCKER_CONTEXT")
     if context:
         host = context_host(str(context), home)
-    if host.startswith("ssh://"):
-        options = config.get("sshOpts") or environ.get("DOCKER_SSH_OPTS", "").split()
-        if isinstance(options, str):
-            options = json.loads(options)
-        host = tunnel(host, [str(option) for option in options])
-    return Daemon(host, check=str(config.get("disableDockerDaemonCheck", "")).lower() != "true")
+    check = str(config.get("disableDockerDaemonCheck", "")).lower() != "true"
+    if not host.startswith("ssh://"):
+        return Daemon(host, check)
+    options = config.get("sshOpts") or environ.get("DOCKER_SSH_OPTS", "").split()
+    if isinstance(options, str):
+        options = json.loads(options)
+    tunnel = Tunnel(host, [str(option) for option in options])
+    return Daemon(tunnel.open(), check, tunnel)
 
 
 def answers(host: str) -> bool:
@@ -107,67 +120,69 @@ def context_host(name: str, home: Path) -> str:
         meta = json.loads(file.read_text())
         if meta.get("Name") == name and "docker" in meta.get("Endpoints", {}):
             return str(meta["Endpoints"]["docker"]["Host"])
-    raise Refused(f"Error loading Docker context '{name}': context '{name}' not found")
+    raise Refused(f"1 error occurred:\n\t* Error loading Docker context '{name}': context '{name}' not found\n\n")
 
 
-def tunnel(host: str, options: list[str]) -> str:
-    """A socket of our own, each connection to it an `ssh … docker system dial-stdio`, as the Docker client does it."""
-    address = urlsplit(host)
-    command = ["ssh", *options]
-    command += ["-l", address.username] if address.username else []
-    command += ["-p", str(address.port)] if address.port else []
-    command += ["--", address.hostname or "", "docker", "system", "dial-stdio"]
-    folder = tempfile.mkdtemp(prefix="docker-plugin-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = f"{folder}/docker.sock"
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen()
+class Tunnel:
+    """A socket of our own, each connection to it an `ssh … docker system dial-stdio`, as the Docker client does it.
 
-    def accept() -> None:
+    said: what ssh said last.
+    """
+
+    def __init__(self, host: str, options: list[str]) -> None:
+        address = urlsplit(host)
+        self.host, self.said = host, ""
+        self.command = ["ssh", *options]
+        self.command += ["-l", address.username] if address.username else []
+        self.command += ["-p", str(address.port)] if address.port else []
+        self.command += ["-T", "--", address.hostname or "", "docker", "system", "dial-stdio"]
+
+    def open(self) -> str:
+        """The address of the socket. A plugin is killed, not asked to leave: the next removes what it left."""
+        for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+            if not Path(f"/proc/{left.name.removeprefix(FOLDER)}").exists():
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.gettempdir()) / f"{FOLDER}{os.getpid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        path = folder / f"{secrets.token_hex(4)}.sock"
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+        return f"unix://{path}"
+
+    def _accept(self, listener: socket.socket) -> None:
         while True:
             connection, _ = listener.accept()
-            threading.Thread(target=_carry, args=(connection, command), daemon=True).start()
+            threading.Thread(target=self._carry, args=(connection,), daemon=True).start()
 
-    threading.Thread(target=accept, daemon=True).start()
-    return f"unix://{path}"
+    def _carry(self, connection: socket.socket) -> None:
+        pipe = subprocess.PIPE
+        with connection, subprocess.Popen(self.command, stdin=pipe, stdout=pipe, stderr=pipe) as remote:
+            assert remote.stdin is not None
+            assert remote.stdout is not None
+            assert remote.stderr is not None
+            descriptor, sink = remote.stdout.fileno(), remote.stdin
 
+            def back() -> None:
+                with suppress(OSError):
+                    while data := os.read(descriptor, BLOCK_BYTES):
+                        connection.sendall(data)
+                    if remote.wait():
+                        assert remote.stderr is not None
+                        self.said = remote.stderr.read().decode(errors="replace").strip()
+                    connection.shutdown(socket.SHUT_RDWR)
 
-def _carry(connection: socket.socket, command: list[str]) -> None:
-    with connection, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as remote:
-        assert remote.stdin is not None
-        assert remote.stdout is not None
-        descriptor, sink = remote.stdout.fileno(), remote.stdin
-
-        def back() -> None:
-            try:
-                while data := os.read(descriptor, 65536):
-                    connection.sendall(data)
-                connection.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
-
-        answer = threading.Thread(target=back, daemon=True)
-        answer.start()
-        try:
-            while data := connection.recv(65536):
-                sink.write(data)
-                sink.flush()
-        except OSError:
-            pass
-        remote.terminate()
-        answer.join()
+            answer = threading.Thread(target=back, daemon=True)
+            answer.start()
+            with suppress(OSError):
+                while data := connection.recv(BLOCK_BYTES):
+                    sink.write(data)
+                    sink.flush()
+            remote.terminate()
+            answer.join()
 
 
 def said(error: APIError) -> str:
     """The daemon's words, as the real plugin's client frames them."""
     return f"Error response from daemon: {error.explanation or error}"
-
-
-def is_gone(call: Callable[[], Any]) -> bool:
-    """True where `call` says that the thing isn't there. Raises what else it raises."""
-    try:
-        call()
-    except NotFound:
-        return True
-    return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +93,35 @@ def test_it_leaves_when_the_engine_is_killed(executable: Path) -> None:
 
 
 # on a Docker Engine
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="no Docker client, which is what answers behind ssh")
+def test_a_host_behind_ssh_is_reached_with_the_options_given(
+    executable: Path, engine: docker.APIClient, tmp_path: Path
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\nexec docker system dial-stdio\n')
+    ssh.chmod(0o755)
+    environ = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    name = f"{PREFIX}-behind"
+    with RunningPlugin(executable, environ) as plugin:
+        plugin.call("Configure", {"args": {"host": "ssh://me@far:2222", "sshOpts": '["-o","BatchMode=yes"]'}})
+        plugin.call("Create", {"urn": VOLUME, "properties": {"name": name}})
+        assert engine.inspect_volume(name)["Name"] == name
+        plugin.call("Delete", {"urn": VOLUME, "id": name, "properties": {}})
+    asked = set((tmp_path / "asked").read_text().splitlines())
+    assert asked == {"-o BatchMode=yes -l me -p 2222 -T -- far docker system dial-stdio"}
+
+
+def test_a_host_behind_ssh_that_is_not_reached_is_named(executable: Path, tmp_path: Path) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\necho no such host >&2\nexit 255\n")
+    ssh.chmod(0o755)
+    environ = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    with RunningPlugin(executable, environ) as plugin:
+        plugin.call("Configure", {"args": {"host": "ssh://far"}})
+        with pytest.raises(Failed, match=r"please make sure that ssh://far is reachable.*stderr=.*no such host"):
+            plugin.call("Create", {"urn": VOLUME, "properties": {"name": "x"}})
 
 
 class Container:

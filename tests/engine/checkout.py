@@ -6,10 +6,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ class Checkout:
 
     root: Path
     stack: str = "local"
-    path: str = ""  # PATH, where it is another than ours
+    extra: Mapping[str, str] = field(default_factory=dict)  # of the environment, besides or instead of ours
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """`pgstack …`, to its end. Output: stdout and stderr as they came."""
@@ -67,8 +69,7 @@ class Checkout:
         mine = {
             name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "PGSTACK_", "PYTHON"))
         }
-        mine |= {"PATH": self.path} if self.path else {}
-        return mine | {"PYTHONWARNINGS": "default", "PYTHONPATH": str(self.root)} | variables
+        return mine | {"PYTHONWARNINGS": "default", "PYTHONPATH": str(self.root)} | dict(self.extra) | variables
 
     def outputs(self) -> dict[str, Any]:
         """All outputs, secrets in plain text; asked again whenever the state changed."""
@@ -173,3 +174,12 @@ def copy_of_the_program(root: Path) -> Checkout:
         else:
             shutil.copy(source, root / part)
     return Checkout(root)
+
+
+def stop_servers(root: Path) -> None:
+    for data in (root / ".data").glob("*/*/PG_VERSION"):
+        directory = embedded.Directory(data.parent, int(data.read_text()))
+        process = embedded.pid(directory)
+        embedded.stop(directory)
+        if process is not None and embedded.pid(directory) is not None:
+            os.kill(process, signal.SIGKILL)

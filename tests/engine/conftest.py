@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,18 +10,7 @@ import pytest
 
 from pgstack.toolchain import Toolchain
 from postgres import embedded
-from tests.engine.checkout import KNOWN_SECRETS, Checkout, copy_of_the_program
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, toolchain: Toolchain) -> Iterator[Checkout]:
-    """Below a folder only its owner may enter, with a space in its path."""
-    assert toolchain.pulumi.exists()
-    mine = copy_of_the_program(tmp_path / "check out")
-    try:
-        yield mine
-    finally:
-        _stop_servers(mine.root)
+from tests.engine.checkout import KNOWN_SECRETS, Checkout, copy_of_the_program, stop_servers
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +23,7 @@ def deployed_template(tmp_path_factory: pytest.TempPathFactory, toolchain: Toolc
         KNOWN_SECRETS.extend(mine.passwords())
         yield mine
     finally:
-        _stop_servers(mine.root)
+        stop_servers(mine.root)
 
 
 @pytest.fixture
@@ -51,13 +38,4 @@ def deployed(tmp_path: Path, deployed_template: Checkout) -> Iterator[Checkout]:
         assert embedded.start(mine.directory, embedded.written_settings(mine.directory), port=port) == port
         yield mine
     finally:
-        _stop_servers(mine.root)
-
-
-def _stop_servers(root: Path) -> None:
-    for data in (root / ".data").glob("*/*/PG_VERSION"):
-        directory = embedded.Directory(data.parent, int(data.read_text()))
-        process = embedded.pid(directory)
-        embedded.stop(directory)
-        if process is not None and embedded.pid(directory) is not None:
-            os.kill(process, signal.SIGKILL)
+        stop_servers(mine.root)

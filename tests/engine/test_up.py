@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -70,6 +71,24 @@ def test_a_new_script_is_named_in_the_preview_and_runs_in_the_up(deployed: Check
     assert deployed.ask("SELECT to_regclass('app.rating')") == [(None,)]
     deployed.ok("up")
     assert deployed.ask("SELECT to_regclass('app.rating') IS NOT NULL") == [(True,)]
+    assert "unchanged" in deployed.ok("up")
+
+
+def test_a_state_from_before_the_listings_were_text_shows_no_change(deployed: Checkout) -> None:
+    file = deployed.root / ".pulumi" / "stacks" / "pgvector" / "local.json"
+    content = json.loads(file.read_text())
+    for resource in content["checkpoint"]["latest"]["resources"]:
+        if resource["urn"].endswith("SqlSchema::schema"):
+            for side, key in itertools.product(("inputs", "outputs"), ("scripts", "verify")):
+                lines = resource[side][key].splitlines()
+                resource[side][key] = dict(line.split("  ") for line in lines)
+    file.write_text(json.dumps(content))
+    assert "7 unchanged" in deployed.ok("preview", "--expect-no-changes")
+    deployed.add_script("create table app.rating (id int)", "0004_rating.sql")
+    said = deployed.fails("preview", "--diff", "--expect-no-changes", code=2)
+    assert re.search(r"\+ 0004 0004_rating\.sql", said)
+    assert not re.search(r"[-+] 0003 ", said)
+    deployed.ok("up")
     assert "unchanged" in deployed.ok("up")
 
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.images import build
-from tests.images.build import STAND_INS, CannotBuild, StandIn, docker, ensure, why_no_engine
+from tests.images.build import StandIn, docker
+from tests.images.conftest import Scratch
 
 pytestmark = pytest.mark.docker
 PASSWORD = "it's a \\ test"  # noqa: S105
@@ -23,69 +19,6 @@ HARDENED = (
     *("--user", "999", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
     *("--tmpfs", "/tmp", "--tmpfs", "/var/run/postgresql:mode=3777"),
 )
-
-
-@pytest.fixture(scope="session")
-def engine() -> None:
-    reason = why_no_engine()
-    if reason:
-        pytest.skip(reason)
-
-
-@pytest.fixture(params=STAND_INS.values(), ids=lambda each: f"pg{each.major}")
-def stand_in(request: pytest.FixtureRequest, engine: None) -> StandIn:
-    assert isinstance(request.param, StandIn)
-    try:
-        ensure(request.param.name)
-    except CannotBuild as error:
-        pytest.skip(str(error))
-    return request.param
-
-
-class Scratch:
-    """Containers, volumes and images of one test, all removed after it, also where it failed."""
-
-    def __init__(self) -> None:
-        self.prefix = f"pgstack-test-{secrets.token_hex(4)}"
-        self.containers: list[str] = []
-        self.volumes: list[str] = []
-        self.images: list[str] = []
-
-    def volume(self) -> str:
-        name = f"{self.prefix}-volume-{len(self.volumes)}"
-        self.volumes.append(name)
-        return docker("volume", "create", name)
-
-    def start(self, image: str, *options: str, command: tuple[str, ...] = ()) -> str:
-        """The name of a new container, started and published on a free port of 127.0.0.1."""
-        name = f"{self.prefix}-{len(self.containers)}"
-        self.containers.append(name)
-        docker("run", "--detach", "--name", name, "--publish", "127.0.0.1::5432", *options, image, *command)
-        return name
-
-    def clean(self) -> None:
-        """Every removal is tried, and what could not be removed fails the test."""
-        failures = []
-        for command in (
-            *(("rm", "--force", "--volumes", name) for name in self.containers),
-            *(("volume", "rm", "--force", name) for name in self.volumes),
-            *(("image", "rm", name) for name in self.images),
-        ):
-            try:
-                docker(*command)
-            except subprocess.CalledProcessError as error:
-                if "No such" not in str(error.stderr):
-                    failures.append(str(error.stderr))
-        assert not failures
-
-
-@pytest.fixture
-def scratch(engine: None) -> Iterator[Scratch]:
-    scratch = Scratch()
-    try:
-        yield scratch
-    finally:
-        scratch.clean()
 
 
 def logs(container: str) -> str:
@@ -156,55 +89,6 @@ def password_file(folder: Path) -> tuple[str, ...]:
     path.write_text(f"{PASSWORD}\n", encoding="utf-8")
     path.chmod(0o644)
     return ("--volume", f"{path}:/run/secrets/password:ro", "--env", "POSTGRES_PASSWORD_FILE=/run/secrets/password")
-
-
-@pytest.fixture
-def never_built(monkeypatch: pytest.MonkeyPatch, scratch: Scratch) -> StandIn:
-    """A stand-in of a name of this test's, whose build would fail it."""
-
-    def fail(stand_in: StandIn, inputs: str) -> None:
-        raise AssertionError(f"{stand_in.name} was built")
-
-    stand_in = StandIn(f"{scratch.prefix}:latest", "trixie", 17, ())
-    monkeypatch.setitem(STAND_INS, stand_in.name, stand_in)
-    monkeypatch.setattr(build, "_build", fail)
-    scratch.images.append(stand_in.name)
-    return stand_in
-
-
-def tag_empty(name: str, label: str, folder: Path) -> None:
-    (folder / "Dockerfile").write_text(f"FROM scratch\nLABEL {label}\n", encoding="utf-8")
-    docker("build", "--tag", name, str(folder))
-
-
-def test_a_published_image_of_the_name_always_wins(never_built: StandIn, tmp_path: Path) -> None:
-    tag_empty(never_built.name, "somebody=else", tmp_path)
-    assert ensure(never_built.name) == never_built.name
-
-
-def test_an_image_of_the_same_inputs_is_not_built_again(never_built: StandIn, scratch: Scratch, tmp_path: Path) -> None:
-    other = f"{scratch.prefix}:other"
-    scratch.images.append(other)
-    tag_empty(other, f"{build.LABEL}={build.inputs_hash(never_built)}", tmp_path)
-    assert ensure(never_built.name) == never_built.name
-    identities = [docker("image", "inspect", "--format", "{{.Id}}", name) for name in (never_built.name, other)]
-    assert identities[0] == identities[1]
-
-
-def test_an_image_of_other_inputs_is_built_again(never_built: StandIn, tmp_path: Path) -> None:
-    tag_empty(never_built.name, f"{build.LABEL}=older", tmp_path)
-    with pytest.raises((AssertionError, CannotBuild), match=never_built.name):
-        ensure(never_built.name)
-
-
-@pytest.mark.parametrize(("tool", "remedy"), [("mmdebstrap", "apt install mmdebstrap"), ("root", "sudo ")])
-def test_what_the_build_lacks_is_named_with_its_remedy(
-    tool: str, remedy: str, never_built: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None if name == tool else f"/usr/bin/{name}")
-    monkeypatch.setattr(os, "geteuid", lambda: 1000 if tool == "root" else 0)
-    with pytest.raises(CannotBuild, match=remedy):
-        ensure(never_built.name)
 
 
 def test_the_configuration_is_that_of_the_published_image(stand_in: StandIn) -> None:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgstack import cli
+from pgstack import cli, plan_memory
 from pgstack.plan_memory import Question, answer, number, verdict
 from postgres.errors import SizeRefused
+from stacks.environment import from_config
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -48,24 +49,37 @@ def test_a_stack_that_is_too_small_is_told_what_would_do() -> None:
     lines = verdict(answer(Question("1e6", "1536", stack="production")))
     assert lines[0] == "production (pgvector:memoryMb = 16384): not enough"
     assert "the rest is inserted on disk, many times slower" in lines[1]
-    assert lines[2].startswith("  /dev/shm: 1152 MiB in a container, a parallel build takes 5106 MiB")
-    assert lines[3].startswith("  search: index and hot rows take 8.5 GiB of the 12.1 GiB left for them")
-    assert lines[4].startswith("  set pgvector:memoryMb to ")
-    assert lines[5].startswith("  or index as halfvec(1536): memoryMb ")
-    assert lines[5].endswith(", which this stack has")
-    assert lines[6].endswith("; its hits are to be ranked again by the vectors")
+    assert lines[2].startswith("  search: index and hot rows take 8.5 GiB of the 12.1 GiB left for them")
+    assert lines[3].startswith("  set pgvector:memoryMb to ")
+    assert lines[4].startswith("  or index as halfvec(1536): memoryMb ")
+    assert lines[4].endswith(", which this stack has")
+    assert lines[5].endswith("; its hits are to be ranked again by the vectors")
 
 
 def test_a_stack_that_is_large_enough_is_told_with_which_setting() -> None:
     assert verdict(answer(Question("50k", "384", stack="dev"))) == [
         "dev (pgvector:memoryMb = 1024): enough",
-        "  build: stays in memory with maintenance_work_mem = 119MB (the server's own is 64MB, the most its budget"
-        " holds 125MB)",
+        "  build: stays in memory with maintenance_work_mem = 119MB (the server's own is 64MB; the scripts have"
+        " 125MB, another session asks for it with SET)",
         "  search: index and hot rows take 178 MiB of the 586 MiB left for them",
     ]
     assert verdict(answer(Question("10k", "384", stack="dev")))[1] == (
         "  build: stays in memory with the server's own maintenance_work_mem of 64MB"
     )
+
+
+def test_a_stack_is_judged_by_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    question = Question("50k", "384", stack="dev")
+    plain = answer(question)
+    own = {"settings": {"maintenance_work_mem": "120MB", "autovacuum_max_workers": 2, "max_connections": 10}}
+    monkeypatch.setattr(plan_memory, "from_file", lambda stack: from_config(stack, own))
+    found = answer(question)
+    assert verdict(found)[:2] == [
+        "dev (pgvector:memoryMb = 1024): enough",
+        "  build: stays in memory with the server's own maintenance_work_mem of 120MB",
+    ]
+    # what they save is room for index and rows
+    assert (found.plan.container_mb or 0) < (plain.plan.container_mb or 0)
 
 
 def test_the_table_names_every_size(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

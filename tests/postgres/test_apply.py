@@ -230,3 +230,15 @@ def test_the_lock_table_running_out_gets_its_own_advice(fresh_database: FreshDat
         fresh_database.apply(script(many))
     assert failed.value.sqlstate == "53200"
     assert fresh_database.ask("SELECT to_regclass('app.one')") == [(None,)]
+
+
+def test_scripts_may_take_the_memory_that_one_index_build_may(fresh_database: FreshDatabase) -> None:
+    fresh_database.apply(script("create table app.told as select current_setting('maintenance_work_mem') as memory;"))
+    own = fresh_database.ask("SELECT memory FROM app.told")
+    assert own == fresh_database.ask("SHOW maintenance_work_mem")
+    fresh_database.apply(
+        script("create table app.told as select current_setting('maintenance_work_mem') as memory;"),
+        script("create table app.more as select current_setting('maintenance_work_mem') as memory;", "0005_more.sql"),
+        build_memory_mb=123,
+    )
+    assert fresh_database.ask("SELECT memory FROM app.more") == [("123MB",)]

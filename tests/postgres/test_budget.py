@@ -136,9 +136,21 @@ def test_shm_holds_the_builds_and_lies_inside_the_limit_of_what_fits(
 ) -> None:
     tuned = derive_for(limits, own, concurrent_builds=builds)
     assert tuned.shm_mb >= tuned.budget.mb("index builds") + SHM_SLACK_MB
-    assert tuned.shm_mb == shm_mb(limits, tuned.settings, concurrent_builds=builds)
+    assert tuned.shm_mb == shm_mb(limits, tuned.build_mb, concurrent_builds=builds)
     if tuned.budget.fits:
         assert tuned.shm_mb < limits.memory_mb
+
+
+@given(LIMITS, st.integers(1, 8), OVERRIDES)
+@hypothesis_settings(deadline=None)
+def test_a_build_of_the_scripts_gets_what_the_rest_leaves_and_never_less_than_the_servers_own(
+    limits: Limits, builds: int, own: dict[str, str]
+) -> None:
+    tuned = derive_for(limits, own, concurrent_builds=builds)
+    besides = tuned.budget.total_mb - tuned.budget.mb("index builds")
+    assert tuned.build_mb >= tuned.budget.mb("index builds") // builds
+    if tuned.budget.fits:
+        assert besides + builds * tuned.build_mb <= tuned.budget.allowed_mb < besides + builds * (tuned.build_mb + 1)
 
 
 @given(st.integers(LEAST_MB, MOST_MB - 1))
@@ -163,7 +175,8 @@ def test_an_override_wins_and_counts() -> None:
     assert tuned.settings["maintenance_work_mem"] == "0.5GB"
     assert tuned.settings["track_io_timing"] == "on"
     assert tuned.budget.mb("index builds") == 512
-    assert tuned.shm_mb == 640
+    assert tuned.shm_mb == tuned.build_mb + SHM_SLACK_MB == 1049
+    assert derive_for_container(limits, "safe", {"max_wal_size": "2GB"}).wal_mb == 2048
 
 
 def test_the_message_names_the_overrides_that_could_be_lowered() -> None:

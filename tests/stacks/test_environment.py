@@ -89,6 +89,19 @@ def test_a_certificate_and_its_key_belong_together() -> None:
     assert "pgvector:tlsKey: tlsCertificate and tlsKey belong together" in mistakes("dev", {"tlsCertificate": "PEM"})
 
 
+def test_an_adopted_volume_is_the_stacks_own_from_then_on() -> None:
+    assert e.from_config("dev", {}).volume_name == "pgvector-dev"
+    adopting = e.from_config("dev", {"adoptVolume": "shop_pgdata"})
+    assert (adopting.volume_name, adopting.name) == ("shop_pgdata", "pgvector-dev")
+
+
+def test_an_adopted_volume_is_neither_deleted_with_the_stack_nor_put_elsewhere() -> None:
+    assert "set pgvector:volume to retain or protect" in mistakes("test", {"adoptVolume": "shop_pgdata"})
+    assert e.from_config("test", {"adoptVolume": "shop_pgdata", "volume": "retain"}).volume_name == "shop_pgdata"
+    assert "leave pgvector:dataPath out" in mistakes("dev", {"adoptVolume": "shop_pgdata", "dataPath": "/srv"})
+    assert "String should match pattern" in mistakes("dev", {"adoptVolume": "./pgdata"})
+
+
 # values as Pulumi hands them over
 
 

@@ -1,0 +1,152 @@
+"""What a Docker stack declares: the rules of the design, seen in the inputs the engine gets. No Docker Engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from components.data_directory import DataDirectoryProvider
+from components.docker_server import as_read_back
+from postgres.errors import PgstackError
+from stacks.environment import ENVIRONMENTS
+from tests.components.declared import DYNAMIC, Declared, Runner, database
+
+DOCKER = [stack for stack in ENVIRONMENTS if stack != "local"]
+CONTAINER = "docker:index/container:Container"
+
+
+@pytest.fixture(autouse=True)
+def no_docker_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+
+
+def declared(run: Runner, stack: str, config: Mapping[str, Any] | None = None) -> dict[str, Declared]:
+    return run(database(config, stack)).declared
+
+
+@pytest.mark.parametrize("stack", DOCKER)
+def test_each_resource_is_declared_once_and_below_the_stack(run: Runner, stack: str) -> None:
+    found = declared(run, stack)
+    types = {name: each.type.removeprefix(DYNAMIC) for name, each in found.items() if name != stack}
+    expected = {
+        "admin-password": "GeneratedPassword",
+        "app-password": "GeneratedPassword",
+        "readonly-password": "GeneratedPassword",
+        "claim": "Claim",
+        "preflight": "Preflight",
+        "docker": "pulumi:providers:docker",
+        "image": "docker:index/remoteImage:RemoteImage",
+        "volume": "docker:index/volume:Volume",
+        "network": "docker:index/network:Network",
+        "data": "DataDirectory",
+        "server": CONTAINER,
+        "ready": "Readiness",
+        "schema": "SqlSchema",
+    }
+    tls = {"certificate": "GeneratedCertificate"} if stack in ("staging", "production") else {}
+    assert types == expected | tls
+    assert {each.parent for name, each in found.items() if name != stack} == {stack}
+
+
+@pytest.mark.parametrize("stack", DOCKER)
+def test_the_container_is_hardened_and_holds_no_password(run: Runner, stack: str) -> None:
+    server = declared(run, stack)["server"]
+    inputs = server.inputs
+    assert inputs["user"] == "postgres"
+    assert inputs["readOnly"]
+    assert inputs["capabilities"] == {"drops": ["ALL"]}
+    assert inputs["securityOpts"] == ["no-new-privileges"]
+    assert inputs["envs"] == ["PGDATA=/var/lib/postgresql/17/docker"]
+    assert inputs["memory"] == inputs["memorySwap"]
+    assert inputs["shmSize"] < inputs["memory"]
+    assert inputs["ports"][0]["ip"] == "127.0.0.1"
+    assert "generated" not in str(inputs)
+    assert not inputs["wait"]
+    assert server.delete_before_replace
+
+
+@pytest.mark.parametrize("stack", DOCKER)
+def test_postgres_has_time_to_shut_down(run: Runner, stack: str) -> None:
+    inputs = declared(run, stack)["server"].inputs
+    assert inputs["destroyGraceSeconds"] == inputs["stopTimeout"] >= 10
+    assert inputs["stopSignal"] == "SIGINT"
+
+
+@pytest.mark.parametrize(("major", "places"), [("17", 3), ("18", 2)])
+def test_images_up_to_17_get_no_stray_volume(run: Runner, major: str, places: int) -> None:
+    inputs = declared(run, "dev", {"image": f"pgvector/pgvector:pg{major}"})["server"].inputs
+    assert [mount["target"] for mount in inputs["mounts"]] == ["/var/lib/postgresql"]
+    assert ("/var/lib/postgresql/data" in inputs["tmpfs"]) == (major == "17")
+    assert len(inputs["tmpfs"]) == places
+
+
+def test_the_volume_has_no_label_that_could_replace_it(run: Runner) -> None:
+    volume = declared(run, "production")["volume"].inputs
+    assert set(volume) == {"name", "driver"}
+
+
+def test_the_server_runs_under_a_lock_on_its_data_directory(run: Runner) -> None:
+    command = declared(run, "dev")["server"].inputs["command"]
+    assert command[:7] == ["flock", "-n", "-F", "-E", "75", "/var/lib/postgresql/17/pgstack.lock", "postgres"]
+
+
+def test_settings_of_the_stack_file_win_over_the_derived_ones(run: Runner) -> None:
+    given = {"settings": '{"work_mem": "6MB", "log_lock_waits": true}'}
+    command = declared(run, "dev", given)["server"].inputs["command"]
+    assert {"work_mem=6MB", "log_lock_waits=on", "log_statement=ddl"} <= set(command)
+
+
+def test_settings_that_do_not_fit_are_refused_with_the_budget(run: Runner) -> None:
+    said, _ = run.refused(database({"settings": '{"shared_buffers": "900MB"}'}, "dev"), PgstackError)
+    assert "900 MiB  shared_buffers" in said
+    assert "pgvector:memoryMb" in said
+
+
+@pytest.mark.parametrize(
+    ("cpus", "text"),
+    [(1, "1.0"), (0.25, "0.25"), (0.5, "0.5"), (1.05, "1.05"), (10, "10."), (100, "100."), (12, "12.0")],
+)
+def test_cpus_are_written_as_the_plugin_reads_them_back(cpus: float, text: str) -> None:
+    assert as_read_back(cpus) == text
+
+
+def test_an_adopted_volume_is_kept_as_it_is_and_everything_downstream_knows(run: Runner) -> None:
+    found = declared(run, "dev", {"adoptVolume": "shop_pgdata", "database": "shop"})
+    volume = found["volume"]
+    assert volume.inputs["name"] == "shop_pgdata"
+    assert not {"driver", "driverOpts", "labels"} & volume.inputs.keys()
+    assert volume.ignore_changes == ("labels", "driver", "driverOpts")
+    assert volume.retain_on_delete
+    assert found["preflight"].inputs["adoptVolume"] == "shop_pgdata"
+    data = found["data"].inputs
+    assert (data["volumeName"], data["adopt"], data["database"]) == ("shop_pgdata", True, "shop")
+    assert found["schema"].inputs["adopt"] is True
+    assert found["server"].inputs["name"] == found["network"].inputs["name"] == "pgvector-dev"
+
+
+@pytest.mark.parametrize("stack", DOCKER)
+def test_a_stack_that_adopts_nothing_has_no_key_of_it_in_its_state(run: Runner, stack: str) -> None:
+    found = declared(run, stack)
+    assert "adopt" not in found["data"].inputs.keys() | found["schema"].inputs.keys()
+    assert found["preflight"].inputs.get("adoptVolume") is None
+    assert found["volume"].ignore_changes == ()
+
+
+def checked(olds: dict[str, Any], news: dict[str, Any]) -> str:
+    """What the DataDirectory's check says, before it asks any engine."""
+    result = DataDirectoryProvider().check(olds, news)
+    return "\n".join(failure.reason for failure in result.failures)
+
+
+def test_a_stack_never_leaves_its_data_behind_in_another_volume() -> None:
+    own = {"volumeName": "pgvector-dev", "major": 15.0, "imageName": "i", "image": "sha256:1"}
+    adopted = own | {"volumeName": "shop_pgdata", "adopt": True}
+    said = checked(own, adopted)
+    assert "this stack has data of its own, in the volume pgvector-dev: adopting shop_pgdata would leave it" in said
+    assert "pgstack down STACK" in said
+    said = checked(adopted, own)
+    assert "this stack's data is in the volume shop_pgdata, which it adopted" in said
+    assert "pgvector:adoptVolume: shop_pgdata" in said
+    assert "shop_pgdata, which it adopted" in checked(adopted, adopted | {"volumeName": "another"})

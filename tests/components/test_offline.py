@@ -1,0 +1,44 @@
+"""Offline, seen from the engine's side: an `up` declares nothing, and no check asks anybody."""
+
+from __future__ import annotations
+
+import pulumi
+import pytest
+
+from components.data_directory import DataDirectoryProvider
+from components.preflight import PreflightProvider
+from components.readiness import ReadinessProvider
+from stacks import offline
+from stacks.environment import ConfigError
+from tests.components.declared import Runner, database
+
+OLD = {"docker": "unix:///var/run/docker.sock", "dockerChosenBy": "the default", "major": 17, "imageName": "pg17"}
+NEW = OLD | {"docker": offline.NOT_ASKED.url, "dockerChosenBy": offline.VARIABLE}
+
+
+@pytest.fixture(autouse=True)
+def away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(offline.VARIABLE, "1")
+
+
+@pytest.mark.parametrize("stack", ["local", "dev", "production"])
+def test_an_up_is_refused_before_anything_is_declared(run: Runner, stack: str) -> None:
+    said, declared = run.refused(database(stack=stack), ConfigError)
+    assert said == offline.REFUSED
+    assert declared == []
+
+
+def test_the_preflight_says_what_it_did_not_look_at_and_shows_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", warned.append)
+    checked = PreflightProvider().check(OLD, NEW)
+    assert (checked.inputs, checked.failures) == (OLD, [])
+    assert warned == [offline.NOT_LOOKED_AT]
+    assert PreflightProvider().check({}, NEW).inputs == NEW
+
+
+def test_another_major_version_is_refused_offline_too() -> None:
+    assert ReadinessProvider().check(OLD, NEW).inputs == OLD
+    (failure,) = DataDirectoryProvider().check(OLD, NEW | {"major": 18, "imageName": "pg18"}).failures
+    assert "this stack's data is PostgreSQL 17's, pg18 is PostgreSQL 18" in failure.reason
+    assert DataDirectoryProvider().check({}, NEW).failures == []

@@ -1,0 +1,122 @@
+"""What is decided about a volume from what was seen in it: pure, so every kind of volume is a row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from postgres.adoption import Place, Seen, User, in_use, parse, refusal, told, words
+from postgres.container import Spec
+from postgres.docker_host import Finished
+from postgres.preflight import Finding, Wanted, _adopted_volume
+from tests.postgres.test_adoption_facts import FACTS
+
+IN_ORDER = Seen(image_uid=999, volume_uid=999, places=(Place(".", 15),))
+SPEC = Spec(name="stack", major=15, settings={}, memory_mb=512, cpus=1, shm_mb=64)
+
+
+def refused(**changes: object) -> str:
+    return refusal(replace(IN_ORDER, **changes), "old", "IMAGE", 15)  # type: ignore[arg-type]
+
+
+def place(**fields: object) -> tuple[Place, ...]:
+    return (replace(IN_ORDER.places[0], **fields),)  # type: ignore[arg-type]
+
+
+def test_a_volume_in_order_may_be_adopted_and_says_what_will_happen() -> None:
+    assert refusal(IN_ORDER, "old", "IMAGE", 15) == ""
+    assert words(IN_ORDER, "old", 15) == (
+        "adopts volume old: moves PostgreSQL 15's data, now in its root, into 15/docker"
+    )
+    recovered = replace(IN_ORDER, places=place(where="pgdata", state="in production"))
+    assert refusal(recovered, "old", "IMAGE", 15) == ""
+    assert words(recovered, "old", 15).endswith(
+        "now in pgdata/, into 15/docker; it wasn't shut down: PostgreSQL 15 recovers it first"
+    )
+
+
+def test_what_was_adopted_before_is_done_and_what_was_interrupted_is_undone_first() -> None:
+    done = Seen(image_uid=999, volume_uid=999, served=(15,))
+    assert (refusal(done, "old", "IMAGE", 15), words(done, "old", 15)) == ("", "")
+    half = replace(IN_ORDER, journal="15", in_the_way=("15/docker",), places=place(state=""))
+    assert refusal(half, "old", "IMAGE", 15) == ""
+    assert "an interrupted move is undone first; moves PostgreSQL 15's data" in words(half, "old", 15)
+    last = Seen(image_uid=999, volume_uid=999, journal="15", served=(15,))
+    assert "an interrupted move is undone first" in words(last, "old", 15)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"places": ()}, "volume old holds no data of PostgreSQL, neither in its root nor in data/ or pgdata/"),
+        ({"served": (15,)}, "more than one data directory: in its root, in 15/docker"),
+        ({"places": (Place(".", 15), Place("data", 16))}, "more than one data directory: in its root, in data/"),
+        ({"places": place(major=14)}, "pgvector:image: pgvector/pgvector:0.8.6-pg14-bookworm"),
+        ({"places": place(stranger="1000 ./base")}, "./base belongs to user 1000, the postgres of IMAGE is 999"),
+        ({"volume_uid": 0}, ". belongs to user 0, the postgres of IMAGE is 999"),
+        ({"places": place(stranger="70 .")}, "Alpine's C library sorts text in another order"),
+        ({"places": place(links=("pg_wal -> /wal",))}, "pg_wal -> /wal: WAL or a tablespace outside"),
+        ({"places": place(signals=("standby.signal",))}, "promote it (SELECT pg_promote())"),
+        ({"in_the_way": ("15/docker",)}, "15/docker is in the way and is no data directory"),
+        ({"places": place(state="shut down in recovery")}, "pg_control says 'shut down in recovery'"),
+        ({"places": place(state="")}, "pg_control says 'nothing' where 'shut down' is expected"),
+        ({"places": place(paths=("postgresql.conf:7:ident_file = '/var/lib/postgresql/data/x'",))},
+         "-i '7s/^/#/' /volume/postgresql.conf"),
+        ({"places": place(where="pgdata", paths=("postgresql.conf:7:x = '/var/lib/postgresql/data/x'",))},
+         "-i '7s/^/#/' /volume/pgdata/postgresql.conf"),
+    ],
+)  # fmt: skip
+def test_a_volume_that_may_not_be_adopted_says_why_and_what_to_do(changes: dict[str, object], expected: str) -> None:
+    said = refused(**changes)
+    assert expected in said
+    assert "old" in said
+    assert "\n  " in said  # the remedy
+
+
+@pytest.mark.parametrize("state", ["shut down", "in production", "shutting down", "in crash recovery"])
+def test_the_same_major_recovers_what_was_killed(state: str) -> None:
+    assert refused(places=place(state=state)) == ""
+
+
+def test_the_containers_that_use_it_are_named_with_the_command_that_keeps_the_volume() -> None:
+    assert in_use("old", ()) == ("", "")
+    wrong, remedy = in_use(
+        "old", [User("shop-db-1", True, "shop"), User("shop-job-1", False, "shop"), User("psql", True, "")]
+    )
+    assert wrong.startswith("old is still used by shop-db-1 (running), shop-job-1 (stopped), psql (running)")
+    assert remedy.startswith(
+        "remove what uses it:  docker compose --project-name shop down --timeout 120;  "
+        "docker stop --time 120 psql && docker rm psql"
+    )
+    assert "without -v" in remedy
+    assert "without -v" not in in_use("old", [User("psql", True, "")])[1]
+
+
+def test_the_preview_says_it_of_a_volume_that_is_not_there_or_in_use() -> None:
+    wanted = Wanted("stack", "IMAGE", 512, 1, 5433, "127.0.0.1", 100, None, adopt="old")
+
+    def finding(**facts: object) -> Finding:
+        return _adopted_volume(wanted, type("Facts", (), {"volume_here": True, "other_users": ()} | facts)())
+
+    assert finding().good
+    assert "there is no volume old to adopt" in str(finding(volume_here=False))
+    assert "docker compose --project-name shop down" in str(finding(other_users=(User("db", True, "shop"),)))
+
+
+@pytest.mark.parametrize(("output", "expected"), FACTS)
+def test_what_the_script_prints_is_understood(output: str, expected: Seen) -> None:
+    assert parse(output) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("pgstack: no database shop among postgres app", "has no database shop; it has: postgres app\n  name the one"),
+        ("pgstack: no database postgres among app", "has no database postgres, which the administrator connects to"),
+        ("FATAL:  x\npgstack: the server doesn't start on the data as it lies", "the old container starts on it"),
+        ("mv: No space left on device\npgstack: the move failed; all is back at its old place", "the disk is full"),
+    ],
+)
+def test_a_failure_of_the_move_says_where_the_data_is(said: str, expected: str) -> None:
+    assert expected in told(Finished(1, said), SPEC, "old", "shop")
