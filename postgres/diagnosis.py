@@ -80,10 +80,15 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
         _says(
             r"unrecognized configuration parameter|invalid value for parameter|is outside the valid range"
-            r"|requires a (Boolean|numeric) value|conflicting values"
+            r"|requires a (Boolean|numeric) value|requires \"wal_level\" to be|must be less than \"?max_connections"
         ),
         "the server doesn't know or doesn't take one of the settings",
         "correct it in the stack file (pgvector:settings)",
+    ),
+    Diagnosis(
+        _says(r"could not access file \"[^\"]+\": No such file"),
+        "the image lacks a library that a setting names",
+        "correct shared_preload_libraries in pgvector:settings, or use an image that has it (pgvector:image)",
     ),
     Diagnosis(
         _says(

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import tempfile
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
 from docker.errors import NotFound
 
+from postgres import docker_host
+from postgres.errors import PgstackError
 from tests.docker.conftest import PG18, DockerStack, Make, client_of
 from tests.docker.hosts import Cable, SmallDisk, cable, small_disk
 from tests.docker.watched import Up
@@ -44,6 +50,23 @@ def test_no_docker_engine_is_told_with_what_was_tried_and_the_remedy(make: Make)
     assert "docker -H tcp://127.0.0.1:1 info" in said
     assert not stack.root.joinpath(".pulumi").exists(), "no state is made before an engine answers"
     assert "✗ │ Docker Engine" in stack.fails("doctor", "dev", DOCKER_HOST="unix:///nonexistent")
+
+
+def test_a_socket_that_this_user_may_not_open_is_told_with_the_remedy() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="pgstack-test-socket-"))
+    try:
+        folder.chmod(0o755)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(folder / "docker.sock"))
+            listener.listen()
+            (folder / "docker.sock").chmod(0)
+            said = _as_nobody(lambda: docker_host.connect(f"unix://{folder}/docker.sock", "DOCKER_HOST"))
+    finally:
+        shutil.rmtree(folder)
+    assert said == (
+        f"no Docker Engine answers at unix://{folder}/docker.sock (DOCKER_HOST): this user may not open the socket\n"
+        '  add the user to the group docker:  sudo usermod -aG docker "$USER"   (then log in again)'
+    )
 
 
 def test_what_the_host_lacks_is_refused_all_at_once_before_anything_is_made(make: Make) -> None:
@@ -329,6 +352,30 @@ def test_an_engine_that_goes_away_in_mid_up_is_told_and_the_next_up_goes_through
         assert stack.rows() == 1000
         assert stack.ask("SHOW work_mem") == [(work_mem,)]
         assert stack.of_role("throw-away") == []
+
+
+def _as_nobody(act: Callable[[], object]) -> str:
+    """What PgstackError it raises for a user without rights: root may open everything."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork among threads: the child only does this
+        child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setresgid(65534, 65534, 65534)
+                os.setresuid(65534, 65534, 65534)
+            act()
+        except PgstackError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
 
 
 def _on_one_line(text: str) -> str:
