@@ -22,8 +22,8 @@ AT = "2026-11-24 12:57:15.879 UTC [1] "
 CASES: tuple[tuple[str, State], ...] = (
     (
         "/dev/shm is too small for the settings",
-        replace(EXITED, log=f'{AT}ERROR:  could not resize shared memory segment "/PostgreSQL.3278342192" to 63999264 bytes: '
-        "No space left on device"),
+        replace(EXITED, log=f'{AT}ERROR:  could not resize shared memory segment "/PostgreSQL.3278342192" to '
+        "63999264 bytes: No space left on device"),
     ),
     (
         "the disk is full",
