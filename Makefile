@@ -47,7 +47,7 @@ demo: $(VENV)/ready-demo  ## a semantic search over real text, on the running st
 test: $(VENV)/ready-dev $(VENV)/ready-demo  ## the whole test suite (long matrices as a seeded sample)
 	@$(PULUMI)
 	@$(IMAGES) || true
-	@$(VENV)/bin/python -m pytest -n 2
+	@$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 test-fast: $(VENV)/ready-dev  ## the tests that need no server and no deployment
 	@$(VENV)/bin/python -m pytest -n 2 tests/stacks tests/pgstack tests/components tests/test_*.py
@@ -55,7 +55,7 @@ test-fast: $(VENV)/ready-dev  ## the tests that need no server and no deployment
 test-all: $(VENV)/ready-dev $(VENV)/ready-demo  ## the same with every kill point
 	@$(PULUMI)
 	@$(IMAGES) || true
-	@PGSTACK_KILLS=200 $(VENV)/bin/python -m pytest -n 2 --timeout 14400
+	@PGSTACK_KILLS=200 $(VENV)/bin/python -m pytest -n 2 --dist worksteal --timeout 14400
 
 bench: $(VENV)/ready-dev $(VENV)/ready-demo  ## ratios against psql, goose, yoyo, docker run and stock settings
 	@$(VENV)/bin/python -m bench

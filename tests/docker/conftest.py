@@ -98,7 +98,9 @@ class DockerStack(Checkout):
         for container in client.containers.list(all=True, filters={"label": f"{NAME_LABEL}={self.name}"}):
             with suppress(APIError, NotFound):
                 container.remove(force=True, v=True)
-        for container in client.containers.list(all=True, filters={"name": self.name}):  # what a test put there
+        for container in client.containers.list(
+            all=True, ignore_removed=True, filters={"name": self.name}
+        ):  # what a test put there
             with suppress(APIError, NotFound):
                 container.remove(force=True, v=True)
         for found in (client.volumes, client.networks):

@@ -105,7 +105,7 @@ class OldWay:
 
     def clean(self) -> None:
         """Whoever uses the volume goes with it."""
-        for container in self.client.containers.list(all=True, filters={"volume": self.name}):
+        for container in self.client.containers.list(all=True, ignore_removed=True, filters={"volume": self.name}):
             with suppress(APIError):
                 container.remove(force=True, v=True)
         with suppress(NotFound):

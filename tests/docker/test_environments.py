@@ -132,5 +132,5 @@ def gone(stack: DockerStack) -> bool:
     return not (
         client.volumes.list(filters={"name": stack.name})
         or client.networks.list(names=[stack.name])
-        or client.containers.list(all=True, filters={"name": stack.name})
+        or client.containers.list(all=True, ignore_removed=True, filters={"name": stack.name})
     )

@@ -105,7 +105,7 @@ def test_a_container_and_a_network_of_others_are_refused_by_name_and_left_alone(
         assert f"docker rm -f {stack.name};  or choose another name (pgvector:containerName)" in said
         assert f"there is a network {stack.name} that this stack didn't make, used by {other.name}" in said
     assert {str(strange.id), str(other.id)} == {
-        str(each.id) for each in client.containers.list(all=True, filters={"name": stack.name})
+        str(each.id) for each in client.containers.list(all=True, ignore_removed=True, filters={"name": stack.name})
     }
     assert client.volumes.list(filters={"name": stack.name}) == []
 
@@ -387,5 +387,5 @@ def _nothing_of(stack: DockerStack) -> bool:
     return not (
         client.volumes.list(filters={"name": stack.name})
         or client.networks.list(names=[stack.name])
-        or client.containers.list(all=True, filters={"name": stack.name})
+        or client.containers.list(all=True, ignore_removed=True, filters={"name": stack.name})
     )

@@ -250,10 +250,6 @@ def test_an_unknown_stack_makes_nothing(checkout: Checkout) -> None:
     assert not (checkout.root / ".pulumi").exists()
 
 
-def test_a_docker_stack_says_not_yet_in_one_sentence(checkout: Checkout) -> None:
-    assert "stack dev: engine docker is not built yet" in checkout.fails("up", "dev")
-
-
 def test_plain_pulumi_sees_the_same_stack_with_what_env_prints(deployed: Checkout) -> None:
     done = subprocess.run(
         ["pulumi", "stack", "output", "schemaRevision", "--stack", "local"],

@@ -97,11 +97,11 @@ def test_the_preview_says_it_of_a_volume_that_is_not_there_or_in_use() -> None:
     wanted = Wanted("stack", "IMAGE", 512, 1, 5433, "127.0.0.1", 100, None, adopt="old")
 
     def finding(**facts: object) -> Finding:
-        return _adopted_volume(wanted, type("Facts", (), {"volume_here": True, "other_users": ()} | facts)())
+        return _adopted_volume(wanted, type("Facts", (), {"adopted_there": True, "adopted_users": ()} | facts)())
 
     assert finding().good
-    assert "there is no volume old to adopt" in str(finding(volume_here=False))
-    assert "docker compose --project-name shop down" in str(finding(other_users=(User("db", True, "shop"),)))
+    assert "there is no volume old to adopt" in str(finding(adopted_there=False))
+    assert "docker compose --project-name shop down" in str(finding(adopted_users=(User("db", True, "shop"),)))
 
 
 @pytest.mark.parametrize(("output", "expected"), FACTS)
