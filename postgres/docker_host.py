@@ -199,7 +199,7 @@ def remove_left_throw_aways(client: docker.DockerClient, name: str) -> None:
     """What a killed run of this stack left behind."""
     with told():
         for container in client.containers.list(
-            all=True, filters={"label": [f"{NAME_LABEL}={name}", f"{ROLE_LABEL}=throw-away"]}
+            all=True, ignore_removed=True, filters={"label": [f"{NAME_LABEL}={name}", f"{ROLE_LABEL}=throw-away"]}
         ):
             with suppress(NotFound):
                 container.remove(force=True, v=True)

@@ -156,7 +156,7 @@ def test_previews_refuse_and_the_first_up_that_may_goes_through(make: Make, stop
     stack.configure(baseline=["init.sql", "integration_upgrade.sql", "install_pgvector.sql"])
     process = stack.start("up", "dev")
     deadline = time.monotonic() + 60
-    while not stack.client.containers.list(all=True, filters={"name": f"{stack.name}-throw-away"}):
+    while not stack.client.containers.list(all=True, ignore_removed=True, filters={"name": f"{stack.name}-throw-away"}):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(random.Random(4).uniform(0, 1.5))
