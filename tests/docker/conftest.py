@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -132,9 +133,12 @@ def image(docker_engine: docker.DockerClient) -> Callable[[str], str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Free now, and none that an outgoing connection or another program's port 0 takes before the container does."""
+    for port in random.Random().sample(range(20000, 32000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 Make = Callable[..., DockerStack]

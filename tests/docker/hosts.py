@@ -1,8 +1,9 @@
 """What a fault needs of the Docker host: an engine of the test's own, one whose connections can be cut, a small disk.
 
 Everything is found again by its own folder and removed at the end, also after a failure. Nothing here touches the
-machine's own engine: the private one has its own data, sockets, bridge and addresses, and leaves iptables alone (a
-second engine would empty the first one's chains).
+machine's own engine: the private one has its own data, sockets and bridge, and leaves iptables alone (a second engine
+would empty the first one's chains). It has no `--default-address-pool`: with one, Docker 20.10 removes `docker0`, which
+is the first engine's, whenever it starts on data that is there.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class PrivateEngine:
         self.bridge = f"pgst{os.getpid()}"[:15]
         self.number = os.getpid() % 250 + 1
         self.process: subprocess.Popen[bytes] | None = None
+        self.others = _bridges()
         _run("ip", "link", "add", "name", self.bridge, "type", "bridge")
         _run("ip", "address", "add", f"10.213.{self.number}.1/24", "dev", self.bridge)
         _run("ip", "link", "set", self.bridge, "up")
@@ -51,8 +53,7 @@ class PrivateEngine:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["dockerd", "--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec",
-                 "--pidfile", f"{self.folder}/pid", "-H", self.url, "--bridge", self.bridge, "--iptables=false",
-                 "--default-address-pool", f"base=10.214.{self.number}.0/24,size=28"],
+                 "--pidfile", f"{self.folder}/pid", "-H", self.url, "--bridge", self.bridge, "--iptables=false"],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -67,6 +68,8 @@ class PrivateEngine:
             time.sleep(0.1)
         with self.client() as client:
             client.ping()
+        if "docker0" in self.others:
+            assert "docker0" in _bridges(), "a private engine removed the bridge of the machine's own"
 
     @contextmanager
     def client(self) -> Iterator[docker.DockerClient]:
@@ -244,6 +247,10 @@ def small_disk(size_mb: int) -> Iterator[SmallDisk]:
             time.sleep(0.5)
         assert not os.path.ismount(place), f"{place} is still in use"
         shutil.rmtree(folder)
+
+
+def _bridges() -> set[str]:
+    return {name for _, name in socket.if_nameindex() if name.startswith(("docker", "br-"))}
 
 
 def _run(*command: str, stdin: object = subprocess.DEVNULL) -> str:
