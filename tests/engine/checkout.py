@@ -152,7 +152,9 @@ class Checkout:
 
 def session_members(session: int) -> list[tuple[int, str]]:
     """(process id, command) of everything in a session, the dead ones that wait to be reaped left out."""
-    listed = subprocess.run(["ps", "-eo", "sid=,pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ps", "-ww", "-eo", "sid=,pid=,stat=,args="], capture_output=True, text=True, check=True
+    ).stdout
     rows = [line.split(None, 3) for line in listed.splitlines()]
     return [(int(row[1]), row[3]) for row in rows if int(row[0]) == session and not row[2].startswith("Z")]
 
