@@ -141,7 +141,7 @@ def test_rows_survive_kill_9_of_an_up_that_creates_or_replaces_the_container(mak
         assert len(_servers(stack)) == 1, what
         assert stack.of_role("throw-away") == [], what
     assert "is up: unchanged" in stack.up()
-    assert killed >= KILLS // 2, f"most `up`s were done before anything was killed: {killed} of {KILLS}"
+    assert killed >= max(1, KILLS // 4), f"most `up`s were done before anything was killed: {killed} of {KILLS}"
 
 
 def test_a_first_up_that_is_killed_leaves_nothing_in_the_way_of_the_next(make: Make) -> None:
