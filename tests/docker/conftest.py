@@ -23,6 +23,7 @@ from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
 from pgstack.toolchain import Toolchain
+from postgres.container import OLD_MOUNT
 from postgres.docker_host import NAME_LABEL, ROLE_LABEL
 from tests.docker_plugin.install import Installed
 from tests.engine.checkout import Checkout, copy_of_the_program
@@ -30,6 +31,8 @@ from tests.images import build
 
 PG15, PG17, PG18 = build.STAND_INS
 COUNTER = itertools.count()
+# the SDK's run(remove=True) leaves the anonymous volume behind that images up to 17 ask for
+NO_STRAY = {OLD_MOUNT: ""}
 # room on a small machine; production's own defaults are tested without a container
 SMALL = {"memoryMb": 1024, "cpus": 1}
 
@@ -88,7 +91,7 @@ class DockerStack(Checkout):
     def in_a_throw_away(self, script: str, user: str = "root") -> str:
         """Run a shell script with the stack's volume at /v."""
         said: bytes = self.client.containers.run(
-            PG17, ["sh", "-ec", script], entrypoint=[], user=user, remove=True, network_mode="none",
+            PG17, ["sh", "-ec", script], entrypoint=[], user=user, remove=True, network_mode="none", tmpfs=NO_STRAY,
             volumes={self.name: {"bind": "/v", "mode": "rw"}}, name=f"{self.name}-hands",
         )  # fmt: skip
         return said.decode()

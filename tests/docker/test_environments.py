@@ -11,7 +11,7 @@ from docker.errors import NotFound
 
 from postgres.connection import connect
 from postgres.images import VOLUME
-from tests.docker.conftest import DockerStack, Make
+from tests.docker.conftest import NO_STRAY, DockerStack, Make
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
 
@@ -57,7 +57,7 @@ def test_an_application_on_the_same_network_reaches_the_server_by_its_internal_u
         url = outputs["appUrlInternal"].replace(f"@{stack.name}:", f"@{host}:")
         found = stack.client.containers.run(
             stack.container.image.id, ["psql", "-XAtc", "SELECT current_user", url], remove=True, entrypoint=[],
-            network=outputs["network"],
+            network=outputs["network"], tmpfs=NO_STRAY,
         )  # fmt: skip
         assert found == b"app\n"
 

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from postgres.errors import ConnectionFailed
-from tests.docker.conftest import PG17, DockerStack, Make
+from tests.docker.conftest import NO_STRAY, PG17, DockerStack, Make
 from tests.docker.hosts import PrivateEngine, private_engine
 from tests.docker.watched import Up, most
 from tests.engine.checkout import wait_until_gone
@@ -208,7 +208,7 @@ def _kill_the_postmaster(stack: DockerStack) -> None:
     process = stack.container.attrs["State"]["Pid"]
     stack.client.containers.run(
         PG17, ["sh", "-ec", f"kill -9 {process}"], entrypoint=[], user="root", pid_mode="host", remove=True,
-        name=f"{stack.name}-hands",
+        name=f"{stack.name}-hands", tmpfs=NO_STRAY,
     )  # fmt: skip
 
 
