@@ -15,7 +15,7 @@ import docker
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from components.provider import as_deployed, is_unknown, plainly, refused, settle_in
+from components.provider import as_deployed, inputs_of, is_unknown, plainly, refused, settle_in
 from postgres import adoption, data_directory
 from postgres.container import Spec
 from postgres.docker_host import connect, has_image, remove_left_throw_aways, server_of, volume_exists
@@ -74,9 +74,9 @@ class DataDirectoryProvider(ResourceProvider):
         try:
             client = connect(props["docker"])
         except PgstackError:
-            return _as_it_was(id_, props)  # Preflight says it
-        if not _is_gone(client, props):
-            return _as_it_was(id_, props)
+            client = None  # Preflight says it
+        if client is None or not _is_gone(client, props):
+            return ReadResult(id_, props, inputs_of(props, OUTPUTS))
         pulumi.log.warn(f"the volume {props['volume']} is gone, or its data: a new and empty database takes its place")
         return ReadResult(None, {})
 
@@ -93,11 +93,6 @@ def _is_gone(client: docker.DockerClient, props: dict[str, Any]) -> bool:
         return False
     found = data_directory.look(client, props["name"], props["image"], props["volume"])
     return f"{int(props['major'])}/docker" not in found.directories
-
-
-def _as_it_was(id_: str, props: dict[str, Any]) -> ReadResult:
-    inputs = {key: value for key, value in props.items() if key not in OUTPUTS and key != "__provider"}
-    return ReadResult(id_, props, inputs)
 
 
 def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -65,6 +65,11 @@ def is_unknown(value: Any) -> bool:
     if isinstance(value, dict):
         return any(is_unknown(item) for item in value.values())
     return isinstance(value, list) and any(is_unknown(item) for item in value)
+
+
+def inputs_of(props: dict[str, Any], outputs: Iterable[str]) -> dict[str, Any]:
+    """What `read` returns as inputs: the properties without the `outputs`, and without the engine's own pickle."""
+    return {key: value for key, value in props.items() if key not in outputs and key != "__provider"}
 
 
 def as_deployed(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from components.provider import as_deployed, plainly, settle_in
+from components.provider import as_deployed, inputs_of, plainly, settle_in
 from postgres import readiness
 from postgres.connection import Address
 from postgres.docker_host import Endpoint, connect
@@ -52,7 +52,7 @@ class ReadinessProvider(ResourceProvider):
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         outs = {key: value for key, value in props.items() if key != FOUND}
-        inputs = {key: value for key, value in outs.items() if key not in OUTPUTS and key != "__provider"}
+        inputs = inputs_of(outs, OUTPUTS)
         try:
             found = readiness.found(connect(props["docker"]), _server(props))
         except PgstackError:

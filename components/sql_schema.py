@@ -17,7 +17,7 @@ import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from components.provider import is_unknown, plainly, refused, settle_in
+from components.provider import inputs_of, is_unknown, plainly, refused, settle_in
 from postgres.connection import Address, connect, told
 from postgres.errors import ConnectionFailed, DriftRefused, PgstackError, ScriptError, ValidationFailed
 from postgres.scripts import Script, load, load_verify, revision
@@ -70,8 +70,7 @@ class SqlSchemaProvider(ResourceProvider):
         if found is not None:
             outs["ledger"], drifted = found
             outs["drift"] = list(drifted) or NO_DRIFT
-        inputs = {key: value for key, value in outs.items() if key not in OUTPUTS and key != "__provider"}
-        return ReadResult(id_, outs, inputs)
+        return ReadResult(id_, outs, inputs_of(outs, OUTPUTS))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """The data stays: taking the resource out of the program is no order to drop it."""

@@ -104,13 +104,14 @@ def check_engine(environment: Environment) -> None:
     Raises DockerFailed, SettingRefused where the settings don't fit into the memory.
     """
     away = offline.requested(os.environ)
-    if environment.engine == "docker":
-        _ = environment.fitting
-    if environment.engine == "docker" and not away:
+    if environment.engine == "embedded":
+        if away:
+            raise PgstackError(f"{environment.stack} runs on this machine: an offline preview is for stacks on Docker")
+        return
+    _ = environment.fitting
+    if not away:
         engine = docker_endpoint(environment)
         docker_host.connect(engine.url, engine.chosen_by).close()
-    if environment.engine == "embedded" and away:
-        raise PgstackError(f"{environment.stack} runs on this machine: an offline preview is for stacks on Docker")
 
 
 def _watched(operation: Callable[..., Any], **options: Any) -> Any:

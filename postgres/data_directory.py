@@ -97,7 +97,7 @@ def prepare(client: docker.DockerClient, spec: Spec, image: str, volume: str, pa
     """
     environment = {"MAJOR": str(spec.major), "FOLDER": spec.folder}
     with _step(client, spec.name, image, volume, "install", "prepare", environment=environment) as container:
-        put(container, "/tmp", {PASSWORD_FILE: password} | _files(spec), mode=0o444)
+        put(container, "/tmp", {PASSWORD_FILE: password} | _files(spec))
         done = finish(container)
     last = done.output.strip().splitlines()[-1:] or [""]
     if done.code != 0 or not last[0].startswith("identifier "):
@@ -114,7 +114,7 @@ def _files(spec: Spec) -> dict[str, str]:
 def install(client: docker.DockerClient, spec: Spec, image: str, volume: str) -> None:
     """Put pg_hba.conf and the TLS files where the server's command looks for them. Raises ServerError."""
     with _step(client, spec.name, image, volume, "install", environment={"FOLDER": spec.folder}) as container:
-        put(container, "/tmp", _files(spec), mode=0o444)
+        put(container, "/tmp", _files(spec))
         done = finish(container)
     if done.code != 0:
         raise ServerError(failed("writing pg_hba.conf and the TLS files", spec, volume, done))
@@ -132,7 +132,7 @@ def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgve
         client, spec.name, image, command, user=USER, environment={"TRIAL": TRIAL}, network_mode="none",
         mounts=[Mount(VOLUME, volume, type="volume", read_only=True)], **spec.limits(),
     ) as container:  # fmt: skip
-        put(container, "/tmp", {PASSWORD_FILE: password}, mode=0o444)
+        put(container, "/tmp", {PASSWORD_FILE: password})
         with told():
             container.start()
         deadline = time.monotonic() + TRIAL_TIMEOUT_S

@@ -153,7 +153,7 @@ def throw_away(
             list(command),
             name=f"{name}-throw-away-{secrets.token_hex(3)}",
             labels={NAME_LABEL: name, ROLE_LABEL: "throw-away"},
-            entrypoint=options.pop("entrypoint", []),
+            entrypoint=[],
             **options,
         )
     try:
@@ -182,14 +182,17 @@ def log_of(container: Container, *, lines: int = LOG_LINES, last_s: int | None =
     return str(container.logs(tail=lines, stdout=True, stderr=True, **since).decode(errors="replace"))
 
 
-def put(container: Container, path: str, files: Mapping[str, str], *, uid: int = 999, mode: int = 0o600) -> None:
-    """Write files into a folder of the container that exists. Their content is in no argument and no environment."""
+def put(container: Container, path: str, files: Mapping[str, str], *, mode: int = 0o444) -> None:
+    """Write files into a folder of the container that exists. Their content is in no argument and no environment.
+
+    Readable by all: the image's postgres has another number in each lineage, and the container is a throw-away.
+    """
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, text in files.items():
             entry = tarfile.TarInfo(name)
             content = text.encode()
-            entry.size, entry.mode, entry.uid, entry.gid, entry.mtime = len(content), mode, uid, uid, int(time.time())
+            entry.size, entry.mode, entry.mtime = len(content), mode, int(time.time())
             archive.addfile(entry, io.BytesIO(content))
     with told():
         container.put_archive(path, packed.getvalue())

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import docker
 import pytest
@@ -28,6 +28,7 @@ from postgres.docker_host import NAME_LABEL, ROLE_LABEL
 from tests.docker_plugin.install import Installed
 from tests.engine.checkout import Checkout, copy_of_the_program
 from tests.images import build
+from tests.lacking import lacking, needed_image
 
 PG15, PG17, PG18 = build.STAND_INS
 COUNTER = itertools.count()
@@ -122,17 +123,10 @@ def docker_engine() -> docker.DockerClient:
     return docker.from_env()
 
 
-def lacking(what: str) -> NoReturn:
-    """Skip by name; in CI that is a failure, since .ci/run installs and starts what a machine can have."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what}: .ci/run should have seen to it")
-    pytest.skip(what)
-
-
 @pytest.fixture(scope="session")
 def image(docker_engine: docker.DockerClient) -> Callable[[str], str]:
     """Builds a stand-in where the image isn't there; its name."""
-    return build.ensure
+    return needed_image
 
 
 def free_port() -> int:

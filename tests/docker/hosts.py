@@ -26,6 +26,8 @@ import pytest
 import requests
 from docker.errors import DockerException
 
+from tests.lacking import lacking
+
 START_TIMEOUT_S = 60.0
 GONE_TIMEOUT_S = 30.0
 
@@ -36,7 +38,7 @@ class PrivateEngine:
     def __init__(self) -> None:
         for program in ("dockerd", "ip"):
             if shutil.which(program) is None:
-                pytest.skip(f"no {program} on this machine")
+                lacking(f"no {program} on this machine")
         if os.geteuid() != 0:
             pytest.skip("a Docker Engine of the test's own needs root")
         self.folder = Path(tempfile.mkdtemp(prefix="pgstack-test-dockerd-"))  # short: a socket's path is

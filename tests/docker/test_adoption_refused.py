@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import Callable
 
-import docker
 import pytest
 
 from postgres import adoption, shell
@@ -25,13 +24,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.docker]
 old = pytest.fixture(scope="module")(old_way)
 KILLS = 3 if "PGSTACK_KILLS" not in os.environ else 20
 ENTRIES = 22  # of a data directory of PostgreSQL 15 that was shut down
-
-
-@pytest.fixture(scope="session")
-def image(docker_engine: docker.DockerClient) -> Callable[[str], str]:
-    from tests.images import build
-
-    return build.ensure
 
 
 @pytest.fixture(scope="module")

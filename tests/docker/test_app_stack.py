@@ -20,6 +20,7 @@ from stacks.environment import ROOT
 from tests.docker import search_image
 from tests.docker.conftest import DockerStack, Make
 from tests.images import build
+from tests.lacking import lacking
 
 # a minute of two processors for the embeddings, many where others use them too
 pytestmark = [pytest.mark.engine, pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(2400)]
@@ -77,7 +78,7 @@ class Application:
 def search(docker_engine: object) -> Iterator[str]:
     """The example's image."""
     if why := search_image.why_not():
-        pytest.skip(why)
+        lacking(why)
     name = f"pgstack-test-search-app:{os.getpid()}"
     try:
         with tempfile.TemporaryDirectory(prefix="pgstack-test-search-") as folder:

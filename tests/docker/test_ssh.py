@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.docker.conftest import Make, free_port, lacking
+from tests.docker.conftest import Make, free_port
+from tests.lacking import lacking
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"

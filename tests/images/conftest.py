@@ -8,23 +8,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.images.build import STAND_INS, CannotBuild, StandIn, docker, ensure, why_no_engine
+from tests.images.build import STAND_INS, StandIn, docker, why_no_engine
+from tests.lacking import lacking, needed_image
 
 
 @pytest.fixture(scope="session")
 def engine() -> None:
     reason = why_no_engine()
     if reason:
-        pytest.skip(reason)
+        lacking(reason)
 
 
 @pytest.fixture(params=STAND_INS.values(), ids=lambda each: f"pg{each.major}")
 def stand_in(request: pytest.FixtureRequest, engine: None) -> StandIn:
     assert isinstance(request.param, StandIn)
-    try:
-        ensure(request.param.name)
-    except CannotBuild as error:
-        pytest.skip(str(error))
+    needed_image(request.param.name)
     return request.param
 
 
