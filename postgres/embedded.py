@@ -117,6 +117,13 @@ def as_another_user() -> tuple[str, ...]:
     )
 
 
+def give_to_server(path: Path) -> None:
+    """Make the server's user the owner where it is another uid; in a user namespace it is the same one."""
+    prefix = as_another_user()
+    if prefix and prefix[0] == "setpriv":
+        os.chown(path, 65534, 65534)
+
+
 def initialise(directory: Directory, password: str) -> None:
     """initdb with checksums, UTF-8 and SCRAM. Does nothing where the directory is complete. Raises ServerError."""
     if directory.made:
@@ -126,9 +133,7 @@ def initialise(directory: Directory, password: str) -> None:
     unfinished = directory.path.with_name(f"{directory.path.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
-    prefix = as_another_user()
-    if prefix and prefix[0] == "setpriv":
-        os.chown(unfinished, 65534, 65534)
+    give_to_server(unfinished)
     with tempfile.NamedTemporaryFile("w", prefix="pgstack-") as password_file:
         password_file.write(password)
         password_file.flush()

@@ -1,0 +1,151 @@
+"""The workshop of the Docker engine: a throw-away container of the target image with the volume and, carried over from
+the old image, the programs of the old major.
+
+No third image: `/usr/lib/postgresql/<old>`, `/usr/share/postgresql/<old>` and the shared libraries that the new image
+lacks are copied through the Docker API (found with ldd, put on the loader's path by a file in ld.so.conf.d).
+
+The container lives as long as this process holds its standard input: a killed provider leaves nothing at work, and
+the locks on the data directories go with it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import docker
+from docker.models.containers import Container
+from docker.types import Mount
+
+from postgres.container import OLD_MOUNT
+from postgres.docker_host import put, throw_away, told
+from postgres.errors import ServerError
+from postgres.images import VOLUME
+from postgres.upgrade.workshop import HOUR_S, Done, Watch, must
+
+USER = "postgres"
+PRIVATE = "/pgstack-workshop"
+CARRIED = "/opt/pgstack-carried"
+SHM = "256m"
+LIBRARIES_DEEP = 6
+NO_STRAY = {OLD_MOUNT: ""}  # images up to 17 would add an anonymous volume there
+
+
+class ContainerWorkshop:
+    """See `workshop.Workshop`."""
+
+    sockets = PRIVATE
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+
+    def directory(self, major: int) -> str:
+        return f"{VOLUME}/{major}/docker"
+
+    def beside(self, major: int, name: str) -> str:
+        return f"{VOLUME}/{major}/{name}"
+
+    def run(
+        self, major: int, *command: str, environment: Mapping[str, str] | None = None,
+        timeout_s: float = 12 * HOUR_S, watch: Watch | None = None,
+    ) -> Done:  # fmt: skip
+        path = f"/usr/lib/postgresql/{major}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        return self._carry_out(list(command), {"PATH": path} | dict(environment or {}), USER, watch)
+
+    def sh(self, script: str, *, timeout_s: float = HOUR_S, **variables: str) -> Done:
+        return self._carry_out(["sh", "-ec", script], variables, USER, None)
+
+    def as_root(self, script: str, **variables: str) -> Done:
+        """For the container's own files, never for the volume's."""
+        return self._carry_out(["sh", "-ec", script], variables, "root", None)
+
+    def put(self, name: str, text: str) -> str:
+        put(self.container, "/tmp", {name: text}, mode=0o444)
+        path = f"{PRIVATE}/{name}"
+        done = self.as_root(f'install -o {USER} -m 600 "/tmp/$NAME" "$TARGET"; rm "/tmp/$NAME"', NAME=name, TARGET=path)
+        if done.code != 0:
+            raise ServerError(f"writing {path} in the throw-away container failed\n{done.tail()}")
+        return path
+
+    def _carry_out(self, words: list[str], environment: Mapping[str, str], user: str, watch: Watch | None) -> Done:
+        api = self.container.client.api
+        said: list[str] = []
+        with told():
+            created = api.exec_create(
+                self.container.id, words, user=user, environment={"LC_ALL": "C"} | dict(environment), workdir="/"
+            )
+            for chunk in api.exec_start(created["Id"], stream=True):
+                said.append(chunk.decode(errors="replace"))
+                if watch and (lines := [line for line in said[-1].replace("\r", "\n").split("\n") if line.strip()]):
+                    watch(lines[-1].strip())
+            code = api.exec_inspect(created["Id"])["ExitCode"]
+        if code is None:
+            raise ServerError(f"{words[0]} was ended with its container")
+        return Done(int(code), "".join(said))
+
+
+@contextmanager
+def workshop(
+    client: docker.DockerClient, name: str, image: str, volume: str, *, network: str | None = None,
+    limits: Mapping[str, Any] | None = None,
+) -> Iterator[ContainerWorkshop]:  # fmt: skip
+    """A running one, gone afterwards. `network`: where the source server is reached by its container's name."""
+    with throw_away(
+        client, name, image, ["sh", "-c", "cat >/dev/null"], user=USER, working_dir="/", stdin_open=True,
+        network=network, mounts=[Mount(VOLUME, volume, type="volume")], tmpfs=NO_STRAY, init=True,
+        **(limits or {"shm_size": SHM}),
+    ) as container:  # fmt: skip
+        with told():
+            leash = container.attach_socket(params={"stdin": 1, "stream": 1})
+            container.start()
+        made = ContainerWorkshop(container)
+        try:
+            must("making a folder", made.as_root(f"install -d -o {USER} -m 700 {PRIVATE}"))
+            yield made
+        finally:
+            with suppress(OSError):
+                leash.close()
+
+
+def carry_programs(client: docker.DockerClient, made: ContainerWorkshop, name: str, image: str, major: int) -> None:
+    """The programs of `major` from its own image into the workshop. Raises ServerError, DockerFailed."""
+    library = f"/usr/lib/postgresql/{major}"
+    with throw_away(
+        client, name, image, ["sleep", "infinity"], user="root", network_mode="none", init=True, tmpfs=NO_STRAY
+    ) as source, told():  # fmt: skip
+        source.start()
+        for folder in (library, f"/usr/share/postgresql/{major}"):
+            stream, _ = source.get_archive(folder)
+            made.container.put_archive(posixpath.dirname(folder), stream)
+        found = _libraries(source, library)
+        must("making a folder", made.as_root(f"mkdir -p {CARRIED}; echo {CARRIED} >/etc/ld.so.conf.d/zz-pgstack.conf"))
+        for _ in range(LIBRARIES_DEEP):  # ldd doesn't see through what is lacking
+            lacking = [name for name, path in _libraries(made.container, library).items() if not path]
+            wanted = [found[name] for name in lacking if found.get(name)]
+            if not wanted:
+                break
+            archive = _output(source, ["tar", "-chf", "-", "--transform", "s|.*/||", *wanted])
+            made.container.put_archive(CARRIED, archive)
+            must("putting the old image's libraries on the loader's path", made.as_root("ldconfig"))
+
+
+def _libraries(container: Container, folder: str) -> dict[str, str]:
+    """Shared libraries by name, with their path; "" where it is lacking. The JIT's are left out: it is never on."""
+    script = f"ldd {folder}/bin/* $(ls {folder}/lib/*.so | grep -v llvmjit) 2>/dev/null || true"
+    found = {}
+    for line in _output(container, ["sh", "-c", script]).decode(errors="replace").splitlines():
+        name, arrow, rest = line.strip().partition(" => ")
+        if arrow:
+            found[name] = "" if rest.startswith("not found") else rest.split(" ")[0]
+    return found
+
+
+def _output(container: Container, command: Sequence[str]) -> bytes:
+    """What a command in the container writes to its standard output. Raises ServerError."""
+    done = container.exec_run(list(command), user="root", demux=True)
+    out, err = done.output
+    if done.exit_code != 0:
+        raise ServerError(f"{command[0]} in a throw-away container failed: {(err or b'').decode(errors='replace')}")
+    return out or b""

@@ -1,0 +1,99 @@
+"""The workshop of the embedded engine: this machine, the wheel's programs, `.data/<stack>/`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from postgres import embedded
+from postgres.errors import ServerError
+from postgres.upgrade.workshop import HOUR_S, Done, Watch
+
+POLL_S = 0.1
+
+
+class LocalWorkshop:
+    """See `workshop.Workshop`. `root`: the folder with a data directory for each major."""
+
+    def __init__(self, root: Path, private: Path) -> None:
+        self.root = root
+        self.private = private
+        self.sockets = str(private)
+
+    def directory(self, major: int) -> str:
+        return str(self.root / str(major))
+
+    def beside(self, major: int, name: str) -> str:
+        return str(self.root / f"{major}.{name}")
+
+    def run(
+        self, major: int, *command: str, environment: Mapping[str, str] | None = None,
+        timeout_s: float = 12 * HOUR_S, watch: Watch | None = None,
+    ) -> Done:  # fmt: skip
+        folder = embedded.binaries(major)
+        program = folder / command[0]
+        words = [str(program) if program.is_file() else command[0], *command[1:]]
+        path = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
+        return self._carry_out(words, {"PATH": path} | dict(environment or {}), timeout_s, watch)
+
+    def sh(self, script: str, *, timeout_s: float = HOUR_S, **variables: str) -> Done:
+        return self._carry_out(["sh", "-ec", script], variables, timeout_s, None)
+
+    def put(self, name: str, text: str) -> str:
+        path = self.private / name
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+            file.write(text)
+        embedded.give_to_server(path)
+        return str(path)
+
+    def _carry_out(
+        self, words: list[str], environment: Mapping[str, str], timeout_s: float, watch: Watch | None
+    ) -> Done:
+        """In a session of its own, its output through a file: a server started by it keeps no descriptor of ours."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
+        with tempfile.NamedTemporaryFile("w+", prefix="pgstack-said-") as said:
+            process = subprocess.Popen(
+                [*embedded.as_another_user(), *words], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                cwd=self.private, start_new_session=True, env=clean | dict(environment),
+            )  # fmt: skip
+            deadline = time.monotonic() + timeout_s
+            shown = 0
+            while True:
+                try:
+                    code = process.wait(POLL_S if watch else timeout_s)
+                    break
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() > deadline:
+                        process.kill()
+                        raise ServerError(f"{words[0]} took longer than {timeout_s:.0f} s") from None
+                if watch:
+                    shown = _show(Path(said.name), shown, watch)
+            return Done(code, Path(said.name).read_text(errors="replace"))
+
+
+def _show(path: Path, shown: int, watch: Watch) -> int:
+    """Hand over the last complete line that is new; returns how far was read."""
+    text = path.read_text(errors="replace")
+    lines = text[shown:].replace("\r", "\n").split("\n")
+    finished = [line for line in lines[:-1] if line.strip()]
+    if finished:
+        watch(finished[-1].strip())
+    return len(text) - len(lines[-1])
+
+
+@contextmanager
+def workshop(root: Path) -> Iterator[LocalWorkshop]:
+    """`root`: `.data/<stack>`. The private folder is in the machine's temporary folder: a socket's path is short."""
+    private = Path(tempfile.mkdtemp(prefix="pgstack-"))
+    embedded.give_to_server(private)
+    try:
+        yield LocalWorkshop(root, private)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)

@@ -1,0 +1,151 @@
+"""Where an upgrade and a backup work: programs of PostgreSQL, the data directories, and a user who may touch them.
+
+Two kinds: `local.py` is this machine with the wheel's programs, `container.py` a throw-away container with the volume.
+Everything above this line of thought is the same for both engines.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from postgres.errors import ServerError
+
+HOUR_S = 3600.0
+PORT = 5432
+SUPERUSER = "postgres"
+Watch = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended, and what it said on both streams."""
+
+    code: int
+    output: str
+
+    def tail(self, lines: int = 12) -> str:
+        """The last lines, indented, for a message."""
+        return "\n".join(f"    {line}" for line in self.output.strip().splitlines()[-lines:])
+
+
+class Workshop(Protocol):
+    """`sockets`: a folder for the sockets of servers that are started here, closed to everybody else."""
+
+    sockets: str
+
+    def directory(self, major: int) -> str:
+        """Where a finished data directory of that major lies."""
+
+    def beside(self, major: int, name: str) -> str:
+        """A path on the same file system as `directory(major)`, for what isn't finished, or a note about it."""
+
+    def run(
+        self, major: int, *command: str, environment: Mapping[str, str] | None = None,
+        timeout_s: float = 12 * HOUR_S, watch: Watch | None = None,
+    ) -> Done:  # fmt: skip
+        """Run a program of that major (`initdb`, …) as the data's user. `watch` gets each line as it is written."""
+
+    def sh(self, script: str, *, timeout_s: float = HOUR_S, **variables: str) -> Done:
+        """Run a shell script (`sh -ec`) as the data's user, the variables in its environment."""
+
+    def put(self, name: str, text: str) -> str:
+        """A file that only the data's user reads, gone with the workshop; its path. For passwords."""
+
+
+def must(what: str, done: Done) -> str:
+    """Its output. Raises ServerError naming what failed, with the last lines."""
+    if done.code != 0:
+        raise ServerError(f"{what} failed\n{done.tail()}")
+    return done.output
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How a server is reached from the workshop: a host name, or a folder with its socket. `passfile` as libpq's."""
+
+    major: int
+    host: str
+    port: int = PORT
+    user: str = SUPERUSER
+    passfile: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What libpq reads."""
+        found = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.user, "PGCONNECT_TIMEOUT": "10"}
+        return found | ({"PGPASSFILE": self.passfile} if self.passfile else {})
+
+
+def passfile_line(password: str) -> str:
+    """For any host, port, database and user."""
+    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    return f"*:*:*:*:{escaped}\n"
+
+
+def rows(workshop: Workshop, server: Server, database: str, query: str) -> list[dict[str, Any]]:
+    """What a query returns, through psql: values as JSON has them. Raises ServerError."""
+    wrapped = f"SELECT coalesce(json_agg(row_to_json(found)), '[]') FROM (\n{query.strip().rstrip(';')}\n) AS found"
+    said = execute(workshop, server, database, wrapped)
+    try:
+        found: list[dict[str, Any]] = json.loads(said)
+    except ValueError:
+        raise ServerError(f"psql answered no JSON in database {database}:\n    {said[-500:]}") from None
+    return found
+
+
+def execute(
+    workshop: Workshop, server: Server, database: str, sql: str, *, timeout_s: float = HOUR_S, strict: bool = True
+) -> str:
+    """Run SQL through psql, each statement on its own. Raises ServerError, unless not `strict`."""
+    script = 'exec psql -XAtq -v ON_ERROR_STOP=1 -d "$DATABASE" -c "$SQL"'
+    # through the environment: no quoting, and nothing of it is in an argument that `ps` shows
+    done = workshop.run(
+        server.major, "sh", "-c", script, environment=server.environment | {"DATABASE": database, "SQL": sql},
+        timeout_s=timeout_s,
+    )  # fmt: skip
+    return must(f"SQL in database {database}", done) if strict else done.output
+
+
+def start(workshop: Workshop, major: int, directory: str, settings: Mapping[str, str], *, wait_s: int = 3600) -> Server:
+    """Start a server that nobody but us reaches: no TCP, its socket in our folder. Raises ServerError with its log."""
+    own = {"listen_addresses": "", "unix_socket_directories": workshop.sockets, "port": str(PORT),
+           "hba_file": workshop.put("pg_hba.conf", "local all all trust\n"),
+           "unix_socket_permissions": "0700", "logging_collector": "off", "ssl": "off",
+           "archive_mode": "off", "shared_preload_libraries": settings.get("shared_preload_libraries", "")}  # fmt: skip
+    words = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in (dict(settings) | own).items())
+    log = f"{directory}.log"
+    done = workshop.run(
+        major, "pg_ctl", "start", "-w", "-t", str(wait_s), "-D", directory, "-l", log, "-o", words
+    )  # fmt: skip
+    if done.code != 0:
+        said = workshop.sh('tail -n 15 "$LOG"', LOG=log)
+        raise ServerError(f"PostgreSQL {major} doesn't start on {directory}\n{said.tail(15)}")
+    return Server(major, workshop.sockets)
+
+
+def stop(workshop: Workshop, major: int, directory: str) -> None:
+    """Fast shutdown. Raises ServerError."""
+    must(
+        f"stopping PostgreSQL {major}",
+        workshop.run(major, "pg_ctl", "stop", "-w", "-m", "fast", "-t", "3600", "-D", directory),
+    )
+
+
+def control(workshop: Workshop, major: int, directory: str) -> dict[str, str]:
+    """What pg_controldata says. Raises ServerError."""
+    said = must(
+        f"pg_controldata of {directory}",
+        workshop.run(major, "pg_controldata", "-D", directory, environment={"LC_ALL": "C"}),
+    )
+    pairs = (line.partition(":") for line in said.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def databases(workshop: Workshop, server: Server) -> Sequence[str]:
+    """Those that take connections, templates included."""
+    found = rows(workshop, server, "template1", "SELECT datname FROM pg_database WHERE datallowconn ORDER BY oid")
+    return [row["datname"] for row in found]
