@@ -143,10 +143,19 @@ def initialise(directory: Directory, password: str) -> None:
         )  # fmt: skip
     if result.returncode != 0:
         raise ServerError(f"initdb failed for {directory.path}{_cause(result.stdout + result.stderr)}")
-    with (unfinished / "postgresql.conf").open("a") as conf:
-        conf.write(f"\ninclude '{SETTINGS_FILE}'\n")
-    (unfinished / SETTINGS_FILE).write_text("")
+    include_settings(unfinished)
     unfinished.rename(directory.path)
+
+
+def include_settings(path: Path) -> None:
+    """Let a data directory that nobody serves read our settings file, which may be empty."""
+    line = f"include '{SETTINGS_FILE}'"
+    file = path / SETTINGS_FILE
+    file.touch()
+    conf = path / "postgresql.conf"
+    if line not in conf.read_text().splitlines():
+        with conf.open("a") as opened:
+            opened.write(f"\n{line}\n")
 
 
 def pid(directory: Directory) -> int | None:
@@ -222,7 +231,7 @@ def start(directory: Directory, settings: dict[str, str], *, port: int | None = 
     Raises ServerError with the cause: port taken, disk full, another version's directory …
     """
     check_cpu()
-    with _only_one(directory):
+    with only_one(directory):
         kept = kept_port(directory)
         if pid(directory) is None:
             (directory.path / "postmaster.pid").unlink(missing_ok=True)  # a crash's or a reboot's: see pid()
@@ -313,8 +322,8 @@ def _pg_ctl(directory: Directory) -> list[str]:
 
 
 @contextmanager
-def _only_one(directory: Directory) -> Iterator[None]:
-    """Two starts of one directory at once: the second waits."""
+def only_one(directory: Directory) -> Iterator[None]:
+    """Two starts of one directory at once: the second waits; so does a start during an upgrade."""
     import fcntl
 
     with directory.path.with_name(f"{directory.path.name}.lock").open("w") as lock:

@@ -41,6 +41,9 @@ class ContainerWorkshop:
     def __init__(self, container: Container) -> None:
         self.container = container
 
+    def programs(self, major: int) -> str:
+        return f"/usr/lib/postgresql/{major}/bin"
+
     def directory(self, major: int) -> str:
         return f"{VOLUME}/{major}/docker"
 
@@ -51,7 +54,7 @@ class ContainerWorkshop:
         self, major: int, *command: str, environment: Mapping[str, str] | None = None,
         timeout_s: float = 12 * HOUR_S, watch: Watch | None = None,
     ) -> Done:  # fmt: skip
-        path = f"/usr/lib/postgresql/{major}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        path = f"{self.programs(major)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return self._carry_out(list(command), {"PATH": path} | dict(environment or {}), USER, watch)
 
     def sh(self, script: str, *, timeout_s: float = HOUR_S, **variables: str) -> Done:

@@ -26,6 +26,9 @@ class LocalWorkshop:
         self.private = private
         self.sockets = str(private)
 
+    def programs(self, major: int) -> str:
+        return str(embedded.binaries(major))
+
     def directory(self, major: int) -> str:
         return str(self.root / str(major))
 
@@ -97,3 +100,27 @@ def workshop(root: Path) -> Iterator[LocalWorkshop]:
         yield LocalWorkshop(root, private)
     finally:
         shutil.rmtree(private, ignore_errors=True)
+
+
+class EmbeddedHands:
+    """See `run.Hands`: the server of a directory on this machine."""
+
+    def __init__(self, old: embedded.Directory, new: embedded.Directory, settings: dict[str, str], port: int) -> None:
+        self.old, self.new, self.settings, self.port = old, new, settings, port
+
+    def running(self) -> bool:
+        return embedded.pid(self.old) is not None
+
+    def stop(self) -> None:
+        embedded.stop(self.old)
+
+    def start(self) -> None:
+        embedded.start(self.old, self.settings, port=self.port)
+
+    def replication(self, *, allowed: bool) -> None:
+        """initdb's pg_hba.conf lets the administrator's standby in from this machine, with the password."""
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with embedded.only_one(self.old), embedded.only_one(self.new):
+            yield

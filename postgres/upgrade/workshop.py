@@ -16,6 +16,7 @@ from postgres.errors import ServerError
 
 HOUR_S = 3600.0
 PORT = 5432
+START_S = 3600  # a killed server's data is recovered first
 SUPERUSER = "postgres"
 Watch = Callable[[str], None]
 
@@ -36,6 +37,9 @@ class Workshop(Protocol):
     """`sockets`: a folder for the sockets of servers that are started here, closed to everybody else."""
 
     sockets: str
+
+    def programs(self, major: int) -> str:
+        """The folder with the programs of that major."""
 
     def directory(self, major: int) -> str:
         """Where a finished data directory of that major lies."""
@@ -86,10 +90,12 @@ def passfile_line(password: str) -> str:
     return f"*:*:*:*:{escaped}\n"
 
 
-def rows(workshop: Workshop, server: Server, database: str, query: str) -> list[dict[str, Any]]:
-    """What a query returns, through psql: values as JSON has them. Raises ServerError."""
+def rows(workshop: Workshop, server: Server, database: str, query: str, *, first: str = "") -> list[dict[str, Any]]:
+    """What a query returns, through psql: values as JSON has them. `first`: statements of the same session that return
+    nothing. Raises ServerError.
+    """
     wrapped = f"SELECT coalesce(json_agg(row_to_json(found)), '[]') FROM (\n{query.strip().rstrip(';')}\n) AS found"
-    said = execute(workshop, server, database, wrapped)
+    said = execute(workshop, server, database, f"{first}\n{wrapped}")
     try:
         found: list[dict[str, Any]] = json.loads(said)
     except ValueError:
@@ -98,33 +104,39 @@ def rows(workshop: Workshop, server: Server, database: str, query: str) -> list[
 
 
 def execute(
-    workshop: Workshop, server: Server, database: str, sql: str, *, timeout_s: float = HOUR_S, strict: bool = True
+    workshop: Workshop, server: Server, database: str, sql: str, *, then: Sequence[str] = (), timeout_s: float = HOUR_S
 ) -> str:
-    """Run SQL through psql, each statement on its own. Raises ServerError, unless not `strict`."""
-    script = 'exec psql -XAtq -v ON_ERROR_STOP=1 -d "$DATABASE" -c "$SQL"'
+    """Run SQL through psql, and what it printed. Statements of one text are one transaction; `then`: further texts of
+    the same session. Raises ServerError.
+    """
     # through the environment: no quoting, and nothing of it is in an argument that `ps` shows
+    texts = {f"SQL{number}": text for number, text in enumerate((sql, *then))}
+    options = " ".join(f'-c "${name}"' for name in texts)
+    script = f'exec psql -XAtq -v ON_ERROR_STOP=1 -d "$DATABASE" {options}'
     done = workshop.run(
-        server.major, "sh", "-c", script, environment=server.environment | {"DATABASE": database, "SQL": sql},
+        server.major, "sh", "-c", script, environment=server.environment | {"DATABASE": database} | texts,
         timeout_s=timeout_s,
     )  # fmt: skip
-    return must(f"SQL in database {database}", done) if strict else done.output
+    return must(f"SQL in database {database}", done)
 
 
-def start(workshop: Workshop, major: int, directory: str, settings: Mapping[str, str], *, wait_s: int = 3600) -> Server:
+def trusting(workshop: Workshop) -> str:
+    """A pg_hba.conf for servers that only the owner of our folder reaches; its path."""
+    return workshop.put("pg_hba.conf", "local all all trust\n")
+
+
+def start(workshop: Workshop, major: int, directory: str, settings: Mapping[str, str], user: str = SUPERUSER) -> Server:
     """Start a server that nobody but us reaches: no TCP, its socket in our folder. Raises ServerError with its log."""
-    own = {"listen_addresses": "", "unix_socket_directories": workshop.sockets, "port": str(PORT),
-           "hba_file": workshop.put("pg_hba.conf", "local all all trust\n"),
-           "unix_socket_permissions": "0700", "logging_collector": "off", "ssl": "off",
-           "archive_mode": "off", "shared_preload_libraries": settings.get("shared_preload_libraries", "")}  # fmt: skip
+    own = {"listen_addresses": "", "unix_socket_directories": workshop.sockets, "unix_socket_permissions": "0700",
+           "port": str(PORT), "hba_file": trusting(workshop), "logging_collector": "off", "ssl": "off",
+           "archive_mode": "off"}  # fmt: skip
     words = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in (dict(settings) | own).items())
     log = f"{directory}.log"
-    done = workshop.run(
-        major, "pg_ctl", "start", "-w", "-t", str(wait_s), "-D", directory, "-l", log, "-o", words
-    )  # fmt: skip
+    done = workshop.run(major, "pg_ctl", "start", "-w", "-t", str(START_S), "-D", directory, "-l", log, "-o", words)
     if done.code != 0:
         said = workshop.sh('tail -n 15 "$LOG"', LOG=log)
         raise ServerError(f"PostgreSQL {major} doesn't start on {directory}\n{said.tail(15)}")
-    return Server(major, workshop.sockets)
+    return Server(major, workshop.sockets, user=user)
 
 
 def stop(workshop: Workshop, major: int, directory: str) -> None:
@@ -143,9 +155,3 @@ def control(workshop: Workshop, major: int, directory: str) -> dict[str, str]:
     )
     pairs = (line.partition(":") for line in said.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def databases(workshop: Workshop, server: Server) -> Sequence[str]:
-    """Those that take connections, templates included."""
-    found = rows(workshop, server, "template1", "SELECT datname FROM pg_database WHERE datallowconn ORDER BY oid")
-    return [row["datname"] for row in found]

@@ -1,0 +1,101 @@
+"""Is the new server what the old one was? Bounded, since nobody is served meanwhile: names and sizes of all relations,
+the first rows of each table, sequences, numbers of other objects, a question to each vector index.
+
+Every row is compared by the tests, and by `pgstack upgrade verify`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from postgres import queries
+from postgres.errors import ServerError
+from postgres.upgrade.workshop import Server, Workshop, execute, rows
+from postgres.validation import OPERATORS
+
+SAMPLE_ROWS = 100
+# values as text, whatever the server's settings are
+SESSION = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';"
+FUNCTIONS = f"""
+CREATE FUNCTION pg_temp.pgstack_sample(t regclass) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE found text;
+BEGIN
+    EXECUTE format('SELECT md5(string_agg(r::text, chr(10))) FROM (SELECT * FROM ONLY %s LIMIT {SAMPLE_ROWS}) AS r', t)
+       INTO found;
+    RETURN coalesce(found, 'empty');
+END $$;
+CREATE FUNCTION pg_temp.pgstack_count(t regclass) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE found bigint;
+BEGIN
+    EXECUTE format('SELECT count(*) FROM ONLY %s', t) INTO found;
+    RETURN found;
+END $$;
+"""
+Fingerprint = Mapping[str, str]
+
+
+def fingerprint(workshop: Workshop, server: Server, databases: Iterable[str], *, exact: bool) -> Fingerprint:
+    """`app: table public.t` → how it is. Raises ServerError."""
+    query = queries.get("upgrade_fingerprint").replace("{exact}", "true" if exact else "false")
+    found: dict[str, str] = {}
+    for database in databases:
+        asked = rows(workshop, server, database, query, first=SESSION + FUNCTIONS)
+        found |= {f"{database}: {row['what']}": str(row["how"]) for row in asked}
+    return found
+
+
+def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
+    """In words; empty where they agree. Pure."""
+    found = []
+    for what in sorted(before.keys() | after.keys()):
+        was, now = before.get(what, "not there"), after.get(what, "not there")
+        if was != now:
+            found.append(f"{what}: {was} → {now}")
+    return found
+
+
+def same(before: Fingerprint, after: Fingerprint) -> None:
+    """Raises ServerError naming what differs."""
+    if found := differences(before, after):
+        shown = "\n".join(f"    {line}" for line in found[:10])
+        raise ServerError(f"the new server's data is not the old one's: {len(found)} differences\n{shown}")
+
+
+def vector_indexes(workshop: Workshop, server: Server, databases: Iterable[str]) -> int:
+    """Ask each vector index for the nearest row to the first one of its table, through the index alone.
+
+    Returns how many were asked. Raises ServerError where the planner doesn't use it, or it finds nothing near.
+    """
+    asked = 0
+    for database in databases:
+        if not rows(workshop, server, database, "SELECT 1 FROM pg_extension WHERE extname = 'vector'"):
+            continue
+        for index in rows(workshop, server, database, queries.get("vector_indexes")):
+            asked += _ask(workshop, server, database, index)
+    return asked
+
+
+def _ask(workshop: Workshop, server: Server, database: str, index: Mapping[str, str]) -> int:
+    expression, table = index["expression"], index["table"]
+    operator = OPERATORS[index["operator_class"].split("_")[1]]
+    where = f"WHERE ({index['predicate']})" if index["predicate"] else f"WHERE {expression} IS NOT NULL"
+    sample = f"(SELECT {expression} FROM {table} {where} LIMIT 1)"
+    distance = f"{expression} {operator} {sample}"
+    select = f"SELECT {distance} AS d FROM {table} {where} ORDER BY {distance} LIMIT 1"
+    own = f"SELECT {expression} {operator} {expression} AS d FROM {table} {where} LIMIT 1"
+    session = "SET enable_seqscan = off; SET hnsw.ef_search = 200; SET ivfflat.probes = 100;"
+    said = execute(workshop, server, database, f"LOAD 'vector'; {session} EXPLAIN (FORMAT JSON) {select}")
+    name = index["index"].rsplit(".", 1)[-1].strip('"')
+    if f'"Index Name": "{name}"' not in said:
+        used = [line.strip() for line in said.splitlines() if '"Index Name"' in line or '"Node Type"' in line]
+        raise ServerError(f"database {database}: the planner doesn't use the vector index {index['index']}: {used}")
+    near = rows(workshop, server, database, select, first=f"LOAD 'vector'; {session}")
+    itself = rows(workshop, server, database, own)
+    if not itself:
+        return 0
+    if not near or not near[0]["d"] <= itself[0]["d"] + 1e-6:
+        raise ServerError(
+            f"database {database}: {index['index']} finds {json.dumps(near)} where the row itself is {itself[0]['d']}"
+        )
+    return 1

@@ -1,0 +1,106 @@
+"""What an upgrade has to know: of the running server, of the target's programs, of the disk. Asked, not guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from postgres import queries
+from postgres.connection import Address, connect
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """What is in one database. Sizes in bytes."""
+
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    reg_columns: Sequence[str] = ()
+    unlogged: Sequence[str] = ()
+    large_objects: int = 0
+    collation_indexes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The server that is to be upgraded."""
+
+    version_num: int
+    checksums: bool
+    wal_level: str
+    wal_senders: int
+    wal_segment_bytes: int
+    superuser: str
+    standby_settings: Mapping[str, str]
+    preload: str
+    written: Mapping[str, str]  # settings by name, from postgresql.conf
+    altered: Mapping[str, str]  # the same from postgresql.auto.conf
+    data_bytes: int
+    prepared: Sequence[str]
+    logical_slots: Sequence[str]
+    tablespaces: Sequence[str]
+    closed_databases: Sequence[str]
+    encoding: str
+    collate: str
+    ctype: str
+    databases: Mapping[str, Database]
+
+    @property
+    def major(self) -> int:
+        return self.version_num // 10000
+
+    @property
+    def minor(self) -> int:
+        return self.version_num % 10000
+
+    @property
+    def version(self) -> str:
+        """`17.6`."""
+        return f"{self.major}.{self.minor}"
+
+    @property
+    def wal_segment_mb(self) -> int:
+        return self.wal_segment_bytes // 2**20
+
+    def all(self, what: str) -> list[str]:
+        """A finding of every database, each with the database's name in front: `app: "public.t"`."""
+        return [f"{name}: {found}" for name, each in self.databases.items() for found in getattr(each, what)]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The programs to be upgraded to. `extensions`: default versions by name; None where nobody has looked yet."""
+
+    major: int
+    minor: int | None = None
+    extensions: Mapping[str, str] | None = None
+
+    @property
+    def version(self) -> str:
+        return str(self.major) if self.minor is None else f"{self.major}.{self.minor}"
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The file system that holds the data: free bytes, and whether a trial reflink worked on it."""
+
+    free_bytes: int
+    reflink: bool = False
+
+
+def of_source(address: Address) -> Source:
+    """Ask the running server. `address`: as the administrator, any database. Raises ConnectionFailed, psycopg.Error."""
+    with connect(replace(address, database="postgres")) as connection:
+        connection.row_factory = dict_row  # type: ignore[assignment]
+        found: dict[str, Any] = connection.execute(queries.get("upgrade_facts")).fetchone()  # type: ignore[assignment]
+    databases = {}
+    for name in found.pop("databases"):
+        with connect(replace(address, database=name)) as connection:
+            connection.row_factory = dict_row  # type: ignore[assignment]
+            row: dict[str, Any] = connection.execute(queries.get("upgrade_database_facts")).fetchone()  # type: ignore[assignment]
+        indexes = {each["index"]: int(each["bytes"]) for each in row.pop("collation_indexes")}
+        databases[name] = Database(**row, collation_indexes=indexes)
+    template = found.pop("template")
+    return Source(**found, **template, databases=databases)

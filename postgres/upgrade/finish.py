@@ -1,0 +1,84 @@
+"""What a new server wants done before it is opened: settings carried over, extensions, collations, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from postgres import queries
+from postgres.upgrade.facts import Source
+from postgres.upgrade.workshop import Server, Workshop, execute, must, rows
+
+Report = Callable[[str], None]
+# made by initdb as the new version wants them, or of the old place
+NOT_CARRIED = frozenset({
+    "data_directory", "hba_file", "ident_file", "port", "listen_addresses", "unix_socket_directories",
+    "primary_conninfo", "ssl", "ssl_cert_file", "ssl_key_file",
+})  # fmt: skip
+
+
+def carry_settings(workshop: Workshop, source: Source, directory: str, known: Iterable[str]) -> list[str]:
+    """Hand-made settings of the old postgresql.conf and postgresql.auto.conf, those that the new version knows.
+
+    Returns the names of the others. Raises ServerError.
+    """
+    there, lost = set(known), []
+    for name, settings in (("postgresql.conf", source.written), ("postgresql.auto.conf", source.altered)):
+        lines = []
+        for setting, value in sorted(settings.items()):
+            if setting in NOT_CARRIED:
+                continue
+            if setting in there or "." in setting:
+                lines.append(f"{setting} = {_quoted(value)}")
+            else:
+                lost.append(setting)
+        if lines:
+            text = "\n".join(["", f"# carried over from PostgreSQL {source.major}", *lines, ""])
+            done = workshop.sh('printf %s "$TEXT" >>"$FILE"', TEXT=text, FILE=f"{directory}/{name}")
+            must(f"writing {name}", done)
+    return lost
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def finish(workshop: Workshop, server: Server, databases: Iterable[str], report: Report, *, statistics: bool) -> None:
+    """In every database, template1 included. `statistics`: rough ones, where pg_upgrade carried none.
+
+    Raises ServerError.
+    The order counts: REINDEX what was sorted by another C library, then say that it is.
+    """
+    for database in databases:
+        for line in _extensions(workshop, server, database):
+            report(line)
+        for line in _collations(workshop, server, database):
+            report(line)
+        if statistics:
+            # a few rows of each table: plans are no worse than a guess until the whole is analysed, once it serves
+            execute(workshop, server, database, "SET default_statistics_target = 1", then=("ANALYZE",))
+
+
+def _extensions(workshop: Workshop, server: Server, database: str) -> list[str]:
+    query = """SELECT e.extname AS name, quote_ident(e.extname) AS quoted, e.extversion AS was, a.default_version AS now
+                 FROM pg_extension e JOIN pg_available_extensions a ON a.name = e.extname
+                WHERE a.default_version <> e.extversion"""
+    found = []
+    for row in rows(workshop, server, database, query):
+        execute(workshop, server, database, f"ALTER EXTENSION {row['quoted']} UPDATE")
+        found.append(f"{row['name']} {row['was']} → {row['now']} in {database}")
+    return found
+
+
+def _collations(workshop: Workshop, server: Server, database: str) -> list[str]:
+    """What was sorted by another version of the C library or ICU is sorted anew."""
+    query = queries.get("upgrade_collations")
+    found = rows(workshop, server, database, query)
+    if not found:
+        return []
+    indexes = rows(workshop, server, database, queries.get("upgrade_database_facts"))[0]["collation_indexes"]
+    for index in indexes:
+        execute(workshop, server, database, f"REINDEX INDEX {index['index']}")
+    for row in found:
+        execute(workshop, server, database, row["refresh"])
+    versions = ", ".join(f"{row['what']} {row['recorded']} → {row['actual']}" for row in found)
+    return [f"collations: {len(indexes)} indexes of {database} sorted anew ({versions})"]

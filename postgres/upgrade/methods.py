@@ -1,0 +1,210 @@
+"""How the data gets into the new cluster: the four ways of pg_upgrade, a standby in front of `--link`, or a dump."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from typing import TYPE_CHECKING
+
+from postgres.errors import ServerError
+from postgres.upgrade import checks
+from postgres.upgrade.workshop import (
+    Done,
+    Server,
+    Workshop,
+    control,
+    execute,
+    must,
+    rows,
+    start,
+    stop,
+    trusting,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from postgres.upgrade.run import Upgrade
+
+CATCH_UP_S = 3600.0
+HANDED_OVER_S = 60.0
+TELL_EVERY_S = 5.0
+POLL_S = 0.1
+JOBS = "2"
+# The walreceiver's own temporary slot: it goes with the connection, so that none can be forgotten and fill the disk.
+SLOT = {"wal_receiver_create_temp_slot": "on"}
+
+
+def make_standby(upgrade: Upgrade) -> None:
+    """A streaming standby of the live server beside the new directory, caught up. Raises ServerError."""
+    workshop, last = upgrade.workshop, [0.0]
+
+    def watch(line: str) -> None:
+        if "%" in line and time.monotonic() - last[0] > TELL_EVERY_S:
+            last[0] = time.monotonic()
+            upgrade.report(f"copies for the standby: {line.split(',')[0]}")
+
+    upgrade.hands.replication(allowed=True)
+    done = workshop.run(
+        upgrade.old, "pg_basebackup", "-D", upgrade.standby, "-R", "-X", "stream", "--checkpoint=fast", "-P",
+        "--no-sync", environment=upgrade.live.environment, watch=watch,
+    )  # fmt: skip
+    must("pg_basebackup", done)
+    # a standby stops replaying where it may have fewer of these than its primary
+    settings = dict(upgrade.source.standby_settings) | SLOT | {"shared_preload_libraries": upgrade.source.preload}
+    standby = start(workshop, upgrade.old, upgrade.standby, settings, upgrade.source.superuser)
+    deadline = time.monotonic() + CATCH_UP_S
+    question = (
+        "SELECT status, coalesce(latest_end_lsn <= pg_last_wal_replay_lsn(), false) AS near FROM pg_stat_wal_receiver"
+    )
+    while True:
+        found = rows(workshop, standby, "postgres", question)
+        if found and found[0]["status"] == "streaming" and found[0]["near"]:
+            return
+        if time.monotonic() > deadline:
+            said = workshop.sh('tail -n 5 "$LOG"', LOG=f"{upgrade.standby}.log")
+            raise ServerError(f"the standby did not catch up within {CATCH_UP_S:.0f} s\n{said.tail()}")
+        if (
+            not found
+            and "has already been removed" in workshop.sh('tail -n 5 "$LOG"', LOG=f"{upgrade.standby}.log").output
+        ):
+            raise ServerError(
+                "the server removed WAL that the standby had not got yet: `up` again, or raise wal_keep_size"
+            )
+        time.sleep(POLL_S)
+
+
+def hand_over(upgrade: Upgrade) -> checks.Fingerprint:
+    """The standby has all of the stopped server's WAL; it becomes a cluster of its own, stopped. Raises ServerError."""
+    workshop = upgrade.workshop
+    left = _shut_down(upgrade)
+    last = left["Latest checkpoint location"]
+    standby = Server(upgrade.old, workshop.sockets, user=upgrade.source.superuser)
+    deadline = time.monotonic() + HANDED_OVER_S
+    while not rows(workshop, standby, "postgres", f"SELECT 1 WHERE pg_last_wal_replay_lsn() > '{last}'::pg_lsn"):
+        if time.monotonic() > deadline:
+            raise ServerError(f"the standby has not got the last WAL of the stopped server (its end is {last})")
+        time.sleep(POLL_S)
+    must("promoting the standby", workshop.run(upgrade.old, "pg_ctl", "promote", "-w", "-D", upgrade.standby))
+    execute(workshop, standby, "postgres", "ALTER SYSTEM RESET primary_conninfo")
+    found = checks.fingerprint(workshop, standby, upgrade.source.databases, exact=False)
+    stop(workshop, upgrade.old, upgrade.standby)
+    return found
+
+
+def look(upgrade: Upgrade) -> checks.Fingerprint:
+    """The stopped server's fingerprint, from the old version behind closed doors. For a dump it goes on running."""
+    _shut_down(upgrade)
+    dump = upgrade.choice.method == "dump"
+    server = start(
+        upgrade.workshop, upgrade.old, upgrade.old_directory,
+        dict(upgrade.source.standby_settings) | {"shared_preload_libraries": upgrade.source.preload},
+        upgrade.source.superuser,
+    )  # fmt: skip
+    try:
+        return checks.fingerprint(upgrade.workshop, server, upgrade.source.databases, exact=dump)
+    finally:
+        stop(upgrade.workshop, upgrade.old, upgrade.old_directory)
+
+
+def _shut_down(upgrade: Upgrade) -> dict[str, str]:
+    found = control(upgrade.workshop, upgrade.old, upgrade.old_directory)
+    state = found["Database cluster state"]
+    if state != "shut down":
+        raise ServerError(
+            f"PostgreSQL {upgrade.old} was not shut down cleanly (pg_control says {state!r})\n"
+            "  give it more time:  pgvector:stopGraceS"
+        )
+    return found
+
+
+def transfer(upgrade: Upgrade) -> None:
+    """Raises ServerError with what the tool said; the old directory is as it was."""
+    if upgrade.choice.method == "dump":
+        _dump_and_restore(upgrade)
+    else:
+        _pg_upgrade(upgrade)
+
+
+def _pg_upgrade(upgrade: Upgrade) -> None:
+    workshop, method = upgrade.workshop, upgrade.choice.method
+    source = upgrade.standby if method == "standby" else upgrade.old_directory
+    mode = {"standby": "--link", "link": "--link", "clone": "--clone", "copy": "--copy"}[method]
+    options = f"-c hba_file={trusting(workshop)} -c logging_collector=off -c archive_mode=off"
+    options += f" -c shared_preload_libraries={shlex.quote(upgrade.source.preload)}"
+    words = ["pg_upgrade", mode, "-b", workshop.programs(upgrade.old), "-B", workshop.programs(upgrade.new),
+             "-d", source, "-D", upgrade.unfinished, "-U", upgrade.source.superuser, "-j", JOBS,
+             "-o", options, "-O", options, "-p", "50432", "-P", "50433", "-s", workshop.sockets]  # fmt: skip
+    # it writes into its working directory
+    done = workshop.run(upgrade.new, "sh", "-c", f"cd {shlex.quote(workshop.sockets)} && exec {shlex.join(words)}")
+    if done.code != 0:
+        raise ServerError(f"pg_upgrade failed\n{done.tail(20)}{_reports(workshop, upgrade.unfinished)}")
+    workshop.sh('rm -rf "$D/pg_upgrade_output.d" "$S"/delete_old_cluster.sh', D=upgrade.unfinished, S=workshop.sockets)
+
+
+def _reports(workshop: Workshop, directory: str) -> str:
+    """What pg_upgrade wrote into files: the failing objects."""
+    script = (
+        'find "$D/pg_upgrade_output.d" -name "*.txt" -size +0 -exec head -n 10 {} + 2>/dev/null;'
+        ' find "$D/pg_upgrade_output.d" -name "*.log" -exec grep -h -i -E "error|fatal" {} + 2>/dev/null | tail -n 10'
+    )
+    said = workshop.sh(f"{script} || true", D=directory)
+    return f"\n{said.tail(20)}" if said.output.strip() else ""
+
+
+def _dump_and_restore(upgrade: Upgrade) -> None:
+    """With the new version's pg_dump, as its manual demands, from the old server behind closed doors."""
+    from postgres.upgrade.run import DUMP
+
+    workshop, folder = upgrade.workshop, upgrade.workshop.beside(upgrade.new, DUMP)
+    preload = {"shared_preload_libraries": upgrade.source.preload}
+    must("a folder for the dump", workshop.sh('umask 077; mkdir "$D"', D=folder))
+    old = start(workshop, upgrade.old, upgrade.old_directory, preload, upgrade.source.superuser)
+    try:
+        globals_ = _program(upgrade, old, "pg_dumpall", "--globals-only", "-f", f"{folder}/globals.sql")
+        must("pg_dumpall --globals-only", globals_)
+        for number, database in enumerate(upgrade.source.databases):
+            upgrade.report(f"dumps database {database}")
+            done = _program(upgrade, old, "pg_dump", "-Fd", "-j", JOBS, "-f", f"{folder}/{number}", "-d", database)
+            must(f"pg_dump of {database}", done)
+    finally:
+        stop(workshop, upgrade.old, upgrade.old_directory)
+    new = start(workshop, upgrade.new, upgrade.unfinished, preload | FAST, upgrade.source.superuser)
+    _restore(upgrade, new, folder)
+    stop(workshop, upgrade.new, upgrade.unfinished)
+    workshop.sh('rm -rf "$D"', D=folder)
+
+
+FAST = {"maintenance_work_mem": "256MB", "fsync": "off", "max_wal_size": "4GB"}
+
+
+def _restore(upgrade: Upgrade, new: Server, folder: str) -> None:
+    workshop = upgrade.workshop
+    without_own_role(workshop, f"{folder}/globals.sql", upgrade.source.superuser)
+    words = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-f", f"{folder}/globals.sql")
+    must("restoring roles", _program(upgrade, new, "psql", *words))
+    for number, database in enumerate(upgrade.source.databases):
+        upgrade.report(f"restores database {database}")
+        made_by_initdb = database in ("postgres", "template1")
+        how = ["--clean", "--if-exists"] if made_by_initdb else []
+        done = _program(
+            upgrade, new, "pg_restore", "--exit-on-error", "--create", *how, "-j", JOBS,
+            "-d", "template1" if database == "postgres" else "postgres", f"{folder}/{number}",
+        )  # fmt: skip
+        must(f"pg_restore of {database}", done)
+
+
+def without_own_role(workshop: Workshop, path: str, superuser: str) -> None:
+    """Take the line out of pg_dumpall's output that makes the role which initdb has made."""
+    quoted = superuser if superuser.isidentifier() and superuser.islower() else f'"{superuser}"'
+    script = 'grep -vxF "CREATE ROLE $R;" "$F" >"$F.new" || true; mv "$F.new" "$F"'
+    must(f"preparing {path}", workshop.sh(script, F=path, R=quoted))
+
+
+def _program(upgrade: Upgrade, server: Server, *words: str) -> Done:
+    """Of the new version, against whichever server."""
+    return upgrade.workshop.run(upgrade.new, *words, environment=server.environment)
+
+
+def undo_link(workshop: Workshop, old_directory: str) -> None:
+    """pg_upgrade --link renames the old pg_control so that nobody starts it; before the new one was, it may go back."""
+    script = 'if [ -f "$C.old" ] && [ ! -f "$C" ]; then mv "$C.old" "$C"; fi'
+    must("giving the old directory its pg_control back", workshop.sh(script, C=f"{old_directory}/global/pg_control"))

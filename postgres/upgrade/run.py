@@ -1,0 +1,271 @@
+"""The upgrade, step by step. What is decided is decided in `decision.py`; what a method does is in `methods.py`.
+
+prepare → rehearse → back up → [standby] → stop → [hand over] → transfer → verify → keep the name. Up to `stop` the old
+server serves and nothing of it is changed. From `stop` on, whatever fails, the old server is started again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+from postgres.errors import PgstackError, ServerError
+from postgres.upgrade import checks, finish, methods, rehearsal
+from postgres.upgrade.decision import Choice
+from postgres.upgrade.facts import Source
+from postgres.upgrade.journal import Journal, next_step
+from postgres.upgrade.workshop import Server, Workshop, control, must, start, stop
+
+JOURNAL = "upgrade.json"
+UNFINISHED, STANDBY, REHEARSAL, DUMP = "docker.unfinished", "standby", "rehearsal", "dump"
+CHECKSUMS_BY_DEFAULT = STATISTICS_KEPT = 18
+LEFTOVERS = (UNFINISHED, STANDBY, REHEARSAL, DUMP, *(f"{name}.log" for name in (UNFINISHED, STANDBY, REHEARSAL)))
+Report = Callable[[str], None]
+R = TypeVar("R")
+
+
+class Hands(Protocol):
+    """What only the engine can do with the server that is served from now."""
+
+    def running(self) -> bool:
+        """Whether it serves."""
+
+    def stop(self) -> None:
+        """With grace, and for good: nobody starts it again. Raises PgstackError."""
+
+    def start(self) -> None:
+        """On its untouched directory. Raises PgstackError."""
+
+    def replication(self, *, allowed: bool) -> None:
+        """Let the administrator's standby in, or no longer. Raises PgstackError."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Nobody else can start a server on the old or the new directory meanwhile."""
+
+
+def _nothing(_: str) -> None:
+    """Called before each step."""
+
+
+@dataclass
+class Upgrade:
+    """One run. `live`: how the running server is reached from the workshop; `settings`: what the new one runs with.
+
+    `before` is called with each step's name; a test lets it fail or die there. `backup` is called while the old server
+    serves.
+    """
+
+    workshop: Workshop
+    hands: Hands
+    source: Source
+    new: int
+    choice: Choice
+    live: Server
+    settings: dict[str, str]
+    report: Report
+    backup: Callable[[], None] | None = None
+    before: Callable[[str], None] = _nothing
+    seconds: dict[str, float] = field(default_factory=dict)
+    known_settings: list[str] = field(default_factory=list)
+    stopped_at: float = 0.0
+    irreversible: bool = False
+
+    @property
+    def old(self) -> int:
+        return self.source.major
+
+    @property
+    def unfinished(self) -> str:
+        return self.workshop.beside(self.new, UNFINISHED)
+
+    @property
+    def standby(self) -> str:
+        return self.workshop.beside(self.new, STANDBY)
+
+    @property
+    def old_directory(self) -> str:
+        return self.workshop.directory(self.old)
+
+    def carry_out(self) -> Journal:
+        """Returns the journal of the finished upgrade; the old server is stopped, none runs. Raises PgstackError."""
+        clean(self.workshop, self.old, self.new)
+        try:
+            self._step("prepare", self._prepare)
+            self._step("rehearse", self._rehearse)
+            if self.backup is not None:
+                self._step("back up", self.backup)
+            if self.choice.method == "standby":
+                self._step("make the standby", lambda: methods.make_standby(self))
+        except BaseException:
+            self._tidy()
+            raise
+        self.stopped_at = time.monotonic()
+        try:
+            self._step("stop", self.hands.stop)
+            with self.hands.alone():
+                journal = self._behind_closed_doors()
+        except BaseException as error:
+            self._back(error)
+            raise
+        self._tell(journal)
+        return journal
+
+    def _behind_closed_doors(self) -> Journal:
+        if self.choice.method == "standby":
+            before = self._step("hand over", lambda: methods.hand_over(self))
+        else:
+            before = self._step("look", lambda: methods.look(self))
+        self._step("transfer", lambda: methods.transfer(self))
+        self._step("verify", lambda: self._verify(before))
+        return self._step("keep", self._keep)
+
+    def _step(self, name: str, act: Callable[[], R]) -> R:
+        self.before(name)
+        began = time.monotonic()
+        write_journal(self.workshop, self._journal(step=name))
+        self.report(f"upgrade {self.old} → {self.new}: {name}")
+        found = act()
+        self.seconds[name] = time.monotonic() - began
+        return found
+
+    def _journal(self, **more: Any) -> Journal:
+        return Journal(old=self.old, new=self.new, method=self.choice.method, **more)
+
+    def _prepare(self) -> None:
+        """An empty cluster of the new version, made as the old one is."""
+        words = ["initdb", "-D", self.unfinished, "-U", self.source.superuser, "-E", self.source.encoding,
+                 f"--lc-collate={self.source.collate}", f"--lc-ctype={self.source.ctype}",
+                 f"--wal-segsize={self.source.wal_segment_mb}"]  # fmt: skip
+        if self.source.checksums:
+            words.append("--data-checksums")
+        elif self.new >= CHECKSUMS_BY_DEFAULT:
+            words.append("--no-data-checksums")
+        must(f"initdb of PostgreSQL {self.new}", self.workshop.run(self.new, *words))
+
+    def _rehearse(self) -> None:
+        copy = self.workshop.beside(self.new, REHEARSAL)
+        must("a copy of the new cluster", self.workshop.sh('cp -a "$A" "$B"', A=self.unfinished, B=copy))
+        try:
+            self.known_settings = rehearsal.rehearse(
+                self.workshop, self.source, self.new, self.live, copy, self.settings, self.report
+            )
+        finally:
+            self.workshop.sh('rm -rf "$A" "$A.log"', A=copy)
+
+    def _verify(self, before: checks.Fingerprint) -> None:
+        """Start it behind closed doors; compare; then what the new version wants done. It is stopped again."""
+        self.irreversible = self.choice.method == "link"
+        finish.carry_settings(self.workshop, self.source, self.unfinished, self.known_settings)
+        server = start(self.workshop, self.new, self.unfinished, self.settings, self.source.superuser)
+        databases = list(self.source.databases)
+        exact = self.choice.method == "dump"
+        checks.same(before, checks.fingerprint(self.workshop, server, databases, exact=exact))
+        finish.finish(self.workshop, server, databases, self.report, statistics=self.new < STATISTICS_KEPT)
+        asked = checks.vector_indexes(self.workshop, server, databases)
+        stop(self.workshop, self.new, self.unfinished)
+        self.report(f"the data is the same ({len(before)} things compared), {asked} vector indexes answer")
+
+    def _keep(self) -> Journal:
+        journal = self._journal(
+            verified=True,
+            old_checkpoint=checkpoint(self.workshop, self.old, self.old_directory),
+            new_checkpoint=checkpoint(self.workshop, self.new, self.unfinished),
+            downtime_s=round(time.monotonic() - self.stopped_at, 1),
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_journal(self.workshop, journal)
+        must(
+            "giving the new data directory its name",
+            self.workshop.sh('mv -T "$FROM" "$TO"; sync "$(dirname "$TO")"', FROM=self.unfinished,
+                             TO=self.workshop.directory(self.new)),
+        )  # fmt: skip
+        self._tidy()
+        return journal
+
+    def _back(self, why: BaseException) -> None:
+        """The old server serves again, whatever was under way."""
+        self._tidy()
+        if self.irreversible:
+            self.report(f"the new server was started on linked files: PostgreSQL {self.old} can't be started any more")
+            return
+        methods.undo_link(self.workshop, self.old_directory)
+        try:
+            self.hands.start()
+        except PgstackError as error:
+            raise ServerError(f"{why}\n  and PostgreSQL {self.old} doesn't start again: {error}") from None
+        self.report(f"PostgreSQL {self.old} serves again: its data directory was not touched")
+
+    def _tidy(self) -> None:
+        """What isn't finished goes, and the door for the standby is shut."""
+        if self.choice.method == "standby" and self.hands.running():
+            self.hands.replication(allowed=False)
+        if not self.irreversible:
+            clean(self.workshop, self.old, self.new)
+
+    def _tell(self, journal: Journal) -> None:
+        lines = [f"{name:<18}{seconds:>8.1f} s" for name, seconds in self.seconds.items()]
+        table = "\n  ".join(lines)
+        self.report(f"upgraded {self.old} → {self.new} ({self.choice.method})\n  {table}\n"
+                    f"  down until here   {journal.downtime_s:>8.1f} s")  # fmt: skip
+
+
+def clean(workshop: Workshop, old: int, new: int) -> None:
+    """What an interrupted run left: servers, processes, unfinished directories. Never a finished directory."""
+    for name, major in ((UNFINISHED, new), (REHEARSAL, new), (STANDBY, old)):
+        directory = workshop.beside(new, name)
+        if workshop.sh('test -f "$D/postmaster.pid"', D=directory).code == 0:
+            workshop.run(major, "pg_ctl", "stop", "-w", "-m", "immediate", "-D", directory)
+    paths = "\n".join(workshop.beside(new, name) for name in LEFTOVERS)
+    script = 'echo "$PATHS" | while IFS= read -r path; do rm -rf "$path"; done'
+    must("removing what is left of an upgrade", workshop.sh(script, PATHS=paths))
+
+
+def checkpoint(workshop: Workshop, major: int, directory: str) -> str:
+    """Where the last checkpoint of a directory is, and when it was: moved by every start of a server."""
+    found = control(workshop, major, directory)
+    return f"{found['Latest checkpoint location']} {found['Time of latest checkpoint']}"
+
+
+def write_journal(workshop: Workshop, journal: Journal) -> None:
+    """Durable before it counts. Raises ServerError."""
+    script = """
+        mkdir -p "$(dirname "$F")"
+        printf %s "$T" >"$F.new"
+        sync "$F.new"
+        mv -T "$F.new" "$F"
+        sync "$(dirname "$F")"
+    """
+    done = workshop.sh(script, F=workshop.beside(journal.new, JOURNAL), T=journal.model_dump_json())
+    must("writing the upgrade's journal", done)
+
+
+def read_journal(workshop: Workshop, new: int) -> Journal | None:
+    """None where there is none."""
+    done = workshop.sh('if [ -f "$F" ]; then cat "$F"; fi', F=workshop.beside(new, JOURNAL))
+    text = must("reading the upgrade's journal", done).strip()
+    return Journal.model_validate_json(text) if text else None
+
+
+def found(workshop: Workshop, old: int, new: int, *, serves: bool) -> Journal | None:
+    """The journal of an upgrade that was finished by a run that nobody heard of any more; None: start over.
+
+    `serves`: whether the old server runs. Raises ServerError.
+    """
+
+    def there(major: int) -> bool:
+        path = f"{workshop.directory(major)}/PG_VERSION"
+        return workshop.sh('test -f "$F"', F=path).code == 0
+
+    journal = read_journal(workshop, new)
+    old_checkpoint = "" if not there(old) else "?" if serves else checkpoint(workshop, old, workshop.directory(old))
+    new_checkpoint = checkpoint(workshop, new, workshop.directory(new)) if there(new) else ""
+    if next_step(journal, old_checkpoint=old_checkpoint, new_checkpoint=new_checkpoint) == "go on":
+        return journal
+    if new_checkpoint:
+        must("removing a new directory that never served",
+             workshop.sh('rm -rf "$D"', D=workshop.directory(new)))  # fmt: skip
+    return None
