@@ -21,6 +21,7 @@ from postgres.embedded import VERSIONS
 from postgres.errors import PgstackError, SettingRefused, nearest
 from postgres.images import MAJORS, major_of
 from postgres.settings import Limits
+from postgres.upgrade.decision import Method
 from stacks.docker_keys import DockerKeys
 
 NAMESPACE = "pgvector"
@@ -130,6 +131,10 @@ class Environment(DockerKeys):
     lock_wait_s: float = Field(ge=0, le=DAY_S, description="Seconds to go on trying for locks before `up` gives up.")
     durability: Literal["safe", "none"] = Field(
         default="safe", description="`none` turns fsync off: only where the data may vanish."
+    )
+    upgrade_method: Method | None = Field(
+        default=None,
+        description="How an upgrade to another major version is done; left out: the least downtime with a way back.",
     )
     admin_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
     app_password: Password = Field(default=None, description="Secret; generated once where it is not set.")

@@ -172,7 +172,8 @@ class Upgrade:
     def _keep(self) -> Journal:
         journal = self._journal(
             verified=True,
-            old_checkpoint=checkpoint(self.workshop, self.old, self.old_directory),
+            # linked files are the new server's: nobody starts the old one any more, pg_upgrade saw to that
+            old_checkpoint=checkpoint(self.workshop, self.old, self.old_directory) if self.choice.rollback else "",
             new_checkpoint=checkpoint(self.workshop, self.new, self.unfinished),
             downtime_s=round(time.monotonic() - self.stopped_at, 1),
             at=datetime.now(UTC).isoformat(timespec="seconds"),
