@@ -2,7 +2,8 @@
 
 check: data of another major, or in another layout, is refused before anything is made → create: initdb in a throw-away
 container, or what a retained volume already holds; an adopted volume's data is moved first → update: a changed image,
-setting or limit is first tried on an empty directory; the container is replaced only afterwards → read: a volume that
+setting or limit is first tried on an empty directory; another major is upgraded to (postgres/upgrade/); the container
+is replaced only afterwards → read: a volume that
 was removed makes it a new one → delete: nothing; the data goes with the volume or not at all.
 """
 
@@ -17,12 +18,15 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Re
 
 from components.provider import as_deployed, inputs_of, is_unknown, plainly, refused, settle_in
 from postgres import adoption, data_directory
+from postgres.connection import Address
 from postgres.container import Spec
-from postgres.docker_host import connect, has_image, remove_left_throw_aways, server_of, volume_exists
+from postgres.docker_host import Endpoint, connect, has_image, remove_left_throw_aways, server_of, volume_exists
+from postgres.embedded import ADMIN
 from postgres.errors import PgstackError, ServerError
+from postgres.upgrade import on_docker
 from stacks import offline
 
-OUTPUTS = ("systemIdentifier", "madeBy")
+OUTPUTS = ("systemIdentifier", "madeBy", "upgradedBy", "downtimeS")
 
 
 class DataDirectoryProvider(ResourceProvider):
@@ -56,18 +60,31 @@ class DataDirectoryProvider(ResourceProvider):
             )  # fmt: skip
         _look(client, props)
         identifier, by = data_directory.prepare(client, spec, props["image"], props["volume"], props["adminPassword"])
-        return CreateResult(identifier, props | {"systemIdentifier": identifier, "madeBy": by})
+        made = {"systemIdentifier": identifier, "madeBy": by, "upgradedBy": "", "downtimeS": 0}
+        return CreateResult(identifier, props | made)
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         before, after = spec_of(_olds), spec_of(_news)
+        if before.major != after.major:
+            journal = on_docker.carry_out(_wanted(_olds, _news, _news["image"]))
+            data_directory.install(connect(_news["docker"]), after, _news["image"], _news["volume"])
+            return UpdateResult(
+                _news
+                | {
+                    "systemIdentifier": journal.identifier,
+                    "madeBy": f"upgraded from {journal.old}",
+                    "upgradedBy": journal.method,
+                    "downtimeS": journal.downtime_s,
+                }
+            )
         if before.fingerprint != after.fingerprint or _olds["image"] != _news["image"]:
             client = connect(_news["docker"])
             remove_left_throw_aways(client, after.name)
             data_directory.install(client, after, _news["image"], _news["volume"])
             pulumi.log.info("tries the new image, settings or limits on an empty directory first")
             data_directory.trial(client, after, _news["image"], _news["volume"], _news["pgvectorMinimum"])
-        return UpdateResult(_news | {key: _olds[key] for key in OUTPUTS})
+        return UpdateResult(_news | {key: _olds.get(key) for key in OUTPUTS})
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -103,11 +120,8 @@ def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
         _check_volume(olds, news)
         was, wanted = int(olds["major"]), int(news["major"])
         if was != wanted:
-            raise ServerError(
-                f"pgvector:image: this stack's data is PostgreSQL {was}'s, {news['imageName']} is PostgreSQL {wanted}\n"
-                f"  the version upgrade is not built yet: choose an image of PostgreSQL {was}"
-            )
-        if not is_unknown({key: news.get(key) for key in ("image", "certificate", "key")}):
+            _check_upgrade(olds, news, away=away)
+        elif not is_unknown({key: news.get(key) for key in ("image", "certificate", "key")}):
             before, after = spec_of(olds), spec_of(news)
             changes = before.changes_to(after)
             changes += [f"image {olds['imageName']} → {news['imageName']}"] * (olds["image"] != news["image"])
@@ -129,6 +143,37 @@ def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
             _look_at_adopted(client, seen)
         else:
             _look(client, seen)
+
+
+def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
+    """Say what the upgrade will do. Raises PgstackError where it is refused."""
+    was, wanted = int(olds["major"]), int(news["major"])
+    try:
+        if away:
+            if wanted < was:
+                raise ServerError("a downgrade: no method goes back")
+            pulumi.log.info(f"upgrades PostgreSQL {was} → {wanted}: how is decided where the server can be asked")
+            return
+        pulumi.log.info(on_docker.preview(_wanted(olds, news, news["imageName"])))
+    except PgstackError as error:
+        raise ServerError(
+            f"pgvector:image: this stack's data is PostgreSQL {was}'s, {news['imageName']} is PostgreSQL {wanted}\n"
+            f"  {error}"
+        ) from None
+
+
+def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> on_docker.Wanted:
+    """The upgrade that these inputs ask for. The old server is reached as it was deployed."""
+    known = {key: None if is_unknown(value) else value for key, value in news.items()}
+    return on_docker.Wanted(
+        client=connect(olds["docker"]), before=spec_of(olds), after=spec_of(known), old_image=olds["image"],
+        new_image=image, volume=olds["volume"], method=news.get("upgradeMethod"), grace_s=int(news["stopGraceS"]),
+        pgvector_minimum=news["pgvectorMinimum"], report=pulumi.log.info,
+        address=Address(
+            olds["host"], int(olds["port"]), "postgres", ADMIN, olds["adminPassword"], sslmode=olds["sslmode"],
+            via=Endpoint(olds["docker"], "").via,
+        ),
+    )  # fmt: skip
 
 
 def _check_volume(olds: dict[str, Any], news: dict[str, Any]) -> None:
@@ -180,10 +225,14 @@ def spec_of(props: dict[str, Any]) -> Spec:
 
 
 class DataDirectory(Resource, module="pgvector", name="DataDirectory"):
-    """Outputs: systemIdentifier (str), madeBy ("initdb" or "found")."""
+    """Outputs: systemIdentifier (str); madeBy ("initdb", "found" or "upgraded from 15"); upgradedBy, the method of the
+    last upgrade, "" without one; downtimeS, from the stop of the old server to the verified new one, in seconds.
+    """
 
     systemIdentifier: pulumi.Output[str]
     madeBy: pulumi.Output[str]
+    upgradedBy: pulumi.Output[str]
+    downtimeS: pulumi.Output[float]
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(DataDirectoryProvider(), name, dict.fromkeys(OUTPUTS) | props, opts)

@@ -67,6 +67,8 @@ class _Declaration:
         volume = self._volume()
         network = self._network()
         certificate, key = self._certificate()
+        sslmode = "require" if environment.tls == "require" else ""
+        host = "127.0.0.1" if environment.bind_address in ANYWHERE else environment.bind_address
         certificate_and_key = pulumi.Output.all(certificate, key)
         common = {
             "name": self.name,
@@ -75,6 +77,9 @@ class _Declaration:
             "docker": self.engine.url,
             "memoryMb": environment.memory_mb,
             "adminPassword": self.admin_password,
+            "host": host,
+            "port": environment.port,
+            "sslmode": sslmode,
         }
         data = DataDirectory(
             "data",
@@ -89,22 +94,19 @@ class _Declaration:
                 "certificate": certificate,
                 "key": key,
                 "pgvectorMinimum": environment.pgvector_minimum,
+                "upgradeMethod": environment.upgrade_method,
+                "stopGraceS": environment.stop_grace_s,
             }
             | ({"adopt": True, "database": environment.database} if environment.adopt_volume else {}),
             self.options,
         )
         spec = certificate_and_key.apply(lambda pair: self._spec(pair[0], pair[1]))
         container = self._container(image, volume, network, spec, data)
-        sslmode = "require" if environment.tls == "require" else ""
-        host = "127.0.0.1" if environment.bind_address in ANYWHERE else environment.bind_address
         ready = Readiness(
             "ready",
             common
             | {
                 "container": container.id,
-                "host": host,
-                "port": environment.port,
-                "sslmode": sslmode,
                 "fingerprint": spec.apply(lambda found: found.fingerprint),
                 "systemIdentifier": data.systemIdentifier,
                 "pidsLimit": environment.pids_limit,

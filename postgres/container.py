@@ -14,6 +14,7 @@ PORT = 5432
 SOCKETS = "/var/run/postgresql"
 OLD_MOUNT = f"{VOLUME}/data"  # where images up to 17 declare an anonymous volume
 LOCK_TAKEN = 75  # exit code of `flock` where another server holds the directory
+LOCK = "pgstack.lock"
 HBA, CERTIFICATE, KEY = "pg_hba.conf", "server.crt", "server.key"
 TMPFS = {
     "/tmp": "rw,noexec,nosuid,nodev,size=64m",
@@ -60,7 +61,7 @@ class Spec:
     @property
     def command(self) -> list[str]:
         """Under a lock on the directory: PID 1 in another container would take our postmaster.pid as its own."""
-        lock = f"{VOLUME}/{self.major}/pgstack.lock"
+        lock = f"{VOLUME}/{self.major}/{LOCK}"
         return ["flock", "-n", "-F", "-E", str(LOCK_TAKEN), lock, "postgres", *self.arguments]
 
     @property

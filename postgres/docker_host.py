@@ -163,7 +163,7 @@ def throw_away(
             container.remove(force=True, v=True)
 
 
-def finish(container: Container, *, timeout_s: float = 600.0) -> Finished:
+def finish(container: Container, *, timeout_s: float = 600.0, lines: int = 200) -> Finished:
     """Start it and wait for its end. Raises DockerFailed, also where it takes longer than `timeout_s`."""
     with told():
         container.start()
@@ -173,7 +173,7 @@ def finish(container: Container, *, timeout_s: float = 600.0) -> Finished:
             if "timed out" not in str(error).lower():
                 raise
             raise DockerFailed(f"a step in a throw-away container took longer than {timeout_s:.0f} s") from None
-        return Finished(code, log_of(container, lines=200))
+        return Finished(code, log_of(container, lines=lines))
 
 
 def log_of(container: Container, *, lines: int = LOG_LINES, last_s: int | None = None) -> str:

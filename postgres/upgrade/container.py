@@ -11,6 +11,7 @@ the locks on the data directories go with it.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -19,10 +20,13 @@ import docker
 from docker.models.containers import Container
 from docker.types import Mount
 
-from postgres.container import OLD_MOUNT
-from postgres.docker_host import put, throw_away, told
+from postgres.connection import Address, connect
+from postgres.container import HBA, LOCK, OLD_MOUNT, Spec
+from postgres.docker_host import finish, put, throw_away, told
+from postgres.embedded import ADMIN
 from postgres.errors import ServerError
 from postgres.images import VOLUME
+from postgres.upgrade.facts import Target
 from postgres.upgrade.workshop import HOUR_S, Done, Watch, must
 
 USER = "postgres"
@@ -152,3 +156,86 @@ def _output(container: Container, command: Sequence[str]) -> bytes:
     if done.exit_code != 0:
         raise ServerError(f"{command[0]} in a throw-away container failed: {(err or b'').decode(errors='replace')}")
     return out or b""
+
+
+class ContainerHands:
+    """See `run.Hands`: the server's own container, and the locks that every server of this product takes."""
+
+    def __init__(
+        self, made: ContainerWorkshop, server: Container, spec: Spec, new: int, address: Address, grace_s: int
+    ) -> None:
+        self.made, self.server, self.spec, self.new, self.address, self.grace_s = (
+            made, server, spec, new, address, grace_s,
+        )  # fmt: skip
+
+    def running(self) -> bool:
+        with told():
+            self.server.reload()
+            return bool(self.server.status == "running")
+
+    def stop(self) -> None:
+        with told():
+            self.server.stop(timeout=self.grace_s)
+
+    def start(self) -> None:
+        with told():
+            self.server.start()
+        connect(self.address, wait_s=HOUR_S).close()
+
+    def replication(self, *, allowed: bool) -> None:
+        """One more line in the server's pg_hba.conf, in the volume; only as long as the standby needs it."""
+        text = self.spec.files[HBA]
+        if allowed:
+            how = "hostssl" if self.spec.certificate else "host"
+            text += f"{how} replication {ADMIN} samenet scram-sha-256\n"
+        script = 'printf %s "$TEXT" >"$FILE.new"; chmod 600 "$FILE.new"; mv -T "$FILE.new" "$FILE"'
+        must("writing pg_hba.conf", self.made.sh(script, TEXT=text, FILE=f"{self.spec.folder}/{HBA}"))
+        if self.running():
+            with connect(self.address, wait_s=HOUR_S) as connection:
+                connection.execute("SELECT pg_reload_conf()")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        script = 'mkdir -p "$(dirname "$L")"; nohup flock -n -F "$L" sleep 2147483 >/dev/null 2>&1 & echo $!'
+        held = []
+        try:
+            for major in (self.spec.major, self.new):
+                lock = f"{VOLUME}/{major}/{LOCK}"
+                held.append(must("taking a lock", self.made.sh(script, L=lock)).strip())
+                taken = 'sleep 0.1; kill -0 "$P" && ! flock -n "$L" true'
+                what = f"no other server may run on {VOLUME}/{major}: taking its lock"
+                must(what, self.made.sh(taken, P=held[-1], L=lock))
+            yield
+        finally:
+            for process in held:
+                self.made.sh('kill "$P" || true', P=process)
+
+
+def free_bytes(server: Container) -> int:
+    """Of the volume's file system, as the running server sees it. Raises ServerError."""
+    return int(_output(server, ["df", "-B1", "--output=avail", VOLUME]).split()[-1])
+
+
+def reflinks(made: ContainerWorkshop) -> bool:
+    """Whether a copy that shares its blocks works in the volume."""
+    script = 'cd "$D"; echo 1 >reflink-trial; cp --reflink=always reflink-trial reflink-trial.copy'
+    tried = made.sh(script, D=VOLUME).code == 0
+    made.sh('cd "$D"; rm -f reflink-trial reflink-trial.copy', D=VOLUME)
+    return tried
+
+
+def target_of_image(client: docker.DockerClient, name: str, image: str, major: int) -> Target:
+    """Version and extensions of an image that is there, without starting a server. Raises ServerError."""
+    script = (
+        f"/usr/lib/postgresql/{major}/bin/postgres --version;"
+        f" grep -H '^default_version' /usr/share/postgresql/{major}/extension/*.control"
+    )
+    with throw_away(client, name, image, ["sh", "-c", script], user=USER, network_mode="none", tmpfs=NO_STRAY) as made:
+        done = finish(made, timeout_s=60, lines=2000)
+    if done.code != 0:
+        raise ServerError(
+            f"the image {image} has no PostgreSQL {major} where Debian's packages have it\n    {done.output[-300:]}"
+        )
+    version = re.search(r"PostgreSQL\) \d+\.(\d+)", done.output)
+    found = re.findall(r"([^/\s]+)\.control:\s*default_version\s*=\s*'([^']*)'", done.output)
+    return Target(major, int(version[1]) if version else None, dict(found))

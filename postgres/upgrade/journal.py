@@ -25,6 +25,7 @@ class Journal(BaseModel):
     verified: bool = False
     old_checkpoint: str = ""
     new_checkpoint: str = ""
+    identifier: str = ""  # the new directory's
     downtime_s: float = 0.0
     at: str = ""
 

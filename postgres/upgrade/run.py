@@ -47,7 +47,7 @@ class Hands(Protocol):
         """Nobody else can start a server on the old or the new directory meanwhile."""
 
 
-def _nothing(_: str) -> None:
+def nothing(_: str) -> None:
     """Called before each step."""
 
 
@@ -68,7 +68,7 @@ class Upgrade:
     settings: dict[str, str]
     report: Report
     backup: Callable[[], None] | None = None
-    before: Callable[[str], None] = _nothing
+    before: Callable[[str], None] = nothing
     seconds: dict[str, float] = field(default_factory=dict)
     known_settings: list[str] = field(default_factory=list)
     stopped_at: float = 0.0
@@ -175,6 +175,7 @@ class Upgrade:
             # linked files are the new server's: nobody starts the old one any more, pg_upgrade saw to that
             old_checkpoint=checkpoint(self.workshop, self.old, self.old_directory) if self.choice.rollback else "",
             new_checkpoint=checkpoint(self.workshop, self.new, self.unfinished),
+            identifier=control(self.workshop, self.new, self.unfinished)["Database system identifier"],
             downtime_s=round(time.monotonic() - self.stopped_at, 1),
             at=datetime.now(UTC).isoformat(timespec="seconds"),
         )

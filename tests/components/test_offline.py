@@ -37,8 +37,12 @@ def test_the_preflight_says_what_it_did_not_look_at_and_shows_no_other_host(monk
     assert PreflightProvider().check({}, NEW).inputs == NEW
 
 
-def test_another_major_version_is_refused_offline_too() -> None:
+def test_a_downgrade_is_refused_offline_too_and_an_upgrade_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(pulumi.log, "info", told.append)
     assert ReadinessProvider().check(OLD, NEW).inputs == OLD
-    (failure,) = DataDirectoryProvider().check(OLD, NEW | {"major": 18, "imageName": "pg18"}).failures
-    assert "this stack's data is PostgreSQL 17's, pg18 is PostgreSQL 18" in failure.reason
+    (failure,) = DataDirectoryProvider().check(OLD, NEW | {"major": 16, "imageName": "pg16"}).failures
+    assert "this stack's data is PostgreSQL 17's, pg16 is PostgreSQL 16" in failure.reason
+    assert DataDirectoryProvider().check(OLD, NEW | {"major": 18, "imageName": "pg18"}).failures == []
+    assert told == ["upgrades PostgreSQL 17 → 18: how is decided where the server can be asked"]
     assert DataDirectoryProvider().check({}, NEW).failures == []

@@ -1,0 +1,111 @@
+"""The upgrade of a server in a container: what a preview says of it, and the whole of it during an `up`.
+
+The server's own container is stopped and left as it is: the engine replaces it afterwards, by one of the new image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import docker
+from docker.models.containers import Container
+
+from postgres import data_directory
+from postgres.connection import Address
+from postgres.container import Spec
+from postgres.docker_host import has_image, remove_left_throw_aways, server_of
+from postgres.embedded import ADMIN
+from postgres.errors import ServerError
+from postgres.upgrade import container, facts, run
+from postgres.upgrade.decision import Choice, Method, choose, refusals, words
+from postgres.upgrade.journal import Journal
+from postgres.upgrade.workshop import Server, passfile_line
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """From which server to which. `old_image`, `new_image`: ids or names; `address`: the running server's."""
+
+    client: docker.DockerClient
+    before: Spec
+    after: Spec
+    old_image: str
+    new_image: str
+    volume: str
+    address: Address
+    method: Method | None
+    grace_s: int
+    pgvector_minimum: str
+    report: Callable[[str], None]
+
+    @property
+    def network(self) -> str:
+        return self.before.name
+
+
+def preview(wanted: Wanted) -> str:
+    """In words. Raises ServerError for what is refused; ConnectionFailed where the server can't be asked."""
+    server = _server(wanted)
+    if server.status != "running":
+        return (
+            f"upgrades PostgreSQL {wanted.before.major} → {wanted.after.major}: the server doesn't run, "
+            "`up` starts it first and decides then"
+        )
+    target = facts.Target(wanted.after.major)
+    if has_image(wanted.client, wanted.new_image):  # a preview pulls nothing
+        target = container.target_of_image(wanted.client, wanted.after.name, wanted.new_image, target.major)
+    source = facts.of_source(wanted.address)
+    choice = _decide(wanted, source, target, facts.Disk(container.free_bytes(server)))
+    return words(source, target, choice)
+
+
+def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) -> Journal:
+    """Afterwards the old server is stopped, the new data directory verified and complete. Raises PgstackError; then
+    the old server serves.
+    """
+    client, old, new = wanted.client, wanted.before, wanted.after
+    remove_left_throw_aways(client, new.name)
+    server = _server(wanted)
+    with container.workshop(
+        client, new.name, wanted.new_image, wanted.volume, network=wanted.network, limits=new.limits()
+    ) as made:
+        hands = container.ContainerHands(made, server, old, new.major, wanted.address, wanted.grace_s)
+        container.carry_programs(client, made, old.name, wanted.old_image, old.major)
+        if journal := run.found(made, old.major, new.major, serves=hands.running()):
+            wanted.report(f"a run that was killed had finished the upgrade to PostgreSQL {new.major}: goes on with it")
+            if hands.running():
+                hands.stop()
+            return journal
+        if not hands.running():
+            hands.start()
+        hands.replication(allowed=False)  # a killed run's
+        data_directory.install(client, new, wanted.new_image, wanted.volume)
+        data_directory.trial(client, new, wanted.new_image, wanted.volume, wanted.pgvector_minimum)
+        source = facts.of_source(wanted.address)
+        disk = facts.Disk(container.free_bytes(server), container.reflinks(made))
+        target = container.target_of_image(client, new.name, wanted.new_image, new.major)
+        choice = _decide(wanted, source, target, disk)
+        wanted.report(words(source, target, choice))
+        passfile = made.put("passfile", passfile_line(wanted.address.password))
+        live = Server(old.major, server.name, user=ADMIN, passfile=passfile)
+        upgrade = run.Upgrade(
+            made, hands, source, new.major, choice, live, dict(new.settings), wanted.report, before=before_step,
+        )  # fmt: skip
+        return upgrade.carry_out()
+
+
+def _decide(wanted: Wanted, source: facts.Source, target: facts.Target, disk: facts.Disk) -> Choice:
+    if reasons := refusals(source, target):
+        raise ServerError("\n".join(reasons))
+    return choose(source, disk, wanted.method)
+
+
+def _server(wanted: Wanted) -> Container:
+    found = server_of(wanted.client, wanted.before.name)
+    if found is None:
+        raise ServerError(
+            f"the container {wanted.before.name} is gone: an upgrade needs the running old server\n"
+            f"  set pgvector:image back to PostgreSQL {wanted.before.major}, `up`, then change it again"
+        )
+    return found
