@@ -22,6 +22,7 @@ from postgres.connection import Address
 from postgres.docker_host import Endpoint, connect
 from postgres.embedded import ADMIN
 from postgres.errors import PgstackError
+from postgres.upgrade import statistics
 from stacks import offline
 
 OUTPUTS = ("version", "identity")
@@ -47,7 +48,11 @@ class ReadinessProvider(ResourceProvider):
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(_wait(_news, _olds["adminPassword"]))
+        outs = _wait(_news, _olds["adminPassword"])
+        if major_of(outs) != major_of(_olds):
+            tables = statistics.complete(_server(outs).address)
+            pulumi.log.info(f"PostgreSQL {outs['version']} serves; statistics of {tables} tables are complete")
+        return UpdateResult(outs)
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -61,6 +66,11 @@ class ReadinessProvider(ResourceProvider):
             return ReadResult(id_, outs, inputs)
         pulumi.log.warn(found)
         return ReadResult(id_, outs | {FOUND: found}, inputs | {FOUND: found})
+
+
+def major_of(outs: dict[str, Any]) -> str:
+    """Of the server that answered."""
+    return str(outs.get("version") or "").split(".")[0]
 
 
 def _server(props: dict[str, Any]) -> readiness.Server:

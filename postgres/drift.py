@@ -64,10 +64,12 @@ def carried_over(before: Sequence[Difference], after: Sequence[Difference]) -> t
     )
 
 
-def _compare() -> LiteralString:
+def comparison() -> LiteralString:
+    """The query behind `find`: kind, identity, recorded, live; one row a difference."""
     return (
         "WITH live AS MATERIALIZED (" + queries.get("inventory") + ")\n"
-        "SELECT coalesce(o.kind, l.kind), coalesce(o.identity, l.identity), o.definition, l.definition\n"
+        "SELECT coalesce(o.kind, l.kind) AS kind, coalesce(o.identity, l.identity) AS identity,\n"
+        "       o.definition AS recorded, l.definition AS live\n"
         "  FROM pgstack.object o FULL JOIN live l USING (kind, identity)\n"
         " WHERE o.definition IS DISTINCT FROM l.definition ORDER BY 1, 2"
     )
@@ -82,7 +84,7 @@ def find(connection: Connection[Any]) -> tuple[Difference, ...]:
         return ()
     with connection.transaction(force_rollback=True):  # in an open transaction the path would stay empty for scripts
         _qualify_names(connection)
-        return tuple(Difference(*row) for row in connection.execute(_compare()).fetchall())
+        return tuple(Difference(*row) for row in connection.execute(comparison()).fetchall())
 
 
 def record(connection: Connection[Any], before: Sequence[Difference]) -> None:
@@ -93,6 +95,20 @@ def record(connection: Connection[Any], before: Sequence[Difference]) -> None:
     connection.execute("INSERT INTO pgstack.object (kind, identity, definition)\n" + queries.get("inventory"))
     for difference in kept:
         put(connection, difference.kind, difference.identity, difference.recorded)
+
+
+def renewal() -> LiteralString:
+    """Records the live schema anew, except for the objects in the temporary table `drifted` (kind, identity).
+
+    For another major version: it writes the same definitions in other words.
+    """
+    return (
+        "DELETE FROM pgstack.object o WHERE NOT EXISTS (\n"
+        "    SELECT FROM drifted d WHERE (d.kind, d.identity) = (o.kind, o.identity));\n"
+        "INSERT INTO pgstack.object (kind, identity, definition)\n"
+        "SELECT i.kind, i.identity, i.definition FROM (" + queries.get("inventory") + ") AS i\n"
+        " WHERE NOT EXISTS (SELECT FROM drifted d WHERE (d.kind, d.identity) = (i.kind, i.identity))"
+    )
 
 
 def _qualify_names(connection: Connection[Any]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import docker
 from docker.models.containers import Container
 from docker.types import Mount
+from docker.utils.socket import frames_iter
 
 from postgres.connection import Address, connect
 from postgres.container import HBA, LOCK, OLD_MOUNT, Spec
@@ -83,14 +84,30 @@ class ContainerWorkshop:
             created = api.exec_create(
                 self.container.id, words, user=user, environment={"LC_ALL": "C"} | dict(environment), workdir="/"
             )
-            for chunk in api.exec_start(created["Id"], stream=True):
-                said.append(chunk.decode(errors="replace"))
-                if watch and (lines := [line for line in said[-1].replace("\r", "\n").split("\n") if line.strip()]):
-                    watch(lines[-1].strip())
+            stream = api.exec_start(created["Id"], socket=True)
+            try:
+                for _, chunk in frames_iter(stream, tty=False):
+                    said.append(chunk.decode(errors="replace"))
+                    if watch and (lines := [line for line in said[-1].replace("\r", "\n").split("\n") if line.strip()]):
+                        watch(lines[-1].strip())
+            finally:
+                _close(stream)
             code = api.exec_inspect(created["Id"])["ExitCode"]
         if code is None:
             raise ServerError(f"{words[0]} was ended with its container")
         return Done(int(code), "".join(said))
+
+
+def _close(stream: Any) -> None:
+    """A hijacked connection, which the SDK leaves open with its response."""
+    raw = stream._response.raw
+    connection = getattr(raw, "_connection", None)
+    with suppress(OSError, ValueError):
+        stream._response.close()
+    with suppress(OSError, ValueError):
+        stream.close()
+    if connection is not None:
+        connection.close()
 
 
 @contextmanager
@@ -112,8 +129,7 @@ def workshop(
             must("making a folder", made.as_root(f"install -d -o {USER} -m 700 {PRIVATE}"))
             yield made
         finally:
-            with suppress(OSError):
-                leash.close()
+            _close(leash)
 
 
 def carry_programs(client: docker.DockerClient, made: ContainerWorkshop, name: str, image: str, major: int) -> None:

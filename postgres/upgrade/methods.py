@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from postgres.errors import ServerError
-from postgres.upgrade import checks
+from postgres.upgrade import checks, records
 from postgres.upgrade.workshop import (
     Done,
     Server,
@@ -51,25 +51,25 @@ def make_standby(upgrade: Upgrade) -> None:
     # a standby stops replaying where it may have fewer of these than its primary
     settings = dict(upgrade.source.standby_settings) | SLOT | {"shared_preload_libraries": upgrade.source.preload}
     standby = start(workshop, upgrade.old, upgrade.standby, settings, upgrade.source.superuser)
-    deadline = time.monotonic() + CATCH_UP_S
-    question = (
-        "SELECT status, coalesce(latest_end_lsn <= pg_last_wal_replay_lsn(), false) AS near FROM pg_stat_wal_receiver"
-    )
-    while True:
-        found = rows(workshop, standby, "postgres", question)
-        if found and found[0]["status"] == "streaming" and found[0]["near"]:
-            return
-        if time.monotonic() > deadline:
-            said = workshop.sh('tail -n 5 "$LOG"', LOG=f"{upgrade.standby}.log")
-            raise ServerError(f"the standby did not catch up within {CATCH_UP_S:.0f} s\n{said.tail()}")
-        if (
-            not found
-            and "has already been removed" in workshop.sh('tail -n 5 "$LOG"', LOG=f"{upgrade.standby}.log").output
-        ):
+    log, deadline = f"{upgrade.standby}.log", time.monotonic() + CATCH_UP_S
+    while not _near(upgrade, standby):
+        said = workshop.sh('tail -n 5 "$LOG"', LOG=log)
+        if "has already been removed" in said.output:
             raise ServerError(
-                "the server removed WAL that the standby had not got yet: `up` again, or raise wal_keep_size"
+                "the server removed WAL that the standby had not got yet\n"
+                "  `up` again; where it happens again:  pgvector:settings: {wal_keep_size: 4GB}"
             )
+        if time.monotonic() > deadline:
+            raise ServerError(f"the standby did not catch up within {CATCH_UP_S:.0f} s\n{said.tail()}")
         time.sleep(POLL_S)
+
+
+def _near(upgrade: Upgrade, standby: Server) -> bool:
+    """Streaming, and less than a segment of WAL behind: the rest is sent while the server shuts down."""
+    now = execute(upgrade.workshop, upgrade.live, "postgres", "SELECT pg_current_wal_lsn()").strip()
+    question = f"""SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'
+                      AND pg_wal_lsn_diff('{now}', pg_last_wal_replay_lsn()) < {upgrade.source.wal_segment_bytes}"""
+    return bool(rows(upgrade.workshop, standby, "postgres", question))
 
 
 def hand_over(upgrade: Upgrade) -> checks.Fingerprint:
@@ -86,6 +86,7 @@ def hand_over(upgrade: Upgrade) -> checks.Fingerprint:
     must("promoting the standby", workshop.run(upgrade.old, "pg_ctl", "promote", "-w", "-D", upgrade.standby))
     execute(workshop, standby, "postgres", "ALTER SYSTEM RESET primary_conninfo")
     found = checks.fingerprint(workshop, standby, upgrade.source.databases, exact=False)
+    upgrade.drifted = records.drifted(workshop, standby, upgrade.source.databases)
     stop(workshop, upgrade.old, upgrade.standby)
     return found
 
@@ -100,6 +101,7 @@ def look(upgrade: Upgrade) -> checks.Fingerprint:
         upgrade.source.superuser,
     )  # fmt: skip
     try:
+        upgrade.drifted = records.drifted(upgrade.workshop, server, upgrade.source.databases)
         return checks.fingerprint(upgrade.workshop, server, upgrade.source.databases, exact=dump)
     finally:
         stop(upgrade.workshop, upgrade.old, upgrade.old_directory)

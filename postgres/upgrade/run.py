@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from postgres.errors import PgstackError, ServerError
-from postgres.upgrade import checks, finish, methods, rehearsal
+from postgres.upgrade import checks, finish, methods, records, rehearsal
 from postgres.upgrade.decision import Choice
 from postgres.upgrade.facts import Source
 from postgres.upgrade.journal import Journal, next_step
@@ -70,6 +70,7 @@ class Upgrade:
     backup: Callable[[], None] | None = None
     before: Callable[[str], None] = nothing
     seconds: dict[str, float] = field(default_factory=dict)
+    drifted: records.Drifted = field(default_factory=dict)
     known_settings: list[str] = field(default_factory=list)
     stopped_at: float = 0.0
     irreversible: bool = False
@@ -165,6 +166,7 @@ class Upgrade:
         exact = self.choice.method == "dump"
         checks.same(before, checks.fingerprint(self.workshop, server, databases, exact=exact))
         finish.finish(self.workshop, server, databases, self.report, statistics=self.new < STATISTICS_KEPT)
+        records.renew(self.workshop, server, self.drifted)
         asked = checks.vector_indexes(self.workshop, server, databases)
         stop(self.workshop, self.new, self.unfinished)
         self.report(f"the data is the same ({len(before)} things compared), {asked} vector indexes answer")

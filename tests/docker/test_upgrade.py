@@ -15,9 +15,9 @@ def test_a_changed_major_is_an_ordinary_up(make: Make) -> None:
     stack.fill()
     stack.configure(image=PG17)
     said = stack.ok("preview", stack.stack)
-    print(said)
+    print(said)  # noqa: T201
     assert "upgrades PostgreSQL 15." in said
     said = stack.up()
-    print(said)
+    print(said)  # noqa: T201
     assert stack.rows() == 1000
     assert "unchanged" in stack.up()

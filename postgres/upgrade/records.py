@@ -1,0 +1,43 @@
+"""What pgstack recorded of the schema: another major writes the same definitions in other words, which is no drift.
+
+So: note what has drifted under the old version, and record the rest anew under the new one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from psycopg import sql
+
+from postgres import drift
+from postgres.upgrade.workshop import Server, Workshop, execute, rows
+
+PATH = "SET search_path = '';"  # as drift.find has it: names with their schema
+Drifted = Mapping[str, Sequence[Mapping[str, str]]]
+
+
+def drifted(workshop: Workshop, server: Server, databases: Iterable[str]) -> Drifted:
+    """By database, for those that have such a record: kind and identity of what differs from it. Raises ServerError."""
+    found = {}
+    for database in databases:
+        if _recorded(workshop, server, database):
+            asked = rows(workshop, server, database, drift.comparison(), first=PATH)
+            found[database] = [{"kind": row["kind"], "identity": row["identity"]} for row in asked]
+    return found
+
+
+def renew(workshop: Workshop, server: Server, before: Drifted) -> None:
+    """Record anew what had not drifted. Raises ServerError."""
+    for database, differences in before.items():
+        literal = sql.Literal(json.dumps(differences)).as_string(None)
+        table = (
+            "CREATE TEMPORARY TABLE drifted AS SELECT kind, identity"
+            f" FROM pg_catalog.json_to_recordset({literal}) AS found(kind text, identity text);"
+        )
+        execute(workshop, server, database, f"{PATH} {table} {drift.renewal()}")
+
+
+def _recorded(workshop: Workshop, server: Server, database: str) -> bool:
+    there = rows(workshop, server, database, "SELECT to_regclass('pgstack.object') IS NOT NULL AS there")[0]["there"]
+    return bool(there and rows(workshop, server, database, "SELECT 1 FROM pgstack.object LIMIT 1"))

@@ -1,0 +1,110 @@
+"""Back to the old data directory that an upgrade kept, or done with it.
+
+`ask` leaves a note in the volume; the `up` that follows sees it and does what it asks for: only so a lower major in the
+stack file is no mistake. The new directory isn't deleted then, but put aside; `free` deletes what is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from postgres.errors import ServerError
+from postgres.upgrade.decision import size
+from postgres.upgrade.journal import Journal
+from postgres.upgrade.run import JOURNAL, checkpoint, read_journal
+from postgres.upgrade.workshop import Workshop, must
+
+ASKED, ASIDE = "rollback.asked", "docker.rolled-back"
+State = Literal["asked", "done", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A data directory that nobody serves. `bytes` on disk; files that it shares with the new one count here too."""
+
+    path: str
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.path} ({size(self.bytes)})"
+
+
+def possible(workshop: Workshop, new: int) -> Journal:
+    """The upgrade that can be undone. Raises ServerError where there is none, or its old directory isn't as it was."""
+    journal = read_journal(workshop, new)
+    if journal is None or not journal.verified:
+        raise ServerError(f"PostgreSQL {new}'s data was not upgraded from anything: there is nothing to go back to")
+    if not journal.rollback:
+        raise ServerError(
+            f"the upgrade from {journal.old} was done by {journal.method}, which gave the way back up\n"
+            "  restore a backup into a stack of the old version instead"
+        )
+    old = workshop.directory(journal.old)
+    if workshop.sh('test -f "$D/PG_VERSION"', D=old).code != 0:
+        raise ServerError(f"{old} is gone: the upgrade from {journal.old} was confirmed")
+    if checkpoint(workshop, journal.old, old) != journal.old_checkpoint:
+        raise ServerError(f"{old} has been served since the upgrade: it isn't the state before it any more")
+    return journal
+
+
+def minutes(journal: Journal, now: datetime | None = None) -> int:
+    """Since the upgrade: what was written in them is given up."""
+    return round(((now or datetime.now(UTC)) - datetime.fromisoformat(journal.at)).total_seconds() / 60)
+
+
+def ask(workshop: Workshop, journal: Journal) -> None:
+    """Raises ServerError."""
+    script = 'echo asked >"$F.new"; sync "$F.new"; mv -T "$F.new" "$F"'
+    must("noting the rollback", workshop.sh(script, F=workshop.beside(journal.new, ASKED)))
+
+
+def withdraw(workshop: Workshop, new: int) -> None:
+    """Forget that it was asked for."""
+    workshop.sh('rm -f "$F"', F=workshop.beside(new, ASKED))
+
+
+def state(workshop: Workshop, old: int, new: int) -> State:
+    """Whether a rollback was asked for, or was done by a run of which nobody heard."""
+
+    def there(path: str) -> bool:
+        return workshop.sh('test -e "$F"', F=path).code == 0
+
+    if there(workshop.beside(new, ASKED)):
+        return "asked"
+    served, aside = f"{workshop.directory(new)}/PG_VERSION", workshop.beside(new, ASIDE)
+    return "done" if there(aside) and not there(served) and there(f"{workshop.directory(old)}/PG_VERSION") else ""
+
+
+def carry_out(workshop: Workshop, new: int) -> None:
+    """Put the new directory aside; no server runs on it. May be repeated. Raises ServerError."""
+    script = """
+        if [ -d "$NEW" ]; then rm -rf "$ASIDE"; mv -T "$NEW" "$ASIDE"; fi
+        rm -f "$JOURNAL"
+        sync "$(dirname "$JOURNAL")"
+        rm -f "$ASKED"
+    """
+    done = workshop.sh(
+        script, NEW=workshop.directory(new), ASIDE=workshop.beside(new, ASIDE),
+        JOURNAL=workshop.beside(new, JOURNAL), ASKED=workshop.beside(new, ASKED),
+    )  # fmt: skip
+    must("putting the new data directory aside", done)
+
+
+def kept(workshop: Workshop, serves: int, majors: tuple[int, ...]) -> list[Kept]:
+    """What lies beside the directory that serves. Raises ServerError."""
+    paths = [workshop.directory(major) for major in majors if major != serves]
+    paths += [workshop.beside(major, ASIDE) for major in majors]
+    found = []
+    for path in paths:
+        said = must(f"looking at {path}", workshop.sh('if [ -d "$D" ]; then du -sb "$D" | cut -f1; fi', D=path)).strip()
+        if said:
+            found.append(Kept(path, int(said)))
+    return found
+
+
+def free(workshop: Workshop, what: list[Kept]) -> None:
+    """Delete them for good. Raises ServerError."""
+    for each in what:
+        must(f"deleting {each.path}", workshop.sh('rm -rf "$D"', D=each.path))
