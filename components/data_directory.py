@@ -59,13 +59,24 @@ class DataDirectoryProvider(ResourceProvider):
                 image_name=props["imageName"], database=props["database"], report=pulumi.log.info,
             )  # fmt: skip
         _look(client, props)
-        identifier, by = data_directory.prepare(client, spec, props["image"], props["volume"], props["adminPassword"])
-        made = {"systemIdentifier": identifier, "madeBy": by, "upgradedBy": "", "downtimeS": 0}
-        return CreateResult(identifier, props | made)
+        made = self._found(props)
+        return CreateResult(made["systemIdentifier"], props | made)
+
+    @staticmethod
+    def _found(props: dict[str, Any]) -> dict[str, Any]:
+        """Made, or taken as it is there."""
+        spec = spec_of(props)
+        identifier, by = data_directory.prepare(
+            connect(props["docker"]), spec, props["image"], props["volume"], props["adminPassword"]
+        )
+        return {"systemIdentifier": identifier, "madeBy": by, "upgradedBy": "", "downtimeS": 0}
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         before, after = spec_of(_olds), spec_of(_news)
+        if after.major < before.major:
+            on_docker.roll_back(_wanted(_olds, _news, _news["image"]))
+            return UpdateResult(_news | self._found(_news))
         if before.major != after.major:
             journal = on_docker.carry_out(_wanted(_olds, _news, _news["image"]))
             data_directory.install(connect(_news["docker"]), after, _news["image"], _news["volume"])
@@ -154,7 +165,11 @@ def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) ->
                 raise ServerError("a downgrade: no method goes back")
             pulumi.log.info(f"upgrades PostgreSQL {was} → {wanted}: how is decided where the server can be asked")
             return
-        pulumi.log.info(on_docker.preview(_wanted(olds, news, news["imageName"])))
+        upgrade = _wanted(olds, news, news["imageName"])
+        if wanted < was and on_docker.rollback_wanted(upgrade):
+            pulumi.log.info(f"goes back to PostgreSQL {wanted} as it was before the upgrade to {was}")
+        else:
+            pulumi.log.info(on_docker.preview(upgrade))
     except PgstackError as error:
         raise ServerError(
             f"pgvector:image: this stack's data is PostgreSQL {was}'s, {news['imageName']} is PostgreSQL {wanted}\n"

@@ -167,6 +167,42 @@ def env(stack: Stack = "local") -> None:
         typer.echo("unset PULUMI_CONFIG_PASSPHRASE_FILE")
 
 
+upgrade_app = typer.Typer(rich_markup_mode=None, help="The upgrade to another major version, which itself is an `up`.")
+app.add_typer(upgrade_app, name="upgrade")
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
+
+
+@upgrade_app.command("check")
+def upgrade_check(stack: Stack, target: Annotated[str, typer.Argument(help="A major version, or an image.")]) -> None:
+    """Say what an upgrade would do, or why it can't be done; change nothing."""
+    check_name(stack)
+    from pgstack import upgrade
+
+    upgrade.check(from_file(stack), _database(stack), target, typer.echo)
+
+
+@upgrade_app.command("rollback")
+def upgrade_rollback(stack: Stack, yes: Yes = False) -> None:
+    """Go back to the data directory that the last upgrade kept; what was written since is given up."""
+    check_name(stack)
+    from pgstack import upgrade
+
+    environment = from_file(stack)
+    runs = int(str(_outputs(stack)["postgresVersion"]).split(".")[0])
+    upgrade.ask_rollback(environment, runs, (lambda _: stack) if yes else typer.prompt, say)
+    up(stack)
+
+
+@upgrade_app.command("confirm")
+def upgrade_confirm(stack: Stack, yes: Yes = False) -> None:
+    """Delete the data directories that upgrades kept: no way back afterwards."""
+    check_name(stack)
+    from pgstack import upgrade
+
+    runs = int(str(_outputs(stack)["postgresVersion"]).split(".")[0])
+    upgrade.confirm(from_file(stack), runs, (lambda _: stack) if yes else typer.prompt, typer.echo)
+
+
 @app.command()
 def plan_memory(
     vectors: Annotated[str, typer.Option(help="How many: 1e6, 1_000_000, 1,000,000 or 1M.")],

@@ -14,10 +14,10 @@ from docker.models.containers import Container
 from postgres import data_directory
 from postgres.connection import Address
 from postgres.container import Spec
-from postgres.docker_host import has_image, remove_left_throw_aways, server_of
+from postgres.docker_host import has_image, remove_left_throw_aways, server_of, told
 from postgres.embedded import ADMIN
 from postgres.errors import ServerError
-from postgres.upgrade import container, facts, run
+from postgres.upgrade import container, facts, rollback, run
 from postgres.upgrade.decision import Choice, Method, choose, refusals, words
 from postgres.upgrade.journal import Journal
 from postgres.upgrade.workshop import Server, passfile_line
@@ -93,6 +93,28 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
             made, hands, source, new.major, choice, live, dict(new.settings), wanted.report, before=before_step,
         )  # fmt: skip
         return upgrade.carry_out()
+
+
+def rollback_wanted(wanted: Wanted) -> bool:
+    """Whether the lower major is no mistake: the operator asked for it. Raises DockerFailed, ServerError."""
+    if not has_image(wanted.client, wanted.new_image):
+        return False
+    with container.workshop(wanted.client, wanted.after.name, wanted.new_image, wanted.volume) as made:
+        return bool(rollback.state(made, wanted.after.major, wanted.before.major))
+
+
+def roll_back(wanted: Wanted) -> None:
+    """Stop the new server and put its data directory aside; the old one is as it was. Raises ServerError."""
+    client = wanted.client
+    remove_left_throw_aways(client, wanted.after.name)
+    server = server_of(client, wanted.before.name)
+    if server is not None and server.status == "running":
+        with told():
+            server.stop(timeout=wanted.grace_s)
+    with container.workshop(client, wanted.after.name, wanted.new_image, wanted.volume) as made:
+        if not rollback.state(made, wanted.after.major, wanted.before.major):
+            raise ServerError("no rollback was asked for:  pgstack upgrade rollback STACK")
+        rollback.carry_out(made, wanted.before.major)
 
 
 def _decide(wanted: Wanted, source: facts.Source, target: facts.Target, disk: facts.Disk) -> Choice:

@@ -1,0 +1,114 @@
+"""`pgstack upgrade …`: may it be done, back again, done with it. The upgrade itself is an `up` with another major."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pgstack import deploy, inspection
+from postgres import docker_host, embedded
+from postgres.errors import PgstackError
+from postgres.images import MAJORS, major_of
+from postgres.upgrade import container, facts, local, rollback
+from postgres.upgrade.decision import choose, refusals, size, words
+from postgres.upgrade.workshop import Workshop
+from stacks.environment import ROOT, Environment
+
+Say = Callable[[str], object]
+
+
+def check(environment: Environment, database: inspection.Database, target: str, say: Say) -> None:
+    """Say what an upgrade to `target` would do. Raises PgstackError with every reason why it can't be done.
+
+    `target`: a major version, or for a Docker stack an image.
+    """
+    major = int(target) if target.isdigit() else major_of(target)
+    if major is None or (target.isdigit() and major not in MAJORS):
+        known = ", ".join(map(str, MAJORS))
+        raise PgstackError(f"{target}: neither a major version ({known}) nor an image whose name tells it")
+    source = facts.of_source(database.admin)
+    if environment.engine == "embedded":
+        embedded.binaries(major)
+        wanted = facts.Target(major)
+        disk = facts.Disk(shutil.disk_usage(ROOT / ".data" / environment.stack).free)
+    else:
+        engine = deploy.docker_endpoint(environment)
+        client = docker_host.connect(engine.url, engine.chosen_by)
+        server = docker_host.server_of(client, environment.name)
+        if server is None:
+            raise PgstackError(f"the container {environment.name} is gone:  pgstack up {environment.stack}")
+        image = "" if target.isdigit() else target
+        wanted = facts.Target(major)
+        if image and docker_host.has_image(client, image):
+            wanted = container.target_of_image(client, environment.name, image, major)
+        elif image:
+            say(f"the image {image} isn't on the engine: its version and extensions are looked at during `up`")
+        disk = facts.Disk(container.free_bytes(server))
+    if major == source.major:
+        raise PgstackError(f"{environment.stack} runs PostgreSQL {source.version} already")
+    if reasons := refusals(source, wanted):
+        raise PgstackError("\n".join(reasons))
+    say(words(source, wanted, choose(source, disk, environment.upgrade_method)))
+    for name, each in source.databases.items():
+        if each.collation_indexes:
+            total = sum(each.collation_indexes.values())
+            count = len(each.collation_indexes)
+            say(f"where the C library is another one, sorted anew in {name}: {count} indexes, {size(total)}")
+
+
+@contextmanager
+def workshop(environment: Environment) -> Iterator[Workshop]:
+    """With the programs of the stack file's version. Raises PgstackError."""
+    if environment.engine == "embedded":
+        with local.workshop(ROOT / ".data" / environment.stack) as made:
+            yield made
+        return
+    engine = deploy.docker_endpoint(environment)
+    client = docker_host.connect(engine.url, engine.chosen_by)
+    if not docker_host.volume_exists(client, environment.volume_name):
+        raise PgstackError(f"there is no volume {environment.volume_name}: the stack has no data here")
+    if not docker_host.has_image(client, environment.image):
+        raise PgstackError(f"the image {environment.image} isn't on the engine:  docker pull {environment.image}")
+    with container.workshop(client, environment.name, environment.image, environment.volume_name) as made:
+        yield made
+
+
+def ask_rollback(environment: Environment, runs: int, typed: Callable[[str], str], say: Say) -> None:
+    """Note that the next `up` goes back. `runs`: the major that is deployed. Raises PgstackError."""
+    stack = environment.stack
+    if environment.major == runs:
+        key = "pgvector:image" if environment.engine == "docker" else "pgvector:postgresVersion"
+        raise PgstackError(
+            f"{stack} runs PostgreSQL {runs}, and its file says so too\n"
+            f"  set {key} back to the former version first, then:  pgstack upgrade rollback {stack}"
+        )
+    with workshop(environment) as made:
+        journal = rollback.possible(made, runs)
+        if journal.old != environment.major:
+            raise PgstackError(
+                f"what is kept is PostgreSQL {journal.old}, the stack file says {environment.major}"
+            )
+        say(
+            f"goes back from PostgreSQL {runs} to {journal.old} as it was at {journal.at}: everything written in the "
+            f"{rollback.minutes(journal)} minutes since is given up\n"
+            f"  ({made.directory(runs)} is put aside, until:  pgstack upgrade confirm {stack})"
+        )
+        if typed(f"type {stack} to go on") != stack:
+            raise PgstackError("not confirmed: nothing was changed")
+        rollback.ask(made, journal)
+
+
+def confirm(environment: Environment, runs: int, typed: Callable[[str], str], say: Say) -> None:
+    """Delete what upgrades kept. Raises PgstackError."""
+    with workshop(environment) as made:
+        found = rollback.kept(made, runs, MAJORS)
+        if not found:
+            say("nothing is kept besides the data that is served")
+            return
+        for each in found:
+            say(f"deletes {each}")
+        if typed(f"no way back afterwards; type {environment.stack} to go on") != environment.stack:
+            raise PgstackError("not confirmed: nothing was changed")
+        rollback.free(made, found)
+        say("deleted")
