@@ -86,9 +86,7 @@ def ask_rollback(environment: Environment, runs: int, typed: Callable[[str], str
     with workshop(environment) as made:
         journal = rollback.possible(made, runs)
         if journal.old != environment.major:
-            raise PgstackError(
-                f"what is kept is PostgreSQL {journal.old}, the stack file says {environment.major}"
-            )
+            raise PgstackError(f"what is kept is PostgreSQL {journal.old}, the stack file says {environment.major}")
         say(
             f"goes back from PostgreSQL {runs} to {journal.old} as it was at {journal.at}: everything written in the "
             f"{rollback.minutes(journal)} minutes since is given up\n"

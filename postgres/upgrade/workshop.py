@@ -112,7 +112,14 @@ def execute(
     # through the environment: no quoting, and nothing of it is in an argument that `ps` shows
     texts = {f"SQL{number}": text for number, text in enumerate((sql, *then))}
     options = " ".join(f'-c "${name}"' for name in texts)
-    script = f'exec psql -XAtq -v ON_ERROR_STOP=1 -d "$DATABASE" {options}'
+    # a server whose C library is another one than its data's warns at every connection: shown only after a failure
+    script = f"""
+        said=$(mktemp)
+        psql -XAtq -v ON_ERROR_STOP=1 -d "$DATABASE" {options} 2>"$said" || code=$?
+        if [ -n "${{code:-}}" ]; then cat "$said"; fi
+        rm "$said"
+        exit "${{code:-0}}"
+    """
     done = workshop.run(
         server.major, "sh", "-c", script, environment=server.environment | {"DATABASE": database} | texts,
         timeout_s=timeout_s,
