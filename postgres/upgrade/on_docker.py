@@ -17,7 +17,7 @@ from postgres.container import Spec
 from postgres.docker_host import has_image, remove_left_throw_aways, server_of, told
 from postgres.embedded import ADMIN
 from postgres.errors import ServerError
-from postgres.upgrade import container, facts, rollback, run
+from postgres.upgrade import container, container_guardian, facts, rollback, run
 from postgres.upgrade.decision import Choice, Method, choose, refusals, words
 from postgres.upgrade.journal import Journal
 from postgres.upgrade.workshop import Server, passfile_line
@@ -25,9 +25,12 @@ from postgres.upgrade.workshop import Server, passfile_line
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """From which server to which. `old_image`, `new_image`: ids or names; `address`: the running server's."""
+    """From which server to which. `url`: of the engine; `old_image`, `new_image`: ids or names; `address`: of the running
+    server.
+    """
 
     client: docker.DockerClient
+    url: str
     before: Spec
     after: Spec
     old_image: str
@@ -92,7 +95,10 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
         upgrade = run.Upgrade(
             made, hands, source, new.major, choice, live, dict(new.settings), wanted.report, before=before_step,
         )  # fmt: skip
-        return upgrade.carry_out()
+        if not choice.rollback:  # its old container can't be started again
+            return upgrade.carry_out()
+        with container_guardian.guarded(wanted.url, old.name):
+            return upgrade.carry_out()
 
 
 def rollback_wanted(wanted: Wanted) -> bool:

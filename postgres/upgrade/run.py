@@ -205,7 +205,7 @@ class Upgrade:
 
     def _tidy(self) -> None:
         """What isn't finished goes, and the door for the standby is shut."""
-        if self.choice.method == "standby" and self.hands.running():
+        if self.choice.method == "standby":
             self.hands.replication(allowed=False)
         if not self.irreversible:
             clean(self.workshop, self.old, self.new)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import random
 import re
+import time
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
 from postgres.connection import connect
-from tests.docker.conftest import PG15, PG17, DockerStack, Make
+from postgres.container import Spec
+from postgres.errors import PgstackError, ServerError
+from postgres.upgrade import on_docker
+from stacks.environment import from_config
+from tests.docker.conftest import PG15, PG17, SMALL, DockerStack, Make
 from tests.docker.old_way import OldWay, old_way
 from tests.docker.test_adoption import FIGURES, ROWS, adopting
+from tests.docker.watched import Up
+from tests.engine.checkout import wait_until_gone
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
 old = pytest.fixture(old_way)
@@ -19,12 +28,8 @@ STEPS = ("prepare", "rehearse", "make the standby", "stop", "hand over", "transf
 # all of them with `make test-upgrade`
 FAULTS = int(os.environ.get("PGSTACK_UPGRADE_FAULTS", "2"))
 KILLS = int(os.environ.get("PGSTACK_UPGRADE_KILLS", "1"))
-# before any step, and between what two of them say
-MOMENTS = (
-    "upgrades PostgreSQL", "upgrade 15 → 17: rehearse", "make the standby", "upgrade 15 → 17: stop",
-    "upgrade 15 → 17: hand over", "upgrade 15 → 17: transfer", "upgrade 15 → 17: verify", "upgrade 15 → 17: keep",
-    "upgraded 15 → 17", "Container server creat", "Readiness ready updat",
-)  # fmt: skip
+MOST_S = 45.0  # of a run on a small machine
+GONE_WITHIN_S, SERVES_WITHIN_S = 30.0, 60.0
 EVERYTHING = FIGURES | {
     # the stack's own passwords are set anew by an `up`, with a salt of their own
     "roles": "SELECT string_agg(rolname || ' ' || CASE WHEN rolname IN ('app', 'readonly', 'postgres') THEN '' "
@@ -126,3 +131,97 @@ def test_a_database_of_compose_is_adopted_and_then_upgraded_with_everything_in_i
     assert "nothing is kept" in stack.ok("upgrade", "confirm", "dev", "--yes")
     stack.configure(image=PG15)
     assert "was confirmed" in stack.fails("upgrade", "rollback", "dev", "--yes")
+
+
+def wanted(stack: DockerStack, said: list[str]) -> on_docker.Wanted:
+    """The upgrade of a stack that runs with PostgreSQL 15."""
+    before, after = (from_config("dev", {**SMALL, "image": image}) for image in (PG15, PG17))
+    specs = [
+        Spec(stack.name, each.major, each.tuned.settings, each.memory_mb, each.cpus, each.tuned.shm_mb)
+        for each in (before, after)
+    ]
+    return on_docker.Wanted(
+        client=stack.client, url="unix:///var/run/docker.sock", before=specs[0], after=specs[1], old_image=PG15,
+        new_image=PG17, volume=stack.name, address=stack.admin(), method=None, grace_s=60, pgvector_minimum="0.8.0",
+        report=said.append,
+    )  # fmt: skip
+
+
+def nothing_is_left(stack: DockerStack) -> None:
+    assert stack.of_role("throw-away") == []
+    left = set(stack.in_a_throw_away("ls /v/17 || true").split())
+    assert left <= {"pgstack.lock", "upgrade.json"}, left
+    assert "replication" not in stack.in_a_throw_away("cat /v/pgstack-*/pg_hba.conf")
+    assert stack.ask("SELECT count(*) FROM pg_replication_slots") == [(0,)]
+
+
+def test_a_fault_at_any_step_leaves_the_old_server_serving(make: Make, image: Callable[[str], str]) -> None:
+    seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
+    print(f"seed {seed}: repeat with PGSTACK_SEED={seed}")  # noqa: T201
+    image(PG17)
+    stack = make("dev", image=PG15)
+    stack.up()
+    stack.fill()
+    rows = 1000
+    for step in random.Random(seed).sample(STEPS, min(FAULTS, len(STEPS))):
+
+        def fail(name: str, wrong: str = step) -> None:
+            if name == wrong:
+                raise ServerError("injected")
+
+        stack.do("INSERT INTO public.kept VALUES (1)")
+        rows += 1
+        said: list[str] = []
+        with pytest.raises(ServerError, match="injected"):
+            on_docker.carry_out(wanted(stack, said), fail)
+        assert stack.rows() == rows, step
+        assert stack.ask("SHOW server_version")[0][0].startswith("15."), step
+        behind_doors = STEPS.index(step) > STEPS.index("stop")
+        assert any("15 serves again" in line for line in said) == (behind_doors or step == "stop"), said
+        nothing_is_left(stack)
+
+
+def test_kill_9_of_an_up_at_a_random_moment_loses_nothing(make: Make, image: Callable[[str], str]) -> None:
+    """The old data serves or the new data does, also before the next `up`; the next one goes through."""
+    seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
+    chance = random.Random(seed)
+    print(f"seed {seed}: repeat with PGSTACK_SEED={seed}")  # noqa: T201
+    image(PG17)
+    killed = 0
+    for number in range(KILLS):
+        stack = make("dev", image=PG15)
+        stack.up()
+        stack.fill()
+        stack.configure(image=PG17)
+        up = Up(stack)
+        victim = chance.choice(("pulumi.dynamic", "pulumi --non-interactive", "-m pgstack"))
+        what = f"number {number}, {victim} killed (seed {seed})"
+        happened = up.until("DataDirectory data updating")
+        time.sleep(chance.uniform(0, MOST_S) if happened else 0)
+        hit = up.kill(victim)
+        killed += bool(hit)
+        up.end(timeout_s=180)
+        assert not wait_until_gone(up.process.pid, GONE_WITHIN_S), what
+        if stack.container.status != "created":
+            assert once_it_serves(stack) == 1000, what
+        said = stack.up()
+        assert "Traceback" not in said, what
+        assert stack.rows() == 1000, what
+        assert stack.ask("SHOW server_version")[0][0].startswith("17."), what
+        assert stack.of_role("throw-away") == [], what
+        assert "is up: unchanged" in stack.up(), what
+        print(f"{what}: hit {len(hit)} processes, at {up.lines[-1][1].strip()[:70]!r}")  # noqa: T201
+        stack.clean()
+    assert killed >= max(1, KILLS // 4), f"most `up`s were done before anything was killed: {killed} of {KILLS}"
+
+
+def once_it_serves(stack: DockerStack) -> int:
+    """Rows, counted by whichever server there is within a minute, without an `up`."""
+    deadline = time.monotonic() + SERVES_WITHIN_S
+    while True:
+        try:
+            return stack.rows()
+        except (PgstackError, psycopg.OperationalError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
