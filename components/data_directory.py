@@ -182,8 +182,8 @@ def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> on_docker
     known = {key: None if is_unknown(value) else value for key, value in news.items()}
     return on_docker.Wanted(
         client=connect(olds["docker"]), url=olds["docker"], before=spec_of(olds), after=spec_of(known),
-        old_image=olds["image"], new_image=image, volume=olds["volume"], method=news.get("upgradeMethod"), grace_s=int(news["stopGraceS"]),
-        pgvector_minimum=news["pgvectorMinimum"], report=pulumi.log.info,
+        old_image=olds["image"], new_image=image, volume=olds["volume"], method=news.get("upgradeMethod"),
+        grace_s=int(news["stopGraceS"]), pgvector_minimum=news["pgvectorMinimum"], report=pulumi.log.info,
         address=Address(
             olds["host"], int(olds["port"]), "postgres", ADMIN, olds["adminPassword"], sslmode=olds["sslmode"],
             via=Endpoint(olds["docker"], "").via,

@@ -25,9 +25,7 @@ from postgres.upgrade.workshop import Server, passfile_line
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """From which server to which. `url`: of the engine; `old_image`, `new_image`: ids or names; `address`: of the running
-    server.
-    """
+    """From which server to which. `url`: of the engine; `old_image`, `new_image`: ids or names."""
 
     client: docker.DockerClient
     url: str
