@@ -71,7 +71,7 @@ class Found:
         return (
             f"volume {volume} holds data of PostgreSQL {inside}, the image is PostgreSQL {major}: "
             "the server would start empty beside it\n"
-            f"  use an image of PostgreSQL {inside} (pgvector:image); the version upgrade is not built yet"
+            f"  use an image of PostgreSQL {inside} (pgvector:image), `up`, then change it to PostgreSQL {major}"
         )
 
 

@@ -18,7 +18,7 @@ from docker.errors import NotFound
 
 from postgres import docker_host
 from postgres.errors import PgstackError
-from tests.docker.conftest import PG18, DockerStack, Make, client_of
+from tests.docker.conftest import DockerStack, Make, client_of
 from tests.docker.hosts import Cable, SmallDisk, cable, small_disk
 from tests.docker.watched import Up
 
@@ -146,8 +146,9 @@ def test_what_is_refused_leaves_the_running_server_as_it_was(make: Make) -> None
     assert said.count("900 MiB  shared_buffers") == 1, "told once, and before the engine starts"
     assert "set pgvector:memoryMb to 2688 or more\n  or lower in pgvector:settings: shared_buffers" in said
 
-    said = refused("another major", image=PG18)
-    assert f"this stack's data is PostgreSQL 17's, {PG18} is PostgreSQL 18" in said
+    said = refused("a downgrade", image=PG15)
+    assert f"this stack's data is PostgreSQL 17's, {PG15} is PostgreSQL 15" in said
+    assert "is a downgrade: no method goes back" in said
 
     said = refused("an address of somebody else's", bindAddress="192.0.2.1")
     assert "pgvector:bindAddress is 192.0.2.1, which is no address of the Docker host" in said

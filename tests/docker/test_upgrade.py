@@ -16,7 +16,7 @@ from postgres.container import Spec
 from postgres.errors import PgstackError, ServerError
 from postgres.upgrade import on_docker
 from stacks.environment import from_config
-from tests.docker.conftest import PG15, PG17, SMALL, DockerStack, Make
+from tests.docker.conftest import PG15, PG17, PG18, SMALL, DockerStack, Make
 from tests.docker.old_way import OldWay, old_way
 from tests.docker.test_adoption import FIGURES, ROWS, adopting
 from tests.docker.watched import Up
@@ -147,9 +147,9 @@ def wanted(stack: DockerStack, said: list[str]) -> on_docker.Wanted:
     )  # fmt: skip
 
 
-def nothing_is_left(stack: DockerStack) -> None:
+def nothing_is_left(stack: DockerStack, new: int = 17) -> None:
     assert stack.of_role("throw-away") == []
-    left = set(stack.in_a_throw_away("ls /v/17 || true").split())
+    left = set(stack.in_a_throw_away(f"ls /v/{new} || true").split())
     assert left <= {"pgstack.lock", "upgrade.json"}, left
     assert "replication" not in stack.in_a_throw_away("cat /v/pgstack-*/pg_hba.conf")
     assert stack.ask("SELECT count(*) FROM pg_replication_slots") == [(0,)]
@@ -213,6 +213,23 @@ def test_kill_9_of_an_up_at_a_random_moment_loses_nothing(make: Make, image: Cal
         print(f"{what}: hit {len(hit)} processes, at {up.lines[-1][1].strip()[:70]!r}")  # noqa: T201
         stack.clean()
     assert killed >= max(1, KILLS // 4), f"most `up`s were done before anything was killed: {killed} of {KILLS}"
+
+
+def test_a_schema_that_the_target_does_not_take_is_refused_before_anything_stops(
+    make: Make, image: Callable[[str], str]
+) -> None:
+    """17.12 writes an attribute option that 18.6 rejects."""
+    image(PG18)
+    stack = make("dev", image=PG17)
+    stack.up()
+    stack.fill()
+    started = stack.started_at
+    stack.configure(image=PG18)
+    said = stack.refused()
+    print(said)  # noqa: T201
+    assert "rehearsed on an empty server: PostgreSQL 18 doesn't take" in said
+    assert (stack.started_at, stack.rows()) == (started, 1000)
+    nothing_is_left(stack, 18)
 
 
 def once_it_serves(stack: DockerStack) -> int:
