@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from bench import docker_stack, hnsw, preview
+from bench import docker_stack, hnsw, preview, upgrade
 from bench.contenders import Applied, goose, goose_program, ours, psql, yoyo
 from bench.figures import Figure, Goal, NotMeasured, Samples, figure, interleave, line, spread
 from bench.generate import write_all
@@ -23,7 +23,8 @@ RESULTS = Path(__file__).with_name("results.json")
 PEERS = {"psql": Goal(1.2), "goose": Goal(1.0, strict=True), "yoyo": Goal(1.0, strict=True)}
 DOCKER = ("docker-up", "docker-preview")
 SERVED = (*PEERS, "many", "memory")  # on an embedded server
-NAMES = (*SERVED, "preview", *DOCKER, "hnsw")
+NAMES = (*SERVED, "preview", *DOCKER, "hnsw", "upgrade")
+SIZES_MB = (100, 1000, 5000)
 MANY = 5  # times --scripts
 FEW = 10  # --scripts divided by
 
@@ -106,7 +107,9 @@ def measure_served(names: Sequence[str], count: int, repeat: int, show: Callable
             show(memory(server, root, (max(1, count // FEW), count, count * MANY), 1))
 
 
-def measure(names: Sequence[str], count: int, rows: int, repeat: int, show: Callable[[Figure], None]) -> None:
+def measure(
+    names: Sequence[str], count: int, rows: int, repeat: int, sizes_mb: Sequence[int], show: Callable[[Figure], None]
+) -> None:
     """Measure what is named; `show` gets each figure as soon as it is there."""
     print(facts(), flush=True)
     if set(names) & set(SERVED):
@@ -119,6 +122,9 @@ def measure(names: Sequence[str], count: int, rows: int, repeat: int, show: Call
     if "hnsw" in names:
         for found in hnsw.measure(rows, repeat, say):
             show(found)
+    if "upgrade" in names:
+        for found in upgrade.measure(sizes_mb, 1, say):
+            show(found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scripts", type=int, default=1000, metavar="N", help=f"scripts; `many` takes {MANY} times it")
     parser.add_argument("--rows", type=int, default=100_000, metavar="N", help="vectors that `hnsw` indexes")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="interleaved repetitions, median taken")
+    parser.add_argument("--size-mb", type=int, action="append", metavar="N", help="data that `upgrade` upgrades")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped
     figures: list[Figure] = []
@@ -137,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(line(found), flush=True)
         RESULTS.write_text(json.dumps([each.as_json() for each in figures], indent=2, ensure_ascii=False) + "\n")
 
-    measure(given.only or NAMES, given.scripts, given.rows, given.repeat, show)
+    measure(given.only or NAMES, given.scripts, given.rows, given.repeat, sorted(given.size_mb or SIZES_MB), show)
     return 1 if any(found.verdict == "failed" for found in figures) else 0
 
 

@@ -1,0 +1,239 @@
+"""Downtime of an upgrade 16 → 18 by every method, as a client sees it that writes all the time: from its last
+acknowledged row to its first on the new server. Against `dump`, and against pg_upgrade --copy by hand.
+
+The embedded engine: the same steps as in a container, without the engine's own seconds. One data directory a size is
+made and copied for each run. Each run ends with a count: no acknowledged row may be missing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+
+from bench.figures import Figure, Goal, NotMeasured, Samples, figure
+from postgres import embedded
+from postgres.connection import Address, connect
+from postgres.errors import PgstackError
+from postgres.settings import derive
+from postgres.upgrade import facts, local, run
+from postgres.upgrade.decision import METHODS, Method, choose
+from postgres.upgrade.workshop import Server, must, passfile_line
+from stacks.environment import from_config
+
+OLD, NEW = 16, 18
+PASSWORD = "bench"  # noqa: S105
+VECTORS, DIMENSIONS = 20_000, 384
+BYTES_A_ROW = 8000
+WITHIN_S, FLAT, LIKE_BARE, FAR_BELOW = 10.0, Goal(1.3), Goal(1.5), Goal(0.05)
+BARE = "pg_upgrade --copy"
+Report = Callable[[str, float | str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """`root` as `.data/<stack>` is: a folder with a data directory a major."""
+
+    root: Path
+    settings: dict[str, str]
+
+    def directory(self, major: int) -> embedded.Directory:
+        return embedded.Directory(self.root / str(major), major)
+
+    def address(self, port: int) -> Address:
+        return Address(embedded.HOST, port, "app", embedded.ADMIN, PASSWORD)
+
+    def stop(self) -> None:
+        for major in (OLD, NEW):
+            if self.directory(major).path.is_dir():
+                embedded.stop(self.directory(major))
+
+
+def fill(cluster: Cluster, size: int) -> None:
+    """About `size` bytes: vectors with an HNSW index, and rows that don't compress."""
+    old = cluster.directory(OLD)
+    embedded.initialise(old, PASSWORD)
+    port = embedded.start(old, cluster.settings)
+    try:
+        with connect(replace(cluster.address(port), database="postgres")) as connection:
+            connection.execute("CREATE DATABASE app")
+        with connect(cluster.address(port)) as connection:
+            connection.execute("CREATE EXTENSION vector")
+            connection.execute("CREATE TABLE written (i bigint PRIMARY KEY, at timestamptz DEFAULT now())")
+            connection.execute(f"CREATE TABLE embedding (id int PRIMARY KEY, v vector({DIMENSIONS}) NOT NULL)")
+            connection.execute(
+                f"INSERT INTO embedding SELECT i, ARRAY(SELECT random() + 0 * i FROM generate_series(1, {DIMENSIONS}))"
+                f"::vector FROM generate_series(1, {VECTORS}) i".encode()
+            )
+            connection.execute("SET maintenance_work_mem = '512MB'")
+            connection.execute("CREATE INDEX ON embedding USING hnsw (v vector_l2_ops)")
+            connection.execute("CREATE TABLE ballast (id bigint, content bytea)")
+            connection.execute("ALTER TABLE ballast ALTER content SET STORAGE EXTERNAL")
+            (made,) = connection.execute("SELECT pg_database_size('app')").fetchone() or (0,)
+            rows = max(0, size - made) // BYTES_A_ROW
+            connection.execute(
+                f"INSERT INTO ballast SELECT i, decode(repeat(md5(i::text), {BYTES_A_ROW // 16}), 'hex')"
+                f" FROM generate_series(1, {rows}) i".encode()
+            )
+            connection.execute("VACUUM ANALYZE")
+            connection.execute("CHECKPOINT")
+    finally:
+        embedded.stop(old)
+
+
+class Writer:
+    """Inserts a row at a time, each acknowledged, on a connection that it opens again and again."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.acknowledged: list[tuple[float, int]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+
+    def _write(self) -> None:
+        number = 0
+        connection: psycopg.Connection[object] | None = None
+        while not self._stop.is_set():
+            number += 1
+            try:
+                connection = connection or connect(self.address)
+                connection.execute("INSERT INTO written (i) VALUES (%s)", (number,))
+            except (PgstackError, psycopg.Error):
+                if connection is not None:
+                    connection.close()
+                connection = None
+                time.sleep(0.02)
+                continue
+            self.acknowledged.append((time.monotonic(), number))
+            time.sleep(0.005)
+        if connection is not None:
+            connection.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            self._thread.join(timeout=60)
+
+    def wait_for(self, more: int) -> None:
+        """Until so many rows more were acknowledged."""
+        wanted, deadline = len(self.acknowledged) + more, time.monotonic() + 120
+        while len(self.acknowledged) < wanted and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    @property
+    def longest_gap_s(self) -> float:
+        times = [at for at, _ in self.acknowledged]
+        return max(later - earlier for earlier, later in itertools.pairwise(times))
+
+
+def downtime(template: Path, settings: dict[str, str], method: Method | None) -> float:
+    """Seconds; `method` None: by hand. Raises NotMeasured."""
+    with tempfile.TemporaryDirectory(prefix="pgstack-bench-", dir=template.parent) as folder:
+        cluster = Cluster(Path(folder), settings)
+        old, new = cluster.directory(OLD), cluster.directory(NEW)
+        _copied(template, old.path)
+        port = embedded.start(old, settings)
+        writer = Writer(cluster.address(port))
+        try:
+            with writer.writing():
+                writer.wait_for(100)
+                if method is None:
+                    _by_hand(cluster)
+                else:
+                    _ours(cluster, port, method)
+                embedded.include_settings(new.path)
+                embedded.start(new, settings, port=port)
+                writer.wait_for(20)
+            with connect(writer.address) as connection:
+                there = {row[0] for row in connection.execute("SELECT i FROM written").fetchall()}
+        finally:
+            cluster.stop()
+    lost = [number for _, number in writer.acknowledged if number not in there]
+    if lost:
+        raise NotMeasured(f"{len(lost)} acknowledged rows are missing")
+    return writer.longest_gap_s
+
+
+def _copied(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, symlinks=True)
+    target.chmod(0o700)
+
+
+def _ours(cluster: Cluster, port: int, method: Method) -> None:
+    old, new = cluster.directory(OLD), cluster.directory(NEW)
+    source = facts.of_source(replace(cluster.address(port), database="postgres"))
+    with local.workshop(cluster.root) as workshop:
+        try:
+            choice = choose(source, facts.Disk(shutil.disk_usage(cluster.root).free), method)
+        except PgstackError as error:
+            raise NotMeasured(str(error)) from None
+        live = Server(OLD, embedded.HOST, port, passfile=workshop.put("passfile", passfile_line(PASSWORD)))
+        hands = local.EmbeddedHands(old, new, cluster.settings, port)
+        run.Upgrade(workshop, hands, source, NEW, choice, live, cluster.settings, lambda _: None).carry_out()
+
+
+def _by_hand(cluster: Cluster) -> None:
+    """What the manual says, and nothing else: initdb before the stop, then pg_upgrade --copy."""
+    old, new = cluster.directory(OLD), cluster.directory(NEW)
+    embedded.initialise(new, PASSWORD)
+    with local.workshop(cluster.root) as workshop:
+        embedded.stop(old)
+        trust = workshop.put("trust.conf", "local all all trust\n")
+        options = f"-c hba_file={trust}"
+        command = (
+            f'cd "{workshop.sockets}" && exec pg_upgrade --copy'
+            f' -b "{workshop.programs(OLD)}" -B "{workshop.programs(NEW)}"'
+            f' -d "{old.path}" -D "{new.path}" -U {embedded.ADMIN} -j 2 -s "{workshop.sockets}"'
+            f' -o "{options}" -O "{options}"'
+        )
+        must("pg_upgrade", workshop.run(NEW, "sh", "-c", command))
+
+
+def measure(sizes_mb: Sequence[int], repeat: int, report: Report) -> Iterator[Figure]:
+    """For each size each method, and what the figures are held against."""
+    settings = derive(from_config("local", {}).limits)
+    found: dict[tuple[int, str], Samples] = {}
+    methods: dict[str, Method | None] = {name: name for name in METHODS if name != "clone"} | {BARE: None}
+    for size in sizes_mb:
+        with tempfile.TemporaryDirectory(prefix="pgstack-bench-upgrade-") as folder:
+            template = Cluster(Path(folder) / "template", settings)
+            fill(template, size * 10**6)
+            for name, method in methods.items():
+                found[size, name] = _samples(template.directory(OLD).path, settings, method, repeat, name, size, report)
+        standby, dump, copy = found[size, "standby"], found[size, "dump"], found[size, "copy"]
+        fast = Goal(None if standby.middle is None or standby.middle < WITHIN_S else 0.0)
+        yield figure(f"downtime, standby, {size} MB, {WITHIN_S:.0f} s at most", "dump", standby, dump, fast)
+        if size >= 1000:
+            yield figure(f"downtime, standby, {size} MB", "dump", standby, dump, FAR_BELOW)
+        yield figure(f"downtime, copy, {size} MB", BARE, copy, found[size, BARE], LIKE_BARE)
+        yield figure(f"downtime, link, {size} MB", BARE, found[size, "link"], found[size, BARE], Goal(None))
+    if len(sizes_mb) > 1:
+        smallest, largest = sizes_mb[0], sizes_mb[-1]
+        name = f"downtime, standby, {largest} MB"
+        yield figure(name, f"{smallest} MB", found[largest, "standby"], found[smallest, "standby"], FLAT)
+
+
+def _samples(
+    template: Path, settings: dict[str, str], method: Method | None, repeat: int, name: str, size: int, report: Report
+) -> Samples:
+    values = []
+    for _ in range(repeat):
+        try:
+            values.append(downtime(template, settings, method))
+        except NotMeasured as error:
+            report(f"{name}, {size} MB", str(error))
+            return Samples(tuple(values), str(error))
+        report(f"{name}, {size} MB", values[-1])
+    return Samples(tuple(values))
