@@ -10,6 +10,7 @@ import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from postgres.errors import ServerError
@@ -33,9 +34,14 @@ class Done:
 
 
 class Workshop(Protocol):
-    """`sockets`: a folder for the sockets of servers that are started here, closed to everybody else."""
+    """`sockets`: a folder for the sockets of servers that are started here, closed to everybody else.
+
+    `leash`: a FIFO that what works in the background reads: it ends with this process, however that ends. "" where
+    nothing outlives it anyway.
+    """
 
     sockets: str
+    leash: str
 
     def directory(self, major: int) -> str:
         """Where a finished data directory of that major lies."""
@@ -54,6 +60,12 @@ class Workshop(Protocol):
 
     def put(self, name: str, text: str) -> str:
         """A file that only the data's user reads, gone with the workshop; its path. For passwords."""
+
+    def bring(self, folder: str, into: Path) -> None:
+        """Move a folder from the workshop to a path of this machine that doesn't exist yet. Raises ServerError."""
+
+    def hand(self, folder: Path) -> str:
+        """A folder of this machine for programs to read; its path in the workshop."""
 
 
 def must(what: str, done: Done) -> str:
