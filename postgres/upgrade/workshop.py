@@ -113,10 +113,10 @@ def execute(
     workshop: Workshop, server: Server, database: str, sql: str, *, timeout_s: float = HOUR_S, strict: bool = True
 ) -> str:
     """Run SQL through psql, each statement on its own. Raises ServerError, unless not `strict`."""
-    script = 'exec psql -XAtq -v ON_ERROR_STOP=1 -d "$DATABASE" -c "$SQL"'
-    # through the environment: no quoting, and nothing of it is in an argument that `ps` shows
+    script = 'exec psql -XAtq -v ON_ERROR_STOP=1 -c "$SQL"'
+    # through the environment: no quoting, nothing of it in an argument that `ps` shows, no `=` in a name that -d takes apart
     done = workshop.run(
-        server.major, "sh", "-c", script, environment=server.environment | {"DATABASE": database, "SQL": sql},
+        server.major, "sh", "-c", script, environment=server.environment | {"PGDATABASE": database, "SQL": sql},
         timeout_s=timeout_s,
     )  # fmt: skip
     return must(f"SQL in database {database}", done) if strict else done.output
