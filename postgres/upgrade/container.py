@@ -78,7 +78,9 @@ class ContainerWorkshop:
         with told():
             stream, _ = self.container.get_archive(folder)
             unpack(stream, into)
-        said = must("adding up what was brought", self.sh('cd "$FOLDER"; find . -type f -exec sha256sum {} +', FOLDER=folder))
+        said = must(
+            "adding up what was brought", self.sh('cd "$FOLDER"; find . -type f -exec sha256sum {} +', FOLDER=folder)
+        )
         for line in said.splitlines():
             digest, _, name = line.partition("  ")
             with (into / name).open("rb") as file:

@@ -114,7 +114,7 @@ def execute(
 ) -> str:
     """Run SQL through psql, each statement on its own. Raises ServerError, unless not `strict`."""
     script = 'exec psql -XAtq -v ON_ERROR_STOP=1 -c "$SQL"'
-    # through the environment: no quoting, nothing of it in an argument that `ps` shows, no `=` in a name that -d takes apart
+    # through the environment: no quoting, nothing of it in an argument that `ps` shows, and -d takes a `=` apart
     done = workshop.run(
         server.major, "sh", "-c", script, environment=server.environment | {"PGDATABASE": database, "SQL": sql},
         timeout_s=timeout_s,
