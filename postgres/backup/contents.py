@@ -44,8 +44,8 @@ def differences(
 ) -> list[str]:
     """How a restored database differs from what was written down with its backup, in words; empty where it doesn't.
 
-    A sequence keeps to no snapshot: its next number lies between that before the dump and that after it. An extension
-    may be newer, since CREATE EXTENSION makes the version that the server has, never older.
+    A sequence keeps to no snapshot: its next number lies between that before the dump and that after it. The versions
+    of extensions are told by `older_extensions`.
     """
     told = list(_unequal("rows of", written.rows, found.rows))
     for name in sorted(written.sequences.keys() | found.sequences.keys()):
@@ -56,10 +56,7 @@ def differences(
         if not low <= found.sequences[name] <= high:
             told.append(f"sequence {name}: next is {found.sequences[name]}, was {_span(low, high)}")
     told += _unequal("", written.objects, found.objects)
-    for name, version in sorted(written.extensions.items()):
-        here = found.extensions.get(name)
-        if here is None or _older(here, version):
-            told.append(f"extension {name}: {here or 'lacking'}, was {version}")
+    told += [f"extension {name}: lacking" for name in sorted(written.extensions.keys() - found.extensions.keys())]
     if written.large_objects != found.large_objects:
         told.append(f"large objects: {found.large_objects}, were {written.large_objects}")
     if written.ledger != found.ledger:
@@ -70,6 +67,15 @@ def differences(
         }
         told += [f"vector index {schema}.{name}: lacking" for schema, name in sorted(lacking)]
     return told
+
+
+def older_extensions(written: Contents, found: Contents) -> list[str]:
+    """Extensions that were restored in an older version. A newer one is none: CREATE EXTENSION makes what there is."""
+    return [
+        f"extension {name}: {found.extensions[name]}, was {version}"
+        for name, version in sorted(written.extensions.items())
+        if name in found.extensions and _older(found.extensions[name], version)
+    ]
 
 
 def _unequal(what: str, written: Mapping[str, object], found: Mapping[str, object]) -> Iterator[str]:

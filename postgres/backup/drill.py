@@ -14,7 +14,7 @@ from pathlib import Path
 
 from postgres import shell
 from postgres.backup import loading
-from postgres.backup.contents import differences
+from postgres.backup.contents import differences, older_extensions
 from postgres.backup.manifest import GLOBALS, BackupRefused, Manifest, verify
 from postgres.backup.store import DrillResult, note_drill
 from postgres.errors import ServerError
@@ -109,5 +109,6 @@ def _restore_all(
             problems += [f"database {database.name}: {line}" for line in str(error).splitlines()]
             continue
         told = differences(database.contents, database.sequences_after, found, vector_indexes=vector_indexes)
+        told += older_extensions(database.contents, found)
         problems += [f"database {database.name}: {line}" for line in told]
     return problems

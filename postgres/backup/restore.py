@@ -22,7 +22,7 @@ from psycopg import Connection, sql
 
 from postgres import apply
 from postgres.backup import loading
-from postgres.backup.contents import differences
+from postgres.backup.contents import differences, older_extensions
 from postgres.backup.manifest import GLOBALS, BackupFailed, BackupRefused, Database, Manifest
 from postgres.connection import Address, connect, told
 from postgres.upgrade.workshop import Server, Workshop
@@ -72,6 +72,8 @@ def restore(
                 raise BackupFailed(
                     "what was restored differs from the backup:\n" + "\n".join(f"  {p}" for p in problems)
                 )
+            for line in older_extensions(source.contents, found):
+                report(f"{line}: this server has no newer one")
             give_properties(cluster, new, source)
             report(f"renames it to {admin.database}, in one transaction")
             return swap(admin, new, before)
