@@ -56,7 +56,10 @@ class LocalWorkshop:
         return str(path)
 
     def bring(self, folder: str, into: Path) -> None:
-        shutil.move(folder, into)
+        try:
+            shutil.move(folder, into)
+        except shutil.Error as error:  # one entry a file that couldn't be copied to another disk
+            raise ServerError(str(error.args[0][0][2])) from None
 
     def hand(self, folder: Path) -> str:
         return str(folder.resolve())
