@@ -33,7 +33,7 @@ ATTEMPTS = 3
 POLL_S = 0.05
 IDENTIFIER = r'("(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)'
 ROLE = re.compile(
-    rf"(?:CREATE ROLE {IDENTIFIER};|ALTER ROLE {IDENTIFIER} (?:WITH|SET) .*;|GRANT \S+ TO {IDENTIFIER}\b.*;)"
+    rf"(?:CREATE ROLE {IDENTIFIER};|ALTER ROLE {IDENTIFIER} (?:WITH|SET) .*;|GRANT {IDENTIFIER} TO {IDENTIFIER}(?: .*)?;)"
 )
 
 
@@ -107,9 +107,9 @@ def lacking_roles(globals_sql: str, present: Collection[str]) -> list[str]:
         match = ROLE.fullmatch(line)
         if match is None:
             continue
-        word = next(group for group in match.groups() if group)
-        name = word[1:-1].replace('""', '"') if word.startswith('"') else word
-        if name not in present:
+        words = [group for group in match.groups() if group]
+        names = {word[1:-1].replace('""', '"') if word.startswith('"') else word for word in words}
+        if names - set(present):
             found.append(line)
     return found
 
