@@ -21,7 +21,8 @@ from postgres.upgrade import container, local
 from postgres.upgrade.workshop import Server, Workshop, passfile_line
 from stacks.environment import ROOT, Environment
 
-SHM = "512m"
+# a drill's server takes a quarter of it; the rest is page cache
+LIMITS = {"shm_size": "256m", "mem_limit": "1g", "memswap_limit": "1g"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,11 @@ def _server(made: Workshop, stack: Deployed, host: str, port: int) -> Server:
 
 
 @contextmanager
-def apart(environment: Environment) -> Iterator[tuple[Workshop, int]]:
-    """A workshop that reaches no server and no network, and the major of its programs."""
+def apart(environment: Environment) -> Iterator[tuple[Workshop, int | None]]:
+    """A workshop that reaches no server and no network, and the major of its programs; None: it has them all."""
     if environment.engine == "embedded":
         with local.workshop(ROOT / ".data" / environment.stack) as made:
-            yield made, environment.major
+            yield made, None
         return
     with _container(environment, network=None) as inside:
         folders = inside.sh("ls /usr/lib/postgresql").output.split()
@@ -82,7 +83,7 @@ def _container(environment: Environment, *, network: str | None) -> Iterator[con
     image = str(server.attrs["Image"]) if server else environment.image
     name = f"{environment.name}-backup"
     _remove_ended(client, name)
-    limits = {"shm_size": SHM} | ({} if network else {"network_mode": "none"})
+    limits: dict[str, Any] = LIMITS | ({} if network else {"network_mode": "none"})
     with container.workshop(client, name, image, None, network=network, limits=limits) as made:
         yield made
 

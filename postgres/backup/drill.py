@@ -45,6 +45,8 @@ def drill(
     at, begun = datetime.now(UTC).replace(microsecond=0), time.monotonic()
     try:
         manifest = verify(backup)
+        if major is not None and major < manifest.major:
+            raise ServerError(f"PostgreSQL {major} can't read a backup of {manifest.major}: nothing was tried")
         problems = _try(workshop, backup, manifest, major or manifest.major, jobs, vector_indexes, report)
     except BackupRefused as refusal:
         problems = str(refusal).splitlines()
