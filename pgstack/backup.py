@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,8 @@ from postgres.backup.manifest import BackupFailed, BackupRefused, Manifest, veri
 from postgres.backup.restore import restore as bring_back
 from postgres.backup.retention import Kept, doomed
 from postgres.backup.store import DrillResult
-from postgres.errors import PgstackError
+from postgres.connection import connect
+from postgres.errors import ConnectionFailed, PgstackError
 from postgres.preflight import Finding
 from stacks.environment import ENVIRONMENTS, Environment, from_file
 
@@ -41,8 +43,7 @@ def say(line: str) -> None:
 def create(stack: Stack = "local") -> None:
     """Back a stack up while it serves; those that are no longer kept are removed afterwards."""
     environment = from_file(stack)
-    deployed = _deployed(environment)
-    with at_the_server(deployed) as (workshop, server), _for_stack(stack):
+    with _for_stack(stack), at_the_server(_deployed(environment)) as (workshop, server):
         manifest = make(
             workshop, server, environment.backups, stack=stack, database=environment.database, jobs=jobs(environment),
             report=say,
@@ -127,7 +128,8 @@ def restore(
         manifest = verify(folder)
     say(f"{folder.name}: {_amount(manifest)}, database {manifest.database}, revision {manifest.schema_revision}")
     _confirm(target, confirm)
-    deployed = _deployed(target)
+    with _for_stack(target.stack):
+        deployed = _deployed(target)
     with _for_stack(stack), store.alone(source.backups), at_the_server(deployed) as (workshop, server):
         before = bring_back(
             workshop, server, deployed.admin, folder, manifest, manifest.database, jobs=jobs(target),
@@ -231,10 +233,13 @@ class _for_stack:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
-        if isinstance(error, (BackupFailed, BackupRefused)) and " STACK" in str(error):
+        if isinstance(error, (BackupFailed, BackupRefused, ConnectionFailed)) and " STACK" in str(error):
             raise type(error)(str(error).replace(" STACK", f" {self.stack}")) from None
 
 
 def _deployed(environment: Environment) -> Deployed:
+    """Raises ConnectionFailed, which says how to start the server where it is down."""
     found = stack_outputs.read(Workspace(environment.stack, find_or_get(say), say))
-    return Deployed.of(environment, {key: output.value for key, output in found.items()})
+    deployed = Deployed.of(environment, {key: output.value for key, output in found.items()})
+    connect(replace(deployed.admin, database="postgres")).close()
+    return deployed

@@ -71,6 +71,8 @@ class Database(BaseModel):
     encoding: str
     collate: str
     ctype: str
+    provider: str = Field(default="c", description="As pg_database has it: c libc, i ICU, b built in.")
+    locale: str | None = None
     connection_limit: int = -1
     comment: str | None = None
     bytes: int

@@ -30,6 +30,8 @@ from postgres.upgrade.workshop import Server, Workshop
 NEW, BEFORE = "pgstack_restoring_", "pgstack_before_"
 STAMP = "%Y%m%dt%H%M%Sz"
 ATTEMPTS = 3
+PROVIDERS = {"c": " LOCALE_PROVIDER libc", "i": " LOCALE_PROVIDER icu ICU_LOCALE {}",
+             "b": " LOCALE_PROVIDER builtin BUILTIN_LOCALE {}"}  # fmt: skip
 POLL_S = 0.05
 IDENTIFIER = r'("(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)'
 ROLE = re.compile(
@@ -128,9 +130,10 @@ def make_roles(cluster: Connection[Any], globals_sql: str, report: Callable[[str
 
 def _create(cluster: Connection[Any], name: str, source: Database) -> None:
     """Empty, closed to everybody but superusers. Raises BackupRefused where the server has no such locale."""
-    query = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
+    query = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}{}").format(
         sql.Identifier(name), sql.Identifier(source.owner),
         *(sql.Literal(word) for word in (source.encoding, source.collate, source.ctype)),
+        sql.SQL(PROVIDERS[source.provider]).format(sql.Literal(source.locale)),
     )  # fmt: skip
     try:
         cluster.execute(query)

@@ -1,7 +1,9 @@
 -- The databases a backup takes, and what CREATE DATABASE and ALTER DATABASE would say of them. Templates stay out, and
 -- what a restore has set aside or left unfinished.
 SELECT d.datname AS name, pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS encoding,
-       d.datcollate AS collate, d.datctype AS ctype, d.datconnlimit AS connection_limit, pg_database_size(d.oid) AS bytes,
+       d.datcollate AS collate, d.datctype AS ctype, d.datlocprovider AS provider,
+       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale,  -- renamed in 17
+       d.datconnlimit AS connection_limit, pg_database_size(d.oid) AS bytes,
        shobj_description(d.oid, 'pg_database') AS comment,
        coalesce((SELECT json_agg(json_build_object(
                             'grantee', CASE a.grantee WHEN 0 THEN '' ELSE pg_get_userbyid(a.grantee) END,

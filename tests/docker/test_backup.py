@@ -16,7 +16,7 @@ import pytest
 
 from postgres.connection import connect
 from postgres.docker_host import NAME_LABEL
-from tests.docker.conftest import PG17, PG18, DockerStack, Make
+from tests.docker.conftest import PG15, PG17, PG18, DockerStack, Make
 from tests.engine.checkout import KNOWN_SECRETS
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
@@ -128,6 +128,23 @@ def test_a_backup_goes_from_one_engine_to_the_other(make: Make) -> None:
         from tests.engine.checkout import stop_servers
 
         stop_servers(stack.root)
+
+
+def test_the_programs_are_those_of_the_servers_major(make: Make) -> None:
+    stack = make("dev", image=PG15)
+    stack.up()
+    stack.fill(10)
+    stack.ok("backup", "create", "dev")
+    assert manifest(newest(stack))["major"] == 15
+    assert "good" in stack.ok("backup", "drill", "dev", "--with-vector-indexes")
+    stack.do("DELETE FROM public.kept")
+    stack.ok("backup", "restore", "dev", "--confirm", "dev")
+    assert stack.rows() == 10
+    stack.container.stop(timeout=60)
+    said = stack.fails("backup", "create", "dev")
+    assert "the server is down" in said
+    assert "pgstack up dev" in said
+    assert len(list((stack.root / ".data" / "backups" / "dev").glob("*Z"))) == 1
 
 
 def test_an_older_server_refuses_a_newer_ones_backup(make: Make) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import stat
 import subprocess
@@ -145,7 +146,29 @@ def test_kill_9_in_the_middle_leaves_nothing_that_looks_finished(deployed: Check
     assert {path.name for path in (deployed.root / ".data" / "local").iterdir()} <= {"18", "18.log", "18.lock"}
 
 
-def kill_at(checkout: Checkout, moment: str, *command: str) -> None:
+def test_kill_9_around_the_swap_leaves_the_old_database_or_the_new_one(deployed: Checkout) -> None:
+    fill(deployed, 1000)
+    deployed.ok("backup", "create")
+    seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
+    chance = random.Random(seed)
+    print(f"seed {seed}: repeat with PGSTACK_SEED={seed}")  # noqa: T201
+    names = "SELECT count(*) FROM pg_database WHERE datname ~ '^pgstack_before'"
+    asides = 0
+    for _ in range(6):
+        deployed.do("DELETE FROM app.kept WHERE i > 10")
+        command = ("backup", "restore", "local", "--confirm", "local")
+        kill_at(deployed, "compares it", *command, pause_s=chance.uniform(0, 0.3))
+        (now,) = deployed.ask(names)[0]
+        assert count(deployed) == (1000 if now > asides else 10)
+        asides = now
+    deployed.ok(*command)
+    assert count(deployed) == 1000
+    assert deployed.ask(names) == [(asides + 1,)]
+    assert deployed.ask("SELECT count(*) FROM pg_database WHERE datname ~ '^pgstack_restoring'") == [(0,)]
+    print(f"{asides} of 6 had swapped")  # noqa: T201
+
+
+def kill_at(checkout: Checkout, moment: str, *command: str, pause_s: float = 0.15) -> None:
     """kill -9 of pgstack, a moment after it said something; then nothing of it works on, and nobody is connected."""
     process = checkout.start(*command)
     assert process.stdout is not None
@@ -155,7 +178,7 @@ def kill_at(checkout: Checkout, moment: str, *command: str) -> None:
                 break
         else:
             raise AssertionError(f"ended before {moment!r}")
-        time.sleep(0.15)
+        time.sleep(pause_s)
         process.kill()
         process.wait()
     assert not wait_until_gone(process.pid, 20)

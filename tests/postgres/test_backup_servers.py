@@ -13,7 +13,7 @@ from postgres import embedded
 from postgres.backup import store
 from postgres.backup.create import create
 from postgres.backup.drill import drill
-from postgres.backup.manifest import BackupFailed, Manifest, verify
+from postgres.backup.manifest import BackupFailed, BackupRefused, Manifest, verify
 from postgres.backup.restore import restore
 from postgres.connection import Address, connect
 from postgres.upgrade import local
@@ -155,6 +155,33 @@ def test_what_isn_t_in_the_dump_is_found_by_a_drill(everything: FreshDatabase, p
         restore(place[0], place[1], everything.admin, folder, changed, own.name)
     assert everything.ask("SELECT count(*) FROM app.part") == [(301,)]
     assert everything.ask("SELECT count(*) FROM pg_database WHERE datname LIKE 'pgstack%%'") == [(0,)]
+
+
+def test_a_locale_that_the_server_lacks_is_told_and_another_provider_is_kept(
+    everything: FreshDatabase, place: Place
+) -> None:
+    with connect(everything.server.admin("postgres"), application="test") as connection:
+        connection.execute(
+            b"CREATE DATABASE built_in TEMPLATE template0 LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"
+        )
+        try:
+            folder, manifest = made(place, everything)
+            target = replace(everything.admin, database="built_in")
+            restore(place[0], place[1], target, folder, manifest, "built_in")
+            row = connection.execute(
+                "SELECT datlocprovider::text FROM pg_database WHERE datname = 'built_in'"
+            ).fetchone()
+            assert row == ("b",)
+            elsewhere = manifest.of("built_in").model_copy(update={"provider": "c", "collate": "xx_YY.utf8"})
+            changed = manifest.model_copy(update={"databases": (elsewhere,)})
+            with pytest.raises(BackupRefused, match=r"it needs the locale xx_YY\.utf8"):
+                restore(place[0], place[1], target, folder, changed, "built_in")
+        finally:
+            rows = connection.execute(
+                "SELECT datname FROM pg_database WHERE datname ~ '^(built_in|pgstack_)'"
+            ).fetchall()
+            for (name,) in rows:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 def test_a_table_that_stays_locked_fails_the_backup_and_nothing_is_kept(
