@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import signal
 import stat
 import subprocess
 import time
@@ -144,6 +145,28 @@ def test_kill_9_in_the_middle_leaves_nothing_that_looks_finished(deployed: Check
     assert "drops pgstack_restoring_" in deployed.ok("backup", "restore", "local", "--confirm", "local")
     assert count(deployed) == ROWS
     assert {path.name for path in (deployed.root / ".data" / "local").iterdir()} <= {"18", "18.log", "18.lock"}
+
+
+def test_ctrl_c_leaves_nothing(deployed: Checkout) -> None:
+    fill(deployed)
+    for moment, command in (
+        ("database app", ("backup", "create")),
+        ("beside the live one", ("backup", "restore", "local", "--confirm", "local")),
+    ):
+        process = deployed.start(*command)
+        assert process.stdout is not None
+        with process.stdout:
+            next(line for line in process.stdout if moment in line)
+            process.send_signal(signal.SIGINT)
+            said = process.stdout.read()
+            assert process.wait() == 1
+        assert "Traceback" not in said
+        assert not working_on(deployed)
+        place = deployed.root / ".data" / "backups" / "local"
+        assert not [path for path in place.iterdir() if path.name.endswith(".unfinished")]
+        assert deployed.ask("SELECT count(*) FROM pg_database WHERE datname ~ '^pgstack_'") == [(0,)]
+        assert count(deployed) == ROWS
+        deployed.ok("backup", "create")
 
 
 def test_kill_9_around_the_swap_leaves_the_old_database_or_the_new_one(deployed: Checkout) -> None:
