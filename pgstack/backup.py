@@ -1,4 +1,4 @@
-"""pgstack backup create, list, drill, restore: of a stack, on either engine, while its server serves."""
+"""pgstack backup create, list, drill, restore, fetch: of a stack, on either engine, while its server serves."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pgstack.workspace import Workspace
 from postgres.backup import store
 from postgres.backup.create import create as make
 from postgres.backup.drill import drill as try_out
+from postgres.backup.elsewhere import Elsewhere
 from postgres.backup.manifest import BackupFailed, BackupRefused, Manifest, verify
 from postgres.backup.restore import restore as bring_back
 from postgres.backup.retention import Kept, doomed
@@ -53,6 +54,13 @@ def create(stack: Stack = "local") -> None:
     with store.alone(environment.backups):
         for name in prune(environment.backups, environment.backup_keep):
             say(f"removed {name}: pgvector:backupKeep is {environment.backup_keep}")
+    if place := _elsewhere(environment):
+        place.send(newest.folder, manifest)
+        say(f"copied to {place.url}")
+        gone = doomed(place.kept(), environment.backup_keep)
+        place.remove(gone)
+        for name in gone:
+            say(f"removed the copy of {name}")
     say(f"try it out:  pgstack backup drill {stack}")
 
 
@@ -103,6 +111,8 @@ def drill(
             result = try_out(
                 workshop, folder, jobs=jobs(environment), vector_indexes=vector_indexes, major=major, report=say
             )
+    if place := _elsewhere(environment):
+        place.note(folder)
     if not result.ok:
         lines = "\n".join(f"  {problem.strip()}" for problem in result.problems)
         raise BackupFailed(
@@ -142,6 +152,25 @@ def restore(
             f'  psql "$(pgstack outputs {target.stack} adminUrl --show-secrets)" -c "DROP DATABASE {before}"'
         )
     say(f"scripts that it lacks run with the next up:  pgstack preview {target.stack}")
+
+
+@app.command()
+def fetch(
+    stack: Stack, backup: Annotated[str | None, typer.Argument(metavar="BACKUP", help="Left out: lists them.")] = None
+) -> None:
+    """Bring a copy back from the other host (pgvector:backupCopy), or list those that are there."""
+    environment = from_file(stack)
+    place = _elsewhere(environment)
+    if place is None:
+        raise PgstackError(f"{stack} has no copies elsewhere\n  set pgvector:backupCopy")
+    if backup is None:
+        for each in place.kept():
+            verdict = {True: "drill good", False: "drill FAILED", None: "no drill yet"}[each.good]
+            typer.echo(f"{each.name}  {verdict}")
+        return
+    with _for_stack(stack), store.alone(environment.backups):
+        store.remove_unfinished(environment.backups)
+        typer.echo(str(place.fetch(backup, environment.backups)))
 
 
 def prune(directory: Path, keep: int) -> tuple[str, ...]:
@@ -235,6 +264,10 @@ class _for_stack:
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
         if isinstance(error, (BackupFailed, BackupRefused, ConnectionFailed)) and " STACK" in str(error):
             raise type(error)(str(error).replace(" STACK", f" {self.stack}")) from None
+
+
+def _elsewhere(environment: Environment) -> Elsewhere | None:
+    return Elsewhere(environment.backup_copy, environment.stack) if environment.backup_copy else None
 
 
 def _deployed(environment: Environment) -> Deployed:

@@ -7,6 +7,7 @@ the nearest correct spelling. Nothing is created before that.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -73,6 +74,12 @@ def _both_or_none(value: SecretStr | None, info: ValidationInfo) -> SecretStr | 
     return value
 
 
+def _ssh_folder(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"ssh://([^@/\s:]+@)?[^@/\s:-][^@/\s:]*(:\d+)?/\S*[^/\s]", value):
+        raise ValueError("as ssh://USER@HOST/PATH, without a password and with the folder's absolute path")
+    return value
+
+
 Password = Annotated[SecretStr | None, AfterValidator(_one_line)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 
@@ -135,6 +142,9 @@ class Environment(DockerKeys):
         default=None,
         min_length=1,
         description="Folder on this machine for backups, one below it a stack; left out: `.data/backups`.",
+    )
+    backup_copy: Annotated[str | None, AfterValidator(_ssh_folder)] = Field(
+        default=None, description="Folder on another host for a copy of each backup: `ssh://USER@HOST[:PORT]/PATH`."
     )
     backup_keep: int = Field(
         ge=1, le=10000, description="Backups kept; the last whose drill was good stays in any case."
