@@ -12,7 +12,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from pgstack import connection_check, deploy, inspection
+from pgstack import backup, connection_check, deploy, inspection
 from pgstack import outputs as stack_outputs
 from pgstack.new_script import new_script
 from pgstack.toolchain import Toolchain, ToolchainError, find_or_get
@@ -27,6 +27,7 @@ INTERRUPTED = 130  # what typer makes of Ctrl-C
 STOPPED = "stopped; what was not committed is undone"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+app.add_typer(backup.app, name="backup")
 Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")]
 
 
@@ -109,7 +110,9 @@ def outputs(
 def status(stack: Stack = "local") -> None:
     """List scripts (applied, pending, edited, removed), drift and the last failure. Exit code 2: something differs."""
     check_name(stack)
-    if inspection.status(_database(stack), stack, typer.echo):
+    differs = inspection.status(_database(stack), stack, typer.echo)
+    typer.echo(f"backup   {backup.finding(from_file(stack)).found}")
+    if differs:
         raise typer.Exit(DIFFERS)
 
 

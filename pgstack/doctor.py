@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.table import Table
 
+from pgstack import backup
 from pgstack import outputs as stack_outputs
 from pgstack.deploy import docker_endpoint, via
 from pgstack.inspection import Database, status
@@ -35,6 +36,7 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
         findings.append(Finding("stack file", f"stacks/Pulumi.{stack}.yaml is right"))
     except PgstackError as error:
         return [Finding("stack file", str(error), f"edit stacks/Pulumi.{stack}.yaml")]
+    findings.append(backup.finding(environment))
     findings += _embedded(environment) if environment.engine == "embedded" else _docker(environment)
     try:
         toolchain = find_or_get(say)

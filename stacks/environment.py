@@ -7,6 +7,7 @@ the nearest correct spelling. Nothing is created before that.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -74,6 +75,12 @@ def _both_or_none(value: SecretStr | None, info: ValidationInfo) -> SecretStr | 
     return value
 
 
+def _ssh_folder(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"ssh://([^@/\s:]+@)?[^@/\s:-][^@/\s:]*(:\d+)?/\S*[^/\s]", value):
+        raise ValueError("as ssh://USER@HOST/PATH, without a password and with the folder's absolute path")
+    return value
+
+
 Password = Annotated[SecretStr | None, AfterValidator(_one_line)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 
@@ -136,6 +143,17 @@ class Environment(DockerKeys):
         default=None,
         description="How an upgrade to another major version is done; left out: the least downtime with a way back.",
     )
+    backup_directory: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder on this machine for backups, one below it a stack; left out: `.data/backups`.",
+    )
+    backup_copy: Annotated[str | None, AfterValidator(_ssh_folder)] = Field(
+        default=None, description="Folder on another host for a copy of each backup: `ssh://USER@HOST[:PORT]/PATH`."
+    )
+    backup_keep: int = Field(
+        ge=1, le=10000, description="Backups kept; the last whose drill was good stays in any case."
+    )
     admin_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
     app_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
     readonly_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
@@ -176,14 +194,19 @@ class Environment(DockerKeys):
         return self.container_name or f"{NAMESPACE}-{self.stack}"
 
     @property
+    def backups(self) -> Path:
+        """The folder of this stack's backups."""
+        return (ROOT / Path(self.backup_directory or ".data/backups").expanduser() / self.stack).resolve()
+
+    @property
     def volume_name(self) -> str:
         """Of the volume that holds the data."""
         return self.adopt_volume or self.name
 
 
 _CHATTY = {"log_min_duration_statement": "250ms", "log_statement": "ddl", "log_connections": "on"}
-_SMALL = {"statement_timeout_s": 300, "lock_timeout_s": 2, "lock_wait_s": 30, "drift": "report"}
-_STRICT = {"statement_timeout_s": 600, "lock_timeout_s": 1, "lock_wait_s": 120, "drift": "refuse"}
+_SMALL = {"statement_timeout_s": 300, "lock_timeout_s": 2, "lock_wait_s": 30, "drift": "report", "backup_keep": 3}
+_STRICT = {"statement_timeout_s": 600, "lock_timeout_s": 1, "lock_wait_s": 120, "drift": "refuse", "backup_keep": 7}
 # 0.8.3 and 0.8.4 mended HNSW indexes that VACUUM corrupted (pgvector #988, #993)
 DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -199,7 +222,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         | {"tls": "require"},
         "production": _STRICT
         | {"engine": "docker", "memory_mb": 16384, "cpus": 4, "pgvector_minimum": "0.8.4", "port": 5432}
-        | {"tls": "require", "volume": "protect", "stop_grace_s": 300},
+        | {"tls": "require", "volume": "protect", "stop_grace_s": 300, "backup_keep": 14},
     }
 )
 

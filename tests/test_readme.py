@@ -55,4 +55,5 @@ def test_every_command_is_in_the_readme() -> None:
         for command in app.registered_commands
         if command.callback
     ]
+    names += [group.name for group in app.registered_groups if group.name]
     assert [name for name in names if f"`pgstack {name}" not in README] == []

@@ -7,6 +7,6 @@ from pathlib import Path
 
 
 @cache
-def get(name: str) -> str:
-    """The script's text; it is run with `sh -ec`."""
-    return (Path(__file__).parent / f"{name}.sh").read_text(encoding="utf-8")
+def get(*names: str) -> str:
+    """The text of the scripts, one after the other; it is run with `sh -ec`."""
+    return "\n".join((Path(__file__).parent / f"{name}.sh").read_text(encoding="utf-8") for name in names)

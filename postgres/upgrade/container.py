@@ -10,10 +10,12 @@ the locks on the data directories go with it.
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -27,12 +29,14 @@ from postgres.docker_host import finish, put, throw_away, told
 from postgres.embedded import ADMIN
 from postgres.errors import ServerError
 from postgres.images import VOLUME
+from postgres.upgrade.archive import pack, unpack
 from postgres.upgrade.facts import Target
 from postgres.upgrade.workshop import HOUR_S, Done, Watch, must
 
 USER = "postgres"
 PRIVATE = "/pgstack-workshop"
 CARRIED = "/opt/pgstack-carried"
+HANDED = "/pgstack-handed"
 SHM = "256m"
 LIBRARIES_DEEP = 6
 NO_STRAY = {OLD_MOUNT: ""}  # images up to 17 would add an anonymous volume there
@@ -42,6 +46,7 @@ class ContainerWorkshop:
     """See `workshop.Workshop`."""
 
     sockets = PRIVATE
+    leash = ""  # the container ends with this process
 
     def __init__(self, container: Container) -> None:
         self.container = container
@@ -76,6 +81,27 @@ class ContainerWorkshop:
         if done.code != 0:
             raise ServerError(f"writing {path} in the throw-away container failed\n{done.tail()}")
         return path
+
+    def bring(self, folder: str, into: Path) -> None:
+        with told():
+            stream, _ = self.container.get_archive(folder)
+            unpack(stream, into)
+        said = must(
+            "adding up what was brought", self.sh('cd "$FOLDER"; find . -type f -exec sha256sum {} +', FOLDER=folder)
+        )
+        for line in said.splitlines():
+            digest, _, name = line.partition("  ")
+            with (into / name).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                    raise ServerError(f"{name} was damaged on its way from the throw-away container: try again")
+
+    def hand(self, folder: Path) -> str:
+        place = f"{HANDED}/{folder.name}"
+        must("making a folder", self.as_root(f"install -d -o {USER} -m 700 {HANDED}"))
+        with told():
+            self.container.put_archive(HANDED, pack(folder))
+        must("handing over a folder", self.as_root(f'chown -R {USER} "$FOLDER"', FOLDER=place))
+        return place
 
     def _carry_out(self, words: list[str], environment: Mapping[str, str], user: str, watch: Watch | None) -> Done:
         api = self.container.client.api
@@ -112,13 +138,16 @@ def _close(stream: Any) -> None:
 
 @contextmanager
 def workshop(
-    client: docker.DockerClient, name: str, image: str, volume: str, *, network: str | None = None,
+    client: docker.DockerClient, name: str, image: str, volume: str | None, *, network: str | None = None,
     limits: Mapping[str, Any] | None = None,
 ) -> Iterator[ContainerWorkshop]:  # fmt: skip
-    """A running one, gone afterwards. `network`: where the source server is reached by its container's name."""
+    """A running one, gone afterwards. `network`: where the source server is reached by its container's name.
+
+    Without a volume its data directories are gone with it.
+    """
     with throw_away(
         client, name, image, ["sh", "-c", "cat >/dev/null"], user=USER, working_dir="/", stdin_open=True,
-        network=network, mounts=[Mount(VOLUME, volume, type="volume")], tmpfs=NO_STRAY, init=True,
+        network=network, mounts=[Mount(VOLUME, volume, type="volume")] if volume else [], tmpfs=NO_STRAY, init=True,
         **(limits or {"shm_size": SHM}),
     ) as container:  # fmt: skip
         with told():

@@ -16,6 +16,7 @@ from postgres.errors import ServerError
 from postgres.upgrade.workshop import HOUR_S, Done, Watch
 
 POLL_S = 0.1
+LEASH = "leash"
 
 
 class LocalWorkshop:
@@ -25,6 +26,7 @@ class LocalWorkshop:
         self.root = root
         self.private = private
         self.sockets = str(private)
+        self.leash = str(private / LEASH)
 
     def programs(self, major: int) -> str:
         return str(embedded.binaries(major))
@@ -55,6 +57,15 @@ class LocalWorkshop:
             file.write(text)
         embedded.give_to_server(path)
         return str(path)
+
+    def bring(self, folder: str, into: Path) -> None:
+        try:
+            shutil.move(folder, into)
+        except shutil.Error as error:  # one entry a file that couldn't be copied to another disk
+            raise ServerError(str(error.args[0][0][2])) from None
+
+    def hand(self, folder: Path) -> str:
+        return str(folder.resolve())
 
     def _carry_out(
         self, words: list[str], environment: Mapping[str, str], timeout_s: float, watch: Watch | None
@@ -96,9 +107,13 @@ def workshop(root: Path) -> Iterator[LocalWorkshop]:
     """`root`: `.data/<stack>`. The private folder is in the machine's temporary folder: a socket's path is short."""
     private = Path(tempfile.mkdtemp(prefix="pgstack-"))
     embedded.give_to_server(private)
+    os.mkfifo(private / LEASH, 0o600)
+    embedded.give_to_server(private / LEASH)
+    held = os.open(private / LEASH, os.O_RDWR | os.O_CLOEXEC)  # for reading too: it would wait for a reader otherwise
     try:
-        yield LocalWorkshop(root, private)
+        yield LocalWorkshop(root.resolve(), private)
     finally:
+        os.close(held)
         shutil.rmtree(private, ignore_errors=True)
 
 

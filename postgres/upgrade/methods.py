@@ -165,7 +165,11 @@ def _dump_and_restore(upgrade: Upgrade) -> None:
         must("pg_dumpall --globals-only", globals_)
         for number, database in enumerate(upgrade.source.databases):
             upgrade.report(f"dumps database {database}")
-            done = _program(upgrade, old, "pg_dump", "-Fd", "-j", JOBS, "-f", f"{folder}/{number}", "-d", database)
+            # its name in the environment: -d takes a `=` apart
+            done = upgrade.workshop.run(
+                upgrade.new, "pg_dump", "-Fd", "-j", JOBS, "-f", f"{folder}/{number}",
+                environment=old.environment | {"PGDATABASE": database},
+            )  # fmt: skip
             must(f"pg_dump of {database}", done)
     finally:
         stop(workshop, upgrade.old, upgrade.old_directory)

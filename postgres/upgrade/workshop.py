@@ -10,6 +10,7 @@ import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from postgres.errors import ServerError
@@ -34,9 +35,14 @@ class Done:
 
 
 class Workshop(Protocol):
-    """`sockets`: a folder for the sockets of servers that are started here, closed to everybody else."""
+    """`sockets`: a folder for the sockets of servers that are started here, closed to everybody else.
+
+    `leash`: a FIFO that what works in the background reads: it ends with this process, however that ends. "" where
+    nothing outlives it anyway.
+    """
 
     sockets: str
+    leash: str
 
     def programs(self, major: int) -> str:
         """The folder with the programs of that major."""
@@ -58,6 +64,12 @@ class Workshop(Protocol):
 
     def put(self, name: str, text: str) -> str:
         """A file that only the data's user reads, gone with the workshop; its path. For passwords."""
+
+    def bring(self, folder: str, into: Path) -> None:
+        """Move a folder from the workshop to a path of this machine that doesn't exist yet. Raises ServerError."""
+
+    def hand(self, folder: Path) -> str:
+        """A folder of this machine for programs to read; its path in the workshop."""
 
 
 def must(what: str, done: Done) -> str:
@@ -109,19 +121,19 @@ def execute(
     """Run SQL through psql, and what it printed. Statements of one text are one transaction; `then`: further texts of
     the same session. Raises ServerError.
     """
-    # through the environment: no quoting, and nothing of it is in an argument that `ps` shows
+    # through the environment: no quoting, nothing of it in an argument that `ps` shows, and -d takes a `=` apart
     texts = {f"SQL{number}": text for number, text in enumerate((sql, *then))}
     options = " ".join(f'-c "${name}"' for name in texts)
     # a server whose C library is another one than its data's warns at every connection: shown only after a failure
     script = f"""
         said=$(mktemp)
-        psql -XAtq -v ON_ERROR_STOP=1 -d "$DATABASE" {options} 2>"$said" || code=$?
+        psql -XAtq -v ON_ERROR_STOP=1 {options} 2>"$said" || code=$?
         if [ -n "${{code:-}}" ]; then cat "$said"; fi
         rm "$said"
         exit "${{code:-0}}"
     """
     done = workshop.run(
-        server.major, "sh", "-c", script, environment=server.environment | {"DATABASE": database} | texts,
+        server.major, "sh", "-c", script, environment=server.environment | {"PGDATABASE": database} | texts,
         timeout_s=timeout_s,
     )  # fmt: skip
     return must(f"SQL in database {database}", done)
@@ -132,14 +144,17 @@ def trusting(workshop: Workshop) -> str:
     return workshop.put("pg_hba.conf", "local all all trust\n")
 
 
-def start(workshop: Workshop, major: int, directory: str, settings: Mapping[str, str], user: str = SUPERUSER) -> Server:
+def start(
+    workshop: Workshop, major: int, directory: str, settings: Mapping[str, str], user: str = SUPERUSER, *,
+    wait_s: int = START_S,
+) -> Server:  # fmt: skip
     """Start a server that nobody but us reaches: no TCP, its socket in our folder. Raises ServerError with its log."""
     own = {"listen_addresses": "", "unix_socket_directories": workshop.sockets, "unix_socket_permissions": "0700",
            "port": str(PORT), "hba_file": trusting(workshop), "logging_collector": "off", "ssl": "off",
            "archive_mode": "off"}  # fmt: skip
     words = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in (dict(settings) | own).items())
     log = f"{directory}.log"
-    done = workshop.run(major, "pg_ctl", "start", "-w", "-t", str(START_S), "-D", directory, "-l", log, "-o", words)
+    done = workshop.run(major, "pg_ctl", "start", "-w", "-t", str(wait_s), "-D", directory, "-l", log, "-o", words)
     if done.code != 0:
         said = workshop.sh('tail -n 15 "$LOG"', LOG=log)
         raise ServerError(f"PostgreSQL {major} doesn't start on {directory}\n{said.tail(15)}")

@@ -1,0 +1,278 @@
+"""pgstack backup create, list, drill, restore, fetch: of a stack, on either engine, while its server serves."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pgstack import outputs as stack_outputs
+from pgstack.backup_places import Deployed, apart, at_the_server, jobs
+from pgstack.toolchain import find_or_get
+from pgstack.workspace import Workspace
+from postgres.backup import store
+from postgres.backup.create import create as make
+from postgres.backup.drill import drill as try_out
+from postgres.backup.elsewhere import Elsewhere
+from postgres.backup.manifest import BackupFailed, BackupRefused, Manifest, verify
+from postgres.backup.restore import restore as bring_back
+from postgres.backup.retention import Kept, doomed
+from postgres.backup.store import DrillResult
+from postgres.connection import connect
+from postgres.errors import ConnectionFailed, PgstackError
+from postgres.preflight import Finding
+from stacks.environment import ENVIRONMENTS, Environment, from_file
+
+TIME = "%Y-%m-%d %H:%M UTC"
+Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")]
+Name = Annotated[str | None, typer.Argument(metavar="BACKUP", help="As `list` names it; left out: the newest.")]
+app = typer.Typer(no_args_is_help=False, rich_markup_mode=None, help=__doc__)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def say(line: str) -> None:
+    errors.print(line)
+
+
+@app.command()
+def create(stack: Stack = "local") -> None:
+    """Back a stack up while it serves; those that are no longer kept are removed afterwards."""
+    environment = from_file(stack)
+    with _for_stack(stack), at_the_server(_deployed(environment)) as (workshop, server):
+        manifest = make(
+            workshop, server, environment.backups, stack=stack, database=environment.database, jobs=jobs(environment),
+            report=say,
+        )  # fmt: skip
+    newest = store.listed(environment.backups)[-1]
+    typer.echo(f"{newest.folder}: {_amount(manifest)} in {manifest.seconds:.0f} s")
+    with store.alone(environment.backups):
+        for name in prune(environment.backups, environment.backup_keep):
+            say(f"removed {name}: pgvector:backupKeep is {environment.backup_keep}")
+    if place := _elsewhere(environment):
+        place.send(newest.folder, manifest)
+        say(f"copied to {place.url}")
+        gone = doomed(place.kept(), environment.backup_keep)
+        place.remove(gone)
+        for name in gone:
+            say(f"removed the copy of {name}")
+    say(f"try it out:  pgstack backup drill {stack}")
+
+
+@app.command("list")
+def list_(
+    stack: Stack = "local",
+    digests: Annotated[bool, typer.Option("--verify", help="Read every file and compare its SHA-256.")] = False,
+) -> None:
+    """List the backups of a stack. Exit code 1 where one is damaged."""
+    directory = from_file(stack).backups
+    table = Table(show_header=True, header_style="bold")
+    for column in ("backup", "server", "size", "rows", "revision", "last drill"):
+        table.add_column(column, no_wrap=column != "last drill", overflow="fold")
+    damaged = []
+    for backup in store.listed(directory):
+        try:
+            manifest = verify(backup.folder, digests=digests)
+        except BackupRefused as refusal:
+            damaged.append(str(refusal))
+            table.add_row(backup.name, "damaged", "", "", "", drilled(backup.drill))
+            continue
+        table.add_row(
+            backup.name, manifest.server_version, size(manifest.bytes), f"{manifest.rows:,}",
+            manifest.schema_revision, drilled(backup.drill),
+        )  # fmt: skip
+    if not table.row_count:
+        typer.echo(f"no backup in {directory}")
+        return
+    Console(markup=False, highlight=False, emoji=False).print(table)
+    typer.echo(str(directory))
+    if damaged:
+        raise BackupRefused("\n".join(damaged).replace("STACK", stack))
+
+
+@app.command()
+def drill(
+    stack: Stack = "local",
+    backup: Name = None,
+    vector_indexes: Annotated[
+        bool, typer.Option("--with-vector-indexes", help="Build the HNSW and IVFFlat indexes too: it may take long.")
+    ] = False,
+) -> None:
+    """Restore a backup into a throw-away server and compare it with its manifest. Exit code 1: it is no good."""
+    environment = from_file(stack)
+    with _for_stack(stack), store.alone(environment.backups):
+        folder = store.chosen(environment.backups, backup)
+        with apart(environment) as (workshop, major):
+            result = try_out(
+                workshop, folder, jobs=jobs(environment), vector_indexes=vector_indexes, major=major, report=say
+            )
+    if place := _elsewhere(environment):
+        place.note(folder)
+    if not result.ok:
+        lines = "\n".join(f"  {problem.strip()}" for problem in result.problems)
+        raise BackupFailed(
+            f"the backup {folder.name} is no good:\n{lines}\n  make another:  pgstack backup create {stack}"
+        )
+    without = "" if vector_indexes else "; vector indexes left out (--with-vector-indexes)"
+    typer.echo(f"{folder.name} restored and compared in {result.seconds:.0f} s: good{without}")
+
+
+@app.command()
+def restore(
+    stack: Stack,
+    backup: Name = None,
+    into: Annotated[str | None, typer.Option(help="Another stack than the one that was backed up.")] = None,
+    confirm: Annotated[
+        str | None, typer.Option(help="The name of the stack that is restored into, where nobody can be asked.")
+    ] = None,
+) -> None:
+    """Bring a backup back into a stack that serves. Its present database is kept under another name."""
+    source, target = from_file(stack), from_file(into or stack)
+    folder = store.chosen(source.backups, backup)
+    with _for_stack(stack):
+        manifest = verify(folder)
+    say(f"{folder.name}: {_amount(manifest)}, database {manifest.database}, revision {manifest.schema_revision}")
+    _confirm(target, confirm)
+    with _for_stack(target.stack):
+        deployed = _deployed(target)
+    with _for_stack(stack), store.alone(source.backups), at_the_server(deployed) as (workshop, server):
+        before = bring_back(
+            workshop, server, deployed.admin, folder, manifest, manifest.database, jobs=jobs(target),
+            lock_wait_s=target.lock_wait_s, report=say,
+        )  # fmt: skip
+    typer.echo(f"{target.stack}: database {deployed.admin.database} is that of {folder.name}")
+    if before:
+        say(
+            f"the former one is kept as {before}, and takes its room; when all is well, as the administrator:\n"
+            f'  psql "$(pgstack outputs {target.stack} adminUrl --show-secrets)" -c "DROP DATABASE {before}"'
+        )
+    say(f"scripts that it lacks run with the next up:  pgstack preview {target.stack}")
+
+
+@app.command()
+def fetch(
+    stack: Stack, backup: Annotated[str | None, typer.Argument(metavar="BACKUP", help="Left out: lists them.")] = None
+) -> None:
+    """Bring a copy back from the other host (pgvector:backupCopy), or list those that are there."""
+    environment = from_file(stack)
+    place = _elsewhere(environment)
+    if place is None:
+        raise PgstackError(f"{stack} has no copies elsewhere\n  set pgvector:backupCopy")
+    if backup is None:
+        for each in place.kept():
+            verdict = {True: "drill good", False: "drill FAILED", None: "no drill yet"}[each.good]
+            typer.echo(f"{each.name}  {verdict}")
+        return
+    with _for_stack(stack), store.alone(environment.backups):
+        store.remove_unfinished(environment.backups)
+        typer.echo(str(place.fetch(backup, environment.backups)))
+
+
+def prune(directory: Path, keep: int) -> tuple[str, ...]:
+    """Remove what retention gives up; the names. To be called by who is alone in the folder."""
+    backups = store.listed(directory)
+    names = doomed([Kept(each.name, each.drill.ok if each.drill else None) for each in backups], keep)
+    for name in names:
+        folder = directory / name
+        # under a name that is no backup's first: a killed removal leaves no half of one
+        gone = folder.with_name(f"{name}{store.UNFINISHED}")
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+        store.drill_file(folder).unlink(missing_ok=True)
+    return names
+
+
+def finding(environment: Environment) -> Finding:
+    """For `status` and `doctor`: the last backup and the last drill, and what to do where that is not enough.
+
+    Where the data is protected, having no backup, or none that was ever tried, is wrong.
+    """
+    stack = environment.stack
+    create_one, drill_one = f"pgstack backup create {stack}", f"pgstack backup drill {stack}"
+    needed = environment.volume == "protect" and environment.engine == "docker"
+    backups = store.listed(environment.backups)
+    if not backups:
+        return Finding("backup", "none yet", create_one if needed else "")
+    newest = backups[-1]
+    good = store.last_good_drill(environment.backups)
+    words = f"last {newest.started_at:{TIME}}, drill {drilled(newest.drill)}"
+    if newest.drill is None and good is not None:
+        words += f"; last good drill {good:{TIME}}"
+    try:
+        verify(newest.folder, digests=False)
+    except BackupRefused as refusal:
+        return Finding("backup", f"{words}; {str(refusal).splitlines()[0].rstrip(':')}", create_one)
+    if newest.drill is not None and not newest.drill.ok:
+        return Finding("backup", words, create_one)
+    return Finding("backup", words, drill_one if needed and good is None else "")
+
+
+def drilled(result: DrillResult | None) -> str:
+    """A drill in a few words."""
+    if result is None:
+        return "none yet"
+    return f"{'good' if result.ok else 'FAILED'} {result.at:{TIME}}, {result.seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Bytes for people.
+
+    >>> size(2676480)
+    '2.6 MiB'
+    """
+    amount, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{amount:.1f} {unit}" if unit != "B" else f"{count} B"
+
+
+def _amount(manifest: Manifest) -> str:
+    return f"{size(manifest.bytes)}, {manifest.rows:,} rows, PostgreSQL {manifest.server_version}"
+
+
+def _confirm(target: Environment, given: str | None) -> None:
+    """Raises PgstackError unless the name was typed."""
+    name = target.stack
+    if given is None:
+        if not sys.stdin.isatty():
+            raise PgstackError(
+                f"a restore replaces the database of {name}: its name has to be typed\n"
+                f"  where nobody can be asked:  --confirm {name}"
+            )
+        say(f"the database {target.database} of {name} is replaced; it is kept under another name")
+        given = input(f"type the name of the stack to go on ({name}): ")
+    if given.strip() != name:
+        raise PgstackError(f"{given.strip()!r} is not {name}: nothing was done")
+
+
+class _for_stack:
+    """Remedies name the stack."""
+
+    def __init__(self, stack: str) -> None:
+        self.stack = stack
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        if isinstance(error, (BackupFailed, BackupRefused, ConnectionFailed)) and " STACK" in str(error):
+            raise type(error)(str(error).replace(" STACK", f" {self.stack}")) from None
+
+
+def _elsewhere(environment: Environment) -> Elsewhere | None:
+    return Elsewhere(environment.backup_copy, environment.stack) if environment.backup_copy else None
+
+
+def _deployed(environment: Environment) -> Deployed:
+    """Raises ConnectionFailed, which says how to start the server where it is down."""
+    found = stack_outputs.read(Workspace(environment.stack, find_or_get(say), say))
+    deployed = Deployed.of(environment, {key: output.value for key, output in found.items()})
+    connect(replace(deployed.admin, database="postgres")).close()
+    return deployed

@@ -1,0 +1,133 @@
+"""Makes a backup while the server serves.
+
+Steps: what the cluster has → the roles → each database: psql holds a snapshot, counts in it, and runs pg_dump on the
+same one (`shell/dump.sh`) → all of it on this machine → sizes and digests → the manifest → its final name. A failure or
+a kill leaves nothing with a final name. Each database has a snapshot of its own: PostgreSQL has none over several.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from postgres import queries, shell
+from postgres.backup import manifest as manifests
+from postgres.backup.contents import Contents
+from postgres.backup.manifest import BackupFailed, Manifest
+from postgres.backup.store import STAMP, UNFINISHED, alone, remove_unfinished, settle
+from postgres.errors import PgstackError
+from postgres.scripts import revision
+from postgres.upgrade.workshop import HOUR_S, Server, Workshop, must, rows
+
+Report = Callable[[str], None]
+LONG_S = 48 * HOUR_S
+WORK = "backup"
+
+
+def create(
+    workshop: Workshop, server: Server, into: Path, *, stack: str, database: str, jobs: int = 2,
+    report: Report = lambda _: None,
+) -> Manifest:  # fmt: skip
+    """A new backup in the folder `into`, named after the time. `server`: its superuser; `database`: the stack's own.
+
+    Raises BackupFailed; the server isn't touched.
+    """
+    with alone(into):
+        for name in remove_unfinished(into):
+            report(f"removed {name}, which a run that was killed left")
+        started = _free_time(into)
+        unfinished = into / f"{started:{STAMP}}{UNFINISHED}"
+        try:
+            found = _make(workshop, server, unfinished, started, stack, database, jobs, report)
+            settle(unfinished, into / f"{started:{STAMP}}")
+        except (PgstackError, OSError) as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            told = str(error) if isinstance(error, PgstackError) else f"{unfinished}: {error.strerror}"
+            raise BackupFailed(f"the backup failed, nothing of it is kept: {told}") from None
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        return found
+
+
+def _free_time(into: Path) -> datetime:
+    """Now; a second later where a backup has that name already."""
+    while (into / f"{(now := datetime.now(UTC)):{STAMP}}").exists():
+        time.sleep(0.1)
+    return now
+
+
+def _make(
+    workshop: Workshop, server: Server, unfinished: Path, started: datetime, stack: str, database: str, jobs: int,
+    report: Report,
+) -> Manifest:  # fmt: skip
+    begun = time.monotonic()
+    (about,) = rows(
+        workshop, server, "postgres",
+        "SELECT current_setting('server_version') AS version, current_setting('shared_preload_libraries') AS preload",
+    )  # fmt: skip
+    cluster = rows(workshop, server, "postgres", queries.get("backup_cluster"))
+    work = workshop.beside(server.major, WORK)
+    must("making a folder", workshop.sh('rm -rf "$WORK"; umask 077; mkdir -p "$WORK"', WORK=work))
+    try:
+        report("roles")
+        globals_ = f"{work}/{manifests.GLOBALS}"
+        words = 'umask 077; exec pg_dumpall -w --globals-only --no-tablespaces -f "$FILE"'
+        done = workshop.run(
+            server.major, "sh", "-ec", words, environment=server.environment | {"FILE": globals_}, timeout_s=LONG_S
+        )
+        must("pg_dumpall", done)
+        databases = [_dump(workshop, server, row, work, jobs, report) for row in cluster]
+        workshop.bring(work, unfinished)
+    finally:
+        workshop.sh('rm -rf "$WORK"', WORK=work)
+    databases = [_with_contents(each, unfinished) for each in databases]
+    own = next((each for each in databases if each["name"] == database), None)
+    manifest = Manifest.model_validate(
+        {
+            "stack": stack, "startedAt": started.replace(microsecond=0), "seconds": round(time.monotonic() - begun, 1),
+            "serverVersion": str(about["version"]).split(" ")[0], "major": server.major, "preload": about["preload"],
+            "database": database, "schemaRevision": revision(own["contents"].ledger) if own else "empty",
+            "databases": databases, "files": manifests.files_of(unfinished),
+        }
+    )  # fmt: skip
+    manifests.write(manifest, unfinished)
+    for path in [unfinished, *unfinished.rglob("*")]:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    return manifest
+
+
+def _dump(
+    workshop: Workshop, server: Server, row: dict[str, Any], work: str, jobs: int, report: Report
+) -> dict[str, Any]:
+    report(f"database {row['name']}, {row['bytes'] / 2**20:.0f} MiB")
+    folder = quote(row["name"], safe="")
+    contents = workshop.put("contents.sql", queries.get("backup_contents"))
+    variables = {"PGDATABASE": row["name"], "FOLDER": f"{work}/{folder}", "CONTENTS": contents, "JOBS": str(jobs),
+                 "LEASH": workshop.leash}  # fmt: skip
+    done = workshop.run(
+        server.major,
+        "sh",
+        "-ec",
+        shell.get("leash", "dump"),
+        environment=server.environment | variables,
+        timeout_s=LONG_S,
+    )
+    must(f"pg_dump of database {row['name']}", done)
+    renamed = {"connection_limit": "connectionLimit"}
+    return {renamed.get(key, key): value for key, value in row.items()} | {"folder": folder}
+
+
+def _with_contents(database: dict[str, Any], unfinished: Path) -> dict[str, Any]:
+    """The two answers that lie beside the dump go into the manifest."""
+    found = []
+    for when in ("before", "after"):
+        path = unfinished / f"{database['folder']}.{when}"
+        found.append(Contents.model_validate_json(path.read_text(encoding="utf-8")))
+        path.unlink()
+    return database | {"contents": found[0], "sequencesAfter": found[1].sequences}

@@ -1,0 +1,116 @@
+"""Restores a backup once into a throw-away server and compares what is there with what was written down.
+
+The server has no TCP, its socket lies in a folder of ours, and nothing of it stays. Where the workshop is this machine,
+its data directory lies beside the stack's; in Docker it is in the throw-away container. Only a drill proves a backup:
+an exit code 0 of pg_dump and a right SHA-256 can both be had for a dump that doesn't restore.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from postgres import shell
+from postgres.backup import loading
+from postgres.backup.contents import differences, older_extensions
+from postgres.backup.manifest import GLOBALS, BackupRefused, Manifest, verify
+from postgres.backup.store import DrillResult, note_drill
+from postgres.errors import ServerError
+from postgres.upgrade.workshop import HOUR_S, SUPERUSER, Server, Workshop, must, start, stop
+
+WORK = "drill"
+CLEAR = 'pg_ctl stop -s -m immediate -D "$D" >/dev/null 2>&1 || true; rm -rf "$D" "$D.log"'
+MOST_PROBLEMS = 20
+START_S = 120
+# a crash of this server loses nothing; no parallel build, which would need room in /dev/shm
+SETTINGS = {
+    "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off", "wal_level": "minimal",
+    "max_wal_senders": "0", "max_wal_size": "4GB", "shared_buffers": "128MB", "maintenance_work_mem": "128MB",
+    "max_connections": "20", "max_parallel_maintenance_workers": "0", "max_locks_per_transaction": "256",
+    "log_min_messages": "error", "log_min_error_statement": "panic",
+}  # fmt: skip
+
+
+def drill(
+    workshop: Workshop, backup: Path, *, jobs: int = 2, vector_indexes: bool = False, major: int | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> DrillResult:  # fmt: skip
+    """Try the finished backup in the folder `backup`; the result is also noted beside it. `major`: of the programs.
+
+    Never raises for what is wrong with the backup: that is the result. Raises ServerError, DockerFailed where the
+    throw-away server can't be had; then nothing is noted.
+    """
+    at, begun = datetime.now(UTC).replace(microsecond=0), time.monotonic()
+    try:
+        manifest = verify(backup)
+        if major is not None and major < manifest.major:
+            raise ServerError(f"PostgreSQL {major} can't read a backup of {manifest.major}: nothing was tried")
+        problems = _try(workshop, backup, manifest, major or manifest.major, jobs, vector_indexes, report)
+    except BackupRefused as refusal:
+        problems = str(refusal).splitlines()
+    result = DrillResult(
+        ok=not problems, at=at, seconds=round(time.monotonic() - begun, 1), vector_indexes=vector_indexes,
+        problems=tuple(problems[:MOST_PROBLEMS]),
+    )  # fmt: skip
+    note_drill(backup, result)
+    return result
+
+
+def _try(
+    workshop: Workshop, backup: Path, manifest: Manifest, major: int, jobs: int, vector_indexes: bool,
+    report: Callable[[str], None],
+) -> list[str]:  # fmt: skip
+    directory = workshop.beside(major, WORK)
+    handed = workshop.hand(backup)
+    must("clearing away a former drill", workshop.run(major, "sh", "-ec", CLEAR, environment={"D": directory}))
+    guard = {"DIRECTORY": directory, "LEASH": workshop.leash}
+    must("guarding the drill", workshop.run(major, "sh", "-ec", shell.get("drill_guard"), environment=guard))
+    try:
+        report("a throw-away server")
+        must("making a folder", workshop.sh('mkdir -p "$(dirname "$D")"', D=directory))
+        made = workshop.run(
+            major, "initdb", "-D", directory, "-U", SUPERUSER, "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync"
+        )
+        must("initdb for the drill", made)
+        settings = SETTINGS | {"shared_preload_libraries": manifest.preload}
+        server = start(workshop, major, directory, settings, wait_s=START_S)
+        try:
+            return _restore_all(workshop, server, handed, manifest, jobs, vector_indexes, report)
+        finally:
+            stop(workshop, major, directory)
+    finally:
+        workshop.run(major, "sh", "-ec", CLEAR, environment={"D": directory})
+
+
+def _restore_all(
+    workshop: Workshop, server: Server, handed: str, manifest: Manifest, jobs: int, vector_indexes: bool,
+    report: Callable[[str], None],
+) -> list[str]:  # fmt: skip
+    """What is wrong, in words. Every database is tried, also after one that fails."""
+    report("roles")
+    # the superuser of initdb is there already
+    script = f'sed "/^CREATE ROLE {SUPERUSER};$/d" "$FILE" | psql -Xqw -o /dev/null -v ON_ERROR_STOP=1 -d postgres -f -'
+    done = workshop.run(
+        server.major, "sh", "-ec", script, environment=server.environment | {"FILE": f"{handed}/{GLOBALS}"},
+        timeout_s=HOUR_S,
+    )  # fmt: skip
+    if done.code != 0:
+        return ["the roles can't be restored:", *done.tail().splitlines()]
+    problems = []
+    for database in manifest.databases:
+        report(f"database {database.name}, {database.contents.row_count} rows")
+        try:
+            loading.load(
+                workshop, server, f"{handed}/{database.folder}", database.name, database.contents.vector_indexes,
+                jobs=jobs, vector_indexes=vector_indexes, create=True,
+            )  # fmt: skip
+            found = loading.contents(workshop, server, database.name)
+        except ServerError as error:
+            problems += [f"database {database.name}: {line}" for line in str(error).splitlines()]
+            continue
+        told = differences(database.contents, database.sequences_after, found, vector_indexes=vector_indexes)
+        told += older_extensions(database.contents, found)
+        problems += [f"database {database.name}: {line}" for line in told]
+    return problems

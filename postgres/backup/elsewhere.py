@@ -1,0 +1,173 @@
+"""Copies of backups on another host, over the user's own `ssh`: sent, added up over there, listed, fetched, removed.
+
+Invariant over there as here: a folder named after a time is a whole backup, since it gets that name after its digests
+were compared. The host needs sh, tar and sha256sum, nothing of ours.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from postgres import ssh
+from postgres.backup.manifest import NAME, BackupFailed, BackupRefused, Manifest, sha256, verify
+from postgres.backup.retention import Kept
+from postgres.backup.store import FINISHED, UNFINISHED, drill_file, settle
+from postgres.errors import ConnectionFailed, PgstackError
+from postgres.upgrade.archive import CHUNK, pack, unpack
+
+VERDICTS = {"good": True, "bad": False, "none": None}
+LIST = """
+[ -d "$1" ] || exit 0
+cd "$1"
+for folder in */; do
+    name=${folder%/}
+    if [ ! -f "$name.drill.json" ]; then echo "$name none"
+    elif grep -q '"ok": true' "$name.drill.json"; then echo "$name good"
+    else echo "$name bad"; fi
+done
+"""
+RECEIVE = """
+umask 077
+mkdir -p "$1"
+find "$1" -maxdepth 1 -name '*.unfinished' -mtime +1 -exec rm -rf {} +  # of killed runs; another may be at work
+rm -rf "$1/$2.unfinished"
+mkdir "$1/$2.unfinished"
+tar -xf - -C "$1/$2.unfinished"
+"""
+FINISH = """
+cd "$1/$2.unfinished/$2"
+sha256sum --quiet -c -
+sync
+mv "$1/$2.unfinished/$2" "$1/$2"
+rmdir "$1/$2.unfinished"
+"""
+NOTE = '[ ! -d "$1/$2" ] || { umask 077; cat >"$1/$2.drill.json.new"; mv "$1/$2.drill.json.new" "$1/$2.drill.json"; }'
+REMOVE = """
+[ -d "$1/$2" ] || exit 0
+rm -rf "$1/$2.unfinished"
+mv "$1/$2" "$1/$2.unfinished"
+rm -rf "$1/$2.unfinished" "$1/$2.drill.json"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A folder on another host. `url`: `ssh://USER@HOST[:PORT]/PATH`; the stack's copies lie below it."""
+
+    url: str
+    stack: str
+
+    @property
+    def folder(self) -> str:
+        return f"{ssh.parse(self.url).socket}/{self.stack}"
+
+    def kept(self) -> list[Kept]:
+        """The copies there, the oldest first. Raises BackupFailed."""
+        said = self._run(LIST).decode(errors="replace").splitlines()
+        rows = sorted(tuple(line.split()) for line in said if len(line.split()) == 2)
+        return [Kept(name, VERDICTS.get(word)) for name, word in rows if FINISHED.fullmatch(name)]
+
+    def send(self, backup: Path, manifest: Manifest) -> None:
+        """Copy a finished backup; nothing is done where it is there already. Raises BackupFailed."""
+        if any(each.name == backup.name for each in self.kept()):
+            return
+        self._run(RECEIVE, backup.name, stdin=pack(backup))
+        sums = {name: file.sha256 for name, file in manifest.files.items()} | {NAME: sha256(backup / NAME)}
+        lines = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+        self._run(FINISH, backup.name, stdin=[lines.encode()])
+
+    def note(self, backup: Path) -> None:
+        """What the last drill of a backup found, where the backup has a copy. Raises BackupFailed."""
+        self._run(NOTE, backup.name, stdin=[drill_file(backup).read_bytes()])
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Raises BackupFailed."""
+        for name in names:
+            self._run(REMOVE, name)
+
+    def fetch(self, name: str, into: Path) -> Path:
+        """Bring a copy back into the folder `into`, checked. Raises BackupRefused, BackupFailed."""
+        there = self.kept()
+        if name not in {each.name for each in there}:
+            last = ", ".join(each.name for each in there[-5:]) or "none"
+            raise BackupRefused(f"there is no backup {name!r} at {self.url}\n  there are: {last}")
+        finished, unfinished = into / name, into / f"{name}{UNFINISHED}"
+        if finished.exists():
+            raise BackupRefused(f"{finished} is there already")
+        with self._started('tar -cf - -C "$1" "$2"', name) as running:
+            try:
+                unpack(iter(running.read, b""), unfinished)
+            except PgstackError as error:
+                raise BackupFailed(f"fetching {name} failed: {error}") from None
+        verify(unfinished)
+        settle(unfinished, finished)
+        return finished
+
+    def _run(self, script: str, *words: str, stdin: Iterable[bytes] = ()) -> bytes:
+        with self._started(script, *words) as running:
+            return running.feed(stdin)
+
+    def _started(self, script: str, *words: str) -> _Running:
+        try:
+            target = ssh.parse(self.url)
+        except ConnectionFailed as error:
+            raise BackupFailed(str(error)) from None
+        remote = shlex.join(["sh", "-ec", script, "pgstack", self.folder, *words])
+        return _Running(["ssh", *ssh.OPTIONS, *target.destination, remote], self.url)
+
+
+class _Running:
+    """An `ssh` at work; leaving it raises BackupFailed with its last words where it failed."""
+
+    def __init__(self, command: Sequence[str], url: str) -> None:
+        self.url = url
+        self.said = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, start_new_session=True
+            )
+        except FileNotFoundError:
+            self.said.close()
+            raise BackupFailed("there is no ssh on this machine (package openssh-client)") from None
+
+    def __enter__(self) -> _Running:
+        return self
+
+    def __exit__(self, kind: object, error: object, _: object) -> None:
+        process = self.process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if kind is not None:
+            process.kill()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        process.stdout.close()
+        code = process.wait()
+        self.said.seek(0)
+        last = self.said.read().decode(errors="replace").strip().splitlines()[-3:]
+        self.said.close()
+        if code != 0 and kind is None:
+            words = "\n".join(f"    {line}" for line in last) or f"    it ended with {code}"
+            raise BackupFailed(f"the copy at {self.url} failed:\n{words}")
+
+    def feed(self, chunks: Iterable[bytes]) -> bytes:
+        """What it answers to an input; it says little before it has read all of it."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            for chunk in chunks:
+                self.process.stdin.write(chunk)
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass  # it failed: its own words are better
+        return self.process.stdout.read()
+
+    def read(self) -> bytes:
+        assert self.process.stdout is not None
+        return self.process.stdout.read(CHUNK)

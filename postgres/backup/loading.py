@@ -1,0 +1,81 @@
+"""What a drill and a restore have in common: pg_restore of one database, vector indexes apart, and the count after it.
+
+Vector indexes are built last and one after the other: a build takes maintenance_work_mem for itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from postgres import queries, shell
+from postgres.backup.contents import Contents, VectorIndex
+from postgres.upgrade.workshop import HOUR_S, Server, Workshop, execute, must
+
+LONG_S = 48 * HOUR_S
+LISTED = re.compile(r"^\d+; (?P<table>\d+) (?P<oid>\d+) (?P<rest>.*)$")
+
+
+def split(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[list[str], list[str]]:
+    """pg_restore's list in two: all but the vector indexes, and these. Comments and attachments go with their index."""
+    oids = {str(index.oid) for index in vector_indexes}
+    attached = {f"{kind} {index.schema_name} {index.name} " for index in vector_indexes for kind in ("INDEX ATTACH",)}
+    commented = {f"COMMENT {index.schema_name} INDEX {index.name} " for index in vector_indexes}
+    first: list[str] = []
+    second: list[str] = []
+    for line in listing.splitlines():
+        found = LISTED.match(line)
+        if found is None:
+            continue
+        rest = found["rest"]
+        mine = (rest.startswith("INDEX ") and found["oid"] in oids) or any(
+            rest.startswith(word) for word in attached | commented
+        )
+        (second if mine else first).append(line)
+    return first, second
+
+
+def load(
+    workshop: Workshop, server: Server, dump: str, database: str, indexes: Sequence[VectorIndex], *, jobs: int,
+    vector_indexes: bool, create: bool = False,
+) -> None:  # fmt: skip
+    """Restore the dump in the folder `dump` (as the workshop sees it). Raises ServerError with what pg_restore said.
+
+    `create`: make the database, replacing one; `database` is then the name it has in the dump.
+    """
+    making = "--clean --if-exists --create" if create else ""
+    script = f'exec pg_restore -l {"--create" if create else ""} "$DUMP"'
+    listing = must(
+        "reading the dump's table of contents",
+        workshop.run(server.major, "sh", "-ec", script, environment={"DUMP": dump}),
+    )
+    first, second = split(listing, indexes)
+    for name, lines, options, at in (
+        ("all.list", first, f"{making} -j {jobs}", "template1" if create else database),
+        ("vector-indexes.list", second if vector_indexes else [], "", database),
+    ):
+        if not lines:
+            continue
+        variables = {"LIST": workshop.put(name, "\n".join(lines) + "\n"), "DUMP": dump, "OPTIONS": options,
+                     "TARGET": conninfo(at), "LEASH": workshop.leash}  # fmt: skip
+        done = workshop.run(
+            server.major, "sh", "-ec", shell.get("leash", "restore"), environment=server.environment | variables,
+            timeout_s=LONG_S,
+        )  # fmt: skip
+        must("pg_restore", done)
+
+
+def conninfo(database: str) -> str:
+    """As libpq takes it: a name with `=` in it would be taken for more than a name.
+
+    >>> conninfo("it's")
+    "dbname='it\\\\'s'"
+    """
+    escaped = database.replace("\\", "\\\\").replace("'", "\\'")
+    return f"dbname='{escaped}'"
+
+
+def contents(workshop: Workshop, server: Server, database: str) -> Contents:
+    """What the database holds now. Raises ServerError."""
+    said = execute(workshop, server, database, queries.get("backup_contents"), timeout_s=LONG_S)
+    return Contents.model_validate_json(said)

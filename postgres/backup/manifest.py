@@ -1,0 +1,190 @@
+"""What is written down with a backup, and the check of a backup against it.
+
+Invariant: a folder with a manifest holds exactly the files the manifest lists, each with its size and SHA-256, and the
+manifest has the digest of itself. Anything else is refused, by name. No password is in it; the roles' hashes are in
+`globals.sql`, which only its owner reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, Field, ValidationError
+
+from postgres.backup.contents import FROZEN, Contents
+from postgres.errors import PgstackError
+
+NAME = "manifest.json"
+GLOBALS = "globals.sql"
+FORMAT = 1
+MOST = 5  # problems that are told
+OTHER = "  use another one:  pgstack backup list STACK"
+
+
+class BackupRefused(PgstackError):
+    """A backup that isn't whole, or doesn't fit where it is to go."""
+
+
+class BackupFailed(PgstackError):
+    """A backup, a drill or a restore that didn't work; the server that serves is as it was."""
+
+
+class File(BaseModel):
+    model_config = FROZEN
+
+    bytes: int
+    sha256: str
+
+
+class Privilege(BaseModel):
+    """A right on a database. `grantee` "" is everybody."""
+
+    model_config = FROZEN
+
+    grantee: str
+    privilege: str
+    grantable: bool = False
+
+
+class Setting(BaseModel):
+    """What ALTER DATABASE … SET has set; `role` "" for all of them."""
+
+    model_config = FROZEN
+
+    role: str
+    name: str
+    value: str
+
+
+class Database(BaseModel):
+    """One database. `folder`: of its dump, relative to the backup; `bytes`: what it takes on the server."""
+
+    model_config = FROZEN
+
+    name: str
+    folder: str
+    owner: str
+    encoding: str
+    collate: str
+    ctype: str
+    provider: str = Field(default="c", description="As pg_database has it: c libc, i ICU, b built in.")
+    locale: str | None = None
+    connection_limit: int = -1
+    comment: str | None = None
+    bytes: int
+    privileges: tuple[Privilege, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    contents: Contents
+    sequences_after: Mapping[str, int]
+
+
+class Manifest(BaseModel):
+    """A finished backup. `database`: the stack's own among `databases`; times in UTC, `seconds` it took."""
+
+    model_config = FROZEN
+
+    format: int = FORMAT
+    stack: str
+    started_at: datetime
+    seconds: float
+    server_version: str
+    major: int
+    preload: str = Field(default="", description="shared_preload_libraries, which some extensions need.")
+    database: str
+    schema_revision: str
+    databases: tuple[Database, ...]
+    files: Mapping[str, File]
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files.values())
+
+    @property
+    def rows(self) -> int:
+        return sum(each.contents.row_count for each in self.databases)
+
+    def of(self, name: str) -> Database:
+        """Raises BackupRefused."""
+        for each in self.databases:
+            if each.name == name:
+                return each
+        raise BackupRefused(
+            f"the backup has no database {name}\n  it has: {', '.join(each.name for each in self.databases)}"
+        )
+
+
+def write(manifest: Manifest, folder: Path) -> None:
+    content = manifest.model_dump(mode="json", by_alias=True)
+    text = json.dumps(content | {"digest": _digest(content)}, indent=1, ensure_ascii=False, sort_keys=True)
+    path = folder / NAME
+    path.touch(mode=0o600)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> Manifest:
+    """Raises BackupRefused where it is missing, cut off, altered, or of a later version of this program."""
+    path = folder / NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BackupRefused(f"{folder} is no finished backup: it has no {NAME}") from None
+    except (OSError, ValueError) as error:
+        raise BackupRefused(f"{path} can't be read: {' '.join(str(error).split())[:200]}\n{OTHER}") from None
+    if not isinstance(content, dict):
+        raise BackupRefused(f"{path} is no manifest\n{OTHER}")
+    if isinstance(content.get("format"), int) and content["format"] > FORMAT:
+        raise BackupRefused(f"{path} was written by a later version of pgvector-stacks\n  use that one")
+    if content.pop("digest", None) != _digest(content):
+        raise BackupRefused(f"{path} was altered: it doesn't match its own digest\n{OTHER}")
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        raise BackupRefused(f"{path} is no manifest: {error.errors()[0]['msg']}\n{OTHER}") from None
+
+
+def verify(folder: Path, *, digests: bool = True) -> Manifest:
+    """The manifest of a whole backup. `digests` False: names and sizes alone, which is quick.
+
+    Raises BackupRefused naming what is missing, cut off, altered or too much.
+    """
+    manifest = read(folder)
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() or path.is_symlink()} - {
+        NAME
+    }
+    problems = [f"{name}: not in the manifest" for name in sorted(there - manifest.files.keys())]
+    for name, file in sorted(manifest.files.items()):
+        path = folder / name
+        if name not in there:
+            problems.append(f"{name}: missing")
+        elif (size := path.stat().st_size) != file.bytes:
+            problems.append(f"{name}: {size} bytes, written were {file.bytes}")
+        elif digests and sha256(path) != file.sha256:
+            problems.append(f"{name}: altered (its SHA-256 is another)")
+    if problems:
+        more = [f"and {len(problems) - MOST} more"] if len(problems) > MOST else []
+        lines = "\n".join(f"  {each}" for each in problems[:MOST] + more)
+        raise BackupRefused(f"the backup {folder.name} is damaged:\n{lines}\n{OTHER}")
+    return manifest
+
+
+def files_of(folder: Path) -> dict[str, File]:
+    """All files but the manifest, by their path relative to the backup."""
+    return {
+        str(path.relative_to(folder)): File(bytes=path.stat().st_size, sha256=sha256(path))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != NAME
+    }
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(content: object) -> str:
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,210 @@
+"""Restores one database of a backup into a server that serves.
+
+Steps, under the lock that an `up` takes too: what a killed restore left is dropped → roles that the server lacks → a
+new database beside the live one, filled and compared with the manifest → its privileges and settings → both renamed in
+one transaction. Until that commits the live database serves, and whatever fails or is killed leaves it as it is. The
+former one is kept under another name: nothing here drops it. Passwords of roles that are there stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+
+from postgres import apply
+from postgres.backup import loading
+from postgres.backup.contents import differences, older_extensions
+from postgres.backup.manifest import GLOBALS, BackupFailed, BackupRefused, Database, Manifest
+from postgres.connection import Address, connect, told
+from postgres.upgrade.workshop import Server, Workshop
+
+NEW, BEFORE = "pgstack_restoring_", "pgstack_before_"
+STAMP = "%Y%m%dt%H%M%Sz"
+ATTEMPTS = 3
+PROVIDERS = {"c": " LOCALE_PROVIDER libc", "i": " LOCALE_PROVIDER icu ICU_LOCALE {}",
+             "b": " LOCALE_PROVIDER builtin BUILTIN_LOCALE {}"}  # fmt: skip
+POLL_S = 0.05
+IDENTIFIER = r'("(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)'
+ROLE = re.compile(
+    rf"CREATE ROLE {IDENTIFIER};|ALTER ROLE {IDENTIFIER} (?:WITH|SET) .*;|GRANT {IDENTIFIER} TO {IDENTIFIER}(?: .*)?;"
+)
+
+
+def restore(
+    workshop: Workshop, server: Server, admin: Address, backup: Path, manifest: Manifest, database: str, *,
+    jobs: int = 2, lock_wait_s: float = 30.0, report: Callable[[str], None] = lambda _: None,
+) -> str | None:  # fmt: skip
+    """`database` of a verified backup becomes `admin.database`. The name the former one has now, None where none was.
+
+    Raises BackupRefused, BackupFailed, ConnectionFailed: then the live database is as it was.
+    """
+    source = manifest.of(database)
+    if manifest.major > server.major:
+        raise BackupRefused(
+            f"the backup is of PostgreSQL {manifest.major}, the server is {server.major}: an older one can't read it\n"
+            f"  restore into a stack of PostgreSQL {manifest.major} or newer:  pgstack backup restore … --into STACK"
+        )
+    now = f"{datetime.now(UTC):{STAMP}}"
+    new, before = f"{NEW}{now}", f"{BEFORE}{now}"
+    with _in_words(), apply.locked(replace(admin, database="postgres"), lock_wait_s) as cluster:
+        for name in _left(cluster):
+            report(f"drops {name}, which a restore that was killed left")
+            _drop(cluster, name)
+        make_roles(cluster, (backup / GLOBALS).read_text(encoding="utf-8"), report)
+        _create(cluster, new, source)
+        try:
+            report(f"database {source.name}, {source.contents.row_count} rows, beside the live one")
+            dump = f"{workshop.hand(backup)}/{source.folder}"
+            loading.load(
+                workshop, server, dump, new, source.contents.vector_indexes, jobs=jobs, vector_indexes=True
+            )  # fmt: skip
+            report("compares it with the backup's manifest")
+            found = loading.contents(workshop, server, new)
+            problems = differences(source.contents, source.sequences_after, found, vector_indexes=True)
+            if problems:
+                raise BackupFailed(
+                    "what was restored differs from the backup:\n" + "\n".join(f"  {p}" for p in problems)
+                )
+            for line in older_extensions(source.contents, found):
+                report(f"{line}: this server has no newer one")
+            give_properties(cluster, new, source)
+            report(f"renames it to {admin.database}, in one transaction")
+            return swap(admin, new, before)
+        except BaseException:
+            with suppress(psycopg.Error):
+                _drop(cluster, new)
+            raise
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise BackupFailed(f"the restore failed, the live database is as it was: {told(error)}") from None
+
+
+def _left(cluster: Connection[Any]) -> list[str]:
+    rows = cluster.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (NEW,))
+    return [row[0] for row in rows.fetchall()]
+
+
+def _drop(cluster: Connection[Any], name: str) -> None:
+    cluster.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def lacking_roles(globals_sql: str, present: Collection[str]) -> list[str]:
+    """The statements of pg_dumpall that make the roles which aren't there, in their order; of the others, none."""
+    found = []
+    for line in globals_sql.splitlines():
+        match = ROLE.fullmatch(line)
+        if match is None:
+            continue
+        words = [group for group in match.groups() if group]
+        names = {word[1:-1].replace('""', '"') if word.startswith('"') else word for word in words}
+        if names - set(present):
+            found.append(line)
+    return found
+
+
+def make_roles(cluster: Connection[Any], globals_sql: str, report: Callable[[str], None]) -> None:
+    """Those that the server lacks, in one transaction, with their password hashes and memberships."""
+    present = {row[0] for row in cluster.execute("SELECT rolname FROM pg_roles").fetchall()}
+    statements = lacking_roles(globals_sql, present)
+    if not statements:
+        return
+    report(f"makes roles: {', '.join(line.split()[2].rstrip(';') for line in statements if line.startswith('CREATE'))}")
+    with cluster.transaction():
+        for statement in statements:
+            cluster.execute(statement.encode())
+
+
+def _create(cluster: Connection[Any], name: str, source: Database) -> None:
+    """Empty, closed to everybody but superusers. Raises BackupRefused where the server has no such locale."""
+    query = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}{}").format(
+        sql.Identifier(name), sql.Identifier(source.owner),
+        *(sql.Literal(word) for word in (source.encoding, source.collate, source.ctype)),
+        sql.SQL(PROVIDERS[source.provider]).format(sql.Literal(source.locale)),
+    )  # fmt: skip
+    try:
+        cluster.execute(query)
+    except psycopg.errors.WrongObjectType as error:  # an invalid locale name
+        raise BackupRefused(
+            f"the server can't have a database like the backup's: {error.diag.message_primary}\n"
+            f"  it needs the locale {source.collate}: use the image, or a machine, that has it"
+        ) from None
+    cluster.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+
+
+def give_properties(cluster: Connection[Any], name: str, source: Database) -> None:
+    """What a dump without CREATE DATABASE leaves out: privileges, settings, the connection limit, the comment."""
+    database = sql.Identifier(name)
+    with cluster.transaction():
+        for right in source.privileges:
+            if right.grantee == source.owner:
+                continue
+            who = sql.Identifier(right.grantee) if right.grantee else sql.SQL("PUBLIC")
+            option = sql.SQL(" WITH GRANT OPTION" if right.grantable else "")
+            kind = sql.SQL({"CREATE": "CREATE", "CONNECT": "CONNECT"}.get(right.privilege, "TEMPORARY"))
+            cluster.execute(sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(kind, database, who, option))
+        limit = sql.Literal(source.connection_limit)
+        cluster.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit))
+        cluster.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(source.comment)))
+        for setting in source.settings:
+            # from the current value: how it is quoted is the setting's own affair
+            cluster.execute("SELECT set_config(%s, %s, true)", (setting.name, setting.value))
+            word = sql.Identifier(*setting.name.split("."))
+            whose = sql.SQL("DATABASE {}").format(database)
+            if setting.role:
+                whose = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(setting.role), database)
+            cluster.execute(sql.SQL("ALTER {} SET {} FROM CURRENT").format(whose, word))
+
+
+def swap(admin: Address, new: str, before: str) -> str | None:
+    """`new` becomes `admin.database`, which becomes `before`: in one transaction, its sessions ended meanwhile.
+
+    Whoever connects while it lasts waits for its end. Raises BackupFailed where a session can't be ended.
+    """
+    live, to = admin.database, replace(admin, database="postgres")
+    rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+    with connect(to) as worker, connect(to) as ender:
+        exists = worker.execute("SELECT FROM pg_database WHERE datname = %s", (live,)).fetchone() is not None
+        done = threading.Event()
+
+        def end_sessions() -> None:
+            # the rename waits five seconds for them, and lets no new ones in
+            with suppress(psycopg.Error):
+                while not done.wait(POLL_S):
+                    ender.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN (%s, %s)", (live, new)
+                    )
+
+        thread = threading.Thread(target=end_sessions, daemon=True)
+        thread.start()
+        try:
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    with worker.transaction():
+                        if exists:
+                            worker.execute(rename.format(sql.Identifier(live), sql.Identifier(before)))
+                        worker.execute(rename.format(sql.Identifier(new), sql.Identifier(live)))
+                    break
+                except psycopg.errors.ObjectInUse as error:
+                    if attempt == ATTEMPTS:
+                        raise BackupFailed(
+                            f"sessions in {live} don't end: {error.diag.message_detail}\n"
+                            "  look for prepared transactions (pg_prepared_xacts), end them, then try again"
+                        ) from None
+        finally:
+            done.set()
+            thread.join()
+    return before if exists else None

@@ -1,0 +1,150 @@
+"""The folder of a stack's backups: which there are, what their drills found, and one user at a time.
+
+20261124T020000Z/               a finished backup
+20261124T020000Z.drill.json     what its last drill found
+20261125T020000Z.unfinished/    under way, or left by a killed run: the next `create` removes it
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from postgres.backup.contents import FROZEN
+from postgres.backup.manifest import BackupFailed, BackupRefused
+
+UNFINISHED = ".unfinished"
+DRILL = ".drill.json"
+STAMP = "%Y%m%dT%H%M%SZ"
+FINISHED = re.compile(r"\d{8}T\d{6}Z")
+
+
+class DrillResult(BaseModel):
+    """What a drill found: `problems` is empty where the backup is good. `at`: its start, UTC; `seconds` to restore."""
+
+    model_config = FROZEN
+
+    ok: bool
+    at: datetime
+    seconds: float
+    vector_indexes: bool
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A finished backup and its last drill."""
+
+    folder: Path
+    drill: DrillResult | None
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def started_at(self) -> datetime:
+        return datetime.strptime(self.name, STAMP).replace(tzinfo=UTC)
+
+
+def listed(directory: Path) -> list[Backup]:
+    """Finished backups, the oldest first."""
+    if not directory.is_dir():
+        return []
+    folders = sorted(path for path in directory.iterdir() if FINISHED.fullmatch(path.name) and path.is_dir())
+    return [Backup(folder, last_drill(folder)) for folder in folders]
+
+
+def chosen(directory: Path, name: str | None) -> Path:
+    """The backup of that name, else the newest. Raises BackupRefused where there is none."""
+    there = listed(directory)
+    if name is None and there:
+        return there[-1].folder
+    for each in there:
+        if each.name == name:
+            return each.folder
+    if not there:
+        raise BackupRefused(f"there is no backup in {directory}\n  make one:  pgstack backup create STACK")
+    raise BackupRefused(
+        f"there is no backup {name!r} in {directory}\n  there are: {', '.join(each.name for each in there[-5:])}"
+    )
+
+
+def drill_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}{DRILL}")
+
+
+def last_drill(folder: Path) -> DrillResult | None:
+    """None where there was none, or its note can't be read."""
+    try:
+        return DrillResult.model_validate_json(drill_file(folder).read_text(encoding="utf-8"))
+    except (OSError, ValidationError, ValueError):
+        return None
+
+
+def note_drill(folder: Path, result: DrillResult) -> None:
+    """Replaced as a whole."""
+    path = drill_file(folder)
+    new = path.with_name(f"{path.name}.new")
+    new.touch(mode=0o600)
+    new.write_text(result.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
+    new.replace(path)
+
+
+def last_good_drill(directory: Path) -> datetime | None:
+    """When a backup of this folder was last restored and found good; None where that never was."""
+    good = [each.drill.at for each in listed(directory) if each.drill is not None and each.drill.ok]
+    return max(good, default=None)
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """The folder, made where it isn't there, for us alone. Raises BackupFailed where another run works in it."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BackupFailed(f"backups can't be kept in {directory}: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BackupFailed(
+                f"another `pgstack backup` works in {directory}\n  wait for it, then try again"
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def remove_unfinished(directory: Path) -> list[str]:
+    """What killed runs left; their names. To be called by who is alone in the folder."""
+    left = [path for path in directory.iterdir() if path.name.endswith(UNFINISHED)]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return [path.name for path in left]
+
+
+def settle(unfinished: Path, finished: Path) -> None:
+    """On the disk before it has its name: a crash leaves a whole backup or none."""
+    for path in [*unfinished.rglob("*"), unfinished]:
+        _sync(path)
+    unfinished.rename(finished)
+    _sync(finished.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,22 @@
+# Dump one database, and count its rows in the dump's own snapshot: psql holds the snapshot while it runs pg_dump.
+# PGDATABASE and the rest of libpq's variables; FOLDER: to be made; CONTENTS: the question's file; JOBS. After leash.sh.
+umask 077
+export PGOPTIONS="-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=60s"
+export PGAPPNAME=pgstack PGCLIENTENCODING=UTF8 FOLDER JOBS
+psql -XAtqw -v ON_ERROR_STOP=1 -v contents="$CONTENTS" -f - <<'END'
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout' \g /dev/null
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SELECT pg_export_snapshot() AS snapshot \gset
+\setenv SNAPSHOT :snapshot
+\o `printf %s "$FOLDER.before"`
+\i :contents
+\o
+\! pg_dump -w -Fd -j "$JOBS" --snapshot="$SNAPSHOT" --lock-wait-timeout=60s -f "$FOLDER" </dev/null; echo $? >"$FOLDER.code"
+SELECT set_config('pgstack.sequences_only', 'yes', false) \g /dev/null
+\o `printf %s "$FOLDER.after"`
+\i :contents
+\o
+COMMIT;
+END
+[ "$(cat "$FOLDER.code")" = 0 ]
+rm "$FOLDER.code"

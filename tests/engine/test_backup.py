@@ -1,0 +1,263 @@
+"""Backups of the embedded engine: rows counted before and after, kill -9 in the middle, damaged ones refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from postgres.backup.store import alone
+from postgres.connection import connect
+from tests.engine.checkout import Checkout, wait_until_gone
+
+pytestmark = pytest.mark.engine
+ROWS = 200_000
+
+
+def backups(checkout: Checkout) -> list[Path]:
+    return sorted((checkout.root / ".data" / "backups" / "local").glob("*Z"))
+
+
+def count(checkout: Checkout) -> int:
+    return int(checkout.ask("SELECT count(*) FROM app.kept")[0][0])
+
+
+def fill(checkout: Checkout, rows: int = ROWS) -> None:
+    checkout.do(f"CREATE TABLE app.kept AS SELECT i, repeat(md5(i::text), 10) AS t FROM generate_series(1, {rows}) i")
+
+
+def test_rows_come_back_and_the_former_database_is_kept(deployed: Checkout) -> None:
+    fill(deployed, 1000)
+    deployed.do("CREATE ROLE \"a reporter\" LOGIN PASSWORD 'secret-of-a-reporter'")
+    deployed.do('GRANT SELECT ON app.kept TO "a reporter"')
+    deployed.do("COMMENT ON DATABASE app IS 'ours'")
+    assert "none yet" in deployed.run("status").stdout
+    said = deployed.ok("backup", "create")
+    assert "rows, PostgreSQL 18" in said
+    (folder,) = backups(deployed)
+    for path in [folder, *folder.rglob("*")]:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+    assert "secret-of-a-reporter" not in "".join(path.read_text(errors="replace") for path in folder.glob("*.*"))
+    assert "good" in deployed.ok("backup", "drill", "local", "--with-vector-indexes")
+    before = deployed.ask("SELECT datacl::text, datdba::regrole::text FROM pg_database WHERE datname = 'app'")
+    deployed.do("DROP TABLE app.kept")
+    deployed.do("CREATE TABLE app.since (i int)")
+    deployed.do('DROP OWNED BY "a reporter"')
+    deployed.do('DROP ROLE "a reporter"')
+    with connect(deployed.admin(), application="test") as session:
+        session.execute("SELECT 1")
+        said = deployed.ok("backup", "restore", "local", "--confirm", "local")
+        with pytest.raises(Exception, match="terminat"):
+            session.execute("SELECT 1")
+    assert "makes roles" in said
+    assert count(deployed) == 1000
+    after = deployed.ask("SELECT datacl::text, datdba::regrole::text FROM pg_database WHERE datname = 'app'")
+    assert after == before
+    assert deployed.ask("SHOW search_path") == [("app, public",)]
+    assert deployed.ask("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'app'") == [
+        ("ours",)
+    ]
+    assert deployed.ask("SELECT rolcanlogin, has_table_privilege(oid, 'app.kept', 'SELECT') FROM pg_roles"
+                        " WHERE rolname = 'a reporter'") == [(True, True)]  # fmt: skip
+    former = re.search(r"pgstack_before_\w+", said)
+    assert former is not None
+    deployed.do(f"ALTER DATABASE {former[0]} CONNECTION LIMIT 5")  # it is there
+    assert "is up: unchanged" in deployed.ok("up")
+    # and the next backup leaves it out
+    deployed.ok("backup", "create")
+    found = json.loads((backups(deployed)[-1] / "manifest.json").read_text())
+    assert [each["name"] for each in found["databases"]] == ["app", "postgres"]
+    assert "good" in deployed.run("status").stdout
+
+
+def test_a_dropped_database_comes_back(deployed: Checkout) -> None:
+    fill(deployed, 100)
+    deployed.ok("backup", "create")
+    with connect(replace(deployed.admin(), database="postgres"), application="test") as connection:
+        connection.execute("DROP DATABASE app WITH (FORCE)")
+    deployed.ok("backup", "restore", "local", "--confirm", "local")
+    assert count(deployed) == 100
+
+
+def test_the_name_has_to_be_typed(deployed: Checkout) -> None:
+    fill(deployed, 10)
+    deployed.ok("backup", "create")
+    deployed.do("DELETE FROM app.kept")
+    assert "--confirm local" in deployed.fails("backup", "restore", "local")
+    assert "nothing was done" in deployed.fails("backup", "restore", "local", "--confirm", "production")
+    assert count(deployed) == 0
+
+
+def test_a_truncated_an_altered_and_an_incomplete_backup_are_refused(deployed: Checkout) -> None:
+    fill(deployed, 1000)
+    deployed.ok("backup", "create")
+    (folder,) = backups(deployed)
+    data = max((folder / "app").glob("*.dat.gz"), key=lambda path: path.stat().st_size)
+    whole = data.read_bytes()
+    manifest = folder / "manifest.json"
+    text = manifest.read_text()
+    cases: dict[str, Callable[[], object]] = {
+        "bytes, written were": lambda: data.write_bytes(whole[:-10]),
+        "its SHA-256 is another": lambda: data.write_bytes(whole[:50] + bytes([whole[50] ^ 1]) + whole[51:]),
+        "missing": data.unlink,
+        "not in the manifest": lambda: (folder / "app" / "more.dat.gz").write_text("x"),
+        "was altered": lambda: manifest.write_text(text.replace('"app.kept": 1000', '"app.kept": 999')),
+        "can't be read": lambda: manifest.write_text(text[:1000]),
+    }
+    for words, damage in cases.items():
+        damage()
+        for command in (["drill", "local"], ["restore", "local", "--confirm", "local"], ["list", "local", "--verify"]):
+            said = deployed.fails("backup", *command)
+            assert words in said, (words, command)
+        data.write_bytes(whole)
+        (folder / "app" / "more.dat.gz").unlink(missing_ok=True)
+        manifest.write_text(text)
+    assert count(deployed) == 1000
+    assert "FAILED" in deployed.ok("backup", "list")
+    assert "FAILED" in deployed.run("status").stdout
+    assert "pgstack backup create local" in deployed.fails("doctor").replace("\n", " ")
+    assert "good" in deployed.ok("backup", "drill")
+    assert "pgstack backup" not in deployed.run("doctor").stdout
+
+
+def test_kill_9_in_the_middle_leaves_nothing_that_looks_finished(deployed: Checkout) -> None:
+    fill(deployed)
+    kill_at(deployed, "database app", "backup", "create")
+    assert "no backup" in deployed.ok("backup", "list")
+    deployed.ok("backup", "create")
+    assert len(backups(deployed)) == 1
+    kill_at(deployed, "database app", "backup", "drill")
+    assert not list((deployed.root / ".data" / "local").glob("18.drill*"))
+    kill_at(deployed, "beside the live one", "backup", "restore", "local", "--confirm", "local")
+    assert count(deployed) == ROWS
+    deployed.do("DELETE FROM app.kept")
+    assert "good" in deployed.ok("backup", "drill")
+    assert "drops pgstack_restoring_" in deployed.ok("backup", "restore", "local", "--confirm", "local")
+    assert count(deployed) == ROWS
+    assert {path.name for path in (deployed.root / ".data" / "local").iterdir()} <= {"18", "18.log", "18.lock"}
+
+
+def test_ctrl_c_leaves_nothing(deployed: Checkout) -> None:
+    fill(deployed)
+    for moment, command in (
+        ("database app", ("backup", "create")),
+        ("beside the live one", ("backup", "restore", "local", "--confirm", "local")),
+    ):
+        process = deployed.start(*command)
+        assert process.stdout is not None
+        with process.stdout:
+            next(line for line in process.stdout if moment in line)
+            process.send_signal(signal.SIGINT)
+            said = process.stdout.read()
+            assert process.wait() == 1
+        assert "Traceback" not in said
+        assert not working_on(deployed)
+        place = deployed.root / ".data" / "backups" / "local"
+        assert not [path for path in place.iterdir() if path.name.endswith(".unfinished")]
+        assert deployed.ask("SELECT count(*) FROM pg_database WHERE datname ~ '^pgstack_'") == [(0,)]
+        assert count(deployed) == ROWS
+        deployed.ok("backup", "create")
+
+
+def test_kill_9_around_the_swap_leaves_the_old_database_or_the_new_one(deployed: Checkout) -> None:
+    fill(deployed, 1000)
+    deployed.ok("backup", "create")
+    seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
+    chance = random.Random(seed)
+    print(f"seed {seed}: repeat with PGSTACK_SEED={seed}")  # noqa: T201
+    names = "SELECT count(*) FROM pg_database WHERE datname ~ '^pgstack_before'"
+    asides = 0
+    for _ in range(6):
+        deployed.do("DELETE FROM app.kept WHERE i > 10")
+        command = ("backup", "restore", "local", "--confirm", "local")
+        kill_at(deployed, "compares it", *command, pause_s=chance.uniform(0, 0.3))
+        (now,) = deployed.ask(names)[0]
+        assert count(deployed) == (1000 if now > asides else 10)
+        asides = now
+    deployed.ok(*command)
+    assert count(deployed) == 1000
+    assert deployed.ask(names) == [(asides + 1,)]
+    assert deployed.ask("SELECT count(*) FROM pg_database WHERE datname ~ '^pgstack_restoring'") == [(0,)]
+    print(f"{asides} of 6 had swapped")  # noqa: T201
+
+
+def kill_at(checkout: Checkout, moment: str, *command: str, pause_s: float = 0.15) -> None:
+    """kill -9 of pgstack, a moment after it said something; then nothing of it works on, and nobody is connected."""
+    process = checkout.start(*command)
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            if moment in line:
+                break
+        else:
+            raise AssertionError(f"ended before {moment!r}")
+        time.sleep(pause_s)
+        process.kill()
+        process.wait()
+    assert not wait_until_gone(process.pid, 20)
+    deadline = time.monotonic() + 20
+    while (left := working_on(checkout)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+
+
+def working_on(checkout: Checkout) -> list[str]:
+    """Processes of PostgreSQL's programs that name the checkout or are connected to it."""
+    mine = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            environment, words = path.read_bytes(), (path.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(checkout.root).encode() in environment + words and re.search(rb"pg_dump|pg_restore|18\.drill", words):
+            mine.append(words.replace(b"\0", b" ").decode())
+    connected = checkout.ask("SELECT query FROM pg_stat_activity WHERE application_name = 'pgstack'")
+    return mine + [row[0] for row in connected]
+
+
+def test_two_at_once_and_retention(deployed: Checkout) -> None:
+    fill(deployed, 100)
+    deployed.configure(backupKeep=2, backupDirectory="elsewhere")
+    place = deployed.root / "elsewhere" / "local"
+    deployed.ok("backup", "create")
+    with alone(place):
+        assert "another `pgstack backup` works in" in deployed.fails("backup", "create")
+    first = sorted(place.glob("*Z"))
+    deployed.ok("backup", "drill")
+    for _ in range(3):
+        deployed.ok("backup", "create")
+    left = sorted(place.glob("*Z"))
+    assert len(left) == 3  # two, and the last whose drill was good
+    assert left[0] == first[0]
+    assert not backups(deployed)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+def test_a_full_disk_is_told_and_leaves_nothing(deployed: Checkout) -> None:
+    fill(deployed)
+    small = deployed.root / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small disk isn't allowed here")
+    try:
+        deployed.configure(backupDirectory=str(small))
+        said = deployed.fails("backup", "create")
+        assert "No space left on device" in said
+        assert "nothing of it is kept" in said
+        assert {path.name for path in (small / "local").iterdir()} == {".lock"}
+        assert count(deployed) == ROWS
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
