@@ -17,7 +17,7 @@ from stacks.environment import SQL, STACKS, json_schema
 
 CHECKOUT = Path(__file__).parents[2]
 OF_A_STACK = ("up", "preview", "down", "outputs", "status", "verify", "doctor", "env")
-COMMANDS = (*OF_A_STACK, "accept", "backup", "plan-memory", "schema", "new", "test-connection")
+COMMANDS = (*OF_A_STACK, "accept", "backup", "upgrade", "plan-memory", "schema", "new", "test-connection")
 
 
 @dataclass(frozen=True)
