@@ -24,7 +24,9 @@ from postgres.docker_host import Endpoint, connect, has_image, remove_left_throw
 from postgres.embedded import ADMIN
 from postgres.errors import PgstackError, ServerError
 from postgres.upgrade import on_docker
+from postgres.upgrade.backup_first import BackupFirst
 from stacks import offline
+from stacks.environment import backups_of
 
 OUTPUTS = ("systemIdentifier", "madeBy", "upgradedBy", "downtimeS")
 
@@ -183,12 +185,20 @@ def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> on_docker
     return on_docker.Wanted(
         client=connect(olds["docker"]), url=olds["docker"], before=spec_of(olds), after=spec_of(known),
         old_image=olds["image"], new_image=image, volume=olds["volume"], method=news.get("upgradeMethod"),
-        grace_s=int(news["stopGraceS"]), pgvector_minimum=news["pgvectorMinimum"], report=pulumi.log.info,
+        grace_s=int(news["stopGraceS"]), backup=_backup(olds, news), pgvector_minimum=news["pgvectorMinimum"],
+        report=pulumi.log.info,
         address=Address(
             olds["host"], int(olds["port"]), "postgres", ADMIN, olds["adminPassword"], sslmode=olds["sslmode"],
             via=Endpoint(olds["docker"], "").via,
         ),
     )  # fmt: skip
+
+
+def _backup(olds: dict[str, Any], news: dict[str, Any]) -> BackupFirst | None:
+    if not news["upgradeBackup"]:
+        return None
+    into = backups_of(news.get("backupDirectory"), news["stack"])
+    return BackupFirst(into, news["stack"], olds["database"], float(news["drillMaxAgeH"]))
 
 
 def _check_volume(olds: dict[str, Any], news: dict[str, Any]) -> None:

@@ -95,9 +95,14 @@ class _Declaration:
                 "key": key,
                 "pgvectorMinimum": environment.pgvector_minimum,
                 "upgradeMethod": environment.upgrade_method,
+                "upgradeBackup": environment.upgrade_backup,
+                "drillMaxAgeH": environment.drill_max_age_h,
+                "backupDirectory": environment.backup_directory,
+                "stack": environment.stack,
+                "database": environment.database,
                 "stopGraceS": environment.stop_grace_s,
             }
-            | ({"adopt": True, "database": environment.database} if environment.adopt_volume else {}),
+            | ({"adopt": True} if environment.adopt_volume else {}),
             self.options,
         )
         spec = certificate_and_key.apply(lambda pair: self._spec(pair[0], pair[1]))

@@ -143,6 +143,12 @@ class Environment(DockerKeys):
         default=None,
         description="How an upgrade to another major version is done; left out: the least downtime with a way back.",
     )
+    upgrade_backup: bool = Field(
+        default=True, description="An upgrade makes a backup first, and restores it once into a throw-away server."
+    )
+    drill_max_age_h: float = Field(
+        default=24, ge=0, le=10000, description="Hours for which a good drill stands for that backup; 0: always anew."
+    )
     backup_directory: str | None = Field(
         default=None,
         min_length=1,
@@ -196,7 +202,7 @@ class Environment(DockerKeys):
     @property
     def backups(self) -> Path:
         """The folder of this stack's backups."""
-        return (ROOT / Path(self.backup_directory or ".data/backups").expanduser() / self.stack).resolve()
+        return backups_of(self.backup_directory, self.stack)
 
     @property
     def volume_name(self) -> str:
@@ -216,7 +222,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         | {"settings": _CHATTY},
         "test": _SMALL
         | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0", "port": 5434}
-        | {"durability": "none", "volume": "delete", "stop_grace_s": 10, "restart": "no"},
+        | {"durability": "none", "volume": "delete", "stop_grace_s": 10, "restart": "no", "upgrade_backup": False},
         "staging": _STRICT
         | {"engine": "docker", "memory_mb": 4096, "cpus": 2, "pgvector_minimum": "0.8.4", "port": 5435}
         | {"tls": "require"},
@@ -225,6 +231,11 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         | {"tls": "require", "volume": "protect", "stop_grace_s": 300, "backup_keep": 14},
     }
 )
+
+
+def backups_of(directory: str | None, stack: str) -> Path:
+    """Where a stack's backups lie, `directory` as the stack file names it: on whichever machine this is."""
+    return (ROOT / Path(directory or ".data/backups").expanduser() / stack).resolve()
 
 
 def postgres_words(settings: Mapping[str, Any]) -> dict[str, str]:

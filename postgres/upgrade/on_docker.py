@@ -5,8 +5,10 @@ The server's own container is stopped and left as it is: the engine replaces it 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import docker
 from docker.models.containers import Container
@@ -18,9 +20,10 @@ from postgres.docker_host import has_image, remove_left_throw_aways, server_of, 
 from postgres.embedded import ADMIN
 from postgres.errors import ServerError
 from postgres.upgrade import container, container_guardian, facts, rollback, run
+from postgres.upgrade.backup_first import BackupFirst
 from postgres.upgrade.decision import Choice, Method, choose, refusals, words
 from postgres.upgrade.journal import Journal
-from postgres.upgrade.workshop import Server, passfile_line
+from postgres.upgrade.workshop import Server, Workshop, passfile_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Wanted:
     address: Address
     method: Method | None
     grace_s: int
+    backup: BackupFirst | None
     pgvector_minimum: str
     report: Callable[[str], None]
 
@@ -91,12 +95,34 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
         passfile = made.put("passfile", passfile_line(wanted.address.password))
         live = Server(old.major, server.name, user=ADMIN, passfile=passfile)
         upgrade = run.Upgrade(
-            made, hands, source, new.major, choice, live, dict(new.settings), wanted.report, before=before_step,
+            made, hands, source, new.major, choice, live, dict(new.settings), wanted.report,
+            backup=partial(_back_up, wanted) if wanted.backup else None, before=before_step,
         )  # fmt: skip
         if not choice.rollback:  # its old container can't be started again
             return upgrade.carry_out()
         with container_guardian.guarded(wanted.url, old.name):
             return upgrade.carry_out()
+
+
+def _back_up(wanted: Wanted) -> None:
+    if wanted.backup is not None:
+        wanted.backup.make(_at_the_server(wanted), _apart(wanted), wanted.report)
+
+
+@contextmanager
+def _at_the_server(wanted: Wanted) -> Iterator[tuple[Workshop, Server]]:
+    """Without the volume: the dump takes no room of the database's."""
+    old = wanted.before
+    with container.workshop(wanted.client, old.name, wanted.old_image, None, network=wanted.network) as made:
+        passfile = made.put("passfile", passfile_line(wanted.address.password))
+        yield made, Server(old.major, old.name, user=ADMIN, passfile=passfile)
+
+
+@contextmanager
+def _apart(wanted: Wanted) -> Iterator[Workshop]:
+    limits = wanted.before.limits() | {"network_mode": "none"}
+    with container.workshop(wanted.client, wanted.before.name, wanted.old_image, None, limits=limits) as made:
+        yield made
 
 
 def rollback_wanted(wanted: Wanted) -> bool:

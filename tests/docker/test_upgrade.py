@@ -142,8 +142,8 @@ def wanted(stack: DockerStack, said: list[str]) -> on_docker.Wanted:
     ]
     return on_docker.Wanted(
         client=stack.client, url="unix:///var/run/docker.sock", before=specs[0], after=specs[1], old_image=PG15,
-        new_image=PG17, volume=stack.name, address=stack.admin(), method=None, grace_s=60, pgvector_minimum="0.8.0",
-        report=said.append,
+        new_image=PG17, volume=stack.name, address=stack.admin(), method=None, grace_s=60, backup=None,
+        pgvector_minimum="0.8.0", report=said.append,
     )  # fmt: skip
 
 

@@ -1,0 +1,60 @@
+"""A backup before the upgrade, restored once and compared, while the old server serves.
+
+A drill that is recent enough stands for it: its backup is there, and was found good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from postgres.backup import store
+from postgres.backup.create import create
+from postgres.backup.drill import drill
+from postgres.backup.manifest import BackupFailed
+from postgres.upgrade.workshop import Server, Workshop
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BackupFirst:
+    """`into`: the folder of the stack's backups; `database`: the stack's own; `max_age_h`: of a good drill, in hours;
+    0: always a new one.
+    """
+
+    into: Path
+    stack: str
+    database: str
+    max_age_h: float
+
+    def is_recent(self, last_good: datetime | None, now: datetime) -> bool:
+        return last_good is not None and now - last_good < timedelta(hours=self.max_age_h)
+
+    def make(
+        self,
+        at_the_server: AbstractContextManager[tuple[Workshop, Server]],
+        apart: AbstractContextManager[Workshop],
+        report: Report,
+    ) -> None:
+        """`at_the_server`: where the running server is reached; `apart`: where nothing is. Raises PgstackError."""
+        last = store.last_good_drill(self.into) if self.into.is_dir() else None
+        if self.is_recent(last, datetime.now(UTC)):
+            report(f"no new backup: the last good drill is of {last:%Y-%m-%d %H:%M} UTC (pgvector:drillMaxAgeH)")
+            return
+        with at_the_server as (workshop, server):
+            create(workshop, server, self.into, stack=self.stack, database=self.database)
+        newest = store.listed(self.into)[-1]
+        report(f"backup {newest.folder}")
+        with store.alone(self.into), apart as workshop:
+            result = drill(workshop, newest.folder, major=server.major)
+        if not result.ok:
+            problems = "\n".join(f"    {problem.strip()}" for problem in result.problems[:5])
+            raise BackupFailed(
+                f"the backup {newest.name}, restored into a throw-away server, is not what was backed up: nothing was"
+                f" upgraded\n{problems}"
+            )
+        report(f"restored and compared in {result.seconds:.0f} s: good")
