@@ -72,7 +72,7 @@ class LocalWorkshop:
     ) -> Done:
         """In a session of its own, its output through a file: a server started by it keeps no descriptor of ours."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
-        with tempfile.NamedTemporaryFile("w+", prefix="pgstack-said-") as said:
+        with tempfile.NamedTemporaryFile("w+", prefix="pgstack-said-", dir=self.private) as said:
             process = subprocess.Popen(
                 [*embedded.as_another_user(), *words], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                 cwd=self.private, start_new_session=True, env=clean | dict(environment),
@@ -110,10 +110,18 @@ def workshop(root: Path) -> Iterator[LocalWorkshop]:
     os.mkfifo(private / LEASH, 0o600)
     embedded.give_to_server(private / LEASH)
     held = os.open(private / LEASH, os.O_RDWR | os.O_CLOEXEC)  # for reading too: it would wait for a reader otherwise
+    reader = os.open(private / LEASH, os.O_RDONLY | os.O_CLOEXEC)
+    # whenever this process is killed, no password stays behind
+    guard = subprocess.Popen(
+        ["sh", "-c", 'cat >/dev/null; rm -rf "$1"', "pgstack", str(private)], cwd="/", stdin=reader,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    os.close(reader)
     try:
         yield LocalWorkshop(root.resolve(), private)
     finally:
         os.close(held)
+        guard.wait()
         shutil.rmtree(private, ignore_errors=True)
 
 

@@ -9,6 +9,7 @@ import re
 import signal
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -206,9 +207,21 @@ def kill_at(checkout: Checkout, moment: str, *command: str, pause_s: float = 0.1
         process.wait()
     assert not wait_until_gone(process.pid, 20)
     deadline = time.monotonic() + 20
-    while (left := working_on(checkout)) and time.monotonic() < deadline:
+    while (left := working_on(checkout) + passwords_left(checkout)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left
+
+
+def passwords_left(checkout: Checkout) -> list[str]:
+    """Files with the administrator's password in the machine's temporary folder."""
+    left = []
+    for path in Path(tempfile.gettempdir()).glob("pgstack-*/passfile"):
+        try:
+            if checkout.admin().password in path.read_text():
+                left.append(str(path))
+        except OSError:
+            continue
+    return left
 
 
 def working_on(checkout: Checkout) -> list[str]:
