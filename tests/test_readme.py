@@ -22,6 +22,8 @@ def shown(name: str, value: object) -> str:
         return "the three"
     if value in (None, (), {}):
         return "–"
+    if isinstance(value, bool):  # as YAML writes it
+        return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
         return "`" + "`, `".join(map(str, value)) + "`"
     return f"`{value}`"

@@ -100,6 +100,7 @@ def test_a_database_of_compose_is_adopted_and_then_upgraded_with_everything_in_i
     said = stack.up()
     assert re.search(r"down until here +\d+\.\d s", said)
     assert "2 vector indexes answer" in said
+    assert re.search(r"restored and compared in \d+ s: good", said)  # a backup first
     assert "sorted anew" in said  # another C library
     assert "drift" not in said
     assert everything(ask) == known
