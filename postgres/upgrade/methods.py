@@ -51,12 +51,15 @@ def make_standby(upgrade: Upgrade) -> None:
     # a standby stops replaying where it may have fewer of these than its primary
     settings = dict(upgrade.source.standby_settings) | SLOT | {"shared_preload_libraries": upgrade.source.preload}
     standby = start(workshop, upgrade.old, upgrade.standby, settings, upgrade.source.superuser)
-    deadline = time.monotonic() + CATCH_UP_S
-    question = (
-        "SELECT status, coalesce(latest_end_lsn <= pg_last_wal_replay_lsn(), false) AS near FROM pg_stat_wal_receiver"
+    # a record to wait for: after a base backup an idle server writes none for a quarter of a minute
+    execute(
+        workshop, upgrade.live, "postgres", "DO $$ BEGIN PERFORM pg_logical_emit_message(true, 'pgstack', ''); END $$"
     )
+    (written,) = rows(workshop, upgrade.live, "postgres", "SELECT pg_current_wal_lsn() AS lsn")
+    near = f"coalesce(pg_last_wal_replay_lsn() >= '{written['lsn']}'::pg_lsn, false) AS near"
+    deadline = time.monotonic() + CATCH_UP_S
     while True:
-        found = rows(workshop, standby, "postgres", question)
+        found = rows(workshop, standby, "postgres", f"SELECT status, {near} FROM pg_stat_wal_receiver")
         if found and found[0]["status"] == "streaming" and found[0]["near"]:
             return
         if time.monotonic() > deadline:
