@@ -64,12 +64,20 @@ def carried_over(before: Sequence[Difference], after: Sequence[Difference]) -> t
     )
 
 
+# 17 added MAINTAIN to what GRANT ALL gives: to an upgrade that is no change of the schema
+SAME_IN_17: LiteralString = r"regexp_replace({}, '(a\*?r\*?w\*?d\*?D\*?x\*?t\*?)m\*?', '\1', 'g')"
+
+
 def _compare() -> LiteralString:
     return (
         "WITH live AS MATERIALIZED (" + queries.get("inventory") + ")\n"
         "SELECT coalesce(o.kind, l.kind), coalesce(o.identity, l.identity), o.definition, l.definition\n"
         "  FROM pgstack.object o FULL JOIN live l USING (kind, identity)\n"
-        " WHERE o.definition IS DISTINCT FROM l.definition ORDER BY 1, 2"
+        " WHERE "
+        + SAME_IN_17.replace("{}", "o.definition")
+        + " IS DISTINCT FROM "
+        + SAME_IN_17.replace("{}", "l.definition")
+        + " ORDER BY 1, 2"
     )
 
 
