@@ -14,7 +14,7 @@ export PIP_NO_WARN_SCRIPT_LOCATION := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview down outputs status verify doctor demo test test-fast test-all bench lint format clean
+.PHONY: help up preview down outputs status verify doctor demo test test-fast test-all test-upgrade bench lint format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -56,6 +56,10 @@ test-all: $(VENV)/ready-dev $(VENV)/ready-demo  ## the same with every kill poin
 	@$(PULUMI)
 	@$(IMAGES) || true
 	@PGSTACK_KILLS=200 $(VENV)/bin/python -m pytest -n 2 --dist worksteal --timeout 14400
+
+test-upgrade: $(VENV)/ready-dev  ## the upgrade alone: a failure at every step, 50 kill points
+	@$(PULUMI)
+	@PGSTACK_UPGRADE_KILLS=50 $(VENV)/bin/python -m pytest -n 2 --dist worksteal --timeout 14400 tests/upgrade
 
 bench: $(VENV)/ready-dev $(VENV)/ready-demo  ## ratios against psql, goose, yoyo, docker run and stock settings
 	@$(VENV)/bin/python -m bench

@@ -1,14 +1,17 @@
 """The embedded engine: a PostgreSQL server on this machine as a Pulumi resource.
 
-check: the major can't change here, a configured port must be free → create/update: initdb where there is no data,
-start, the administrator's password → read: a server that is found dead shows as a difference, so that the next `up`
-starts it; a data directory that is gone makes it a new one → delete: stops the server; the data stays.
+check: a changed major is told in words or refused, a configured port must be free → create/update: initdb where there
+is no data, start, the administrator's password; a changed major is upgraded → read: a server that is found dead shows
+as a difference, so that the next `up` starts it; a data directory that is gone makes it a new one → delete: stops the
+server; the data stays.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
@@ -16,43 +19,35 @@ from components.engine import Server
 from components.password import password
 from components.provider import is_unknown, plainly, refused, settle_in
 from postgres import embedded, roles
-from postgres.connection import Address, connect, server_version
-from postgres.errors import ServerError
+from postgres.connection import Address, connect, server_version, told
+from postgres.errors import ConnectionFailed, PgstackError, ServerError
 from postgres.settings import derive, settings_hash
+from postgres.upgrade import embedded_engine, guardian
 from stacks.environment import ROOT, Environment
 
-INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server")
+INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", "wantedMethod")
+MADE = ("madeBy", "upgradeMethod", "downtimeS")
 
 
 class EmbeddedServerProvider(ResourceProvider):
-    """Inputs: data (directory), major, wantedPort (optional), settings, adminPassword, server ("running")."""
+    """Inputs: data (directory), major, wantedPort (optional), settings, adminPassword, server ("running"),
+    wantedMethod (of an upgrade; optional).
+    """
 
     def configure(self, req: Any) -> None:
         settle_in()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        if _olds and "major" in _olds and int(_olds["major"]) != int(news["major"]):
-            was, wanted = int(_olds["major"]), int(news["major"])
-            return refused(
-                news,
-                ServerError(
-                    f"pgvector:postgresVersion: this stack's data is PostgreSQL {was}'s, the file says {wanted}\n"
-                    f"  the version upgrade is not built yet: set it back to {was}"
-                ),
-            )
-        wanted_port = news.get("wantedPort")
-        if wanted_port and not is_unknown([wanted_port, news["data"], news["major"]]):
-            directory = _directory(news)
-            taken = not embedded.port_is_free(int(wanted_port))
-            if taken and (embedded.pid(directory) is None or embedded.kept_port(directory) != int(wanted_port)):
-                return refused(
-                    news,
-                    ServerError(
-                        f"pgvector:port = {int(wanted_port)}: something else listens on it on this machine\n"
-                        f"  see what:  ss -ltnp 'sport = :{int(wanted_port)}'\n"
-                        "  or leave the key out: a free one is chosen"
-                    ),
-                )
+        try:
+            _check_port(_olds, news)
+            if not _olds:
+                _warn_of_other_data(news)
+            if _is_another_major(_olds, news):
+                pulumi.log.info(_announced(_olds, news))
+        except PgstackError as error:
+            return refused(news, error)
+        except psycopg.Error as error:
+            return refused(news, told(error))
         return CheckResult(news, [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
@@ -60,15 +55,22 @@ class EmbeddedServerProvider(ResourceProvider):
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
-        outs = _bring_up(props, props["adminPassword"])
+        guardian.wait(_root(props))
+        by = {} if _directory(props).made else {"madeBy": "initdb"}
+        outs = _bring_up(props, props["adminPassword"]) | by
         return CreateResult(outs["identity"].split("/")[0], outs)
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(_bring_up(_news, _olds["adminPassword"]))
+        guardian.wait(_root(_news))
+        made = {key: _olds[key] for key in MADE if key in _olds}
+        if _is_another_major(_olds, _news):
+            made = _upgrade(_olds, _news)
+        return UpdateResult(_bring_up(_news, _olds["adminPassword"]) | made)
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        guardian.wait(_root(props))
         directory = _directory(props)
         state = embedded.status(directory)
         if state == "missing":
@@ -81,20 +83,103 @@ class EmbeddedServerProvider(ResourceProvider):
 
     @plainly
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        directory = _directory(_props)
-        if directory.made:
-            embedded.stop(directory)
+        guardian.wait(_root(_props))
+        for major in embedded.VERSIONS:  # also the one that an interrupted upgrade started
+            directory = embedded.Directory(_root(_props) / str(major), major)
+            if directory.made:
+                embedded.stop(directory)
+
+
+def _root(props: dict[str, Any]) -> Path:
+    return _directory(props).path.parent
+
+
+def _warn_of_other_data(props: dict[str, Any]) -> None:
+    """The state is new, the data of another major isn't: nobody is to look for it in the empty server beside it."""
+    own = _directory(props)
+    for major in embedded.VERSIONS:
+        other = embedded.Directory(_root(props) / str(major), major)
+        if other.made and not own.made:
+            pulumi.log.warn(
+                f"a new and empty server: the data of PostgreSQL {major} in {other.path} is not used\n"
+                f"  to upgrade it instead:  {embedded_engine.VERSION_KEY}: {major}, `up`, then {own.major}, `up`"
+            )
 
 
 def _directory(props: dict[str, Any]) -> embedded.Directory:
     return embedded.Directory(ROOT / props["data"], int(props["major"]))
 
 
+def _is_another_major(olds: dict[str, Any], news: dict[str, Any]) -> bool:
+    return "major" in olds and int(olds["major"]) != int(news["major"])
+
+
+def _check_port(olds: dict[str, Any], news: dict[str, Any]) -> None:
+    """Raises ServerError where something that isn't ours listens on a configured port."""
+    wanted = news.get("wantedPort")
+    if not wanted or is_unknown([wanted, news["data"], news["major"]]):
+        return
+    own = [_directory(props) for props in (olds, news) if "data" in props and "major" in props]
+    if any(embedded.pid(each) is not None and embedded.kept_port(each) == int(wanted) for each in own):
+        return
+    if not embedded.port_is_free(int(wanted)):
+        raise ServerError(
+            f"pgvector:port = {int(wanted)}: something else listens on it on this machine\n"
+            f"  see what:  ss -ltnp 'sport = :{int(wanted)}'\n"
+            "  or leave the key out: a free one is chosen"
+        )
+
+
+def _job(olds: dict[str, Any], news: dict[str, Any]) -> guardian.Job:
+    return guardian.Job(
+        root=str(_root(news).resolve()),
+        old=int(olds["major"]),
+        new=int(news["major"]),
+        old_settings=_settings(olds),
+        settings=_settings(news),
+        port=int(news["wantedPort"]) if news.get("wantedPort") else None,
+    )
+
+
+def _refuse_downgrade(was: int, wanted: int) -> None:
+    """Raises ServerError. A rollback to the directory that an upgrade kept would be let through here."""
+    if wanted < was:
+        raise ServerError(
+            f"{embedded_engine.VERSION_KEY}: this stack's data is PostgreSQL {was}'s, the file says {wanted}:"
+            f" no upgrade goes back\n  set it to {was} again\n"
+            "  or, to the state before the upgrade, while it is kept:  pgstack upgrade rollback STACK"
+        )
+
+
+def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
+    """What `up` would do about another major. Raises PgstackError where it would refuse, psycopg.Error."""
+    job = _job(olds, news)
+    _refuse_downgrade(job.old, job.new)
+    try:
+        return embedded_engine.announce(job, olds.get("adminPassword", ""), news.get("wantedMethod"))
+    except ConnectionFailed as error:
+        return f"PostgreSQL {job.old} could not be asked whether it can be upgraded; `up` asks it again: {error}"
+
+
+def _upgrade(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+    """The outputs that tell of it. Raises PgstackError, psycopg.Error."""
+    job = _job(olds, news)
+    _refuse_downgrade(job.old, job.new)
+    outcome = embedded_engine.upgrade(job, olds["adminPassword"], news.get("wantedMethod"), pulumi.log.info)
+    found: dict[str, Any] = {"madeBy": f"upgraded from {job.old}", "upgradeMethod": outcome.method}
+    return found | ({} if outcome.downtime_s is None else {"downtimeS": outcome.downtime_s})
+
+
+def _settings(props: dict[str, Any]) -> dict[str, str]:
+    return {str(name): str(value) for name, value in props["settings"].items()}
+
+
 def _bring_up(props: dict[str, Any], known_password: str) -> dict[str, Any]:
     """From whatever is there to a running server with these settings, this port and this password."""
     directory = _directory(props)
-    settings = {str(name): str(value) for name, value in props["settings"].items()}
+    settings = _settings(props)
     wanted = int(props["wantedPort"]) if props.get("wantedPort") else None
+    embedded_engine.may_start(directory)
     embedded.initialise(directory, props["adminPassword"])
     if embedded.pid(directory) is not None and (
         embedded.written_settings(directory) != settings or wanted not in (None, embedded.kept_port(directory))
@@ -114,7 +199,10 @@ def _bring_up(props: dict[str, Any], known_password: str) -> dict[str, Any]:
 
 
 class EmbeddedServer(Resource, module="pgvector", name="EmbeddedServer"):
-    """A server in `.data/<stack>/<major>`. Outputs: host (str), port (int), version and identity (str)."""
+    """A server in `.data/<stack>/<major>`. Outputs: host (str), port (int), version and identity (str).
+
+    In the state besides: madeBy ("initdb", "upgraded from 16"), and of an upgrade upgradeMethod and downtimeS.
+    """
 
     host: pulumi.Output[str]
     port: pulumi.Output[int]
@@ -140,6 +228,7 @@ def declare(environment: Environment, parent: pulumi.Resource) -> Server:
             "settings": settings,
             "adminPassword": admin_password,
             "server": "running",
+            "wantedMethod": environment.upgrade_method,
         },
         pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
     )

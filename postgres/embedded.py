@@ -254,12 +254,17 @@ def start(directory: Directory, settings: dict[str, str], *, port: int | None = 
     raise ServerError(f"no free port between {PORTS.start} and {PORTS.stop - 1}; set pgvector:port")
 
 
-def stop(directory: Directory) -> None:
-    """Fast shutdown: running statements are cancelled, everything committed is kept. Raises ServerError."""
+def stop(directory: Directory, *, at_once: bool = False) -> None:
+    """Fast shutdown: running statements are cancelled, everything committed is kept. Raises ServerError.
+
+    `at_once`: without a checkpoint; the next start recovers what was committed from the WAL.
+    """
     process = pid(directory)
     if process is None:
         return
-    result = _run([*_pg_ctl(directory), "stop", "-m", "fast", "-w", "-t", str(STOP_TIMEOUT_S)])
+    result = _run(
+        [*_pg_ctl(directory), "stop", "-m", "immediate" if at_once else "fast", "-w", "-t", str(STOP_TIMEOUT_S)]
+    )
     if result.returncode != 0 and pid(directory) is not None:
         raise ServerError(f"PostgreSQL (process {process}) does not stop: {result.stderr.strip()}")
 

@@ -14,7 +14,10 @@ from postgres.upgrade.decision import Method
 
 
 class Journal(BaseModel):
-    """`*_checkpoint`: the last checkpoint of each directory when the new one was verified: any start moves it."""
+    """`*_checkpoint`: the last checkpoint of each directory when the new one was verified: any start moves it.
+
+    `irreversible`: written before the new server is started on linked files; the old one must not be started since.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -22,10 +25,13 @@ class Journal(BaseModel):
     new: int
     method: Method
     step: str = ""
+    superuser: str = "postgres"
+    irreversible: bool = False
     verified: bool = False
     old_checkpoint: str = ""
     new_checkpoint: str = ""
     identifier: str = ""  # the new directory's
+    drifted: dict[str, list[dict[str, str]]] = {}  # by database, see records.py
     downtime_s: float = 0.0
     at: str = ""
 
@@ -34,17 +40,21 @@ class Journal(BaseModel):
         return self.method != "link"
 
 
-Next = Literal["start over", "go on"]
+Next = Literal["start over", "go on", "finish"]
 
 
-def next_step(journal: Journal | None, *, old_checkpoint: str, new_checkpoint: str) -> Next:
-    """What to do with what is there. `*_checkpoint`: as they are now; "" where there is no such directory, "?" where a
-    server runs on it.
+def next_step(
+    journal: Journal | None, *, old_checkpoint: str, new_checkpoint: str, unfinished: bool = False
+) -> Next:  # fmt: skip
+    """What to do with what is there. `*_checkpoint`: as they are now; "" where there is no directory to start, "?"
+    where a server runs on it. `unfinished`: whether there is a new directory without its name.
+
+    finish: the new server was, or may have been, started on linked files: what it has is the only data there is.
 
     Raises ServerError where both have been written to since: nobody but the operator can know which one counts.
     """
     if not new_checkpoint:
-        return "start over"
+        return "finish" if journal is not None and journal.irreversible and unfinished else "start over"
     if journal is None or not journal.verified:
         raise ServerError(
             "there is a data directory of the new version already that no upgrade made\n"

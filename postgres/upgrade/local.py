@@ -17,6 +17,7 @@ from postgres.upgrade.workshop import HOUR_S, Done, Watch
 
 POLL_S = 0.1
 LEASH = "leash"
+MARK = "PGSTACK_WORKSHOP"  # in the environment of all that is started here: what a killed run left is found by it
 
 
 class LocalWorkshop:
@@ -72,10 +73,10 @@ class LocalWorkshop:
     ) -> Done:
         """In a session of its own, its output through a file: a server started by it keeps no descriptor of ours."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
-        with tempfile.NamedTemporaryFile("w+", prefix="pgstack-said-", dir=self.private) as said:
+        with tempfile.NamedTemporaryFile("w+", prefix=".said-", dir=self.private) as said:
             process = subprocess.Popen(
                 [*embedded.as_another_user(), *words], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
-                cwd=self.private, start_new_session=True, env=clean | dict(environment),
+                cwd=self.private, start_new_session=True, env=clean | dict(environment) | {MARK: str(self.private)},
             )  # fmt: skip
             deadline = time.monotonic() + timeout_s
             shown = 0
@@ -130,14 +131,20 @@ class EmbeddedHands:
 
     def __init__(self, old: embedded.Directory, new: embedded.Directory, settings: dict[str, str], port: int) -> None:
         self.old, self.new, self.settings, self.port = old, new, settings, port
+        self.stopping = False
 
     def running(self) -> bool:
         return embedded.pid(self.old) is not None
 
     def stop(self) -> None:
+        self.stopping = True
         embedded.stop(self.old)
+        self.stopping = False
 
     def start(self) -> None:
+        if self.stopping:  # it was told to and took too long, or did so meanwhile: a server that is about to go is none
+            embedded.stop(self.old, at_once=True)
+            self.stopping = False
         embedded.start(self.old, self.settings, port=self.port)
 
     def replication(self, *, allowed: bool) -> None:

@@ -7,7 +7,7 @@ server serves and nothing of it is changed. From `stop` on, whatever fails, the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,13 +17,16 @@ from postgres.errors import PgstackError, ServerError
 from postgres.upgrade import checks, finish, methods, records, rehearsal
 from postgres.upgrade.decision import Choice
 from postgres.upgrade.facts import Source
-from postgres.upgrade.journal import Journal, next_step
-from postgres.upgrade.workshop import Server, Workshop, control, must, start, stop
+from postgres.upgrade.journal import Journal, Next, next_step
+from postgres.upgrade.workshop import Server, Workshop, control, must, rows, start, stop
 
 JOURNAL = "upgrade.json"
 UNFINISHED, STANDBY, REHEARSAL, DUMP = "docker.unfinished", "standby", "rehearsal", "dump"
 CHECKSUMS_BY_DEFAULT = STATISTICS_KEPT = 18
-LEFTOVERS = (UNFINISHED, STANDBY, REHEARSAL, DUMP, *(f"{name}.log" for name in (UNFINISHED, STANDBY, REHEARSAL)))
+LEFTOVERS = (
+    UNFINISHED, STANDBY, REHEARSAL, DUMP, *(f"{name}.log" for name in (UNFINISHED, STANDBY, REHEARSAL)),
+    f"{REHEARSAL}.sql", f"{REHEARSAL}.sql.new",
+)  # fmt: skip
 Report = Callable[[str], None]
 R = TypeVar("R")
 
@@ -134,7 +137,10 @@ class Upgrade:
         return found
 
     def _journal(self, **more: Any) -> Journal:
-        return Journal(old=self.old, new=self.new, method=self.choice.method, **more)
+        return Journal(
+            old=self.old, new=self.new, method=self.choice.method, superuser=self.source.superuser,
+            irreversible=self.irreversible, drifted=self.drifted, **more,
+        )  # fmt: skip
 
     def _prepare(self) -> None:
         """An empty cluster of the new version, made as the old one is."""
@@ -159,8 +165,11 @@ class Upgrade:
 
     def _verify(self, before: checks.Fingerprint) -> None:
         """Start it behind closed doors; compare; then what the new version wants done. It is stopped again."""
-        self.irreversible = self.choice.method == "link"
         finish.carry_settings(self.workshop, self.source, self.unfinished, self.known_settings)
+        if self.choice.method == "link":
+            self.irreversible = True
+            write_journal(self.workshop, self._journal(step="verify"))
+            self.report(f"link: from here on there is no way back to PostgreSQL {self.old}")
         server = start(self.workshop, self.new, self.unfinished, self.settings, self.source.superuser)
         databases = list(self.source.databases)
         exact = self.choice.method == "dump"
@@ -172,29 +181,28 @@ class Upgrade:
         self.report(f"the data is the same ({len(before)} things compared), {asked} vector indexes answer")
 
     def _keep(self) -> Journal:
-        journal = self._journal(
-            verified=True,
-            # linked files are the new server's: nobody starts the old one any more, pg_upgrade saw to that
-            old_checkpoint=checkpoint(self.workshop, self.old, self.old_directory) if self.choice.rollback else "",
-            new_checkpoint=checkpoint(self.workshop, self.new, self.unfinished),
-            identifier=control(self.workshop, self.new, self.unfinished)["Database system identifier"],
-            downtime_s=round(time.monotonic() - self.stopped_at, 1),
-            at=datetime.now(UTC).isoformat(timespec="seconds"),
+        journal = keep(
+            self.workshop,
+            self._journal(
+                step="keep",
+                # linked files are the new server's: nobody starts the old one any more, pg_upgrade saw to that
+                old_checkpoint=checkpoint(self.workshop, self.old, self.old_directory) if self.choice.rollback else "",
+                downtime_s=round(time.monotonic() - self.stopped_at, 1),
+            ),
         )
-        write_journal(self.workshop, journal)
-        must(
-            "giving the new data directory its name",
-            self.workshop.sh('mv -T "$FROM" "$TO"; sync "$(dirname "$TO")"', FROM=self.unfinished,
-                             TO=self.workshop.directory(self.new)),
-        )  # fmt: skip
         self._tidy()
+        if self.irreversible:  # it has its name now
+            clean(self.workshop, self.old, self.new)
         return journal
 
     def _back(self, why: BaseException) -> None:
         """The old server serves again, whatever was under way."""
         self._tidy()
         if self.irreversible:
-            self.report(f"the new server was started on linked files: PostgreSQL {self.old} can't be started any more")
+            self.report(
+                f"link gave the way back up: PostgreSQL {self.new} was started on the files of {self.old}, which can't"
+                f" be started any more; the next `up` goes on from what {self.new} has"
+            )
             return
         methods.undo_link(self.workshop, self.old_directory)
         try:
@@ -218,20 +226,59 @@ class Upgrade:
 
 
 def clean(workshop: Workshop, old: int, new: int) -> None:
-    """What an interrupted run left: servers, processes, unfinished directories. Never a finished directory."""
+    """What an interrupted run left: servers, unfinished directories. Never a finished directory, never the only data.
+
+    Raises ServerError where the unfinished directory is the only data there is: see `found`.
+    """
+    journal = read_journal(workshop, new)
+    if journal is not None and journal.irreversible and _there(workshop, workshop.beside(new, UNFINISHED)):
+        raise ServerError(
+            f"{workshop.beside(new, UNFINISHED)} holds the data of PostgreSQL {old}, linked: `up` with {new} goes on"
+        )
     for name, major in ((UNFINISHED, new), (REHEARSAL, new), (STANDBY, old)):
-        directory = workshop.beside(new, name)
-        if workshop.sh('test -f "$D/postmaster.pid"', D=directory).code == 0:
-            workshop.run(major, "pg_ctl", "stop", "-w", "-m", "immediate", "-D", directory)
+        halt(workshop, major, workshop.beside(new, name))
     paths = "\n".join(workshop.beside(new, name) for name in LEFTOVERS)
     script = 'echo "$PATHS" | while IFS= read -r path; do rm -rf "$path"; done'
     must("removing what is left of an upgrade", workshop.sh(script, PATHS=paths))
 
 
+def halt(workshop: Workshop, major: int, directory: str) -> None:
+    """Stop a server at once, if one runs there: what it has is recovered, or thrown away."""
+    if workshop.sh('test -f "$D/postmaster.pid"', D=directory).code == 0:
+        workshop.run(major, "pg_ctl", "stop", "-w", "-m", "immediate", "-D", directory)
+
+
+def _there(workshop: Workshop, directory: str) -> bool:
+    """A data directory that could be started; of one whose files were linked pg_upgrade renames pg_control."""
+    return workshop.sh('test -f "$D/global/pg_control"', D=directory).code == 0
+
+
 def checkpoint(workshop: Workshop, major: int, directory: str) -> str:
-    """Where the last checkpoint of a directory is, and when it was: moved by every start of a server."""
+    """Where the last checkpoint of a directory is, when it was and whether the server was shut down since: every start
+    of a server changes one of them.
+    """
     found = control(workshop, major, directory)
-    return f"{found['Latest checkpoint location']} {found['Time of latest checkpoint']}"
+    return (
+        f"{found['Latest checkpoint location']} {found['Time of latest checkpoint']} {found['Database cluster state']}"
+    )
+
+
+def keep(workshop: Workshop, journal: Journal) -> Journal:
+    """The verified new directory gets its name, after the journal says that it may. Raises ServerError."""
+    unfinished = workshop.beside(journal.new, UNFINISHED)
+    journal = journal.model_copy(
+        update={
+            "verified": True,
+            "new_checkpoint": checkpoint(workshop, journal.new, unfinished),
+            "identifier": control(workshop, journal.new, unfinished)["Database system identifier"],
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    write_journal(workshop, journal)
+    script = 'mv -T "$FROM" "$TO"; sync "$(dirname "$TO")"'
+    done = workshop.sh(script, FROM=unfinished, TO=workshop.directory(journal.new))
+    must("giving the new data directory its name", done)
+    return journal
 
 
 def write_journal(workshop: Workshop, journal: Journal) -> None:
@@ -254,22 +301,56 @@ def read_journal(workshop: Workshop, new: int) -> Journal | None:
     return Journal.model_validate_json(text) if text else None
 
 
-def found(workshop: Workshop, old: int, new: int, *, serves: bool) -> Journal | None:
+def look(workshop: Workshop, old: int, new: int, *, serves: bool) -> tuple[Next, Journal | None]:
+    """What the next run makes of what is there; nothing is changed. `serves`: whether the old server runs.
+
+    Raises ServerError where only the operator can know.
+    """
+    journal = read_journal(workshop, new)
+    directories = {major: workshop.directory(major) for major in (old, new)}
+    last = {
+        major: checkpoint(workshop, major, directory) if _there(workshop, directory) else ""
+        for major, directory in directories.items()
+    }
+    step = next_step(
+        journal, old_checkpoint="?" if serves else last[old], new_checkpoint=last[new],
+        unfinished=_there(workshop, workshop.beside(new, UNFINISHED)),
+    )  # fmt: skip
+    return step, journal
+
+
+def found(
+    workshop: Workshop, old: int, new: int, *, serves: bool, settings: Mapping[str, str] | None = None,
+    report: Report = nothing,
+) -> Journal | None:  # fmt: skip
     """The journal of an upgrade that was finished by a run that nobody heard of any more; None: start over.
 
-    `serves`: whether the old server runs. Raises ServerError.
+    `serves`: whether the old server runs. By `link` there may be no way back from an unfinished one: that is finished
+    here, with the new server's `settings`. Raises ServerError.
     """
-
-    def there(major: int) -> bool:
-        path = f"{workshop.directory(major)}/PG_VERSION"
-        return workshop.sh('test -f "$F"', F=path).code == 0
-
-    journal = read_journal(workshop, new)
-    old_checkpoint = "" if not there(old) else "?" if serves else checkpoint(workshop, old, workshop.directory(old))
-    new_checkpoint = checkpoint(workshop, new, workshop.directory(new)) if there(new) else ""
-    if next_step(journal, old_checkpoint=old_checkpoint, new_checkpoint=new_checkpoint) == "go on":
+    step, journal = look(workshop, old, new, serves=serves)
+    if journal is not None and step == "go on":
         return journal
-    if new_checkpoint:
+    if journal is not None and step == "finish":
+        return _finish_linked(workshop, journal, settings or {}, report)
+    if _there(workshop, workshop.directory(new)):
         must("removing a new directory that never served",
              workshop.sh('rm -rf "$D"', D=workshop.directory(new)))  # fmt: skip
     return None
+
+
+def _finish_linked(workshop: Workshop, journal: Journal, settings: Mapping[str, str], report: Report) -> Journal:
+    """Verify without the comparison, which has nothing left to compare with; then keep. Raises ServerError."""
+    unfinished = workshop.beside(journal.new, UNFINISHED)
+    report(f"goes on with the interrupted upgrade {journal.old} → {journal.new}: link left no way back")
+    halt(workshop, journal.new, unfinished)
+    server = start(workshop, journal.new, unfinished, settings, journal.superuser)
+    query = "SELECT datname AS name FROM pg_database WHERE datallowconn ORDER BY oid"
+    databases = [row["name"] for row in rows(workshop, server, "postgres", query)]
+    finish.finish(workshop, server, databases, report, statistics=journal.new < STATISTICS_KEPT)
+    records.renew(workshop, server, journal.drifted)
+    checks.vector_indexes(workshop, server, databases)
+    stop(workshop, journal.new, unfinished)
+    journal = keep(workshop, journal.model_copy(update={"step": "keep"}))
+    clean(workshop, journal.old, journal.new)
+    return journal

@@ -218,13 +218,18 @@ def test_the_same_major_is_accepted(server: dict[str, Any], olds: dict[str, Any]
     assert messages(EmbeddedServerProvider().check(olds, server)) == ""
 
 
-@pytest.mark.parametrize(("was", "wanted"), [(16.0, 18.0), (18.0, 16.0), (16, 18.0)])
-def test_another_major_is_refused_with_the_way_back(server: dict[str, Any], was: float, wanted: float) -> None:
-    result = EmbeddedServerProvider().check(server | {"major": was}, server | {"major": wanted})
+def test_an_earlier_major_is_refused_with_the_way_back(server: dict[str, Any]) -> None:
+    result = EmbeddedServerProvider().check(server | {"major": 18.0}, server | {"major": 16.0})
     assert messages(result) == (
-        f"pgvector:postgresVersion: this stack's data is PostgreSQL {int(was)}'s, the file says {int(wanted)}\n"
-        f"  the version upgrade is not built yet: set it back to {int(was)}"
+        "pgvector:postgresVersion: this stack's data is PostgreSQL 18's, the file says 16: no upgrade goes back\n"
+        "  set it to 18 again\n"
+        "  or, to the state before the upgrade, while it is kept:  pgstack upgrade rollback STACK"
     )
+
+
+def test_a_later_major_is_refused_where_there_is_no_data_to_upgrade(server: dict[str, Any]) -> None:
+    result = EmbeddedServerProvider().check(server | {"major": 16.0}, server | {"major": 18.0})
+    assert "there is no data of PostgreSQL 16" in messages(result)
 
 
 def test_a_port_that_is_taken_is_refused_before_the_server_is_touched(server: dict[str, Any], taken: int) -> None:

@@ -1,0 +1,200 @@
+"""The upgrade of the embedded engine, from the running old server to the running new one.
+
+What a killed run left is put right → an upgrade that was finished unheard is taken as it is → the old server is started
+if it is down, asked, and refused or upgraded → the new one is started. Guarded: see `guardian.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from postgres import embedded
+from postgres.connection import Address
+from postgres.errors import PgstackError, ServerError
+from postgres.upgrade import decision, facts, guardian, local, methods, run
+from postgres.upgrade.guardian import Job
+from postgres.upgrade.journal import Journal
+from postgres.upgrade.workshop import Server, must, passfile_line
+
+FICLONE = 0x40049409  # linux/fs.h
+WAIT_S = 60.0
+VERSION_KEY = "pgvector:postgresVersion"
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the upgrade went. `downtime_s`: until the new server answered; None where an interrupted run did part."""
+
+    method: decision.Method
+    downtime_s: float | None
+
+
+def _nothing(_: str) -> None:
+    """Called before each step."""
+
+
+def announce(job: Job, password: str, method: decision.Method | None) -> str:
+    """What `up` would do, in words; nothing is changed. Raises PgstackError where it would refuse, psycopg.Error."""
+    root, old = Path(job.root), job.directory(job.old)
+    if not old.made:
+        raise ServerError(f"{VERSION_KEY}: there is no data of PostgreSQL {job.old} in {old.path} to upgrade")
+    serves = embedded.pid(old) is not None
+    with local.workshop(root) as workshop:
+        step, _ = run.look(workshop, job.old, job.new, serves=serves)
+    if step != "start over":
+        return f"an interrupted `up` upgraded PostgreSQL {job.old} → {job.new}: this one goes on from there"
+    if not serves:
+        return (
+            f"PostgreSQL {job.old} is down: `up` starts it first, then asks it whether it can be upgraded to {job.new},"
+            f" and upgrades it"
+        )
+    source, target, choice = _decided(job, password, method)
+    return decision.words(source, target, choice)
+
+
+def upgrade(
+    job: Job,
+    password: str,
+    method: decision.Method | None,
+    report: Report,
+    *,
+    before: Callable[[str], None] = _nothing,
+) -> Outcome:
+    """Returns with the new server running. Raises PgstackError, psycopg.Error; then the old one serves as it did, or,
+    by `link`, the message says that it can't any more.
+    """
+    root, old = Path(job.root), job.directory(job.old)
+    with local.workshop(root) as workshop, guardian.guarded(job, workshop.private):
+        guardian.put_right(job, workshop)
+        serves = embedded.pid(old) is not None
+        journal = run.found(workshop, job.old, job.new, serves=serves, settings=job.settings, report=report)
+        if journal is not None:
+            guardian.start_new(job)
+            return Outcome(journal.method, None)
+        port = embedded.start(old, job.old_settings)
+        embedded.ensure_password(old, port, password)
+        source, _, choice = _decided(job, password, method)
+        hands = local.EmbeddedHands(old, job.directory(job.new), job.old_settings, port)
+        passfile = workshop.put("passfile", passfile_line(password))
+        live = Server(job.old, embedded.HOST, port, user=embedded.ADMIN, passfile=passfile)
+        made = run.Upgrade(
+            workshop, hands, source, job.new, choice, live, job.settings, report, before=before,
+        )  # fmt: skip
+        journal = made.carry_out()
+        try:
+            before("serve")
+            guardian.start_new(job)
+        except BaseException as error:
+            _back(job, workshop, hands, journal, error, report)
+            raise
+        downtime_s = round(time.monotonic() - made.stopped_at, 1)
+        report(f"PostgreSQL {job.new} serves; down for {downtime_s} s")
+        return Outcome(journal.method, downtime_s)
+
+
+def _back(
+    job: Job, workshop: local.LocalWorkshop, hands: local.EmbeddedHands, journal: Journal, why: BaseException,
+    report: Report,
+) -> None:  # fmt: skip
+    """The new server doesn't start as it is to serve: the old one does, unless there is no way back."""
+    if embedded.pid(job.directory(job.new)) is not None:
+        return  # it is up after all: the next `up` finds it
+    if not journal.rollback:
+        report(f"link gave the way back up: the next `up` starts PostgreSQL {job.new}")
+        return
+    script = 'mv -T "$A" "$B"'
+    unfinished = workshop.beside(job.new, run.UNFINISHED)
+    must("setting the new directory aside", workshop.sh(script, A=workshop.directory(job.new), B=unfinished))
+    try:
+        hands.start()
+    except PgstackError as error:
+        raise ServerError(f"{why}\n  and PostgreSQL {job.old} doesn't start again: {error}") from None
+    run.clean(workshop, job.old, job.new)
+    report(f"PostgreSQL {job.old} serves again: its data directory was not touched")
+
+
+def _decided(
+    job: Job, password: str, method: decision.Method | None
+) -> tuple[facts.Source, facts.Target, decision.Choice]:
+    """Raises ServerError with every reason against it, ConnectionFailed, psycopg.Error."""
+    port = embedded.kept_port(job.directory(job.old)) or 0
+    address = Address(embedded.HOST, port, "postgres", embedded.ADMIN, password)
+    source, target = facts.of_source(address), target_of_wheel(job.new)
+    if reasons := decision.refusals(source, target):
+        listed = "\n".join(reasons)
+        raise ServerError(f"{VERSION_KEY}: PostgreSQL {source.version} can't be upgraded to {target.version}\n{listed}")
+    return source, target, decision.choose(source, disk(Path(job.root)), method)
+
+
+def target_of_wheel(major: int) -> facts.Target:
+    """What the wheel's programs of a major would make. Raises ServerError."""
+    folder = embedded.binaries(major)
+    said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
+    number = re.search(r" (\d+)\.(\d+)", said)
+    if number is None:
+        raise ServerError(f"{folder / 'postgres'} doesn't say its version: {said.strip()}")
+    extensions = {}
+    for control in (folder.parent / "share" / "postgresql" / "extension").glob("*.control"):
+        version = re.search(r"^default_version\s*=\s*'([^']*)'", control.read_text(), re.MULTILINE)
+        if version is not None:
+            extensions[control.stem] = version[1]
+    return facts.Target(int(number[1]), int(number[2]), extensions or None)
+
+
+def disk(root: Path) -> facts.Disk:
+    """Free space below `root`, and whether its file system shares blocks between copies."""
+    return facts.Disk(shutil.disk_usage(root).free, _reflinks(root))
+
+
+def _reflinks(root: Path) -> bool:
+    try:
+        import fcntl
+
+        with (
+            tempfile.NamedTemporaryFile(prefix=".pgstack-", dir=root) as one,
+            tempfile.NamedTemporaryFile(prefix=".pgstack-", dir=root) as other,
+        ):
+            one.write(b"x" * os.sysconf("SC_PAGE_SIZE"))
+            one.flush()
+            fcntl.ioctl(other.fileno(), FICLONE, one.fileno())
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def may_start(directory: embedded.Directory) -> None:
+    """Before a plain start: is this the data that counts? Raises ServerError naming the major that is to be declared.
+
+    An `up` that was interrupted may have ended with the new version serving; then the file is set back.
+    """
+    root = directory.path.parent
+    for major in embedded.VERSIONS:
+        other = embedded.Directory(root / str(major), major)
+        if major == directory.major or embedded.pid(directory) is not None:
+            continue
+        if embedded.pid(other) is not None:
+            raise ServerError(
+                f"{VERSION_KEY}: PostgreSQL {major} serves this stack's data since an `up` that was interrupted\n"
+                f"  set it to {major}, then `up` again"
+            )
+        if not directory.made or (directory.path / "global" / "pg_control").exists() or major < directory.major:
+            continue
+        # pg_upgrade --link renames it, so that nobody starts both
+        with local.workshop(root) as workshop:
+            step, _ = run.look(workshop, directory.major, major, serves=False)
+            if step != "start over":
+                raise ServerError(
+                    f"{VERSION_KEY}: the files of PostgreSQL {directory.major} are {major}'s since an upgrade by link\n"
+                    f"  set it to {major}, then `up` again"
+                )
+            run.clean(workshop, directory.major, major)
+            methods.undo_link(workshop, str(directory.path))

@@ -1,0 +1,162 @@
+"""The upgrade as an ordinary `pgstack up` with the real Pulumi engine, and killed in the midst of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgstack.toolchain import Toolchain
+from postgres import embedded
+from postgres.upgrade import guardian
+from tests.engine.checkout import Checkout, copy_of_the_program, session_members, stop_servers, wait_until_gone
+from tests.upgrade.servers import Machine
+
+pytestmark = pytest.mark.engine
+KILLS = min(9, int(os.environ.get("PGSTACK_UPGRADE_KILLS", "5")) // 2)
+VICTIMS = ("pulumi.dynamic", "pulumi --non-interactive", "-m pgstack")
+ROWS = 500
+
+
+@pytest.fixture
+def old(tmp_path: Path, toolchain: Toolchain) -> Iterator[Checkout]:
+    """A checkout deployed with the old major, some rows in it."""
+    assert toolchain.pulumi.exists()
+    mine = copy_of_the_program(tmp_path / "check out")
+    try:
+        mine.configure(postgresVersion=16)
+        mine.ok("up")
+        mine.do(f"CREATE TABLE public.mine AS SELECT i, 'räw ' || i AS t FROM generate_series(1, {ROWS}) AS i")
+        yield mine
+    finally:
+        guardian.wait(mine.root / ".data" / "local", 120)
+        stop_servers(mine.root)
+
+
+def rows(checkout: Checkout) -> list[tuple[Any, ...]]:
+    return checkout.ask("SELECT current_setting('server_version_num')::int / 10000, count(*) FROM public.mine")
+
+
+def of_the_server(checkout: Checkout) -> dict[str, Any]:
+    """The server's outputs in the state."""
+    for resource in json.loads(checkout.state())["checkpoint"]["latest"]["resources"]:
+        if resource["type"].endswith(":EmbeddedServer"):
+            found: dict[str, Any] = resource["outputs"]
+            return found
+    raise AssertionError("no server in the state")
+
+
+def test_an_up_upgrades_and_a_second_one_changes_nothing(old: Checkout) -> None:
+    password, port = old.passwords(), old.outputs()["port"]
+    assert of_the_server(old)["madeBy"] == "initdb"
+    assert "unchanged" in old.ok("up")
+    old.configure(postgresVersion=18)
+    said = old.ok("preview")
+    assert "upgrades PostgreSQL 16.14 → 18" in said
+    assert "(standby: about 5 s of downtime)" in said
+    assert rows(old) == [(16, ROWS)]
+    said = old.ok("up")
+    assert "upgrade 16 → 18: make the standby" in said
+    assert "PostgreSQL 18 serves; down for" in said
+    assert rows(old) == [(18, ROWS)]
+    assert (old.passwords(), old.outputs()["port"]) == (password, port)
+    found = of_the_server(old)
+    assert (found["madeBy"], found["upgradeMethod"], found["downtimeS"] > 0) == ("upgraded from 16", "standby", True)
+    said = old.ok("up")
+    assert "unchanged" in said
+    assert "drift: table public.mine was added" in said
+    assert said.count("drift:") == 1, said
+    old.configure(memoryMb=512)
+    old.ok("up")
+    assert of_the_server(old)["madeBy"] == "upgraded from 16"
+    old.configure(postgresVersion=16)
+    assert "this stack's data is PostgreSQL 18's, the file says 16: no upgrade goes back" in old.fails("up")
+    old.configure(postgresVersion=18)
+    old.ok("down")
+    assert Machine(old.root / ".data" / "local").serving is None
+
+
+def test_a_server_that_is_down_is_started_and_upgraded(old: Checkout) -> None:
+    embedded.stop(embedded.Directory(old.root / ".data" / "local" / "16", 16))
+    old.configure(postgresVersion=18, upgradeMethod="copy")
+    assert "PostgreSQL 16 is down: `up` starts it first" in old.ok("preview")
+    old.ok("up")
+    assert rows(old) == [(18, ROWS)]
+    assert of_the_server(old)["upgradeMethod"] == "copy"
+
+
+def test_what_can_not_be_upgraded_fails_the_preview_with_the_remedy(old: Checkout) -> None:
+    old.do("CREATE TABLE public.numbers (f regproc)")
+    old.configure(postgresVersion=18)
+    for command in ("preview", "up"):
+        said = old.fails(command)
+        assert "pgvector:postgresVersion: PostgreSQL 16.14 can't be upgraded to 18." in said
+        assert "app: public.numbers.f (regproc)" in said
+        assert "TYPE text USING" in said
+    assert rows(old) == [(16, ROWS)]
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_kill_9_during_an_up(old: Checkout, number: int) -> None:
+    seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
+    victim = VICTIMS[number % len(VICTIMS)]
+    machine = Machine(old.root / ".data" / "local")
+    old.configure(postgresVersion=18)
+    process = old.start("up")
+    journal = machine.root / "18.upgrade.json"
+    while not journal.exists() and process.poll() is None:
+        time.sleep(0.05)
+    moment = random.Random(seed).uniform(0, 12)
+    try:
+        process.wait(timeout=moment)
+    except subprocess.TimeoutExpired:
+        for member, command in session_members(process.pid):
+            if victim in command and ("pulumi.dynamic" in victim or "pulumi.dynamic" not in command):
+                os.kill(member, signal.SIGKILL)
+    said, _ = process.communicate(timeout=120)
+    where = f"{victim}, {moment:.1f} s after the first step; PGSTACK_SEED={seed}: {said[-300:]}"
+    print(where)  # noqa: T201
+    assert not wait_until_gone(process.pid, 20), where
+    guardian.wait(machine.root)
+    assert machine.serving is not None, where
+    assert machine.processes() == [], where
+    assert machine.left() == [], where
+    assert rows(old)[0][1] == ROWS, where
+    said = old.ok("up")
+    assert "Traceback" not in said
+    assert rows(old) == [(18, ROWS)]
+    assert machine.serving == machine.new
+    assert "unchanged" in old.ok("up")
+
+
+def test_an_up_that_ended_upgraded_can_not_be_set_back_unseen(old: Checkout) -> None:
+    """Killed after the new server was opened, before the state was written; then the file is set back."""
+    machine = Machine(old.root / ".data" / "local")
+    old.configure(postgresVersion=18)
+    process = old.start("up")
+    while embedded.pid(machine.new) is None or not (machine.new.path / "pgstack.conf").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    for member, command in session_members(process.pid):
+        if "pulumi.dynamic" in command:
+            os.kill(member, signal.SIGKILL)
+    process.communicate(timeout=120)
+    guardian.wait(machine.root)
+    if of_the_server(old)["major"] == 18:
+        pytest.skip("the state was written before the kill")
+    assert machine.serving == machine.new
+    old.configure(postgresVersion=16)
+    assert "PostgreSQL 18 serves this stack's data" in old.fails("up")
+    assert machine.serving == machine.new
+    old.configure(postgresVersion=18)
+    said = old.ok("up")
+    assert "this one goes on from there" in said
+    assert rows(old) == [(18, ROWS)]
