@@ -23,15 +23,17 @@ from postgres.connection import Address, connect, server_version, told
 from postgres.errors import ConnectionFailed, PgstackError, ServerError
 from postgres.settings import derive, settings_hash
 from postgres.upgrade import embedded_engine, guardian
-from stacks.environment import ROOT, Environment
+from postgres.upgrade.backup_first import BackupFirst
+from stacks.environment import ROOT, Environment, backups_of
 
-INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", "wantedMethod")
+INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", "wantedMethod",
+          "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database")  # fmt: skip
 MADE = ("madeBy", "upgradeMethod", "downtimeS")
 
 
 class EmbeddedServerProvider(ResourceProvider):
     """Inputs: data (directory), major, wantedPort (optional), settings, adminPassword, server ("running"),
-    wantedMethod (of an upgrade; optional).
+    wantedMethod (of an upgrade; optional), and what the backup before an upgrade needs: see `_backup`.
     """
 
     def configure(self, req: Any) -> None:
@@ -141,20 +143,25 @@ def _job(olds: dict[str, Any], news: dict[str, Any]) -> guardian.Job:
     )
 
 
-def _refuse_downgrade(was: int, wanted: int) -> None:
-    """Raises ServerError. A rollback to the directory that an upgrade kept would be let through here."""
+def _goes_back(job: guardian.Job) -> bool:
+    """Whether the lower major is a rollback that was asked for. Raises ServerError for a downgrade that was not."""
+    was, wanted = job.old, job.new
     if wanted < was:
+        if embedded_engine.rollback_wanted(job):
+            return True
         raise ServerError(
             f"{embedded_engine.VERSION_KEY}: this stack's data is PostgreSQL {was}'s, the file says {wanted}:"
             f" no upgrade goes back\n  set it to {was} again\n"
             "  or, to the state before the upgrade, while it is kept:  pgstack upgrade rollback STACK"
         )
+    return False
 
 
 def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
     """What `up` would do about another major. Raises PgstackError where it would refuse, psycopg.Error."""
     job = _job(olds, news)
-    _refuse_downgrade(job.old, job.new)
+    if _goes_back(job):
+        return f"goes back to PostgreSQL {job.new} as it was before the upgrade to {job.old}"
     try:
         return embedded_engine.announce(job, olds.get("adminPassword", ""), news.get("wantedMethod"))
     except ConnectionFailed as error:
@@ -164,10 +171,21 @@ def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
 def _upgrade(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     """The outputs that tell of it. Raises PgstackError, psycopg.Error."""
     job = _job(olds, news)
-    _refuse_downgrade(job.old, job.new)
-    outcome = embedded_engine.upgrade(job, olds["adminPassword"], news.get("wantedMethod"), pulumi.log.info)
+    if _goes_back(job):
+        embedded_engine.roll_back(job)
+        return {}
+    outcome = embedded_engine.upgrade(
+        job, olds["adminPassword"], news.get("wantedMethod"), pulumi.log.info, backup=_backup(news)
+    )
     found: dict[str, Any] = {"madeBy": f"upgraded from {job.old}", "upgradeMethod": outcome.method}
     return found | ({} if outcome.downtime_s is None else {"downtimeS": outcome.downtime_s})
+
+
+def _backup(props: dict[str, Any]) -> BackupFirst | None:
+    if not props["upgradeBackup"]:
+        return None
+    into = backups_of(props.get("backupDirectory"), props["stack"])
+    return BackupFirst(into, props["stack"], props["database"], float(props["drillMaxAgeH"]))
 
 
 def _settings(props: dict[str, Any]) -> dict[str, str]:
@@ -229,6 +247,11 @@ def declare(environment: Environment, parent: pulumi.Resource) -> Server:
             "adminPassword": admin_password,
             "server": "running",
             "wantedMethod": environment.upgrade_method,
+            "upgradeBackup": environment.upgrade_backup,
+            "drillMaxAgeH": environment.drill_max_age_h,
+            "backupDirectory": environment.backup_directory,
+            "stack": environment.stack,
+            "database": environment.database,
         },
         pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
     )

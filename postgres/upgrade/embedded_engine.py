@@ -13,13 +13,16 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from postgres import embedded
 from postgres.connection import Address
 from postgres.errors import PgstackError, ServerError
-from postgres.upgrade import decision, facts, guardian, local, methods, run
+from postgres.upgrade import decision, facts, guardian, local, methods, rollback, run
+from postgres.upgrade.backup_first import BackupFirst
 from postgres.upgrade.guardian import Job
 from postgres.upgrade.journal import Journal
 from postgres.upgrade.workshop import Server, must, passfile_line
@@ -67,6 +70,7 @@ def upgrade(
     method: decision.Method | None,
     report: Report,
     *,
+    backup: BackupFirst | None = None,
     before: Callable[[str], None] = _nothing,
 ) -> Outcome:
     """Returns with the new server running. Raises PgstackError, psycopg.Error; then the old one serves as it did, or,
@@ -86,8 +90,9 @@ def upgrade(
         hands = local.EmbeddedHands(old, job.directory(job.new), job.old_settings, port)
         passfile = workshop.put("passfile", passfile_line(password))
         live = Server(job.old, embedded.HOST, port, user=embedded.ADMIN, passfile=passfile)
+        first = partial(backup.make, nullcontext((workshop, live)), nullcontext(workshop), report) if backup else None
         made = run.Upgrade(
-            workshop, hands, source, job.new, choice, live, job.settings, report, before=before,
+            workshop, hands, source, job.new, choice, live, job.settings, report, backup=first, before=before,
         )  # fmt: skip
         journal = made.carry_out()
         try:
@@ -99,6 +104,24 @@ def upgrade(
         downtime_s = round(time.monotonic() - made.stopped_at, 1)
         report(f"PostgreSQL {job.new} serves; down for {downtime_s} s")
         return Outcome(journal.method, downtime_s)
+
+
+def rollback_wanted(job: Job) -> bool:
+    """From `job.old` back to the lower `job.new`: was it asked for? Raises ServerError."""
+    with local.workshop(Path(job.root)) as workshop:
+        return bool(rollback.state(workshop, job.new, job.old))
+
+
+def roll_back(job: Job) -> None:
+    """Stop the server and put its data directory aside; the kept one is as it was. Raises ServerError."""
+    kept, served = job.directory(job.new), job.directory(job.old)
+    port = embedded.kept_port(served) if served.made else None
+    if served.made:
+        embedded.stop(served)
+    with local.workshop(Path(job.root)) as workshop:
+        rollback.carry_out(workshop, job.old)
+    if port is not None:  # the application knows this one
+        embedded.write_settings(kept, port, embedded.written_settings(kept))
 
 
 def _back(
