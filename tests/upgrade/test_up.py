@@ -84,6 +84,32 @@ def test_an_up_upgrades_and_a_second_one_changes_nothing(old: Checkout) -> None:
     assert Machine(old.root / ".data" / "local").serving is None
 
 
+def test_back_to_what_the_upgrade_kept_and_forward_again_and_done_with_it(old: Checkout) -> None:
+    port = old.outputs()["port"]
+    old.configure(postgresVersion=18)
+    said = old.ok("up")
+    assert "restored and compared in" in said  # a backup first
+    old.do("INSERT INTO public.mine VALUES (0, 'after')")
+    assert "set pgvector:postgresVersion back" in old.fails("upgrade", "rollback", "local", "--yes")
+    old.configure(postgresVersion=16)
+    assert "minutes since is given up" in old.ok("upgrade", "rollback", "local", "--yes")
+    assert rows(old) == [(16, ROWS)]
+    assert old.outputs()["port"] == port
+    assert "unchanged" in old.ok("up")
+
+    old.configure(postgresVersion=18)
+    said = old.ok("up")
+    assert "no new backup: the last good drill is of" in said
+    assert rows(old) == [(18, ROWS)]
+    said = old.ok("upgrade", "confirm", "local", "--yes")
+    assert f"{old.root}/.data/local/16" in said
+    data = old.root / ".data" / "local"
+    assert sorted(path.name for path in data.iterdir() if path.is_dir()) == ["18"]
+    old.configure(postgresVersion=16)
+    assert "was confirmed" in old.fails("upgrade", "rollback", "local", "--yes")
+    assert rows(old) == [(18, ROWS)]
+
+
 def test_a_server_that_is_down_is_started_and_upgraded(old: Checkout) -> None:
     embedded.stop(embedded.Directory(old.root / ".data" / "local" / "16", 16))
     old.configure(postgresVersion=18, upgradeMethod="copy")
