@@ -91,7 +91,8 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
         disk = facts.Disk(container.free_bytes(server), container.reflinks(made))
         target = container.target_of_image(client, new.name, wanted.new_image, new.major)
         choice = _decide(wanted, source, target, disk)
-        wanted.report(words(source, target, choice))
+        if choice.why:  # the preview may have known less
+            wanted.report(words(source, target, choice))
         passfile = made.put("passfile", passfile_line(wanted.address.password))
         live = Server(old.major, server.name, user=ADMIN, passfile=passfile)
         upgrade = run.Upgrade(
