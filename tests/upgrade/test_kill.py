@@ -94,15 +94,17 @@ def test_kill_9_at_a_random_moment(machine: Machine, number: int) -> None:
     assert machine.left() == [], where
 
 
-def test_killed_where_link_has_no_way_back_the_next_run_goes_on(machine: Machine) -> None:
+@pytest.mark.parametrize("later_s", [0, 1.0])
+def test_killed_where_link_has_no_way_back_the_next_run_goes_on(machine: Machine, later_s: float) -> None:
     before = content.complete(machine.address(machine.old))
     process = started(machine, "link")
     said_so(process, "no way back to PostgreSQL 16")
+    time.sleep(later_s)  # the new server runs by then, behind closed doors
     killed(process)
     guardian.wait(machine.root)
     assert machine.serving is None
     assert machine.processes() == []
-    assert machine.left() == ["18.docker.unfinished", "18.docker.unfinished.log"]
+    assert "18.docker.unfinished" in machine.left()
     embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert content.differences(before, content.complete(machine.address(machine.new))) == {}
     assert machine.left() == []
