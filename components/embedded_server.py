@@ -26,14 +26,14 @@ from postgres.upgrade import embedded_engine, guardian
 from postgres.upgrade.backup_first import BackupFirst
 from stacks.environment import ROOT, Environment, backups_of
 
-INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", "wantedMethod",
+INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", "upgradeMethod",
           "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database")  # fmt: skip
-MADE = ("madeBy", "upgradeMethod", "downtimeS")
+MADE = ("madeBy", "upgradedBy", "downtimeS")
 
 
 class EmbeddedServerProvider(ResourceProvider):
     """Inputs: data (directory), major, wantedPort (optional), settings, adminPassword, server ("running"),
-    wantedMethod (of an upgrade; optional), and what the backup before an upgrade needs: see `_backup`.
+    upgradeMethod (of an upgrade; optional), and what the backup before an upgrade needs: see `_backup`.
     """
 
     def configure(self, req: Any) -> None:
@@ -163,7 +163,7 @@ def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
     if _goes_back(job):
         return f"goes back to PostgreSQL {job.new} as it was before the upgrade to {job.old}"
     try:
-        return embedded_engine.announce(job, olds.get("adminPassword", ""), news.get("wantedMethod"))
+        return embedded_engine.announce(job, olds.get("adminPassword", ""), news.get("upgradeMethod"))
     except ConnectionFailed as error:
         return f"PostgreSQL {job.old} could not be asked whether it can be upgraded; `up` asks it again: {error}"
 
@@ -175,9 +175,9 @@ def _upgrade(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         embedded_engine.roll_back(job)
         return {}
     outcome = embedded_engine.upgrade(
-        job, olds["adminPassword"], news.get("wantedMethod"), pulumi.log.info, backup=_backup(news)
+        job, olds["adminPassword"], news.get("upgradeMethod"), pulumi.log.info, backup=_backup(news)
     )
-    found: dict[str, Any] = {"madeBy": f"upgraded from {job.old}", "upgradeMethod": outcome.method}
+    found: dict[str, Any] = {"madeBy": f"upgraded from {job.old}", "upgradedBy": outcome.method}
     return found | ({} if outcome.downtime_s is None else {"downtimeS": outcome.downtime_s})
 
 
@@ -219,7 +219,7 @@ def _bring_up(props: dict[str, Any], known_password: str) -> dict[str, Any]:
 class EmbeddedServer(Resource, module="pgvector", name="EmbeddedServer"):
     """A server in `.data/<stack>/<major>`. Outputs: host (str), port (int), version and identity (str).
 
-    In the state besides: madeBy ("initdb", "upgraded from 16"), and of an upgrade upgradeMethod and downtimeS.
+    In the state besides: madeBy ("initdb", "upgraded from 16"), and of an upgrade upgradedBy and downtimeS.
     """
 
     host: pulumi.Output[str]
@@ -246,7 +246,7 @@ def declare(environment: Environment, parent: pulumi.Resource) -> Server:
             "settings": settings,
             "adminPassword": admin_password,
             "server": "running",
-            "wantedMethod": environment.upgrade_method,
+            "upgradeMethod": environment.upgrade_method,
             "upgradeBackup": environment.upgrade_backup,
             "drillMaxAgeH": environment.drill_max_age_h,
             "backupDirectory": environment.backup_directory,

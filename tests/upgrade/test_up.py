@@ -69,7 +69,7 @@ def test_an_up_upgrades_and_a_second_one_changes_nothing(old: Checkout) -> None:
     assert rows(old) == [(18, ROWS)]
     assert (old.passwords(), old.outputs()["port"]) == (password, port)
     found = of_the_server(old)
-    assert (found["madeBy"], found["upgradeMethod"], found["downtimeS"] > 0) == ("upgraded from 16", "standby", True)
+    assert (found["madeBy"], found["upgradedBy"], found["downtimeS"] > 0) == ("upgraded from 16", "standby", True)
     said = old.ok("up")
     assert "unchanged" in said
     assert "drift: table public.mine was added" in said
@@ -116,7 +116,7 @@ def test_a_server_that_is_down_is_started_and_upgraded(old: Checkout) -> None:
     assert "PostgreSQL 16 is down: `up` starts it first" in old.ok("preview")
     old.ok("up")
     assert rows(old) == [(18, ROWS)]
-    assert of_the_server(old)["upgradeMethod"] == "copy"
+    assert of_the_server(old)["upgradedBy"] == "copy"
 
 
 def test_what_can_not_be_upgraded_fails_the_preview_with_the_remedy(old: Checkout) -> None:
