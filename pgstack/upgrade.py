@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pgstack import deploy, inspection
-from postgres import docker_host, embedded
+from postgres import docker_host
 from postgres.errors import PgstackError
 from postgres.images import MAJORS, major_of
-from postgres.upgrade import container, facts, local, rollback
+from postgres.upgrade import container, embedded_engine, facts, local, rollback
 from postgres.upgrade.decision import choose, refusals, size, words
 from postgres.upgrade.workshop import Workshop
 from stacks.environment import ROOT, Environment
@@ -29,9 +28,8 @@ def check(environment: Environment, database: inspection.Database, target: str, 
         raise PgstackError(f"{target}: neither a major version ({known}) nor an image whose name tells it")
     source = facts.of_source(database.admin)
     if environment.engine == "embedded":
-        embedded.binaries(major)
-        wanted = facts.Target(major)
-        disk = facts.Disk(shutil.disk_usage(ROOT / ".data" / environment.stack).free)
+        wanted = embedded_engine.target_of_wheel(major)
+        disk = embedded_engine.disk(ROOT / ".data" / environment.stack)
     else:
         engine = deploy.docker_endpoint(environment)
         client = docker_host.connect(engine.url, engine.chosen_by)

@@ -86,6 +86,10 @@ def test_an_up_upgrades_and_a_second_one_changes_nothing(old: Checkout) -> None:
 
 def test_back_to_what_the_upgrade_kept_and_forward_again_and_done_with_it(old: Checkout) -> None:
     port = old.outputs()["port"]
+    assert "upgrades PostgreSQL 16.14 → 18.4" in old.ok("upgrade", "check", "local", "18")
+    assert "the embedded engine has PostgreSQL 16 and 18, not 17" in old.fails("upgrade", "check", "local", "17")
+    assert "neither a major version" in old.fails("upgrade", "check", "local", "lots")
+    assert "runs PostgreSQL 16.14 already" in old.fails("upgrade", "check", "local", "16")
     old.configure(postgresVersion=18)
     said = old.ok("up")
     assert "restored and compared in" in said  # a backup first
