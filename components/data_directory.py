@@ -23,7 +23,7 @@ from postgres.container import Spec
 from postgres.docker_host import Endpoint, connect, has_image, remove_left_throw_aways, server_of, volume_exists
 from postgres.embedded import ADMIN
 from postgres.errors import PgstackError, ServerError
-from postgres.upgrade import on_docker
+from postgres.upgrade import container_guardian, on_docker
 from postgres.upgrade.backup_first import BackupFirst
 from stacks import offline
 from stacks.environment import backups_of
@@ -80,6 +80,8 @@ class DataDirectoryProvider(ResourceProvider):
             on_docker.roll_back(_wanted(_olds, _news, _news["image"]))
             return UpdateResult(_news | self._found(_news))
         if before.major != after.major:
+            if _news.get("upgradeMethod") != "link":  # after which the old container can't be started again
+                container_guardian.watch(_olds["docker"], _olds["name"], _olds["image"])
             journal = on_docker.carry_out(_wanted(_olds, _news, _news["image"]))
             data_directory.install(connect(_news["docker"]), after, _news["image"], _news["volume"])
             return UpdateResult(
@@ -183,7 +185,7 @@ def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> on_docker
     """The upgrade that these inputs ask for. The old server is reached as it was deployed."""
     known = {key: None if is_unknown(value) else value for key, value in news.items()}
     return on_docker.Wanted(
-        client=connect(olds["docker"]), url=olds["docker"], before=spec_of(olds), after=spec_of(known),
+        client=connect(olds["docker"]), before=spec_of(olds), after=spec_of(known),
         old_image=olds["image"], new_image=image, volume=olds["volume"], method=news.get("upgradeMethod"),
         grace_s=int(news["stopGraceS"]), backup=_backup(olds, news), pgvector_minimum=news["pgvectorMinimum"],
         report=pulumi.log.info,

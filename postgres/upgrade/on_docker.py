@@ -19,7 +19,7 @@ from postgres.container import Spec
 from postgres.docker_host import has_image, remove_left_throw_aways, server_of, told
 from postgres.embedded import ADMIN
 from postgres.errors import ServerError
-from postgres.upgrade import container, container_guardian, facts, rollback, run
+from postgres.upgrade import container, facts, rollback, run
 from postgres.upgrade.backup_first import BackupFirst
 from postgres.upgrade.decision import Choice, Method, choose, refusals, words
 from postgres.upgrade.journal import Journal
@@ -28,10 +28,9 @@ from postgres.upgrade.workshop import Server, Workshop, passfile_line
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """From which server to which. `url`: of the engine; `old_image`, `new_image`: ids or names."""
+    """From which server to which. `old_image`, `new_image`: ids or names."""
 
     client: docker.DockerClient
-    url: str
     before: Spec
     after: Spec
     old_image: str
@@ -99,10 +98,7 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
             made, hands, source, new.major, choice, live, dict(new.settings), wanted.report,
             backup=partial(_back_up, wanted) if wanted.backup else None, before=before_step,
         )  # fmt: skip
-        if not choice.rollback:  # its old container can't be started again
-            return upgrade.carry_out()
-        with container_guardian.guarded(wanted.url, old.name):
-            return upgrade.carry_out()
+        return upgrade.carry_out()
 
 
 def _back_up(wanted: Wanted) -> None:

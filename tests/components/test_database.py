@@ -42,6 +42,10 @@ def test_the_server_is_declared_by_where_it_lies_and_what_it_may_use(run: Runner
         "settings": derive(environment.limits, durability=environment.durability),
         "adminPassword": "generated admin-password",
         "server": "running",
+        "upgradeBackup": True,
+        "drillMaxAgeH": 24,
+        "stack": "local",
+        "database": "app",
     }
     assert server.delete_before_replace
 

@@ -99,12 +99,14 @@ def test_killed_where_link_has_no_way_back_the_next_run_goes_on(machine: Machine
     before = content.complete(machine.address(machine.old))
     process = started(machine, "link")
     said_so(process, "no way back to PostgreSQL 16")
-    time.sleep(later_s)  # the new server runs by then, behind closed doors
+    time.sleep(later_s)  # the new server runs by then, behind closed doors, or is open already
     killed(process)
     guardian.wait(machine.root)
-    assert machine.serving is None
     assert machine.processes() == []
-    assert "18.docker.unfinished" in machine.left()
+    if machine.serving is None:
+        assert "18.docker.unfinished" in machine.left()
+    else:
+        assert machine.serving == machine.new
     embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert content.differences(before, content.complete(machine.address(machine.new))) == {}
     assert machine.left() == []
