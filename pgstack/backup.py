@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from pgstack import outputs as stack_outputs
 from pgstack.backup_places import Deployed, apart, at_the_server, jobs
+from pgstack.confirm import must_be_typed
 from pgstack.toolchain import find_or_get
 from pgstack.workspace import Workspace
 from postgres.backup import store
@@ -137,7 +137,10 @@ def restore(
     with _for_stack(stack):
         manifest = verify(folder)
     say(f"{folder.name}: {_amount(manifest)}, database {manifest.database}, revision {manifest.schema_revision}")
-    _confirm(target, confirm)
+    must_be_typed(
+        target.stack, f"a restore replaces the database of {target.stack}, which is kept under another name",
+        confirm, f"--confirm {target.stack}", say,
+    )  # fmt: skip
     with _for_stack(target.stack):
         deployed = _deployed(target)
     with _for_stack(stack), store.alone(source.backups), at_the_server(deployed) as (workshop, server):
@@ -235,21 +238,6 @@ def size(count: int) -> str:
 
 def _amount(manifest: Manifest) -> str:
     return f"{size(manifest.bytes)}, {manifest.rows:,} rows, PostgreSQL {manifest.server_version}"
-
-
-def _confirm(target: Environment, given: str | None) -> None:
-    """Raises PgstackError unless the name was typed."""
-    name = target.stack
-    if given is None:
-        if not sys.stdin.isatty():
-            raise PgstackError(
-                f"a restore replaces the database of {name}: its name has to be typed\n"
-                f"  where nobody can be asked:  --confirm {name}"
-            )
-        say(f"the database {target.database} of {name} is replaced; it is kept under another name")
-        given = input(f"type the name of the stack to go on ({name}): ")
-    if given.strip() != name:
-        raise PgstackError(f"{given.strip()!r} is not {name}: nothing was done")
 
 
 class _for_stack:

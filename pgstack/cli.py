@@ -192,7 +192,7 @@ def upgrade_rollback(stack: Stack, yes: Yes = False) -> None:
 
     environment = from_file(stack)
     runs = int(str(_outputs(stack)["postgresVersion"]).split(".")[0])
-    upgrade.ask_rollback(environment, runs, (lambda _: stack) if yes else typer.prompt, say)
+    upgrade.ask_rollback(environment, runs, stack if yes else None, say)
     up(stack)
 
 
@@ -203,7 +203,7 @@ def upgrade_confirm(stack: Stack, yes: Yes = False) -> None:
     from pgstack import upgrade
 
     runs = int(str(_outputs(stack)["postgresVersion"]).split(".")[0])
-    upgrade.confirm(from_file(stack), runs, (lambda _: stack) if yes else typer.prompt, typer.echo)
+    upgrade.confirm(from_file(stack), runs, stack if yes else None, typer.echo)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pgstack import deploy, inspection
+from pgstack.confirm import must_be_typed
 from postgres import docker_host
 from postgres.errors import PgstackError
 from postgres.images import MAJORS, major_of
@@ -72,7 +73,7 @@ def workshop(environment: Environment) -> Iterator[Workshop]:
         yield made
 
 
-def ask_rollback(environment: Environment, runs: int, typed: Callable[[str], str], say: Say) -> None:
+def ask_rollback(environment: Environment, runs: int, given: str | None, say: Say) -> None:
     """Note that the next `up` goes back. `runs`: the major that is deployed. Raises PgstackError."""
     stack = environment.stack
     if environment.major == runs:
@@ -90,12 +91,11 @@ def ask_rollback(environment: Environment, runs: int, typed: Callable[[str], str
             f"{rollback.minutes(journal)} minutes since is given up\n"
             f"  ({made.directory(runs)} is put aside, until:  pgstack upgrade confirm {stack})"
         )
-        if typed(f"type {stack} to go on") != stack:
-            raise PgstackError("not confirmed: nothing was changed")
+        must_be_typed(stack, f"a rollback of {stack} gives up what was written since", given, "--yes", say)
         rollback.ask(made, journal)
 
 
-def confirm(environment: Environment, runs: int, typed: Callable[[str], str], say: Say) -> None:
+def confirm(environment: Environment, runs: int, given: str | None, say: Say) -> None:
     """Delete what upgrades kept. Raises PgstackError."""
     with workshop(environment) as made:
         found = rollback.kept(made, runs, MAJORS)
@@ -104,7 +104,8 @@ def confirm(environment: Environment, runs: int, typed: Callable[[str], str], sa
             return
         for each in found:
             say(f"deletes {each}")
-        if typed(f"no way back afterwards; type {environment.stack} to go on") != environment.stack:
-            raise PgstackError("not confirmed: nothing was changed")
+        must_be_typed(
+            environment.stack, f"there is no way back for {environment.stack} afterwards", given, "--yes", say
+        )
         rollback.free(made, found)
         say("deleted")
