@@ -3,8 +3,8 @@
 check: data of another major, or in another layout, is refused before anything is made → create: initdb in a throw-away
 container, or what a retained volume already holds; an adopted volume's data is moved first → update: a changed image,
 setting or limit is first tried on an empty directory; another major is upgraded to (postgres/upgrade/); the container
-is replaced only afterwards → read: a volume that
-was removed makes it a new one → delete: nothing; the data goes with the volume or not at all.
+is replaced only afterwards → read: a volume that was removed makes it a new one → delete: nothing; the data goes with
+the volume or not at all.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import docker
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
+from components.engine import backup_first
 from components.provider import as_deployed, inputs_of, is_unknown, plainly, refused, settle_in
 from postgres import adoption, data_directory
 from postgres.connection import Address
@@ -24,9 +25,7 @@ from postgres.docker_host import Endpoint, connect, has_image, remove_left_throw
 from postgres.embedded import ADMIN
 from postgres.errors import PgstackError, ServerError
 from postgres.upgrade import container_guardian, on_docker
-from postgres.upgrade.backup_first import BackupFirst
 from stacks import offline
-from stacks.environment import backups_of
 
 OUTPUTS = ("systemIdentifier", "madeBy", "upgradedBy", "downtimeS")
 
@@ -182,25 +181,22 @@ def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) ->
 
 
 def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> on_docker.Wanted:
-    """The upgrade that these inputs ask for. The old server is reached as it was deployed."""
+    """The upgrade that these inputs ask for. The old server is reached as it was deployed.
+
+    A state from before there were upgrades has no address: then it is the one that is declared.
+    """
     known = {key: None if is_unknown(value) else value for key, value in news.items()}
+    olds = {key: known.get(key) for key in ("host", "port", "sslmode")} | olds
     return on_docker.Wanted(
         client=connect(olds["docker"]), before=spec_of(olds), after=spec_of(known),
         old_image=olds["image"], new_image=image, volume=olds["volume"], method=news.get("upgradeMethod"),
-        grace_s=int(news["stopGraceS"]), backup=_backup(olds, news), pgvector_minimum=news["pgvectorMinimum"],
+        grace_s=int(news["stopGraceS"]), backup=backup_first(olds, news), pgvector_minimum=news["pgvectorMinimum"],
         report=pulumi.log.info,
         address=Address(
             olds["host"], int(olds["port"]), "postgres", ADMIN, olds["adminPassword"], sslmode=olds["sslmode"],
             via=Endpoint(olds["docker"], "").via,
         ),
     )  # fmt: skip
-
-
-def _backup(olds: dict[str, Any], news: dict[str, Any]) -> BackupFirst | None:
-    if not news["upgradeBackup"]:
-        return None
-    into = backups_of(news.get("backupDirectory"), news["stack"])
-    return BackupFirst(into, news["stack"], olds["database"], float(news["drillMaxAgeH"]))
 
 
 def _check_volume(olds: dict[str, Any], news: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from components import left_behind
 from components.certificate import GeneratedCertificate
 from components.claim import Claim
 from components.data_directory import DataDirectory
-from components.engine import Server
+from components.engine import Server, upgrade_inputs
 from components.password import password
 from components.preflight import Preflight, to_props
 from components.readiness import Readiness
@@ -94,14 +94,9 @@ class _Declaration:
                 "certificate": certificate,
                 "key": key,
                 "pgvectorMinimum": environment.pgvector_minimum,
-                "upgradeMethod": environment.upgrade_method,
-                "upgradeBackup": environment.upgrade_backup,
-                "drillMaxAgeH": environment.drill_max_age_h,
-                "backupDirectory": environment.backup_directory,
-                "stack": environment.stack,
-                "database": environment.database,
                 "stopGraceS": environment.stop_grace_s,
             }
+            | upgrade_inputs(environment)
             | ({"adopt": True} if environment.adopt_volume else {}),
             self.options,
         )

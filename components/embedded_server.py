@@ -15,7 +15,7 @@ import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from components.engine import Server
+from components.engine import UPGRADE_INPUTS, Server, backup_first, upgrade_inputs
 from components.password import password
 from components.provider import is_unknown, plainly, refused, settle_in
 from postgres import embedded, roles
@@ -23,17 +23,15 @@ from postgres.connection import Address, connect, server_version, told
 from postgres.errors import ConnectionFailed, PgstackError, ServerError
 from postgres.settings import derive, settings_hash
 from postgres.upgrade import embedded_engine, guardian
-from postgres.upgrade.backup_first import BackupFirst
-from stacks.environment import ROOT, Environment, backups_of
+from stacks.environment import ROOT, Environment
 
-INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", "upgradeMethod",
-          "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database")  # fmt: skip
+INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", *UPGRADE_INPUTS)
 MADE = ("madeBy", "upgradedBy", "downtimeS")
 
 
 class EmbeddedServerProvider(ResourceProvider):
     """Inputs: data (directory), major, wantedPort (optional), settings, adminPassword, server ("running"),
-    upgradeMethod (of an upgrade; optional), and what the backup before an upgrade needs: see `_backup`.
+    and what `engine.upgrade_inputs` gives.
     """
 
     def configure(self, req: Any) -> None:
@@ -175,17 +173,10 @@ def _upgrade(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         embedded_engine.roll_back(job)
         return {}
     outcome = embedded_engine.upgrade(
-        job, olds["adminPassword"], news.get("upgradeMethod"), pulumi.log.info, backup=_backup(news)
+        job, olds["adminPassword"], news.get("upgradeMethod"), pulumi.log.info, backup=backup_first(olds, news)
     )
     found: dict[str, Any] = {"madeBy": f"upgraded from {job.old}", "upgradedBy": outcome.method}
     return found | ({} if outcome.downtime_s is None else {"downtimeS": outcome.downtime_s})
-
-
-def _backup(props: dict[str, Any]) -> BackupFirst | None:
-    if not props["upgradeBackup"]:
-        return None
-    into = backups_of(props.get("backupDirectory"), props["stack"])
-    return BackupFirst(into, props["stack"], props["database"], float(props["drillMaxAgeH"]))
 
 
 def _settings(props: dict[str, Any]) -> dict[str, str]:
@@ -246,13 +237,8 @@ def declare(environment: Environment, parent: pulumi.Resource) -> Server:
             "settings": settings,
             "adminPassword": admin_password,
             "server": "running",
-            "upgradeMethod": environment.upgrade_method,
-            "upgradeBackup": environment.upgrade_backup,
-            "drillMaxAgeH": environment.drill_max_age_h,
-            "backupDirectory": environment.backup_directory,
-            "stack": environment.stack,
-            "database": environment.database,
-        },
+        }
+        | upgrade_inputs(environment),
         pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
     )
     return Server(

@@ -1,10 +1,20 @@
-"""The one thing the rest knows about an engine: it declares a server, and says where it answers and who it is."""
+"""The one thing the rest knows about an engine: it declares a server, and says where it answers and who it is.
+
+And what both engines' data takes along for an upgrade.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
+
+from postgres.upgrade.backup_first import BackupFirst
+from stacks.environment import Environment, backups_of
+
+UPGRADE_INPUTS = ("upgradeMethod", "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database")
 
 
 @dataclass(frozen=True)
@@ -24,3 +34,18 @@ class Server:
     network: str | None = None  # where containers reach it as `internal_host`, port 5432
     internal_host: str | None = None
     certificate: pulumi.Output[str] | None = None  # PEM; what a client checks the server's against
+
+
+def upgrade_inputs(environment: Environment) -> dict[str, Any]:
+    """`UPGRADE_INPUTS` of the resource that has the data directory."""
+    values = (environment.upgrade_method, environment.upgrade_backup, environment.drill_max_age_h,
+              environment.backup_directory, environment.stack, environment.database)  # fmt: skip
+    return dict(zip(UPGRADE_INPUTS, values, strict=True))
+
+
+def backup_first(olds: Mapping[str, Any], news: Mapping[str, Any]) -> BackupFirst | None:
+    """The backup that these inputs want before an upgrade; None: none. `olds` may lack what older states lack."""
+    if not news["upgradeBackup"]:
+        return None
+    into = backups_of(news.get("backupDirectory"), news["stack"])
+    return BackupFirst(into, news["stack"], olds.get("database", news["database"]), float(news["drillMaxAgeH"]))
