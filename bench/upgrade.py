@@ -26,7 +26,7 @@ from postgres.errors import PgstackError
 from postgres.settings import derive
 from postgres.upgrade import facts, local, run
 from postgres.upgrade.decision import METHODS, Method, choose
-from postgres.upgrade.workshop import Server, must, passfile_line
+from postgres.upgrade.workshop import must, with_password
 from stacks.environment import from_config
 
 OLD, NEW = 16, 18
@@ -179,7 +179,7 @@ def _ours(cluster: Cluster, port: int, method: Method) -> None:
             choice = choose(source, facts.Disk(shutil.disk_usage(cluster.root).free), method)
         except PgstackError as error:
             raise NotMeasured(str(error)) from None
-        live = Server(OLD, embedded.HOST, port, passfile=workshop.put("passfile", passfile_line(PASSWORD)))
+        live = with_password(workshop, OLD, embedded.HOST, PASSWORD, port=port)
         hands = local.EmbeddedHands(old, new, cluster.settings, port)
         run.Upgrade(workshop, hands, source, NEW, choice, live, cluster.settings, lambda _: None).carry_out()
 

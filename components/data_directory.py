@@ -82,7 +82,6 @@ class DataDirectoryProvider(ResourceProvider):
             if _news.get("upgradeMethod") != "link":  # after which the old container can't be started again
                 container_guardian.watch(_olds["docker"], _olds["name"], _olds["image"])
             journal = on_docker.carry_out(_wanted(_olds, _news, _news["image"]))
-            data_directory.install(connect(_news["docker"]), after, _news["image"], _news["volume"])
             return UpdateResult(
                 _news
                 | {

@@ -18,7 +18,7 @@ from postgres.container import PORT
 from postgres.docker_host import NAME_LABEL, ROLE_LABEL
 from postgres.errors import ServerError
 from postgres.upgrade import container, local
-from postgres.upgrade.workshop import Server, Workshop, passfile_line
+from postgres.upgrade.workshop import Server, Workshop, with_password
 from stacks.environment import ROOT, Environment
 
 # a drill's server takes a quarter of it; the rest is page cache
@@ -56,8 +56,7 @@ def at_the_server(stack: Deployed) -> Iterator[tuple[Workshop, Server]]:
 
 
 def _server(made: Workshop, stack: Deployed, host: str, port: int) -> Server:
-    passfile = made.put("passfile", passfile_line(stack.admin.password))
-    return Server(stack.major, host, port, stack.admin.user, passfile)
+    return with_password(made, stack.major, host, stack.admin.password, port=port, user=stack.admin.user)
 
 
 @contextmanager

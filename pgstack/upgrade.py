@@ -11,7 +11,7 @@ from postgres import docker_host
 from postgres.errors import PgstackError
 from postgres.images import MAJORS, major_of
 from postgres.upgrade import container, embedded_engine, facts, local, rollback
-from postgres.upgrade.decision import choose, refusals, size, words
+from postgres.upgrade.decision import decide, size, words
 from postgres.upgrade.workshop import Workshop
 from stacks.environment import ROOT, Environment
 
@@ -46,9 +46,7 @@ def check(environment: Environment, database: inspection.Database, target: str, 
         disk = facts.Disk(container.free_bytes(server))
     if major == source.major:
         raise PgstackError(f"{environment.stack} runs PostgreSQL {source.version} already")
-    if reasons := refusals(source, wanted):
-        raise PgstackError("\n".join(reasons))
-    say(words(source, wanted, choose(source, disk, environment.upgrade_method)))
+    say(words(source, wanted, decide(source, wanted, disk, environment.upgrade_method)))
     for name, each in source.databases.items():
         if each.collation_indexes:
             total = sum(each.collation_indexes.values())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,8 @@ from postgres.backup.manifest import BackupFailed, Manifest
 from postgres.backup.store import STAMP, UNFINISHED, alone, remove_unfinished, settle
 from postgres.errors import PgstackError
 from postgres.scripts import revision
-from postgres.upgrade.workshop import HOUR_S, Server, Workshop, must, rows
+from postgres.upgrade.workshop import HOUR_S, Report, Server, Workshop, must, rows
 
-Report = Callable[[str], None]
 LONG_S = 48 * HOUR_S
 WORK = "backup"
 

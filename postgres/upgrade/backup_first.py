@@ -5,7 +5,6 @@ A drill that is recent enough stands for it: its backup is there, and was found 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,9 +14,7 @@ from postgres.backup import store
 from postgres.backup.create import create
 from postgres.backup.drill import drill
 from postgres.backup.manifest import BackupFailed
-from postgres.upgrade.workshop import Server, Workshop
-
-Report = Callable[[str], None]
+from postgres.upgrade.workshop import Report, Server, Workshop
 
 
 @dataclass(frozen=True, slots=True)

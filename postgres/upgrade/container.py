@@ -271,15 +271,28 @@ def reflinks(made: ContainerWorkshop) -> bool:
 
 def target_of_image(client: docker.DockerClient, name: str, image: str, major: int) -> Target:
     """Version and extensions of an image that is there, without starting a server. Raises ServerError."""
-    script = (
+    command = ["sh", "-c", _asks_for_target(major)]
+    with throw_away(client, name, image, command, user=USER, network_mode="none", tmpfs=NO_STRAY) as made:
+        done = finish(made, timeout_s=60, lines=2000)
+    return _target(Done(done.code, done.output), image, major)
+
+
+def target_in(made: ContainerWorkshop, major: int) -> Target:
+    """The same of the workshop's own image. Raises ServerError."""
+    return _target(made.sh(_asks_for_target(major)), made.container.attrs["Config"]["Image"], major)
+
+
+def _asks_for_target(major: int) -> str:
+    return (
         f"/usr/lib/postgresql/{major}/bin/postgres --version;"
         f" grep -H '^default_version' /usr/share/postgresql/{major}/extension/*.control"
     )
-    with throw_away(client, name, image, ["sh", "-c", script], user=USER, network_mode="none", tmpfs=NO_STRAY) as made:
-        done = finish(made, timeout_s=60, lines=2000)
+
+
+def _target(done: Done, image: str, major: int) -> Target:
     if done.code != 0:
         raise ServerError(
-            f"the image {image} has no PostgreSQL {major} where Debian's packages have it\n    {done.output[-300:]}"
+            f"the image {image} has no PostgreSQL {major} where Debian's packages have it\n{done.tail(3)}"
         )
     version = re.search(r"PostgreSQL\) \d+\.(\d+)", done.output)
     found = re.findall(r"([^/\s]+)\.control:\s*default_version\s*=\s*'([^']*)'", done.output)

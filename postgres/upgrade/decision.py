@@ -118,6 +118,13 @@ def _extensions(source: Source, target: Target) -> list[str]:
     return found
 
 
+def decide(source: Source, target: Target, disk: Disk, wanted: Method | None) -> Choice:
+    """How it is done. Raises ServerError with every reason why it can't be."""
+    if reasons := refusals(source, target):
+        raise ServerError("\n".join(reasons))
+    return choose(source, disk, wanted)
+
+
 def choose(source: Source, disk: Disk, wanted: Method | None) -> Choice:
     """The method: the wanted one, or the one with the shortest downtime that keeps the way back.
 

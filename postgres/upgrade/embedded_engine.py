@@ -25,12 +25,11 @@ from postgres.upgrade import decision, facts, guardian, local, methods, rollback
 from postgres.upgrade.backup_first import BackupFirst
 from postgres.upgrade.guardian import Job
 from postgres.upgrade.journal import Journal
-from postgres.upgrade.workshop import Server, must, passfile_line
+from postgres.upgrade.workshop import Report, must, with_password
 
 FICLONE = 0x40049409  # linux/fs.h
 WAIT_S = 60.0
 VERSION_KEY = "pgvector:postgresVersion"
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +38,6 @@ class Outcome:
 
     method: decision.Method
     downtime_s: float | None
-
-
-def _nothing(_: str) -> None:
-    """Called before each step."""
 
 
 def announce(job: Job, password: str, method: decision.Method | None) -> str:
@@ -71,7 +66,7 @@ def upgrade(
     report: Report,
     *,
     backup: BackupFirst | None = None,
-    before: Callable[[str], None] = _nothing,
+    before: Callable[[str], None] = run.nothing,
 ) -> Outcome:
     """Returns with the new server running. Raises PgstackError, psycopg.Error; then the old one serves as it did, or,
     by `link`, the message says that it can't any more.
@@ -88,8 +83,7 @@ def upgrade(
         embedded.ensure_password(old, port, password)
         source, _, choice = _decided(job, password, method)
         hands = local.EmbeddedHands(old, job.directory(job.new), job.old_settings, port)
-        passfile = workshop.put("passfile", passfile_line(password))
-        live = Server(job.old, embedded.HOST, port, user=embedded.ADMIN, passfile=passfile)
+        live = with_password(workshop, job.old, embedded.HOST, password, port=port, user=embedded.ADMIN)
         first = partial(backup.make, nullcontext((workshop, live)), nullcontext(workshop), report) if backup else None
         made = run.Upgrade(
             workshop, hands, source, job.new, choice, live, job.settings, report, backup=first, before=before,

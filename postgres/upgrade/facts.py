@@ -61,6 +61,11 @@ class Source:
         return f"{self.major}.{self.minor}"
 
     @property
+    def preloading(self) -> dict[str, str]:
+        """The setting without which its functions may lack their library."""
+        return {"shared_preload_libraries": self.preload}
+
+    @property
     def wal_segment_mb(self) -> int:
         return self.wal_segment_bytes // 2**20
 

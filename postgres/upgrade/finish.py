@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from postgres import queries
 from postgres.upgrade.facts import Source
-from postgres.upgrade.workshop import Server, Workshop, execute, must, rows
+from postgres.upgrade.workshop import Report, Server, Workshop, execute, must, rows
 
-Report = Callable[[str], None]
 # made by initdb as the new version wants them, or of the old place
 NOT_CARRIED = frozenset({
     "data_directory", "hba_file", "ident_file", "port", "listen_addresses", "unix_socket_directories",

@@ -29,6 +29,8 @@ HANDED_OVER_S = 60.0
 TELL_EVERY_S = 5.0
 POLL_S = 0.1
 JOBS = "2"
+DUMP = "dump"
+FAST = {"maintenance_work_mem": "256MB", "fsync": "off", "max_wal_size": "4GB"}
 # The walreceiver's own temporary slot: it goes with the connection, so that none can be forgotten and fill the disk.
 SLOT = {"wal_receiver_create_temp_slot": "on"}
 
@@ -49,7 +51,7 @@ def make_standby(upgrade: Upgrade) -> None:
     )  # fmt: skip
     must("pg_basebackup", done)
     # a standby stops replaying where it may have fewer of these than its primary
-    settings = dict(upgrade.source.standby_settings) | SLOT | {"shared_preload_libraries": upgrade.source.preload}
+    settings = dict(upgrade.source.standby_settings) | SLOT | upgrade.source.preloading
     standby = start(workshop, upgrade.old, upgrade.standby, settings, upgrade.source.superuser)
     log, deadline = f"{upgrade.standby}.log", time.monotonic() + CATCH_UP_S
     while not _near(upgrade, standby):
@@ -92,12 +94,12 @@ def hand_over(upgrade: Upgrade) -> checks.Fingerprint:
 
 
 def look(upgrade: Upgrade) -> checks.Fingerprint:
-    """The stopped server's fingerprint, from the old version behind closed doors. For a dump it goes on running."""
+    """The stopped server's fingerprint, from the old version behind closed doors; stopped again. Raises ServerError."""
     _shut_down(upgrade)
     dump = upgrade.choice.method == "dump"
     server = start(
         upgrade.workshop, upgrade.old, upgrade.old_directory,
-        dict(upgrade.source.standby_settings) | {"shared_preload_libraries": upgrade.source.preload},
+        dict(upgrade.source.standby_settings) | upgrade.source.preloading,
         upgrade.source.superuser,
     )  # fmt: skip
     try:
@@ -154,10 +156,8 @@ def _reports(workshop: Workshop, directory: str) -> str:
 
 def _dump_and_restore(upgrade: Upgrade) -> None:
     """With the new version's pg_dump, as its manual demands, from the old server behind closed doors."""
-    from postgres.upgrade.run import DUMP
-
     workshop, folder = upgrade.workshop, upgrade.workshop.beside(upgrade.new, DUMP)
-    preload = {"shared_preload_libraries": upgrade.source.preload}
+    preload = upgrade.source.preloading
     must("a folder for the dump", workshop.sh('umask 077; mkdir "$D"', D=folder))
     old = start(workshop, upgrade.old, upgrade.old_directory, preload, upgrade.source.superuser)
     try:
@@ -177,9 +177,6 @@ def _dump_and_restore(upgrade: Upgrade) -> None:
     _restore(upgrade, new, folder)
     stop(workshop, upgrade.new, upgrade.unfinished)
     workshop.sh('rm -rf "$D"', D=folder)
-
-
-FAST = {"maintenance_work_mem": "256MB", "fsync": "off", "max_wal_size": "4GB"}
 
 
 def _restore(upgrade: Upgrade, new: Server, folder: str) -> None:

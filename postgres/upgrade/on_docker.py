@@ -21,9 +21,9 @@ from postgres.embedded import ADMIN
 from postgres.errors import ServerError
 from postgres.upgrade import container, facts, rollback, run
 from postgres.upgrade.backup_first import BackupFirst
-from postgres.upgrade.decision import Choice, Method, choose, refusals, words
+from postgres.upgrade.decision import Method, decide, words
 from postgres.upgrade.journal import Journal
-from postgres.upgrade.workshop import Server, Workshop, passfile_line
+from postgres.upgrade.workshop import Server, Workshop, with_password
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def preview(wanted: Wanted) -> str:
     if has_image(wanted.client, wanted.new_image):  # a preview pulls nothing
         target = container.target_of_image(wanted.client, wanted.after.name, wanted.new_image, target.major)
     source = facts.of_source(wanted.address)
-    choice = _decide(wanted, source, target, facts.Disk(container.free_bytes(server)))
+    choice = decide(source, target, facts.Disk(container.free_bytes(server)), wanted.method)
     return words(source, target, choice)
 
 
@@ -71,6 +71,7 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
     client, old, new = wanted.client, wanted.before, wanted.after
     remove_left_throw_aways(client, new.name)
     server = _server(wanted)
+    data_directory.install(client, new, wanted.new_image, wanted.volume)
     with container.workshop(
         client, new.name, wanted.new_image, wanted.volume, network=wanted.network, limits=new.limits()
     ) as made:
@@ -84,16 +85,14 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
         if not hands.running():
             hands.start()
         hands.replication(allowed=False)  # a killed run's
-        data_directory.install(client, new, wanted.new_image, wanted.volume)
         data_directory.trial(client, new, wanted.new_image, wanted.volume, wanted.pgvector_minimum)
         source = facts.of_source(wanted.address)
         disk = facts.Disk(container.free_bytes(server), container.reflinks(made))
-        target = container.target_of_image(client, new.name, wanted.new_image, new.major)
-        choice = _decide(wanted, source, target, disk)
+        target = container.target_in(made, new.major)
+        choice = decide(source, target, disk, wanted.method)
         if choice.why:  # the preview may have known less
             wanted.report(words(source, target, choice))
-        passfile = made.put("passfile", passfile_line(wanted.address.password))
-        live = Server(old.major, server.name, user=ADMIN, passfile=passfile)
+        live = with_password(made, old.major, old.name, wanted.address.password, user=ADMIN)
         upgrade = run.Upgrade(
             made, hands, source, new.major, choice, live, dict(new.settings), wanted.report,
             backup=partial(_back_up, wanted) if wanted.backup else None, before=before_step,
@@ -111,8 +110,7 @@ def _at_the_server(wanted: Wanted) -> Iterator[tuple[Workshop, Server]]:
     """Without the volume: the dump takes no room of the database's."""
     old = wanted.before
     with container.workshop(wanted.client, old.name, wanted.old_image, None, network=wanted.network) as made:
-        passfile = made.put("passfile", passfile_line(wanted.address.password))
-        yield made, Server(old.major, old.name, user=ADMIN, passfile=passfile)
+        yield made, with_password(made, old.major, old.name, wanted.address.password, user=ADMIN)
 
 
 @contextmanager
@@ -142,12 +140,6 @@ def roll_back(wanted: Wanted) -> None:
         if not rollback.state(made, wanted.after.major, wanted.before.major):
             raise ServerError("no rollback was asked for:  pgstack upgrade rollback STACK")
         rollback.carry_out(made, wanted.before.major)
-
-
-def _decide(wanted: Wanted, source: facts.Source, target: facts.Target, disk: facts.Disk) -> Choice:
-    if reasons := refusals(source, target):
-        raise ServerError("\n".join(reasons))
-    return choose(source, disk, wanted.method)
 
 
 def _server(wanted: Wanted) -> Container:

@@ -18,16 +18,15 @@ from postgres.upgrade import checks, finish, methods, records, rehearsal
 from postgres.upgrade.decision import Choice
 from postgres.upgrade.facts import Source
 from postgres.upgrade.journal import Journal, Next, next_step
-from postgres.upgrade.workshop import Server, Workshop, control, must, rows, start, stop
+from postgres.upgrade.workshop import Report, Server, Workshop, control, must, rows, start, stop
 
 JOURNAL = "upgrade.json"
-UNFINISHED, STANDBY, REHEARSAL, DUMP = "docker.unfinished", "standby", "rehearsal", "dump"
+UNFINISHED, STANDBY, REHEARSAL = "docker.unfinished", "standby", "rehearsal"
 CHECKSUMS_BY_DEFAULT = STATISTICS_KEPT = 18
 LEFTOVERS = (
-    UNFINISHED, STANDBY, REHEARSAL, DUMP, *(f"{name}.log" for name in (UNFINISHED, STANDBY, REHEARSAL)),
+    UNFINISHED, STANDBY, REHEARSAL, methods.DUMP, *(f"{name}.log" for name in (UNFINISHED, STANDBY, REHEARSAL)),
     f"{REHEARSAL}.sql", f"{REHEARSAL}.sql.new",
 )  # fmt: skip
-Report = Callable[[str], None]
 R = TypeVar("R")
 
 
@@ -190,9 +189,8 @@ class Upgrade:
                 downtime_s=round(time.monotonic() - self.stopped_at, 1),
             ),
         )
-        self._tidy()
-        if self.irreversible:  # it has its name now
-            clean(self.workshop, self.old, self.new)
+        self._close_the_door()
+        clean(self.workshop, self.old, self.new)  # by link too: what was irreversible has its name now
         return journal
 
     def _back(self, why: BaseException) -> None:
@@ -213,10 +211,13 @@ class Upgrade:
 
     def _tidy(self) -> None:
         """What isn't finished goes, and the door for the standby is shut."""
-        if self.choice.method == "standby":
-            self.hands.replication(allowed=False)
+        self._close_the_door()
         if not self.irreversible:
             clean(self.workshop, self.old, self.new)
+
+    def _close_the_door(self) -> None:
+        if self.choice.method == "standby":
+            self.hands.replication(allowed=False)
 
     def _tell(self, journal: Journal) -> None:
         lines = [f"{name:<18}{seconds:>8.1f} s" for name, seconds in self.seconds.items()]
@@ -257,7 +258,10 @@ def checkpoint(workshop: Workshop, major: int, directory: str) -> str:
     """Where the last checkpoint of a directory is, when it was and whether the server was shut down since: every start
     of a server changes one of them.
     """
-    found = control(workshop, major, directory)
+    return _checkpoint(control(workshop, major, directory))
+
+
+def _checkpoint(found: Mapping[str, str]) -> str:
     return (
         f"{found['Latest checkpoint location']} {found['Time of latest checkpoint']} {found['Database cluster state']}"
     )
@@ -266,11 +270,12 @@ def checkpoint(workshop: Workshop, major: int, directory: str) -> str:
 def keep(workshop: Workshop, journal: Journal) -> Journal:
     """The verified new directory gets its name, after the journal says that it may. Raises ServerError."""
     unfinished = workshop.beside(journal.new, UNFINISHED)
+    made = control(workshop, journal.new, unfinished)
     journal = journal.model_copy(
         update={
             "verified": True,
-            "new_checkpoint": checkpoint(workshop, journal.new, unfinished),
-            "identifier": control(workshop, journal.new, unfinished)["Database system identifier"],
+            "new_checkpoint": _checkpoint(made),
+            "identifier": made["Database system identifier"],
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )

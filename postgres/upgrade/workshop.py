@@ -19,6 +19,7 @@ HOUR_S = 3600.0
 PORT = 5432
 START_S = 3600  # a killed server's data is recovered first
 SUPERUSER = "postgres"
+Report = Callable[[str], None]
 Watch = Callable[[str], None]
 
 
@@ -100,6 +101,13 @@ def passfile_line(password: str) -> str:
     """For any host, port, database and user."""
     escaped = password.replace("\\", "\\\\").replace(":", "\\:")
     return f"*:*:*:*:{escaped}\n"
+
+
+def with_password(
+    workshop: Workshop, major: int, host: str, password: str, *, port: int = PORT, user: str = SUPERUSER
+) -> Server:
+    """A server that asks for one; it lies in a file of the workshop."""
+    return Server(major, host, port, user, workshop.put("passfile", passfile_line(password)))
 
 
 def rows(workshop: Workshop, server: Server, database: str, query: str, *, first: str = "") -> list[dict[str, Any]]:
