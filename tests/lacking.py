@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -15,6 +19,27 @@ def lacking(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"{what}: .ci/run should have seen to it")
     pytest.skip(what)
+
+
+def needs_root(what: str) -> None:
+    if os.geteuid() != 0:
+        lacking(f"{what} needs root")
+
+
+@contextmanager
+def small_file_system(folder: Path, size: str) -> Iterator[None]:
+    """`folder`, which is there, is a file system of its own meanwhile, `size` as `mount -t tmpfs` takes it."""
+    needs_root("mounting a small disk")
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "none", str(folder)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        lacking(f"mounting a small disk isn't allowed here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def needed_image(name: str) -> str:

@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import psycopg
 import pytest
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
@@ -25,6 +27,7 @@ from docker.models.containers import Container
 from pgstack.toolchain import Toolchain
 from postgres.container import OLD_MOUNT
 from postgres.docker_host import NAME_LABEL, ROLE_LABEL
+from postgres.errors import ConnectionFailed
 from tests.docker_plugin.install import Installed
 from tests.engine.checkout import Checkout, copy_of_the_program
 from tests.images import build
@@ -72,6 +75,17 @@ class DockerStack(Checkout):
 
     def rows(self) -> int:
         return int(self.ask("SELECT count(*) FROM public.kept")[0][0])
+
+    def rows_once_back(self, within_s: float = 60.0) -> int:
+        """Counted by a server that comes back by itself."""
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                return self.rows()
+            except (ConnectionFailed, psycopg.OperationalError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     @property
     def image(self) -> str:

@@ -22,11 +22,10 @@ from pathlib import Path
 
 import docker
 import psutil
-import pytest
 import requests
 from docker.errors import DockerException
 
-from tests.lacking import lacking
+from tests.lacking import lacking, needs_root
 
 START_TIMEOUT_S = 60.0
 GONE_TIMEOUT_S = 30.0
@@ -39,8 +38,7 @@ class PrivateEngine:
         for program in ("dockerd", "ip"):
             if shutil.which(program) is None:
                 lacking(f"no {program} on this machine")
-        if os.geteuid() != 0:
-            pytest.skip("a Docker Engine of the test's own needs root")
+        needs_root("a Docker Engine of the test's own")
         self.folder = Path(tempfile.mkdtemp(prefix="pgstack-test-dockerd-"))  # short: a socket's path is
         self.url = f"unix://{self.folder}/sock"
         self.bridge = f"pgst{os.getpid()}"[:15]
@@ -226,8 +224,7 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(size_mb: int) -> Iterator[SmallDisk]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting a disk needs root")
+    needs_root("mounting a disk")
     folder = Path(tempfile.mkdtemp(prefix="pgstack-test-disk-"))
     place, image = folder / "mounted", folder / "image"
     place.mkdir()
@@ -237,7 +234,7 @@ def small_disk(size_mb: int) -> Iterator[SmallDisk]:
         _run("mkfs.ext4", "-q", "-m", "0", str(image))
         done = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            pytest.skip(f"no loop device: {done.stderr.strip()}")
+            lacking(f"no loop device: {done.stderr.strip()}")
         disk = SmallDisk(place)
         disk.data.mkdir()
         yield disk

@@ -11,10 +11,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 
-from postgres.errors import ConnectionFailed
 from tests.docker.conftest import NO_STRAY, PG17, DockerStack, Make
 from tests.docker.hosts import PrivateEngine, private_engine
 from tests.docker.watched import Up, most
@@ -37,7 +35,6 @@ MOMENTS = (
     r"(DataDirectory data|Container server|Readiness ready|Network network|Volume volume) (creat|updat|delet|replac)ing"
 )
 GONE_WITHIN_S = 30.0
-BACK_WITHIN_S = 60.0
 
 
 @pytest.fixture
@@ -87,7 +84,7 @@ def test_rows_survive_a_replaced_a_killed_a_stopped_and_a_removed_container(make
     for crash in (_kill_the_postmaster, _kill_a_backend):
         started, rows = stack.ask("SELECT pg_postmaster_start_time()"), add()
         crash(stack)
-        assert _rows_once_back(stack) == rows, crash.__name__
+        assert stack.rows_once_back() == rows, crash.__name__
         again = stack.ask("SELECT pg_postmaster_start_time()") != started
         assert again == (crash is _kill_the_postmaster)
     assert "is up: unchanged" in stack.up()
@@ -104,12 +101,12 @@ def test_rows_survive_a_crash_of_the_host_and_the_server_comes_back_by_itself(
     private.crash()
     assert "no Docker Engine answers" in stack.refused()
     private.start()
-    assert _rows_once_back(stack) == 1000
+    assert stack.rows_once_back() == 1000
     assert stack.started_at != started
     stack.do("INSERT INTO public.kept VALUES (1)")
     private.stop()  # as a shutdown of the host: the engine stops its containers with their grace
     private.start()
-    assert _rows_once_back(stack) == 1001
+    assert stack.rows_once_back() == 1001
     assert "is up: unchanged" in stack.up()
     assert stack.rows() == 1001
 
@@ -189,18 +186,6 @@ def _servers(stack: DockerStack) -> list[str]:
     """Running containers on the stack's volume that are no throw-aways: their names."""
     running = stack.client.containers.list(filters={"volume": stack.name}, ignore_removed=True)
     return [str(each.name) for each in running if "throw-away" not in str(each.name)]
-
-
-def _rows_once_back(stack: DockerStack) -> int:
-    """Counted by a server that comes back by itself."""
-    deadline = time.monotonic() + BACK_WITHIN_S
-    while True:
-        try:
-            return stack.rows()
-        except (ConnectionFailed, psycopg.OperationalError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
 
 
 def _kill_the_postmaster(stack: DockerStack) -> None:

@@ -112,7 +112,7 @@ def _with_libraries(program: str) -> dict[str, str]:
     """Place in the image to file here: the program in /bin, its libraries where the loader looks for them."""
     found = shutil.which(program)
     if found is None:
-        pytest.skip(f"this machine has no {program} to put into the tests' image")
+        lacking(f"this machine has no {program} to put into the tests' image")
     listed = subprocess.run(["ldd", found], capture_output=True, text=True, check=False).stdout
     return {f"/bin/{program}": found} | {library: library for library in re.findall(r"(/\S+) \(0x", listed)}
 

@@ -60,7 +60,7 @@ class Checkout:
         """A failure is told in words: never a traceback, never a password."""
         done = self.run(*arguments, **variables)
         assert done.returncode == code, done.stdout
-        assert "Traceback" not in done.stdout
+        assert "Traceback" not in done.stdout, done.stdout
         for secret in KNOWN_SECRETS:
             assert secret not in done.stdout
         return done.stdout

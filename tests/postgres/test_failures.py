@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from postgres.connection import Address, connect
 from postgres.errors import ConnectionFailed, PgstackError, ServerError, SqlFailed
 from postgres.settings import derive
 from tests.conftest import LIMITS, FreshDatabase, Server, default_scripts, script
+from tests.lacking import small_file_system
 
 KILLS = int(os.environ.get("PGSTACK_KILLS", "30"))
 
@@ -172,35 +172,26 @@ def test_a_server_that_dies_half_way_keeps_the_old_revision(tmp_path: Path) -> N
 
 
 def test_a_full_disk_fails_with_its_cause_and_keeps_the_old_revision(tmp_path: Path) -> None:
-    if os.geteuid() != 0 or _mount("none", tmp_path) is None:
-        pytest.skip("needs root and a file system of its own (mount -t tmpfs), which this machine does not allow")
-    try:
-        with own_server(tmp_path) as (_, address):
-            request = apply.Request("test", default_scripts(), lock_wait_s=5.0)
-            before = apply.apply(address, request).revision
-            filler = script(  # unlogged: it is the table that finds no room, not the log of changes
-                "create unlogged table app.big (t text storage external);"
-                "insert into app.big select repeat('x', 7000) from generate_series(1, 60000)"
-            )
-            with pytest.raises(SqlFailed, match=r"the disk is full: free some space"):
-                apply.apply(address, replace(request, scripts=(*request.scripts, filler)))
-            with connect(address, wait_s=20) as connection:
-                assert connection.execute("SELECT to_regclass('app.big')").fetchone() == (None,)
-            assert apply.apply(address, request).revision == before
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    with small_file_system(tmp_path, "320m"), own_server(tmp_path) as (_, address):
+        request = apply.Request("test", default_scripts(), lock_wait_s=5.0)
+        before = apply.apply(address, request).revision
+        filler = script(  # unlogged: it is the table that finds no room, not the log of changes
+            "create unlogged table app.big (t text storage external);"
+            "insert into app.big select repeat('x', 7000) from generate_series(1, 60000)"
+        )
+        with pytest.raises(SqlFailed, match=r"the disk is full: free some space"):
+            apply.apply(address, replace(request, scripts=(*request.scripts, filler)))
+        with connect(address, wait_s=20) as connection:
+            assert connection.execute("SELECT to_regclass('app.big')").fetchone() == (None,)
+        assert apply.apply(address, request).revision == before
 
 
 def test_a_disk_too_full_for_a_data_directory_is_told(tmp_path: Path) -> None:
-    if os.geteuid() != 0 or _mount("none", tmp_path, size="8m") is None:
-        pytest.skip("needs root and a file system of its own (mount -t tmpfs), which this machine does not allow")
-    try:
+    with small_file_system(tmp_path, "8m"):
         directory = embedded.Directory(tmp_path / "18", 18)
         with pytest.raises(ServerError, match="the disk is full"):
             embedded.initialise(directory, "word")
         assert embedded.status(directory) == "missing"
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
 WORKER = """
@@ -292,15 +283,6 @@ def _kill_tree(postmaster: int) -> None:
     for process in [str(postmaster), *listed.stdout.split()]:
         subprocess.run(["kill", "-9", process], check=False)
     time.sleep(0.2)
-
-
-def _mount(device: str, folder: Path, size: str = "320m") -> Path | None:
-    if shutil.which("mount") is None:
-        return None
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", device, str(folder)], capture_output=True, check=False
-    )
-    return folder if done.returncode == 0 else None
 
 
 def test_the_server_of_the_session_is_unhurt(server: Server) -> None:

@@ -171,6 +171,7 @@ def test_an_up_that_ended_upgraded_can_not_be_set_back_unseen(old: Checkout) -> 
     """Killed after the new server was opened, before the state was written; then the file is set back."""
     machine = Machine(old.root / ".data" / "local")
     old.configure(postgresVersion=18)
+    before = old.state()
     process = old.start("up")
     while embedded.pid(machine.new) is None or not (machine.new.path / "pgstack.conf").exists():
         assert process.poll() is None
@@ -180,8 +181,9 @@ def test_an_up_that_ended_upgraded_can_not_be_set_back_unseen(old: Checkout) -> 
             os.kill(member, signal.SIGKILL)
     process.communicate(timeout=120)
     guardian.wait(machine.root)
-    if of_the_server(old)["major"] == 18:
-        pytest.skip("the state was written before the kill")
+    if of_the_server(old)["major"] == 18:  # killed a moment late: what a moment earlier leaves
+        (old.root / ".pulumi" / "stacks" / "pgvector" / "local.json").write_text(before)
+    assert of_the_server(old)["major"] == 16
     assert machine.serving == machine.new
     old.configure(postgresVersion=16)
     assert "PostgreSQL 18 serves this stack's data" in old.fails("up")
