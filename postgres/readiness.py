@@ -6,14 +6,16 @@ Over TCP, since the image's entrypoint may run a temporary server that answers o
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import docker
+import psycopg
 from docker.errors import NotFound
 from docker.models.containers import Container
 
 from postgres import roles
-from postgres.connection import REFUSED, Address, connect, server_version
+from postgres.connection import REFUSED, Address, connect, explain, server_version
 from postgres.data_directory import state_of
 from postgres.diagnosis import State, diagnose
 from postgres.docker_host import told
@@ -100,10 +102,13 @@ def _version(address: Address, known_password: str) -> str:
     except ConnectionFailed as error:
         if REFUSED not in str(error) or known_password == address.password:
             raise
-        with connect(replace(address, password=known_password)) as former:
-            roles.set_password(former, address.user, address.password)
+        try:
+            with connect(replace(address, password=known_password)) as former:
+                roles.set_password(former, address.user, address.password)
+        except psycopg.OperationalError as cut:
+            raise ConnectionFailed(explain(address, cut)) from None
         connection = connect(address)
-    with connection:
+    with closing(connection):  # which may be cut again by now
         return server_version(connection)
 
 

@@ -124,8 +124,9 @@ def put_right(job: Job, workshop: local.LocalWorkshop, *, private: str = "") -> 
     if embedded.pid(old) is not None and (killed_behind_doors or _behind_doors(old)):
         embedded.stop(old)  # it may be going down, or be closed to everybody
     step = run.look(workshop, job.old, job.new, serves=embedded.pid(old) is not None)[0]
-    if step == "start over":
+    if step != "finish":
         run.clean(workshop, job.old, job.new)
+    if step == "start over":
         methods.undo_link(workshop, str(old.path))
 
 

@@ -335,6 +335,7 @@ def found(
     """
     step, journal = look(workshop, old, new, serves=serves)
     if journal is not None and step == "go on":
+        clean(workshop, old, new)  # it was killed before it could: a standby is as large as the data
         return journal
     if journal is not None and step == "finish":
         return _finish_linked(workshop, journal, settings or {}, report)

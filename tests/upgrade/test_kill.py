@@ -17,7 +17,7 @@ from postgres import embedded
 from postgres.upgrade import embedded_engine, guardian
 from postgres.upgrade.decision import Method
 from tests.upgrade import content
-from tests.upgrade.servers import PASSWORD, Machine, copy
+from tests.upgrade.servers import NEW, PASSWORD, Machine, copy
 from tests.upgrade.test_faults import STEPS
 
 # the full 50 run with `make test-upgrade`
@@ -158,9 +158,13 @@ def test_a_verified_server_that_was_not_opened_any_more_is_opened(machine: Machi
     assert machine.serving == machine.new
     rows_are_there(machine, before, "served by the guardian")
     assert "goes on from there" in embedded_engine.announce(machine.job, PASSWORD, None)
+    # as after a kill between the new directory's name and tidying
+    (machine.root / f"{NEW}.standby").mkdir()
+    (machine.root / f"{NEW}.docker.unfinished.log").write_text("started\n")
     outcome = embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert (outcome.method, outcome.downtime_s) == ("standby", None)
     assert machine.serving == machine.new
+    assert machine.left() == []
 
 
 def test_a_folder_of_another_stack_is_left_alone(machine: Machine, tmp_path: Path, old_template: Path) -> None:
