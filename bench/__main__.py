@@ -123,7 +123,7 @@ def measure(
         for found in hnsw.measure(rows, repeat, say):
             show(found)
     if "upgrade" in names:
-        for found in upgrade.measure(sizes_mb, 1, say):
+        for found in upgrade.measure(sizes_mb, repeat, say):
             show(found)
 
 

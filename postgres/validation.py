@@ -7,8 +7,9 @@ indexes are asked real questions. Results carry no times and no random values: a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import psycopg
@@ -23,6 +24,10 @@ NEIGHBOURS = 10
 MOST_ROWS = 200_000  # above that the exact scan to compare with takes too long
 # With the search as wide as it goes, an intact index finds nearly everything; a tuned recall is another matter.
 RECALL_FLOOR = 0.9
+# Vectors that are all about as far from each other, such as random ones, hide their neighbours from any HNSW index (68%
+# found of 60,000 × 384): what it finds instead counts, this part of the way from the neighbours to a row at random.
+SLACK = 0.25
+AT_RANDOM = 100
 OPERATORS = {"l2": "<->", "ip": "<#>", "cosine": "<=>", "l1": "<+>", "hamming": "<~>", "jaccard": "<%>"}
 
 
@@ -145,7 +150,7 @@ def _index_is_used(method: str) -> Callable[[Connection[Any], Demands], str]:
 
 def _existing_indexes(connection: Connection[Any], _: Demands) -> str:
     """Ask each vector index for the neighbours of some of its own rows, and compare with the exact scan."""
-    asked, empty, large = 0, 0, []
+    asked, empty, large, hard = 0, 0, [], []
     for row in connection.execute(queries.get("vector_indexes")).fetchall():
         index = VectorIndex(*row)
         if index.estimated_rows > MOST_ROWS:
@@ -154,17 +159,46 @@ def _existing_indexes(connection: Connection[Any], _: Demands) -> str:
         recall = index.recall(connection)
         if recall is None:
             empty += 1
-            continue
-        asked += 1
-        if recall < RECALL_FLOOR:
+        elif recall.near < RECALL_FLOOR:
             raise CheckFailed(
-                f"{index.name} finds {recall:.0%} of the neighbours that the exact scan finds:"
+                f"{index.name} finds {recall.exact:.0%} of the neighbours that the exact scan finds:"
                 f" REINDEX INDEX CONCURRENTLY {index.name}"
             )
+        elif recall.exact < RECALL_FLOOR:
+            hard.append(index.name)
+        else:
+            asked += 1
     parts = [f"{asked} agree with the exact scan"] if asked else []
+    parts += (
+        [f"find others nearly as near, since the vectors hardly differ in distance: {', '.join(hard)}"] if hard else []
+    )
     parts += [f"{empty} of them empty"] if empty else []
     parts += [f"not compared, over {MOST_ROWS} rows: {', '.join(large)}"] if large else []
     return "; ".join(parts) or "none yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Share of the exact neighbours that an index finds. `near`: of those, or of others as good as they (`SLACK`)."""
+
+    exact: float
+    near: float
+
+
+def compared(pairs: Sequence[tuple[Sequence[float], Sequence[float], Sequence[float]]]) -> Recall | None:
+    """Of several questions: distances of the exact neighbours, of what the index found, of rows at random; ascending
+    the first. None where there is nothing to find. Pure.
+    """
+    wanted = exactly = nearly = 0
+    for exact, found, others in pairs:
+        if not exact:
+            continue
+        wanted += len(exact)
+        limit = exact[-1] + 1e-6
+        exactly += min(len(exact), sum(distance <= limit for distance in found))
+        limit += SLACK * max(0.0, median(others or [0.0]) - exact[-1])
+        nearly += min(len(exact), sum(distance <= limit for distance in found))
+    return Recall(exactly / wanted, nearly / wanted) if wanted else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +214,8 @@ class VectorIndex:
     predicate: str | None
     estimated_rows: int
 
-    def recall(self, connection: Connection[Any]) -> float | None:
-        """Share of the exact neighbours that the index finds too, by distance; None for an empty table."""
+    def recall(self, connection: Connection[Any]) -> Recall | None:
+        """How the index answers some of its own rows; None for an empty table."""
         operator = OPERATORS[self.operator_class.split("_")[1]]
         where = f"WHERE ({self.predicate})" if self.predicate else f"WHERE {self.expression} IS NOT NULL"
         samples = connection.execute(
@@ -192,17 +226,16 @@ class VectorIndex:
         ).fetchone()
         if not samples or kind is None:
             return None
-        found = wanted = 0
+        pairs = []
         for (sample,) in samples:
             literal = sql.Literal(sample).as_string(connection)
             distance = f"{self.expression} {operator} {literal}::{kind[0]}"
-            select = f"SELECT {distance} FROM {self.table} {where} ORDER BY {distance} LIMIT {NEIGHBOURS}"
+            some = f"SELECT {distance} FROM {self.table} {where}"
+            select = f"{some} ORDER BY {distance} LIMIT {NEIGHBOURS}"
             exact = self._distances(connection, select, "enable_indexscan = off")
             near = self._distances(connection, select, "enable_seqscan = off")
-            limit = exact[-1] + 1e-6 if exact else 0.0
-            wanted += len(exact)
-            found += min(len(exact), sum(distance <= limit for distance in near))
-        return found / wanted if wanted else None
+            pairs.append((exact, near, self._distances(connection, f"{some} LIMIT {AT_RANDOM}", "enable_seqscan = on")))
+        return compared(pairs)
 
     def _distances(self, connection: Connection[Any], select: str, setting: str) -> list[float]:
         with connection.transaction(force_rollback=True):

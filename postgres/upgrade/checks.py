@@ -65,7 +65,9 @@ def same(before: Fingerprint, after: Fingerprint) -> None:
 def vector_indexes(workshop: Workshop, server: Server, databases: Iterable[str]) -> int:
     """Ask each vector index for the nearest row to the first one of its table, through the index alone.
 
-    Returns how many were asked. Raises ServerError where the planner doesn't use it, or it finds nothing near.
+    Returns how many were asked. Raises ServerError where the planner doesn't use it, or what it finds is no nearer than
+    a row at random. That the row itself is found is too much to ask: among vectors that are all as far from each other,
+    such as random ones, a sound HNSW index misses it.
     """
     asked = 0
     for database in databases:
@@ -80,10 +82,12 @@ def _ask(workshop: Workshop, server: Server, database: str, index: Mapping[str, 
     expression, table = index["expression"], index["table"]
     operator = OPERATORS[index["operator_class"].split("_")[1]]
     where = f"WHERE ({index['predicate']})" if index["predicate"] else f"WHERE {expression} IS NOT NULL"
-    sample = f"(SELECT {expression} FROM {table} {where} LIMIT 1)"
+    defined = f"AND {expression} {operator} {expression} <> 'NaN'"  # by cosine a vector of zeros is nowhere
+    sample = f"(SELECT {expression} FROM {table} {where} {defined} LIMIT 1)"
     distance = f"{expression} {operator} {sample}"
     select = f"SELECT {distance} AS d FROM {table} {where} ORDER BY {distance} LIMIT 1"
-    own = f"SELECT {expression} {operator} {expression} AS d FROM {table} {where} LIMIT 1"
+    others = f"SELECT {distance} AS d FROM {table} {where} {defined} LIMIT {SAMPLE_ROWS}"
+    at_random = f"SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY d) AS d FROM ({others}) AS others"
     session = "SET enable_seqscan = off; SET hnsw.ef_search = 200; SET ivfflat.probes = 100;"
     said = execute(workshop, server, database, f"LOAD 'vector'; {session} EXPLAIN (FORMAT JSON) {select}")
     name = index["index"].rsplit(".", 1)[-1].strip('"')
@@ -91,11 +95,11 @@ def _ask(workshop: Workshop, server: Server, database: str, index: Mapping[str, 
         used = [line.strip() for line in said.splitlines() if '"Index Name"' in line or '"Node Type"' in line]
         raise ServerError(f"database {database}: the planner doesn't use the vector index {index['index']}: {used}")
     near = rows(workshop, server, database, select, first=f"LOAD 'vector'; {session}")
-    itself = rows(workshop, server, database, own)
-    if not itself:
+    (middle,) = rows(workshop, server, database, at_random)
+    if middle["d"] is None:
         return 0
-    if not near or not near[0]["d"] <= itself[0]["d"] + 1e-6:
+    if not near or not near[0]["d"] <= middle["d"] + 1e-6:
         raise ServerError(
-            f"database {database}: {index['index']} finds {json.dumps(near)} where the row itself is {itself[0]['d']}"
+            f"database {database}: {index['index']} finds {json.dumps(near)} where a row at random is at {middle['d']}"
         )
     return 1

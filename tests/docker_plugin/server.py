@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -265,8 +266,9 @@ class Plugin(ProviderServicer):
     async def _log(self, urn: str, reason: str) -> None:
         message = f"  sdk-v2/provider2.go:571: sdk.helper_schema: {reason}: provider=docker@{VERSION}"
         request = engine_pb2.LogRequest(severity=engine_pb2.ERROR, message=message, urn=urn)
-        async with grpc.aio.insecure_channel(self._engine_address) as channel:
-            await engine_pb2_grpc.EngineStub(channel).Log(request)
+        with suppress(grpc.aio.AioRpcError):  # an engine that ends takes no more
+            async with grpc.aio.insecure_channel(self._engine_address) as channel:
+                await engine_pb2_grpc.EngineStub(channel).Log(request)
 
     @staticmethod
     async def _fail(context: Any, message: str, detail: Any = None) -> NoReturn:

@@ -69,6 +69,41 @@ def test_an_index_that_finds_nothing_fails_although_it_is_valid(fresh_database: 
     assert "REINDEX INDEX CONCURRENTLY app.embedding_hnsw" in found.failures["existing vector indexes"]
 
 
+def test_vectors_that_no_index_tells_apart_are_told_and_fail_nothing(fresh_database: FreshDatabase) -> None:
+    """Random ones, as everybody tries first: the index is sound, and a REINDEX would find no more."""
+    fresh_database.do("DROP INDEX app.embedding_hnsw")
+    fill(fresh_database, 3000)
+    fresh_database.do(
+        "CREATE INDEX hard ON app.embedding USING hnsw (embedding vector_cosine_ops) WITH (m = 2, ef_construction = 4)"
+    )
+    found = report(fresh_database)
+    assert found.failures == {}
+    assert found.results["existing vector indexes"] == (
+        "ok: find others nearly as near, since the vectors hardly differ in distance: app.hard"
+    )
+
+
+@given(
+    st.lists(st.tuples(*[st.lists(st.floats(-1, 1), min_size=1, max_size=10).map(sorted)] * 3), min_size=1, max_size=5)
+)
+def test_what_counts_as_near_is_at_least_what_counts_as_found(
+    pairs: list[tuple[list[float], list[float], list[float]]],
+) -> None:
+    recall = validation.compared(pairs)
+    assert recall is not None
+    assert 0 <= recall.exact <= recall.near <= 1
+    itself = validation.compared([(exact, exact, others) for exact, _, others in pairs])
+    assert itself == validation.Recall(1.0, 1.0)
+    nothing = validation.compared([(exact, [], others) for exact, _, others in pairs])
+    assert nothing == validation.Recall(0.0, 0.0)
+
+
+def test_a_row_at_random_is_not_nearly_as_near() -> None:
+    exact, others = [0.1, 0.2], [0.9, 1.0, 1.1]
+    assert validation.compared([(exact, [0.2, 0.5], others)]) == validation.Recall(0.5, 0.5)
+    assert validation.compared([(exact, [0.2, 0.35], others)]) == validation.Recall(0.5, 1.0)
+
+
 @pytest.mark.parametrize(
     "index",
     [

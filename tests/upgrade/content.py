@@ -60,6 +60,11 @@ INSERT INTO "Sch Ema"."Vec" (v, h)
 CREATE INDEX vec_hnsw ON "Sch Ema"."Vec" USING hnsw (v vector_l2_ops);
 CREATE INDEX vec_ivf ON "Sch Ema"."Vec" USING ivfflat (v vector_cosine_ops) WITH (lists = 10);
 CREATE INDEX vec_half ON "Sch Ema"."Vec" USING hnsw (h halfvec_ip_ops);
+CREATE TABLE far (id int, v vector(384));
+INSERT INTO far VALUES (0, array_fill(0, ARRAY[384])::vector);
+INSERT INTO far SELECT i, (SELECT array_agg(random()) FROM generate_series(1, 384) WHERE i > 0)::vector
+                  FROM generate_series(1, 3000) AS i;
+CREATE INDEX far_from_each_other ON far USING hnsw (v vector_cosine_ops) WITH (m = 2, ef_construction = 4);
 CREATE TABLE events (day date NOT NULL, id int, note text, PRIMARY KEY (day, id)) PARTITION BY RANGE (day);
 CREATE TABLE events_old PARTITION OF events FOR VALUES FROM ('2020-01-01') TO ('2024-01-01');
 CREATE TABLE events_new PARTITION OF events FOR VALUES FROM ('2024-01-01') TO ('2030-01-01');
