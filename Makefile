@@ -57,9 +57,11 @@ test-all: $(VENV)/ready-dev $(VENV)/ready-demo  ## the same with every kill poin
 	@$(IMAGES) || true
 	@PGSTACK_KILLS=200 $(VENV)/bin/python -m pytest -n 2 --dist worksteal --timeout 14400
 
-test-upgrade: $(VENV)/ready-dev  ## the upgrade alone: a failure at every step, 50 kill points
+test-upgrade: $(VENV)/ready-dev  ## the upgrade alone, both engines: a failure at every step, 50 kill points each
 	@$(PULUMI)
-	@PGSTACK_UPGRADE_KILLS=50 $(VENV)/bin/python -m pytest -n 2 --dist worksteal --timeout 14400 tests/upgrade
+	@$(IMAGES) || true
+	@PGSTACK_UPGRADE_KILLS=50 PGSTACK_UPGRADE_FAULTS=99 $(VENV)/bin/python -m pytest -n 2 --dist worksteal \
+		--timeout 14400 tests/upgrade tests/docker/test_upgrade.py
 
 bench: $(VENV)/ready-dev $(VENV)/ready-demo  ## ratios against psql, goose, yoyo, docker run and stock settings
 	@$(VENV)/bin/python -m bench
