@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from postgres.settings import Limits, derive
 from stacks import environment as e
+from stacks.json_schema import json_schema
 
 KEYS = sorted(field.alias or name for name, field in e.Environment.model_fields.items() if name != "stack")
 ALL_SECRET = frozenset(e.SECRETS)
@@ -303,13 +304,13 @@ def test_what_one_environment_lists_is_known_to_all(stacks: Path) -> None:
 
 
 def test_the_schema_knows_every_key_and_describes_it() -> None:
-    properties = e.json_schema()["properties"]["config"]["properties"]
+    properties = json_schema()["properties"]["config"]["properties"]
     assert sorted(properties) == sorted(f"pgvector:{key}" for key in KEYS)
     assert all(definition["description"] for definition in properties.values())
 
 
 def test_the_schema_wants_passwords_encrypted() -> None:
-    properties = e.json_schema()["properties"]["config"]["properties"]
+    properties = json_schema()["properties"]["config"]["properties"]
     for key in e.SECRETS:
         assert (properties[f"pgvector:{key}"]["type"], properties[f"pgvector:{key}"]["required"]) == (
             "object", ["secure"],
@@ -317,7 +318,7 @@ def test_the_schema_wants_passwords_encrypted() -> None:
 
 
 def test_the_schema_lets_nothing_be_required_and_nothing_unknown_in() -> None:
-    schema = e.json_schema()
+    schema = json_schema()
     config = schema["properties"]["config"]
     assert "required" not in schema
     assert "required" not in config
@@ -326,7 +327,7 @@ def test_the_schema_lets_nothing_be_required_and_nothing_unknown_in() -> None:
 
 @pytest.mark.parametrize("stack", e.ENVIRONMENTS)
 def test_the_schema_has_what_the_committed_files_use(stack: str) -> None:
-    schema = e.json_schema()["properties"]
+    schema = json_schema()["properties"]
     content = yaml.safe_load((e.STACKS / f"Pulumi.{stack}.yaml").read_text())
     assert content.keys() <= schema.keys()
     assert content["config"].keys() <= schema["config"]["properties"].keys()
