@@ -131,6 +131,7 @@ class BackupFilesProvider(ResourceProvider):
             gone = not volume_exists(connect(props["docker"]), props["volume"])
         except PgstackError:
             gone = False  # Preflight says it
+        gone = gone or schedule.since(Path(props["directory"])) is None  # somebody removed the folder
         return ReadResult(None, {}) if gone else ReadResult(id_, props, inputs_of(props, ()))
 
     @plainly
@@ -141,6 +142,7 @@ class BackupFilesProvider(ResourceProvider):
 
 def _install(props: dict[str, Any]) -> None:
     directory = Path(props["directory"])
+    is_new = schedule.since(directory) is None
     try:
         schedule.begin(directory, datetime.now(UTC))
     except OSError as error:
@@ -148,7 +150,10 @@ def _install(props: dict[str, Any]) -> None:
     wanted = sidecar.Installation(
         props["name"], props["image"], props["volume"], props["directory"], props["owner"]
     )  # fmt: skip
-    sidecar.install(connect(props["docker"]), wanted, props["adminPassword"])
+    client = connect(props["docker"])
+    sidecar.install(client, wanted, props["adminPassword"])
+    if is_new:
+        sidecar.start_anew(client, props["name"])
 
 
 class BackupRunsProvider(ResourceProvider):

@@ -22,7 +22,7 @@ from postgres import queries, shell
 from postgres.backup.schedule import Schedule
 from postgres.container import OLD_MOUNT, PORT, TMPFS
 from postgres.data_directory import FILE_PREFIX, PASSWORD_FILE, state_of
-from postgres.docker_host import Endpoint, finish, put, throw_away
+from postgres.docker_host import Endpoint, finish, put, server_of, throw_away, told
 from postgres.embedded import ADMIN
 from postgres.errors import PgstackError, ServerError
 from postgres.images import VOLUME
@@ -121,6 +121,14 @@ def install(client: docker.DockerClient, wanted: Installation, password: str) ->
             f"    {done.output.strip()[-500:]}\n"
             "  use another folder (pgvector:backupDirectory), or cron:  docs/backup.md"
         )
+
+
+def start_anew(client: docker.DockerClient, server: str) -> None:
+    """Where there is a container already: it still has the folder that was removed. Raises DockerFailed."""
+    container = server_of(client, name_of(server))
+    if container is not None:
+        with told():
+            container.restart(timeout=STOP_GRACE_S)
 
 
 def settle(client: docker.DockerClient, container: str) -> None:

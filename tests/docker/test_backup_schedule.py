@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,8 +16,9 @@ from docker.models.containers import Container
 
 from postgres.backup.manifest import Manifest, read, verify
 from postgres.connection import connect
-from tests.docker.conftest import PG15, PG17, PG18, DockerStack, Make
+from tests.docker.conftest import NO_STRAY, PG15, PG17, PG18, DockerStack, Make
 from tests.engine.checkout import KNOWN_SECRETS
+from tests.lacking import needs_root
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
 
@@ -143,6 +147,11 @@ def test_a_schedule_comes_and_goes_and_the_server_never_notices(make: Make) -> N
     stack.up()
     assert sidecar(stack).id != first
     assert "KEEP=5" in sidecar(stack).attrs["Config"]["Env"]
+    # a runner elsewhere has another folder and another owner
+    stack.configure(backupDirectory="/elsewhere")
+    said = stack.ok("preview", "dev", "--offline", DOCKER_HOST=f"unix://{stack.root}/no/docker.sock")
+    assert not re.search(r"backup.*(replace|update)", said), said
+    stack.configure(backupDirectory=None)
     now(stack)
     stack.configure(backup=None)
     assert "is up: 4 deleted" in stack.up()
@@ -196,6 +205,49 @@ def test_what_went_wrong_is_told_by_doctor_until_it_goes_well(make: Make) -> Non
     assert f"{stack.name}-backup, which makes the backups, is exited" in stack.fails("doctor", "dev", COLUMNS="300")
     stack.up()
     assert sidecar(stack).status == "running"
+
+
+def test_it_works_as_the_owner_of_the_folder_whoever_that_is(make: Make, tmp_path: Path) -> None:
+    needs_root("a folder of somebody else's")
+    stack = make("dev", backup=far() | {"keep": 1}, backupDirectory=str(tmp_path / "kept"))
+    place = tmp_path / "kept" / "dev"
+    place.mkdir(parents=True, mode=0o700)
+    os.chown(place, 12345, 23456)
+    stack.up()
+    for _ in range(2):
+        now(stack)
+    (made,) = place.glob("*Z")
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in [made, *made.rglob("*")]} == {(12345, 23456)}
+    assert made.name in stack.ok("backup", "list", "dev", "--verify")
+    # the folder goes, and the container has the old one still: the next `up` sees to it
+    shutil.rmtree(place)
+    place.mkdir(mode=0o700)
+    os.chown(place, 12345, 23456)
+    assert "not made yet" in stack.fails("doctor", "dev", COLUMNS="300")
+    stack.up()
+    now(stack)
+    assert len(list(place.glob("*Z"))) == 1
+    assert "is up: unchanged" in stack.up()
+
+
+def test_a_folder_that_its_owner_may_not_write_fails_the_up_at_once(make: Make, tmp_path: Path) -> None:
+    needs_root("a folder of somebody else's")
+    stack = make("dev", backup=far(), backupDirectory=str(tmp_path / "kept"))
+    place = tmp_path / "kept" / "dev"
+    place.mkdir(parents=True)
+    os.chown(place, 12345, 23456)
+    place.chmod(0o500)
+    said = stack.refused()
+    assert f"scheduled backups (pgvector:backup) can't be written to {place}" in said
+    assert "pgvector:backupDirectory" in said
+    assert stack.container.status == "running"
+    place.chmod(0o700)
+    # nor does a container of somebody else's name go away
+    foreign = stack.client.containers.create(PG17, ["true"], name=f"{stack.name}-backup", tmpfs=NO_STRAY)
+    assert f"there is a container {stack.name}-backup that this stack didn't make" in stack.refused()
+    foreign.remove(force=True)
+    stack.up()
+    now(stack)
 
 
 def test_a_run_that_is_killed_leaves_no_half_and_the_next_one_tidies(make: Make) -> None:

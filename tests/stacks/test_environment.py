@@ -337,3 +337,37 @@ def test_names_in_python_and_in_files_differ_by_case_alone() -> None:
     assert [to_camel(name) for name in e.Environment.model_fields if name != "stack"] == [
         field.alias for name, field in e.Environment.model_fields.items() if name != "stack"
     ]
+
+
+# the schedule of backups
+
+
+@pytest.mark.parametrize("given", ['{"at":"02:00","keep":5}', {"at": "2:00", "keep": 5}])
+def test_a_schedule_is_read_from_pulumi_and_from_the_file(given: Any) -> None:
+    environment = e.from_config("dev", {"backup": given, "backupKeep": 9})
+    assert environment.backup is not None
+    assert (environment.backup.at, environment.backups_kept) == ("02:00", 5)
+    assert e.from_config("dev", {"backup": {"at": "02:00"}, "backupKeep": 9}).backups_kept == 9
+    assert e.from_config("dev", {"backupKeep": 9}).backup is None
+
+
+@pytest.mark.parametrize(
+    ("stack", "config", "words"),
+    [
+        ("dev", {"backup": {"at": "25:00"}}, "pgvector:backup[at] = '25:00': a time of the day in UTC, as \"02:00\""),
+        ("dev", {"backup": {"at": "02:00", "keep": 0}}, "pgvector:backup[keep] = 0: Input should be greater than"),
+        ("dev", {"backup": {"at": "02:00", "kepp": 3}}, "unknown 'kepp'; did you mean \"keep\"?; allowed: at, keep"),
+        ("dev", {"backup": {"keep": 3}}, "pgvector:backup[at] = "),
+        ("dev", {"backup": "02:00"}, "pgvector:backup = '02:00': a map, as {at: \"02:00\", keep: 14}"),
+        ("local", {"backup": {"at": "02:00"}}, "the embedded engine has no schedule: let cron run `pgstack backup cr"),
+        (
+            "dev",
+            {"backup": {"at": "02:00"}, "backupCopy": "ssh://b@vault/srv"},
+            "a scheduled backup isn't copied to pgvector:backupCopy: let cron run `pgstack backup create dev` instead",
+        ),
+    ],
+)
+def test_a_wrong_schedule_says_what_is_allowed(stack: str, config: dict[str, Any], words: str) -> None:
+    said = mistakes(stack, config)
+    assert words in said
+    assert "docs/backup.md" in said
