@@ -19,7 +19,9 @@ while :; do
     while :; do
         say "begins"
         sh -eu "$(dirname "$0")/now.sh" &
-        if wait $!; then break; fi
+        code=0
+        wait $! || code=$?
+        case $code in 0 | 9) break ;; esac # 9: it is made
         if [ "$try" -ge "$TRIES" ]; then
             say "gives up until tomorrow"
             break

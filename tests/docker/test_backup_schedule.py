@@ -219,6 +219,15 @@ def test_it_works_as_the_owner_of_the_folder_whoever_that_is(make: Make, tmp_pat
     (made,) = place.glob("*Z")
     assert {(path.stat().st_uid, path.stat().st_gid) for path in [made, *made.rglob("*")]} == {(12345, 23456)}
     assert made.name in stack.ok("backup", "list", "dev", "--verify")
+    # what it may not remove, because somebody else made it, is told; the backup is made all the same
+    (place / "20200101T000000Z").mkdir(mode=0o700)
+    (place / "20200101T000000Z" / "a").touch()
+    for _ in range(2):
+        assert "is made" in now(stack, fails=True)
+        assert "the last run failed" in stack.fails("doctor", "dev", COLUMNS="300")
+    shutil.rmtree(place / "20200101T000000Z.unfinished")
+    now(stack)
+    assert len(list(place.glob("*Z"))) == 1
     # the folder goes, and the container has the old one still: the next `up` sees to it
     shutil.rmtree(place)
     place.mkdir(mode=0o700)
