@@ -13,7 +13,6 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import docker
 from docker.types import Mount
@@ -149,7 +148,7 @@ def settle(client: docker.DockerClient, container: str) -> None:
 
 def problem(name: str, status: str, code: int, log: str) -> str:
     """What is wrong with a container that should wait for its time."""
-    last: list[Any] = [f"    {line}" for line in log.strip().splitlines()[-5:]]
+    last = [f"    {line}" for line in log.strip().splitlines()[-5:]]
     return "\n".join([f"the container {name}, which makes the backups, is {status} (exit code {code})", *last])
 
 
