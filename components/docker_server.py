@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pulumi
 import pulumi_docker as docker
 
-from components import left_behind
+from components import backup_schedule, left_behind
 from components.certificate import GeneratedCertificate
 from components.claim import Claim
 from components.data_directory import DataDirectory
@@ -21,6 +21,7 @@ from components.engine import Server, upgrade_inputs
 from components.password import password
 from components.preflight import Preflight, to_props
 from components.readiness import Readiness
+from postgres.backup import sidecar
 from postgres.budget import Tuned
 from postgres.container import PORT, Spec
 from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, endpoint
@@ -39,6 +40,8 @@ def declare(environment: Environment, parent: pulumi.Resource) -> Server:
         engine = offline.endpoint_not_asked(environment, os.environ)
     else:
         engine = endpoint(environment.docker_host, environment.docker_context, os.environ)
+    if environment.backup is not None and engine != offline.NOT_ASKED:
+        sidecar.refuse_elsewhere(engine, environment.stack)
     return _Declaration(environment, parent, engine, environment.fitting).server()
 
 
@@ -113,6 +116,12 @@ class _Declaration:
             },
             self.options,
         )
+        if environment.backup is not None:
+            backup_schedule.declare(
+                environment, self.engine, image, network, ready, self.admin_password, self._labels("backup"),
+                self.options, self.docker,
+                self._before_create("backup", left_behind.remove_container, sidecar.name_of(self.name)),
+            )  # fmt: skip
         return Server(
             # known only once it answers; the inputs, so that a preview knows them
             host=pulumi.Output.from_input(host),
@@ -167,13 +176,19 @@ class _Declaration:
             name=self.name,
             labels=[docker.NetworkLabelArgs(label=label, value=value) for label, value in labels.items()],
             opts=pulumi.ResourceOptions.merge(
-                self.docker, pulumi.ResourceOptions(hooks=self._before_create("network", left_behind.remove_network))
+                self.docker,
+                pulumi.ResourceOptions(hooks=self._before_create("network", left_behind.remove_network, self.name)),
             ),
         )
 
-    def _before_create(self, what: str, remove: Callable[[Endpoint, str, str], None]) -> pulumi.ResourceHookBinding:
+    def _labels(self, role: str) -> dict[str, pulumi.Input[str]]:
+        return {NAME_LABEL: self.name, ROLE_LABEL: role, CLAIM_LABEL: self.claim.value}
+
+    def _before_create(
+        self, what: str, remove: Callable[[Endpoint, str, str], None], name: str
+    ) -> pulumi.ResourceHookBinding:
         """What a killed `up` left is in no state, and goes before its like is made; somebody else's is refused."""
-        engine, name = self.engine, self.name
+        engine = self.engine
         known: list[str] = []
         self.claim.value.apply(known.append)
 
@@ -204,11 +219,7 @@ class _Declaration:
     ) -> docker.Container:  # fmt: skip
         environment = self.environment
         shape = self._spec("", "")  # what doesn't depend on the certificate
-        labels: dict[str, pulumi.Input[str]] = {
-            NAME_LABEL: self.name,
-            ROLE_LABEL: "server",
-            CLAIM_LABEL: self.claim.value,
-        }
+        labels = self._labels("server")
         return docker.Container(
             "server",
             name=self.name,
@@ -250,7 +261,7 @@ class _Declaration:
                     depends_on=[data],
                     delete_before_replace=True,
                     replace_on_changes=["healthcheck"],  # the plugin stores a changed one and never applies it
-                    hooks=self._before_create("container", left_behind.remove_container),
+                    hooks=self._before_create("container", left_behind.remove_container, self.name),
                 ),
             ),
         )

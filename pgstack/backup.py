@@ -52,12 +52,12 @@ def create(stack: Stack = "local") -> None:
     newest = store.listed(environment.backups)[-1]
     typer.echo(f"{newest.folder}: {_amount(manifest)} in {manifest.seconds:.0f} s")
     with store.alone(environment.backups):
-        for name in prune(environment.backups, environment.backup_keep):
-            say(f"removed {name}: pgvector:backupKeep is {environment.backup_keep}")
+        for name in prune(environment.backups, environment.backups_kept):
+            say(f"removed {name}: {environment.backups_kept} are kept")
     if place := _elsewhere(environment):
         place.send(newest.folder, manifest)
         say(f"copied to {place.url}")
-        gone = doomed(place.kept(), environment.backup_keep)
+        gone = doomed(place.kept(), environment.backups_kept)
         place.remove(gone)
         for name in gone:
             say(f"removed the copy of {name}")

@@ -12,7 +12,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from pgstack import backup, connection_check, deploy, inspection
+from pgstack import backup, backup_schedule, connection_check, deploy, inspection
 from pgstack import outputs as stack_outputs
 from pgstack.new_script import new_script
 from pgstack.toolchain import Toolchain, ToolchainError, find_or_get
@@ -20,7 +20,8 @@ from pgstack.workspace import DeploymentFailed, Workspace
 from postgres.connection import told
 from postgres.errors import PgstackError
 from stacks import offline
-from stacks.environment import ENVIRONMENTS, STACKS, check_name, from_file, json_schema
+from stacks.environment import ENVIRONMENTS, STACKS, check_name, from_file
+from stacks.json_schema import json_schema
 
 DIFFERS = 2
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -112,6 +113,8 @@ def status(stack: Stack = "local") -> None:
     check_name(stack)
     differs = inspection.status(_database(stack), stack, typer.echo)
     typer.echo(f"backup   {backup.finding(from_file(stack)).found}")
+    if scheduled := backup_schedule.at_present(from_file(stack)):
+        typer.echo(f"schedule {scheduled.found}")
     if differs:
         raise typer.Exit(DIFFERS)
 

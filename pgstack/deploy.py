@@ -18,6 +18,7 @@ import pulumi.automation as auto
 from pgstack.outputs import Output, plain, url_command
 from pgstack.workspace import DeploymentFailed, Workspace, explain
 from postgres import docker_host, embedded
+from postgres.backup import sidecar
 from postgres.errors import PgstackError
 from stacks import offline
 from stacks.environment import ROOT, Environment, from_file
@@ -101,7 +102,8 @@ def via(environment: Environment) -> str:
 def check_engine(environment: Environment) -> None:
     """Say that no Docker Engine answers before Pulumi's plugin does: it has no remedy.
 
-    Raises DockerFailed, SettingRefused where the settings don't fit into the memory.
+    Raises DockerFailed, SettingRefused where the settings don't fit into the memory, PgstackError for a schedule of
+    backups on an engine elsewhere.
     """
     away = offline.requested(os.environ)
     if environment.engine == "embedded":
@@ -111,6 +113,8 @@ def check_engine(environment: Environment) -> None:
     _ = environment.fitting
     if not away:
         engine = docker_endpoint(environment)
+        if environment.backup is not None:
+            sidecar.refuse_elsewhere(engine, environment.stack)
         docker_host.connect(engine.url, engine.chosen_by).close()
 
 

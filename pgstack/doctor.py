@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.table import Table
 
-from pgstack import backup
+from pgstack import backup, backup_schedule
 from pgstack import outputs as stack_outputs
 from pgstack.deploy import docker_endpoint, via
 from pgstack.inspection import Database, status
@@ -37,6 +37,8 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
     except PgstackError as error:
         return [Finding("stack file", str(error), f"edit stacks/Pulumi.{stack}.yaml")]
     findings.append(backup.finding(environment))
+    if scheduled := backup_schedule.at_present(environment):
+        findings.append(scheduled)
     findings += _embedded(environment) if environment.engine == "embedded" else _docker(environment)
     try:
         toolchain = find_or_get(say)
@@ -80,6 +82,8 @@ def _docker(environment: Environment) -> Iterator[Finding]:
     if server is None:
         yield Finding("container", f"{environment.name} was never made", f"pgstack up {environment.stack}")
         return
+    if scheduled := backup_schedule.container(client, environment):
+        yield scheduled
     state = state_of(server, environment.memory_mb, environment.volume_name, environment.port or PORT)
     if state.status == "running" and state.health != "unhealthy":
         yield Finding("container", f"{environment.name} runs" + (f", {state.health}" if state.health else ""))

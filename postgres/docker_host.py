@@ -26,7 +26,7 @@ from postgres.errors import ConnectionFailed, PgstackError
 
 DEFAULT = "unix:///var/run/docker.sock"
 NAME_LABEL = "pgvector-stacks.name"
-ROLE_LABEL = "pgvector-stacks.role"  # server or throw-away
+ROLE_LABEL = "pgvector-stacks.role"  # server, backup or throw-away
 CLAIM_LABEL = "pgvector-stacks.claim"
 TIMEOUT_S = 60
 LOG_LINES = 20

@@ -17,6 +17,7 @@ import yaml
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic.alias_generators import to_camel
 
+from postgres.backup.schedule import Schedule
 from postgres.budget import Tuned, derive_for_container
 from postgres.embedded import VERSIONS
 from postgres.errors import PgstackError, SettingRefused, nearest
@@ -78,6 +79,18 @@ def _both_or_none(value: SecretStr | None, info: ValidationInfo) -> SecretStr | 
 def _ssh_folder(value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"ssh://([^@/\s:]+@)?[^@/\s:-][^@/\s:]*(:\d+)?/\S*[^/\s]", value):
         raise ValueError("as ssh://USER@HOST/PATH, without a password and with the folder's absolute path")
+    return value
+
+
+def _by_a_container(value: Schedule | None, info: ValidationInfo) -> Schedule | None:
+    """What the container of a schedule can't do is cron's work."""
+    lacks = ""
+    if info.data.get("engine") == "embedded":
+        lacks = "the embedded engine has no schedule"
+    elif info.data.get("backup_copy") is not None:
+        lacks = "a scheduled backup isn't copied to pgvector:backupCopy"
+    if value is not None and lacks:
+        raise ValueError(f"{lacks}: let cron run `pgstack backup create {info.data.get('stack', 'STACK')}` instead")
     return value
 
 
@@ -160,6 +173,9 @@ class Environment(DockerKeys):
     backup_keep: int = Field(
         ge=1, le=10000, description="Backups kept; the last whose drill was good stays in any case."
     )
+    backup: Annotated[Schedule | None, AfterValidator(_by_a_container)] = Field(
+        default=None, description='A backup a day by itself: `{at: "02:00", keep: 14}`, UTC; docs/backup.md.'
+    )
     admin_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
     app_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
     readonly_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
@@ -203,6 +219,11 @@ class Environment(DockerKeys):
     def backups(self) -> Path:
         """The folder of this stack's backups."""
         return backups_of(self.backup_directory, self.stack)
+
+    @property
+    def backups_kept(self) -> int:
+        """How many stay, whoever makes them: two numbers for one folder would undo each other."""
+        return self.backup.keep if self.backup and self.backup.keep else self.backup_keep
 
     @property
     def volume_name(self) -> str:
@@ -298,38 +319,6 @@ def scripts_of_all() -> tuple[str, ...]:
     return tuple(dict.fromkeys(entries))
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of a stack file, for editors. Nothing is required: every key has a default."""
-    model = Environment.model_json_schema(by_alias=True)
-    properties: dict[str, Any] = {}
-    for key, definition in model["properties"].items():
-        if key == "stack":
-            continue
-        value = {"type": "object", "required": ["secure"], "properties": {"secure": {"type": "string"}}}
-        kept = {name: part for name, part in definition.items() if name != "title"}
-        properties[f"{NAMESPACE}:{key}"] = (
-            value | {"description": definition["description"]} if key in SECRETS else kept
-        )
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A stack of pgvector-stacks",
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            "config": {
-                "type": "object",
-                "properties": properties,
-                "patternProperties": {f"^(?!{NAMESPACE}:)[^:]+:": {}},
-                "additionalProperties": False,
-            },
-            "encryptionsalt": {"type": "string"},
-            "secretsprovider": {"type": "string"},
-            "encryptedkey": {"type": "string"},
-            "environment": {},
-        },
-    }
-
-
 def _read(stack: str) -> dict[str, Any]:
     path = STACKS / f"Pulumi.{stack}.yaml"
     if not path.is_file():
@@ -349,8 +338,9 @@ def _ours(key: str) -> bool:
 
 
 def _structured(field: str, value: Any) -> Any:
-    """Pulumi hands lists over as JSON text and everything else as a string."""
-    if isinstance(value, str) and str(Environment.model_fields[field].annotation).startswith(("tuple", "dict")):
+    """Pulumi hands lists and maps over as JSON text and everything else as a string."""
+    kind = str(Environment.model_fields[field].annotation)
+    if isinstance(value, str) and (kind.startswith(("tuple", "dict")) or field == "backup"):
         try:
             return json.loads(value)
         except (ValueError, RecursionError):

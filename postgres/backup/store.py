@@ -3,6 +3,7 @@
 20261124T020000Z/               a finished backup
 20261124T020000Z.drill.json     what its last drill found
 20261125T020000Z.unfinished/    under way, or left by a killed run: the next `create` removes it
+.lock                           held by who works in the folder, the schedule's container too (shell/backup_once.sh)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shell scripts that run in throw-away containers, one file each, named after what they do."""
+"""Scripts that run in throw-away containers and in the schedule's, one file each, named after what they do."""
 
 from __future__ import annotations
 
@@ -9,4 +9,9 @@ from pathlib import Path
 @cache
 def get(*names: str) -> str:
     """The text of the scripts, one after the other; it is run with `sh -ec`."""
-    return "\n".join((Path(__file__).parent / f"{name}.sh").read_text(encoding="utf-8") for name in names)
+    return "\n".join(text_of(f"{name}.sh") for name in names)
+
+
+def text_of(file: str) -> str:
+    """The text of one file."""
+    return (Path(__file__).parent / file).read_text(encoding="utf-8")

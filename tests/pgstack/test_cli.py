@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgstack import cli
-from stacks.environment import SQL, STACKS, json_schema
+from stacks.environment import SQL, STACKS
+from stacks.json_schema import json_schema
 
 CHECKOUT = Path(__file__).parents[2]
 OF_A_STACK = ("up", "preview", "down", "outputs", "status", "verify", "doctor", "env")

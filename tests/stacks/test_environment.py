@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from postgres.settings import Limits, derive
 from stacks import environment as e
+from stacks.json_schema import json_schema
 
 KEYS = sorted(field.alias or name for name, field in e.Environment.model_fields.items() if name != "stack")
 ALL_SECRET = frozenset(e.SECRETS)
@@ -303,13 +304,13 @@ def test_what_one_environment_lists_is_known_to_all(stacks: Path) -> None:
 
 
 def test_the_schema_knows_every_key_and_describes_it() -> None:
-    properties = e.json_schema()["properties"]["config"]["properties"]
+    properties = json_schema()["properties"]["config"]["properties"]
     assert sorted(properties) == sorted(f"pgvector:{key}" for key in KEYS)
     assert all(definition["description"] for definition in properties.values())
 
 
 def test_the_schema_wants_passwords_encrypted() -> None:
-    properties = e.json_schema()["properties"]["config"]["properties"]
+    properties = json_schema()["properties"]["config"]["properties"]
     for key in e.SECRETS:
         assert (properties[f"pgvector:{key}"]["type"], properties[f"pgvector:{key}"]["required"]) == (
             "object", ["secure"],
@@ -317,7 +318,7 @@ def test_the_schema_wants_passwords_encrypted() -> None:
 
 
 def test_the_schema_lets_nothing_be_required_and_nothing_unknown_in() -> None:
-    schema = e.json_schema()
+    schema = json_schema()
     config = schema["properties"]["config"]
     assert "required" not in schema
     assert "required" not in config
@@ -326,7 +327,7 @@ def test_the_schema_lets_nothing_be_required_and_nothing_unknown_in() -> None:
 
 @pytest.mark.parametrize("stack", e.ENVIRONMENTS)
 def test_the_schema_has_what_the_committed_files_use(stack: str) -> None:
-    schema = e.json_schema()["properties"]
+    schema = json_schema()["properties"]
     content = yaml.safe_load((e.STACKS / f"Pulumi.{stack}.yaml").read_text())
     assert content.keys() <= schema.keys()
     assert content["config"].keys() <= schema["config"]["properties"].keys()
@@ -336,3 +337,37 @@ def test_names_in_python_and_in_files_differ_by_case_alone() -> None:
     assert [to_camel(name) for name in e.Environment.model_fields if name != "stack"] == [
         field.alias for name, field in e.Environment.model_fields.items() if name != "stack"
     ]
+
+
+# the schedule of backups
+
+
+@pytest.mark.parametrize("given", ['{"at":"02:00","keep":5}', {"at": "2:00", "keep": 5}])
+def test_a_schedule_is_read_from_pulumi_and_from_the_file(given: Any) -> None:
+    environment = e.from_config("dev", {"backup": given, "backupKeep": 9})
+    assert environment.backup is not None
+    assert (environment.backup.at, environment.backups_kept) == ("02:00", 5)
+    assert e.from_config("dev", {"backup": {"at": "02:00"}, "backupKeep": 9}).backups_kept == 9
+    assert e.from_config("dev", {"backupKeep": 9}).backup is None
+
+
+@pytest.mark.parametrize(
+    ("stack", "config", "words"),
+    [
+        ("dev", {"backup": {"at": "25:00"}}, "pgvector:backup[at] = '25:00': a time of the day in UTC, as \"02:00\""),
+        ("dev", {"backup": {"at": "02:00", "keep": 0}}, "pgvector:backup[keep] = 0: Input should be greater than"),
+        ("dev", {"backup": {"at": "02:00", "kepp": 3}}, "unknown 'kepp'; did you mean \"keep\"?; allowed: at, keep"),
+        ("dev", {"backup": {"keep": 3}}, "pgvector:backup[at] = "),
+        ("dev", {"backup": "02:00"}, "pgvector:backup = '02:00': a map, as {at: \"02:00\", keep: 14}"),
+        ("local", {"backup": {"at": "02:00"}}, "the embedded engine has no schedule: let cron run `pgstack backup cr"),
+        (
+            "dev",
+            {"backup": {"at": "02:00"}, "backupCopy": "ssh://b@vault/srv"},
+            "a scheduled backup isn't copied to pgvector:backupCopy: let cron run `pgstack backup create dev` instead",
+        ),
+    ],
+)
+def test_a_wrong_schedule_says_what_is_allowed(stack: str, config: dict[str, Any], words: str) -> None:
+    said = mistakes(stack, config)
+    assert words in said
+    assert "docs/backup.md" in said

@@ -1,0 +1,193 @@
+"""Backups by themselves (`pgvector:backup`): a container beside the server's that makes one a day.
+
+Its volume (scripts, password) → BackupFiles (fills it, makes the folder of the backups, sees whether it can be written)
+→ the Container → BackupRuns (it waits for its time; its processes are limited). Nothing of this is declared for a stack
+without the key. A new password is an update of the files: no restart. Another image replaces the container, as the
+server's. Taking it away leaves the backups.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_docker as docker
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+
+from components.provider import as_deployed, inputs_of, plainly, settle_in
+from postgres.backup import schedule, sidecar
+from postgres.backup.sidecar import BACKUPS, CPUS, MEMORY_MB, MOUNT, STOP_GRACE_S
+from postgres.docker_host import Endpoint, connect, volume_exists
+from postgres.errors import PgstackError, ServerError
+from stacks import offline
+from stacks.environment import Environment
+
+OF_THIS_MACHINE = ("directory", "owner")
+
+
+def declare(
+    environment: Environment, engine: Endpoint, image: docker.RemoteImage, network: docker.Network,
+    ready: pulumi.Resource, admin_password: pulumi.Output[str], labels: Mapping[str, pulumi.Input[str]],
+    options: pulumi.ResourceOptions, docker_options: pulumi.ResourceOptions, hooks: pulumi.ResourceHookBinding,
+) -> None:  # fmt: skip
+    """For a stack with the key, on an engine of this machine."""
+    assert environment.backup is not None
+    away = engine == offline.NOT_ASKED
+    name, owner = sidecar.name_of(environment.name), sidecar.owner_of(environment.backups)
+    volume = docker.Volume(
+        "backup-files-volume",
+        name=name,
+        driver="local",
+        opts=pulumi.ResourceOptions.merge(docker_options, pulumi.ResourceOptions(delete_before_replace=True)),
+    )
+    files = BackupFiles(
+        "backup-files",
+        {
+            "docker": engine.url, "name": environment.name, "image": image.image_id, "volume": volume.name,
+            "directory": str(environment.backups), "owner": owner, "folder": sidecar.folder(),
+            "adminPassword": admin_password,
+        },
+        pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[ready])),  # it knows a new password
+    )  # fmt: skip
+    variables = sidecar.environment(
+        environment.name, environment.major, environment.stack, environment.database, environment.backup,
+        environment.backups_kept,
+    )  # fmt: skip
+    container = docker.Container(
+        "backup",
+        name=name,
+        image=image.image_id,
+        entrypoints=["sh"],
+        command=["-eu", f"{sidecar.folder()}/loop.sh"],
+        envs=[f"{key}={value}" for key, value in sorted(variables.items())],
+        user=owner,
+        read_only=True,
+        capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
+        security_opts=["no-new-privileges"],
+        mounts=[
+            docker.ContainerMountArgs(type="volume", source=volume.name, target=MOUNT, read_only=True),
+            docker.ContainerMountArgs(type="bind", source=str(environment.backups), target=BACKUPS),
+        ],
+        tmpfs=sidecar.tmpfs(environment.major),
+        memory=MEMORY_MB,
+        memory_swap=MEMORY_MB,
+        cpus=CPUS,
+        networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=network.name)],
+        log_driver="json-file",
+        log_opts={"max-size": f"{environment.log_max_size_mb}m", "max-file": str(environment.log_max_files)},
+        labels=[docker.ContainerLabelArgs(label=label, value=value) for label, value in labels.items()],
+        restart=environment.restart,
+        stop_signal="SIGTERM",
+        stop_timeout=STOP_GRACE_S,
+        destroy_grace_seconds=STOP_GRACE_S,
+        must_run=True,
+        wait=False,
+        opts=pulumi.ResourceOptions.merge(
+            docker_options,
+            pulumi.ResourceOptions(
+                depends_on=[files],
+                delete_before_replace=True,
+                ignore_changes=["mounts", "user"] if away else None,
+                hooks=hooks,
+            ),
+        ),
+    )
+    BackupRuns("backup-runs", {"docker": engine.url, "container": container.id}, options)
+
+
+class BackupFilesProvider(ResourceProvider):
+    """Inputs: see `declare`."""
+
+    def configure(self, req: Any) -> None:
+        settle_in()
+
+    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        if offline.requested(os.environ):
+            news = as_deployed(_olds, news) | {key: _olds[key] for key in OF_THIS_MACHINE if key in _olds}
+        return CheckResult(news, [])
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        return DiffResult()
+
+    @plainly
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        _install(props)
+        return CreateResult(props["volume"], props)
+
+    @plainly
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        if _olds["directory"] != _news["directory"]:
+            schedule.end(Path(_olds["directory"]))
+        _install(_news)
+        return UpdateResult(_news)
+
+    @plainly
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        try:
+            gone = not volume_exists(connect(props["docker"]), props["volume"])
+        except PgstackError:
+            gone = False  # Preflight says it
+        gone = gone or schedule.since(Path(props["directory"])) is None  # somebody removed the folder
+        return ReadResult(None, {}) if gone else ReadResult(id_, props, inputs_of(props, ()))
+
+    @plainly
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """The volume goes with its own resource, the backups stay."""
+        schedule.end(Path(_props["directory"]))
+
+
+def _install(props: dict[str, Any]) -> None:
+    directory = Path(props["directory"])
+    is_new = schedule.since(directory) is None
+    try:
+        schedule.begin(directory, datetime.now(UTC))
+    except OSError as error:
+        raise ServerError(f"backups can't be kept in {directory}: {error.strerror}") from None
+    wanted = sidecar.Installation(
+        props["name"], props["image"], props["volume"], props["directory"], props["owner"]
+    )  # fmt: skip
+    client = connect(props["docker"])
+    sidecar.install(client, wanted, props["adminPassword"])
+    if is_new:
+        sidecar.start_anew(client, props["name"])
+
+
+class BackupRunsProvider(ResourceProvider):
+    """Inputs: docker, the engine's URL; container, its id."""
+
+    def configure(self, req: Any) -> None:
+        settle_in()
+
+    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        return CheckResult(as_deployed(_olds, news) if offline.requested(os.environ) else news, [])
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        return DiffResult()
+
+    @plainly
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        sidecar.settle(connect(props["docker"]), props["container"])
+        return CreateResult("backup", props)
+
+    @plainly
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        sidecar.settle(connect(_news["docker"]), _news["container"])
+        return UpdateResult(_news)
+
+
+class BackupFiles(Resource, module="pgvector", name="BackupFiles"):
+    """No outputs."""
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(BackupFilesProvider(), name, props, opts)
+
+
+class BackupRuns(Resource, module="pgvector", name="BackupRuns"):
+    """No outputs."""
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(BackupRunsProvider(), name, props, opts)

@@ -1,0 +1,156 @@
+"""The container that makes backups by itself, beside the server's: what it is like, and what no plugin does for it.
+
+It has the server's image, so its programs are the server's; it reads its scripts and the administrator's password from
+a small volume of its own and writes into the folder of the stack's backups on this machine, as that folder's owner.
+The password is in no environment, no argument and no log, and a new one is read at the next run. Its scripts lie in a
+folder named after their content: others make another container.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+from docker.types import Mount
+
+from postgres import queries, shell
+from postgres.backup.schedule import Schedule
+from postgres.container import OLD_MOUNT, PORT, TMPFS
+from postgres.data_directory import FILE_PREFIX, PASSWORD_FILE, state_of
+from postgres.docker_host import Endpoint, finish, put, server_of, throw_away, told
+from postgres.embedded import ADMIN
+from postgres.errors import PgstackError, ServerError
+from postgres.images import VOLUME
+from postgres.readiness import limit_processes
+from postgres.upgrade.workshop import passfile_line
+
+MOUNT, BACKUPS = "/pgstack", "/backups"
+MEMORY_MB, CPUS, PIDS, JOBS = 512, "1.0", 64, 2  # cpus as the plugin reads them back
+STOP_GRACE_S = 10
+START_S, POLL_S = 30.0, 0.2
+
+
+def refuse_elsewhere(engine: Endpoint, stack: str) -> None:
+    """Raises PgstackError where the engine can't write into a folder of this machine."""
+    if not engine.local:
+        raise PgstackError(
+            f"pgvector:backup: the Docker Engine {engine.url} ({engine.chosen_by}) is elsewhere, and backups lie on "
+            f"this machine\n  let cron run it here instead:  pgstack backup create {stack}   (docs/backup.md)"
+        )
+
+
+def name_of(server: str) -> str:
+    """Of the container and its volume; `server`: the name of the server's."""
+    return f"{server}-backup"
+
+
+def files() -> dict[str, str]:
+    """What the container runs, by file name."""
+    return {
+        "loop.sh": shell.get("next_run", "backup_loop"),
+        "now.sh": shell.get("backup_now"),
+        "once.sh": shell.get("backup_once"),
+        "dump.sh": shell.get("dump"),
+        "backup.pl": shell.text_of("backup.pl"),
+        "cluster.sql": queries.get("backup_cluster"),
+        "contents.sql": queries.get("backup_contents"),
+    }
+
+
+def folder() -> str:
+    text = "\0".join(f"{name}\0{content}" for name, content in sorted(files().items()))
+    return f"{MOUNT}/{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def environment(server: str, major: int, stack: str, database: str, schedule: Schedule, keep: int) -> dict[str, str]:
+    """Of the container. `server`: its name on the network; `major`: of the programs."""
+    path = f"/usr/lib/postgresql/{major}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {
+        "BACKUPS": BACKUPS, "DATABASE": database, "HOME": "/tmp", "JOBS": str(JOBS), "KEEP": str(keep), "LC_ALL": "C",
+        "PATH": path, "PGCONNECT_TIMEOUT": "10", "PGHOST": server, "PGPASSFILE": f"{MOUNT}/passfile",
+        "PGPORT": str(PORT), "PGUSER": ADMIN, "SECOND": str(schedule.second), "STACK": stack,
+    }  # fmt: skip
+
+
+def tmpfs(major: int) -> dict[str, str]:
+    """Writable places; the second one keeps the image from adding a stray volume."""
+    return {"/tmp": TMPFS["/tmp"], (OLD_MOUNT if major < 18 else VOLUME): "rw,noexec,nosuid,nodev,size=64k"}
+
+
+def owner_of(directory: Path) -> str:
+    """UID:GID of the folder of the backups; ours where it is still to be made."""
+    try:
+        found = directory.stat()
+    except OSError:
+        return f"{os.getuid()}:{os.getgid()}"
+    return f"{found.st_uid}:{found.st_gid}"
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """`directory`: of the backups, on this machine; `owner`: UID:GID."""
+
+    server: str
+    image: str
+    volume: str
+    directory: str
+    owner: str
+
+
+def install(client: docker.DockerClient, wanted: Installation, password: str) -> None:
+    """Put scripts and password into the volume, and see whether the folder can be written. Raises ServerError."""
+    environment = {"VOLUME": MOUNT, "FOLDER": folder(), "OWNER": wanted.owner, "BACKUPS": BACKUPS}
+    mounts = [Mount(MOUNT, wanted.volume, type="volume"), Mount(BACKUPS, wanted.directory, type="bind")]
+    # under a name of its own: an `up` removes the throw-aways of the server's
+    stray = {place: "" for place in tmpfs(17) | tmpfs(18) if place != "/tmp"}
+    with throw_away(
+        client, name_of(wanted.server), wanted.image, ["sh", "-ec", shell.get("install", "backup_install")],
+        user="root", network_mode="none", environment=environment, mounts=mounts, tmpfs=stray,
+    ) as container:  # fmt: skip
+        given = {f"{FILE_PREFIX}{name}": text for name, text in files().items()}
+        put(container, "/tmp", given | {PASSWORD_FILE: passfile_line(password)})
+        done = finish(container)
+    if done.code != 0:
+        raise ServerError(
+            f"scheduled backups (pgvector:backup) can't be written to {wanted.directory}\n"
+            f"    {done.output.strip()[-500:]}\n"
+            "  use another folder (pgvector:backupDirectory), or cron:  docs/backup.md"
+        )
+
+
+def start_anew(client: docker.DockerClient, server: str) -> None:
+    """Where there is a container already: it still has the folder that was removed. Raises DockerFailed."""
+    container = server_of(client, name_of(server))
+    if container is not None:
+        with told():
+            container.restart(timeout=STOP_GRACE_S)
+
+
+def settle(client: docker.DockerClient, container: str) -> None:
+    """Wait until it waits for its time, and limit its processes, for which the plugin has no field.
+
+    Raises ServerError with what it said where it ended.
+    """
+    limit_processes(client, container, PIDS)
+    deadline = time.monotonic() + START_S
+    while True:
+        state = state_of(client.containers.get(container), MEMORY_MB, "")
+        if state.status == "running" and "next backup" in state.log:
+            return
+        if state.status != "running" or time.monotonic() > deadline:
+            raise ServerError(f"{problem(state.name, state.status, state.exit_code, state.log)}\n  {look(state.name)}")
+        time.sleep(POLL_S)
+
+
+def problem(name: str, status: str, code: int, log: str) -> str:
+    """What is wrong with a container that should wait for its time."""
+    last = [f"    {line}" for line in log.strip().splitlines()[-5:]]
+    return "\n".join([f"the container {name}, which makes the backups, is {status} (exit code {code})", *last])
+
+
+def look(name: str) -> str:
+    return f"read its log:  docker logs {name}"

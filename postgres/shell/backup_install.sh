@@ -1,0 +1,15 @@
+# Puts what the schedule's container reads into its volume, behind install.sh, and looks whether it could work.
+# As root. OWNER: UID:GID of the backups' folder, which is mounted at $BACKUPS.
+uid=${OWNER%:*} gid=${OWNER#*:}
+chown -R "$OWNER" "$FOLDER"
+install -o "$uid" -g "$gid" -m 400 /tmp/pgstack-password "$VOLUME/passfile.unfinished"
+mv -T "$VOLUME/passfile.unfinished" "$VOLUME/passfile" # a run reads the former or the new one
+chown "$OWNER" "$VOLUME"
+if ! perl -MJSON::PP -MDigest::SHA -e 1; then
+    echo "pgstack: the image has no perl with JSON::PP and Digest::SHA"
+    exit 1
+fi
+setpriv --reuid="$uid" --regid="$gid" --clear-groups sh -ec ': >"$BACKUPS/.writable"; rm "$BACKUPS/.writable"' || {
+    echo "pgstack: user $uid can't write into the folder"
+    exit 1
+}

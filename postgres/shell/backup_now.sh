@@ -1,0 +1,15 @@
+# One backup, now: by the schedule, or by hand with `docker exec`. A failure is noted beside the backups.
+said=/tmp/said.$$
+code=0
+sh -eu "$(dirname "$0")/once.sh" >"$said" 2>&1 || code=$?
+cat "$said"
+failed=$BACKUPS/schedule.failed
+if [ "$code" = 0 ]; then
+    rm -f "$failed"
+else
+    umask 077
+    { date -u '+%Y-%m-%d %H:%M UTC'; tail -n 8 "$said"; } >"$failed.new"
+    mv "$failed.new" "$failed"
+fi
+rm "$said"
+exit "$code"

@@ -1,0 +1,6 @@
+# When the next backup is due, in seconds since 1970, after "$1", never at it. SECOND: of the day, in UTC.
+next_run() {
+    due=$(($1 - $1 % 86400 + SECOND))
+    if [ "$due" -le "$1" ]; then due=$((due + 86400)); fi
+    echo "$due"
+}
