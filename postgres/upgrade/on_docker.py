@@ -102,15 +102,20 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
 
 def _back_up(wanted: Wanted) -> None:
     if wanted.backup is not None:
-        wanted.backup.make(_at_the_server(wanted), _apart(wanted), wanted.report)
+        old, password = wanted.before, wanted.address.password
+        at_it = at_the_server(wanted.client, old.name, wanted.old_image, old.major, password)
+        wanted.backup.make(at_it, _apart(wanted), wanted.report)
 
 
 @contextmanager
-def _at_the_server(wanted: Wanted) -> Iterator[tuple[Workshop, Server]]:
-    """Without the volume: the dump takes no room of the database's."""
-    old = wanted.before
-    with container.workshop(wanted.client, old.name, wanted.old_image, None, network=wanted.network) as made:
-        yield made, with_password(made, old.major, old.name, wanted.address.password, user=ADMIN)
+def at_the_server(
+    client: docker.DockerClient, name: str, image: str, major: int, password: str
+) -> Iterator[tuple[Workshop, Server]]:
+    """Where the server of that name is reached, with its own programs. Without the volume: the dump takes no room of
+    the database's.
+    """
+    with container.workshop(client, name, image, None, network=name) as made:
+        yield made, with_password(made, major, name, password, user=ADMIN)
 
 
 @contextmanager

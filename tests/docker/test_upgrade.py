@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
+from postgres.backup.manifest import read
+from postgres.backup.store import listed
 from postgres.connection import connect
 from postgres.container import Spec
 from postgres.errors import ServerError
@@ -101,6 +103,11 @@ def test_a_database_of_compose_is_adopted_and_then_upgraded_with_everything_in_i
     assert "2 vector indexes answer" in said
     assert re.search(r"restored and compared in \d+ s: good", said)  # a backup first
     assert "sorted anew" in said  # another C library
+    assert "a backup of PostgreSQL 17, which serves meanwhile" in said  # and one after
+    backups = [read(each.folder) for each in listed(stack.root / ".data" / "backups" / "dev")]
+    assert [each.major for each in backups] == [15, 17]
+    assert backups[0].rows == backups[1].rows
+    assert "good" in stack.ok("backup", "drill", "dev")
     assert "drift" not in said
     assert everything(ask) == known
     assert "17." in ask("SHOW server_version")
