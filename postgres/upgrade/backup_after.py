@@ -15,6 +15,7 @@ from postgres.backup.create import create
 from postgres.backup.elsewhere import Elsewhere
 from postgres.backup.keep import keep
 from postgres.errors import PgstackError
+from postgres.upgrade.progress import dump, told
 from postgres.upgrade.workshop import Report, Server, Workshop
 
 
@@ -37,7 +38,8 @@ class BackupAfter:
         try:
             with at_the_server as (workshop, server):
                 report(f"a backup of PostgreSQL {server.major}, which serves meanwhile")
-                manifest = create(workshop, server, self.into, stack=self.stack, database=self.database)
+                with told("back up", dump(workshop, server, self.database), report):
+                    manifest = create(workshop, server, self.into, stack=self.stack, database=self.database)
             newest = store.listed(self.into)[-1].folder
             report(f"backup {newest}; to try it out:  pgstack backup drill {self.stack}")
             keep(newest, manifest, self.count, self.place, report)

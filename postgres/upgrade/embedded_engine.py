@@ -25,6 +25,7 @@ from postgres.upgrade import decision, facts, guardian, local, methods, rollback
 from postgres.upgrade.backup_first import BackupFirst
 from postgres.upgrade.guardian import Job
 from postgres.upgrade.journal import Journal
+from postgres.upgrade.progress import PACE, Pace
 from postgres.upgrade.workshop import Report, Server, Workshop, must, with_password
 
 FICLONE = 0x40049409  # linux/fs.h
@@ -67,6 +68,7 @@ def upgrade(
     *,
     backup: BackupFirst | None = None,
     before: Callable[[str], None] = run.nothing,
+    pace: Pace = PACE,
 ) -> Outcome:
     """Returns with the new server running. Raises PgstackError, psycopg.Error; then the old one serves as it did, or,
     by `link`, the message says that it can't any more.
@@ -84,9 +86,11 @@ def upgrade(
         source, _, choice = _decided(job, password, method)
         hands = local.EmbeddedHands(old, job.directory(job.new), job.old_settings, port)
         live = with_password(workshop, job.old, embedded.HOST, password, port=port, user=embedded.ADMIN)
-        first = partial(backup.make, nullcontext((workshop, live)), nullcontext(workshop), report) if backup else None
+        here = nullcontext((workshop, live)), nullcontext(workshop)
+        first = partial(backup.make, *here, report, pace) if backup else None
         made = run.Upgrade(
             workshop, hands, source, job.new, choice, live, job.settings, report, backup=first, before=before,
+            pace=pace,
         )  # fmt: skip
         journal = made.carry_out()
         try:

@@ -16,6 +16,7 @@ from postgres.connection import connect
 from postgres.container import Spec
 from postgres.errors import ServerError
 from postgres.upgrade import on_docker
+from postgres.upgrade.progress import Pace
 from stacks.environment import from_config
 from tests.docker.conftest import PG15, PG17, PG18, SMALL, DockerStack, Make
 from tests.docker.old_way import OldWay, old_way
@@ -150,7 +151,7 @@ def wanted(stack: DockerStack, said: list[str]) -> on_docker.Wanted:
     return on_docker.Wanted(
         client=stack.client, before=specs[0], after=specs[1], old_image=PG15,
         new_image=PG17, volume=stack.name, address=stack.admin(), method=None, grace_s=60, backup=None,
-        pgvector_minimum="0.8.0", report=said.append,
+        pgvector_minimum="0.8.0", report=said.append, pace=Pace(first_s=0.02, every_s=0.1),
     )  # fmt: skip
 
 
@@ -182,6 +183,8 @@ def test_a_fault_at_any_step_leaves_the_old_server_serving(make: Make, image: Ca
         with pytest.raises(ServerError, match="injected"):
             on_docker.carry_out(wanted(stack, said), fail)
         assert stack.rows() == rows, step
+        behind = STEPS.index(step) > STEPS.index("make the standby")
+        assert any(re.match(r"make the standby: .* of \d+ MB", line) for line in said) == behind, said
         assert stack.ask("SHOW server_version")[0][0].startswith("15."), step
         behind_doors = STEPS.index(step) > STEPS.index("stop")
         assert any("15 serves again" in line for line in said) == (behind_doors or step == "stop"), said
