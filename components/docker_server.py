@@ -17,7 +17,7 @@ from components import backup_schedule, left_behind
 from components.certificate import GeneratedCertificate
 from components.claim import Claim
 from components.data_directory import DataDirectory
-from components.engine import Server, upgrade_inputs
+from components.engine import Server, backup_inputs, upgrade_inputs
 from components.password import password
 from components.preflight import Preflight, to_props
 from components.readiness import Readiness
@@ -113,7 +113,8 @@ class _Declaration:
                 "fingerprint": spec.apply(lambda found: found.fingerprint),
                 "systemIdentifier": data.systemIdentifier,
                 "pidsLimit": environment.pids_limit,
-            },
+            }
+            | backup_inputs(environment),
             self.options,
         )
         if environment.backup is not None:

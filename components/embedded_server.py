@@ -1,9 +1,9 @@
 """The embedded engine: a PostgreSQL server on this machine as a Pulumi resource.
 
 check: a changed major is told in words or refused, a configured port must be free → create/update: initdb where there
-is no data, start, the administrator's password; a changed major is upgraded → read: a server that is found dead shows
-as a difference, so that the next `up` starts it; a data directory that is gone makes it a new one → delete: stops the
-server; the data stays.
+is no data, start, the administrator's password; a changed major is upgraded, and backed up once it serves → read: a
+server that is found dead shows as a difference, so that the next `up` starts it; a data directory that is gone makes it
+a new one → delete: stops the server; the data stays.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from components.engine import UPGRADE_INPUTS, Server, backup_first, upgrade_inputs
+from components.engine import (
+    BACKUP_INPUTS,
+    UPGRADE_INPUTS,
+    Server,
+    as_before,
+    backup_after,
+    backup_first,
+    backup_inputs,
+    upgrade_inputs,
+)  # fmt: skip
 from components.password import password
 from components.provider import is_unknown, plainly, refused, settle_in
 from postgres import embedded, roles
@@ -25,13 +34,14 @@ from postgres.settings import derive, settings_hash
 from postgres.upgrade import embedded_engine, guardian
 from stacks.environment import ROOT, Environment
 
-INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", *UPGRADE_INPUTS)
+INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", *UPGRADE_INPUTS, *BACKUP_INPUTS)
+LATER_INPUTS = ("backupKeep", "backupCopy")  # that a state may lack
 MADE = ("madeBy", "upgradedBy", "downtimeS")
 
 
 class EmbeddedServerProvider(ResourceProvider):
     """Inputs: data (directory), major, wantedPort (optional), settings, adminPassword, server ("running"),
-    and what `engine.upgrade_inputs` gives.
+    and what `engine.upgrade_inputs` and `engine.backup_inputs` give.
     """
 
     def configure(self, req: Any) -> None:
@@ -44,6 +54,8 @@ class EmbeddedServerProvider(ResourceProvider):
                 _warn_of_other_data(news)
             if _is_another_major(_olds, news):
                 pulumi.log.info(_announced(_olds, news))
+            elif _olds:
+                news = as_before(_olds, news, LATER_INPUTS)
         except PgstackError as error:
             return refused(news, error)
         except psycopg.Error as error:
@@ -66,7 +78,9 @@ class EmbeddedServerProvider(ResourceProvider):
         made = {key: _olds[key] for key in MADE if key in _olds}
         if _is_another_major(_olds, _news):
             made = _upgrade(_olds, _news)
-        return UpdateResult(_bring_up(_news, _olds["adminPassword"]) | made)
+        outs = _bring_up(_news, _olds["adminPassword"])
+        _back_up(_olds, outs)
+        return UpdateResult(outs | made)
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -179,6 +193,13 @@ def _upgrade(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     return found | ({} if outcome.downtime_s is None else {"downtimeS": outcome.downtime_s})
 
 
+def _back_up(olds: dict[str, Any], outs: dict[str, Any]) -> None:
+    """Of the upgraded server; not after a rollback, whose state the backups from before have."""
+    if int(outs["major"]) > int(olds["major"]) and (after := backup_after(outs)):
+        reached = embedded_engine.at_the_server(_job(olds, outs), outs["adminPassword"])
+        after.make(reached, pulumi.log.info, pulumi.log.warn)
+
+
 def _settings(props: dict[str, Any]) -> dict[str, str]:
     return {str(name): str(value) for name, value in props["settings"].items()}
 
@@ -238,7 +259,8 @@ def declare(environment: Environment, parent: pulumi.Resource) -> Server:
             "adminPassword": admin_password,
             "server": "running",
         }
-        | upgrade_inputs(environment),
+        | upgrade_inputs(environment)
+        | backup_inputs(environment),
         pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
     )
     return Server(

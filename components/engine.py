@@ -5,16 +5,19 @@ And what both engines' data takes along for an upgrade.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
+from postgres.backup.elsewhere import Elsewhere
+from postgres.upgrade.backup_after import BackupAfter
 from postgres.upgrade.backup_first import BackupFirst
 from stacks.environment import Environment, backups_of
 
 UPGRADE_INPUTS = ("upgradeMethod", "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database")
+BACKUP_INPUTS = ("upgradeBackup", "backupDirectory", "stack", "database", "backupKeep", "backupCopy")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,33 @@ def upgrade_inputs(environment: Environment) -> dict[str, Any]:
     values = (environment.upgrade_method, environment.upgrade_backup, environment.drill_max_age_h,
               environment.backup_directory, environment.stack, environment.database)  # fmt: skip
     return dict(zip(UPGRADE_INPUTS, values, strict=True))
+
+
+def backup_inputs(environment: Environment) -> dict[str, Any]:
+    """`BACKUP_INPUTS` of the resource that knows when the new server serves."""
+    values = (environment.upgrade_backup, environment.backup_directory, environment.stack, environment.database,
+              environment.backups_kept, environment.backup_copy)  # fmt: skip
+    return dict(zip(BACKUP_INPUTS, values, strict=True))
+
+
+def as_before(olds: Mapping[str, Any], news: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """The inputs of an `up` without an upgrade: `keys`, which count for an upgrade alone, as the state has them.
+
+    So neither another value shows as a change of the server, nor the lack of them in a state from before they were.
+    """
+    return {key: value for key, value in news.items() if key not in keys} | {
+        key: olds[key] for key in keys if key in olds
+    }
+
+
+def backup_after(news: Mapping[str, Any]) -> BackupAfter | None:
+    """The backup that these inputs want of the upgraded server; None: none."""
+    if not news.get("upgradeBackup"):
+        return None
+    stack, copy = news["stack"], news.get("backupCopy")
+    into = backups_of(news.get("backupDirectory"), stack)
+    place = Elsewhere(copy, stack) if copy else None
+    return BackupAfter(into, stack, news["database"], int(news["backupKeep"]), place)
 
 
 def backup_first(olds: Mapping[str, Any], news: Mapping[str, Any]) -> BackupFirst | None:

@@ -1,8 +1,9 @@
 """The moment a container's server answers over TCP, or the reason why it never will.
 
 create and update: wait for an answer, looking at the container all the while, so that an exit is told within a second
-with its cause; then the administrator's password and the limits that the plugin doesn't know. read: a server that
-doesn't answer, though its container is the same, becomes an update: otherwise nobody would ask why.
+with its cause; then the administrator's password and the limits that the plugin doesn't know; after an upgrade the
+statistics, and a backup. read: a server that doesn't answer, though its container is the same, becomes an update:
+otherwise nobody would ask why.
 
 Its identity changes when the data directory, the version, the image, a setting or a limit does: then the SQL resource
 validates again.
@@ -11,18 +12,21 @@ validates again.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
+from components.engine import BACKUP_INPUTS, as_before, backup_after
 from components.provider import as_deployed, inputs_of, plainly, settle_in
 from postgres import readiness
 from postgres.connection import Address
 from postgres.docker_host import Endpoint, connect
 from postgres.embedded import ADMIN
 from postgres.errors import PgstackError
-from postgres.upgrade import statistics
+from postgres.upgrade import on_docker, statistics, workshop
 from stacks import offline
 
 OUTPUTS = ("version", "identity")
@@ -36,7 +40,11 @@ class ReadinessProvider(ResourceProvider):
         settle_in()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        return CheckResult(as_deployed(_olds, news) if offline.requested(os.environ) else news, [])
+        if offline.requested(os.environ):
+            news = as_deployed(_olds, news)
+        if _olds and _olds.get("image") == news.get("image"):
+            news = as_before(_olds, news, BACKUP_INPUTS)
+        return CheckResult(news, [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult()
@@ -52,6 +60,7 @@ class ReadinessProvider(ResourceProvider):
         if major_of(outs) != major_of(_olds):
             tables = statistics.complete(_server(outs).address)
             pulumi.log.info(f"PostgreSQL {outs['version']} serves; statistics of {tables} tables are complete")
+            _back_up(_olds, outs)
         return UpdateResult(outs)
 
     @plainly
@@ -66,6 +75,20 @@ class ReadinessProvider(ResourceProvider):
             return ReadResult(id_, outs, inputs)
         pulumi.log.warn(found)
         return ReadResult(id_, outs | {FOUND: found}, inputs | {FOUND: found})
+
+
+def _back_up(olds: dict[str, Any], outs: dict[str, Any]) -> None:
+    """Of the upgraded server; not after a rollback, whose state the backups from before have."""
+    was, now = major_of(olds), major_of(outs)
+    if was and int(now) > int(was) and (after := backup_after(outs)):
+        after.make(_at_the_server(outs), pulumi.log.info, pulumi.log.warn)
+
+
+@contextmanager
+def _at_the_server(outs: dict[str, Any]) -> Iterator[tuple[workshop.Workshop, workshop.Server]]:
+    client, major = connect(outs["docker"]), int(major_of(outs))
+    with on_docker.at_the_server(client, outs["name"], outs["image"], major, outs["adminPassword"]) as found:
+        yield found
 
 
 def major_of(outs: dict[str, Any]) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,9 +18,9 @@ from postgres.backup import store
 from postgres.backup.create import create as make
 from postgres.backup.drill import drill as try_out
 from postgres.backup.elsewhere import Elsewhere
+from postgres.backup.keep import keep
 from postgres.backup.manifest import BackupFailed, BackupRefused, Manifest, verify
 from postgres.backup.restore import restore as bring_back
-from postgres.backup.retention import Kept, doomed
 from postgres.backup.store import DrillResult
 from postgres.connection import connect
 from postgres.errors import ConnectionFailed, PgstackError
@@ -49,18 +47,9 @@ def create(stack: Stack = "local") -> None:
             workshop, server, environment.backups, stack=stack, database=environment.database, jobs=jobs(environment),
             report=say,
         )  # fmt: skip
-    newest = store.listed(environment.backups)[-1]
-    typer.echo(f"{newest.folder}: {_amount(manifest)} in {manifest.seconds:.0f} s")
-    with store.alone(environment.backups):
-        for name in prune(environment.backups, environment.backups_kept):
-            say(f"removed {name}: {environment.backups_kept} are kept")
-    if place := _elsewhere(environment):
-        place.send(newest.folder, manifest)
-        say(f"copied to {place.url}")
-        gone = doomed(place.kept(), environment.backups_kept)
-        place.remove(gone)
-        for name in gone:
-            say(f"removed the copy of {name}")
+    newest = store.listed(environment.backups)[-1].folder
+    typer.echo(f"{newest}: {_amount(manifest)} in {manifest.seconds:.0f} s")
+    keep(newest, manifest, environment.backups_kept, _elsewhere(environment), say)
     say(f"try it out:  pgstack backup drill {stack}")
 
 
@@ -174,20 +163,6 @@ def fetch(
     with _for_stack(stack), store.alone(environment.backups):
         store.remove_unfinished(environment.backups)
         typer.echo(str(place.fetch(backup, environment.backups)))
-
-
-def prune(directory: Path, keep: int) -> tuple[str, ...]:
-    """Remove what retention gives up; the names. To be called by who is alone in the folder."""
-    backups = store.listed(directory)
-    names = doomed([Kept(each.name, each.drill.ok if each.drill else None) for each in backups], keep)
-    for name in names:
-        folder = directory / name
-        # under a name that is no backup's first: a killed removal leaves no half of one
-        gone = folder.with_name(f"{name}{store.UNFINISHED}")
-        folder.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
-        store.drill_file(folder).unlink(missing_ok=True)
-    return names
 
 
 def finding(environment: Environment) -> Finding:

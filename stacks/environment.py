@@ -157,7 +157,7 @@ class Environment(DockerKeys):
         description="How an upgrade to another major version is done; left out: the least downtime with a way back.",
     )
     upgrade_backup: bool = Field(
-        default=True, description="An upgrade makes a backup first, and restores it once into a throw-away server."
+        default=True, description="An upgrade makes a backup before, which is restored once as a trial, and one after."
     )
     drill_max_age_h: float = Field(
         default=24, ge=0, le=10000, description="Hours for which a good drill stands for that backup; 0: always anew."

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from postgres import queries
 from postgres.backup import store
 from postgres.backup.create import create
+from postgres.backup.drill import WORK as RESTORED
 from postgres.backup.drill import drill
 from postgres.backup.manifest import BackupFailed
-from postgres.upgrade.workshop import Report, Server, Workshop
+from postgres.upgrade.progress import PACE, Pace, directory, dump, told
+from postgres.upgrade.workshop import Report, Server, Workshop, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class BackupFirst:
         at_the_server: AbstractContextManager[tuple[Workshop, Server]],
         apart: AbstractContextManager[Workshop],
         report: Report,
+        pace: Pace = PACE,
     ) -> None:
         """`at_the_server`: where the running server is reached; `apart`: where nothing is. Raises PgstackError."""
         last = store.last_good_drill(self.into) if self.into.is_dir() else None
@@ -43,11 +47,15 @@ class BackupFirst:
             report(f"no new backup: the last good drill is of {last:%Y-%m-%d %H:%M} UTC (pgvector:drillMaxAgeH)")
             return
         with at_the_server as (workshop, server):
-            create(workshop, server, self.into, stack=self.stack, database=self.database)
+            with told("back up", dump(workshop, server, self.database), report, pace):
+                manifest = create(workshop, server, self.into, stack=self.stack, database=self.database)
+            restored = sum(each.bytes - _left_out(workshop, server, each.name) for each in manifest.databases)
         newest = store.listed(self.into)[-1]
         report(f"backup {newest.folder}")
         with store.alone(self.into), apart as workshop:
-            result = drill(workshop, newest.folder, major=server.major)
+            data = f"{workshop.beside(server.major, RESTORED)}/base"
+            with told("restore the backup", directory(workshop, data, restored), report, pace):
+                result = drill(workshop, newest.folder, major=server.major)
         if not result.ok:
             problems = "\n".join(f"    {problem.strip()}" for problem in result.problems[:5])
             raise BackupFailed(
@@ -55,3 +63,8 @@ class BackupFirst:
                 f" upgraded\n{problems}"
             )
         report(f"restored and compared in {result.seconds:.0f} s: good")
+
+
+def _left_out(workshop: Workshop, server: Server, database: str) -> int:
+    """Bytes of the vector indexes, which the drill doesn't build."""
+    return int(rows(workshop, server, database, queries.get("vector_index_bytes"))[0]["bytes"])

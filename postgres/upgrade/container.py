@@ -31,7 +31,7 @@ from postgres.errors import ServerError
 from postgres.images import VOLUME
 from postgres.upgrade.archive import pack, unpack
 from postgres.upgrade.facts import Target
-from postgres.upgrade.workshop import HOUR_S, Done, Watch, must
+from postgres.upgrade.workshop import HOUR_S, Done, must
 
 USER = "postgres"
 PRIVATE = "/pgstack-workshop"
@@ -62,17 +62,17 @@ class ContainerWorkshop:
 
     def run(
         self, major: int, *command: str, environment: Mapping[str, str] | None = None,
-        timeout_s: float = 12 * HOUR_S, watch: Watch | None = None,
+        timeout_s: float = 12 * HOUR_S,
     ) -> Done:  # fmt: skip
         path = f"{self.programs(major)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return self._carry_out(list(command), {"PATH": path} | dict(environment or {}), USER, watch)
+        return self._carry_out(list(command), {"PATH": path} | dict(environment or {}), USER)
 
     def sh(self, script: str, *, timeout_s: float = HOUR_S, **variables: str) -> Done:
-        return self._carry_out(["sh", "-ec", script], variables, USER, None)
+        return self._carry_out(["sh", "-ec", script], variables, USER)
 
     def as_root(self, script: str, **variables: str) -> Done:
         """For the container's own files, never for the volume's."""
-        return self._carry_out(["sh", "-ec", script], variables, "root", None)
+        return self._carry_out(["sh", "-ec", script], variables, "root")
 
     def put(self, name: str, text: str) -> str:
         put(self.container, "/tmp", {name: text}, mode=0o444)
@@ -103,7 +103,7 @@ class ContainerWorkshop:
         must("handing over a folder", self.as_root(f'chown -R {USER} "$FOLDER"', FOLDER=place))
         return place
 
-    def _carry_out(self, words: list[str], environment: Mapping[str, str], user: str, watch: Watch | None) -> Done:
+    def _carry_out(self, words: list[str], environment: Mapping[str, str], user: str) -> Done:
         api = self.container.client.api
         said: list[str] = []
         with told():
@@ -114,8 +114,6 @@ class ContainerWorkshop:
             try:
                 for _, chunk in frames_iter(stream, tty=False):
                     said.append(chunk.decode(errors="replace"))
-                    if watch and (lines := [line for line in said[-1].replace("\r", "\n").split("\n") if line.strip()]):
-                        watch(lines[-1].strip())
             finally:
                 _close(stream)
             code = api.exec_inspect(created["Id"])["ExitCode"]

@@ -12,8 +12,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,8 @@ from postgres.upgrade import decision, facts, guardian, local, methods, rollback
 from postgres.upgrade.backup_first import BackupFirst
 from postgres.upgrade.guardian import Job
 from postgres.upgrade.journal import Journal
-from postgres.upgrade.workshop import Report, must, with_password
+from postgres.upgrade.progress import PACE, Pace
+from postgres.upgrade.workshop import Report, Server, Workshop, must, with_password
 
 FICLONE = 0x40049409  # linux/fs.h
 WAIT_S = 60.0
@@ -67,6 +68,7 @@ def upgrade(
     *,
     backup: BackupFirst | None = None,
     before: Callable[[str], None] = run.nothing,
+    pace: Pace = PACE,
 ) -> Outcome:
     """Returns with the new server running. Raises PgstackError, psycopg.Error; then the old one serves as it did, or,
     by `link`, the message says that it can't any more.
@@ -84,9 +86,11 @@ def upgrade(
         source, _, choice = _decided(job, password, method)
         hands = local.EmbeddedHands(old, job.directory(job.new), job.old_settings, port)
         live = with_password(workshop, job.old, embedded.HOST, password, port=port, user=embedded.ADMIN)
-        first = partial(backup.make, nullcontext((workshop, live)), nullcontext(workshop), report) if backup else None
+        here = nullcontext((workshop, live)), nullcontext(workshop)
+        first = partial(backup.make, *here, report, pace) if backup else None
         made = run.Upgrade(
             workshop, hands, source, job.new, choice, live, job.settings, report, backup=first, before=before,
+            pace=pace,
         )  # fmt: skip
         journal = made.carry_out()
         try:
@@ -98,6 +102,14 @@ def upgrade(
         downtime_s = round(time.monotonic() - made.stopped_at, 1)
         report(f"PostgreSQL {job.new} serves; down for {downtime_s} s")
         return Outcome(journal.method, downtime_s)
+
+
+@contextmanager
+def at_the_server(job: Job, password: str) -> Iterator[tuple[Workshop, Server]]:
+    """Where the new server is reached, once it serves."""
+    port = embedded.kept_port(job.directory(job.new)) or 0
+    with local.workshop(Path(job.root)) as made:
+        yield made, with_password(made, job.new, embedded.HOST, password, port=port, user=embedded.ADMIN)
 
 
 def rollback_wanted(job: Job) -> bool:

@@ -6,16 +6,14 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from postgres import embedded
 from postgres.errors import ServerError
-from postgres.upgrade.workshop import HOUR_S, Done, Watch
+from postgres.upgrade.workshop import HOUR_S, Done
 
-POLL_S = 0.1
 LEASH = "leash"
 MARK = "PGSTACK_WORKSHOP"  # in the environment of all that is started here: what a killed run left is found by it
 
@@ -40,16 +38,16 @@ class LocalWorkshop:
 
     def run(
         self, major: int, *command: str, environment: Mapping[str, str] | None = None,
-        timeout_s: float = 12 * HOUR_S, watch: Watch | None = None,
+        timeout_s: float = 12 * HOUR_S,
     ) -> Done:  # fmt: skip
         folder = embedded.binaries(major)
         program = folder / command[0]
         words = [str(program) if program.is_file() else command[0], *command[1:]]
         path = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
-        return self._carry_out(words, {"PATH": path} | dict(environment or {}), timeout_s, watch)
+        return self._carry_out(words, {"PATH": path} | dict(environment or {}), timeout_s)
 
     def sh(self, script: str, *, timeout_s: float = HOUR_S, **variables: str) -> Done:
-        return self._carry_out(["sh", "-ec", script], variables, timeout_s, None)
+        return self._carry_out(["sh", "-ec", script], variables, timeout_s)
 
     def put(self, name: str, text: str) -> str:
         path = self.private / name
@@ -68,9 +66,7 @@ class LocalWorkshop:
     def hand(self, folder: Path) -> str:
         return str(folder.resolve())
 
-    def _carry_out(
-        self, words: list[str], environment: Mapping[str, str], timeout_s: float, watch: Watch | None
-    ) -> Done:
+    def _carry_out(self, words: list[str], environment: Mapping[str, str], timeout_s: float) -> Done:
         """In a session of its own, its output through a file: a server started by it keeps no descriptor of ours."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
         with tempfile.NamedTemporaryFile("w+", prefix=".said-", dir=self.private) as said:
@@ -78,29 +74,12 @@ class LocalWorkshop:
                 [*embedded.as_another_user(), *words], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                 cwd=self.private, start_new_session=True, env=clean | dict(environment) | {MARK: str(self.private)},
             )  # fmt: skip
-            deadline = time.monotonic() + timeout_s
-            shown = 0
-            while True:
-                try:
-                    code = process.wait(POLL_S if watch else timeout_s)
-                    break
-                except subprocess.TimeoutExpired:
-                    if time.monotonic() > deadline:
-                        process.kill()
-                        raise ServerError(f"{words[0]} took longer than {timeout_s:.0f} s") from None
-                if watch:
-                    shown = _show(Path(said.name), shown, watch)
+            try:
+                code = process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise ServerError(f"{words[0]} took longer than {timeout_s:.0f} s") from None
             return Done(code, Path(said.name).read_text(errors="replace"))
-
-
-def _show(path: Path, shown: int, watch: Watch) -> int:
-    """Hand over the last complete line that is new; returns how far was read."""
-    text = path.read_text(errors="replace")
-    lines = text[shown:].replace("\r", "\n").split("\n")
-    finished = [line for line in lines[:-1] if line.strip()]
-    if finished:
-        watch(finished[-1].strip())
-    return len(text) - len(lines[-1])
 
 
 @contextmanager

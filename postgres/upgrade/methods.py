@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from postgres.errors import ServerError
-from postgres.upgrade import checks, records
+from postgres.upgrade import checks, progress, records
 from postgres.upgrade.workshop import (
     Done,
     Server,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 CATCH_UP_S = 3600.0
 HANDED_OVER_S = 60.0
-TELL_EVERY_S = 5.0
 POLL_S = 0.1
 JOBS = "2"
 DUMP = "dump"
@@ -37,18 +37,13 @@ SLOT = {"wal_receiver_create_temp_slot": "on"}
 
 def make_standby(upgrade: Upgrade) -> None:
     """A streaming standby of the live server beside the new directory, caught up. Raises ServerError."""
-    workshop, last = upgrade.workshop, [0.0]
-
-    def watch(line: str) -> None:
-        if "%" in line and time.monotonic() - last[0] > TELL_EVERY_S:
-            last[0] = time.monotonic()
-            upgrade.report(f"copies for the standby: {line.split(',')[0]}")
-
+    workshop = upgrade.workshop
     upgrade.hands.replication(allowed=True)
-    done = workshop.run(
-        upgrade.old, "pg_basebackup", "-D", upgrade.standby, "-R", "-X", "stream", "--checkpoint=fast", "-P",
-        "--no-sync", environment=upgrade.live.environment, watch=watch,
-    )  # fmt: skip
+    with upgrade.growing("make the standby", upgrade.standby):
+        done = workshop.run(
+            upgrade.old, "pg_basebackup", "-D", upgrade.standby, "-R", "-X", "stream", "--checkpoint=fast",
+            "--no-sync", environment=upgrade.live.environment,
+        )  # fmt: skip
     must("pg_basebackup", done)
     # a standby stops replaying where it may have fewer of these than its primary
     settings = dict(upgrade.source.standby_settings) | SLOT | upgrade.source.preloading
@@ -137,8 +132,9 @@ def _pg_upgrade(upgrade: Upgrade) -> None:
     words = ["pg_upgrade", mode, "-b", workshop.programs(upgrade.old), "-B", workshop.programs(upgrade.new),
              "-d", source, "-D", upgrade.unfinished, "-U", upgrade.source.superuser, "-j", JOBS,
              "-o", options, "-O", options, "-p", "50432", "-P", "50433", "-s", workshop.sockets]  # fmt: skip
-    # it writes into its working directory
-    done = workshop.run(upgrade.new, "sh", "-c", f"cd {shlex.quote(workshop.sockets)} && exec {shlex.join(words)}")
+    copies = upgrade.growing("transfer", upgrade.unfinished) if method == "copy" else nullcontext()
+    with copies:  # it writes into its working directory
+        done = workshop.run(upgrade.new, "sh", "-c", f"cd {shlex.quote(workshop.sockets)} && exec {shlex.join(words)}")
     if done.code != 0:
         raise ServerError(f"pg_upgrade failed\n{done.tail(20)}{_reports(workshop, upgrade.unfinished)}")
     workshop.sh('rm -rf "$D/pg_upgrade_output.d" "$S"/delete_old_cluster.sh', D=upgrade.unfinished, S=workshop.sockets)
@@ -165,16 +161,18 @@ def _dump_and_restore(upgrade: Upgrade) -> None:
         must("pg_dumpall --globals-only", globals_)
         for number, database in enumerate(upgrade.source.databases):
             upgrade.report(f"dumps database {database}")
-            # its name in the environment: -d takes a `=` apart
-            done = upgrade.workshop.run(
-                upgrade.new, "pg_dump", "-Fd", "-j", JOBS, "-f", f"{folder}/{number}",
-                environment=old.environment | {"PGDATABASE": database},
-            )  # fmt: skip
+            with progress.told("dump", progress.dump(workshop, old, database), upgrade.report, upgrade.pace):
+                # its name in the environment: -d takes a `=` apart
+                done = upgrade.workshop.run(
+                    upgrade.new, "pg_dump", "-Fd", "-j", JOBS, "-f", f"{folder}/{number}",
+                    environment=old.environment | {"PGDATABASE": database},
+                )  # fmt: skip
             must(f"pg_dump of {database}", done)
     finally:
         stop(workshop, upgrade.old, upgrade.old_directory)
     new = start(workshop, upgrade.new, upgrade.unfinished, preload | FAST, upgrade.source.superuser)
-    _restore(upgrade, new, folder)
+    with upgrade.growing("restore", upgrade.unfinished):
+        _restore(upgrade, new, folder)
     stop(workshop, upgrade.new, upgrade.unfinished)
     workshop.sh('rm -rf "$D"', D=folder)
 

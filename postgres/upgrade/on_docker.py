@@ -23,6 +23,7 @@ from postgres.upgrade import container, facts, rollback, run
 from postgres.upgrade.backup_first import BackupFirst
 from postgres.upgrade.decision import Method, decide, words
 from postgres.upgrade.journal import Journal
+from postgres.upgrade.progress import PACE, Pace
 from postgres.upgrade.workshop import Server, Workshop, with_password
 
 
@@ -42,6 +43,7 @@ class Wanted:
     backup: BackupFirst | None
     pgvector_minimum: str
     report: Callable[[str], None]
+    pace: Pace = PACE
 
     @property
     def network(self) -> str:
@@ -95,22 +97,27 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
         live = with_password(made, old.major, old.name, wanted.address.password, user=ADMIN)
         upgrade = run.Upgrade(
             made, hands, source, new.major, choice, live, dict(new.settings), wanted.report,
-            backup=partial(_back_up, wanted) if wanted.backup else None, before=before_step,
+            backup=partial(_back_up, wanted) if wanted.backup else None, before=before_step, pace=wanted.pace,
         )  # fmt: skip
         return upgrade.carry_out()
 
 
 def _back_up(wanted: Wanted) -> None:
     if wanted.backup is not None:
-        wanted.backup.make(_at_the_server(wanted), _apart(wanted), wanted.report)
+        old, password = wanted.before, wanted.address.password
+        at_it = at_the_server(wanted.client, old.name, wanted.old_image, old.major, password)
+        wanted.backup.make(at_it, _apart(wanted), wanted.report, wanted.pace)
 
 
 @contextmanager
-def _at_the_server(wanted: Wanted) -> Iterator[tuple[Workshop, Server]]:
-    """Without the volume: the dump takes no room of the database's."""
-    old = wanted.before
-    with container.workshop(wanted.client, old.name, wanted.old_image, None, network=wanted.network) as made:
-        yield made, with_password(made, old.major, old.name, wanted.address.password, user=ADMIN)
+def at_the_server(
+    client: docker.DockerClient, name: str, image: str, major: int, password: str
+) -> Iterator[tuple[Workshop, Server]]:
+    """Where the server of that name is reached, with its own programs. Without the volume: the dump takes no room of
+    the database's.
+    """
+    with container.workshop(client, name, image, None, network=name) as made:
+        yield made, with_password(made, major, name, password, user=ADMIN)
 
 
 @contextmanager

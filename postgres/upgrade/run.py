@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from postgres.errors import PgstackError, ServerError
-from postgres.upgrade import checks, finish, methods, records, rehearsal
+from postgres.upgrade import checks, finish, methods, progress, records, rehearsal
 from postgres.upgrade.decision import Choice
 from postgres.upgrade.facts import Source
 from postgres.upgrade.journal import Journal, Next, next_step
@@ -71,6 +71,7 @@ class Upgrade:
     report: Report
     backup: Callable[[], None] | None = None
     before: Callable[[str], None] = nothing
+    pace: progress.Pace = progress.PACE
     seconds: dict[str, float] = field(default_factory=dict)
     drifted: records.Drifted = field(default_factory=dict)
     known_settings: list[str] = field(default_factory=list)
@@ -134,6 +135,11 @@ class Upgrade:
         found = act()
         self.seconds[name] = time.monotonic() - began
         return found
+
+    def growing(self, what: str, data: str) -> AbstractContextManager[None]:
+        """Tell meanwhile how far the data directory `data` is."""
+        look = progress.directory(self.workshop, f"{data}/base", self.source.data_bytes)
+        return progress.told(what, look, self.report, self.pace)
 
     def _journal(self, **more: Any) -> Journal:
         return Journal(

@@ -20,7 +20,6 @@ PORT = 5432
 START_S = 3600  # a killed server's data is recovered first
 SUPERUSER = "postgres"
 Report = Callable[[str], None]
-Watch = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +55,9 @@ class Workshop(Protocol):
 
     def run(
         self, major: int, *command: str, environment: Mapping[str, str] | None = None,
-        timeout_s: float = 12 * HOUR_S, watch: Watch | None = None,
+        timeout_s: float = 12 * HOUR_S,
     ) -> Done:  # fmt: skip
-        """Run a program of that major (`initdb`, …) as the data's user. `watch` gets each line as it is written."""
+        """Run a program of that major (`initdb`, …) as the data's user. May be called from several threads."""
 
     def sh(self, script: str, *, timeout_s: float = HOUR_S, **variables: str) -> Done:
         """Run a shell script (`sh -ec`) as the data's user, the variables in its environment."""

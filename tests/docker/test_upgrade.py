@@ -10,10 +10,13 @@ from collections.abc import Callable
 
 import pytest
 
+from postgres.backup.manifest import read
+from postgres.backup.store import listed
 from postgres.connection import connect
 from postgres.container import Spec
 from postgres.errors import ServerError
 from postgres.upgrade import on_docker
+from postgres.upgrade.progress import Pace
 from stacks.environment import from_config
 from tests.docker.conftest import PG15, PG17, PG18, SMALL, DockerStack, Make
 from tests.docker.old_way import OldWay, old_way
@@ -101,6 +104,11 @@ def test_a_database_of_compose_is_adopted_and_then_upgraded_with_everything_in_i
     assert "2 vector indexes answer" in said
     assert re.search(r"restored and compared in \d+ s: good", said)  # a backup first
     assert "sorted anew" in said  # another C library
+    assert "a backup of PostgreSQL 17, which serves meanwhile" in said  # and one after
+    backups = [read(each.folder) for each in listed(stack.root / ".data" / "backups" / "dev")]
+    assert [each.major for each in backups] == [15, 17]
+    assert backups[0].rows == backups[1].rows
+    assert "good" in stack.ok("backup", "drill", "dev")
     assert "drift" not in said
     assert everything(ask) == known
     assert "17." in ask("SHOW server_version")
@@ -143,7 +151,7 @@ def wanted(stack: DockerStack, said: list[str]) -> on_docker.Wanted:
     return on_docker.Wanted(
         client=stack.client, before=specs[0], after=specs[1], old_image=PG15,
         new_image=PG17, volume=stack.name, address=stack.admin(), method=None, grace_s=60, backup=None,
-        pgvector_minimum="0.8.0", report=said.append,
+        pgvector_minimum="0.8.0", report=said.append, pace=Pace(first_s=0.02, every_s=0.1),
     )  # fmt: skip
 
 
@@ -175,6 +183,8 @@ def test_a_fault_at_any_step_leaves_the_old_server_serving(make: Make, image: Ca
         with pytest.raises(ServerError, match="injected"):
             on_docker.carry_out(wanted(stack, said), fail)
         assert stack.rows() == rows, step
+        behind = STEPS.index(step) > STEPS.index("make the standby")
+        assert any(re.match(r"make the standby: .* of \d+ MB", line) for line in said) == behind, said
         assert stack.ask("SHOW server_version")[0][0].startswith("15."), step
         behind_doors = STEPS.index(step) > STEPS.index("stop")
         assert any("15 serves again" in line for line in said) == (behind_doors or step == "stop"), said

@@ -16,6 +16,8 @@ import pytest
 
 from pgstack.toolchain import Toolchain
 from postgres import embedded
+from postgres.backup.manifest import Manifest, read
+from postgres.backup.store import alone, listed
 from postgres.upgrade import guardian
 from tests.engine.checkout import Checkout, copy_of_the_program, session_members, stop_servers, wait_until_gone
 from tests.upgrade.servers import Machine
@@ -45,6 +47,11 @@ def rows(checkout: Checkout) -> list[tuple[Any, ...]]:
     return checkout.ask("SELECT current_setting('server_version_num')::int / 10000, count(*) FROM public.mine")
 
 
+def backups(checkout: Checkout) -> list[Manifest]:
+    """The oldest first."""
+    return [read(each.folder) for each in listed(checkout.root / ".data" / "backups" / "local")]
+
+
 def of_the_server(checkout: Checkout) -> dict[str, Any]:
     """The server's outputs in the state."""
     for resource in json.loads(checkout.state())["checkpoint"]["latest"]["resources"]:
@@ -70,6 +77,16 @@ def test_an_up_upgrades_and_a_second_one_changes_nothing(old: Checkout) -> None:
     assert (old.passwords(), old.outputs()["port"]) == (password, port)
     found = of_the_server(old)
     assert (found["madeBy"], found["upgradedBy"], found["downtimeS"] > 0) == ("upgraded from 16", "standby", True)
+    # one from before, restored as a trial, and one of the new major, made when it served
+    assert said.index("PostgreSQL 18 serves; down for") < said.index(
+        "a backup of PostgreSQL 18, which serves meanwhile"
+    )
+    before, after = backups(old)
+    assert [(each.major, each.databases[0].contents.rows["public.mine"]) for each in (before, after)] == [
+        (16, ROWS),
+        (18, ROWS),
+    ]
+    assert "good" in old.ok("backup", "drill", "local")
     said = old.ok("up")
     assert "unchanged" in said
     assert "drift: table public.mine was added" in said
@@ -101,9 +118,16 @@ def test_back_to_what_the_upgrade_kept_and_forward_again_and_done_with_it(old: C
     assert old.outputs()["port"] == port
     assert "unchanged" in old.ok("up")
 
+    # a backup after it that can't be made is a warning
     old.configure(postgresVersion=18)
-    said = old.ok("up")
+    with alone(old.root / ".data" / "backups" / "local"):
+        said = old.ok("up")
     assert "no new backup: the last good drill is of" in said
+    assert "the upgrade is done, the backup after it is not: another `pgstack backup` works in" in said
+    assert "make it:  pgstack backup create local" in said
+    assert "Traceback" not in said
+    assert [each.major for each in backups(old)] == [16, 18]
+    assert "unchanged" in old.ok("up")
     assert rows(old) == [(18, ROWS)]
     said = old.ok("upgrade", "confirm", "local", "--yes")
     assert f"{old.root}/.data/local/16" in said
