@@ -15,7 +15,7 @@ import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from components.engine import UPGRADE_INPUTS, Server, backup_first, upgrade_inputs
+from components.engine import UPGRADE_INPUTS, Server, as_far_as_they_count, backup_first, no_drift, upgrade_inputs
 from components.password import password
 from components.provider import is_unknown, plainly, refused, settle_in
 from postgres import embedded, roles
@@ -48,7 +48,7 @@ class EmbeddedServerProvider(ResourceProvider):
             return refused(news, error)
         except psycopg.Error as error:
             return refused(news, told(error))
-        return CheckResult(news, [])
+        return CheckResult(as_far_as_they_count(_olds, news), [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult()  # the engine compares the inputs and prints the changed keys
@@ -161,7 +161,9 @@ def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
     if _goes_back(job):
         return f"goes back to PostgreSQL {job.new} as it was before the upgrade to {job.old}"
     try:
-        return embedded_engine.announce(job, olds.get("adminPassword", ""), news.get("upgradeMethod"))
+        return embedded_engine.announce(
+            job, olds.get("adminPassword", ""), news.get("upgradeMethod"), no_drift=no_drift(olds, news),
+        )  # fmt: skip
     except ConnectionFailed as error:
         return f"PostgreSQL {job.old} could not be asked whether it can be upgraded; `up` asks it again: {error}"
 
@@ -173,10 +175,15 @@ def _upgrade(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         embedded_engine.roll_back(job)
         return {}
     outcome = embedded_engine.upgrade(
-        job, olds["adminPassword"], news.get("upgradeMethod"), pulumi.log.info, backup=backup_first(olds, news)
-    )
+        job, olds["adminPassword"], news.get("upgradeMethod"), pulumi.log.info,
+        backup=backup_first(olds, news), no_drift=no_drift(olds, news),
+    )  # fmt: skip
     found: dict[str, Any] = {"madeBy": f"upgraded from {job.old}", "upgradedBy": outcome.method}
     return found | ({} if outcome.downtime_s is None else {"downtimeS": outcome.downtime_s})
+
+
+def _address(port: int, password: str) -> Address:
+    return Address(embedded.HOST, port, "postgres", embedded.ADMIN, password)
 
 
 def _settings(props: dict[str, Any]) -> dict[str, str]:
@@ -197,11 +204,9 @@ def _bring_up(props: dict[str, Any], known_password: str) -> dict[str, Any]:
     port = embedded.start(directory, settings, port=wanted)
     embedded.ensure_password(directory, port, known_password)
     if known_password != props["adminPassword"]:
-        address = Address(embedded.HOST, port, "postgres", embedded.ADMIN, known_password)
-        with connect(address) as connection:
+        with connect(_address(port, known_password)) as connection:
             roles.set_password(connection, embedded.ADMIN, props["adminPassword"])
-    address = Address(embedded.HOST, port, "postgres", embedded.ADMIN, props["adminPassword"])
-    with connect(address) as connection:
+    with connect(_address(port, props["adminPassword"])) as connection:
         version = server_version(connection)
     identity = f"{embedded.system_identifier(directory)}/{version}/{settings_hash(settings)}"
     return props | {"host": embedded.HOST, "port": port, "version": version, "identity": identity}

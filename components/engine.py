@@ -11,10 +11,15 @@ from typing import Any
 
 import pulumi
 
+from components.provider import is_unknown
 from postgres.upgrade.backup_first import BackupFirst
+from postgres.upgrade.no_drift import NoDrift
 from stacks.environment import Environment, backups_of
 
-UPGRADE_INPUTS = ("upgradeMethod", "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database")
+ONLY_AT_AN_UPGRADE = ("driftPolicy",)
+UPGRADE_INPUTS = (
+    "upgradeMethod", "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database", *ONLY_AT_AN_UPGRADE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,26 @@ class Server:
 def upgrade_inputs(environment: Environment) -> dict[str, Any]:
     """`UPGRADE_INPUTS` of the resource that has the data directory."""
     values = (environment.upgrade_method, environment.upgrade_backup, environment.drill_max_age_h,
-              environment.backup_directory, environment.stack, environment.database)  # fmt: skip
+              environment.backup_directory, environment.stack, environment.database, environment.drift)  # fmt: skip
     return dict(zip(UPGRADE_INPUTS, values, strict=True))
+
+
+def as_far_as_they_count(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs, those that count only at an upgrade as the state has them or not at all, unless there is one: they
+    are no difference before.
+    """
+    major = news.get("major")
+    if "major" in olds and not is_unknown(major) and int(olds["major"]) != int(news["major"]):
+        return dict(news)
+    found = {key: value for key, value in news.items() if key not in ONLY_AT_AN_UPGRADE}
+    return found | {key: olds[key] for key in ONLY_AT_AN_UPGRADE if key in olds}
+
+
+def no_drift(olds: Mapping[str, Any], news: Mapping[str, Any]) -> NoDrift | None:
+    """What these inputs demand of the schema before an upgrade; None: nothing."""
+    if news.get("driftPolicy") != "refuse":
+        return None
+    return NoDrift(news["stack"], olds.get("database", news["database"]))
 
 
 def backup_first(olds: Mapping[str, Any], news: Mapping[str, Any]) -> BackupFirst | None:

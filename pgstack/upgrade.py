@@ -12,6 +12,7 @@ from postgres.errors import PgstackError
 from postgres.images import MAJORS, major_of
 from postgres.upgrade import container, embedded_engine, facts, local, rollback
 from postgres.upgrade.decision import decide, size, words
+from postgres.upgrade.no_drift import NoDrift
 from postgres.upgrade.workshop import Workshop
 from stacks.environment import ROOT, Environment
 
@@ -46,6 +47,8 @@ def check(environment: Environment, database: inspection.Database, target: str, 
         disk = facts.Disk(container.free_bytes(server))
     if major == source.major:
         raise PgstackError(f"{environment.stack} runs PostgreSQL {source.version} already")
+    if environment.drift == "refuse":
+        NoDrift(environment.stack, environment.database).must_hold(database.admin, source)
     say(words(source, wanted, decide(source, wanted, disk, environment.upgrade_method)))
     for name, each in source.databases.items():
         if each.collation_indexes:

@@ -25,6 +25,7 @@ from postgres.upgrade import decision, facts, guardian, local, methods, rollback
 from postgres.upgrade.backup_first import BackupFirst
 from postgres.upgrade.guardian import Job
 from postgres.upgrade.journal import Journal
+from postgres.upgrade.no_drift import NoDrift
 from postgres.upgrade.workshop import Report, must, with_password
 
 FICLONE = 0x40049409  # linux/fs.h
@@ -40,7 +41,9 @@ class Outcome:
     downtime_s: float | None
 
 
-def announce(job: Job, password: str, method: decision.Method | None) -> str:
+def announce(
+    job: Job, password: str, method: decision.Method | None, *, no_drift: NoDrift | None = None,
+) -> str:  # fmt: skip
     """What `up` would do, in words; nothing is changed. Raises PgstackError where it would refuse, psycopg.Error."""
     root, old = Path(job.root), job.directory(job.old)
     if not old.made:
@@ -55,7 +58,7 @@ def announce(job: Job, password: str, method: decision.Method | None) -> str:
             f"PostgreSQL {job.old} is down: `up` starts it first, then asks it whether it can be upgraded to {job.new},"
             f" and upgrades it"
         )
-    source, target, choice = _decided(job, password, method)
+    source, target, choice = _decided(job, password, method, no_drift)
     return decision.words(source, target, choice)
 
 
@@ -66,6 +69,7 @@ def upgrade(
     report: Report,
     *,
     backup: BackupFirst | None = None,
+    no_drift: NoDrift | None = None,
     before: Callable[[str], None] = run.nothing,
 ) -> Outcome:
     """Returns with the new server running. Raises PgstackError, psycopg.Error; then the old one serves as it did, or,
@@ -81,7 +85,7 @@ def upgrade(
             return Outcome(journal.method, None)
         port = embedded.start(old, job.old_settings)
         embedded.ensure_password(old, port, password)
-        source, _, choice = _decided(job, password, method)
+        source, _, choice = _decided(job, password, method, no_drift)
         hands = local.EmbeddedHands(old, job.directory(job.new), job.old_settings, port)
         live = with_password(workshop, job.old, embedded.HOST, password, port=port, user=embedded.ADMIN)
         first = partial(backup.make, nullcontext((workshop, live)), nullcontext(workshop), report) if backup else None
@@ -140,15 +144,17 @@ def _back(
 
 
 def _decided(
-    job: Job, password: str, method: decision.Method | None
+    job: Job, password: str, method: decision.Method | None, no_drift: NoDrift | None
 ) -> tuple[facts.Source, facts.Target, decision.Choice]:
-    """Raises ServerError with every reason against it, ConnectionFailed, psycopg.Error."""
+    """Raises ServerError with every reason against it, DriftRefused, ConnectionFailed, psycopg.Error."""
     port = embedded.kept_port(job.directory(job.old)) or 0
     address = Address(embedded.HOST, port, "postgres", embedded.ADMIN, password)
     source, target = facts.of_source(address), target_of_wheel(job.new)
     if reasons := decision.refusals(source, target):
         listed = "\n".join(reasons)
         raise ServerError(f"{VERSION_KEY}: PostgreSQL {source.version} can't be upgraded to {target.version}\n{listed}")
+    if no_drift is not None:
+        no_drift.must_hold(address, source)
     return source, target, decision.choose(source, disk(Path(job.root)), method)
 
 

@@ -23,6 +23,7 @@ from postgres.upgrade import container, facts, rollback, run
 from postgres.upgrade.backup_first import BackupFirst
 from postgres.upgrade.decision import Method, decide, words
 from postgres.upgrade.journal import Journal
+from postgres.upgrade.no_drift import NoDrift
 from postgres.upgrade.workshop import Server, Workshop, with_password
 
 
@@ -42,6 +43,7 @@ class Wanted:
     backup: BackupFirst | None
     pgvector_minimum: str
     report: Callable[[str], None]
+    no_drift: NoDrift | None = None
 
     @property
     def network(self) -> str:
@@ -49,7 +51,7 @@ class Wanted:
 
 
 def preview(wanted: Wanted) -> str:
-    """In words. Raises ServerError for what is refused; ConnectionFailed where the server can't be asked."""
+    """In words. Raises ServerError, DriftRefused for what is refused; ConnectionFailed where nothing answers."""
     server = _server(wanted)
     if server.status != "running":
         return (
@@ -59,9 +61,17 @@ def preview(wanted: Wanted) -> str:
     target = facts.Target(wanted.after.major)
     if has_image(wanted.client, wanted.new_image):  # a preview pulls nothing
         target = container.target_of_image(wanted.client, wanted.after.name, wanted.new_image, target.major)
-    source = facts.of_source(wanted.address)
+    source = _asked(wanted)
     choice = decide(source, target, facts.Disk(container.free_bytes(server)), wanted.method)
     return words(source, target, choice)
+
+
+def _asked(wanted: Wanted) -> facts.Source:
+    """The running server. Raises ConnectionFailed, psycopg.Error, and DriftRefused where drift is not allowed."""
+    source = facts.of_source(wanted.address)
+    if wanted.no_drift is not None:
+        wanted.no_drift.must_hold(wanted.address, source)
+    return source
 
 
 def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) -> Journal:
@@ -86,7 +96,7 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
             hands.start()
         hands.replication(allowed=False)  # a killed run's
         data_directory.trial(client, new, wanted.new_image, wanted.volume, wanted.pgvector_minimum)
-        source = facts.of_source(wanted.address)
+        source = _asked(wanted)
         disk = facts.Disk(container.free_bytes(server), container.reflinks(made))
         target = container.target_in(made, new.major)
         choice = decide(source, target, disk, wanted.method)
