@@ -190,7 +190,7 @@ def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> on_docker
         client=connect(olds["docker"]), before=spec_of(olds), after=spec_of(known),
         old_image=olds["image"], new_image=image, volume=olds["volume"], method=news.get("upgradeMethod"),
         grace_s=int(news["stopGraceS"]), backup=backup_first(olds, news), pgvector_minimum=news["pgvectorMinimum"],
-        report=pulumi.log.info, no_drift=no_drift(olds, news),
+        report=pulumi.log.info, no_drift=no_drift(olds, news), reindex=news.get("upgradeReindex", "before"),
         address=Address(
             olds["host"], int(olds["port"]), "postgres", ADMIN, olds["adminPassword"], sslmode=olds["sslmode"],
             via=Endpoint(olds["docker"], "").via,

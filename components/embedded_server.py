@@ -22,7 +22,7 @@ from postgres import embedded, roles
 from postgres.connection import Address, connect, server_version, told
 from postgres.errors import ConnectionFailed, PgstackError, ServerError
 from postgres.settings import derive, settings_hash
-from postgres.upgrade import embedded_engine, guardian
+from postgres.upgrade import embedded_engine, guardian, reindex
 from stacks.environment import ROOT, Environment
 
 INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", *UPGRADE_INPUTS)
@@ -64,9 +64,13 @@ class EmbeddedServerProvider(ResourceProvider):
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         guardian.wait(_root(_news))
         made = {key: _olds[key] for key in MADE if key in _olds}
-        if _is_another_major(_olds, _news):
+        upgraded = _is_another_major(_olds, _news)
+        if upgraded:
             made = _upgrade(_olds, _news)
-        return UpdateResult(_bring_up(_news, _olds["adminPassword"]) | made)
+        outs = _bring_up(_news, _olds["adminPassword"]) | made
+        if upgraded:
+            reindex.complete(_address(outs["port"], outs["adminPassword"]), pulumi.log.info)
+        return UpdateResult(outs)
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -163,6 +167,7 @@ def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
     try:
         return embedded_engine.announce(
             job, olds.get("adminPassword", ""), news.get("upgradeMethod"), no_drift=no_drift(olds, news),
+            reindex=news.get("upgradeReindex", "before"),
         )  # fmt: skip
     except ConnectionFailed as error:
         return f"PostgreSQL {job.old} could not be asked whether it can be upgraded; `up` asks it again: {error}"
@@ -176,7 +181,7 @@ def _upgrade(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         return {}
     outcome = embedded_engine.upgrade(
         job, olds["adminPassword"], news.get("upgradeMethod"), pulumi.log.info,
-        backup=backup_first(olds, news), no_drift=no_drift(olds, news),
+        backup=backup_first(olds, news), no_drift=no_drift(olds, news), reindex=news.get("upgradeReindex", "before"),
     )  # fmt: skip
     found: dict[str, Any] = {"madeBy": f"upgraded from {job.old}", "upgradedBy": outcome.method}
     return found | ({} if outcome.downtime_s is None else {"downtimeS": outcome.downtime_s})

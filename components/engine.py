@@ -16,7 +16,7 @@ from postgres.upgrade.backup_first import BackupFirst
 from postgres.upgrade.no_drift import NoDrift
 from stacks.environment import Environment, backups_of
 
-ONLY_AT_AN_UPGRADE = ("driftPolicy",)
+ONLY_AT_AN_UPGRADE = ("driftPolicy", "upgradeReindex")
 UPGRADE_INPUTS = (
     "upgradeMethod", "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database", *ONLY_AT_AN_UPGRADE,
 )  # fmt: skip
@@ -42,9 +42,11 @@ class Server:
 
 
 def upgrade_inputs(environment: Environment) -> dict[str, Any]:
-    """`UPGRADE_INPUTS` of the resource that has the data directory."""
+    """`UPGRADE_INPUTS` of the resource that has the data directory. What is None is no input."""
     values = (environment.upgrade_method, environment.upgrade_backup, environment.drill_max_age_h,
-              environment.backup_directory, environment.stack, environment.database, environment.drift)  # fmt: skip
+              environment.backup_directory, environment.stack, environment.database,
+              "refuse" if environment.drift == "refuse" else None,
+              "after" if environment.upgrade_reindex == "after" else None)  # fmt: skip
     return dict(zip(UPGRADE_INPUTS, values, strict=True))
 
 

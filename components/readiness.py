@@ -22,7 +22,7 @@ from postgres.connection import Address
 from postgres.docker_host import Endpoint, connect
 from postgres.embedded import ADMIN
 from postgres.errors import PgstackError
-from postgres.upgrade import statistics
+from postgres.upgrade import reindex, statistics
 from stacks import offline
 
 OUTPUTS = ("version", "identity")
@@ -52,6 +52,7 @@ class ReadinessProvider(ResourceProvider):
         if major_of(outs) != major_of(_olds):
             tables = statistics.complete(_server(outs).address)
             pulumi.log.info(f"PostgreSQL {outs['version']} serves; statistics of {tables} tables are complete")
+            reindex.complete(_server(outs).address, pulumi.log.info)
         return UpdateResult(outs)
 
     @plainly

@@ -184,6 +184,15 @@ def upgrade_check(stack: Stack, target: Annotated[str, typer.Argument(help="A ma
     upgrade.check(from_file(stack), _database(stack), target, typer.echo)
 
 
+@upgrade_app.command("reindex")
+def upgrade_reindex(stack: Stack) -> None:
+    """Sort anew, while the server serves, what another C library sorts otherwise: after `upgradeReindex: after`."""
+    check_name(stack)
+    from pgstack import upgrade
+
+    upgrade.sort_anew(from_file(stack), _database(stack), typer.echo)
+
+
 @upgrade_app.command("rollback")
 def upgrade_rollback(stack: Stack, yes: Yes = False) -> None:
     """Go back to the data directory that the last upgrade kept; what was written since is given up."""

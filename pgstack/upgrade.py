@@ -10,8 +10,8 @@ from pgstack.confirm import must_be_typed
 from postgres import docker_host
 from postgres.errors import PgstackError
 from postgres.images import MAJORS, major_of
-from postgres.upgrade import container, embedded_engine, facts, local, rollback
-from postgres.upgrade.decision import decide, size, words
+from postgres.upgrade import collations, container, embedded_engine, facts, local, reindex, rollback
+from postgres.upgrade.decision import decide, words
 from postgres.upgrade.no_drift import NoDrift
 from postgres.upgrade.workshop import Workshop
 from stacks.environment import ROOT, Environment
@@ -50,11 +50,15 @@ def check(environment: Environment, database: inspection.Database, target: str, 
     if environment.drift == "refuse":
         NoDrift(environment.stack, environment.database).must_hold(database.admin, source)
     say(words(source, wanted, decide(source, wanted, disk, environment.upgrade_method)))
-    for name, each in source.databases.items():
-        if each.collation_indexes:
-            total = sum(each.collation_indexes.values())
-            count = len(each.collation_indexes)
-            say(f"where the C library is another one, sorted anew in {name}: {count} indexes, {size(total)}")
+    if sorts := collations.words(source, wanted, environment.upgrade_reindex):
+        say(sorts)
+
+
+def sort_anew(environment: Environment, database: inspection.Database, say: Say) -> None:
+    """What `upgradeReindex: after` left to do. Raises PgstackError, psycopg.Error."""
+    again = f"pgstack upgrade reindex {environment.stack}"
+    count = reindex.complete(database.admin, say, remedy=again)
+    say(f"{count} indexes sorted anew" if count else "nothing waits: the collation versions agree")
 
 
 @contextmanager

@@ -285,7 +285,8 @@ def target_in(made: ContainerWorkshop, major: int) -> Target:
 def _asks_for_target(major: int) -> str:
     return (
         f"/usr/lib/postgresql/{major}/bin/postgres --version;"
-        f" grep -H '^default_version' /usr/share/postgresql/{major}/extension/*.control"
+        f" grep -H '^default_version' /usr/share/postgresql/{major}/extension/*.control;"
+        " getconf GNU_LIBC_VERSION || true"
     )
 
 
@@ -296,4 +297,5 @@ def _target(done: Done, image: str, major: int) -> Target:
         )
     version = re.search(r"PostgreSQL\) \d+\.(\d+)", done.output)
     found = re.findall(r"([^/\s]+)\.control:\s*default_version\s*=\s*'([^']*)'", done.output)
-    return Target(major, int(version[1]) if version else None, dict(found))
+    libc = re.search(r"^glibc (\S+)", done.output, re.MULTILINE)
+    return Target(major, int(version[1]) if version else None, dict(found), libc[1] if libc else None)

@@ -7,6 +7,7 @@ if it is down, asked, and refused or upgraded → the new one is started. Guarde
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from pathlib import Path
 from postgres import embedded
 from postgres.connection import Address
 from postgres.errors import PgstackError, ServerError
-from postgres.upgrade import decision, facts, guardian, local, methods, rollback, run
+from postgres.upgrade import collations, decision, facts, guardian, local, methods, rollback, run
 from postgres.upgrade.backup_first import BackupFirst
 from postgres.upgrade.guardian import Job
 from postgres.upgrade.journal import Journal
@@ -43,6 +44,7 @@ class Outcome:
 
 def announce(
     job: Job, password: str, method: decision.Method | None, *, no_drift: NoDrift | None = None,
+    reindex: decision.Reindex = "before",
 ) -> str:  # fmt: skip
     """What `up` would do, in words; nothing is changed. Raises PgstackError where it would refuse, psycopg.Error."""
     root, old = Path(job.root), job.directory(job.old)
@@ -59,7 +61,8 @@ def announce(
             f" and upgrades it"
         )
     source, target, choice = _decided(job, password, method, no_drift)
-    return decision.words(source, target, choice)
+    sorts = collations.words(source, target, reindex)
+    return "\n  ".join(filter(None, (decision.words(source, target, choice), sorts)))
 
 
 def upgrade(
@@ -70,6 +73,7 @@ def upgrade(
     *,
     backup: BackupFirst | None = None,
     no_drift: NoDrift | None = None,
+    reindex: decision.Reindex = "before",
     before: Callable[[str], None] = run.nothing,
 ) -> Outcome:
     """Returns with the new server running. Raises PgstackError, psycopg.Error; then the old one serves as it did, or,
@@ -91,6 +95,7 @@ def upgrade(
         first = partial(backup.make, nullcontext((workshop, live)), nullcontext(workshop), report) if backup else None
         made = run.Upgrade(
             workshop, hands, source, job.new, choice, live, job.settings, report, backup=first, before=before,
+            reindex=reindex,
         )  # fmt: skip
         journal = made.carry_out()
         try:
@@ -170,7 +175,7 @@ def target_of_wheel(major: int) -> facts.Target:
         version = re.search(r"^default_version\s*=\s*'([^']*)'", control.read_text(), re.MULTILINE)
         if version is not None:
             extensions[control.stem] = version[1]
-    return facts.Target(int(number[1]), int(number[2]), extensions or None)
+    return facts.Target(int(number[1]), int(number[2]), extensions or None, platform.libc_ver()[1] or None)
 
 
 def disk(root: Path) -> facts.Disk:

@@ -19,9 +19,9 @@ from postgres.container import Spec
 from postgres.docker_host import has_image, remove_left_throw_aways, server_of, told
 from postgres.embedded import ADMIN
 from postgres.errors import ServerError
-from postgres.upgrade import container, facts, rollback, run
+from postgres.upgrade import collations, container, facts, rollback, run
 from postgres.upgrade.backup_first import BackupFirst
-from postgres.upgrade.decision import Method, decide, words
+from postgres.upgrade.decision import Method, Reindex, decide, words
 from postgres.upgrade.journal import Journal
 from postgres.upgrade.no_drift import NoDrift
 from postgres.upgrade.workshop import Server, Workshop, with_password
@@ -44,6 +44,7 @@ class Wanted:
     pgvector_minimum: str
     report: Callable[[str], None]
     no_drift: NoDrift | None = None
+    reindex: Reindex = "before"
 
     @property
     def network(self) -> str:
@@ -63,7 +64,8 @@ def preview(wanted: Wanted) -> str:
         target = container.target_of_image(wanted.client, wanted.after.name, wanted.new_image, target.major)
     source = _asked(wanted)
     choice = decide(source, target, facts.Disk(container.free_bytes(server)), wanted.method)
-    return words(source, target, choice)
+    sorts = collations.words(source, target, wanted.reindex)
+    return "\n  ".join(filter(None, (words(source, target, choice), sorts)))
 
 
 def _asked(wanted: Wanted) -> facts.Source:
@@ -106,6 +108,7 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
         upgrade = run.Upgrade(
             made, hands, source, new.major, choice, live, dict(new.settings), wanted.report,
             backup=partial(_back_up, wanted) if wanted.backup else None, before=before_step,
+            reindex=wanted.reindex,
         )  # fmt: skip
         return upgrade.carry_out()
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from postgres.errors import PgstackError, ServerError
 from postgres.upgrade import checks, finish, methods, records, rehearsal
-from postgres.upgrade.decision import Choice
+from postgres.upgrade.decision import Choice, Reindex
 from postgres.upgrade.facts import Source
 from postgres.upgrade.journal import Journal, Next, next_step
 from postgres.upgrade.workshop import Report, Server, Workshop, control, must, rows, start, stop
@@ -71,6 +71,7 @@ class Upgrade:
     report: Report
     backup: Callable[[], None] | None = None
     before: Callable[[str], None] = nothing
+    reindex: Reindex = "before"
     seconds: dict[str, float] = field(default_factory=dict)
     drifted: records.Drifted = field(default_factory=dict)
     known_settings: list[str] = field(default_factory=list)
@@ -173,7 +174,12 @@ class Upgrade:
         databases = list(self.source.databases)
         exact = self.choice.method == "dump"
         checks.same(before, checks.fingerprint(self.workshop, server, databases, exact=exact))
-        finish.finish(self.workshop, server, databases, self.report, statistics=self.new < STATISTICS_KEPT)
+        # a restored dump was sorted by the new libraries
+        known = {name: () if exact else each.text_indexes for name, each in self.source.databases.items()}
+        finish.finish(
+            self.workshop, server, databases, self.report, statistics=self.new < STATISTICS_KEPT, known=known,
+            reindex=self.reindex,
+        )  # fmt: skip
         records.renew(self.workshop, server, self.drifted)
         asked = checks.vector_indexes(self.workshop, server, databases)
         stop(self.workshop, self.new, self.unfinished)

@@ -46,7 +46,6 @@ def test_the_server_is_declared_by_where_it_lies_and_what_it_may_use(run: Runner
         "drillMaxAgeH": 24,
         "stack": "local",
         "database": "app",
-        "driftPolicy": "report",
     }
     assert server.delete_before_replace
 

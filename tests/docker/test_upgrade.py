@@ -95,6 +95,8 @@ def test_a_database_of_compose_is_adopted_and_then_upgraded_with_everything_in_i
     said = stack.ok("preview", "dev")
     assert re.search(r"upgrades PostgreSQL 15\.\d+ → 17\.\d+, .* \(standby: about 5 s of downtime\)", said)
     assert re.search(r"needs .* free, keeps 15 for rollback", said)
+    sorts = r"sorts \d+ text indexes \(\d+ MB\) anew while the database is closed \(C library 2\.36 → 2\.41\): "
+    assert re.search(sorts + ".*app.by_title", said), said
     assert everything(ask) == known  # a preview changes nothing
     said = stack.up()
     assert re.search(r"down until here +\d+\.\d s", said)
