@@ -139,15 +139,17 @@ def _close(stream: Any) -> None:
 @contextmanager
 def workshop(
     client: docker.DockerClient, name: str, image: str, volume: str | None, *, network: str | None = None,
-    limits: Mapping[str, Any] | None = None,
+    limits: Mapping[str, Any] | None = None, then: str = "",
 ) -> Iterator[ContainerWorkshop]:  # fmt: skip
-    """A running one, gone afterwards. `network`: where the source server is reached by its container's name.
+    """A running one, gone afterwards. `network`: where the source server is reached by its container's name; `then`: a
+    shell script that it runs when this process was killed.
 
     Without a volume its data directories are gone with it.
     """
     with throw_away(
-        client, name, image, ["sh", "-c", "cat >/dev/null"], user=USER, working_dir="/", stdin_open=True,
+        client, name, image, ["sh", "-c", f"cat >/dev/null; {then}"], user=USER, working_dir="/", stdin_open=True,
         network=network, mounts=[Mount(VOLUME, volume, type="volume")] if volume else [], tmpfs=NO_STRAY, init=True,
+        auto_remove=bool(then),  # nobody else removes it then
         **(limits or {"shm_size": SHM}),
     ) as container:  # fmt: skip
         with told():

@@ -108,7 +108,7 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
         upgrade = run.Upgrade(
             made, hands, source, new.major, choice, live, dict(new.settings), wanted.report,
             backup=partial(_back_up, wanted) if wanted.backup else None, before=before_step,
-            reindex=wanted.reindex,
+            reindex=wanted.reindex, old_image=wanted.old_image,
         )  # fmt: skip
         return upgrade.carry_out()
 

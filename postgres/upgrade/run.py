@@ -72,6 +72,7 @@ class Upgrade:
     backup: Callable[[], None] | None = None
     before: Callable[[str], None] = nothing
     reindex: Reindex = "before"
+    old_image: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     drifted: records.Drifted = field(default_factory=dict)
     known_settings: list[str] = field(default_factory=list)
@@ -139,7 +140,7 @@ class Upgrade:
     def _journal(self, **more: Any) -> Journal:
         return Journal(
             old=self.old, new=self.new, method=self.choice.method, superuser=self.source.superuser,
-            irreversible=self.irreversible, drifted=self.drifted, **more,
+            irreversible=self.irreversible, drifted=self.drifted, old_image=self.old_image, **more,
         )  # fmt: skip
 
     def _prepare(self) -> None:
