@@ -16,7 +16,7 @@ import docker
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from components.engine import backup_first
+from components.engine import as_far_as_they_count, backup_first, no_drift
 from components.provider import as_deployed, inputs_of, is_unknown, plainly, refused, settle_in
 from postgres import adoption, data_directory
 from postgres.connection import Address
@@ -44,7 +44,7 @@ class DataDirectoryProvider(ResourceProvider):
             _check(_olds, news, away=away)
         except PgstackError as error:
             return refused(news, error)
-        return CheckResult(news, [])
+        return CheckResult(as_far_as_they_count(_olds, news), [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult()
@@ -190,7 +190,7 @@ def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> on_docker
         client=connect(olds["docker"]), before=spec_of(olds), after=spec_of(known),
         old_image=olds["image"], new_image=image, volume=olds["volume"], method=news.get("upgradeMethod"),
         grace_s=int(news["stopGraceS"]), backup=backup_first(olds, news), pgvector_minimum=news["pgvectorMinimum"],
-        report=pulumi.log.info,
+        report=pulumi.log.info, no_drift=no_drift(olds, news), reindex=news.get("upgradeReindex", "before"),
         address=Address(
             olds["host"], int(olds["port"]), "postgres", ADMIN, olds["adminPassword"], sslmode=olds["sslmode"],
             via=Endpoint(olds["docker"], "").via,

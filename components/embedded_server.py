@@ -19,10 +19,11 @@ from components.engine import (
     BACKUP_INPUTS,
     UPGRADE_INPUTS,
     Server,
-    as_before,
+    as_far_as_they_count,
     backup_after,
     backup_first,
     backup_inputs,
+    no_drift,
     upgrade_inputs,
 )  # fmt: skip
 from components.password import password
@@ -31,11 +32,10 @@ from postgres import embedded, roles
 from postgres.connection import Address, connect, server_version, told
 from postgres.errors import ConnectionFailed, PgstackError, ServerError
 from postgres.settings import derive, settings_hash
-from postgres.upgrade import embedded_engine, guardian
+from postgres.upgrade import embedded_engine, guardian, reindex
 from stacks.environment import ROOT, Environment
 
 INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", *UPGRADE_INPUTS, *BACKUP_INPUTS)
-LATER_INPUTS = ("backupKeep", "backupCopy")  # that a state may lack
 MADE = ("madeBy", "upgradedBy", "downtimeS")
 
 
@@ -54,13 +54,11 @@ class EmbeddedServerProvider(ResourceProvider):
                 _warn_of_other_data(news)
             if _is_another_major(_olds, news):
                 pulumi.log.info(_announced(_olds, news))
-            elif _olds:
-                news = as_before(_olds, news, LATER_INPUTS)
         except PgstackError as error:
             return refused(news, error)
         except psycopg.Error as error:
             return refused(news, told(error))
-        return CheckResult(news, [])
+        return CheckResult(as_far_as_they_count(_olds, news), [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult()  # the engine compares the inputs and prints the changed keys
@@ -76,11 +74,14 @@ class EmbeddedServerProvider(ResourceProvider):
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         guardian.wait(_root(_news))
         made = {key: _olds[key] for key in MADE if key in _olds}
-        if _is_another_major(_olds, _news):
+        upgraded = _is_another_major(_olds, _news)
+        if upgraded:
             made = _upgrade(_olds, _news)
-        outs = _bring_up(_news, _olds["adminPassword"])
-        _back_up(_olds, outs)
-        return UpdateResult(outs | made)
+        outs = _bring_up(_news, _olds["adminPassword"]) | made
+        if upgraded:
+            reindex.complete(_address(outs["port"], outs["adminPassword"]), pulumi.log.info)
+            _back_up(_olds, outs)
+        return UpdateResult(outs)
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -175,7 +176,10 @@ def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
     if _goes_back(job):
         return f"goes back to PostgreSQL {job.new} as it was before the upgrade to {job.old}"
     try:
-        return embedded_engine.announce(job, olds.get("adminPassword", ""), news.get("upgradeMethod"))
+        return embedded_engine.announce(
+            job, olds.get("adminPassword", ""), news.get("upgradeMethod"), no_drift=no_drift(olds, news),
+            reindex=news.get("upgradeReindex", "before"),
+        )  # fmt: skip
     except ConnectionFailed as error:
         return f"PostgreSQL {job.old} could not be asked whether it can be upgraded; `up` asks it again: {error}"
 
@@ -187,8 +191,9 @@ def _upgrade(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         embedded_engine.roll_back(job)
         return {}
     outcome = embedded_engine.upgrade(
-        job, olds["adminPassword"], news.get("upgradeMethod"), pulumi.log.info, backup=backup_first(olds, news)
-    )
+        job, olds["adminPassword"], news.get("upgradeMethod"), pulumi.log.info,
+        backup=backup_first(olds, news), no_drift=no_drift(olds, news), reindex=news.get("upgradeReindex", "before"),
+    )  # fmt: skip
     found: dict[str, Any] = {"madeBy": f"upgraded from {job.old}", "upgradedBy": outcome.method}
     return found | ({} if outcome.downtime_s is None else {"downtimeS": outcome.downtime_s})
 
@@ -198,6 +203,10 @@ def _back_up(olds: dict[str, Any], outs: dict[str, Any]) -> None:
     if int(outs["major"]) > int(olds["major"]) and (after := backup_after(outs)):
         reached = embedded_engine.at_the_server(_job(olds, outs), outs["adminPassword"])
         after.make(reached, pulumi.log.info, pulumi.log.warn)
+
+
+def _address(port: int, password: str) -> Address:
+    return Address(embedded.HOST, port, "postgres", embedded.ADMIN, password)
 
 
 def _settings(props: dict[str, Any]) -> dict[str, str]:
@@ -218,11 +227,9 @@ def _bring_up(props: dict[str, Any], known_password: str) -> dict[str, Any]:
     port = embedded.start(directory, settings, port=wanted)
     embedded.ensure_password(directory, port, known_password)
     if known_password != props["adminPassword"]:
-        address = Address(embedded.HOST, port, "postgres", embedded.ADMIN, known_password)
-        with connect(address) as connection:
+        with connect(_address(port, known_password)) as connection:
             roles.set_password(connection, embedded.ADMIN, props["adminPassword"])
-    address = Address(embedded.HOST, port, "postgres", embedded.ADMIN, props["adminPassword"])
-    with connect(address) as connection:
+    with connect(_address(port, props["adminPassword"])) as connection:
         version = server_version(connection)
     identity = f"{embedded.system_identifier(directory)}/{version}/{settings_hash(settings)}"
     return props | {"host": embedded.HOST, "port": port, "version": version, "identity": identity}

@@ -11,13 +11,19 @@ from typing import Any
 
 import pulumi
 
+from components.provider import is_unknown
 from postgres.backup.elsewhere import Elsewhere
 from postgres.upgrade.backup_after import BackupAfter
 from postgres.upgrade.backup_first import BackupFirst
+from postgres.upgrade.no_drift import NoDrift
 from stacks.environment import Environment, backups_of
 
-UPGRADE_INPUTS = ("upgradeMethod", "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database")
+UPGRADE_INPUTS = (
+    "upgradeMethod", "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database", "driftPolicy",
+    "upgradeReindex",
+)  # fmt: skip
 BACKUP_INPUTS = ("upgradeBackup", "backupDirectory", "stack", "database", "backupKeep", "backupCopy")
+ONLY_AT_AN_UPGRADE = ("driftPolicy", "upgradeReindex", "backupKeep", "backupCopy")
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,11 @@ class Server:
 
 
 def upgrade_inputs(environment: Environment) -> dict[str, Any]:
-    """`UPGRADE_INPUTS` of the resource that has the data directory."""
+    """`UPGRADE_INPUTS` of the resource that has the data directory. What is None is no input."""
     values = (environment.upgrade_method, environment.upgrade_backup, environment.drill_max_age_h,
-              environment.backup_directory, environment.stack, environment.database)  # fmt: skip
+              environment.backup_directory, environment.stack, environment.database,
+              "refuse" if environment.drift == "refuse" else None,
+              "after" if environment.upgrade_reindex == "after" else None)  # fmt: skip
     return dict(zip(UPGRADE_INPUTS, values, strict=True))
 
 
@@ -71,6 +79,21 @@ def backup_after(news: Mapping[str, Any]) -> BackupAfter | None:
     into = backups_of(news.get("backupDirectory"), stack)
     place = Elsewhere(copy, stack) if copy else None
     return BackupAfter(into, stack, news["database"], int(news["backupKeep"]), place)
+
+
+def as_far_as_they_count(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
+    """`as_before` for `ONLY_AT_AN_UPGRADE`, unless this is one."""
+    major = news.get("major")
+    if "major" in olds and not is_unknown(major) and int(olds["major"]) != int(news["major"]):
+        return dict(news)
+    return as_before(olds, news, ONLY_AT_AN_UPGRADE)
+
+
+def no_drift(olds: Mapping[str, Any], news: Mapping[str, Any]) -> NoDrift | None:
+    """What these inputs demand of the schema before an upgrade; None: nothing."""
+    if news.get("driftPolicy") != "refuse":
+        return None
+    return NoDrift(news["stack"], olds.get("database", news["database"]))
 
 
 def backup_first(olds: Mapping[str, Any], news: Mapping[str, Any]) -> BackupFirst | None:

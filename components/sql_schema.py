@@ -18,7 +18,7 @@ import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
 from components.provider import inputs_of, is_unknown, plainly, refused, settle_in
-from postgres.connection import Address, connect, told
+from postgres.connection import LOOK, Address, connect, told
 from postgres.errors import ConnectionFailed, DriftRefused, PgstackError, ScriptError, ValidationFailed
 from postgres.scripts import Script, load, load_verify, revision
 from stacks import offline
@@ -32,7 +32,6 @@ SHORT = 12
 # Bump it when what create and update do to a database changes: the state doesn't see a change of code.
 RUNNER = 1
 LAST_LOOK: dict[str, Any] = {}
-LOOK = "-c lock_timeout=3000 -c statement_timeout=60000"  # a preview never waits behind anyone for long
 LISTINGS = ("scripts", "verify")
 OUTPUTS = ("schemaRevision", "postgresVersion", "pgvectorVersion", "validation")
 
@@ -81,7 +80,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
     Raises PlanRefused, DriftRefused, ScriptError.
     """
-    from postgres import apply
+    from postgres import apply, drift
     from postgres.planning import plan
 
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
@@ -105,7 +104,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
             pending = plan(scripts, ledger, where=news["stack"], baseline=news["baseline"], done=done).pending
         differences = _drift(connection)
     if differences and news["driftPolicy"] == "refuse":
-        raise DriftRefused(_drift_message(news["stack"], differences))
+        raise DriftRefused(drift.message(news["stack"], differences))
     for entry in pending:
         pulumi.log.info(f"to run: {entry.script.path} ({entry.reason})")
     for difference in differences:
@@ -152,14 +151,6 @@ def _all_ran(listed: str, ledger: Sequence[Applied]) -> bool:
     return listed == script_lines(ledger)
 
 
-def _drift_message(stack: str, differences: Sequence[str]) -> str:
-    return (
-        f"the schema of {stack} was changed by other hands than its scripts:\n  "
-        + "\n  ".join(differences)
-        + f"\n  repair it, or accept it by name:  pgstack accept {stack} KIND IDENTITY"
-    )
-
-
 def _load(props: dict[str, Any]) -> tuple[Script, ...]:
     """The scripts from disk, which must still be those of the inputs: nothing runs that no preview showed."""
     scripts = load(SQL, list(props["order"]), listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
@@ -201,7 +192,7 @@ def _look(addresses: list[Address]) -> tuple[str, tuple[str, ...]] | None:
 
 
 def _drift(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
-    """The drift in words. A table someone is just changing can't be looked at: better to say so than to wait.
+    """The drift in words.
 
     A preview asks twice, in read and in check: where nothing was written in between, the answer is the same.
     """
@@ -213,12 +204,10 @@ def _drift(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
     if LAST_LOOK.get("at") == row:
         seen: tuple[str, ...] = LAST_LOOK["drift"]
         return seen
-    try:
-        found = drift.in_words(drift.find(connection))
+    found = drift.look(connection)
+    if found != drift.NOT_KNOWN:
         LAST_LOOK.update({"at": row, "drift": found})
-        return found
-    except psycopg.errors.LockNotAvailable:
-        return ("not known: another transaction holds a lock on the catalog's objects",)
+    return found
 
 
 def _bring_up(props: dict[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 
 from pgstack import deploy, inspection
 from pgstack.confirm import must_be_typed
-from postgres import docker_host
+from postgres import docker_host, embedded
+from postgres.container import PORT
 from postgres.errors import PgstackError
 from postgres.images import MAJORS, major_of
-from postgres.upgrade import container, embedded_engine, facts, local, rollback
-from postgres.upgrade.decision import decide, size, words
-from postgres.upgrade.workshop import Workshop
+from postgres.upgrade import collations, container, embedded_engine, facts, guardian, local, reindex, rollback, verify
+from postgres.upgrade.decision import decide, words
+from postgres.upgrade.journal import Journal
+from postgres.upgrade.no_drift import NoDrift
+from postgres.upgrade.workshop import Workshop, with_password
 from stacks.environment import ROOT, Environment
 
 Say = Callable[[str], object]
@@ -46,12 +49,18 @@ def check(environment: Environment, database: inspection.Database, target: str, 
         disk = facts.Disk(container.free_bytes(server))
     if major == source.major:
         raise PgstackError(f"{environment.stack} runs PostgreSQL {source.version} already")
+    if environment.drift == "refuse":
+        NoDrift(environment.stack, environment.database).must_hold(database.admin, source)
     say(words(source, wanted, decide(source, wanted, disk, environment.upgrade_method)))
-    for name, each in source.databases.items():
-        if each.collation_indexes:
-            total = sum(each.collation_indexes.values())
-            count = len(each.collation_indexes)
-            say(f"where the C library is another one, sorted anew in {name}: {count} indexes, {size(total)}")
+    if sorts := collations.words(source, wanted, environment.upgrade_reindex):
+        say(sorts)
+
+
+def sort_anew(environment: Environment, database: inspection.Database, say: Say) -> None:
+    """What `upgradeReindex: after` left to do. Raises PgstackError, psycopg.Error."""
+    again = f"pgstack upgrade reindex {environment.stack}"
+    count = reindex.complete(database.admin, say, remedy=again)
+    say(f"{count} indexes sorted anew" if count else "nothing waits: the collation versions agree")
 
 
 @contextmanager
@@ -69,6 +78,59 @@ def workshop(environment: Environment) -> Iterator[Workshop]:
         raise PgstackError(f"the image {environment.image} isn't on the engine:  docker pull {environment.image}")
     with container.workshop(client, environment.name, environment.image, environment.volume_name) as made:
         yield made
+
+
+def compare(environment: Environment, database: inspection.Database, runs: int, image: str | None, say: Say) -> bool:
+    """Whether every row is as the last upgrade kept it; what differs is said. `image`: with the old version's programs,
+    None for the one that was upgraded from. Raises PgstackError, psycopg.Error where it can't be told.
+    """
+    if environment.engine == "embedded":
+        guardian.wait(ROOT / ".data" / environment.stack)
+    with workshop(environment) as made:
+        journal = verify.kept(made, runs)
+        copy = verify.place(made, journal.old)
+    say(f"compares PostgreSQL {journal.old} as kept at {journal.at} with {runs} as it serves now")
+    admin = database.admin
+    with _old_programs(environment, journal, image, verify.left_to_do(copy)) as (made, host, port):
+        live = with_password(made, journal.old, host, admin.password, port=port or admin.port, user=admin.user)
+        verdict = verify.verify(made, live, runs, copy, say)
+    for difference in verdict.differs:
+        say(difference)
+    if verdict.differs:
+        say(
+            f"{len(verdict.differs)} differences in {verdict.tables} tables; what was written since the upgrade, by the"
+            " application or a script, looks the same as a fault of the upgrade"
+        )
+    else:
+        say(f"equal: {verdict.tables} tables, {verdict.rows} rows; left out: the schema pgstack, which an `up` writes")
+    return not verdict.differs
+
+
+@contextmanager
+def _old_programs(
+    environment: Environment, journal: Journal, image: str | None, then: str
+) -> Iterator[tuple[Workshop, str, int | None]]:
+    """With the programs of the version that was upgraded from; and where they reach the running server."""
+    if environment.engine == "embedded":
+        with local.workshop(ROOT / ".data" / environment.stack) as made:
+            yield made, embedded.HOST, None
+        return
+    wanted = image or journal.old_image
+    engine = deploy.docker_endpoint(environment)
+    client = docker_host.connect(engine.url, engine.chosen_by)
+    named = f"pgstack upgrade verify {environment.stack} --image IMAGE"
+    if image is not None and major_of(image) not in (None, journal.old):
+        raise PgstackError(f"--image {image}: what is kept is PostgreSQL {journal.old}\n  {named}")
+    if not wanted or not docker_host.has_image(client, wanted):
+        raise PgstackError(
+            f"the image {wanted or 'that was upgraded from'} isn't on the engine\n"
+            f"  pull one with PostgreSQL {journal.old} and the extensions it had, and name it:  {named}"
+        )
+    with container.workshop(
+        client, environment.name, wanted, environment.volume_name, network=environment.name,
+        then=then,
+    ) as made_there:  # fmt: skip
+        yield made_there, environment.name, PORT
 
 
 def ask_rollback(environment: Environment, runs: int, given: str | None, say: Say) -> None:

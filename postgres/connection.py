@@ -18,6 +18,7 @@ from postgres.errors import ConnectionFailed, PgstackError
 CHECK_INTERVAL = "-c client_connection_check_interval=1000"
 RETRY_S = 0.2
 REFUSED = "the server refuses the password"
+LOOK = "-c lock_timeout=3000 -c statement_timeout=60000"  # a preview never waits behind anyone for long
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
-from psycopg import Connection
+from psycopg import Connection, errors
 
 from postgres import queries
 
 PARENTS = ("table", "view", "materialized view", "foreign table")
+NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,15 @@ def in_words(differences: Sequence[Difference]) -> tuple[str, ...]:
     return tuple(sorted(lines))
 
 
+def message(stack: str, differences: Sequence[str]) -> str:
+    """Why an environment that refuses drift goes no further, and the way out. `differences`: in words."""
+    return (
+        f"the schema of {stack} was changed by other hands than its scripts:\n  "
+        + "\n  ".join(differences)
+        + f"\n  repair it, or accept it by name:  pgstack accept {stack} KIND IDENTITY"
+    )
+
+
 def carried_over(before: Sequence[Difference], after: Sequence[Difference]) -> tuple[Difference, ...]:
     """Which differences remain once scripts ran: those from before whose live side the scripts did not touch.
 
@@ -85,6 +95,16 @@ def find(connection: Connection[Any]) -> tuple[Difference, ...]:
     with connection.transaction(force_rollback=True):  # in an open transaction the path would stay empty for scripts
         _qualify_names(connection)
         return tuple(Difference(*row) for row in connection.execute(comparison()).fetchall())
+
+
+def look(connection: Connection[Any]) -> tuple[str, ...]:
+    """`find` in words. A table someone is just changing can't be looked at: better to say so than to wait
+    (`connection.LOOK`).
+    """
+    try:
+        return in_words(find(connection))
+    except errors.LockNotAvailable:
+        return NOT_KNOWN
 
 
 def record(connection: Connection[Any], before: Sequence[Difference]) -> None:

@@ -250,7 +250,7 @@ def _collations(connection: Connection[Any], _: Demands) -> str:
         raise CheckFailed(
             "sorted by another version of the collations: "
             + ", ".join(f"{what} ({recorded}, now {actual})" for what, recorded, actual in stale)
-            + "; REINDEX DATABASE, then ALTER … REFRESH COLLATION VERSION, in that order"
+            + "; sort the indexes anew:  pgstack upgrade reindex STACK"
         )
     return "collation versions agree"
 

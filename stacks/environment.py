@@ -23,7 +23,7 @@ from postgres.embedded import VERSIONS
 from postgres.errors import PgstackError, SettingRefused, nearest
 from postgres.images import MAJORS, major_of
 from postgres.settings import Limits
-from postgres.upgrade.decision import Method
+from postgres.upgrade.decision import Method, Reindex
 from stacks.docker_keys import DockerKeys
 
 NAMESPACE = "pgvector"
@@ -158,6 +158,10 @@ class Environment(DockerKeys):
     )
     upgrade_backup: bool = Field(
         default=True, description="An upgrade makes a backup before, which is restored once as a trial, and one after."
+    )
+    upgrade_reindex: Reindex = Field(
+        default="before",
+        description="On a change of the C library text indexes are sorted anew `before` the server opens, or `after`.",
     )
     drill_max_age_h: float = Field(
         default=24, ge=0, le=10000, description="Hours for which a good drill stands for that backup; 0: always anew."

@@ -137,15 +137,17 @@ def _close(stream: Any) -> None:
 @contextmanager
 def workshop(
     client: docker.DockerClient, name: str, image: str, volume: str | None, *, network: str | None = None,
-    limits: Mapping[str, Any] | None = None,
+    limits: Mapping[str, Any] | None = None, then: str = "",
 ) -> Iterator[ContainerWorkshop]:  # fmt: skip
-    """A running one, gone afterwards. `network`: where the source server is reached by its container's name.
+    """A running one, gone afterwards. `network`: where the source server is reached by its container's name; `then`: a
+    shell script that it runs when this process was killed.
 
     Without a volume its data directories are gone with it.
     """
     with throw_away(
-        client, name, image, ["sh", "-c", "cat >/dev/null"], user=USER, working_dir="/", stdin_open=True,
+        client, name, image, ["sh", "-c", f"cat >/dev/null; {then}"], user=USER, working_dir="/", stdin_open=True,
         network=network, mounts=[Mount(VOLUME, volume, type="volume")] if volume else [], tmpfs=NO_STRAY, init=True,
+        auto_remove=bool(then),  # nobody else removes it then
         **(limits or {"shm_size": SHM}),
     ) as container:  # fmt: skip
         with told():
@@ -283,7 +285,8 @@ def target_in(made: ContainerWorkshop, major: int) -> Target:
 def _asks_for_target(major: int) -> str:
     return (
         f"/usr/lib/postgresql/{major}/bin/postgres --version;"
-        f" grep -H '^default_version' /usr/share/postgresql/{major}/extension/*.control"
+        f" grep -H '^default_version' /usr/share/postgresql/{major}/extension/*.control;"
+        " getconf GNU_LIBC_VERSION || true"
     )
 
 
@@ -294,4 +297,5 @@ def _target(done: Done, image: str, major: int) -> Target:
         )
     version = re.search(r"PostgreSQL\) \d+\.(\d+)", done.output)
     found = re.findall(r"([^/\s]+)\.control:\s*default_version\s*=\s*'([^']*)'", done.output)
-    return Target(major, int(version[1]) if version else None, dict(found))
+    libc = re.search(r"^glibc (\S+)", done.output, re.MULTILINE)
+    return Target(major, int(version[1]) if version else None, dict(found), libc[1] if libc else None)

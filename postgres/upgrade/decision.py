@@ -23,6 +23,7 @@ from postgres.validation import version_tuple
 
 Method = Literal["standby", "copy", "clone", "link", "dump"]
 METHODS: tuple[Method, ...] = get_args(Method)
+Reindex = Literal["before", "after"]  # the server is opened
 # a fresh cluster, WAL of the standby while it catches up, and the schema's dump
 MARGIN_BYTES = 512 * 2**20
 # Minor releases come out on one day for all majors, so that two majors' minors differ by a constant: 15.14, 16.10 and

@@ -7,6 +7,7 @@ if it is down, asked, and refused or upgraded → the new one is started. Guarde
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -21,10 +22,11 @@ from pathlib import Path
 from postgres import embedded
 from postgres.connection import Address
 from postgres.errors import PgstackError, ServerError
-from postgres.upgrade import decision, facts, guardian, local, methods, rollback, run
+from postgres.upgrade import collations, decision, facts, guardian, local, methods, rollback, run
 from postgres.upgrade.backup_first import BackupFirst
 from postgres.upgrade.guardian import Job
 from postgres.upgrade.journal import Journal
+from postgres.upgrade.no_drift import NoDrift
 from postgres.upgrade.progress import PACE, Pace
 from postgres.upgrade.workshop import Report, Server, Workshop, must, with_password
 
@@ -41,7 +43,10 @@ class Outcome:
     downtime_s: float | None
 
 
-def announce(job: Job, password: str, method: decision.Method | None) -> str:
+def announce(
+    job: Job, password: str, method: decision.Method | None, *, no_drift: NoDrift | None = None,
+    reindex: decision.Reindex = "before",
+) -> str:  # fmt: skip
     """What `up` would do, in words; nothing is changed. Raises PgstackError where it would refuse, psycopg.Error."""
     root, old = Path(job.root), job.directory(job.old)
     if not old.made:
@@ -56,8 +61,9 @@ def announce(job: Job, password: str, method: decision.Method | None) -> str:
             f"PostgreSQL {job.old} is down: `up` starts it first, then asks it whether it can be upgraded to {job.new},"
             f" and upgrades it"
         )
-    source, target, choice = _decided(job, password, method)
-    return decision.words(source, target, choice)
+    source, target, choice = _decided(job, password, method, no_drift)
+    sorts = collations.words(source, target, reindex)
+    return "\n  ".join(filter(None, (decision.words(source, target, choice), sorts)))
 
 
 def upgrade(
@@ -67,6 +73,8 @@ def upgrade(
     report: Report,
     *,
     backup: BackupFirst | None = None,
+    no_drift: NoDrift | None = None,
+    reindex: decision.Reindex = "before",
     before: Callable[[str], None] = run.nothing,
     pace: Pace = PACE,
 ) -> Outcome:
@@ -83,14 +91,14 @@ def upgrade(
             return Outcome(journal.method, None)
         port = embedded.start(old, job.old_settings)
         embedded.ensure_password(old, port, password)
-        source, _, choice = _decided(job, password, method)
+        source, _, choice = _decided(job, password, method, no_drift)
         hands = local.EmbeddedHands(old, job.directory(job.new), job.old_settings, port)
         live = with_password(workshop, job.old, embedded.HOST, password, port=port, user=embedded.ADMIN)
         here = nullcontext((workshop, live)), nullcontext(workshop)
         first = partial(backup.make, *here, report, pace) if backup else None
         made = run.Upgrade(
             workshop, hands, source, job.new, choice, live, job.settings, report, backup=first, before=before,
-            pace=pace,
+            pace=pace, reindex=reindex,
         )  # fmt: skip
         journal = made.carry_out()
         try:
@@ -152,15 +160,17 @@ def _back(
 
 
 def _decided(
-    job: Job, password: str, method: decision.Method | None
+    job: Job, password: str, method: decision.Method | None, no_drift: NoDrift | None
 ) -> tuple[facts.Source, facts.Target, decision.Choice]:
-    """Raises ServerError with every reason against it, ConnectionFailed, psycopg.Error."""
+    """Raises ServerError with every reason against it, DriftRefused, ConnectionFailed, psycopg.Error."""
     port = embedded.kept_port(job.directory(job.old)) or 0
     address = Address(embedded.HOST, port, "postgres", embedded.ADMIN, password)
     source, target = facts.of_source(address), target_of_wheel(job.new)
     if reasons := decision.refusals(source, target):
         listed = "\n".join(reasons)
         raise ServerError(f"{VERSION_KEY}: PostgreSQL {source.version} can't be upgraded to {target.version}\n{listed}")
+    if no_drift is not None:
+        no_drift.must_hold(address, source)
     return source, target, decision.choose(source, disk(Path(job.root)), method)
 
 
@@ -176,7 +186,7 @@ def target_of_wheel(major: int) -> facts.Target:
         version = re.search(r"^default_version\s*=\s*'([^']*)'", control.read_text(), re.MULTILINE)
         if version is not None:
             extensions[control.stem] = version[1]
-    return facts.Target(int(number[1]), int(number[2]), extensions or None)
+    return facts.Target(int(number[1]), int(number[2]), extensions or None, platform.libc_ver()[1] or None)
 
 
 def disk(root: Path) -> facts.Disk:

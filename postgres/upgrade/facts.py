@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,45 @@ from postgres.connection import Address, connect
 
 
 @dataclass(frozen=True, slots=True)
+class Collation:
+    """One that an index is sorted by. `provider`: c (the C library), i (ICU); `recorded`: by which of its versions, as
+    PostgreSQL has it written down; `actual`: the version that is there.
+    """
+
+    name: str
+    provider: str
+    recorded: str | None = None
+    actual: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextIndex:
+    """An index whose order depends on a library. `name`: quoted, with its schema."""
+
+    name: str
+    bytes: int
+    unique: bool = False
+    exclusion: bool = False
+    collations: Sequence[Collation] = ()
+
+    @property
+    def stale(self) -> bool:
+        """Sorted by another version than is there, and PostgreSQL knows it: it stays so until REFRESH VERSION."""
+        return any(c.recorded is not None and c.actual is not None and c.recorded != c.actual for c in self.collations)
+
+
+def text_indexes(found: Iterable[Mapping[str, Any]]) -> tuple[TextIndex, ...]:
+    """From the rows of `upgrade_collation_indexes`."""
+    return tuple(
+        TextIndex(
+            row["index"], int(row["bytes"]), row["is_unique"], row["is_exclusion"],
+            tuple(Collation(**each) for each in row["collations"]),
+        )
+        for row in found
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Database:
     """What is in one database. Sizes in bytes."""
 
@@ -20,7 +59,7 @@ class Database:
     reg_columns: Sequence[str] = ()
     unlogged: Sequence[str] = ()
     large_objects: int = 0
-    collation_indexes: Mapping[str, int] = field(default_factory=dict)
+    text_indexes: Sequence[TextIndex] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +115,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The programs to be upgraded to. `extensions`: default versions by name; None where nobody has looked yet."""
+    """The programs to be upgraded to. `extensions`: default versions by name; None where nobody has looked yet.
+    `libc`: the version of its C library, as collations have it; None where it isn't known.
+    """
 
     major: int
     minor: int | None = None
     extensions: Mapping[str, str] | None = None
+    libc: str | None = None
 
     @property
     def version(self) -> str:
@@ -105,7 +147,7 @@ def of_source(address: Address) -> Source:
         with connect(replace(address, database=name)) as connection:
             connection.row_factory = dict_row  # type: ignore[assignment]
             row: dict[str, Any] = connection.execute(queries.get("upgrade_database_facts")).fetchone()  # type: ignore[assignment]
-        indexes = {each["index"]: int(each["bytes"]) for each in row.pop("collation_indexes")}
-        databases[name] = Database(**row, collation_indexes=indexes)
+            indexes: Any = connection.execute(queries.get("upgrade_collation_indexes")).fetchall()
+        databases[name] = Database(**row, text_indexes=text_indexes(indexes))
     template = found.pop("template")
     return Source(**found, **template, databases=databases)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from postgres import queries
-from postgres.upgrade.facts import Source
+from postgres.upgrade import collations
+from postgres.upgrade.decision import Reindex
+from postgres.upgrade.facts import Source, TextIndex, text_indexes
 from postgres.upgrade.workshop import Report, Server, Workshop, execute, must, rows
 
 # made by initdb as the new version wants them, or of the old place
@@ -41,8 +43,15 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def finish(workshop: Workshop, server: Server, databases: Iterable[str], report: Report, *, statistics: bool) -> None:
-    """In every database, template1 included. `statistics`: rough ones, where pg_upgrade carried none.
+Known = Mapping[str, Sequence[TextIndex]]
+
+
+def finish(
+    workshop: Workshop, server: Server, databases: Iterable[str], report: Report, *, statistics: bool,
+    known: Known | None = None, reindex: Reindex = "before",
+) -> None:  # fmt: skip
+    """In every database, template1 included. `statistics`: rough ones, where pg_upgrade carried none. `known`: by
+    database, the text indexes as the old server had them; None where nobody knows any more.
 
     Raises ServerError.
     The order counts: REINDEX what was sorted by another C library, then say that it is.
@@ -50,7 +59,7 @@ def finish(workshop: Workshop, server: Server, databases: Iterable[str], report:
     for database in databases:
         for line in _extensions(workshop, server, database):
             report(line)
-        for line in _collations(workshop, server, database):
+        for line in _collations(workshop, server, database, known, reindex):
             report(line)
         if statistics:
             # a few rows of each table: plans are no worse than a guess until the whole is analysed, once it serves
@@ -68,16 +77,26 @@ def _extensions(workshop: Workshop, server: Server, database: str) -> list[str]:
     return found
 
 
-def _collations(workshop: Workshop, server: Server, database: str) -> list[str]:
-    """What was sorted by another version of the C library or ICU is sorted anew."""
-    query = queries.get("upgrade_collations")
-    found = rows(workshop, server, database, query)
-    if not found:
+def _collations(
+    workshop: Workshop, server: Server, database: str, known: Known | None, reindex: Reindex
+) -> list[str]:  # fmt: skip
+    """What was sorted by another version of the C library or ICU is sorted anew, or waits for `reindex.complete`."""
+    changed = rows(workshop, server, database, queries.get("upgrade_collations"))
+    now = text_indexes(rows(workshop, server, database, queries.get("upgrade_collation_indexes")))
+    wrong = list(now) if changed else []
+    if known is not None:
+        wrong = collations.to_sort(known.get(database, ()), now)
+    if not changed and not wrong:
         return []
-    indexes = rows(workshop, server, database, queries.get("upgrade_database_facts"))[0]["collation_indexes"]
-    for index in indexes:
-        execute(workshop, server, database, f"REINDEX INDEX {index['index']}")
-    for row in found:
+    later = [index for index in wrong if index.stale] if reindex == "after" else []
+    done = [index for index in wrong if index not in later]
+    for index in done:
+        execute(workshop, server, database, f"REINDEX INDEX {index.name}")
+    versions = ", ".join(f"{row['what']} {row['recorded']} → {row['actual']}" for row in changed)
+    said = [f"collations: {len(done)} indexes of {database} sorted anew ({versions})"] if done or not later else []
+    if later:
+        # with the old version still recorded PostgreSQL warns, and they are found again after a kill
+        return [*said, f"collations: {len(later)} indexes of {database} wait ({versions}): {collations.waiting(later)}"]
+    for row in changed:
         execute(workshop, server, database, row["refresh"])
-    versions = ", ".join(f"{row['what']} {row['recorded']} → {row['actual']}" for row in found)
-    return [f"collations: {len(indexes)} indexes of {database} sorted anew ({versions})"]
+    return said

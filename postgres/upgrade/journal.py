@@ -26,6 +26,7 @@ class Journal(BaseModel):
     method: Method
     step: str = ""
     superuser: str = "postgres"
+    old_image: str = ""  # the old server's, by its id; "" where it had none
     irreversible: bool = False
     verified: bool = False
     old_checkpoint: str = ""

@@ -19,10 +19,11 @@ from postgres.container import Spec
 from postgres.docker_host import has_image, remove_left_throw_aways, server_of, told
 from postgres.embedded import ADMIN
 from postgres.errors import ServerError
-from postgres.upgrade import container, facts, rollback, run
+from postgres.upgrade import collations, container, facts, rollback, run
 from postgres.upgrade.backup_first import BackupFirst
-from postgres.upgrade.decision import Method, decide, words
+from postgres.upgrade.decision import Method, Reindex, decide, words
 from postgres.upgrade.journal import Journal
+from postgres.upgrade.no_drift import NoDrift
 from postgres.upgrade.progress import PACE, Pace
 from postgres.upgrade.workshop import Server, Workshop, with_password
 
@@ -43,6 +44,8 @@ class Wanted:
     backup: BackupFirst | None
     pgvector_minimum: str
     report: Callable[[str], None]
+    no_drift: NoDrift | None = None
+    reindex: Reindex = "before"
     pace: Pace = PACE
 
     @property
@@ -51,7 +54,7 @@ class Wanted:
 
 
 def preview(wanted: Wanted) -> str:
-    """In words. Raises ServerError for what is refused; ConnectionFailed where the server can't be asked."""
+    """In words. Raises ServerError, DriftRefused for what is refused; ConnectionFailed where nothing answers."""
     server = _server(wanted)
     if server.status != "running":
         return (
@@ -61,9 +64,18 @@ def preview(wanted: Wanted) -> str:
     target = facts.Target(wanted.after.major)
     if has_image(wanted.client, wanted.new_image):  # a preview pulls nothing
         target = container.target_of_image(wanted.client, wanted.after.name, wanted.new_image, target.major)
-    source = facts.of_source(wanted.address)
+    source = _asked(wanted)
     choice = decide(source, target, facts.Disk(container.free_bytes(server)), wanted.method)
-    return words(source, target, choice)
+    sorts = collations.words(source, target, wanted.reindex)
+    return "\n  ".join(filter(None, (words(source, target, choice), sorts)))
+
+
+def _asked(wanted: Wanted) -> facts.Source:
+    """The running server. Raises ConnectionFailed, psycopg.Error, and DriftRefused where drift is not allowed."""
+    source = facts.of_source(wanted.address)
+    if wanted.no_drift is not None:
+        wanted.no_drift.must_hold(wanted.address, source)
+    return source
 
 
 def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) -> Journal:
@@ -88,7 +100,7 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
             hands.start()
         hands.replication(allowed=False)  # a killed run's
         data_directory.trial(client, new, wanted.new_image, wanted.volume, wanted.pgvector_minimum)
-        source = facts.of_source(wanted.address)
+        source = _asked(wanted)
         disk = facts.Disk(container.free_bytes(server), container.reflinks(made))
         target = container.target_in(made, new.major)
         choice = decide(source, target, disk, wanted.method)
@@ -97,7 +109,8 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
         live = with_password(made, old.major, old.name, wanted.address.password, user=ADMIN)
         upgrade = run.Upgrade(
             made, hands, source, new.major, choice, live, dict(new.settings), wanted.report,
-            backup=partial(_back_up, wanted) if wanted.backup else None, before=before_step, pace=wanted.pace,
+            backup=partial(_back_up, wanted) if wanted.backup else None, before=before_step,
+            reindex=wanted.reindex, old_image=wanted.old_image, pace=wanted.pace,
         )  # fmt: skip
         return upgrade.carry_out()
 

@@ -17,6 +17,7 @@ from postgres.upgrade.run import JOURNAL, checkpoint, read_journal
 from postgres.upgrade.workshop import Workshop, must
 
 ASKED, ASIDE = "rollback.asked", "docker.rolled-back"
+COPY = "verify"  # a folder, see verify.py
 State = Literal["asked", "done", ""]
 
 
@@ -31,8 +32,8 @@ class Kept:
         return f"{self.path} ({size(self.bytes)})"
 
 
-def possible(workshop: Workshop, new: int) -> Journal:
-    """The upgrade that can be undone. Raises ServerError where there is none, or its old directory isn't as it was."""
+def last(workshop: Workshop, new: int) -> Journal:
+    """The upgrade whose old directory is there. Raises ServerError where there is none."""
     journal = read_journal(workshop, new)
     if journal is None or not journal.verified:
         raise ServerError(f"PostgreSQL {new}'s data was not upgraded from anything: there is nothing to go back to")
@@ -44,6 +45,15 @@ def possible(workshop: Workshop, new: int) -> Journal:
     old = workshop.directory(journal.old)
     if workshop.sh('test -f "$D/PG_VERSION"', D=old).code != 0:
         raise ServerError(f"{old} is gone: the upgrade from {journal.old} was confirmed")
+    return journal
+
+
+def possible(workshop: Workshop, new: int) -> Journal:
+    """The upgrade that can be undone; the workshop has its old version's programs. Raises ServerError where there is
+    none, or its old directory isn't as it was.
+    """
+    journal = last(workshop, new)
+    old = workshop.directory(journal.old)
     if checkpoint(workshop, journal.old, old) != journal.old_checkpoint:
         raise ServerError(f"{old} has been served since the upgrade: it isn't the state before it any more")
     return journal
@@ -95,7 +105,7 @@ def carry_out(workshop: Workshop, new: int) -> None:
 def kept(workshop: Workshop, serves: int, majors: tuple[int, ...]) -> list[Kept]:
     """What lies beside the directory that serves. Raises ServerError."""
     paths = [workshop.directory(major) for major in majors if major != serves]
-    paths += [workshop.beside(major, ASIDE) for major in majors]
+    paths += [workshop.beside(major, name) for name in (ASIDE, COPY) for major in majors]
     found = []
     for path in paths:
         said = must(f"looking at {path}", workshop.sh('if [ -d "$D" ]; then du -sb "$D" | cut -f1; fi', D=path)).strip()

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from postgres.errors import PgstackError, ServerError
 from postgres.upgrade import checks, finish, methods, progress, records, rehearsal
-from postgres.upgrade.decision import Choice
+from postgres.upgrade.decision import Choice, Reindex
 from postgres.upgrade.facts import Source
 from postgres.upgrade.journal import Journal, Next, next_step
 from postgres.upgrade.workshop import Report, Server, Workshop, control, must, rows, start, stop
@@ -71,6 +71,8 @@ class Upgrade:
     report: Report
     backup: Callable[[], None] | None = None
     before: Callable[[str], None] = nothing
+    reindex: Reindex = "before"
+    old_image: str = ""
     pace: progress.Pace = progress.PACE
     seconds: dict[str, float] = field(default_factory=dict)
     drifted: records.Drifted = field(default_factory=dict)
@@ -144,7 +146,7 @@ class Upgrade:
     def _journal(self, **more: Any) -> Journal:
         return Journal(
             old=self.old, new=self.new, method=self.choice.method, superuser=self.source.superuser,
-            irreversible=self.irreversible, drifted=self.drifted, **more,
+            irreversible=self.irreversible, drifted=self.drifted, old_image=self.old_image, **more,
         )  # fmt: skip
 
     def _prepare(self) -> None:
@@ -179,7 +181,12 @@ class Upgrade:
         databases = list(self.source.databases)
         exact = self.choice.method == "dump"
         checks.same(before, checks.fingerprint(self.workshop, server, databases, exact=exact))
-        finish.finish(self.workshop, server, databases, self.report, statistics=self.new < STATISTICS_KEPT)
+        # a restored dump was sorted by the new libraries
+        known = {name: () if exact else each.text_indexes for name, each in self.source.databases.items()}
+        finish.finish(
+            self.workshop, server, databases, self.report, statistics=self.new < STATISTICS_KEPT, known=known,
+            reindex=self.reindex,
+        )  # fmt: skip
         records.renew(self.workshop, server, self.drifted)
         asked = checks.vector_indexes(self.workshop, server, databases)
         stop(self.workshop, self.new, self.unfinished)

@@ -98,6 +98,8 @@ def test_a_database_of_compose_is_adopted_and_then_upgraded_with_everything_in_i
     said = stack.ok("preview", "dev")
     assert re.search(r"upgrades PostgreSQL 15\.\d+ → 17\.\d+, .* \(standby: about 5 s of downtime\)", said)
     assert re.search(r"needs .* free, keeps 15 for rollback", said)
+    sorts = r"sorts \d+ text indexes \(\d+ MB\) anew while the database is closed \(C library 2\.36 → 2\.41\): "
+    assert re.search(sorts + ".*app.by_title", said), said
     assert everything(ask) == known  # a preview changes nothing
     said = stack.up()
     assert re.search(r"down until here +\d+\.\d s", said)
@@ -226,6 +228,23 @@ def test_kill_9_of_an_up_at_a_random_moment_loses_nothing(make: Make, image: Cal
         print(f"{what}: hit {len(hit)} processes, at {up.lines[-1][1].strip()[:70]!r}")  # noqa: T201
         stack.clean()
     assert killed >= max(1, KILLS // 4), f"most `up`s were done before anything was killed: {killed} of {KILLS}"
+
+
+def test_drift_is_refused_before_anything_stops(make: Make, image: Callable[[str], str]) -> None:
+    image(PG17)
+    stack = make("dev", image=PG15)
+    stack.up()
+    stack.fill()
+    started = stack.started_at
+    stack.configure(image=PG17, drift="refuse")
+    for said in (stack.fails("preview", "dev"), stack.refused(), stack.fails("upgrade", "check", "dev", PG17)):
+        assert "the schema of dev was changed by other hands than its scripts" in said
+        assert "table public.kept was added" in said
+        assert "upgrade 15 → 17" not in said
+    assert (stack.started_at, stack.rows()) == (started, 1000)
+    while drifted := re.search(r"^drift +(\w+) (\S+) was added", stack.run("status", "dev").stdout, re.MULTILINE):
+        stack.ok("accept", "dev", *drifted.groups())
+    assert "upgrades PostgreSQL 15." in stack.ok("preview", "dev")
 
 
 def test_a_schema_that_the_target_does_not_take_is_refused_before_anything_stops(

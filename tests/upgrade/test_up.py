@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -101,6 +102,36 @@ def test_an_up_upgrades_and_a_second_one_changes_nothing(old: Checkout) -> None:
     assert Machine(old.root / ".data" / "local").serving is None
 
 
+def test_drift_is_refused_before_anything_stops_and_accepted_drift_is_not(old: Checkout) -> None:
+    """Also where the server is down, which `up` starts before it can ask."""
+    machine = Machine(old.root / ".data" / "local")
+    wrong = (
+        "the schema of local was changed by other hands than its scripts:\n"
+        "{0}table public.mine was added\n{0}repair it, or accept it by name:  pgstack accept local KIND IDENTITY"
+    )
+    old.configure(drift="refuse")
+    assert wrong.format("  ") in old.fails("upgrade", "check", "local", "18")
+    old.configure(postgresVersion=18)
+    running = embedded.pid(machine.old)
+    for command in ("preview", "up"):
+        said = old.fails(command)
+        assert re.sub(r"\n +", "\n", wrong.format("")) in re.sub(r"\n +", "\n", said), said
+        assert "upgrade 16 → 18" not in said
+    assert embedded.pid(machine.old) == running
+    embedded.stop(machine.old)
+    said = old.fails("up")
+    assert "table public.mine was added" in said
+    assert "upgrade 16 → 18" not in said
+    assert rows(old) == [(16, ROWS)]
+    assert machine.left() == []
+
+    while drifted := re.search(r"^drift +(\w+) (\S+) was added", old.run("status", "local").stdout, re.MULTILINE):
+        old.ok("accept", "local", *drifted.groups())
+    old.ok("up")
+    assert rows(old) == [(18, ROWS)]
+    assert "unchanged" in old.ok("up")
+
+
 def test_back_to_what_the_upgrade_kept_and_forward_again_and_done_with_it(old: Checkout) -> None:
     port = old.outputs()["port"]
     assert "upgrades PostgreSQL 16.14 → 18.4" in old.ok("upgrade", "check", "local", "18")
@@ -110,7 +141,11 @@ def test_back_to_what_the_upgrade_kept_and_forward_again_and_done_with_it(old: C
     old.configure(postgresVersion=18)
     said = old.ok("up")
     assert "restored and compared in" in said  # a backup first
+    assert re.search(r"equal: \d+ tables, \d+ rows", old.ok("upgrade", "verify", "local"))
     old.do("INSERT INTO public.mine VALUES (0, 'after')")
+    said = old.fails("upgrade", "verify", "local")
+    assert f"app: table public.mine: {ROWS} rows kept, {ROWS + 1} now; 0 of the kept" in said
+    assert "1 differences" in said
     assert "set pgvector:postgresVersion back" in old.fails("upgrade", "rollback", "local", "--yes")
     old.configure(postgresVersion=16)
     assert "minutes since is given up" in old.ok("upgrade", "rollback", "local", "--yes")
@@ -133,6 +168,7 @@ def test_back_to_what_the_upgrade_kept_and_forward_again_and_done_with_it(old: C
     assert f"{old.root}/.data/local/16" in said
     data = old.root / ".data" / "local"
     assert sorted(path.name for path in data.iterdir() if path.is_dir()) == ["18"]
+    assert "there is nothing to compare with: " in old.fails("upgrade", "verify", "local", code=2)
     old.configure(postgresVersion=16)
     assert "was confirmed" in old.fails("upgrade", "rollback", "local", "--yes")
     assert rows(old) == [(18, ROWS)]

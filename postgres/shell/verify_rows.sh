@@ -1,0 +1,14 @@
+# THERE: SQL that prints the hashes of a table's rows in the running server, reached by OTHER_*. HERE: SQL for the copy,
+# which libpq's variables name: it reads them from its standard input and counts. After leash.sh.
+said=$(mktemp)
+failed=$(mktemp)
+{
+    PGHOST=$OTHER_HOST PGPORT=$OTHER_PORT PGUSER=$OTHER_USER PGPASSFILE=$OTHER_PASSFILE \
+        psql -XAtqw -v ON_ERROR_STOP=1 -f "$THERE" 2>>"$said" || echo failed >"$failed"
+} | psql -XAtqw -v ON_ERROR_STOP=1 -f "$HERE" 2>>"$said" || echo failed >"$failed"
+if [ -s "$failed" ]; then
+    cat "$said"
+    code=1
+fi
+rm "$said" "$failed"
+exit "${code:-0}"

@@ -1,0 +1,88 @@
+"""In what the running server differs from the data that an upgrade kept: every row, every sequence. Pure.
+
+What was written since the upgrade is told as a difference like any other: nothing here can know who wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# A standby's sequences are ahead by what the server had logged beforehand. Source: SEQ_LOG_VALS in sequence.c
+LOGGED_AHEAD = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Of one table. `hash`: the sum of its rows' hashes, whatever their order."""
+
+    count: int
+    hash: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """`last`: the last number drawn, None where none was; `step`: its increment."""
+
+    last: int | None
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Of one database."""
+
+    tables: Mapping[str, Rows]
+    sequences: Mapping[str, Sequence]
+
+    @property
+    def row_count(self) -> int:
+        return sum(rows.count for rows in self.tables.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Of a table whose rows differ: kept ones that aren't there as they were, and ones that weren't kept."""
+
+    lost: int
+    new: int
+
+
+def to_count(kept: Contents, now: Contents) -> list[str]:
+    """The tables whose rows have to be told apart."""
+    return [name for name, rows in sorted(kept.tables.items()) if name in now.tables and now.tables[name] != rows]
+
+
+def differences(kept: Contents, now: Contents, counted: Mapping[str, Counted]) -> list[str]:
+    """In words; empty where nothing differs. `counted`: the tables of `to_count`."""
+    found = []
+    for name in sorted(kept.tables.keys() | now.tables.keys()):
+        was, there, each = kept.tables.get(name), now.tables.get(name), counted.get(name, Counted(0, 0))
+        if there is None and was is not None:
+            found.append(f"table {name}: gone, with its {was.count} rows")
+        elif was is None and there is not None:
+            found.append(f"table {name}: new, {there.count} rows")
+        elif each != Counted(0, 0) and was is not None and there is not None:
+            found.append(
+                f"table {name}: {was.count} rows kept, {there.count} now;"
+                f" {each.lost} of the kept ones are not there as they were, {each.new} are new or changed"
+            )
+    for name in sorted(kept.sequences.keys() | now.sequences.keys()):
+        if difference := _of_sequence(kept.sequences.get(name), now.sequences.get(name)):
+            found.append(f"sequence {name}: {difference}")
+    return found
+
+
+def _of_sequence(was: Sequence | None, now: Sequence | None) -> str:
+    if was is None or now is None:
+        return "new" if was is None else "gone"
+    if was.last == now.last:
+        return ""
+    if was.last is None:
+        return f"unused when it was kept, {now.last} now"
+    if now.last is None:
+        return f"{was.last} when it was kept, unused now: it would give the same numbers again"
+    ahead = (now.last - was.last) * (1 if was.step > 0 else -1)
+    if ahead < 0:
+        return f"{was.last} when it was kept, {now.last} now: it would give the same numbers again"
+    return "" if ahead <= LOGGED_AHEAD * abs(was.step) else f"{was.last} when it was kept, {now.last} now"

@@ -1,0 +1,41 @@
+"""What counts only at an upgrade is no difference before: a stack of an earlier release shows none for a new key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.engine import ONLY_AT_AN_UPGRADE, as_far_as_they_count, no_drift, upgrade_inputs
+from stacks.environment import ENVIRONMENTS, from_config
+
+PLAIN = {"major": 17.0, "stack": "production", "database": "app"}
+
+
+@pytest.mark.parametrize("key", ONLY_AT_AN_UPGRADE)
+def test_a_key_that_counts_at_an_upgrade_is_no_difference_before(key: str) -> None:
+    for olds in ({}, PLAIN, PLAIN | {key: "as it was"}):
+        assert as_far_as_they_count(olds, PLAIN | {key: "new"}) == PLAIN | {k: olds[k] for k in (key,) if k in olds}
+    assert as_far_as_they_count(PLAIN, PLAIN | {"major": 18, key: "new"}) == PLAIN | {"major": 18, key: "new"}
+
+
+def test_what_the_state_has_of_an_upgrade_stays() -> None:
+    """Or a second `up` would show it."""
+    after = as_far_as_they_count(PLAIN, PLAIN | {"major": 18, "driftPolicy": "refuse"})
+    assert as_far_as_they_count(after, PLAIN | {"major": 18, "driftPolicy": "report"}) == after
+
+
+@pytest.mark.parametrize("stack", ENVIRONMENTS)
+def test_drift_is_refused_before_an_upgrade_where_it_is_refused_at_all(stack: str) -> None:
+    environment = from_config(stack, {})
+    found = no_drift({"database": "as deployed"}, upgrade_inputs(environment))
+    assert (found is None) == (environment.drift == "report")
+    if found is not None:
+        assert (found.stack, found.database) == (stack, "as deployed")
+
+
+def test_without_an_older_state_the_declared_database_is_asked() -> None:
+    news: dict[str, Any] = upgrade_inputs(from_config("staging", {"database": "shop"}))
+    found = no_drift({}, news)
+    assert found is not None
+    assert found.database == "shop"

@@ -1,0 +1,174 @@
+"""Every row of the running server against what an upgrade kept: equal, or told where not; nothing is left over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from postgres import embedded
+from postgres.connection import connect
+from postgres.errors import ServerError
+from postgres.upgrade import embedded_engine, local, rollback, run, verify
+from postgres.upgrade.decision import Method
+from postgres.upgrade.workshop import with_password
+from stacks.environment import ROOT
+from tests.upgrade import servers
+from tests.upgrade.content import ODD
+from tests.upgrade.servers import PASSWORD, Machine
+
+KILLED = """
+import sys
+from pathlib import Path
+from tests.upgrade.servers import Machine
+from tests.upgrade.test_verify import verdict
+verdict(Machine(Path(sys.argv[1])))
+"""
+
+
+@pytest.fixture(scope="module")
+def upgraded_template(tmp_path_factory: pytest.TempPathFactory, old_template: Path) -> Iterator[Path]:
+    """Stopped after its upgrade."""
+    folder = tmp_path_factory.mktemp("upgraded") / "data"
+    with servers.machine(folder) as made:
+        servers.copy(old_template, folder)
+        embedded_engine.upgrade(made.job, PASSWORD, "standby", made.said.append)
+        embedded.stop(made.new)
+        yield folder
+
+
+@pytest.fixture
+def upgraded(tmp_path: Path, upgraded_template: Path) -> Iterator[Machine]:
+    folder = tmp_path / "my upgraded data"
+    with servers.machine(folder) as made:
+        servers.copy(upgraded_template, folder, start=False)
+        made.new.path.chmod(0o700)
+        embedded.start(made.new, servers.SETTINGS, port=next(embedded.free_ports(str(folder))))
+        yield made
+
+
+def verdict(machine: Machine) -> verify.Verdict:
+    port = embedded.kept_port(machine.new)
+    assert port is not None
+    with local.workshop(machine.root) as workshop:
+        live = with_password(workshop, machine.old.major, embedded.HOST, PASSWORD, port=port, user=embedded.ADMIN)
+        copy = verify.place(workshop, machine.old.major)
+        return verify.verify(workshop, live, machine.new.major, copy, machine.said.append)
+
+
+@contextmanager
+def nothing_left(machine: Machine) -> Iterator[None]:
+    """The kept directory is as it was, and the way back open."""
+    yield
+    assert sorted(path.name for path in machine.root.glob("*verify*")) == []
+    assert not [words for words in machine.processes() if "verify" in " ".join(words)]
+    assert machine.serving == machine.new
+    with local.workshop(machine.root) as workshop:
+        assert rollback.possible(workshop, machine.new.major).old == machine.old.major
+
+
+@pytest.mark.parametrize("method", ["copy", "dump"])
+def test_after_an_upgrade_everything_is_equal(machine: Machine, method: Method) -> None:
+    embedded_engine.upgrade(machine.job, PASSWORD, method, machine.said.append)
+    with nothing_left(machine):
+        found = verdict(machine)
+    assert found.differs == ()
+    assert found.rows > 3500
+    assert found.tables > 8
+
+
+def test_what_differs_is_counted_row_by_row(upgraded: Machine) -> None:
+    with nothing_left(upgraded):
+        assert verdict(upgraded).differs == ()
+    with connect(upgraded.address(upgraded.new, "app")) as connection:
+        connection.execute("UPDATE words SET doc = '{}' WHERE id IN (1, 2)")
+        connection.execute("DELETE FROM words WHERE id = 3")
+        connection.execute("INSERT INTO events SELECT '2025-01-01', i FROM generate_series(1, 4) AS i")
+        connection.execute("CREATE TABLE later AS SELECT 1 AS i")
+        connection.execute("SELECT setval('used', 5), lo_unlink(90001)")
+        connection.execute("DROP VIEW happy")  # holds no rows
+    with connect(upgraded.address(upgraded.new, ODD)) as connection:
+        connection.execute("INSERT INTO \"Tä ble\" VALUES ('ß')")  # a second time
+    with connect(upgraded.address(upgraded.new)) as connection:
+        connection.execute("DROP TABLE in_postgres")
+        connection.execute("CREATE DATABASE another")
+    with nothing_left(upgraded):
+        found = list(verdict(upgraded).differs)
+    objects = next(line for line in found if "pg_largeobject" in line)
+    found.remove(objects)
+    assert objects.endswith(" 3 of the kept ones are not there as they were, 0 are new or changed")  # its pages
+    words = next(line for line in found if "public.words" in line)
+    found.remove(words)
+    assert words.endswith("; 3 of the kept ones are not there as they were, 2 are new or changed")
+    assert sorted(found) == sorted([
+        "another: database new",
+        "app: table public.events_new: 922 rows kept, 926 now;"
+        " 0 of the kept ones are not there as they were, 4 are new or changed",
+        "app: table public.later: new, 1 rows",
+        "app: sequence public.used: 80 when it was kept, 5 now: it would give the same numbers again",
+        f'{ODD}: table public."Tä ble": 3 rows kept, 4 now;'
+        " 0 of the kept ones are not there as they were, 1 are new or changed",
+        "postgres: table public.in_postgres: gone, with its 1 rows",
+    ])  # fmt: skip
+
+
+def test_without_room_for_the_copy_it_is_refused(upgraded: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "MARGIN_BYTES", 10**18)
+    with (
+        nothing_left(upgraded),
+        pytest.raises(ServerError, match=r"a copy of .*/16 needs .* free beside it, there are"),
+    ):
+        verdict(upgraded)
+
+
+def test_a_failure_leaves_no_copy(upgraded: Machine) -> None:
+    """The running server went away meanwhile."""
+    embedded.stop(upgraded.new)
+    with pytest.raises(ServerError):
+        verdict(upgraded)
+    embedded.start(upgraded.new, servers.SETTINGS)
+    with nothing_left(upgraded):
+        pass
+
+
+@pytest.mark.parametrize("moment", ["copies", "serves"])
+def test_after_kill_9_the_copy_goes_by_itself(upgraded: Machine, moment: str) -> None:
+    copies = upgraded.root / "16.verify"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(upgraded.root)], cwd=ROOT, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(copies.glob("*/base" if moment == "copies" else "*/postmaster.pid")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    while list(upgraded.root.glob("*verify*")):
+        assert time.monotonic() < deadline, list(upgraded.root.glob("*verify*"))
+        time.sleep(0.1)
+    with nothing_left(upgraded):
+        assert verdict(upgraded).differs == ()
+
+
+def test_what_a_power_cut_left_is_removed_first(upgraded: Machine) -> None:
+    (upgraded.root / "16.verify" / "0123" / "base").mkdir(parents=True)
+    with nothing_left(upgraded):
+        assert verdict(upgraded).differs == ()
+
+
+def test_where_nothing_is_kept_it_says_so(machine: Machine, upgraded: Machine) -> None:
+    with local.workshop(upgraded.root) as workshop:
+        rollback.free(workshop, rollback.kept(workshop, 18, (16, 18)))
+        with pytest.raises(ServerError, match=r"nothing to compare with: .*16 is gone: the upgrade .* was confirmed"):
+            verify.kept(workshop, 18)
+    embedded_engine.upgrade(machine.job, PASSWORD, "link", machine.said.append)
+    with local.workshop(machine.root) as workshop:
+        with pytest.raises(ServerError, match=r"nothing to compare with: .*by link"):
+            verify.kept(workshop, 18)
+        assert run.read_journal(workshop, 18) is not None
