@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 done, 1 failed or refused, 2 works but something differs (preview, status, verify)."""
+"""The command line. Exit codes: 0 done, 1 failed or refused, 2 works but something differs (`preview`, `status`, …)."""
 
 from __future__ import annotations
 
