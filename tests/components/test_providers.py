@@ -248,7 +248,7 @@ def test_what_counts_for_an_upgrade_alone_is_no_change_without_one(
 ) -> None:
     """Neither in a state from before it was there, nor with another value."""
     news = server | {"backupKeep": 3.0}
-    assert EmbeddedServerProvider().check({}, news).inputs == news
+    assert EmbeddedServerProvider().check({}, news).inputs == server
     assert EmbeddedServerProvider().check(server | olds, news).inputs == server | olds
     ready = {"image": "sha256:1", "name": "dev", "__provider": "x"}
     news = ready | {"stack": "dev", "upgradeBackup": True, "backupKeep": 3.0}
