@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pulumi
 import pulumi_docker as docker
 
-from components import backup_schedule, left_behind
+from components import left_behind
 from components.certificate import GeneratedCertificate
 from components.claim import Claim
 from components.data_directory import DataDirectory
@@ -21,7 +21,6 @@ from components.engine import Server, backup_inputs, upgrade_inputs
 from components.password import password
 from components.preflight import Preflight, to_props
 from components.readiness import Readiness
-from postgres.backup import sidecar
 from postgres.budget import Tuned
 from postgres.container import PORT, Spec
 from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, endpoint
@@ -41,6 +40,8 @@ def declare(environment: Environment, parent: pulumi.Resource) -> Server:
     else:
         engine = endpoint(environment.docker_host, environment.docker_context, os.environ)
     if environment.backup is not None and engine != offline.NOT_ASKED:
+        from postgres.backup import sidecar  # few stacks have a schedule
+
         sidecar.refuse_elsewhere(engine, environment.stack)
     return _Declaration(environment, parent, engine, environment.fitting).server()
 
@@ -118,6 +119,9 @@ class _Declaration:
             self.options,
         )
         if environment.backup is not None:
+            from components import backup_schedule
+            from postgres.backup import sidecar
+
             backup_schedule.declare(
                 environment, self.engine, image, network, ready, self.admin_password, self._labels("backup"),
                 self.options, self.docker,

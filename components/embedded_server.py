@@ -32,7 +32,7 @@ from postgres import embedded, roles
 from postgres.connection import Address, connect, server_version, told
 from postgres.errors import ConnectionFailed, PgstackError, ServerError
 from postgres.settings import derive, settings_hash
-from postgres.upgrade import embedded_engine, guardian, reindex
+from postgres.upgrade import embedded_engine, guardian
 from stacks.environment import ROOT, Environment
 
 INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", *UPGRADE_INPUTS, *BACKUP_INPUTS)
@@ -79,6 +79,8 @@ class EmbeddedServerProvider(ResourceProvider):
             made = _upgrade(_olds, _news)
         outs = _bring_up(_news, _olds["adminPassword"]) | made
         if upgraded:
+            from postgres.upgrade import reindex  # with all that runs scripts: the program only declares
+
             reindex.complete(_address(outs["port"], outs["adminPassword"]), pulumi.log.info)
             _back_up(_olds, outs)
         return UpdateResult(outs)

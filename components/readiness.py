@@ -26,7 +26,7 @@ from postgres.connection import Address
 from postgres.docker_host import Endpoint, connect
 from postgres.embedded import ADMIN
 from postgres.errors import PgstackError
-from postgres.upgrade import on_docker, reindex, statistics, workshop
+from postgres.upgrade import on_docker, statistics, workshop
 from stacks import offline
 
 OUTPUTS = ("version", "identity")
@@ -60,6 +60,8 @@ class ReadinessProvider(ResourceProvider):
         if major_of(outs) != major_of(_olds):
             tables = statistics.complete(_server(outs).address)
             pulumi.log.info(f"PostgreSQL {outs['version']} serves; statistics of {tables} tables are complete")
+            from postgres.upgrade import reindex  # with all that runs scripts: the program only declares
+
             reindex.complete(_server(outs).address, pulumi.log.info)
             _back_up(_olds, outs)
         return UpdateResult(outs)

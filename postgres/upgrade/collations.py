@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from postgres.errors import listing
+from postgres.upgrade import decision
 from postgres.upgrade.decision import Reindex, size
 from postgres.upgrade.facts import Collation, Source, Target, TextIndex
 
@@ -36,6 +37,11 @@ def to_sort(before: Sequence[TextIndex], now: Sequence[TextIndex]) -> list[TextI
             for each in index.collations
         )
     ]
+
+
+def announced(source: Source, target: Target, choice: decision.Choice, reindex: Reindex) -> str:
+    """What an `up` would do, and sort anew, for a preview."""
+    return "\n  ".join(filter(None, (decision.words(source, target, choice), words(source, target, reindex))))
 
 
 def words(source: Source, target: Target, reindex: Reindex) -> str:

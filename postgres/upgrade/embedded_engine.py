@@ -62,8 +62,7 @@ def announce(
             f" and upgrades it"
         )
     source, target, choice = _decided(job, password, method, no_drift)
-    sorts = collations.words(source, target, reindex)
-    return "\n  ".join(filter(None, (decision.words(source, target, choice), sorts)))
+    return collations.announced(source, target, choice, reindex)
 
 
 def upgrade(

@@ -66,8 +66,7 @@ def preview(wanted: Wanted) -> str:
         target = container.target_of_image(wanted.client, wanted.after.name, wanted.new_image, target.major)
     source = _asked(wanted)
     choice = decide(source, target, facts.Disk(container.free_bytes(server)), wanted.method)
-    sorts = collations.words(source, target, wanted.reindex)
-    return "\n  ".join(filter(None, (words(source, target, choice), sorts)))
+    return collations.announced(source, target, choice, wanted.reindex)
 
 
 def _asked(wanted: Wanted) -> facts.Source:

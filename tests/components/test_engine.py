@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 
-from components.engine import ONLY_AT_AN_UPGRADE, as_far_as_they_count, no_drift, upgrade_inputs
+from components.engine import ONLY_AT_AN_UPGRADE, as_far_as_they_count, backup_after, no_drift, upgrade_inputs
+from postgres.backup.elsewhere import Elsewhere
 from stacks.environment import ENVIRONMENTS, from_config
 
 PLAIN = {"major": 17.0, "stack": "production", "database": "app"}
+WANTED = {
+    "upgradeBackup": True,
+    "stack": "dev",
+    "database": "app",
+    "backupKeep": 14.0,
+    "backupCopy": "ssh://there/copies",
+}
 
 
 @pytest.mark.parametrize("key", ONLY_AT_AN_UPGRADE)
@@ -39,3 +47,11 @@ def test_without_an_older_state_the_declared_database_is_asked() -> None:
     found = no_drift({}, news)
     assert found is not None
     assert found.database == "shop"
+
+
+@pytest.mark.parametrize(("wanted", "made"), [({}, False), ({"upgradeBackup": False}, False), (WANTED, True)])
+def test_the_backup_after_an_upgrade_is_made_where_it_is_wanted(wanted: dict[str, Any], made: bool) -> None:
+    after = backup_after(wanted)
+    assert (after is not None) is made
+    if after is not None:
+        assert (after.into.name, after.count, after.place) == ("dev", 14, Elsewhere("ssh://there/copies", "dev"))

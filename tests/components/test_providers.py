@@ -22,12 +22,10 @@ from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.output import Unknown
 
 from components.embedded_server import EmbeddedServerProvider
-from components.engine import backup_after
 from components.password import BYTES, GeneratedPasswordProvider
 from components.provider import Failed, is_unknown, plainly, refused
 from components.readiness import ReadinessProvider
 from components.sql_schema import NO_DRIFT, OUTPUTS, SqlSchemaProvider, inputs
-from postgres.backup.elsewhere import Elsewhere
 from postgres.errors import PgstackError, ServerError
 from postgres.scripts import load, load_verify, revision
 from stacks.environment import DEFAULT_SCRIPTS, SQL, from_config
@@ -39,13 +37,6 @@ STORED = {
     "components.sql_schema.SqlSchemaProvider": SqlSchemaProvider,
 }
 HIDDEN = "hunter2"  # in every props below; in no message
-WANTED = {
-    "upgradeBackup": True,
-    "stack": "dev",
-    "database": "app",
-    "backupKeep": 14.0,
-    "backupCopy": "ssh://there/copies",
-}
 
 
 def messages(result: CheckResult) -> str:
@@ -256,14 +247,6 @@ def test_what_counts_for_an_upgrade_alone_is_no_change_without_one(
     assert ReadinessProvider().check(ready | olds, news).inputs == ready | olds
     for image in ("sha256:2", unknown()):
         assert ReadinessProvider().check(ready | olds, news | {"image": image}).inputs == news | {"image": image}
-
-
-@pytest.mark.parametrize(("wanted", "made"), [({}, False), ({"upgradeBackup": False}, False), (WANTED, True)])
-def test_the_backup_after_an_upgrade_is_made_where_it_is_wanted(wanted: dict[str, Any], made: bool) -> None:
-    after = backup_after(wanted)
-    assert (after is not None) is made
-    if after is not None:
-        assert (after.into.name, after.count, after.place) == ("dev", 14, Elsewhere("ssh://there/copies", "dev"))
 
 
 def test_a_port_that_is_taken_is_refused_before_the_server_is_touched(server: dict[str, Any], taken: int) -> None:
