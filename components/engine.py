@@ -20,7 +20,7 @@ from stacks.environment import Environment, backups_of
 
 UPGRADE_INPUTS = (
     "upgradeMethod", "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database", "driftPolicy",
-    "upgradeReindex",
+    "upgradeReindex", "backupCopy",
 )  # fmt: skip
 BACKUP_INPUTS = ("upgradeBackup", "backupDirectory", "stack", "database", "backupKeep", "backupCopy")
 ONLY_AT_AN_UPGRADE = ("driftPolicy", "upgradeReindex", "backupKeep", "backupCopy")
@@ -50,7 +50,7 @@ def upgrade_inputs(environment: Environment) -> dict[str, Any]:
     values = (environment.upgrade_method, environment.upgrade_backup, environment.drill_max_age_h,
               environment.backup_directory, environment.stack, environment.database,
               "refuse" if environment.drift == "refuse" else None,
-              "after" if environment.upgrade_reindex == "after" else None)  # fmt: skip
+              "after" if environment.upgrade_reindex == "after" else None, environment.backup_copy)  # fmt: skip
     return dict(zip(UPGRADE_INPUTS, values, strict=True))
 
 
@@ -75,10 +75,9 @@ def backup_after(news: Mapping[str, Any]) -> BackupAfter | None:
     """The backup that these inputs want of the upgraded server; None: none."""
     if not news.get("upgradeBackup"):
         return None
-    stack, copy = news["stack"], news.get("backupCopy")
+    stack = news["stack"]
     into = backups_of(news.get("backupDirectory"), stack)
-    place = Elsewhere(copy, stack) if copy else None
-    return BackupAfter(into, stack, news["database"], int(news["backupKeep"]), place)
+    return BackupAfter(into, stack, news["database"], int(news["backupKeep"]), _copies(news))
 
 
 def as_far_as_they_count(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,5 +99,11 @@ def backup_first(olds: Mapping[str, Any], news: Mapping[str, Any]) -> BackupFirs
     """The backup that these inputs want before an upgrade; None: none. `olds` may lack what older states lack."""
     if not news["upgradeBackup"]:
         return None
-    into = backups_of(news.get("backupDirectory"), news["stack"])
-    return BackupFirst(into, news["stack"], olds.get("database", news["database"]), float(news["drillMaxAgeH"]))
+    stack = news["stack"]
+    into = backups_of(news.get("backupDirectory"), stack)
+    database = olds.get("database", news["database"])
+    return BackupFirst(into, stack, database, float(news["drillMaxAgeH"]), _copies(news))
+
+
+def _copies(news: Mapping[str, Any]) -> Elsewhere | None:
+    return Elsewhere(news["backupCopy"], news["stack"]) if news.get("backupCopy") else None

@@ -46,7 +46,7 @@ def check(environment: Environment, database: inspection.Database, target: str, 
             wanted = container.target_of_image(client, environment.name, image, major)
         elif image:
             say(f"the image {image} isn't on the engine: its version and extensions are looked at during `up`")
-        disk = facts.Disk(container.free_bytes(server))
+        disk = container.disk(server)
     if major == source.major:
         raise PgstackError(f"{environment.stack} runs PostgreSQL {source.version} already")
     if environment.drift == "refuse":

@@ -1,11 +1,13 @@
 """A backup before the upgrade, restored once and compared, while the old server serves.
 
-A drill that is recent enough stands for it: its backup is there, and was found good.
+A drill that is recent enough stands for it: its backup is there, and was found good. Where backups are copied to
+another host, this one is there before the upgrade goes on.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +17,8 @@ from postgres.backup import store
 from postgres.backup.create import create
 from postgres.backup.drill import WORK as RESTORED
 from postgres.backup.drill import drill
-from postgres.backup.manifest import BackupFailed
+from postgres.backup.elsewhere import Elsewhere
+from postgres.backup.manifest import BackupFailed, read
 from postgres.upgrade.progress import PACE, Pace, directory, dump, told
 from postgres.upgrade.workshop import Report, Server, Workshop, rows
 
@@ -23,13 +26,14 @@ from postgres.upgrade.workshop import Report, Server, Workshop, rows
 @dataclass(frozen=True, slots=True)
 class BackupFirst:
     """`into`: the folder of the stack's backups; `database`: the stack's own; `max_age_h`: of a good drill, in hours;
-    0: always a new one.
+    0: always a new one; `place`: where its copy goes.
     """
 
     into: Path
     stack: str
     database: str
     max_age_h: float
+    place: Elsewhere | None = None
 
     def is_recent(self, last_good: datetime | None, now: datetime) -> bool:
         return last_good is not None and now - last_good < timedelta(hours=self.max_age_h)
@@ -42,9 +46,14 @@ class BackupFirst:
         pace: Pace = PACE,
     ) -> None:
         """`at_the_server`: where the running server is reached; `apart`: where nothing is. Raises PgstackError."""
+        with self._copying():  # a host that is away is told before the dump, which may take hours
+            if self.place is not None:
+                self.place.kept()
         last = store.last_good_drill(self.into) if self.into.is_dir() else None
         if self.is_recent(last, datetime.now(UTC)):
             report(f"no new backup: the last good drill is of {last:%Y-%m-%d %H:%M} UTC (pgvector:drillMaxAgeH)")
+            good = [each for each in store.listed(self.into) if each.drill is not None and each.drill.ok]
+            self._copy(good[-1].folder, report)
             return
         with at_the_server as (workshop, server):
             with told("back up", dump(workshop, server, self.database), report, pace):
@@ -63,6 +72,24 @@ class BackupFirst:
                 f" upgraded\n{problems}"
             )
         report(f"restored and compared in {result.seconds:.0f} s: good")
+        self._copy(newest.folder, report)
+
+    def _copy(self, backup: Path, report: Report) -> None:
+        if self.place is not None:
+            with self._copying():
+                self.place.send(backup, read(backup))
+                self.place.note(backup)
+            report(f"its copy is at {self.place.url}")
+
+    @contextmanager
+    def _copying(self) -> Iterator[None]:
+        try:
+            yield
+        except BackupFailed as error:
+            raise BackupFailed(
+                f"{error}\n  nothing was stopped, nothing upgraded; for an upgrade without a copy elsewhere take"
+                " pgvector:backupCopy out"
+            ) from None
 
 
 def _left_out(workshop: Workshop, server: Server, database: str) -> int:

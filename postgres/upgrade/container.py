@@ -14,7 +14,7 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,13 @@ from docker.types import Mount
 from docker.utils.socket import frames_iter
 
 from postgres.connection import Address, connect
-from postgres.container import HBA, LOCK, OLD_MOUNT, Spec
+from postgres.container import HBA, LOCK, LOCK_TAKEN, OLD_MOUNT, Spec
 from postgres.docker_host import finish, put, throw_away, told
 from postgres.embedded import ADMIN
 from postgres.errors import ServerError
 from postgres.images import VOLUME
 from postgres.upgrade.archive import pack, unpack
-from postgres.upgrade.facts import Target
+from postgres.upgrade.facts import Disk, Target
 from postgres.upgrade.workshop import HOUR_S, Done, must
 
 USER = "postgres"
@@ -73,6 +73,25 @@ class ContainerWorkshop:
     def as_root(self, script: str, **variables: str) -> Done:
         """For the container's own files, never for the volume's."""
         return self._carry_out(["sh", "-ec", script], variables, "root")
+
+    @contextmanager
+    def lock(self, path: str, taken: str) -> Iterator[None]:
+        # it belongs to the open file, which only the sleep has in the end
+        script = f"""
+            if [ ! -d "$L" ]; then mkdir -p "$(dirname "$L")"; : >>"$L"; fi
+            exec 9<"$L"
+            flock -n -E {LOCK_TAKEN} 9
+            nohup sleep 2147483 >/dev/null 2>&1 &
+            echo $!
+        """
+        done = self.sh(script, L=path)
+        if done.code == LOCK_TAKEN:
+            raise ServerError(taken)
+        holder = must(f"taking the lock of {path}", done).strip()
+        try:
+            yield
+        finally:
+            self.sh('kill "$P" || true', P=holder)
 
     def put(self, name: str, text: str) -> str:
         put(self.container, "/tmp", {name: text}, mode=0o444)
@@ -194,12 +213,13 @@ def _libraries(container: Container, folder: str) -> dict[str, str]:
     return found
 
 
-def _output(container: Container, command: Sequence[str]) -> bytes:
+def _output(container: Container, command: Sequence[str], user: str = "root") -> bytes:
     """What a command in the container writes to its standard output. Raises ServerError."""
-    done = container.exec_run(list(command), user="root", demux=True)
+    done = container.exec_run(list(command), user=user, demux=True)
     out, err = done.output
     if done.exit_code != 0:
-        raise ServerError(f"{command[0]} in a throw-away container failed: {(err or b'').decode(errors='replace')}")
+        said = (err or b"").decode(errors="replace")
+        raise ServerError(f"{command[0]} in the container {container.name} failed: {said}")
     return out or b""
 
 
@@ -241,32 +261,25 @@ class ContainerHands:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        script = 'mkdir -p "$(dirname "$L")"; nohup flock -n -F "$L" sleep 2147483 >/dev/null 2>&1 & echo $!'
-        held = []
-        try:
+        with ExitStack() as locks:
             for major in (self.spec.major, self.new):
-                lock = f"{VOLUME}/{major}/{LOCK}"
-                held.append(must("taking a lock", self.made.sh(script, L=lock)).strip())
-                taken = 'sleep 0.1; kill -0 "$P" && ! flock -n "$L" true'
-                what = f"no other server may run on {VOLUME}/{major}: taking its lock"
-                must(what, self.made.sh(taken, P=held[-1], L=lock))
+                taken = f"another server runs on {VOLUME}/{major}: its lock is taken"
+                locks.enter_context(self.made.lock(f"{VOLUME}/{major}/{LOCK}", taken))
             yield
-        finally:
-            for process in held:
-                self.made.sh('kill "$P" || true', P=process)
 
 
-def free_bytes(server: Container) -> int:
-    """Of the volume's file system, as the running server sees it. Raises ServerError."""
-    return int(_output(server, ["df", "-B1", "--output=avail", VOLUME]).split()[-1])
-
-
-def reflinks(made: ContainerWorkshop) -> bool:
-    """Whether a copy that shares its blocks works in the volume."""
-    script = 'cd "$D"; echo 1 >reflink-trial; cp --reflink=always reflink-trial reflink-trial.copy'
-    tried = made.sh(script, D=VOLUME).code == 0
-    made.sh('cd "$D"; rm -f reflink-trial reflink-trial.copy', D=VOLUME)
-    return tried
+def disk(server: Container) -> Disk:
+    """Of the volume, as the running server sees it: its free space, and whether a copy that shares its blocks works
+    there. Raises ServerError.
+    """
+    script = f"""
+        if trial=$(mktemp -d {VOLUME}/.reflink-XXXXXX) && echo 1 >"$trial/one" &&
+            cp --reflink=always "$trial/one" "$trial/other"; then echo yes; else echo no; fi
+        rm -rf "$trial"
+        df -B1 --output=avail {VOLUME} | tail -n 1
+    """
+    reflink, free = _output(server, ["sh", "-ec", script], USER).split()
+    return Disk(int(free), reflink == b"yes")
 
 
 def target_of_image(client: docker.DockerClient, name: str, image: str, major: int) -> Target:

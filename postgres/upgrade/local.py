@@ -49,6 +49,20 @@ class LocalWorkshop:
     def sh(self, script: str, *, timeout_s: float = HOUR_S, **variables: str) -> Done:
         return self._carry_out(["sh", "-ec", script], variables, timeout_s)
 
+    @contextmanager
+    def lock(self, path: str, taken: str) -> Iterator[None]:
+        import fcntl
+
+        held = os.open(path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ServerError(taken) from None
+            yield
+        finally:
+            os.close(held)
+
     def put(self, name: str, text: str) -> str:
         path = self.private / name
         path.unlink(missing_ok=True)

@@ -65,7 +65,7 @@ def preview(wanted: Wanted) -> str:
     if has_image(wanted.client, wanted.new_image):  # a preview pulls nothing
         target = container.target_of_image(wanted.client, wanted.after.name, wanted.new_image, target.major)
     source = _asked(wanted)
-    choice = decide(source, target, facts.Disk(container.free_bytes(server)), wanted.method)
+    choice = decide(source, target, container.disk(server), wanted.method)
     return collations.announced(source, target, choice, wanted.reindex)
 
 
@@ -100,7 +100,7 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
         hands.replication(allowed=False)  # a killed run's
         data_directory.trial(client, new, wanted.new_image, wanted.volume, wanted.pgvector_minimum)
         source = _asked(wanted)
-        disk = facts.Disk(container.free_bytes(server), container.reflinks(made))
+        disk = container.disk(server)
         target = container.target_in(made, new.major)
         choice = decide(source, target, disk, wanted.method)
         if choice.why:  # the preview may have known less

@@ -6,6 +6,7 @@ stack file is no mistake. The new directory isn't deleted then, but put aside; `
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -115,6 +116,10 @@ def kept(workshop: Workshop, serves: int, majors: tuple[int, ...]) -> list[Kept]
 
 
 def free(workshop: Workshop, what: list[Kept]) -> None:
-    """Delete them for good. Raises ServerError."""
-    for each in what:
-        must(f"deleting {each.path}", workshop.sh('rm -rf "$D"', D=each.path))
+    """Delete them for good. Raises ServerError, before the first of them is gone where one is being compared with."""
+    with ExitStack() as locks:
+        for each in what:
+            taken = f"`pgstack upgrade verify` compares with {each.path}\n  wait for it, or end it; then confirm again"
+            locks.enter_context(workshop.lock(each.path, taken))
+        for each in what:
+            must(f"deleting {each.path}", workshop.sh('rm -rf "$D"', D=each.path))

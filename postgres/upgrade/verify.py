@@ -12,7 +12,7 @@ import posixpath
 import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from postgres import queries, shell
@@ -94,7 +94,7 @@ def verify(workshop: Workshop, live: Server, new: int, copy: str, report: Say) -
     """
     journal = kept(workshop, new)
     rollback.possible(workshop, new)
-    with _served_copy(workshop, journal, copy, report) as was:
+    with _alone(workshop, journal), _served_copy(workshop, journal, copy, report) as was:
         names = {name: sorted(_databases(workshop, server)) for name, server in (("kept", was), ("now", live))}
         found = [f"{name}: database gone" for name in names["kept"] if name not in names["now"]]
         found += [f"{name}: database new" for name in names["now"] if name not in names["kept"]]
@@ -108,6 +108,15 @@ def verify(workshop: Workshop, live: Server, new: int, copy: str, report: Say) -
             found += [f"{database}: {difference}" for difference in told]
             tables, compared = tables + len(held.tables), compared + held.row_count
     return Verdict(tuple(found), tables, compared)
+
+
+def _alone(workshop: Workshop, journal: Journal) -> AbstractContextManager[None]:
+    """What another run copied isn't what a power cut left. Raises ServerError."""
+    old = workshop.directory(journal.old)
+    taken = (
+        f"another `pgstack upgrade verify` compares with {old}, or `confirm` deletes it\n  wait for it, then try again"
+    )
+    return workshop.lock(old, taken)
 
 
 @contextmanager

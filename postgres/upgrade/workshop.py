@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,6 +62,12 @@ class Workshop(Protocol):
 
     def sh(self, script: str, *, timeout_s: float = HOUR_S, **variables: str) -> Done:
         """Run a shell script (`sh -ec`) as the data's user, the variables in its environment."""
+
+    def lock(self, path: str, taken: str) -> AbstractContextManager[None]:
+        """The file or folder for us alone, until the end of this process at the latest.
+
+        Raises ServerError, which says `taken`, where somebody has it.
+        """
 
     def put(self, name: str, text: str) -> str:
         """A file that only the data's user reads, gone with the workshop; its path. For passwords."""

@@ -25,7 +25,7 @@ import psutil
 import requests
 from docker.errors import DockerException
 
-from tests.lacking import lacking, needs_root
+from tests.lacking import lacking, loop_disk, needs_root
 
 START_TIMEOUT_S = 60.0
 GONE_TIMEOUT_S = 30.0
@@ -224,28 +224,10 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(size_mb: int) -> Iterator[SmallDisk]:
-    needs_root("mounting a disk")
-    folder = Path(tempfile.mkdtemp(prefix="pgstack-test-disk-"))
-    place, image = folder / "mounted", folder / "image"
-    place.mkdir()
-    with image.open("wb") as file:
-        file.truncate(size_mb << 20)
-    try:
-        _run("mkfs.ext4", "-q", "-m", "0", str(image))
-        done = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            lacking(f"no loop device: {done.stderr.strip()}")
+    with loop_disk(size_mb, "mkfs.ext4", "-m", "0") as place:
         disk = SmallDisk(place)
         disk.data.mkdir()
         yield disk
-    finally:
-        # a container that is just going may still hold it
-        for _ in range(20):
-            if not os.path.ismount(place) or subprocess.run(["umount", place], check=False).returncode == 0:
-                break
-            time.sleep(0.5)
-        assert not os.path.ismount(place), f"{place} is still in use"
-        shutil.rmtree(folder)
 
 
 def _bridges() -> set[str]:

@@ -23,6 +23,7 @@ from tests.docker.old_way import OldWay, old_way
 from tests.docker.test_adoption import FIGURES, ROWS, adopting
 from tests.docker.watched import Up
 from tests.engine.checkout import wait_until_gone
+from tests.lacking import loop_disk
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
 old = pytest.fixture(old_way)
@@ -262,3 +263,26 @@ def test_a_schema_that_the_target_does_not_take_is_refused_before_anything_stops
     assert "rehearsed on an empty server: PostgreSQL 18 doesn't take" in said
     assert (stack.started_at, stack.rows()) == (started, 1000)
     nothing_is_left(stack, 18)
+
+
+def test_by_clone_where_the_disk_shares_blocks_between_copies(make: Make, image: Callable[[str], str]) -> None:
+    image(PG17)
+    with loop_disk(4096, "mkfs.xfs", "-m", "reflink=1") as place:
+        place.joinpath("data").mkdir()
+        stack = make("dev", image=PG15, dataPath=str(place / "data"), upgradeMethod="clone", upgradeBackup=False)
+        try:
+            stack.up()
+            stack.fill()
+            assert "(clone: about 5 s of downtime)" in stack.ok("upgrade", "check", "dev", PG17)
+            stack.configure(image=PG17)
+            assert "(clone: about 5 s of downtime)" in stack.ok("preview", "dev")
+            assert re.search(r"down until here +\d+\.\d s", stack.up())
+            assert stack.rows() == 1000
+            assert re.search(r"equal: \d+ tables, \d+ rows", stack.ok("upgrade", "verify", "dev"))
+            assert ".reflink" not in stack.in_a_throw_away("ls -A /v")
+            stack.do("DELETE FROM public.kept")
+            stack.configure(image=PG15)
+            stack.ok("upgrade", "rollback", "dev", "--yes")
+            assert stack.rows() == 1000
+        finally:
+            stack.clean()

@@ -23,6 +23,10 @@ from tests.upgrade.servers import PASSWORD, SETTINGS, Machine
 
 @pytest.mark.parametrize("method", ["standby", "copy", "link", "dump"])
 def test_everything_is_there_after_the_upgrade(machine: Machine, method: Method) -> None:
+    everything_is_there(machine, method)
+
+
+def everything_is_there(machine: Machine, method: Method) -> None:
     before = content.complete(machine.address(machine.old))
     port = embedded.kept_port(machine.old)
     outcome = embedded_engine.upgrade(machine.job, PASSWORD, method, machine.said.append)

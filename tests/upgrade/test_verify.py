@@ -24,7 +24,7 @@ from tests.upgrade import servers
 from tests.upgrade.content import ODD
 from tests.upgrade.servers import PASSWORD, Machine
 
-KILLED = """
+ALONE = """
 import sys
 from pathlib import Path
 from tests.upgrade.servers import Machine
@@ -139,21 +139,49 @@ def test_a_failure_leaves_no_copy(upgraded: Machine) -> None:
 
 
 @pytest.mark.parametrize("moment", ["copies", "serves"])
-def test_after_kill_9_the_copy_goes_by_itself(upgraded: Machine, moment: str) -> None:
-    copies = upgraded.root / "16.verify"
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(upgraded.root)], cwd=ROOT, start_new_session=True)
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_killed_or_interrupted_the_copy_goes_by_itself(upgraded: Machine, moment: str, end: signal.Signals) -> None:
+    process = started(upgraded, moment)
+    os.kill(process.pid, end)
+    process.wait()
+    deadline = time.monotonic() + 120
+    while end == signal.SIGKILL and list(upgraded.root.glob("*verify*")):
+        assert time.monotonic() < deadline, list(upgraded.root.glob("*verify*"))
+        time.sleep(0.1)
+    with nothing_left(upgraded):
+        pass
+    with nothing_left(upgraded):
+        assert verdict(upgraded).differs == ()
+
+
+@pytest.mark.parametrize("moment", ["copies", "serves"])
+def test_meanwhile_nobody_takes_the_copy_or_what_is_kept_away(upgraded: Machine, moment: str) -> None:
+    process = started(upgraded, moment)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ServerError, match=r"another `pgstack upgrade verify` compares with .*/16, or"):
+            verdict(upgraded)
+        with local.workshop(upgraded.root) as workshop:
+            found = rollback.kept(workshop, 18, (16, 18))
+            with pytest.raises(ServerError, match=r"`pgstack upgrade verify` compares with .*/16\n  wait for it"):
+                rollback.free(workshop, found)
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert process.wait() == 0
+    with nothing_left(upgraded):
+        pass
+
+
+def started(machine: Machine, moment: str) -> subprocess.Popen[bytes]:
+    """In a process of its own, which has come as far as that."""
+    copies = machine.root / "16.verify"
+    process = subprocess.Popen([sys.executable, "-c", ALONE, str(machine.root)], cwd=ROOT, start_new_session=True)
     deadline = time.monotonic() + 120
     while not list(copies.glob("*/base" if moment == "copies" else "*/postmaster.pid")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    while list(upgraded.root.glob("*verify*")):
-        assert time.monotonic() < deadline, list(upgraded.root.glob("*verify*"))
-        time.sleep(0.1)
-    with nothing_left(upgraded):
-        assert verdict(upgraded).differs == ()
+    return process
 
 
 def test_what_a_power_cut_left_is_removed_first(upgraded: Machine) -> None:
