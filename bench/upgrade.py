@@ -2,7 +2,8 @@
 acknowledged row to its first on the new server. Against `dump`, and against pg_upgrade --copy by hand.
 
 The embedded engine: the same steps as in a container, without the engine's own seconds. One data directory a size is
-made and copied for each run. Each run ends with a count: no acknowledged row may be missing.
+made and copied for each run. Each run ends with a count: no acknowledged row may be missing. `clone` needs a TMPDIR
+on a file system with reflinks.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from postgres import embedded
 from postgres.connection import Address, connect
 from postgres.errors import PgstackError
 from postgres.settings import derive
-from postgres.upgrade import facts, local, run
+from postgres.upgrade import embedded_engine, facts, local, run
 from postgres.upgrade.decision import METHODS, Method, choose
 from postgres.upgrade.workshop import must, with_password
 from stacks.environment import from_config
@@ -180,7 +181,7 @@ def _ours(cluster: Cluster, port: int, method: Method) -> None:
     source = facts.of_source(replace(cluster.address(port), database="postgres"))
     with local.workshop(cluster.root) as workshop:
         try:
-            choice = choose(source, facts.Disk(shutil.disk_usage(cluster.root).free), method)
+            choice = choose(source, embedded_engine.disk(cluster.root), method)
         except PgstackError as error:
             raise NotMeasured(str(error)) from None
         live = with_password(workshop, OLD, embedded.HOST, PASSWORD, port=port)
@@ -212,7 +213,7 @@ def measure(sizes_mb: Sequence[int], repeat: int, report: Report) -> Iterator[Fi
         return
     settings = derive(from_config("local", {}).limits)
     found: dict[tuple[int, str], Samples] = {}
-    methods: dict[str, Method | None] = {name: name for name in METHODS if name != "clone"} | {BARE: None}
+    methods: dict[str, Method | None] = {name: name for name in METHODS} | {BARE: None}
     for size in sizes_mb:
         with tempfile.TemporaryDirectory(prefix="pgstack-bench-upgrade-") as folder:
             template = Cluster(Path(folder) / "template", settings)
@@ -229,7 +230,8 @@ def measure(sizes_mb: Sequence[int], repeat: int, report: Report) -> Iterator[Fi
         if size >= 1000:
             yield figure(f"downtime, standby, {size} MB", "dump", standby, dump, FAR_BELOW)
         yield figure(f"downtime, copy, {size} MB", BARE, copy, found[size, BARE], LIKE_BARE)
-        yield figure(f"downtime, link, {size} MB", BARE, found[size, "link"], found[size, BARE], Goal(None))
+        for name in ("link", "clone"):
+            yield figure(f"downtime, {name}, {size} MB", BARE, found[size, name], found[size, BARE], Goal(None))
     if len(sizes_mb) > 1:
         smallest, largest = sizes_mb[0], sizes_mb[-1]
         name = f"downtime, standby, {largest} MB"

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from postgres import embedded
 from postgres.backup.manifest import Manifest, read
 from postgres.backup.store import alone, listed
 from postgres.upgrade import guardian
+from tests.docker.test_ssh import Host, ssh_host
 from tests.engine.checkout import Checkout, copy_of_the_program, session_members, stop_servers, wait_until_gone
 from tests.upgrade.servers import Machine
 
+__all__ = ["ssh_host"]
 pytestmark = pytest.mark.engine
 KILLS = min(9, int(os.environ.get("PGSTACK_UPGRADE_KILLS", "5")) // 2)
 VICTIMS = ("pulumi.dynamic", "pulumi --non-interactive", "-m pgstack")
@@ -130,6 +133,29 @@ def test_drift_is_refused_before_anything_stops_and_accepted_drift_is_not(old: C
     old.ok("up")
     assert rows(old) == [(18, ROWS)]
     assert "unchanged" in old.ok("up")
+
+
+def test_the_backup_is_on_the_other_host_before_anything_stops(old: Checkout, ssh_host: Host, tmp_path: Path) -> None:
+    machine = Machine(old.root / ".data" / "local")
+    running = embedded.pid(machine.old)
+    old.configure(postgresVersion=18, backupCopy="ssh://nobody@127.0.0.1:9/place")
+    said = old.fails("up")
+    assert "the copy at ssh://nobody@127.0.0.1:9/place failed" in said
+    assert "nothing was stopped, nothing upgraded" in said
+    assert "take pgvector:backupCopy out" in said
+    assert embedded.pid(machine.old) == running
+    assert not (old.root / ".data" / "backups").exists()  # told before the dump
+    assert machine.left() == []
+
+    old = replace(old, extra={"PATH": f"{ssh_host.path}{os.pathsep}{os.environ['PATH']}"})
+    old.configure(backupCopy=f"{ssh_host.url}{tmp_path}/far")
+    said = old.ok("up")
+    copied, upgraded, after = "its copy is at ssh://", "upgrade 16 → 18: make the standby", "copied to ssh://"
+    assert said.index(copied) < said.index(upgraded) < said.index(after)
+    place = tmp_path / "far" / "local"
+    assert [read(each).major for each in sorted(place.glob("*Z"))] == [16, 18]
+    assert "drill good" in old.ok("backup", "fetch", "local").splitlines()[0]
+    assert rows(old) == [(18, ROWS)]
 
 
 def test_back_to_what_the_upgrade_kept_and_forward_again_and_done_with_it(old: Checkout) -> None:
