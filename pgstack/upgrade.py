@@ -146,9 +146,10 @@ def ask_rollback(environment: Environment, runs: int, given: str | None, say: Sa
         journal = rollback.possible(made, runs)
         if journal.old != environment.major:
             raise PgstackError(f"what is kept is PostgreSQL {journal.old}, the stack file says {environment.major}")
+        minutes = rollback.minutes(journal)
         say(
             f"goes back from PostgreSQL {runs} to {journal.old} as it was at {journal.at}: everything written in the "
-            f"{rollback.minutes(journal)} minutes since is given up\n"
+            f"{minutes} minute{'' if minutes == 1 else 's'} since is given up\n"
             f"  ({made.directory(runs)} is put aside, until:  pgstack upgrade confirm {stack})"
         )
         must_be_typed(stack, f"a rollback of {stack} gives up what was written since", given, "--yes", say)

@@ -13,12 +13,11 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from postgres import docker_host
 from postgres.errors import PgstackError
 
-_HELD: list[IO[str]] = []  # the write ends: closed by the end of this process and by nothing else
+_HELD: list[subprocess.Popen[str]] = []  # their pipes are closed by the end of this process and by nothing else
 
 
 def watch(url: str, name: str, image: str) -> None:
@@ -30,7 +29,7 @@ def watch(url: str, name: str, image: str) -> None:
     assert process.stdin is not None
     process.stdin.write(json.dumps([url, name, image]) + "\n")
     process.stdin.flush()
-    _HELD.append(process.stdin)
+    _HELD.append(process)
 
 
 def serve_again(url: str, name: str, image: str) -> None:
