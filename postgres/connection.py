@@ -14,8 +14,12 @@ from psycopg.rows import TupleRow
 from postgres import ssh
 from postgres.errors import ConnectionFailed, PgstackError
 
-# A killed client lets go within a second (PostgreSQL 14+), also where the server's own setting is another.
-CHECK_INTERVAL = "-c client_connection_check_interval=1000"
+# A killed client lets go within a second (PostgreSQL 14+), also where the server's own setting is another. Timeouts of
+# databases and roles are the application's, not ours: pg_dump sets them so, too.
+SESSION = (
+    "-c client_connection_check_interval=1000 -c statement_timeout=0 -c lock_timeout=0"
+    " -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
+)
 RETRY_S = 0.2
 REFUSED = "the server refuses the password"
 LOOK = "-c lock_timeout=3000 -c statement_timeout=60000"  # a preview never waits behind anyone for long
@@ -74,7 +78,7 @@ def connect(
                 password=address.password,
                 connect_timeout=max(2, min(10, int(wait_s) or 5)),
                 application_name=application,
-                options=f"{CHECK_INTERVAL} {options}".strip(),
+                options=f"{SESSION} {options}".strip(),
                 autocommit=autocommit,
                 sslmode=address.sslmode or None,
             )

@@ -28,7 +28,12 @@ RECALL_FLOOR = 0.9
 # found of 60,000 × 384): what it finds instead counts, this part of the way from the neighbours to a row at random.
 SLACK = 0.25
 AT_RANDOM = 100
-OPERATORS = {"l2": "<->", "ip": "<#>", "cosine": "<=>", "l1": "<+>", "hamming": "<~>", "jaccard": "<%>"}
+# An adopted database may have the extension in a schema of its own, which no path names.
+REACHABLE = """
+SELECT set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''),
+                                           extnamespace::regnamespace::text), false)
+  FROM pg_catalog.pg_extension WHERE extname = 'vector'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ def validate(connection: Connection[Any], demands: Demands) -> Report:
     results: dict[str, str] = {}
     failures: dict[str, str] = {}
     connection.execute(sql.SQL("SET statement_timeout = {}").format(TIMEOUT_S * 1000))
+    connection.execute(REACHABLE)
     for name, check in CHECKS.items():
         try:
             results[name] = f"ok: {check(connection, demands)}"
@@ -210,13 +216,13 @@ class VectorIndex:
     table: str
     method: str
     expression: str
-    operator_class: str
+    operator: str
     predicate: str | None
     estimated_rows: int
+    relation: str
 
     def recall(self, connection: Connection[Any]) -> Recall | None:
         """How the index answers some of its own rows; None for an empty table."""
-        operator = OPERATORS[self.operator_class.split("_")[1]]
         where = f"WHERE ({self.predicate})" if self.predicate else f"WHERE {self.expression} IS NOT NULL"
         samples = connection.execute(
             f"SELECT ({self.expression})::text FROM {self.table} {where} LIMIT {SAMPLE}".encode()
@@ -229,7 +235,7 @@ class VectorIndex:
         pairs = []
         for (sample,) in samples:
             literal = sql.Literal(sample).as_string(connection)
-            distance = f"{self.expression} {operator} {literal}::{kind[0]}"
+            distance = f"{self.expression} {self.operator} {literal}::{kind[0]}"
             some = f"SELECT {distance} FROM {self.table} {where}"
             select = f"{some} ORDER BY {distance} LIMIT {NEIGHBOURS}"
             exact = self._distances(connection, select, "enable_indexscan = off")

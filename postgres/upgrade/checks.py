@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from postgres import queries
 from postgres.errors import ServerError
 from postgres.upgrade.workshop import Server, Workshop, execute, rows
-from postgres.validation import OPERATORS
 
 SAMPLE_ROWS = 100
 # values as text, whatever the server's settings are
@@ -80,7 +79,7 @@ def vector_indexes(workshop: Workshop, server: Server, databases: Iterable[str])
 
 def _ask(workshop: Workshop, server: Server, database: str, index: Mapping[str, str]) -> int:
     expression, table = index["expression"], index["table"]
-    operator = OPERATORS[index["operator_class"].split("_")[1]]
+    operator = index["operator"]
     where = f"WHERE ({index['predicate']})" if index["predicate"] else f"WHERE {expression} IS NOT NULL"
     defined = f"AND {expression} {operator} {expression} <> 'NaN'"  # by cosine a vector of zeros is nowhere
     sample = f"(SELECT {expression} FROM {table} {where} {defined} LIMIT 1)"
@@ -90,8 +89,7 @@ def _ask(workshop: Workshop, server: Server, database: str, index: Mapping[str, 
     at_random = f"SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY d) AS d FROM ({others}) AS others"
     session = "SET enable_seqscan = off; SET hnsw.ef_search = 200; SET ivfflat.probes = 100;"
     said = execute(workshop, server, database, f"LOAD 'vector'; {session} EXPLAIN (FORMAT JSON) {select}")
-    name = index["index"].rsplit(".", 1)[-1].strip('"')
-    if f'"Index Name": "{name}"' not in said:
+    if f'"Index Name": {json.dumps(index["name"], ensure_ascii=False)}' not in said:
         used = [line.strip() for line in said.splitlines() if '"Index Name"' in line or '"Node Type"' in line]
         raise ServerError(f"database {database}: the planner doesn't use the vector index {index['index']}: {used}")
     near = rows(workshop, server, database, select, first=f"LOAD 'vector'; {session}")

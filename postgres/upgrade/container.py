@@ -214,8 +214,9 @@ def _libraries(container: Container, folder: str) -> dict[str, str]:
 
 
 def _output(container: Container, command: Sequence[str], user: str = "root") -> bytes:
-    """What a command in the container writes to its standard output. Raises ServerError."""
-    done = container.exec_run(list(command), user=user, demux=True)
+    """What a command in the container writes to its standard output. Raises ServerError, DockerFailed."""
+    with told():
+        done = container.exec_run(list(command), user=user, demux=True)
     out, err = done.output
     if done.exit_code != 0:
         said = (err or b"").decode(errors="replace")

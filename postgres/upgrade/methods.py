@@ -20,6 +20,7 @@ from postgres.upgrade.workshop import (
     start,
     stop,
     trusting,
+    undisturbed,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -134,7 +135,10 @@ def _pg_upgrade(upgrade: Upgrade) -> None:
              "-o", options, "-O", options, "-p", "50432", "-P", "50433", "-s", workshop.sockets]  # fmt: skip
     copies = upgrade.growing("transfer", upgrade.unfinished) if method == "copy" else nullcontext()
     with copies:  # it writes into its working directory
-        done = workshop.run(upgrade.new, "sh", "-c", f"cd {shlex.quote(workshop.sockets)} && exec {shlex.join(words)}")
+        done = workshop.run(
+            upgrade.new, "sh", "-c", f"cd {shlex.quote(workshop.sockets)} && exec {shlex.join(words)}",
+            environment={"PGOPTIONS": undisturbed(upgrade.old)},
+        )  # fmt: skip
     if done.code != 0:
         raise ServerError(f"pg_upgrade failed\n{done.tail(20)}{_reports(workshop, upgrade.unfinished)}")
     workshop.sh('rm -rf "$D/pg_upgrade_output.d" "$S"/delete_old_cluster.sh', D=upgrade.unfinished, S=workshop.sockets)

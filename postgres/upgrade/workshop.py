@@ -18,6 +18,7 @@ from postgres.errors import ServerError
 
 HOUR_S = 3600.0
 PORT = 5432
+EVENT_TRIGGERS_OFF = 17  # the first that knows it, and transaction_timeout
 START_S = 3600  # a killed server's data is recovered first
 SUPERUSER = "postgres"
 Report = Callable[[str], None]
@@ -100,7 +101,22 @@ class Server:
     def environment(self) -> dict[str, str]:
         """What libpq reads."""
         found = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.user, "PGCONNECT_TIMEOUT": "10"}
+        found |= {"PGOPTIONS": undisturbed(self.major), "PGCLIENTENCODING": "UTF8"}
         return found | ({"PGPASSFILE": self.passfile} if self.passfile else {})
+
+
+def undisturbed(major: int) -> str:
+    """libpq's options for a session that no timeout, read-only default or event trigger of the databases and roles
+    gets at. `major`: the server's, or a lower one.
+    """
+    settings = {
+        "statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
+        "default_transaction_read_only": "off",
+        "session_replication_role": "replica",  # event triggers fire as ordinary ones do, not for this role
+    }  # fmt: skip
+    if major >= EVENT_TRIGGERS_OFF:
+        settings |= {"transaction_timeout": "0", "event_triggers": "off"}
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
 def passfile_line(password: str) -> str:
@@ -133,7 +149,7 @@ def execute(
     workshop: Workshop, server: Server, database: str, sql: str, *, then: Sequence[str] = (), timeout_s: float = HOUR_S
 ) -> str:
     """Run SQL through psql, and what it printed. Statements of one text are one transaction; `then`: further texts of
-    the same session. Raises ServerError.
+    the same session. What databases and roles have set for the application doesn't count. Raises ServerError.
     """
     # through the environment: no quoting, nothing of it in an argument that `ps` shows, and -d takes a `=` apart
     texts = {f"SQL{number}": text for number, text in enumerate((sql, *then))}

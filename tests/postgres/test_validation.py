@@ -132,3 +132,12 @@ def test_versions_compare_by_number(one: list[int], other: list[int]) -> None:
     pad = [[*numbers, 0, 0][:3] for numbers in (one, other)]
     first, second = (version_tuple(".".join(map(str, numbers))) for numbers in (one, other))
     assert (first < second) == (pad[0] < pad[1])
+
+
+def test_the_extension_may_lie_in_a_schema_that_no_path_names(fresh_database: FreshDatabase) -> None:
+    fill(fresh_database, 200)
+    fresh_database.do('CREATE SCHEMA "Ext ension"')
+    fresh_database.do('ALTER EXTENSION vector SET SCHEMA "Ext ension"')
+    found = report(fresh_database)
+    assert found.failures == {}
+    assert found.results["existing vector indexes"] == "ok: 1 agree with the exact scan"
