@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from postgres.errors import ServerError
 from postgres.upgrade import checks, progress, records
 from postgres.upgrade.workshop import (
+    SECLUDED,
     Done,
     Server,
     Workshop,
@@ -33,7 +34,12 @@ JOBS = "2"
 DUMP = "dump"
 FAST = {"maintenance_work_mem": "256MB", "fsync": "off", "max_wal_size": "4GB"}
 # The walreceiver's own temporary slot: it goes with the connection, so that none can be forgotten and fill the disk.
-SLOT = {"wal_receiver_create_temp_slot": "on"}
+SLOT = {"wal_receiver_create_temp_slot": "on", "primary_slot_name": ""}
+# Left by an earlier restore to a point in time, they would end this recovery there.
+RECOVERY = dict.fromkeys(
+    ("recovery_target", "recovery_target_lsn", "recovery_target_name", "recovery_target_time", "recovery_target_xid",
+     "restore_command", "archive_cleanup_command", "recovery_end_command"), ""
+) | {"recovery_min_apply_delay": "0", "hot_standby": "on"}  # fmt: skip
 
 
 def make_standby(upgrade: Upgrade) -> None:
@@ -47,7 +53,7 @@ def make_standby(upgrade: Upgrade) -> None:
         )  # fmt: skip
     must("pg_basebackup", done)
     # a standby stops replaying where it may have fewer of these than its primary
-    settings = dict(upgrade.source.standby_settings) | SLOT | upgrade.source.preloading
+    settings = dict(upgrade.source.standby_settings) | SLOT | RECOVERY | upgrade.source.preloading
     standby = start(workshop, upgrade.old, upgrade.standby, settings, upgrade.source.superuser)
     log, deadline = f"{upgrade.standby}.log", time.monotonic() + CATCH_UP_S
     while not _near(upgrade, standby):
@@ -130,6 +136,7 @@ def _pg_upgrade(upgrade: Upgrade) -> None:
     mode = {"standby": "--link", "link": "--link", "clone": "--clone", "copy": "--copy"}[method]
     options = f"-c hba_file={trusting(workshop)} -c logging_collector=off -c archive_mode=off"
     options += f" -c shared_preload_libraries={shlex.quote(upgrade.source.preload)}"
+    options += "".join(f" -c {name}={shlex.quote(value)}" for name, value in SECLUDED.items())
     words = ["pg_upgrade", mode, "-b", workshop.programs(upgrade.old), "-B", workshop.programs(upgrade.new),
              "-d", source, "-D", upgrade.unfinished, "-U", upgrade.source.superuser, "-j", JOBS,
              "-o", options, "-O", options, "-p", "50432", "-P", "50433", "-s", workshop.sockets]  # fmt: skip

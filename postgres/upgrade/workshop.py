@@ -18,6 +18,8 @@ from postgres.errors import ServerError
 
 HOUR_S = 3600.0
 PORT = 5432
+# nobody's standby is waited for, nobody's changes are fetched: they would be gone if the old server served again
+SECLUDED = {"synchronous_standby_names": "", "max_logical_replication_workers": "0"}
 EVENT_TRIGGERS_OFF = 17  # the first that knows it, and transaction_timeout
 START_S = 3600  # a killed server's data is recovered first
 SUPERUSER = "postgres"
@@ -181,7 +183,7 @@ def start(
     """Start a server that nobody but us reaches: no TCP, its socket in our folder. Raises ServerError with its log."""
     own = {"listen_addresses": "", "unix_socket_directories": workshop.sockets, "unix_socket_permissions": "0700",
            "port": str(PORT), "hba_file": trusting(workshop), "logging_collector": "off", "ssl": "off",
-           "archive_mode": "off"}  # fmt: skip
+           "archive_mode": "off", **SECLUDED}  # fmt: skip
     words = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in (dict(settings) | own).items())
     log = f"{directory}.log"
     done = workshop.run(major, "pg_ctl", "start", "-w", "-t", str(wait_s), "-D", directory, "-l", log, "-o", words)

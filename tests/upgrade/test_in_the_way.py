@@ -32,9 +32,18 @@ ALTER DATABASE app SET statement_timeout = '1ms';
 ALTER DATABASE app SET lock_timeout = '1ms';
 ALTER DATABASE app SET search_path = nowhere;
 ALTER DATABASE app SET client_encoding = 'latin1';
+ALTER DATABASE app SET synchronous_commit = on;
 ALTER ROLE postgres SET statement_timeout = '1ms';
 ALTER ROLE postgres SET row_security = off;
 """
+# a standby that isn't there, and what a restore to a point in time left
+SYSTEM: tuple[LiteralString, ...] = (
+    "ALTER SYSTEM SET synchronous_standby_names = 'nobody'",
+    "ALTER SYSTEM SET recovery_target_time = '2020-01-01 00:00:00+00'",
+    "ALTER SYSTEM SET recovery_min_apply_delay = '1d'",
+    "ALTER SYSTEM SET hot_standby = off",
+    "ALTER SYSTEM SET restore_command = 'false'",
+)
 
 
 @pytest.mark.parametrize("method", ["standby", "dump"])
@@ -44,6 +53,8 @@ def test_everything_is_there_all_the_same(machine: Machine, method: Method, tmp_
         connection.execute(IN_THE_WAY)
     with connect(server) as connection:
         connection.execute(SET)
+        for statement in SYSTEM:
+            connection.execute(statement)
     before = content.complete(server)
     backup = BackupFirst(tmp_path / "backups", "local", "app", 0)
     embedded_engine.upgrade(machine.job, PASSWORD, method, machine.said.append, backup=backup)
