@@ -65,6 +65,12 @@ def refusals(source: Source, target: Target) -> list[str]:
             f"logical replication slots: {_some(source.logical_slots)}: what they have not sent would be lost\n"
             "  let their subscribers catch up, then  SELECT pg_drop_replication_slot('name');"
         )
+    if source.subscriptions:
+        found.append(
+            f"subscriptions: {_some(source.subscriptions)}: they would arrive disabled and without their position\n"
+            "  ALTER SUBSCRIPTION name DISABLE;  ALTER SUBSCRIPTION name SET (slot_name = NONE);  DROP SUBSCRIPTION name\n"
+            "  afterwards  CREATE SUBSCRIPTION … WITH (create_slot = false, slot_name = 'name', copy_data = false)"
+        )
     if source.tablespaces:
         found.append(
             f"tablespaces: {_some(source.tablespaces)}: their data lies outside of the data directory\n"

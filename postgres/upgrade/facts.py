@@ -79,6 +79,7 @@ class Source:
     data_bytes: int
     prepared: Sequence[str]
     logical_slots: Sequence[str]
+    subscriptions: Sequence[str]
     tablespaces: Sequence[str]
     closed_databases: Sequence[str]
     encoding: str

@@ -16,6 +16,7 @@ SELECT current_setting('server_version_num')::int AS version_num,
        (SELECT coalesce(sum(pg_database_size(oid)), 0)::bigint FROM pg_database) AS data_bytes,
        (SELECT coalesce(json_agg(gid || ' in ' || database), '[]') FROM pg_prepared_xacts) AS prepared,
        (SELECT coalesce(json_agg(slot_name), '[]') FROM pg_replication_slots WHERE slot_type = 'logical') AS logical_slots,
+       (SELECT coalesce(json_agg(DISTINCT subname), '[]') FROM pg_subscription) AS subscriptions,
        (SELECT coalesce(json_agg(spcname), '[]') FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global'))
            AS tablespaces,
        (SELECT coalesce(json_agg(datname ORDER BY oid), '[]') FROM pg_database WHERE datallowconn) AS databases,

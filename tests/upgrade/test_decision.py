@@ -18,8 +18,8 @@ from postgres.upgrade.journal import Journal, next_step
 SOURCE = Source(
     version_num=160014, checksums=True, wal_level="replica", wal_senders=10, wal_segment_bytes=2**24,
     superuser="postgres", standby_settings={}, preload="", written={}, altered={}, data_bytes=10**9, prepared=(),
-    logical_slots=(), tablespaces=(), closed_databases=(), encoding="UTF8", collate="C.UTF-8", ctype="C.UTF-8",
-    databases={"app": Database(extensions={"vector": "0.8.1"})},
+    logical_slots=(), subscriptions=(), tablespaces=(), closed_databases=(), encoding="UTF8", collate="C.UTF-8",
+    ctype="C.UTF-8", databases={"app": Database(extensions={"vector": "0.8.1"})},
 )  # fmt: skip
 TARGET = Target(18, 4, {"vector": "0.8.5", "plpgsql": "1.0"})
 PLENTY = Disk(10**13)
@@ -99,6 +99,7 @@ REFUSED: list[tuple[dict[str, Any], Target, str]] = [
     ({}, Target(18, 3, TARGET.extensions), "18.3 was released before 16.14"),
     ({"prepared": ["g in app"]}, TARGET, "prepared transactions are open: g in app"),
     ({"logical_slots": ["s"]}, TARGET, "logical replication slots: s"),
+    ({"subscriptions": ["s"]}, TARGET, "subscriptions: s: they would arrive disabled"),
     ({"tablespaces": ["fast"]}, TARGET, "tablespaces: fast"),
     ({"closed_databases": ["c"]}, TARGET, "databases that take no connections: c"),
     ({"databases": {"d": Database(reg_columns=["t.c"])}}, TARGET, "d: t.c"),

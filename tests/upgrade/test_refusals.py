@@ -15,7 +15,11 @@ from tests.upgrade.servers import PASSWORD, Machine
 REFUSED: list[tuple[LiteralString, str, str]] = [
     ("CREATE TABLE r (f regproc); INSERT INTO r VALUES ('now')", r"app: public.r.f \(regproc\)", "TYPE text USING"),
     ("CREATE DATABASE closed ALLOW_CONNECTIONS false", "take no connections: closed", "ALLOW_CONNECTIONS true"),
-]
+    (
+        "CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)",
+        "subscriptions: s: they would arrive disabled", "SET (slot_name = NONE)",
+    ),
+]  # fmt: skip
 
 
 def refused(machine: Machine, reason: str, remedy: str) -> None:
@@ -34,7 +38,9 @@ def refused(machine: Machine, reason: str, remedy: str) -> None:
     assert machine.left() == []
 
 
-@pytest.mark.parametrize(("statement", "reason", "remedy"), REFUSED, ids=["reg column", "closed database"])
+@pytest.mark.parametrize(
+    ("statement", "reason", "remedy"), REFUSED, ids=["reg column", "closed database", "subscription"]
+)
 def test_what_pg_upgrade_can_not_take_over(
     machine: Machine, statement: LiteralString, reason: str, remedy: str
 ) -> None:
