@@ -68,7 +68,8 @@ def refusals(source: Source, target: Target) -> list[str]:
     if source.subscriptions:
         found.append(
             f"subscriptions: {_some(source.subscriptions)}: they would arrive disabled and without their position\n"
-            "  ALTER SUBSCRIPTION name DISABLE;  ALTER SUBSCRIPTION name SET (slot_name = NONE);  DROP SUBSCRIPTION name\n"
+            "  drop each, but keep its slot:  ALTER SUBSCRIPTION name DISABLE;\n"
+            "  ALTER SUBSCRIPTION name SET (slot_name = NONE);  DROP SUBSCRIPTION name;\n"
             "  afterwards  CREATE SUBSCRIPTION … WITH (create_slot = false, slot_name = 'name', copy_data = false)"
         )
     if source.tablespaces:
