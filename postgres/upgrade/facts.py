@@ -59,6 +59,7 @@ class Database:
     reg_columns: Sequence[str] = ()
     unlogged: Sequence[str] = ()
     large_objects: int = 0
+    relations: int = 0  # tables, their indexes and TOAST, sequences, views
     text_indexes: Sequence[TextIndex] = ()
 
 

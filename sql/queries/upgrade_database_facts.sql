@@ -16,4 +16,5 @@ SELECT (SELECT coalesce(json_object_agg(extname, extversion), '{}') FROM pg_exte
           JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relpersistence = 'u' AND c.relkind IN ('r', 'm', 'S') AND n.nspname !~ '^pg_toast'
            AND (c.relkind = 'S' OR pg_relation_size(c.oid) > 0)) AS unlogged,
-       (SELECT count(*) FROM pg_largeobject_metadata) AS large_objects
+       (SELECT count(*) FROM pg_largeobject_metadata) AS large_objects,
+       (SELECT count(*) FROM pg_class WHERE oid >= 16384) AS relations

@@ -115,6 +115,12 @@ def test_what_is_refused_is_named_with_a_remedy(change: dict[str, Any], target: 
     assert "\n  " in reason
 
 
+def test_the_announced_downtime_counts_the_relations() -> None:
+    many = replace(SOURCE, databases={"app": Database(relations=9000), "b": Database(relations=6000)})
+    for source, said in ((SOURCE, "(standby: about 5 s of downtime)"), (many, "(standby: about 26 s of downtime)")):
+        assert said in decision.words(source, TARGET, choose(source, PLENTY, None))
+
+
 def test_nothing_speaks_against_an_ordinary_server() -> None:
     assert refusals(SOURCE, TARGET) == []
     assert choose(SOURCE, PLENTY, None) == decision.Choice("standby", "", 10**9 + MARGIN_BYTES)
