@@ -28,8 +28,8 @@ from pgstack.toolchain import Toolchain
 from postgres.container import OLD_MOUNT
 from postgres.docker_host import NAME_LABEL, ROLE_LABEL
 from postgres.errors import ConnectionFailed
-from tests.docker_plugin.install import Installed
-from tests.engine.checkout import Checkout, copy_of_the_program
+from tests.docker_plugin.install import NAME, Installed
+from tests.engine.checkout import Checkout, copy_of_the_program, wait_until_gone
 from tests.images import build
 from tests.lacking import lacking, needed_image
 
@@ -97,6 +97,12 @@ class DockerStack(Checkout):
     @property
     def started_at(self) -> str:
         return str(self.container.attrs["State"]["StartedAt"])
+
+    def left(self, session: int, within_s: float) -> list[tuple[int, str]]:
+        """What still works of a killed run. The real plugin, which gets no variables of ours, only looks every five
+        minutes whether its engine is there (Pulumi's sdk/go/pulumi/provider/main.go), and does nothing meanwhile.
+        """
+        return wait_until_gone(session, within_s, "" if self.extra else NAME)
 
     def of_role(self, role: str) -> list[Container]:
         """Containers of this stack, running or not: its server, or throw-aways."""

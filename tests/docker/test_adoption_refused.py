@@ -18,7 +18,6 @@ from postgres.errors import ServerError
 from tests.docker.conftest import PG15, PG17, DockerStack, Make
 from tests.docker.old_way import OldWay, old_way
 from tests.docker.test_adoption_script import MV
-from tests.engine.checkout import wait_until_gone
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
 old = pytest.fixture(scope="module")(old_way)
@@ -154,7 +153,7 @@ def test_previews_refuse_and_the_first_up_that_may_goes_through(make: Make, stop
     time.sleep(random.Random(4).uniform(0, 1.5))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert wait_until_gone(process.pid, 10) == []
+    assert stack.left(process.pid, 10) == []
     said = stack.up()
     assert re.search(r"took over \d+ objects", said)
     assert stack.rows() == 1000

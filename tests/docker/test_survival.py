@@ -16,7 +16,6 @@ import pytest
 from tests.docker.conftest import NO_STRAY, PG17, DockerStack, Make
 from tests.docker.hosts import PrivateEngine, private_engine
 from tests.docker.watched import Up, most
-from tests.engine.checkout import wait_until_gone
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
 # the full 200 run with `make test-all`; each takes two deployments
@@ -175,7 +174,7 @@ def _killed_up(stack: DockerStack, victim: str, chance: random.Random, what: str
         up.end(timeout_s=120)
     except subprocess.TimeoutExpired:
         pytest.fail(f"{what}: the others did not notice\n{up.said}")
-    left = wait_until_gone(up.process.pid, GONE_WITHIN_S)
+    left = stack.left(up.process.pid, GONE_WITHIN_S)
     assert not left, f"{what}: still there {left}\n{up.said}"
     assert len(_servers(stack)) <= 1, what
     print(f"{what}: {len(killed)} processes, at {up.lines[-1][1].strip()[:60]!r}")  # noqa: T201

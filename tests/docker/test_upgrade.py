@@ -22,7 +22,6 @@ from tests.docker.conftest import PG15, PG17, PG18, SMALL, DockerStack, Make
 from tests.docker.old_way import OldWay, old_way
 from tests.docker.test_adoption import FIGURES, ROWS, adopting
 from tests.docker.watched import Up
-from tests.engine.checkout import wait_until_gone
 from tests.lacking import loop_disk
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
@@ -217,7 +216,7 @@ def test_kill_9_of_an_up_at_a_random_moment_loses_nothing(make: Make, image: Cal
         hit = up.kill(victim)
         killed += bool(hit)
         up.end(timeout_s=180)
-        assert not wait_until_gone(up.process.pid, GONE_WITHIN_S), what
+        assert not stack.left(up.process.pid, GONE_WITHIN_S), what
         if stack.container.status != "created":
             assert stack.rows_once_back() == 1000, what
         said = stack.up()

@@ -159,12 +159,14 @@ def session_members(session: int) -> list[tuple[int, str]]:
     return [(int(row[1]), row[3]) for row in rows if int(row[0]) == session and not row[2].startswith("Z")]
 
 
-def wait_until_gone(session: int, timeout_s: float) -> list[tuple[int, str]]:
-    """What is still there of a session after at most `timeout_s`."""
+def wait_until_gone(session: int, timeout_s: float, but: str = "") -> list[tuple[int, str]]:
+    """What is still there of a session after at most `timeout_s`, but for commands with `but` in them."""
     deadline = time.monotonic() + timeout_s
-    while (left := session_members(session)) and time.monotonic() < deadline:
+    while True:
+        left = [(process, command) for process, command in session_members(session) if not but or but not in command]
+        if not left or time.monotonic() > deadline:
+            return left
         time.sleep(0.05)
-    return left
 
 
 def copy_of_the_program(root: Path) -> Checkout:
