@@ -31,17 +31,19 @@ def in_15(stack: DockerStack) -> list[str]:
     return stack.in_a_throw_away("ls /v/15").split()
 
 
-def kill_while_it_copies(stack: DockerStack) -> None:
+def end_while_it_copies(stack: DockerStack, how: signal.Signals) -> str:
+    """What it said."""
     process = stack.start("upgrade", "verify", "dev")
     deadline = time.monotonic() + 120
     while "verify" not in in_15(stack):
         assert process.poll() is None
         assert time.monotonic() < deadline
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    os.kill(process.pid, how)
+    said, _ = process.communicate(timeout=60)
     while "verify" in in_15(stack) or stack.of_role("throw-away"):
         assert time.monotonic() < deadline
         time.sleep(0.5)
+    return said
 
 
 def test_every_row_is_compared_on_a_copy_that_goes_in_any_case(make: Make, image: Callable[[str], str]) -> None:
@@ -64,7 +66,8 @@ def test_every_row_is_compared_on_a_copy_that_goes_in_any_case(make: Make, image
     assert re.search(rf"app: table public\.parts_\d: \d+ rows kept, \d+ now; {none}, 1 are new or changed", said), said
     assert "2 differences in" in said
     assert "what was written since the upgrade" in said
-    kill_while_it_copies(stack)
+    end_while_it_copies(stack, signal.SIGKILL)
+    assert "Traceback" not in end_while_it_copies(stack, signal.SIGINT)
     wrong = stack.fails("upgrade", "verify", "dev", "--image", PG17)
     assert "what is kept is PostgreSQL 15" in wrong
     assert "nowhere:pg15 isn't on the engine" in stack.fails("upgrade", "verify", "dev", "--image", "nowhere:pg15")
