@@ -21,9 +21,9 @@ from tests.upgrade.servers import NEW, PASSWORD, Machine, copy
 from tests.upgrade.test_faults import STEPS
 
 # the full 50 run with `make test-upgrade`
-KILLS = int(os.environ.get("PGSTACK_UPGRADE_KILLS", "5"))
+KILLS = int(os.environ.get("PGSTACK_UPGRADE_KILLS", "3"))
 WITHIN_S = 2.0  # a step takes some
-METHODS: tuple[Method, ...] = ("standby", "standby", "link", "copy", "dump")
+METHODS: tuple[Method, ...] = ("standby", "link", "standby", "copy", "dump")
 RUNNER = """
 import sys
 from pathlib import Path

@@ -27,7 +27,7 @@ from tests.upgrade.servers import Machine
 
 __all__ = ["ssh_host"]
 pytestmark = pytest.mark.engine
-KILLS = min(9, int(os.environ.get("PGSTACK_UPGRADE_KILLS", "5")) // 2)
+KILLS = min(9, int(os.environ.get("PGSTACK_UPGRADE_KILLS", "3")) // 2)
 VICTIMS = ("pulumi.dynamic", "pulumi --non-interactive", "-m pgstack")
 ROWS = 500
 
@@ -223,14 +223,15 @@ def test_what_can_not_be_upgraded_fails_the_preview_with_the_remedy(old: Checkou
 @pytest.mark.parametrize("number", range(KILLS))
 def test_kill_9_during_an_up(old: Checkout, number: int) -> None:
     seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
-    victim = VICTIMS[number % len(VICTIMS)]
+    chance = random.Random(seed)
+    victim = chance.choice(VICTIMS)
     machine = Machine(old.root / ".data" / "local")
     old.configure(postgresVersion=18)
     process = old.start("up")
     journal = machine.root / "18.upgrade.json"
     while not journal.exists() and process.poll() is None:
         time.sleep(0.05)
-    moment = random.Random(seed).uniform(0, 12)
+    moment = chance.uniform(0, 12)
     try:
         process.wait(timeout=moment)
     except subprocess.TimeoutExpired:
@@ -238,7 +239,7 @@ def test_kill_9_during_an_up(old: Checkout, number: int) -> None:
             if victim in command and ("pulumi.dynamic" in victim or "pulumi.dynamic" not in command):
                 os.kill(member, signal.SIGKILL)
     said, _ = process.communicate(timeout=120)
-    where = f"{victim}, {moment:.1f} s after the first step; PGSTACK_SEED={seed}: {said[-300:]}"
+    where = f"number {number}, {victim}, {moment:.1f} s after the first step; PGSTACK_SEED={seed}: {said[-300:]}"
     print(where)  # noqa: T201
     assert not wait_until_gone(process.pid, 20), where
     guardian.wait(machine.root)
