@@ -62,8 +62,6 @@ def _database(address: Address, report: Callable[[str], object]) -> tuple[int, l
     """(how many were sorted anew, what could not be)."""
     failed = []
     with connect(address) as connection:
-        connection.execute("SET statement_timeout = 0")
-        connection.execute("SET lock_timeout = 0")
         _clear(connection)
         stale = [index for index in text_indexes(_ask(connection, "upgrade_collation_indexes")) if index.stale]
         for number, index in enumerate(stale, 1):

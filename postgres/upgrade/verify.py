@@ -33,11 +33,11 @@ ROW_BYTES = 120  # what counting takes of the disk: a hash of each side in a tab
 SETTINGS = {
     "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off", "max_wal_size": "1GB",
     "shared_buffers": "128MB", "huge_pages": "off", "max_connections": "20", "max_worker_processes": "0",
-    "max_logical_replication_workers": "0", "max_parallel_workers": "0",
+    "max_parallel_workers": "0",
 }  # fmt: skip
 SESSION = (
-    f"{checks.SESSION} SET search_path = ''; SET extra_float_digits = 1; SET lc_monetary = 'C'; SET work_mem = '64MB';"
-    " SET statement_timeout = 0; SET lock_timeout = 0;\n"
+    f"{checks.SESSION} SET search_path = '';"
+    " SET extra_float_digits = 1; SET lc_monetary = 'C'; SET work_mem = '64MB';\n"
 )
 READ_ONLY = "SET default_transaction_read_only = on;\n"
 # the process that copies is noted: one that was interrupted goes on by itself
