@@ -97,10 +97,10 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     with connection:
         ledger = apply.read_ledger(connection)
         actual = target = revision((row.name, row.normalised) for row in ledger)
-        if not _all_ran(news["scripts"], ledger):
+        done = apply.read_unfinished(connection)
+        if done or not _all_ran(news["scripts"], ledger):
             scripts = _load(news)
             target = _target(scripts)
-            done = apply.read_unfinished(connection)
             pending = plan(scripts, ledger, where=news["stack"], baseline=news["baseline"], done=done).pending
         differences = _drift(connection)
     if differences and news["driftPolicy"] == "refuse":

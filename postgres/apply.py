@@ -24,7 +24,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from postgres import baseline, drift, execution, queries, roles, takeover
+from postgres import apart, baseline, drift, execution, half_way, queries, roles, takeover
 from postgres.connection import Address, connect, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
@@ -34,6 +34,7 @@ from postgres.scripts import Script
 LOCK = (0x7067, 0x76656374)  # pg_advisory_lock's two keys: "pg", "vect"
 POLL_S = 0.1
 CONNECT_WAIT_S = 30.0
+ALL_UNDONE = "all was undone each time, so that nobody had to wait for us"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def apply(address: Address, request: Request, report: Callable[[str], None] = la
             takeover.make_room(cluster, address, report)
         roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
         with connect(address, wait_s=5) as admin:
+            half_way.end_orphans(admin)
             roles.ensure_database(admin)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
             if request.adopted:
@@ -83,7 +85,7 @@ def apply(address: Address, request: Request, report: Callable[[str], None] = la
             try:
                 made = plan(
                     request.scripts, read_ledger(admin), where=request.stack, baseline=request.baseline,
-                    done=read_unfinished(admin),
+                    done=half_way.read(admin),
                 )  # fmt: skip
                 _carry_out(cluster, admin, address, request, made, pgvector, report)
             except PgstackError as error:
@@ -105,18 +107,7 @@ def read_ledger(connection: Connection[Any]) -> tuple[Applied, ...]:
     return tuple(Applied(*row) for row in connection.execute(queries.get("ledger_read")).fetchall())
 
 
-def read_unfinished(connection: Connection[Any]) -> dict[str, tuple[str, ...]]:
-    """For each no-transaction script that began: the hashes of the statements that are done, in order."""
-    exists = connection.execute("SELECT to_regclass('pgstack.statement') IS NOT NULL").fetchone()
-    if not exists or not exists[0]:
-        return {}
-    rows = connection.execute(
-        "SELECT script, normalised FROM pgstack.statement WHERE state = 'done' ORDER BY script, number"
-    ).fetchall()
-    found: dict[str, tuple[str, ...]] = {}
-    for script, normalised in rows:
-        found[script] = (*found.get(script, ()), normalised)
-    return found
+read_unfinished = half_way.read
 
 
 @contextmanager
@@ -177,7 +168,7 @@ def _carry_out(
             if group.transactional:
                 _together(owner, admin, group, landing, report)
             else:
-                _apart(owner, group, landing, report)
+                _apart(owner, admin, group, landing, report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +217,23 @@ def _together(
             raise
 
 
-def _apart(owner: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]) -> None:
+def _apart(
+    owner: Connection[Any], admin: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]
+) -> None:
     (entry,) = group.pending
-    finished = len(read_unfinished(owner).get(entry.script.name, ()))
+    report(f"runs {entry.script.path}")
+    request = landing.request
     drifted = landing.drifted(owner)
-    ran = execution.run_apart(owner, entry, finished, lambda entry: report(f"runs {entry.script.path}"))
+    kept = "what ran before it stays, and `up` goes on with it"
+    locks = apart.Locks(
+        timeout_s=request.lock_timeout_s,
+        wait_s=request.lock_wait_s,
+        not_given=lambda error, waited_s: _lock_not_given(admin, error, waited_s, kept),
+        report=report,
+    )
+    ran = apart.run(
+        owner, admin, entry, locks=locks, note_objects=lambda connection: drift.record_changes(connection, drifted)
+    )
     try:
         land(owner, [ran], landing, drifted)
     except PgstackError:
@@ -279,11 +282,13 @@ def _rows(entries: Sequence[execution.Ran], pgvector: str) -> dict[str, Any]:
     }
 
 
-def _lock_not_given(admin: Connection[Any], error: psycopg.Error | SqlFailed, waited_s: float) -> SqlFailed:
+def _lock_not_given(
+    admin: Connection[Any], error: psycopg.Error | SqlFailed, waited_s: float, kept: str = ALL_UNDONE
+) -> SqlFailed:
     script, line = getattr(error, "script", ""), getattr(error, "line", 0)
     lines = [
         str(error),
-        f"  no lock within {waited_s:.0f} s; all was undone each time, so that nobody had to wait for us",
+        f"  no lock within {waited_s:.0f} s; {kept}",
     ]
     for pid, role, application, state, since, query in admin.execute(queries.get("open_transactions")).fetchall():
         lines.append(f"  open for {since}: process {pid} ({role}, {application or 'unnamed'}, {state}): {query}")

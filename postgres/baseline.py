@@ -15,7 +15,7 @@ from typing import Any
 
 from psycopg import Connection, sql
 
-from postgres import execution, queries, roles
+from postgres import apart, execution, queries, roles
 from postgres.connection import Address, connect
 from postgres.errors import PlanRefused
 from postgres.planning import Pending
@@ -79,7 +79,7 @@ def _made_by(
         before = _inventory(owner) if script.name in chosen else {}
         entry = Pending(position, script, "baseline")
         if script.no_transaction:
-            execution.run_apart(owner, entry, 0, lambda _: None)
+            apart.run(owner, owner, entry)
         else:
             execution.run_together(owner, [entry], lambda _: None)
             owner.execute(queries.get("grant_application"))

@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 
 from psycopg import Connection, errors
 
-from postgres import queries
+from postgres import leftovers, queries
 
 PARENTS = ("table", "view", "materialized view", "foreign table")
 NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)
@@ -94,7 +94,8 @@ def find(connection: Connection[Any]) -> tuple[Difference, ...]:
         return ()
     with connection.transaction(force_rollback=True):  # in an open transaction the path would stay empty for scripts
         _qualify_names(connection)
-        return tuple(Difference(*row) for row in connection.execute(comparison()).fetchall())
+        found = tuple(Difference(*row) for row in connection.execute(comparison()).fetchall())
+        return leftovers.without_own(connection, found)
 
 
 def look(connection: Connection[Any]) -> tuple[str, ...]:
@@ -115,6 +116,16 @@ def record(connection: Connection[Any], before: Sequence[Difference]) -> None:
     connection.execute("INSERT INTO pgstack.object (kind, identity, definition)\n" + queries.get("inventory"))
     for difference in kept:
         put(connection, difference.kind, difference.identity, difference.recorded)
+
+
+def record_changes(connection: Connection[Any], before: Sequence[Difference]) -> None:
+    """The same for a part of a script, in the open transaction: only what changed is written."""
+    if connection.execute("SELECT FROM pgstack.object LIMIT 1").fetchone() is None:
+        return record(connection, before)
+    for difference in find(connection):
+        if difference not in before:
+            put(connection, difference.kind, difference.identity, difference.live)
+    return None
 
 
 def renewal() -> LiteralString:

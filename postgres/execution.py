@@ -20,13 +20,11 @@ from psycopg.pq import DiagnosticField, ExecStatus
 from postgres.diagnostics import ServerMessage, explain
 from postgres.errors import SqlFailed, ValidationFailed
 from postgres.lexing import Statement, line_and_column
-from postgres.planning import Pending, statement_hash
+from postgres.planning import Pending
 from postgres.scripts import Script
 
 GOOD = {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY, ExecStatus.SINGLE_TUPLE}
 COPYING = {ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH}
-# 25001: can't run inside a transaction block; 2D000: a procedure wants to commit
-NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
 # What a script may leave behind: settings (pg_dump empties search_path) and deferred constraints. No role: it has none.
 # It goes out behind the script, in the same message. The line break ends a comment, the semicolon a statement.
 TIDY = "\n;RESET ALL;SET CONSTRAINTS ALL IMMEDIATE"
@@ -126,99 +124,10 @@ def gone(script: Script, reason: object) -> SqlFailed:
     )
 
 
-def run_apart(connection: Connection[Any], entry: Pending, finished: int, report: Callable[[Pending], None]) -> Ran:
-    """Run a no-transaction script statement by statement, from number `finished` (0-based) on; each one recorded.
-
-    A statement that may run in a transaction commits together with its record. One that may not (CREATE INDEX
-    CONCURRENTLY, VACUUM) is recorded as started before and as done after; an index that a killed run left INVALID
-    is dropped first. Raises SqlFailed.
-    """
-    script = entry.script
-    report(entry)
-    started = time.monotonic()
-    connection.rollback()
-    connection.autocommit = True
-    try:
-        if script.statement_timeout_s is not None:
-            connection.execute(f"SET statement_timeout = {round(script.statement_timeout_s * 1000)}".encode())
-        for number in range(finished, len(script.statements)):
-            _run_one(connection, script, number)
-        connection.execute(b"RESET ALL")
-    finally:
-        if not connection.closed:
-            connection.autocommit = False
-    return Ran(entry, len(script.statements), round((time.monotonic() - started) * 1000))
-
-
-def _run_one(connection: Connection[Any], script: Script, number: int) -> None:
-    statement = script.statements[number]
-    text = in_place(script, statement)
-    if _finished_before_a_crash(connection, script, number):
-        return _record(connection, script, number, "done")
-    try:
-        with connection.transaction():
-            _record(connection, script, number, "done")
-            send(connection, script, text, first=number)
-        return None
-    except SqlFailed as error:
-        if error.sqlstate not in NEEDS_NO_TRANSACTION or connection.closed:
-            raise
-    _record(connection, script, number, "started")
-    send(connection, script, text, first=number)
-    return _record(connection, script, number, "done")
-
-
 def in_place(script: Script, statement: Statement) -> str:
     """The statement behind blanks, so that the server's positions are those of the file."""
     before = re.sub(r"[^\n]", " ", script.text[: statement.start])
     return before + script.text[statement.start : statement.end]
-
-
-def _record(connection: Connection[Any], script: Script, number: int, state: str) -> None:
-    connection.execute(
-        "INSERT INTO pgstack.statement (script, number, normalised, state) VALUES (%s, %s, %s, %s)"
-        " ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, normalised = excluded.normalised,"
-        " at = clock_timestamp()",
-        (script.name, number, statement_hash(script, number), state),
-    )
-
-
-def _finished_before_a_crash(connection: Connection[Any], script: Script, number: int) -> bool:
-    """True where CREATE INDEX CONCURRENTLY was started, finished, and its record lost. An INVALID one is dropped."""
-    index = concurrent_index(script, number)
-    was_started = connection.execute(
-        "SELECT state = 'started' FROM pgstack.statement WHERE script = %s AND number = %s", (script.name, number)
-    ).fetchone()
-    if index is None or was_started is None or not was_started[0]:
-        return False
-    found = connection.execute(
-        "SELECT x.indisvalid, x.indexrelid::regclass::text FROM pg_index x WHERE x.indexrelid = to_regclass(%s)",
-        (index,),
-    ).fetchone()
-    if found is None:
-        return False
-    if found[0]:
-        return True
-    connection.execute(f"DROP INDEX CONCURRENTLY {found[1]}".encode())
-    return False
-
-
-def concurrent_index(script: Script, number: int) -> str | None:
-    """The index's name, as written and in its table's schema, if the statement is CREATE INDEX CONCURRENTLY name …"""
-    tokens = script.statements[number].tokens
-    words = [script.text[token.start : token.end] for token in tokens]
-    upper = [word.upper() for word in words]
-    if upper[0] != "CREATE" or "CONCURRENTLY" not in upper[:4] or "ON" not in upper:
-        return None
-    place = upper.index("CONCURRENTLY") + 1
-    if upper[place : place + 3] == ["IF", "NOT", "EXISTS"]:
-        place += 3
-    if upper[place] == "ON":
-        return None
-    table = upper.index("ON") + 1
-    table += upper[table] == "ONLY"
-    schema = f"{words[table]}." if table + 1 < len(words) and words[table + 1] == "." else ""
-    return schema + words[place]
 
 
 def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) -> None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from postgres import half_way
 from postgres.errors import PlanRefused
-from postgres.scripts import Script, normalise, revision
+from postgres.scripts import Script, revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def plan(
 ) -> Plan:
     """Which scripts run, given what is listed and what the ledger says ran.
 
-    `where`: the stack, for messages. `baseline`: names to record without running. `done`: for a no-transaction
+    `where`: the stack, for messages. `baseline`: names to record without running. `done`: for each no-transaction
     script that stopped half-way, the normalised hashes of its finished statements.
     Raises PlanRefused with every contradiction found.
     """
@@ -89,8 +90,7 @@ def plan(
         for name in baseline
         if name not in listed
     ]
-    problems += [_edited_half_way(listed[name], where) for name, hashes in (done or {}).items()
-                 if name in listed and name not in applied and not _continues(listed[name], hashes)]  # fmt: skip
+    problems += half_way.problems(scripts, applied, done or {}, baseline, where)
     if problems:
         raise PlanRefused("\n".join(problems))
     pending = [
@@ -171,20 +171,4 @@ def _removed(row: Applied, where: str) -> str:
     return (
         f"sql/{row.name} ran in {where} ({_when(row)}) and is not listed any more\n"
         f'  put it back: {back}list it again; to undo what it did: pgstack new "undo {row.name}"'
-    )
-
-
-def _continues(script: Script, hashes: Sequence[str]) -> bool:
-    return [statement_hash(script, index) for index in range(len(script.statements))][: len(hashes)] == list(hashes)
-
-
-def statement_hash(script: Script, index: int) -> str:
-    """SHA-256 over the tokens of one statement of a script (0-based), as for the script as a whole."""
-    return normalise(script.text, list(script.statements[index].tokens))
-
-
-def _edited_half_way(script: Script, where: str) -> str:
-    return (
-        f"sql/{script.name} stopped half-way in {where}, and a statement that already ran was changed since\n"
-        "  undo that edit; statements that did not run yet may change"
     )

@@ -270,5 +270,6 @@ def _refuse_transaction_control(path: str, text: str, statement: Statement) -> N
         f"{path}:{line}:{column}: {' '.join(words[:1])} inside a script: all pending scripts commit together, "
         "or not at all\n"
         f"{excerpt(text, line, column)}\n"
-        "  remove it, or, if the script must commit on its own, head it with  -- pgstack: no-transaction"
+        "  remove it; or head the script with  -- pgstack: no-transaction : then each statement commits on its own,\n"
+        "  and BEGIN … COMMIT in it is one transaction"
     )

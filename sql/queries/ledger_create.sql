@@ -38,6 +38,14 @@ CREATE TABLE IF NOT EXISTS pgstack.statement (
     at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (script, number)
 );
+-- Looked up before, since ALTER TABLE waits for readers, a running pg_dump among them.
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute
+                    WHERE attrelid = 'pgstack.statement'::regclass AND attname = 'note' AND NOT attisdropped) THEN
+        ALTER TABLE pgstack.statement ADD COLUMN note jsonb;
+    END IF;
+END $$;
+COMMENT ON COLUMN pgstack.statement.note IS 'What there was before a statement outside of a transaction began.';
 COMMENT ON TABLE pgstack.statement IS 'How far a no-transaction script has come, so that a rerun goes on from there.';
 
 CREATE TABLE IF NOT EXISTS pgstack.object (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from postgres.errors import PlanRefused, SqlFailed
-from postgres.execution import concurrent_index
 from tests.conftest import FreshDatabase, script
 
 HEAD = "-- pgstack: no-transaction\n"
@@ -70,17 +69,3 @@ def test_a_procedure_may_commit(fresh_database: FreshDatabase) -> None:
     apart = script(HEAD + "do $$ begin insert into app.tenant (name) values ('x'); commit; end $$")
     assert fresh_database.apply(apart).ran
     assert fresh_database.ask("SELECT count(*) FROM app.tenant") == [(1,)]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("create index concurrently i on app.t (a)", "app.i"),
-        ("create unique index concurrently if not exists \"I\" on only t (a)", '"I"'),
-        ("create index concurrently on t (a)", None),
-        ("create index i on t (a)", None),
-        ("drop index concurrently i", None),
-    ],
-)  # fmt: skip
-def test_the_name_of_a_concurrent_index_is_read_from_the_statement(text: str, expected: str | None) -> None:
-    assert concurrent_index(script(text), 0) == expected

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postgres.errors import PlanRefused
-from postgres.planning import Applied, plan, statement_hash
+from postgres.half_way import statement_hash
+from postgres.planning import Applied, plan
 from postgres.scripts import Script, revision
 from tests.conftest import script
 

@@ -1,0 +1,347 @@
+"""Runs no-transaction scripts, step by step: see steps.py for what a step is.
+
+Invariant: each statement has its effect exactly once, in the session that the script describes, however often it is
+stopped, edited or renamed half-way. A step that may run in a transaction commits together with its record and with
+the objects it made. A statement that may not (CREATE INDEX CONCURRENTLY, VACUUM) is recorded as started before, with a
+note of what there was, and as done after; what a killed one left is dropped first. A lock that isn't given is waited
+for as in the other scripts.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psycopg
+from psycopg import Connection, pq
+
+from postgres import half_way, leftovers, steps
+from postgres.connection import told
+from postgres.diagnostics import RETRIABLE, ServerMessage, explain
+from postgres.errors import SqlFailed
+from postgres.execution import COPYING, Ran, _message, _outcome, gone
+from postgres.half_way import Started, statement_hash
+from postgres.lexing import line_and_column
+from postgres.planning import Pending
+from postgres.scripts import Script
+from postgres.steps import Step
+
+# 25001: can't run inside a transaction block; 2D000: a procedure wants to commit
+NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
+READ_ONLY = re.compile(r"read[\s_]+only", re.IGNORECASE)
+SETS_ROLE = re.compile(r"\b(role|authorization)\b", re.IGNORECASE)
+STARTED = (
+    "INSERT INTO pgstack.statement (script, number, normalised, state, note) VALUES (%s, %s, %s, 'started', %s)"
+    " ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, normalised = excluded.normalised,"
+    " note = excluded.note, at = clock_timestamp()"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """How long a step waits for a lock at once and in all, in seconds; and what is said when it isn't given."""
+
+    timeout_s: float = 0.0
+    wait_s: float = 0.0
+    not_given: Callable[[Any, float], SqlFailed] | None = None
+    report: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What goes out at once: `text[start:end]` of the script between words of ours.
+
+    `leading`: the results that come before the first of the script's statements `first` to `last`.
+    """
+
+    start: int
+    end: int
+    first: int
+    last: int
+    prefix: str = ""
+    suffix: str = ""
+    leading: int = 0
+
+    def told(self, script: Script, message: ServerMessage, done: int) -> tuple[ServerMessage, int]:
+        """The server's error as one of the file: its position and the number of the statement."""
+        index = self.first + max(0, done - self.leading)
+        if message.position is not None:
+            place = self.start + message.position - 1 - len(self.prefix)
+            if place < self.start:  # in the words before
+                message = replace(message, position=None)
+            elif place > self.end:  # the last statement doesn't end
+                message = replace(message, text="syntax error at end of input", position=self.end + 1)
+            else:
+                message = replace(message, position=place + 1)
+        elif index > self.last:
+            message = replace(message, hint="", context="a constraint that was deferred to the end of the transaction")
+        return message, min(index, self.last)
+
+
+def run(
+    owner: Connection[Any],
+    records: Connection[Any],
+    entry: Pending,
+    *,
+    locks: Locks | None = None,
+    note_objects: Callable[[Connection[Any]], None] = lambda _: None,
+) -> Ran:
+    """Run a no-transaction script from where it stopped. `owner`: the scripts' connection, as new again afterwards.
+
+    `records`: another connection in the same database that may write `pgstack.statement` and that no script has
+    touched. `note_objects`: records the schema as it is now, called in an open transaction. Raises SqlFailed.
+    """
+    began = time.monotonic()
+    owner.rollback()
+    owner.autocommit = True
+    _Run(owner, records, entry.script, locks or Locks(), note_objects).all()
+    owner.execute("DISCARD ALL")
+    owner.autocommit = False
+    return Ran(entry, len(entry.script.statements), round((time.monotonic() - began) * 1000))
+
+
+@dataclass(slots=True)
+class _Run:
+    owner: Connection[Any]
+    records: Connection[Any]
+    script: Script
+    locks: Locks
+    note_objects: Callable[[Connection[Any]], None]
+    unrecorded: list[int] = field(default_factory=list)  # statements that only set the session, since the last record
+    started: dict[int, Started] = field(default_factory=dict)
+    finished: int = 0
+    lock_timeout_s: float = 0.0
+
+    def all(self) -> None:
+        cut, _ = steps.cut(self.script)
+        self.finished = len(half_way.read(self.records).get(self.script.name, ()))
+        self.started = {entry.number: entry for entry in half_way.started(self.records, self.script.name)}
+        if self.script.statement_timeout_s is not None:
+            timeout = round(self.script.statement_timeout_s * 1000)
+            self.owner.execute(f"SET statement_timeout = {timeout}".encode())
+        for number in steps.repeated(self.script, cut, self.finished):
+            self.retrying(self.alone, number)
+        self.forget_edited(cut)
+        for step in cut:
+            if step.last < self.finished:
+                continue
+            if step.kind == "statement" and steps.only_sets_the_session(self.script, step.first):
+                self.retrying(self.alone, step.first)
+                self.unrecorded.append(step.first)
+            else:
+                self.retrying(self.one, step)
+                self.unrecorded.clear()
+
+    def retrying(self, action: Callable[..., None], *values: Any) -> None:
+        """On a lock that isn't given: again after a pause, until `wait_s` was waited. Time at work doesn't count."""
+        waited, pause = 0.0, 0.2
+        while True:
+            began, self.lock_timeout_s = time.monotonic(), self.locks.timeout_s
+            try:
+                return action(*values)
+            except (psycopg.Error, SqlFailed) as error:
+                self.undo()
+                if self.owner.closed or self.records.closed:
+                    raise error if isinstance(error, SqlFailed) else gone(self.script, error) from None
+                if error.sqlstate not in RETRIABLE:
+                    raise error if isinstance(error, SqlFailed) else told(error) from None
+                waited += min(time.monotonic() - began, max(self.lock_timeout_s, 1.0))
+                if waited + pause > self.locks.wait_s:
+                    raise self.locks.not_given(error, self.locks.wait_s) if self.locks.not_given else error from None
+            self.locks.report(f"waits for a lock; again in {pause:.1f} s")
+            time.sleep(pause * random.uniform(0.8, 1.2))
+            waited += pause
+            pause = min(pause * 2, 5.0)
+
+    def one(self, step: Step) -> None:
+        """Run one step, recorded."""
+        if step.kind == "statement" and step.first in self.started:
+            return self.outside(step.first)
+        try:
+            return self.inside(step)
+        except SqlFailed as error:
+            if error.sqlstate not in NEEDS_NO_TRANSACTION or self.owner.closed:
+                raise
+            if step.kind != "statement":
+                raise _not_in_a_block(error) from None
+        self.undo()
+        return self.outside(step.first)
+
+    def inside(self, step: Step) -> None:
+        """A step in a transaction, with its record and the objects it made."""
+        message = self.message(step)
+        if step.kind == "undone block":
+            self.send(message)
+            return self.record_apart(step, objects=False)
+        careful = bool(READ_ONLY.search(self.script.text) or SETS_ROLE.search(self.script.text))
+        if not careful and not steps.changes_schema(self.script, step.numbers):
+            return self.send(replace(message, suffix=f"\n;{self.record(step)};COMMIT"))
+        self.send(message)
+        end = replace(message, start=message.end, leading=-len(step.numbers))
+        if careful:
+            if self.owner.execute("SHOW transaction_read_only").fetchone() == ("on",):
+                self.send(replace(end, prefix="COMMIT"))  # it changed nothing outside of its session
+                return self.record_apart(step, objects=False)
+            self.send(replace(end, prefix="SET CONSTRAINTS ALL IMMEDIATE;SET LOCAL ROLE NONE"))
+        self.note_objects(self.owner)
+        return self.send(replace(end, prefix=f"{self.record(step)};COMMIT"))
+
+    def message(self, step: Step) -> Message:
+        """The statements of a step behind BEGIN; those of a block that an older version ran one by one are left out."""
+        found, resumed = self.script.statements, max(step.first, self.finished)
+        if step.kind in ("statement", "temporary"):
+            return Message(found[step.first].start, found[step.last].end, step.first, step.last, "BEGIN;", leading=1)
+        if step.kind == "undone block" and resumed == step.first:
+            return Message(found[step.first].start, found[step.last].end, step.first, step.last)
+        begin = self.script.text[found[step.first].start : found[step.first].end]
+        inner = range(max(step.first + 1, resumed), step.last)
+        end = "\n;ROLLBACK" if step.kind == "undone block" else ""
+        if not inner:
+            return Message(found[step.last].start, found[step.last].start, step.last, step.last, f"{begin}\n;", end, 1)
+        return Message(found[inner[0]].start, found[inner[-1]].end, inner[0], inner[-1], f"{begin}\n;", end, 1)
+
+    def outside(self, number: int) -> None:
+        """A statement that runs in no transaction: started, run, done. What an earlier try left is dropped first."""
+        step = Step(number, number)
+        if (before := self.started.get(number)) is not None:
+            noted = before.note if before.note is not None else leftovers.by_name(self.owner, self.script, number)
+            own = leftovers.look(self.records, noted)
+            if own.finished:
+                return self.record_apart(step)
+            self.drop(own, number)
+            if own.to_finalize:
+                return self.finalize(step)
+        noted = leftovers.note(self.owner, self.script, number)
+        self.start(number, noted)
+        try:
+            self.patiently(number)
+        except SqlFailed:
+            self.undo()
+            if not self.owner.closed and not self.records.closed:
+                self.start(number, leftovers.after_failure(self.records, noted))
+            raise
+        return self.record_apart(step)
+
+    def finalize(self, step: Step) -> None:
+        """The second half of DETACH PARTITION CONCURRENTLY."""
+        statement = self.script.statements[step.first]
+        self.send(Message(statement.start, statement.tokens[-1].start, step.first, step.first, suffix="FINALIZE"))
+        self.record_apart(step)
+
+    def patiently(self, number: int) -> None:
+        """Where waiting keeps nobody waiting, for as long as is allowed: a new try would build the index again."""
+        beside = steps.waits_beside_others(self.script, number) and self.locks.wait_s > self.locks.timeout_s > 0
+        query = "SELECT setting = reset_val FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'"
+        if not beside or self.owner.execute(query).fetchone() != (True,):  # the script has its own
+            return self.alone(number)
+        self.lock_timeout_s = self.locks.wait_s
+        self.owner.execute(f"SET lock_timeout = {round(self.locks.wait_s * 1000)}".encode())
+        try:
+            return self.alone(number)
+        finally:
+            if not self.owner.closed:
+                self.owner.execute("RESET lock_timeout")
+
+    def alone(self, number: int) -> None:
+        """In no transaction of ours, without a record."""
+        self.send(self.as_it_is(number))
+
+    def as_it_is(self, number: int) -> Message:
+        statement = self.script.statements[number]
+        return Message(statement.start, statement.end, number, number)
+
+    def send(self, message: Message) -> None:
+        """Raises SqlFailed."""
+        wire = self.owner.pgconn
+        text = message.prefix + self.script.text[message.start : message.end] + message.suffix
+        try:
+            wire.send_query(text.encode())
+            done, failed = self.owner.wait(_outcome(wire))
+        except psycopg.OperationalError as error:
+            raise gone(self.script, error) from None
+        if failed is not None and failed.status in COPYING:
+            self.owner.close()
+            failure = ServerMessage("COPY needs a client that sends or takes the data")
+            raise explain(self.script, *message.told(self.script, failure, done))
+        if wire.status != pq.ConnStatus.OK:
+            raise gone(self.script, _message(failed).text if failed is not None else "the connection was lost")
+        if failed is not None:
+            raise explain(self.script, *message.told(self.script, _message(failed), done))
+
+    def undo(self) -> None:
+        if not self.owner.closed and self.owner.info.transaction_status != pq.TransactionStatus.IDLE:
+            self.owner.execute("ROLLBACK")
+
+    def start(self, number: int, noted: dict[str, Any]) -> None:
+        normalised = statement_hash(self.script, number)
+        self.records.execute(STARTED, (self.script.name, number, normalised, json.dumps(noted)))
+        self.started[number] = Started(number, normalised, noted)
+
+    def drop(self, own: leftovers.Own, number: int) -> None:
+        line, _ = line_and_column(self.script.text, self.script.statements[number].start)
+        for _, name, valid in own.indexes:
+            if valid:
+                continue
+            try:
+                self.records.execute(f"SET lock_timeout = {round(self.locks.timeout_s * 1000)}".encode())
+                self.records.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
+            except psycopg.DatabaseError as error:
+                if self.records.closed:
+                    raise
+                why = error.diag.message_primary or " ".join(str(error).split())
+                raise SqlFailed(
+                    f"{self.script.path}:{line}: {name}, INVALID since an earlier try, can't be dropped: {why}",
+                    sqlstate=error.sqlstate or "", script=self.script.name, line=line,
+                ) from None  # fmt: skip
+            finally:
+                if not self.records.closed:
+                    self.records.execute("RESET lock_timeout")
+
+    def forget_edited(self, cut: Sequence[Step]) -> None:
+        """What statements left that are others now, since their edit."""
+        single = {step.first for step in cut if step.kind == "statement"}
+        for number, entry in list(self.started.items()):
+            if number in single and statement_hash(self.script, number) == entry.normalised:
+                continue
+            near = min(number, len(self.script.statements) - 1)
+            own = leftovers.look(self.records, entry.note)
+            self.retrying(self.drop, own, near)
+            self.records.execute(
+                "DELETE FROM pgstack.statement WHERE script = %s AND number = %s", (self.script.name, number)
+            )
+            del self.started[number]
+
+    def record(self, step: Step) -> str:
+        """The record of a step and of what came before it, in SQL that any setting of a session reads the same way."""
+        name = self.script.name.replace("\\", "\\\\").replace("'", "''")
+        rows = ",".join(
+            f"(E'{name}',{number},'{statement_hash(self.script, number)}','done')" for number in self.not_recorded(step)
+        )
+        return f"INSERT INTO pgstack.statement (script,number,normalised,state) VALUES {rows}"
+
+    def not_recorded(self, step: Step) -> list[int]:
+        return [*self.unrecorded, *(number for number in step.numbers if number >= self.finished)]
+
+    def record_apart(self, step: Step, *, objects: bool = True) -> None:
+        """On the other connection, once the step has run."""
+        with self.records.transaction():
+            self.records.execute(
+                "DELETE FROM pgstack.statement WHERE script = %s AND number = ANY(%s)",
+                (self.script.name, self.not_recorded(step)),
+            )
+            self.records.execute(self.record(step).encode())
+            if objects and steps.changes_schema(self.script, step.numbers):
+                self.note_objects(self.records)
+        for number in step.numbers:
+            self.started.pop(number, None)
+
+
+def _not_in_a_block(error: SqlFailed) -> SqlFailed:
+    lines = [line for line in str(error).splitlines() if "pgstack: no-transaction" not in line]
+    lines.append("  it can't be one transaction with the statements around it: take it out of BEGIN … COMMIT")
+    return SqlFailed("\n".join(lines), sqlstate=error.sqlstate, script=error.script, line=error.line)

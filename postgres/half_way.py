@@ -1,0 +1,153 @@
+"""What is known of no-transaction scripts that stopped half-way, and which of them can't go on. Mostly pure.
+
+Invariant: the statements that ran are a prefix of the statements that a no-transaction script of the same name, in its
+place among the others, has now.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection
+
+from postgres import queries, steps
+from postgres.errors import PlanRefused
+from postgres.lexing import line_and_column
+from postgres.scripts import Script, normalise
+
+ORPHANS_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A statement (0-based) that began outside of a transaction, and what there was before it: see leftovers.py."""
+
+    number: int
+    normalised: str
+    note: dict[str, Any] | None
+
+
+def read(connection: Connection[Any]) -> dict[str, tuple[str, ...]]:
+    """For each no-transaction script that began: the hashes of the statements that are done, in order."""
+    found: dict[str, tuple[str, ...]] = {}
+    for script, normalised, state in _rows(connection, "SELECT script, normalised, state"):
+        found[script] = (*found.get(script, ()), *((normalised,) if state == "done" else ()))
+    return found
+
+
+def started(connection: Connection[Any], script: str | None = None) -> list[Started]:
+    """The statements of `script`, or of all scripts, that began and are not recorded as done."""
+    columns = "SELECT script, number, normalised, state, to_jsonb(s) -> 'note'"  # older databases have no such column
+    rows = _rows(connection, columns)
+    return [Started(row[1], row[2], row[4]) for row in rows if row[3] == "started" and script in (None, row[0])]
+
+
+def _rows(connection: Connection[Any], columns: str) -> list[tuple[Any, ...]]:
+    exists = connection.execute("SELECT to_regclass('pgstack.statement') IS NOT NULL").fetchone()
+    if not exists or not exists[0]:
+        return []
+    query = f"{columns} FROM pgstack.statement s ORDER BY script, number"
+    return connection.execute(query.encode()).fetchall()
+
+
+def end_orphans(admin: Connection[Any]) -> None:
+    """End what a killed `up` still has running here, so that nothing it commits comes after our look.
+
+    `admin` works under the lock: no other `up` is at work. Raises PlanRefused.
+    """
+    deadline = time.monotonic() + ORPHANS_WAIT_S
+    while admin.execute(queries.get("orphans_end")).fetchall():
+        if time.monotonic() > deadline:
+            raise PlanRefused("a connection of an `up` that was killed does not end; try again in a minute")
+        time.sleep(0.05)
+
+
+def statement_hash(script: Script, index: int) -> str:
+    """SHA-256 over the tokens of one statement of a script (0-based), as for the script as a whole."""
+    return normalise(script.text, list(script.statements[index].tokens))
+
+
+def problems(
+    scripts: Sequence[Script],
+    applied: Collection[str],
+    done: Mapping[str, Sequence[str]],
+    baseline: Collection[str],
+    where: str,
+) -> list[str]:
+    """Why scripts without a transaction can't begin or go on. `done`: as `read` returns it."""
+    listed = {script.name: script for script in scripts}
+    found: list[str] = []
+    for name, hashes in done.items():
+        if name in applied or name in baseline:
+            continue
+        if name not in listed:
+            found.append(_gone(name, hashes, [script for script in scripts if script.name not in applied], where))
+        elif problem := _stuck(listed[name], hashes, where):
+            found.append(problem)
+        elif hashes:
+            found += _before(scripts, applied, done, baseline, name, where)
+    for script in scripts:
+        if script.no_transaction and script.name not in applied and script.name not in baseline:
+            found += steps.cut(script)[1]
+    return found
+
+
+def _stuck(script: Script, hashes: Sequence[str], where: str) -> str | None:
+    stopped = f"sql/{script.name} stopped half-way in {where}"
+    if not script.no_transaction:
+        return (
+            f"{stopped}, and its header  -- pgstack: no-transaction  is gone: what already ran would run again\n"
+            f"  put the header back; statements that did not run yet may change\n{_by_hand(script.name)}"
+        )
+    count = len(script.statements)
+    if [statement_hash(script, index) for index in range(min(count, len(hashes)))] != list(hashes):
+        return (
+            f"{stopped}, and a statement that already ran was changed since\n"
+            "  undo that edit; statements that did not run yet may change"
+        )
+    for step in steps.cut(script)[0]:
+        if step.kind == "temporary" and step.first < len(hashes) <= step.last:
+            line, _ = line_and_column(script.text, script.statements[len(hashes)].start)
+            return (
+                f"{stopped}, and from line {line} on it uses a temporary object that went with its session\n"
+                f"  edit the rest so that it makes what it needs under another name\n{_by_hand(script.name)}"
+            )
+    return None
+
+
+def _gone(name: str, hashes: Sequence[str], pending: Sequence[Script], where: str) -> str:
+    renamed = [
+        f"sql/{script.name}" for script in pending
+        if hashes and [statement_hash(script, i) for i in range(min(len(script.statements), len(hashes)))] == [*hashes]
+    ]  # fmt: skip
+    back = f"rename {renamed[0]} back to sql/{name}" if renamed else f"put it back: list sql/{name} again"
+    return (
+        f"sql/{name} stopped half-way in {where} and is not listed any more"
+        f"{': ' + renamed[0] + ' would run again what already ran' if renamed else ''}\n"
+        f"  {back}; statements that did not run yet may change\n{_by_hand(name)}"
+    )
+
+
+def _by_hand(name: str) -> str:
+    literal = name.replace("'", "''")
+    return (
+        "  or undo by hand what it did, as postgres in the database, and forget it:\n"
+        f"    DELETE FROM pgstack.statement WHERE script = '{literal}'"
+    )
+
+
+def _before(
+    scripts: Sequence[Script], applied: Collection[str], done: Mapping[str, Sequence[str]],
+    baseline: Collection[str], name: str, where: str,
+) -> list[str]:  # fmt: skip
+    place = next(place for place, script in enumerate(scripts) if script.name == name)
+    known = {*applied, *baseline, *done}
+    return [
+        f"sql/{script.name} is new but listed before sql/{name}, which stopped half-way in {where}\n"
+        f"  move it behind, or write it into the part of sql/{name} that did not run yet"
+        for script in scripts[:place]
+        if script.name not in known and not script.repeatable
+    ]
