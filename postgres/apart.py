@@ -35,6 +35,7 @@ from postgres.steps import Step
 NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
 READ_ONLY = re.compile(r"read[\s_]+only", re.IGNORECASE)
 SETS_ROLE = re.compile(r"\b(role|authorization)\b", re.IGNORECASE)
+OVER_STARTED = "ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, at = clock_timestamp()"
 STARTED = (
     "INSERT INTO pgstack.statement (script, number, normalised, state, note) VALUES (%s, %s, %s, 'started', %s)"
     " ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, normalised = excluded.normalised,"
@@ -330,11 +331,7 @@ class _Run:
     def record_apart(self, step: Step, *, objects: bool = True) -> None:
         """On the other connection, once the step has run."""
         with self.records.transaction():
-            self.records.execute(
-                "DELETE FROM pgstack.statement WHERE script = %s AND number = ANY(%s)",
-                (self.script.name, self.not_recorded(step)),
-            )
-            self.records.execute(self.record(step).encode())
+            self.records.execute(f"{self.record(step)} {OVER_STARTED}".encode())
             if objects and steps.changes_schema(self.script, step.numbers):
                 self.note_objects(self.records)
         for number in step.numbers:
