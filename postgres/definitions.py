@@ -70,7 +70,7 @@ def changes(recorded: str, live: str) -> list[str]:
     was, now = parse(recorded), parse(live)
     if "" in was or "" in now:
         return []
-    told = []
+    told: list[str] = []
     for word in dict.fromkeys([*now, *was]):
         if was.get(word) == now.get(word):
             continue
