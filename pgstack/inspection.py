@@ -133,17 +133,20 @@ def verify(database: Database, stack: str, say: Say) -> None:
 
 
 def accept(database: Database, kind: str, identity: str, say: Say) -> None:
-    """Record the live definition of one object that drifted. Raises PgstackError where nothing of that name did."""
+    """Record the live definition of one object that drifted and of what belongs to it.
+
+    Raises PgstackError where nothing of that name did.
+    """
     with connect(database.admin) as connection:
-        differences = drift.find(connection)
-        for difference in differences:
-            if (difference.kind, difference.identity) == (kind, identity):
-                with connection.transaction():
-                    drift.put(connection, kind, identity, difference.live)
-                    apply.add_event(connection, "accepted", str(difference))
-                say(f"accepted: {difference}")
-                return
-    names = [f"{difference.kind} {difference.identity}" for difference in differences]
+        with connection.transaction():
+            taken = drift.accept(connection, kind, identity)
+            for difference in taken:
+                apply.add_event(connection, "accepted", str(difference))
+        for difference in taken:
+            say(f"accepted: {difference}")
+        if taken:
+            return
+        names = [f"{difference.kind} {difference.identity}" for difference in drift.find(connection)]
     raise PgstackError(
         f"no drift of {kind} {identity}\n  " + ("drifted: " + ", ".join(names) if names else "nothing drifted")
     )

@@ -79,6 +79,7 @@ def apply(address: Address, request: Request, report: Callable[[str], None] = la
         with connect(address, wait_s=5) as admin:
             half_way.end_orphans(admin)
             roles.ensure_database(admin)
+            drift.modernise(admin)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
             if request.adopted:
                 takeover.take_over(admin, request.lock_wait_s, report, add_event)
@@ -184,7 +185,7 @@ class Landing:
 
     def drifted(self, owner: Connection[Any]) -> tuple[drift.Difference, ...]:
         """What differs before the scripts run, without what a baseline makes the scripts' own."""
-        return tuple(found for found in drift.find(owner) if (found.kind, found.identity) not in self.adopted)
+        return tuple(found for found in drift.compare(owner) if (found.kind, found.identity) not in self.adopted)
 
 
 def _together(

@@ -1,53 +1,96 @@
 """What differs between the schema the scripts left and the schema that is there, in words.
 
+Invariant: what changes the output of `pg_dump --schema-only`, rights included, is drift, and nothing else is. Looser by
+design: partitions that come at run time (see `Difference.grown`); stricter: foreign keys whose triggers are disabled.
+
 The scripts' schema is recorded in `pgstack.object` in the transaction that makes it. A difference that was there
 before a script ran and that the script did not touch stays a difference: applying a script accepts nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from psycopg import Connection, errors
 
-from postgres import leftovers, queries
+from postgres import definitions, leftovers, queries
 
 PARENTS = ("table", "view", "materialized view", "foreign table")
+PARTS = ("column", "index", "constraint", "trigger", "rule", "policy")
+ORDER = "column order"
 NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)
+FORMAT = 2  # of the definitions in pgstack.object: its row of this kind; ledgers from before have none and are 1
+FORMAT_ROW = "SELECT 'format', 'record', '2'"
+NAME = r'(?:"(?:[^"]|"")*"|[^."]+)'
+OF_RELATION = re.compile(rf"({NAME}\.{NAME})(?:\.{NAME})?")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One object that is not as the scripts left it; `None` where it was or is not there."""
+    """One object that is not as the scripts left it; `None` where it was or is not there.
+
+    `grown`: part of a partition that came after the scripts and is no more than its parent makes of it. No drift.
+    """
 
     kind: str
     identity: str
     recorded: str | None
     live: str | None
+    grown: bool = False
 
     def __str__(self) -> str:
         if self.recorded is None:
-            detail = f" ({self.live})" if self.kind == "column" else ""
-            return f"{self.kind} {self.identity} was added{detail}"
+            kind = definitions.first(self.live, "type") if self.kind == "column" else None
+            return f"{self.kind} {self.identity} was added" + (f" ({kind})" if kind else "")
         if self.live is None:
             return f"{self.kind} {self.identity} was dropped"
-        if self.kind in ("column", "index", "constraint", "enum"):
-            return f"{self.kind} {self.identity} was changed: {self.recorded} → {self.live}"
-        return f"{self.kind} {self.identity} was changed"
+        if self.kind == ORDER:
+            return f"{self.kind} of {self.identity} was changed"
+        told = "; ".join(definitions.changes(self.recorded, self.live))
+        return f"{self.kind} {self.identity} was changed" + (f": {told}" if told else "")
+
+    @property
+    def relation(self) -> str | None:
+        """The table or view it is a part of."""
+        if self.kind == ORDER:
+            return self.identity
+        if self.kind in PARTS:
+            found = OF_RELATION.fullmatch(self.identity)
+            return found[1] if found else None
+        owner = self.owner_column
+        found = OF_RELATION.fullmatch(owner) if owner else None
+        return found[1] if found else None
+
+    @property
+    def owner_column(self) -> str | None:
+        """The column that a sequence goes with."""
+        text = self.live if self.recorded is None else self.recorded
+        return definitions.first(text, "owned by") if self.kind == "sequence" else None
+
+    def belongs_to(self, other: Difference) -> bool:
+        """True where accepting `other` accepts this too: a table's column, a column's sequence, a schema's table."""
+        if other.kind in PARENTS:
+            return self.relation == other.identity
+        if other.kind == "column":
+            return self.owner_column == other.identity
+        if other.kind in ("index", "constraint"):
+            return self.kind in ("index", "constraint") and self.identity == other.identity
+        whole = other.kind == "schema" and None in (other.recorded, other.live)
+        return whole and self.identity.startswith(f"{other.identity}.")
 
 
 def in_words(differences: Sequence[Difference]) -> tuple[str, ...]:
     """One line a difference, sorted; what belongs to a table that was added or dropped as a whole goes without."""
-    whole = {d.identity for d in differences if d.kind in PARENTS and None in (d.recorded, d.live)}
+    whole = {(d.kind in PARENTS, d.identity) for d in differences if None in (d.recorded, d.live)}
+    indexes = {d.identity for d in differences if d.kind == "index"}
     lines = []
     for difference in differences:
-        belongs_to_whole = any(difference.identity.startswith(f"{identity}.") for identity in whole)
-        constraint_index = difference.kind == "constraint" and any(
-            other.kind == "index" and other.identity == difference.identity for other in differences
-        )
-        if not belongs_to_whole and not constraint_index:
+        belongs_to_whole = (True, difference.relation) in whole or (False, difference.owner_column) in whole
+        if not belongs_to_whole and not (difference.kind == "constraint" and difference.identity in indexes):
             lines.append(str(difference))
     return tuple(sorted(lines))
 
@@ -64,38 +107,73 @@ def message(stack: str, differences: Sequence[str]) -> str:
 def carried_over(before: Sequence[Difference], after: Sequence[Difference]) -> tuple[Difference, ...]:
     """Which differences remain once scripts ran: those from before whose live side the scripts did not touch.
 
-    `after` compares the same recorded rows with the schema the scripts made.
+    `after` compares the same recorded rows with the schema the scripts made. What has grown stays so, whatever scripts
+    made of its parent.
     """
-    still = {(d.kind, d.identity): d.live for d in after}
+    still = {(d.kind, d.identity): d for d in after}
     return tuple(
         difference
         for difference in before
-        if (key := (difference.kind, difference.identity)) in still and still[key] == difference.live
+        if (now := still.get((difference.kind, difference.identity))) is not None
+        and (now.live == difference.live or (now.grown and difference.grown))
     )
 
 
-def comparison() -> LiteralString:
-    """The query behind `find`: kind, identity, recorded, live; one row a difference."""
+def inventory(*, digests: bool = True) -> LiteralString:
+    """The live schema: kind, identity, definition, follows. `digests`: of long texts the hash alone."""
+    query = "(" + queries.get("inventory") + ") UNION ALL (" + queries.get("inventory_more") + ")"
+    return query if digests else query.replace("md5(", "to_json(")
+
+
+def comparison(written: int = FORMAT) -> LiteralString:
+    """The query behind `compare`: kind, identity, recorded, live, grown; one row a difference.
+
+    `written`: the format of what is recorded.
+    """
+    older = "SELECT *, false AS follows FROM (" + queries.get("inventory_1") + ") AS old"
+    live = inventory() if written == FORMAT else older
     return (
-        "WITH live AS MATERIALIZED (" + queries.get("inventory") + ")\n"
+        "WITH live AS MATERIALIZED (" + live + ")\n"
         "SELECT coalesce(o.kind, l.kind) AS kind, coalesce(o.identity, l.identity) AS identity,\n"
-        "       o.definition AS recorded, l.definition AS live\n"
-        "  FROM pgstack.object o FULL JOIN live l USING (kind, identity)\n"
+        "       o.definition AS recorded, l.definition AS live,\n"
+        "       o.identity IS NULL AND l.follows AS grown\n"
+        "  FROM (SELECT * FROM pgstack.object WHERE kind <> 'format') o FULL JOIN live l USING (kind, identity)\n"
         " WHERE o.definition IS DISTINCT FROM l.definition ORDER BY 1, 2"
     )
 
 
-def find(connection: Connection[Any]) -> tuple[Difference, ...]:
-    """Compare the live schema with the recorded one. Empty where nothing is recorded yet."""
-    recorded = connection.execute("SELECT to_regclass('pgstack.object') IS NOT NULL").fetchone()
-    if not recorded or not recorded[0]:
-        return ()
-    if connection.execute("SELECT FROM pgstack.object LIMIT 1").fetchone() is None:
+def written(connection: Connection[Any]) -> int | None:
+    """The format of what is recorded; None where nothing is."""
+    there = connection.execute("SELECT to_regclass('pgstack.object') IS NOT NULL").fetchone()
+    if not there or not there[0]:
+        return None
+    row = connection.execute(queries.get("recorded_format")).fetchone()
+    return int(row[0]) if row and row[0] is not None else None
+
+
+def compare(connection: Connection[Any]) -> tuple[Difference, ...]:
+    """Compare the live schema with the recorded one, what has grown included. Empty where nothing is recorded yet."""
+    recorded = written(connection)
+    if recorded is None:
         return ()
     with connection.transaction(force_rollback=True):  # in an open transaction the path would stay empty for scripts
         _qualify_names(connection)
-        found = tuple(Difference(*row) for row in connection.execute(comparison()).fetchall())
-        return leftovers.without_own(connection, found)
+        found = tuple(Difference(*row) for row in connection.execute(comparison(recorded)).fetchall())
+        found = leftovers.without_own(connection, found)
+    return tuple(difference for difference in found if not _same_order(difference))
+
+
+def _same_order(difference: Difference) -> bool:
+    """True for columns whose order differs by added and dropped ones alone: these are told by themselves."""
+    if difference.kind != ORDER or difference.recorded is None or difference.live is None:
+        return False
+    was, now = (json.loads(text.removeprefix("names: ")) for text in (difference.recorded, difference.live))
+    return [name for name in was if name in now] == [name for name in now if name in was]
+
+
+def find(connection: Connection[Any]) -> tuple[Difference, ...]:
+    """The drift."""
+    return tuple(difference for difference in compare(connection) if not difference.grown)
 
 
 def look(connection: Connection[Any]) -> tuple[str, ...]:
@@ -109,37 +187,56 @@ def look(connection: Connection[Any]) -> tuple[str, ...]:
 
 
 def record(connection: Connection[Any], before: Sequence[Difference]) -> None:
-    """Record the live schema, except for what was already different `before` and still is as it was then."""
-    kept = carried_over(before, find(connection)) if before else ()
+    """Record the live schema, except for what was already different `before` and still is as it was then.
+
+    `before`: as `compare` found it.
+    """
+    kept = carried_over(before, compare(connection)) if before else ()
     _qualify_names(connection)
     connection.execute("DELETE FROM pgstack.object")
-    connection.execute("INSERT INTO pgstack.object (kind, identity, definition)\n" + queries.get("inventory"))
-    for difference in kept:
-        put(connection, difference.kind, difference.identity, difference.recorded)
+    connection.execute("INSERT INTO pgstack.object (kind, identity, definition)\n" + _recorded())
+    put(connection, [(difference.kind, difference.identity, difference.recorded) for difference in kept])
+
+
+def _recorded() -> LiteralString:
+    """What is written down: the inventory and its format."""
+    return "SELECT kind, identity, definition FROM (" + inventory() + ") AS i UNION ALL " + FORMAT_ROW
 
 
 def record_changes(connection: Connection[Any], before: Sequence[Difference]) -> None:
     """The same for a part of a script, in the open transaction: only what changed is written."""
-    if connection.execute("SELECT FROM pgstack.object LIMIT 1").fetchone() is None:
+    if written(connection) is None:
         return record(connection, before)
-    for difference in find(connection):
-        if difference not in before:
-            put(connection, difference.kind, difference.identity, difference.live)
+    made = [difference for difference in compare(connection) if difference not in before]
+    put(connection, [(difference.kind, difference.identity, difference.live) for difference in made])
     return None
 
 
 def renewal() -> LiteralString:
-    """Records the live schema anew, except for the objects in the temporary table `drifted` (kind, identity).
+    """Records the live schema anew, except for the objects in the temporary table `drifted` (kind, identity) and what
+    belongs to a table in it that is not recorded.
 
-    For another major version: it writes the same definitions in other words.
+    For another server and after a restore, which write the same definitions in other words, and for another format.
     """
-    return (
-        "DELETE FROM pgstack.object o WHERE NOT EXISTS (\n"
-        "    SELECT FROM drifted d WHERE (d.kind, d.identity) = (o.kind, o.identity));\n"
-        "INSERT INTO pgstack.object (kind, identity, definition)\n"
-        "SELECT i.kind, i.identity, i.definition FROM (" + queries.get("inventory") + ") AS i\n"
-        " WHERE NOT EXISTS (SELECT FROM drifted d WHERE (d.kind, d.identity) = (i.kind, i.identity))"
-    )
+    return queries.get("record_renew").replace("/* inventory */", _recorded())
+
+
+def renew(connection: Connection[Any], drifted: Iterable[tuple[str, str]]) -> None:
+    """`renewal`, where `drifted` are the objects that had drifted before. In a transaction of its own."""
+    pairs = list(drifted)
+    with connection.transaction():
+        _qualify_names(connection)
+        connection.execute("CREATE TEMPORARY TABLE drifted (kind text, identity text)")
+        with connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO pg_temp.drifted VALUES (%s, %s)", pairs)
+        connection.execute(renewal())
+        connection.execute("DROP TABLE pg_temp.drifted")
+
+
+def modernise(connection: Connection[Any]) -> None:
+    """Bring what an earlier version recorded to today's format. What had not drifted by its own query is right."""
+    if written(connection) not in (None, FORMAT):
+        renew(connection, [(difference.kind, difference.identity) for difference in compare(connection)])
 
 
 def _qualify_names(connection: Connection[Any]) -> None:
@@ -147,10 +244,21 @@ def _qualify_names(connection: Connection[Any]) -> None:
     connection.execute("SET LOCAL search_path = ''")
 
 
-def put(connection: Connection[Any], kind: str, identity: str, definition: str | None) -> None:
-    """Record one object's definition; None: as one that should not be there."""
-    connection.execute("DELETE FROM pgstack.object WHERE kind = %s AND identity = %s", (kind, identity))
-    if definition is not None:
-        connection.execute(
-            "INSERT INTO pgstack.object (kind, identity, definition) VALUES (%s, %s, %s)", (kind, identity, definition)
-        )
+def put(connection: Connection[Any], rows: Sequence[tuple[str, str, str | None]]) -> None:
+    """Record the definitions of (kind, identity); None: as one that should not be there."""
+    if not rows:
+        return
+    kinds, identities, texts = (list(column) for column in zip(*rows, strict=True))
+    connection.execute(queries.get("record_put"), {"kinds": kinds, "identities": identities, "definitions": texts})
+
+
+def accept(connection: Connection[Any], kind: str, identity: str) -> tuple[Difference, ...]:
+    """Record the live definition of one object that drifted and of what belongs to it; these. Empty where none did."""
+    differences = find(connection)
+    named = [d for d in differences if (d.kind, d.identity) == (kind, identity)]
+    # what a table that is as recorded has of its own: `accept … table` takes these too
+    named = named or [d for d in differences if kind in PARENTS and d.relation == identity]
+    taken = [d for d in differences if d in named or any(d.belongs_to(each) for each in named)]
+    taken += [d for d in differences if d not in taken and any(d.belongs_to(each) for each in taken)]
+    put(connection, [(difference.kind, difference.identity, difference.live) for difference in taken])
+    return tuple(taken)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from psycopg import sql
 
-from postgres import drift
+from postgres import drift, queries
 from postgres.upgrade.workshop import Server, Workshop, execute, rows
 
 PATH = "SET search_path = '';"  # as drift.find has it: names with their schema
@@ -21,8 +21,8 @@ def drifted(workshop: Workshop, server: Server, databases: Iterable[str]) -> Dri
     """By database, for those that have such a record: kind and identity of what differs from it. Raises ServerError."""
     found = {}
     for database in databases:
-        if _recorded(workshop, server, database):
-            asked = rows(workshop, server, database, drift.comparison(), first=PATH)
+        if (written := _format(workshop, server, database)) is not None:
+            asked = rows(workshop, server, database, drift.comparison(written), first=PATH)
             found[database] = [{"kind": row["kind"], "identity": row["identity"]} for row in asked]
     return found
 
@@ -38,6 +38,8 @@ def renew(workshop: Workshop, server: Server, before: Drifted) -> None:
         execute(workshop, server, database, f"{PATH} {table} {drift.renewal()}")
 
 
-def _recorded(workshop: Workshop, server: Server, database: str) -> bool:
+def _format(workshop: Workshop, server: Server, database: str) -> int | None:
+    """Of what is recorded; None where nothing is."""
     there = rows(workshop, server, database, "SELECT to_regclass('pgstack.object') IS NOT NULL AS there")[0]["there"]
-    return bool(there and rows(workshop, server, database, "SELECT 1 FROM pgstack.object LIMIT 1"))
+    asked = rows(workshop, server, database, queries.get("recorded_format")) if there else []
+    return int(asked[0]["format"]) if asked and asked[0]["format"] is not None else None

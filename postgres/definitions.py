@@ -1,0 +1,112 @@
+"""What a recorded definition says, and in what two of them differ, in words. Pure.
+
+A definition is what `sql/queries/inventory.sql` writes: lines `word: value`, a value's own line breaks indented. Older
+ledgers have definitions without words; of them only that they differ can be told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+LINE = re.compile(r"\n(?! )")
+ITEM = re.compile(r'(?P<grantee>"(?:[^"]|"")*"|[^="]*)=(?P<letters>[a-zA-Z*]*)/(?P<grantor>.*)')
+PRIVILEGES = {
+    "r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "D": "TRUNCATE", "x": "REFERENCES", "t": "TRIGGER",
+    "m": "MAINTAIN", "X": "EXECUTE", "U": "USAGE", "C": "CREATE", "c": "CONNECT", "T": "TEMPORARY",
+}  # fmt: skip
+LONGEST = 120
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Right:
+    """One privilege of one role; `grantee` "" is PUBLIC."""
+
+    grantee: str
+    privilege: str
+    grantable: bool = False
+
+
+def parse(definition: str) -> dict[str, list[str]]:
+    """The values by their word; under "" what has none.
+
+    >>> parse("owner: a\\nright: b=r/a\\nright: c=r/a\\ndefault: 1 +\\n  2")
+    {'owner': ['a'], 'right': ['b=r/a', 'c=r/a'], 'default': ['1 +\\n  2']}
+    """
+    found: dict[str, list[str]] = {}
+    for line in LINE.split(definition):
+        word, colon, value = line.partition(": ")
+        found.setdefault(word if colon else "", []).append(value if colon else line)
+    return found
+
+
+def first(definition: str | None, word: str) -> str | None:
+    """The first value of a word, None where there is none."""
+    return next(iter(parse(definition or "").get(word, ())), None)
+
+
+def rights(values: Sequence[str]) -> set[Right]:
+    """What lines `right: GRANTEE=LETTERS/GRANTOR` give.
+
+    >>> sorted(rights(['app=rw*/schema_owner', '"a b"=U/x', '=r/x']))[0]
+    Right(grantee='', privilege='SELECT', grantable=False)
+    """
+    found = set()
+    for value in values:
+        if item := ITEM.fullmatch(value):
+            grantee = _unquoted(item["grantee"])
+            for letter, star in re.findall(r"([a-zA-Z])(\*?)", item["letters"]):
+                found.add(Right(grantee, PRIVILEGES.get(letter, letter), bool(star)))
+    return found
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+
+
+def changes(recorded: str, live: str) -> list[str]:
+    """In what `live` differs from `recorded`, a phrase each; empty where no more can be told than that it does."""
+    was, now = parse(recorded), parse(live)
+    if "" in was or "" in now:
+        return []
+    told: list[str] = []
+    for word in dict.fromkeys([*now, *was]):
+        if was.get(word) == now.get(word):
+            continue
+        if word == "right":
+            told += _rights_in_words(was, now)
+        else:
+            told.append(_in_words(word, was.get(word, []), now.get(word, [])))
+    return told
+
+
+def _in_words(word: str, was: Sequence[str], now: Sequence[str]) -> str:
+    if any(value.startswith("md5 ") for value in [*was, *now]):
+        return f"its {word} is another"
+    return f"{word} is {_shown(now)}, was {_shown(was)}"
+
+
+def _shown(values: Sequence[str]) -> str:
+    text = " ".join("; ".join(values).split()) or "none"
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+
+
+def _rights_in_words(was: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> Iterator[str]:
+    before, after = rights(was.get("right", [])), rights(now.get("right", []))
+    old, new = was.get("owner", [""])[0], now.get("owner", [""])[0]
+    if old != new:  # what follows from another owner is told by that
+        before = {right for right in before if right.grantee != old}
+        after = {right for right in after if right.grantee != new}
+    told = False
+    for verb, those in (("lost", before - after), ("gained", after - before)):
+        for grantee in sorted({right.grantee for right in those}):
+            names = sorted(
+                right.privilege + (" with grant option" if right.grantable else "")
+                for right in those
+                if right.grantee == grantee
+            )
+            told = True
+            yield f"{grantee or 'PUBLIC'} {verb} {', '.join(names)}"
+    if not told and old == new:
+        yield "rights were given by another role"
