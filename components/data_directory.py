@@ -1,11 +1,10 @@
 """The data directory in the volume, and whoever may serve it: between the Volume and the Container.
 
-check: data of another major, or in another layout, is refused before anything is made, and what the schema's check would
-refuse before the server changes → create: initdb in a throw-away
-container, or what a retained volume already holds; an adopted volume's data is moved first → update: a changed image,
-setting or limit is first tried on an empty directory; another major is upgraded to (postgres/upgrade/); the container
-is replaced only afterwards → read: a volume that was removed makes it a new one → delete: nothing; the data goes with
-the volume or not at all.
+check: data of another major, or in another layout, is refused before anything is made, and what the schema's check
+would refuse before the server changes → create: initdb in a throw-away container, or what a retained volume already
+holds; an adopted volume's data is moved first → update: a changed image, setting or limit is first tried on an empty
+directory; another major is upgraded to (postgres/upgrade/); the container is replaced only afterwards → read: a volume
+that was removed makes it a new one → delete: nothing; the data goes with the volume or not at all.
 """
 
 from __future__ import annotations
@@ -47,7 +46,9 @@ class DataDirectoryProvider(ResourceProvider):
         news, wanted = set_apart(news)
         try:
             _check(_olds, news, away=away)
-            if _olds and int(news["major"]) >= int(_olds["major"]):  # a rollback brings another database back
+            if (
+                wanted and _olds and int(news["major"]) >= int(_olds["major"])
+            ):  # a rollback brings another database back
                 refuse_before_a_change(_as_it_is(_olds, news, wanted), wanted)
         except PgstackError as error:
             return refused(news, error)
@@ -167,10 +168,8 @@ def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
             _look(client, seen)
 
 
-def _as_it_is(olds: dict[str, Any], news: dict[str, Any], wanted: Mapping[str, Any] | None) -> list[Address]:
+def _as_it_is(olds: dict[str, Any], news: dict[str, Any], wanted: Mapping[str, Any]) -> list[Address]:
     """Where the server is now, by the inputs of the last `up`."""
-    if wanted is None:
-        return []
     words = dict.fromkeys(
         word for word in (olds.get("adminPassword"), news["adminPassword"]) if word and not is_unknown(word)
     )

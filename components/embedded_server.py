@@ -58,7 +58,9 @@ class EmbeddedServerProvider(ResourceProvider):
                 _warn_of_other_data(news)
             if _is_another_major(_olds, news):
                 pulumi.log.info(_announced(_olds, news))
-            if _olds and int(news["major"]) >= int(_olds["major"]):  # a rollback brings another database back
+            if (
+                wanted and _olds and int(news["major"]) >= int(_olds["major"])
+            ):  # a rollback brings another database back
                 refuse_before_a_change(_as_it_is(_olds, news, wanted), wanted)
         except PgstackError as error:
             return refused(news, error)
@@ -153,11 +155,11 @@ def _check_port(olds: dict[str, Any], news: dict[str, Any]) -> None:
         )
 
 
-def _as_it_is(olds: dict[str, Any], news: dict[str, Any], wanted: Mapping[str, Any] | None) -> list[Address]:
+def _as_it_is(olds: dict[str, Any], news: dict[str, Any], wanted: Mapping[str, Any]) -> list[Address]:
     """Where the server is now: on the port of its own settings file. Empty where it isn't running."""
     directory = _directory(olds)
     port = embedded.kept_port(directory)
-    if wanted is None or port is None or embedded.pid(directory) is None:
+    if port is None or embedded.pid(directory) is None:
         return []
     words = dict.fromkeys(
         word for word in (olds.get("adminPassword"), news["adminPassword"]) if word and not is_unknown(word)

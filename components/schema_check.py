@@ -70,13 +70,13 @@ def set_apart(news: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any
     return {key: value for key, value in news.items() if key != WANTED}, news.get(WANTED)
 
 
-def refuse_before_a_change(addresses: Sequence[Address], wanted: Mapping[str, Any] | None) -> None:
+def refuse_before_a_change(addresses: Sequence[Address], wanted: Mapping[str, Any]) -> None:
     """For a server that exists: raises what the schema's check would raise only after the server was changed.
 
     `addresses`: the administrator's at the server that is there. One that can't be asked is no reason to refuse: the
     schema's check says so, and asks again before a script runs.
     """
-    if wanted is None or offline.requested(os.environ):
+    if offline.requested(os.environ):
         return
     try:
         with opened(addresses) as connection:

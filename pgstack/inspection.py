@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
+from pgstack.deployed import address_of
 from postgres import apply, drift, execution, queries, roles, validation
 from postgres.connection import Address, connect
 from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
@@ -28,23 +28,6 @@ class Database:
     def from_outputs(cls, outputs: Mapping[str, Any], via: str = "") -> Database:
         """`via`: the ssh URL through which it is reached, if any."""
         return cls(replace(address_of(str(outputs["adminUrl"])), via=via))
-
-
-def address_of(url: str) -> Address:
-    """What an output URL says. Raises PgstackError where its port is no number."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port or 5432
-    except ValueError:
-        raise PgstackError("the URL's port is no number between 0 and 65535") from None
-    return Address(
-        host=str(parts.hostname),
-        port=port,
-        database=unquote(parts.path.lstrip("/")),
-        user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-        sslmode=dict(parse_qsl(parts.query)).get("sslmode", ""),
-    )
 
 
 def listed(environment: Environment) -> tuple[Script, ...]:
