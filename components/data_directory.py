@@ -1,26 +1,29 @@
 """The data directory in the volume, and whoever may serve it: between the Volume and the Container.
 
-check: data of another major, or in another layout, is refused before anything is made → create: initdb in a throw-away
-container, or what a retained volume already holds; an adopted volume's data is moved first → update: a changed image,
-setting or limit is first tried on an empty directory; another major is upgraded to (postgres/upgrade/); the container
-is replaced only afterwards → read: a volume that was removed makes it a new one → delete: nothing; the data goes with
-the volume or not at all.
+check: data of another major, or in another layout, is refused before anything is made, and what the schema's check
+would refuse before the server changes → create: initdb in a throw-away container, or what a retained volume already
+holds; an adopted volume's data is moved first → update: a changed image, setting or limit is first tried on an empty
+directory; another major is upgraded to (postgres/upgrade/); the container is replaced only afterwards → read: a volume
+that was removed makes it a new one → delete: nothing; the data goes with the volume or not at all.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import docker
+import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
 from components.engine import as_far_as_they_count, backup_first, no_drift
 from components.provider import as_deployed, inputs_of, is_unknown, plainly, refused, settle_in
+from components.schema_check import refuse_before_a_change, set_apart
 from postgres import adoption, data_directory
-from postgres.connection import Address
-from postgres.container import Spec
+from postgres.connection import Address, told
+from postgres.container import PORT, Spec
 from postgres.docker_host import Endpoint, connect, has_image, remove_left_throw_aways, server_of, volume_exists
 from postgres.embedded import ADMIN
 from postgres.errors import PgstackError, ServerError
@@ -40,10 +43,17 @@ class DataDirectoryProvider(ResourceProvider):
         away = offline.requested(os.environ)
         if away:
             news = as_deployed(_olds, news)
+        news, wanted = set_apart(news)
         try:
             _check(_olds, news, away=away)
+            if (
+                wanted and _olds and int(news["major"]) >= int(_olds["major"])
+            ):  # a rollback brings another database back
+                refuse_before_a_change(_as_it_is(_olds, news, wanted), wanted)
         except PgstackError as error:
             return refused(news, error)
+        except psycopg.Error as error:
+            return refused(news, told(error))
         return CheckResult(as_far_as_they_count(_olds, news), [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
@@ -156,6 +166,20 @@ def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
             _look_at_adopted(client, seen)
         else:
             _look(client, seen)
+
+
+def _as_it_is(olds: dict[str, Any], news: dict[str, Any], wanted: Mapping[str, Any]) -> list[Address]:
+    """Where the server is now, by the inputs of the last `up`."""
+    words = dict.fromkeys(
+        word for word in (olds.get("adminPassword"), news["adminPassword"]) if word and not is_unknown(word)
+    )
+    return [
+        Address(
+            olds["host"], int(olds.get("port") or PORT), wanted["database"], ADMIN, word,
+            sslmode=olds.get("sslmode") or "", via=Endpoint(olds["docker"], "").via,
+        )
+        for word in words
+    ]  # fmt: skip
 
 
 def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:

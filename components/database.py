@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pulumi
 
 from components import docker_server, embedded_server, sql_schema
 from components.engine import Server
 from components.password import password
+from components.schema_check import WANTED_INPUTS
 from postgres import roles
 from postgres.connection import Address
 from postgres.container import PORT
 from stacks import offline
 from stacks.environment import Environment
 
-ENGINES: Mapping[str, Callable[[Environment, pulumi.Resource], Server]] = {
+ENGINES: Mapping[str, Callable[[Environment, pulumi.Resource, Mapping[str, Any]], Server]] = {
     "embedded": embedded_server.declare,
     "docker": docker_server.declare,
 }
@@ -31,7 +33,7 @@ class Database(pulumi.ComponentResource):
         super().__init__("pgvector:index:Database", environment.stack, None, opts)
         self.environment = environment
         props = sql_schema.inputs(environment)  # first: a wrong script is reported before anything is declared
-        self.server = ENGINES[environment.engine](environment, self)
+        self.server = ENGINES[environment.engine](environment, self, {key: props[key] for key in WANTED_INPUTS})
         self.app_password = password("app-password", environment.app_password, self)
         self.readonly_password = password("readonly-password", environment.readonly_password, self)
         self.schema = sql_schema.SqlSchema(

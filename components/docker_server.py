@@ -8,7 +8,8 @@ Container is declared with `wait=False`: the plugin would report nothing but "fa
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pulumi
 import pulumi_docker as docker
@@ -21,6 +22,7 @@ from components.engine import Server, backup_inputs, upgrade_inputs
 from components.password import password
 from components.preflight import Preflight, to_props
 from components.readiness import Readiness
+from components.schema_check import WANTED
 from postgres.budget import Tuned
 from postgres.container import PORT, Spec
 from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, endpoint
@@ -33,8 +35,11 @@ HEALTHY = ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)]
 ANYWHERE = ("0.0.0.0", "::")
 
 
-def declare(environment: Environment, parent: pulumi.Resource) -> Server:
-    """The Docker engine's part of the `Engine` interface. Raises PgstackError, where the memory doesn't suffice too."""
+def declare(environment: Environment, parent: pulumi.Resource, schema: Mapping[str, Any]) -> Server:
+    """The Docker engine's part of the `Engine` interface. `schema`: what is compared before the server changes.
+
+    Raises PgstackError, where the memory doesn't suffice too.
+    """
     if offline.requested(os.environ):
         engine = offline.endpoint_not_asked(environment, os.environ)
     else:
@@ -43,7 +48,7 @@ def declare(environment: Environment, parent: pulumi.Resource) -> Server:
         from postgres.backup import sidecar  # few stacks have a schedule
 
         sidecar.refuse_elsewhere(engine, environment.stack)
-    return _Declaration(environment, parent, engine, environment.fitting).server()
+    return _Declaration(environment, parent, engine, environment.fitting).server(schema)
 
 
 class _Declaration:
@@ -65,7 +70,7 @@ class _Declaration:
         )
         self.docker = pulumi.ResourceOptions(parent=parent, provider=self.provider)
 
-    def server(self) -> Server:
+    def server(self, schema: Mapping[str, Any]) -> Server:
         environment = self.environment
         image = docker.RemoteImage("image", name=environment.image, keep_locally=True, opts=self.docker)
         volume = self._volume()
@@ -99,6 +104,7 @@ class _Declaration:
                 "key": key,
                 "pgvectorMinimum": environment.pgvector_minimum,
                 "stopGraceS": environment.stop_grace_s,
+                WANTED: schema,
             }
             | upgrade_inputs(environment)
             | ({"adopt": True} if environment.adopt_volume else {}),

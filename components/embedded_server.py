@@ -1,6 +1,7 @@
 """The embedded engine: a PostgreSQL server on this machine as a Pulumi resource.
 
-check: a changed major is told in words or refused, a configured port must be free → create/update: initdb where there
+check: a changed major is told in words or refused, a configured port must be free, and what the schema's check would
+refuse is refused before the server changes → create/update: initdb where there
 is no data, start, the administrator's password; a changed major is upgraded, and backed up once it serves → read: a
 server that is found dead shows as a difference, so that the next `up` starts it; a data directory that is gone makes it
 a new one → delete: stops the server; the data stays.
@@ -8,6 +9,7 @@ a new one → delete: stops the server; the data stays.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from components.engine import (
 )  # fmt: skip
 from components.password import password
 from components.provider import is_unknown, plainly, refused, settle_in
+from components.schema_check import WANTED, refuse_before_a_change, set_apart
 from postgres import embedded, roles
 from postgres.connection import Address, connect, server_version, told
 from postgres.errors import ConnectionFailed, PgstackError, ServerError
@@ -48,12 +51,17 @@ class EmbeddedServerProvider(ResourceProvider):
         settle_in()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        news, wanted = set_apart(news)
         try:
             _check_port(_olds, news)
             if not _olds:
                 _warn_of_other_data(news)
             if _is_another_major(_olds, news):
                 pulumi.log.info(_announced(_olds, news))
+            if (
+                wanted and _olds and int(news["major"]) >= int(_olds["major"])
+            ):  # a rollback brings another database back
+                refuse_before_a_change(_as_it_is(_olds, news, wanted), wanted)
         except PgstackError as error:
             return refused(news, error)
         except psycopg.Error as error:
@@ -145,6 +153,18 @@ def _check_port(olds: dict[str, Any], news: dict[str, Any]) -> None:
             f"  see what:  ss -ltnp 'sport = :{int(wanted)}'\n"
             "  or leave the key out: a free one is chosen"
         )
+
+
+def _as_it_is(olds: dict[str, Any], news: dict[str, Any], wanted: Mapping[str, Any]) -> list[Address]:
+    """Where the server is now: on the port of its own settings file. Empty where it isn't running."""
+    directory = _directory(olds)
+    port = embedded.kept_port(directory)
+    if port is None or embedded.pid(directory) is None:
+        return []
+    words = dict.fromkeys(
+        word for word in (olds.get("adminPassword"), news["adminPassword"]) if word and not is_unknown(word)
+    )
+    return [Address(embedded.HOST, port, wanted["database"], embedded.ADMIN, word) for word in words]
 
 
 def _job(olds: dict[str, Any], news: dict[str, Any]) -> guardian.Job:
@@ -253,8 +273,8 @@ class EmbeddedServer(Resource, module="pgvector", name="EmbeddedServer"):
         super().__init__(EmbeddedServerProvider(), name, outputs | props, opts)
 
 
-def declare(environment: Environment, parent: pulumi.Resource) -> Server:
-    """The embedded engine's part of the `Engine` interface."""
+def declare(environment: Environment, parent: pulumi.Resource, schema: Mapping[str, Any]) -> Server:
+    """The embedded engine's part of the `Engine` interface. `schema`: what its check compares before a change."""
     admin_password = password("admin-password", environment.admin_password, parent)
     settings = derive(environment.limits, durability=environment.durability)
     server = EmbeddedServer(
@@ -267,6 +287,7 @@ def declare(environment: Environment, parent: pulumi.Resource) -> Server:
             "settings": settings,
             "adminPassword": admin_password,
             "server": "running",
+            WANTED: schema,
         }
         | upgrade_inputs(environment)
         | backup_inputs(environment),

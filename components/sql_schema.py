@@ -1,37 +1,45 @@
 """The ordered SQL scripts as a tracked resource. Its truth is the ledger in the database; the state is a cache of it.
 
-check: reads the scripts, and the ledger where the server answers, and refuses what may not run: edited, removed and
-reordered scripts, drift in strict environments → diff: left to the engine, which prints the changed keys → create and
-update: run what is pending, whole or not at all, then validate → read: puts what the database really has into the
-inputs, so that a restored older database or a hand-made change shows in the next preview → delete: nothing; data is
-never dropped by taking a resource away.
+check: reads the scripts, and the ledger where the server answers (the one that is there, where it is about to change),
+and refuses what may not run: edited, removed and reordered scripts, drift in strict environments → diff: left to the
+engine, which prints the changed keys → create and update: run what is pending, whole or not at all, then validate →
+read: puts what the database really has into the inputs, so that a restored older database, a hand-made change or what
+`up` mends (postgres/mending.py) shows in the next preview → delete: nothing; data is never dropped by taking a resource
+away.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
 from components.provider import inputs_of, is_unknown, plainly, refused, settle_in
-from postgres.connection import LOOK, Address, connect, told
-from postgres.errors import ConnectionFailed, DriftRefused, PgstackError, ScriptError, ValidationFailed
+from components.schema_check import (
+    SHORT,
+    announce,
+    announce_all,
+    compare,
+    has_no_database,
+    load_listed,
+    look_for_drift,
+    opened,
+    revision_of,
+    script_lines,
+)
+from postgres.connection import Address, connect, told
+from postgres.errors import ConnectionFailed, PgstackError, ValidationFailed
 from postgres.scripts import Script, load, load_verify, revision
 from stacks import offline
 from stacks.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
 
-if TYPE_CHECKING:  # and late, where the database is asked or changed: the program only declares
-    from postgres.planning import Applied, Pending
-
 NO_DRIFT = "none"
-SHORT = 12
+MEND = "mend"  # an input that only `read` writes: see postgres/mending.py
 # Bump it when what create and update do to a database changes: the state doesn't see a change of code.
 RUNNER = 1
-LAST_LOOK: dict[str, Any] = {}
 LISTINGS = ("scripts", "verify")
 OUTPUTS = ("schemaRevision", "postgresVersion", "pgvectorVersion", "validation")
 
@@ -65,10 +73,10 @@ class SqlSchemaProvider(ResourceProvider):
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         # told here, in the refresh, an older state's form of the listings shows as no change in the preview
         outs = props | {key: _as_lines(props[key]) for key in LISTINGS if key in props}
-        found = _look(_addresses(props, {}))
+        found = _look(props)
         if found is not None:
-            outs["ledger"], drifted = found
-            outs["drift"] = list(drifted) or NO_DRIFT
+            outs.pop(MEND, None)
+            outs |= found
         return ReadResult(id_, outs, inputs_of(outs, OUTPUTS))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -78,56 +86,80 @@ class SqlSchemaProvider(ResourceProvider):
 def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     """The inputs with what the database says added: `ledger` (the revision it is to have) and `drift`.
 
-    Raises PlanRefused, DriftRefused, ScriptError.
+    Raises PlanRefused, DriftRefused, ScriptError, ConnectionFailed.
     """
-    from postgres import apply, drift
-    from postgres.planning import plan
-
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
     if offline.requested(os.environ):
         return news | unseen | {"ledger": _not_compared(olds, news)}
-    if is_unknown({key: news.get(key) for key in ("host", "port", "adminPassword", "identity")}):
-        return news | unseen | {"ledger": _target(_announced(news, olds))}
+    changes = is_unknown({key: news.get(key) for key in ("host", "port", "adminPassword", "identity")})
+    addresses = _as_it_was(olds, news) if changes else _addresses(news, olds)
+    if not addresses:  # there was none
+        return news | unseen | {"ledger": revision_of(_announced(news, olds))}
+    if olds.get("database", news["database"]) != news["database"]:
+        pulumi.log.warn(f"another database: {news['database']} takes the place of {olds['database']}, which stays")
     try:
-        connection = _open(_addresses(news, olds))
+        with opened(addresses) as connection:
+            found = compare(connection, news)
     except ConnectionFailed as error:
-        reason = f" ({str(error).splitlines()[0]})" if olds else ""
-        return news | unseen | {"ledger": _target(_announced(news, olds)) + reason}
-    pending: tuple[Pending, ...] = ()
-    with connection:
-        ledger = apply.read_ledger(connection)
-        actual = target = revision((row.name, row.normalised) for row in ledger)
-        done = apply.read_unfinished(connection)
-        if done or not _all_ran(news["scripts"], ledger):
-            scripts = _load(news)
-            target = _target(scripts)
-            pending = plan(scripts, ledger, where=news["stack"], baseline=news["baseline"], done=done).pending
-        differences = _drift(connection)
-    if differences and news["driftPolicy"] == "refuse":
-        raise DriftRefused(drift.message(news["stack"], differences))
-    for entry in pending:
-        pulumi.log.info(f"to run: {entry.script.path} ({entry.reason})")
-    for difference in differences:
+        return news | unseen | {"ledger": _not_asked(error, addresses, olds, news, changes=changes)}
+    announce(found.pending)
+    for difference in found.drift:
         pulumi.log.warn(f"drift: {difference}")
+    for word in olds.get(MEND, ()):
+        pulumi.log.warn(f"`up` mends: {word}")
     before = str(olds.get("ledger", ""))
-    if actual == target:
-        wanted = before if before.startswith(target) else target
+    if found.actual == found.target:
+        wanted = before if before.startswith(found.target) else found.target
     else:  # also where the state believes that all ran, as after a restore
-        wanted = f"{target} (the database has {actual})" if before == target else target
-    return news | {"ledger": wanted, "drift": list(differences) or NO_DRIFT}
+        wanted = f"{found.target} (the database has {found.actual})" if before == found.target else found.target
+    return news | {"ledger": wanted, "drift": list(found.drift) or NO_DRIFT}
+
+
+def _as_it_was(olds: dict[str, Any], news: dict[str, Any]) -> list[Address]:
+    """Where the server is that this `up` changes: its new address is not known yet. Empty where there was none."""
+    if not {"host", "port", "admin", "adminPassword"} <= olds.keys():
+        return []
+    word = news.get("adminPassword")
+    return _addresses(olds | {"database": news["database"]}, {} if is_unknown(word) else {"adminPassword": word})
+
+
+def _not_asked(
+    error: ConnectionFailed, addresses: list[Address], olds: dict[str, Any], news: dict[str, Any], *, changes: bool
+) -> str:
+    """The revision to be reached, and in words why no ledger was compared. Raises ScriptError."""
+    scripts = load_listed(news)
+    target = revision_of(scripts)
+    if not olds:
+        announce_all(scripts, "new, unless the database has it")
+        return target
+    if has_no_database(addresses):
+        database = news["database"]
+        if olds.get("database", database) == database:
+            pulumi.log.warn(f"the database {database} is gone: `up` makes a new and empty one and runs every script")
+        else:
+            pulumi.log.warn(f"there is no database {database} yet: `up` makes it, empty, and runs every script")
+        announce_all(scripts, "new", baseline=news["baseline"])
+        return f"{target} (there is no database {database})"
+    reason, _, remedy = str(error).partition("\n")
+    pulumi.log.warn(
+        f"the ledger could not be compared: {reason}"
+        + ("\n  which scripts ran is asked once the server serves, and what may not run is refused then"
+           if changes else f"\n{remedy}".rstrip())
+    )  # fmt: skip
+    return target if changes else f"{target} ({reason})"
 
 
 def _announced(news: dict[str, Any], olds: dict[str, Any]) -> tuple[Script, ...]:
     """The scripts, each named where there is no ledger to ask yet: of a new resource the engine shows three lines."""
-    scripts = _load(news)
-    for script in () if olds else scripts:
-        pulumi.log.info(f"to run: {script.path} (new, unless the database has it)")
+    scripts = load_listed(news)
+    if not olds:
+        announce_all(scripts, "new, unless the database has it")
     return scripts
 
 
 def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
     """The revision to be reached, with a word on what the state alone can tell. Raises ScriptError."""
-    scripts = _load(news)
+    scripts = load_listed(news)
     pulumi.log.warn("offline: the ledger was not compared; which scripts ran is what the last `up` left in the state")
     before = _as_lines(olds.get("scripts", ""))
     ran = dict(line.split(" ", 1)[1].rsplit("  ", 1) for line in before.splitlines())
@@ -139,25 +171,7 @@ def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
                 pulumi.log.info(f"to run, by the state: {script.path} (repeatable changed)")
             else:
                 pulumi.log.warn(f"{script.path} was changed after it ran, by the state: `up` refuses that")
-    return str(olds["ledger"]) if before == news["scripts"] and "ledger" in olds else _target(scripts)
-
-
-def _target(scripts: Sequence[Script]) -> str:
-    return revision((script.name, script.normalised) for script in scripts)
-
-
-def _all_ran(listed: str, ledger: Sequence[Applied]) -> bool:
-    """True where the ledger has just what is listed: then no file has to be read again."""
-    return listed == script_lines(ledger)
-
-
-def _load(props: dict[str, Any]) -> tuple[Script, ...]:
-    """The scripts from disk, which must still be those of the inputs: nothing runs that no preview showed."""
-    scripts = load(SQL, list(props["order"]), listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
-    verify = load_verify(SQL, cache=SCRIPT_CACHE)
-    if script_lines(scripts) != props["scripts"] or script_lines(verify) != props["verify"]:
-        raise ScriptError("the files in sql/ changed while this ran; run it again")
-    return scripts
+    return str(olds["ledger"]) if before == news["scripts"] and "ledger" in olds else revision_of(scripts)
 
 
 def _addresses(props: dict[str, Any], olds: dict[str, Any]) -> list[Address]:
@@ -168,46 +182,28 @@ def _addresses(props: dict[str, Any], olds: dict[str, Any]) -> list[Address]:
     return [Address(*place, word, sslmode=mode, via=props.get("via") or "") for word in dict.fromkeys(words) if word]
 
 
-def _open(addresses: list[Address]) -> psycopg.Connection[Any]:
-    """Raises the last ConnectionFailed."""
-    failure = ConnectionFailed("no address")
-    for address in addresses:
-        try:
-            return connect(address, options=LOOK)
-        except ConnectionFailed as error:
-            failure = error
-    raise failure
+def _look(props: dict[str, Any]) -> dict[str, Any] | None:
+    """The database's own revision, its drift and what `up` mends, as inputs; None where it can't be reached."""
+    from postgres import apply, mending
 
-
-def _look(addresses: list[Address]) -> tuple[str, tuple[str, ...]] | None:
-    """The database's own revision and its drift; None where it can't be reached (then the state stays as it is)."""
-    from postgres import apply
-
+    addresses = _addresses(props, {})
+    made = mending.Made(
+        addresses[0],
+        extensions=tuple(props.get("extensions") or ()),
+        app_password=props.get("appPassword") or "",
+        readonly_password=props.get("readonlyPassword") or "",
+    )
     try:
-        with _open(addresses) as connection:
+        with opened(addresses) as connection:
             ledger = apply.read_ledger(connection)
-            return revision((row.name, row.normalised) for row in ledger), _drift(connection)
+            found: dict[str, Any] = {
+                "ledger": revision((row.name, row.normalised) for row in ledger),
+                "drift": list(look_for_drift(connection)) or NO_DRIFT,
+            }
+            words = mending.look(connection, made)
+            return found | ({MEND: list(words)} if words else {})
     except (ConnectionFailed, psycopg.OperationalError):
         return None
-
-
-def _drift(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
-    """The drift in words.
-
-    A preview asks twice, in read and in check: where nothing was written in between, the answer is the same.
-    """
-    from postgres import drift
-
-    row = connection.execute(
-        "SELECT system_identifier, current_database(), pg_current_wal_insert_lsn() FROM pg_control_system()"
-    ).fetchone()
-    if LAST_LOOK.get("at") == row:
-        seen: tuple[str, ...] = LAST_LOOK["drift"]
-        return seen
-    found = drift.look(connection)
-    if found != drift.NOT_KNOWN:
-        LAST_LOOK.update({"at": row, "drift": found})
-    return found
 
 
 def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
@@ -217,7 +213,7 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
     (address,) = _addresses(props, {})
     request = apply.Request(
         stack=props["stack"],
-        scripts=_load(props),
+        scripts=load_listed(props),
         verify=load_verify(SQL),
         baseline=tuple(props["baseline"]),
         extensions=tuple(props["extensions"]),
@@ -253,17 +249,6 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
         "pgvectorVersion": outcome.pgvector_version,
         "validation": report.results,
     }
-
-
-def script_lines(scripts: Iterable[Script | Applied]) -> str:
-    """`0001 init.sql  3f2a…` a line: what a reviewer reads in the preview. White space and comments change nothing.
-
-    One text, which the engine compares line by line, and no map: each value passes several times between the engine and
-    two Pythons, and a thousand of them made a preview an eighth slower.
-    """
-    return "".join(
-        f"{place:04} {script.name}  {script.normalised[:SHORT]}\n" for place, script in enumerate(scripts, 1)
-    )
 
 
 def _as_lines(listing: str | dict[str, str]) -> str:

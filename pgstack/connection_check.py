@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from pgstack.inspection import address_of
+from pgstack.deployed import address_of
 from postgres.compatibility import Target, examine
 from postgres.errors import PgstackError
 from stacks.environment import Environment

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pulumi.automation as auto
+from pulumi.automation import events
 
 from pgstack.outputs import Output, plain, url_command
 from pgstack.workspace import DeploymentFailed, Workspace, explain
@@ -118,10 +119,32 @@ def check_engine(environment: Environment) -> None:
         docker_host.connect(engine.url, engine.chosen_by).close()
 
 
+class Verdict:
+    """Whether an operation of the engine failed, by its events and by what it printed.
+
+    The engine's exit code is a third word on it. Any of them is enough: an `up` with a failed step is no success.
+    """
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def event(self, event: events.EngineEvent) -> None:
+        said = event.diagnostic_event
+        error = said is not None and said.severity == "error" and not said.ephemeral
+        if event.res_op_failed_event is not None or error:
+            self.failed = True
+
+    def line(self, line: str) -> None:
+        if ERRORED.match(line):
+            self.failed = True
+        _print(line)
+
+
 def _watched(operation: Callable[..., Any], **options: Any) -> Any:
-    """Run an engine operation and show its output as it comes."""
+    """Run an engine operation and show its output as it comes. Raises DeploymentFailed by its `Verdict`."""
     color = "always" if sys.stdout.isatty() else "never"
     stopped = False
+    verdict = Verdict()
 
     def stop(*_: object) -> None:
         # The terminal told the engine too: it ends by itself and gives its lock back, so we wait for it. It keeps its
@@ -135,13 +158,19 @@ def _watched(operation: Callable[..., Any], **options: Any) -> Any:
 
     before = signal.signal(signal.SIGINT, stop)
     try:
-        return operation(on_output=_print, on_error=_print, color=color, **options)
+        result = operation(
+            on_output=verdict.line, on_error=verdict.line, on_event=verdict.event, color=color, **options
+        )
     except auto.CommandError:
         if stopped:
             raise KeyboardInterrupt from None
         raise
     finally:
         signal.signal(signal.SIGINT, before)
+    summary = getattr(result, "summary", None)  # a preview has none
+    if verdict.failed or (summary is not None and summary.result != "succeeded"):
+        raise DeploymentFailed("")
+    return result
 
 
 def _run(operation: Callable[..., Any], **options: Any) -> Any:
@@ -166,6 +195,9 @@ def _locked(said: str) -> str:
 
 # What the engine says about resources it only looks at; what changes, fails or is diagnosed is shown.
 QUIET = re.compile(r"^( [~ ] {2}\S+:\S+ \S+( refreshing.*| refresh( \([\d.]+s\))?| running.*)?|@ .*|\s*)$")
+
+# Colours around it: a terminal gets them.
+ERRORED = re.compile(r"^(\x1b\[[\d;]*m|\s)*[1-9]\d* errored\b")
 
 LOCKED = re.compile(r"^error: the stack is currently locked|^\s+file://.*: created by ")  # _locked says it
 

@@ -45,7 +45,12 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
         findings.append(Finding("Pulumi", toolchain.note))
         workspace = Workspace(stack, toolchain, say)
         found = stack_outputs.read(workspace)
-        findings.append(Finding("stack", f"deployed, revision {found['schemaRevision'].value}"))
+        finished = found.get(stack_outputs.FINISHED)
+        findings.append(
+            Finding("stack", f"deployed, revision {finished.value}")
+            if finished
+            else Finding("stack", "its first `up` did not come to its end", f"pgstack up {stack}")
+        )
         outputs = {name: output.value for name, output in found.items()}
         findings += _database(stack, Database.from_outputs(outputs, via(environment)))
     except ToolchainError as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-from postgres import apply, drift, execution, queries, roles, validation
+from pgstack.deployed import address_of
+from postgres import apply, drift, execution, half_way, queries, roles, validation
 from postgres.connection import Address, connect
 from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
 from postgres.planning import Applied, plan
@@ -28,23 +28,6 @@ class Database:
     def from_outputs(cls, outputs: Mapping[str, Any], via: str = "") -> Database:
         """`via`: the ssh URL through which it is reached, if any."""
         return cls(replace(address_of(str(outputs["adminUrl"])), via=via))
-
-
-def address_of(url: str) -> Address:
-    """What an output URL says. Raises PgstackError where its port is no number."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port or 5432
-    except ValueError:
-        raise PgstackError("the URL's port is no number between 0 and 65535") from None
-    return Address(
-        host=str(parts.hostname),
-        port=port,
-        database=unquote(parts.path.lstrip("/")),
-        user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-        sslmode=dict(parse_qsl(parts.query)).get("sslmode", ""),
-    )
 
 
 def listed(environment: Environment) -> tuple[Script, ...]:
@@ -83,7 +66,7 @@ def status(database: Database, stack: str, say: Say) -> bool:
         differences = drift.in_words(drift.find(connection))
         last = connection.execute(queries.get("last_failure")).fetchone() if ledger else None
         try:
-            plan(scripts, ledger, where=stack, baseline=environment.baseline, done=apply.read_unfinished(connection))
+            plan(scripts, ledger, where=stack, baseline=environment.baseline, done=half_way.read(connection))
         except PlanRefused as refusal:
             problem = problem or str(refusal)
     states = rows(scripts, ledger)

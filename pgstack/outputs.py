@@ -7,34 +7,35 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pulumi.automation as auto
 
+from pgstack import deployed
+from pgstack.deployed import Output as Output
 from pgstack.workspace import Workspace, explain
 from postgres.errors import PgstackError, nearest
 
 Format = Literal["table", "json", "dotenv"]
 HIDDEN = "[secret]"
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    value: Any
-    secret: bool
+FINISHED = "schemaRevision"  # an output that only a finished `up` has
 
 
 def read(workspace: Workspace) -> dict[str, Output]:
-    """The stack's outputs, secrets decrypted. Raises PgstackError where there are none yet."""
+    """The stack's outputs, secrets decrypted, as far as the state knows them. Raises PgstackError without a server."""
     try:
-        found = workspace.select(create=False).outputs()
+        found = deployed.outputs(workspace.select(create=False).export_stack().deployment or {})
     except auto.CommandError as error:
         raise PgstackError(explain(str(error))) from None
     if not found:
-        raise PgstackError(f"{workspace.name} has no outputs yet\n  deploy it:  pgstack up {workspace.name}")
-    return plain(found)
+        raise PgstackError(
+            f"{workspace.name} has no outputs yet, and no server in its state\n"
+            f"  deploy it:  pgstack up {workspace.name}"
+        )
+    if FINISHED not in found:
+        workspace.say(f"no `up` of {workspace.name} came to its end yet; this is what its state has")
+    return found
 
 
 def plain(found: Mapping[str, auto.OutputValue]) -> dict[str, Output]:

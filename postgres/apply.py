@@ -108,9 +108,6 @@ def read_ledger(connection: Connection[Any]) -> tuple[Applied, ...]:
     return tuple(Applied(*row) for row in connection.execute(queries.get("ledger_read")).fetchall())
 
 
-read_unfinished = half_way.read
-
-
 @contextmanager
 def locked(address: Address, wait_s: float) -> Iterator[Connection[Any]]:
     """The administrator's connection that holds the lock of this server. Raises ConnectionFailed when it's taken."""

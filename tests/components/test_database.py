@@ -10,6 +10,7 @@ from typing import Any
 import pulumi
 import pytest
 
+from components.schema_check import WANTED, WANTED_INPUTS
 from components.sql_schema import inputs, script_lines
 from postgres.errors import ScriptError
 from postgres.scripts import load
@@ -47,6 +48,7 @@ def test_the_server_is_declared_by_where_it_lies_and_what_it_may_use(run: Runner
         "stack": "local",
         "database": "app",
         "backupKeep": 3,
+        WANTED: {key: inputs(environment)[key] for key in WANTED_INPUTS},
     }
     assert server.delete_before_replace
 

@@ -1,0 +1,155 @@
+"""What a stack's state says about its database: also after an `up` that stopped on the way, the first one included.
+
+The outputs are those of the last `up` that came to its end. The server may have moved since (another port), or there
+may be none yet, though a server and a ledger are there. So everything that asks the database takes its address from
+the resources, and this is the one place that knows them. Pure: the state comes in as `pulumi stack export` gives it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from postgres import roles
+from postgres.connection import Address
+from postgres.container import PORT
+from postgres.embedded import ADMIN
+from postgres.errors import PgstackError
+
+SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"  # Pulumi's own marks
+DYNAMIC = "pulumi-python:dynamic/pgvector:"
+URLS = {"appUrl": roles.APP, "readonlyUrl": roles.READONLY, "adminUrl": ADMIN}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    value: Any
+    secret: bool
+
+
+def outputs(state: Mapping[str, Any]) -> dict[str, Output]:
+    """The stack's outputs, the server's address as it is now; without outputs what the resources know. {}: no server.
+
+    What only a finished `up` knows (`schemaRevision`, `validation`) is missing where none was.
+    """
+    exported = {name: Output(plain(value), _is_secret(value)) for name, value in _root(state).items()}
+    server = _server(state)
+    if server is None:
+        return exported
+    words = _passwords(state) | {ADMIN: str(server["adminPassword"])}
+    if not exported:
+        exported = _as_far_as_known(state, server, words)
+    host, port = str(server["host"]), int(server.get("port") or PORT)
+    exported |= {"host": Output(host, secret=False), "port": Output(port, secret=False)}
+    for name, role in URLS.items():
+        if name in exported:
+            address = replace(address_of(str(exported[name].value)), host=host, port=port)
+            if role == ADMIN:
+                address = replace(address, password=words[ADMIN])
+            exported[name] = Output(address.url, secret=True)
+    return exported
+
+
+def address_of(url: str) -> Address:
+    """What an output URL says. Raises PgstackError where its port is no number."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or PORT
+    except ValueError:
+        raise PgstackError("the URL's port is no number between 0 and 65535") from None
+    return Address(
+        host=str(parts.hostname),
+        port=port,
+        database=unquote(parts.path.lstrip("/")),
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        sslmode=dict(parse_qsl(parts.query)).get("sslmode", ""),
+    )
+
+
+def plain(value: Any) -> Any:
+    """The value without Pulumi's marks around secrets, at any depth."""
+    if isinstance(value, Mapping):
+        if _is_secret(value):
+            return plain(json.loads(value["plaintext"])) if "plaintext" in value else None
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.get(SIGNATURE) == SECRET
+
+
+def _root(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = next((each for each in _all(state) if each["type"] == "pulumi:pulumi:Stack"), {})
+    return found.get("outputs") or {}
+
+
+def _all(state: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Without those that a replacement left to be deleted."""
+    return [each for each in state.get("resources") or () if not each.get("delete")]
+
+
+def _resource(state: Mapping[str, Any], kind: str, name: str = "") -> dict[str, Any] | None:
+    """Inputs and outputs of one of ours, plain; None where it isn't there."""
+    for each in _all(state):
+        if each["type"] == DYNAMIC + kind and (not name or each["urn"].endswith(f"::{name}")):
+            return {**plain(each.get("inputs") or {}), **plain(each.get("outputs") or {})}
+    return None
+
+
+def _server(state: Mapping[str, Any]) -> dict[str, Any] | None:
+    """host, port, adminPassword …, of the server that is there; in Docker it is where its container is published."""
+    if embedded := _resource(state, "EmbeddedServer"):
+        return embedded if embedded.get("host") and embedded.get("port") else None
+    known = [found for kind in ("Readiness", "DataDirectory") if (found := _resource(state, kind)) is not None]
+    published = _published(state)
+    if published is None or not known:
+        return None
+    return next((each for each in known if int(each.get("port") or PORT) == published), known[0] | {"port": published})
+
+
+def _published(state: Mapping[str, Any]) -> int | None:
+    for each in _all(state):
+        if each["type"] == "docker:index/container:Container" and each["urn"].endswith("::server"):
+            ports = plain(each.get("inputs") or {}).get("ports") or [{}]
+            return int(ports[0].get("external") or PORT)
+    return None
+
+
+def _passwords(state: Mapping[str, Any]) -> dict[str, str]:
+    """Of the roles, as the scripts' last `up` set them; before the first, those that were generated."""
+    schema = _resource(state, "SqlSchema") or {}
+    found = {}
+    for role in (roles.APP, roles.READONLY):
+        generated = _resource(state, "GeneratedPassword", f"{role}-password") or {}
+        if word := schema.get(f"{role}Password") or generated.get("value"):
+            found[role] = str(word)
+    return found
+
+
+def _as_far_as_known(
+    state: Mapping[str, Any], server: Mapping[str, Any], words: Mapping[str, str]
+) -> dict[str, Output]:
+    """The outputs that the resources alone give."""
+    docker = "docker" in server
+    database = str((_resource(state, "SqlSchema") or server).get("database") or "app")
+    mode = str(server.get("sslmode") or "")
+    where = Address(str(server["host"]), int(server.get("port") or PORT), database, "", "", sslmode=mode)
+    known = {"database": database, "engine": "docker" if docker else "embedded"}
+    if server.get("version") or server.get("major"):
+        known["postgresVersion"] = str(server.get("version") or int(server["major"]))
+    found = {name: Output(value, secret=False) for name, value in known.items()}
+    for name, role in URLS.items():
+        if role in words:
+            found[name] = Output(replace(where, user=role, password=words[role]).url, secret=True)
+    if docker:
+        name = str(server["name"])
+        found |= {"network": Output(name, secret=False), "internalHost": Output(name, secret=False)}
+        if roles.APP in words:
+            inside = replace(where, host=name, port=PORT, user=roles.APP, password=words[roles.APP])
+            found["appUrlInternal"] = Output(inside.url, secret=True)
+    return found

@@ -1,0 +1,48 @@
+"""What `up` mends by running once more, though nothing else changed: the one place that says so, in words.
+
+`read` of the schema (components/sql_schema.py) asks in each refresh and puts the words into the state as the input
+`mend`. The program never declares that input, so that the engine sees a difference and runs the update, which makes
+roles, passwords, rights and extensions as they are to be (postgres/apply.py) and validates anew; the state that it
+leaves has no `mend`. Nothing to mend: no such input, and no difference to the states of before.
+
+To add a kind: a function from (connection, Made) to words, listed in `KINDS`. Each says what is not as `up` left it
+("role app: its password was changed"); it must ask for what `apply` really restores, else each `up` finds it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg import Connection
+
+from postgres.connection import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What the last `up` left by its own record. `address`: the administrator's, in the stack's database."""
+
+    address: Address
+    extensions: tuple[str, ...] = ()
+    app_password: str = field(default="", repr=False)
+    readonly_password: str = field(default="", repr=False)
+
+
+def look(connection: Connection[Any], made: Made) -> tuple[str, ...]:
+    """Everything that an `up` would mend, in words. `connection`: to `made.address`. Raises psycopg.Error."""
+    return tuple(word for kind in KINDS for word in kind(connection, made))
+
+
+def lost_extensions(connection: Connection[Any], made: Made) -> tuple[str, ...]:
+    """Dropped by hand: the columns of its types went with it, and are drift."""
+    there = {row[0] for row in connection.execute("SELECT extname FROM pg_extension").fetchall()}
+    return tuple(
+        f"extension {name} is gone: it is made again, and not what went with it"
+        for name in ("vector", *made.extensions)
+        if name not in there
+    )
+
+
+KINDS: tuple[Callable[[Connection[Any], Made], tuple[str, ...]], ...] = (lost_extensions,)
