@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import docker
-from docker.errors import APIError
 from docker.models.containers import Container
 from docker.types import Mount
 
-from postgres import queries, shell
+from postgres import docker_exec, queries, shell
 from postgres.container import PORT, Spec
 from postgres.diagnosis import State, diagnose
-from postgres.docker_host import Finished, finish, log_of, put, throw_away, told
+from postgres.docker_host import DockerFailed, Finished, finish, log_of, put, throw_away, told
 from postgres.errors import ServerError
 from postgres.images import VOLUME
 from postgres.validation import version_tuple
@@ -130,7 +129,7 @@ def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgve
     command = ["sh", "-ec", shell.get("trial"), "trial", *spec.arguments]
     with throw_away(
         client, spec.name, image, command, user=USER, environment={"TRIAL": TRIAL}, network_mode="none",
-        mounts=[Mount(VOLUME, volume, type="volume", read_only=True)], **spec.limits(),
+        mounts=[Mount(VOLUME, volume, type="volume", read_only=True)], told_end=False, **spec.limits(),
     ) as container:  # fmt: skip
         put(container, "/tmp", {PASSWORD_FILE: password})
         with told():
@@ -150,21 +149,21 @@ def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgve
 def _answers(container: Container) -> bool:
     """False also where it ended in between: its state is looked at next."""
     try:
-        done = container.exec_run(["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)])
-    except APIError:
+        done = docker_exec.run(container, ["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)])
+    except DockerFailed:
         return False
-    return bool(done.exit_code == 0)
+    return done.code == 0
 
 
 def _versions(container: Container, password: str, pgvector_minimum: str) -> str:
     """The trial server's version. Raises ServerError where the image has no pgvector, or too old a one."""
-    with told():
-        done = container.exec_run(
-            ["psql", "-XAt", "-F", " ", "-h", "127.0.0.1", "-U", "postgres", "-c", queries.get("server_and_vector")],
-            environment={"PGPASSWORD": password},
-        )
-    words = done.output.decode(errors="replace").split()
-    if done.exit_code != 0 or not words:
+    done = docker_exec.run(
+        container,
+        ["psql", "-XAt", "-F", " ", "-h", "127.0.0.1", "-U", "postgres", "-c", queries.get("server_and_vector")],
+        environment={"PGPASSWORD": password},
+    )
+    words = done.text.split()
+    if done.code != 0 or not words:
         raise ServerError(f"the trial server does not answer: {' '.join(words)[-300:]}")
     if len(words) == 1:
         raise ServerError(

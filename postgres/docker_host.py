@@ -21,7 +21,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
-from postgres import ssh
+from postgres import end_mark, ssh
 from postgres.errors import ConnectionFailed, PgstackError
 
 DEFAULT = "unix:///var/run/docker.sock"
@@ -30,6 +30,7 @@ ROLE_LABEL = "pgvector-stacks.role"  # server, backup or throw-away
 CLAIM_LABEL = "pgvector-stacks.claim"
 TIMEOUT_S = 60
 LOG_LINES = 20
+MARKS = 2  # one a stream
 
 
 class DockerFailed(PgstackError):
@@ -141,16 +142,17 @@ class Finished:
 
 @contextmanager
 def throw_away(
-    client: docker.DockerClient, name: str, image: str, command: Sequence[str], **options: Any
+    client: docker.DockerClient, name: str, image: str, command: Sequence[str], *, told_end: bool = True, **options: Any
 ) -> Iterator[Container]:
     """A created container, gone with its anonymous volumes afterwards. Raises DockerFailed.
 
-    `name`: the stack's container name. `options` as the Docker SDK's `containers.create` takes them.
+    `name`: the stack's container name. `told_end`: its log says that it ended, which `finish` wants; not for what is
+    there to be stopped. `options` as the Docker SDK's `containers.create` takes them.
     """
     with told():
         container = client.containers.create(
             image,
-            list(command),
+            end_mark.marked(command, end_mark.new_mark()) if told_end else list(command),
             name=f"{name}-throw-away-{secrets.token_hex(3)}",
             labels={NAME_LABEL: name, ROLE_LABEL: "throw-away"},
             entrypoint=[],
@@ -164,7 +166,11 @@ def throw_away(
 
 
 def finish(container: Container, *, timeout_s: float = 600.0, lines: int = 200) -> Finished:
-    """Start it and wait for its end. Raises DockerFailed, also where it takes longer than `timeout_s`."""
+    """Start it and wait for its end. Raises DockerFailed, also where it takes longer than `timeout_s`, and where it
+    ended well and its log lacks the end. What a failure left is only ever shown.
+    """
+    mark = end_mark.mark_of(container.attrs["Config"]["Cmd"])
+    assert mark is not None, "made with told_end=False"
     with told():
         container.start()
         try:
@@ -173,7 +179,10 @@ def finish(container: Container, *, timeout_s: float = 600.0, lines: int = 200) 
             if "timed out" not in str(error).lower():
                 raise
             raise DockerFailed(f"a step in a throw-away container took longer than {timeout_s:.0f} s") from None
-        return Finished(code, log_of(container, lines=lines))
+        output, marks = end_mark.without(container.logs(tail=lines + MARKS, stdout=True, stderr=True), mark)
+    if code == 0 and marks != MARKS:
+        raise DockerFailed(f"the log of the throw-away container {container.name} lost its end: try again")
+    return Finished(code, output.decode(errors="replace"))
 
 
 def log_of(container: Container, *, lines: int = LOG_LINES, last_s: int | None = None) -> str:

@@ -14,18 +14,18 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import docker
 from docker.models.containers import Container
 from docker.types import Mount
-from docker.utils.socket import frames_iter
 
+from postgres import docker_exec
 from postgres.connection import Address, connect
 from postgres.container import HBA, LOCK, LOCK_TAKEN, OLD_MOUNT, Spec
-from postgres.docker_host import finish, put, throw_away, told
+from postgres.docker_host import finish, throw_away, told
 from postgres.embedded import ADMIN
 from postgres.errors import ServerError
 from postgres.images import VOLUME
@@ -88,17 +88,21 @@ class ContainerWorkshop:
         if done.code == LOCK_TAKEN:
             raise ServerError(taken)
         holder = must(f"taking the lock of {path}", done).strip()
+        if not holder.isdecimal():
+            raise ServerError(f"taking the lock of {path}: the shell told no process that holds it\n{done.tail()}")
         try:
             yield
         finally:
             self.sh('kill "$P" || true', P=holder)
 
     def put(self, name: str, text: str) -> str:
-        put(self.container, "/tmp", {name: text}, mode=0o444)
         path = f"{PRIVATE}/{name}"
-        done = self.as_root(f'install -o {USER} -m 600 "/tmp/$NAME" "$TARGET"; rm "/tmp/$NAME"', NAME=name, TARGET=path)
+        done = docker_exec.run(
+            self.container, ["sh", "-ec", 'umask 077; rm -f "$TARGET"; cat >"$TARGET"'], user=USER,
+            environment={"TARGET": path}, stdin=text.encode(),
+        )  # fmt: skip
         if done.code != 0:
-            raise ServerError(f"writing {path} in the throw-away container failed\n{done.tail()}")
+            raise ServerError(f"writing {path} in the throw-away container failed\n{Done(done.code, done.text).tail()}")
         return path
 
     def bring(self, folder: str, into: Path) -> None:
@@ -108,8 +112,15 @@ class ContainerWorkshop:
         said = must(
             "adding up what was brought", self.sh('cd "$FOLDER"; find . -type f -exec sha256sum {} +', FOLDER=folder)
         )
-        for line in said.splitlines():
-            digest, _, name = line.partition("  ")
+        digests = {
+            name.removeprefix("./"): digest for digest, _, name in (x.partition("  ") for x in said.splitlines())
+        }
+        brought = {str(each.relative_to(into)) for each in into.rglob("*") if each.is_file()}
+        if not digests or set(digests) != brought:
+            raise ServerError(
+                f"{folder}: {len(brought)} files came from the throw-away container, it has {len(digests)}: try again"
+            )
+        for name, digest in digests.items():
             with (into / name).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                     raise ServerError(f"{name} was damaged on its way from the throw-away container: try again")
@@ -123,34 +134,10 @@ class ContainerWorkshop:
         return place
 
     def _carry_out(self, words: list[str], environment: Mapping[str, str], user: str) -> Done:
-        api = self.container.client.api
-        said: list[str] = []
-        with told():
-            created = api.exec_create(
-                self.container.id, words, user=user, environment={"LC_ALL": "C"} | dict(environment), workdir="/"
-            )
-            stream = api.exec_start(created["Id"], socket=True)
-            try:
-                for _, chunk in frames_iter(stream, tty=False):
-                    said.append(chunk.decode(errors="replace"))
-            finally:
-                _close(stream)
-            code = api.exec_inspect(created["Id"])["ExitCode"]
-        if code is None:
-            raise ServerError(f"{words[0]} was ended with its container")
-        return Done(int(code), "".join(said))
-
-
-def _close(stream: Any) -> None:
-    """A hijacked connection, which the SDK leaves open with its response."""
-    raw = stream._response.raw
-    connection = getattr(raw, "_connection", None)
-    with suppress(OSError, ValueError):
-        stream._response.close()
-    with suppress(OSError, ValueError):
-        stream.close()
-    if connection is not None:
-        connection.close()
+        done = docker_exec.run(
+            self.container, words, user=user, environment={"LC_ALL": "C"} | dict(environment), workdir="/"
+        )
+        return Done(done.code, done.text)
 
 
 @contextmanager
@@ -166,6 +153,7 @@ def workshop(
     with throw_away(
         client, name, image, ["sh", "-c", f"cat >/dev/null; {then}"], user=USER, working_dir="/", stdin_open=True,
         network=network, mounts=[Mount(VOLUME, volume, type="volume")] if volume else [], tmpfs=NO_STRAY, init=True,
+        told_end=False,
         auto_remove=bool(then),  # nobody else removes it then
         **(limits or {"shm_size": SHM}),
     ) as container:  # fmt: skip
@@ -177,19 +165,23 @@ def workshop(
             must("making a folder", made.as_root(f"install -d -o {USER} -m 700 {PRIVATE}"))
             yield made
         finally:
-            _close(leash)
+            docker_exec.close(leash._response)
 
 
 def carry_programs(client: docker.DockerClient, made: ContainerWorkshop, name: str, image: str, major: int) -> None:
     """The programs of `major` from its own image into the workshop. Raises ServerError, DockerFailed."""
     library = f"/usr/lib/postgresql/{major}"
+    shared = f"/usr/share/postgresql/{major}"
     with throw_away(
-        client, name, image, ["sleep", "infinity"], user="root", network_mode="none", init=True, tmpfs=NO_STRAY
+        client, name, image, ["sleep", "infinity"], user="root", network_mode="none", init=True, tmpfs=NO_STRAY,
+        told_end=False,
     ) as source, told():  # fmt: skip
         source.start()
-        for folder in (library, f"/usr/share/postgresql/{major}"):
+        for folder in (library, shared):
             stream, _ = source.get_archive(folder)
             made.container.put_archive(posixpath.dirname(folder), stream)
+            if _listing(source, folder) != _listing(made.container, folder):
+                raise ServerError(f"{folder} of {image} did not come over whole: try again")
         found = _libraries(source, library)
         must("making a folder", made.as_root(f"mkdir -p {CARRIED}; echo {CARRIED} >/etc/ld.so.conf.d/zz-pgstack.conf"))
         for _ in range(LIBRARIES_DEEP):  # ldd doesn't see through what is lacking
@@ -197,31 +189,46 @@ def carry_programs(client: docker.DockerClient, made: ContainerWorkshop, name: s
             wanted = [found[name] for name in lacking if found.get(name)]
             if not wanted:
                 break
-            archive = _output(source, ["tar", "-chf", "-", "--transform", "s|.*/||", *wanted])
+            archive = output_of(source, ["tar", "-chf", "-", "--transform", "s|.*/||", *wanted])
             made.container.put_archive(CARRIED, archive)
             must("putting the old image's libraries on the loader's path", made.as_root("ldconfig"))
 
 
-def _libraries(container: Container, folder: str) -> dict[str, str]:
-    """Shared libraries by name, with their path; "" where it is lacking. The JIT's are left out: it is never on."""
-    script = f"ldd {folder}/bin/* $(ls {folder}/lib/*.so | grep -v llvmjit) 2>/dev/null || true"
-    found = {}
-    for line in _output(container, ["sh", "-c", script]).decode(errors="replace").splitlines():
-        name, arrow, rest = line.strip().partition(" => ")
-        if arrow:
-            found[name] = "" if rest.startswith("not found") else rest.split(" ")[0]
+def _listing(container: Container, folder: str) -> bytes:
+    """Its files with their sizes, and where its links lead. A tar that breaks off between two files looks whole.
+
+    Raises ServerError, also where there are none.
+    """
+    script = r"""find "$1" \( -type f -printf '%P %s\n' \) -o \( -type l -printf '%P -> %l\n' \) | LC_ALL=C sort"""
+    found = output_of(container, ["sh", "-ec", script, "sh", folder])
+    if not found.strip():
+        raise ServerError(f"{folder} in the container {container.name} is empty")
     return found
 
 
-def _output(container: Container, command: Sequence[str], user: str = "root") -> bytes:
+def _libraries(container: Container, folder: str) -> dict[str, str]:
+    """Shared libraries by name, with their path; "" where it is lacking. The JIT's are left out: it is never on.
+
+    Raises ServerError where there are none: every program needs some.
+    """
+    script = f"ldd {folder}/bin/* $(ls {folder}/lib/*.so | grep -v llvmjit) 2>/dev/null || true"
+    found = {}
+    for line in output_of(container, ["sh", "-c", script]).decode(errors="replace").splitlines():
+        name, arrow, rest = line.strip().partition(" => ")
+        if arrow:
+            found[name] = "" if rest.startswith("not found") else rest.split(" ")[0]
+    if not found:
+        raise ServerError(f"ldd names no library of {folder} in the container {container.name}")
+    return found
+
+
+def output_of(container: Container, command: Sequence[str], user: str = "root") -> bytes:
     """What a command in the container writes to its standard output. Raises ServerError, DockerFailed."""
-    with told():
-        done = container.exec_run(list(command), user=user, demux=True)
-    out, err = done.output
-    if done.exit_code != 0:
-        said = (err or b"").decode(errors="replace")
+    done = docker_exec.run(container, command, user=user)
+    if done.code != 0:
+        said = done.err.decode(errors="replace")
         raise ServerError(f"{command[0]} in the container {container.name} failed: {said}")
-    return out or b""
+    return done.out
 
 
 class ContainerHands:
@@ -279,8 +286,11 @@ def disk(server: Container) -> Disk:
         rm -rf "$trial"
         df -B1 --output=avail {VOLUME} | tail -n 1
     """
-    reflink, free = _output(server, ["sh", "-ec", script], USER).split()
-    return Disk(int(free), reflink == b"yes")
+    said = output_of(server, ["sh", "-ec", script], USER)
+    found = re.fullmatch(rb"(yes|no)\s+(\d+)\s*", said)
+    if found is None:
+        raise ServerError(f"the free space of {VOLUME} can't be read: {said.decode(errors='replace').strip()[-300:]}")
+    return Disk(int(found[2]), found[1] == b"yes")
 
 
 def target_of_image(client: docker.DockerClient, name: str, image: str, major: int) -> Target:

@@ -13,7 +13,8 @@ import docker
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
-from postgres.docker_host import put, throw_away
+from postgres import docker_exec
+from postgres.docker_host import finish, put, throw_away
 from stacks.environment import DEFAULT_SCRIPTS, SQL
 from tests.docker.conftest import COUNTER, PG15
 
@@ -64,7 +65,7 @@ class OldWay:
         self.container.start()
         deadline = time.monotonic() + START_TIMEOUT_S
         # over TCP: the temporary server of the first start answers on the socket alone
-        while self.container.exec_run(["pg_isready", "-q", "-h", "127.0.0.1"]).exit_code != 0:
+        while docker_exec.run(self.container, ["pg_isready", "-q", "-h", "127.0.0.1"]).code != 0:
             assert time.monotonic() < deadline, self.container.logs(tail=30).decode()
             time.sleep(0.2)
 
@@ -79,12 +80,12 @@ class OldWay:
         self.container.remove(v=True)
 
     def psql(self, text: str, user: str = "") -> str:
-        done = self.container.exec_run(
-            ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", user or self.user, "-d", self.database, "-c", text]
+        done = docker_exec.run(
+            self.container,
+            ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", user or self.user, "-d", self.database, "-c", text],
         )
-        output: str = done.output.decode()
-        assert done.exit_code == 0, output
-        return output.strip()
+        assert done.code == 0, done.text
+        return done.text.strip()
 
     def in_volume(self, script: str, *, user: str = "postgres") -> str:
         """What a shell says that has the volume at /volume; it must end well."""
@@ -92,11 +93,9 @@ class OldWay:
             self.client, self.name, self.image, ["sh", "-c", script], user=user, network_mode="none",
             volumes={self.name: {"bind": "/volume", "mode": "rw"}},
         ) as container:  # fmt: skip
-            container.start()
-            ended = container.wait()["StatusCode"]
-            said: str = container.logs().decode()  # all of it
-        assert ended == 0, said
-        return said
+            done = finish(container, lines=10**6)  # all of it
+        assert done.code == 0, done.output
+        return done.output
 
     def listing(self) -> Mapping[str, str]:
         """Every file outside of the throw-away ones, by its path in the volume: its checksum."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from docker.models.containers import Container
 
+from postgres import docker_exec
 from postgres.backup.manifest import Manifest, read, verify
 from postgres.connection import connect
 from tests.docker.conftest import NO_STRAY, PG15, PG17, PG18, DockerStack, Make
@@ -53,10 +54,9 @@ def now(stack: DockerStack, *, fails: bool = False) -> str:
     """A run by hand; what it said."""
     container = sidecar(stack)
     place = str(container.attrs["Config"]["Cmd"][-1]).rsplit("/", 1)[0]
-    done = container.exec_run(["sh", "-eu", f"{place}/now.sh"])
-    said: str = done.output.decode()
-    assert bool(done.exit_code) == fails, said
-    return said
+    done = docker_exec.run(container, ["sh", "-eu", f"{place}/now.sh"])
+    assert bool(done.code) == fails, done.text
+    return done.text
 
 
 def eventually(true: Callable[[], bool], within_s: float) -> bool:

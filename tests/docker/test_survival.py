@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from postgres import docker_exec
 from tests.docker.conftest import NO_STRAY, PG17, DockerStack, Make
 from tests.docker.hosts import PrivateEngine, private_engine
 from tests.docker.watched import Up, most
@@ -199,5 +200,5 @@ def _kill_the_postmaster(stack: DockerStack) -> None:
 def _kill_a_backend(stack: DockerStack) -> None:
     """The others lose their connections and the server recovers, its container untouched."""
     ((process,),) = stack.ask("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
-    done = stack.container.exec_run(["sh", "-c", f"kill -9 {process}"])
-    assert done.exit_code == 0, done.output
+    done = docker_exec.run(stack.container, ["sh", "-c", f"kill -9 {process}"])
+    assert done.code == 0, done.text
