@@ -23,6 +23,7 @@ from components.password import password
 from components.preflight import Preflight, to_props
 from components.readiness import Readiness
 from components.schema_check import WANTED
+from postgres import docker_context
 from postgres.budget import Tuned
 from postgres.container import PORT, Spec
 from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, endpoint
@@ -65,9 +66,11 @@ class _Declaration:
             to_props(environment, engine, tuned.wal_mb) | {"claim": self.claim.value},
             self.options,
         )
+        tls = docker_context.tls_of(engine.url, os.environ)
         self.provider = docker.Provider(
-            "docker", host=engine.url, opts=pulumi.ResourceOptions(parent=parent, depends_on=[preflight])
-        )
+            "docker", host=engine.url, cert_path=tls.of_the_plugin() if tls else None,
+            opts=pulumi.ResourceOptions(parent=parent, depends_on=[preflight]),
+        )  # fmt: skip
         self.docker = pulumi.ResourceOptions(parent=parent, provider=self.provider)
 
     def server(self, schema: Mapping[str, Any]) -> Server:

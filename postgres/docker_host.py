@@ -8,6 +8,7 @@ is found and removed by the next one. Nothing here touches a volume's content by
 from __future__ import annotations
 
 import io
+import os
 import secrets
 import tarfile
 import time
@@ -21,20 +22,16 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
-from postgres import end_mark, ssh
-from postgres.errors import ConnectionFailed, PgstackError
+from postgres import docker_context, docker_tls, end_mark, ssh
+from postgres.docker_context import DEFAULT, DockerFailed
+from postgres.errors import ConnectionFailed
 
-DEFAULT = "unix:///var/run/docker.sock"
 NAME_LABEL = "pgvector-stacks.name"
 ROLE_LABEL = "pgvector-stacks.role"  # server, backup or throw-away
 CLAIM_LABEL = "pgvector-stacks.claim"
 TIMEOUT_S = 60
 LOG_LINES = 20
 MARKS = 2  # one a stream
-
-
-class DockerFailed(PgstackError):
-    """The Docker Engine can't be reached, or refused what was asked of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +57,44 @@ def endpoint(host: str | None, context: str | None, environ: Mapping[str, str]) 
     if host:
         return Endpoint(host, "pgvector:dockerHost")
     if context:
-        return Endpoint(_of_context(context, "pgvector:dockerContext"), "pgvector:dockerContext")
+        return Endpoint(_of_context(context, environ, "pgvector:dockerContext"), "pgvector:dockerContext")
     if environ.get("DOCKER_HOST"):
         return Endpoint(environ["DOCKER_HOST"], "DOCKER_HOST")
     if environ.get("DOCKER_CONTEXT"):
-        return Endpoint(_of_context(environ["DOCKER_CONTEXT"], "DOCKER_CONTEXT"), "DOCKER_CONTEXT")
-    current = docker.context.ContextAPI.get_current_context()
-    if current is not None and current.name != "default":
-        return Endpoint(_of_context(current.name, "the current context"), f"the current context {current.name}")
+        return Endpoint(_of_context(environ["DOCKER_CONTEXT"], environ, "DOCKER_CONTEXT"), "DOCKER_CONTEXT")
+    current = docker_context.current(environ)
+    if current is not None:
+        return Endpoint(_of_context(current, environ, "the current context"), f"the current context {current}")
     return Endpoint(DEFAULT, "the default")
 
 
-def _of_context(name: str, who: str) -> str:
-    found = docker.context.ContextAPI.get_context(name)
-    if found is None:
-        raise DockerFailed(f"{who}: there is no Docker context {name!r}\n  see them:  docker context ls")
-    return str(found.Host or DEFAULT).replace("http+unix://", "unix://")
+def _of_context(name: str, environ: Mapping[str, str], who: str) -> str:
+    return docker_context.named(name, environ, who).host
 
 
 def connect(url: str, chosen_by: str = "") -> docker.DockerClient:
-    """A client whose engine has answered. Raises DockerFailed naming the socket or host that was tried."""
+    """A client whose engine has answered, with TLS where `docker_context.tls_of` says so.
+
+    Raises DockerFailed naming the socket or host that was tried.
+    """
     by = f" ({chosen_by})" if chosen_by else ""
     try:
         base = ssh.to_docker(url) if url.startswith(ssh.PREFIX) else url
     except ConnectionFailed as error:
         raise DockerFailed(f"no Docker Engine answers at {url}{by}: {error}") from None
+    tls = docker_context.tls_of(url, os.environ)
     try:
-        client = docker.DockerClient(base_url=base, timeout=TIMEOUT_S, version="auto")
+        client = docker.DockerClient(base_url=base, timeout=TIMEOUT_S, version="auto", tls=docker_tls.config(tls, url))
         client.ping()
     except (DockerException, requests.RequestException, ValueError) as error:
         raise DockerFailed(
-            f"no Docker Engine answers at {url}{by}: {_unreachable(url, error)}\n  {_remedy(url, error)}"
+            f"no Docker Engine answers at {url}{by}: {docker_tls.reason(url, tls, str(error)) or _unreachable(error)}\n"
+            f"  {docker_tls.remedy(url, tls, str(error)) or _remedy(url, error)}"
         ) from None
     return client
 
 
-def _unreachable(url: str, error: Exception) -> str:
+def _unreachable(error: Exception) -> str:
     text = str(error)
     if "FileNotFoundError" in text or "No such file" in text:
         return "there is no such socket"

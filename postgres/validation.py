@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from postgres import queries
+from postgres import effective_settings, queries
 
 TIMEOUT_S = 30
 PROBE_ROWS = 200
@@ -262,29 +262,11 @@ def _collations(connection: Connection[Any], _: Demands) -> str:
 
 
 def _settings(connection: Connection[Any], demands: Demands) -> str:
-    """What the server really uses, in its own units, against what was derived from the limits."""
-    different = []
-    # our own connections ask for the check interval themselves
-    checked = {name: value for name, value in demands.settings.items() if name != "client_connection_check_interval"}
-    for name, wanted in sorted(checked.items()):
-        row = connection.execute("SELECT current_setting(%s, true)", (name,)).fetchone()
-        if row is None or not _equal(row[0], wanted):
-            different.append(f"{name} is {row and row[0]}, derived {wanted}")
-    if different:
-        raise CheckFailed("; ".join(different))
-    return f"{len(checked)} settings as derived from the limits"
-
-
-def _equal(effective: str | None, wanted: str) -> bool:
-    units = {"kB": 1, "MB": 1024, "GB": 1024**2, "TB": 1024**3}
-
-    def amount(text: str) -> object:
-        for unit, factor in units.items():
-            if text.endswith(unit) and text[: -len(unit)].isdigit():
-                return int(text[: -len(unit)]) * factor
-        return text
-
-    return effective is not None and amount(effective) == amount(wanted)
+    """What the server really uses against what was derived from the limits."""
+    found = effective_settings.compare(connection, demands.settings)
+    if found.different:
+        raise CheckFailed("; ".join(found.different))
+    return "; ".join([f"{found.equal} settings as derived from the limits", *found.hidden])
 
 
 CHECKS: dict[str, Callable[[Connection[Any], Demands], str]] = {

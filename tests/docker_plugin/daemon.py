@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import docker
 import requests
 from docker.errors import APIError, DockerException
+from docker.tls import TLSConfig
 
 from tests.docker_plugin.inputs import Refused
 
@@ -38,12 +39,15 @@ class Daemon:
     host: str
     check: bool = True
     tunnel: Tunnel | None = None
+    certificates: str = ""  # a folder, for TLS
 
     @contextmanager
     def client(self) -> Iterator[docker.APIClient]:
         """A client of its own for each operation: they run in threads. Raises Refused."""
         try:
-            client = docker.APIClient(base_url=self.host, version="auto", timeout=TIMEOUT_S)
+            client = docker.APIClient(
+                base_url=self.host, version="auto", timeout=TIMEOUT_S, tls=secured(self.certificates)
+            )
         except DockerException:
             raise Refused(self._unreachable()) from None
         try:
@@ -81,7 +85,8 @@ def configured(config: Mapping[str, Any], environ: Mapping[str, str], home: Path
     """
     host = str(config.get("host") or environ.get("DOCKER_HOST") or DEFAULT_HOST)
     explicit = bool(config.get("host"))
-    if not host.startswith("ssh://") and not answers(host):
+    certificates = str(config.get("certPath") or environ.get("DOCKER_CERT_PATH") or "")
+    if not host.startswith("ssh://") and not answers(host, certificates):
         user_hosts = [f"unix://{home}/.docker/run/docker.sock", f"unix://{home}/.docker/desktop/docker.sock"]
         host = next((other for other in user_hosts if not explicit and answers(other)), "")
         if not host:
@@ -94,7 +99,7 @@ def configured(config: Mapping[str, Any], environ: Mapping[str, str], home: Path
         host = context_host(str(context), home)
     check = str(config.get("disableDockerDaemonCheck", "")).lower() != "true"
     if not host.startswith("ssh://"):
-        return Daemon(host, check)
+        return Daemon(host, check, certificates=certificates)
     options = config.get("sshOpts") or environ.get("DOCKER_SSH_OPTS", "").split()
     if isinstance(options, str):
         options = json.loads(options)
@@ -102,10 +107,26 @@ def configured(config: Mapping[str, Any], environ: Mapping[str, str], home: Path
     return Daemon(tunnel.open(), check, tunnel)
 
 
-def answers(host: str) -> bool:
+class _Config(TLSConfig):  # type: ignore[misc]
+    """The real plugin asks no REQUESTS_CA_BUNDLE."""
+
+    def configure_client(self, client: Any) -> None:
+        super().configure_client(client)
+        client.trust_env = False
+
+
+def secured(certificates: str) -> TLSConfig | None:
+    """As the real plugin: all three files, and the engine's certificate is verified."""
+    if not certificates:
+        return None
+    ca, certificate, key = (f"{certificates}/{name}.pem" for name in ("ca", "cert", "key"))
+    return _Config(client_cert=(certificate, key), ca_cert=ca, verify=True)
+
+
+def answers(host: str, certificates: str = "") -> bool:
     """True where a Docker Engine answers a ping."""
     try:
-        client = docker.APIClient(base_url=host, version="1.24", timeout=PING_TIMEOUT_S)
+        client = docker.APIClient(base_url=host, version="1.24", timeout=PING_TIMEOUT_S, tls=secured(certificates))
         try:
             return bool(client.ping())
         finally:
