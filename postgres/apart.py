@@ -14,6 +14,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,9 +34,13 @@ from postgres.steps import Step
 
 # 25001: can't run inside a transaction block; 2D000: a procedure wants to commit
 NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
-READ_ONLY = re.compile(r"read[\s_]+only", re.IGNORECASE)
-SETS_ROLE = re.compile(r"\b(role|authorization)\b", re.IGNORECASE)
-OVER_STARTED = "ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, at = clock_timestamp()"
+CAREFUL = re.compile(r"read[\s_]+only|\b(role|authorization)\b", re.IGNORECASE)
+# How long the objects of a script are recorded step by step, each time with a look at the whole schema.
+NOTING_S, NOTING_SHARE = 5.0, 0.1
+OVER_STARTED = (
+    " ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, at = clock_timestamp(),"
+    " note = coalesce(was.note, '{}') || coalesce(excluded.note, '{}')"
+)
 STARTED = (
     "INSERT INTO pgstack.statement (script, number, normalised, state, note) VALUES (%s, %s, %s, 'started', %s)"
     " ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, normalised = excluded.normalised,"
@@ -100,7 +105,13 @@ def run(
     began = time.monotonic()
     owner.rollback()
     owner.autocommit = True
-    _Run(owner, records, entry.script, locks or Locks(), note_objects).all()
+    work = _Run(owner, records, entry.script, locks or Locks(), note_objects)
+    try:
+        work.all()
+    except SqlFailed:
+        with suppress(psycopg.Error):
+            work.stopped()
+        raise
     owner.execute("DISCARD ALL")
     owner.autocommit = False
     return Ran(entry, len(entry.script.statements), round((time.monotonic() - began) * 1000))
@@ -117,10 +128,16 @@ class _Run:
     started: dict[int, Started] = field(default_factory=dict)
     finished: int = 0
     lock_timeout_s: float = 0.0
+    careful: bool = False  # the script may set another role or a read-only transaction
+    began: float = field(default_factory=time.monotonic)
+    noting_s: float = 0.0
+    not_noted: bool = False
 
     def all(self) -> None:
         cut, _ = steps.cut(self.script)
+        self.careful = CAREFUL.search(self.script.text) is not None
         self.finished = len(half_way.read(self.records).get(self.script.name, ()))
+        self.not_noted = self.finished > 0
         self.started = {entry.number: entry for entry in half_way.started(self.records, self.script.name)}
         if self.script.statement_timeout_s is not None:
             timeout = round(self.script.statement_timeout_s * 1000)
@@ -179,18 +196,35 @@ class _Run:
         if step.kind == "undone block":
             self.send(message)
             return self.record_apart(step, objects=False)
-        careful = bool(READ_ONLY.search(self.script.text) or SETS_ROLE.search(self.script.text))
-        if not careful and not steps.changes_schema(self.script, step.numbers):
+        noting = steps.changes_schema(self.script, step.numbers) and self.may_note()
+        if not self.careful and not noting:
             return self.send(replace(message, suffix=f"\n;{self.record(step)};COMMIT"))
         self.send(message)
         end = replace(message, start=message.end, leading=-len(step.numbers))
-        if careful:
+        if self.careful:
             if self.owner.execute("SHOW transaction_read_only").fetchone() == ("on",):
                 self.send(replace(end, prefix="COMMIT"))  # it changed nothing outside of its session
                 return self.record_apart(step, objects=False)
             self.send(replace(end, prefix="SET CONSTRAINTS ALL IMMEDIATE;SET LOCAL ROLE NONE"))
-        self.note_objects(self.owner)
-        return self.send(replace(end, prefix=f"{self.record(step)};COMMIT"))
+        if noting:
+            self.note(self.owner)
+        return self.send(replace(end, prefix=f"{self.record(step, noted=noting)};COMMIT"))
+
+    def may_note(self) -> bool:
+        """Later only the names in a statement are recorded: a look at each step would make the work grow by squares."""
+        return self.noting_s < max(NOTING_S, NOTING_SHARE * (time.monotonic() - self.began))
+
+    def note(self, connection: Connection[Any]) -> None:
+        """Record the schema as it is now, in the open transaction."""
+        began = time.monotonic()
+        if self.not_noted:
+            connection.execute(
+                "UPDATE pgstack.statement SET note = note - 'names' WHERE script = %s AND note ? 'names'",
+                (self.script.name,),
+            )
+            self.not_noted = False
+        self.note_objects(connection)
+        self.noting_s += time.monotonic() - began
 
     def message(self, step: Step) -> Message:
         """The statements of a step behind BEGIN; those of a block that an older version ran one by one are left out."""
@@ -276,6 +310,7 @@ class _Run:
 
     def undo(self) -> None:
         if not self.owner.closed and self.owner.info.transaction_status != pq.TransactionStatus.IDLE:
+            self.not_noted = True
             self.owner.execute("ROLLBACK")
 
     def start(self, number: int, noted: dict[str, Any]) -> None:
@@ -317,25 +352,43 @@ class _Run:
             )
             del self.started[number]
 
-    def record(self, step: Step) -> str:
-        """The record of a step and of what came before it, in SQL that any setting of a session reads the same way."""
-        name = self.script.name.replace("\\", "\\\\").replace("'", "''")
-        rows = ",".join(
-            f"(E'{name}',{number},'{statement_hash(self.script, number)}','done')" for number in self.not_recorded(step)
-        )
-        return f"INSERT INTO pgstack.statement (script,number,normalised,state) VALUES {rows}"
+    def record(self, step: Step, *, noted: bool = False, over: str = "") -> str:
+        """The record of a step and of what came before it, in SQL that any setting of a session reads the same way.
+
+        `noted`: the objects it made are recorded too. Where not, the names in it tell which may be its own.
+        """
+        rows = []
+        for number in self.not_recorded(step):
+            changes = not noted and steps.changes_schema(self.script, [number])
+            self.not_noted = self.not_noted or changes
+            note = _quoted(json.dumps({"names": steps.names(self.script, number)})) if changes else "NULL"
+            rows.append(f"({_quoted(self.script.name)},{number},'{statement_hash(self.script, number)}','done',{note})")
+        columns = "(script,number,normalised,state,note)"
+        return f"INSERT INTO pgstack.statement{over and ' AS was'} {columns} VALUES {','.join(rows)}{over}"
 
     def not_recorded(self, step: Step) -> list[int]:
         return [*self.unrecorded, *(number for number in step.numbers if number >= self.finished)]
 
     def record_apart(self, step: Step, *, objects: bool = True) -> None:
         """On the other connection, once the step has run."""
+        noting = objects and steps.changes_schema(self.script, step.numbers) and self.may_note()
         with self.records.transaction():
-            self.records.execute(f"{self.record(step)} {OVER_STARTED}".encode())
-            if objects and steps.changes_schema(self.script, step.numbers):
-                self.note_objects(self.records)
+            record = self.record(step, noted=noting or not objects, over=OVER_STARTED)
+            self.records.execute(record.encode())
+            if noting:
+                self.note(self.records)
         for number in step.numbers:
             self.started.pop(number, None)
+
+    def stopped(self) -> None:
+        """What the finished steps made is recorded at last, where they were too many."""
+        if self.not_noted and not self.records.closed:
+            with self.records.transaction():
+                self.note(self.records)
+
+
+def _quoted(text: str) -> str:
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _not_in_a_block(error: SqlFailed) -> SqlFailed:

@@ -38,11 +38,17 @@ def read(connection: Connection[Any]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def started(connection: Connection[Any], script: str | None = None) -> list[Started]:
-    """The statements of `script`, or of all scripts, that began and are not recorded as done."""
+def started(connection: Connection[Any], script: str) -> list[Started]:
+    """The statements of `script` that began and are not recorded as done."""
     columns = "SELECT script, number, normalised, state, to_jsonb(s) -> 'note'"  # older databases have no such column
     rows = _rows(connection, columns)
-    return [Started(row[1], row[2], row[4]) for row in rows if row[3] == "started" and script in (None, row[0])]
+    return [Started(row[1], row[2], row[4]) for row in rows if row[3] == "started" and row[0] == script]
+
+
+def notes(connection: Connection[Any]) -> list[dict[str, Any]]:
+    """Of all statements whose objects may not be recorded: those that began, and done ones by the names in them."""
+    rows = _rows(connection, "SELECT state, to_jsonb(s) -> 'note'")
+    return [note for state, note in rows if note and (state == "started" or "names" in note)]
 
 
 def _rows(connection: Connection[Any], columns: str) -> list[tuple[Any, ...]]:

@@ -6,6 +6,7 @@ An INVALID index that was there before is never touched; what a hand made meanwh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,7 @@ from postgres.scripts import Script
 if TYPE_CHECKING:
     from postgres.drift import Difference
 
+IDENTIFIER = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 Kind = Literal["create index", "drop index", "reindex", "detach", "other"]
 
 
@@ -126,14 +128,27 @@ def without_own(connection: Connection[Any], differences: tuple[Difference, ...]
         return differences
     own: set[str] = set()
     vanishing: set[str] = set()
-    for entry in half_way.started(connection):
-        noted = entry.note or {}
+    names: set[str] = set()
+    for noted in half_way.notes(connection):
         if noted.get("kind") in ("create index", "reindex"):
             rows = connection.execute(queries.get("leftovers_own"), _values(noted)).fetchall()
             own |= {identity for _, _, identity, _ in rows}
         elif noted.get("identity"):
             vanishing.add(noted["identity"])
-    return tuple(difference for difference in differences if not _explained(difference, own, vanishing))
+        names.update(noted.get("names", ()))
+    return tuple(
+        difference
+        for difference in differences
+        if not _explained(difference, own, vanishing) and not (names and _is_named(difference, names))
+    )
+
+
+def _is_named(difference: Difference, names: set[str]) -> bool:
+    """True where a statement whose objects were not recorded before a kill speaks of it, or of its table."""
+    parts = [
+        part or quoted.replace('""', '"') for quoted, part in IDENTIFIER.findall(difference.identity.split("(")[0])
+    ]
+    return not names.isdisjoint(parts[1:] or parts)
 
 
 def _explained(difference: Difference, own: set[str], vanishing: set[str]) -> bool:

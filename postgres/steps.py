@@ -201,6 +201,19 @@ def folded(text: str, token: Token) -> str:
     return word[1:-1].replace('""', '"') if word.startswith('"') else word.lower()
 
 
+def names(script: Script, number: int) -> list[str]:
+    """Every identifier in a statement, those in its strings and bodies too."""
+    found = set()
+    for token in script.statements[number].tokens:
+        if token.name == "SCONST":
+            found |= set(re.findall(r"\w+", script.text[token.start : token.end].lower()))
+        elif (token.name not in ("ICONST", "FCONST") and token.end - token.start > 1) or script.text[
+            token.start
+        ].isalpha():
+            found.add(folded(script.text, token))
+    return sorted(found)
+
+
 def words(script: Script, number: int, count: int = 4) -> list[str]:
     return script.statements[number].words(script.text, count)
 
