@@ -25,6 +25,8 @@ from stacks import offline
 from stacks.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
 
 if TYPE_CHECKING:  # and late, where the database is asked or changed: the program only declares
+    from postgres import role_drift
+    from postgres.drift import Difference
     from postgres.planning import Applied, Pending
 
 NO_DRIFT = "none"
@@ -65,10 +67,10 @@ class SqlSchemaProvider(ResourceProvider):
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         # told here, in the refresh, an older state's form of the listings shows as no change in the preview
         outs = props | {key: _as_lines(props[key]) for key in LISTINGS if key in props}
-        found = _look(_addresses(props, {}))
+        found = _look(_addresses(props, {}), _passwords(props, {}))
         if found is not None:
-            outs["ledger"], drifted = found
-            outs["drift"] = list(drifted) or NO_DRIFT
+            outs["ledger"], seen = found
+            outs["drift"] = [*seen.drift, *seen.mended] or NO_DRIFT
         return ReadResult(id_, outs, inputs_of(outs, OUTPUTS))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -80,7 +82,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
     Raises PlanRefused, DriftRefused, ScriptError.
     """
-    from postgres import apply, drift
+    from postgres import apply, drift, role_drift
     from postgres.planning import plan
 
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
@@ -102,19 +104,24 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
             target = _target(scripts)
             done = apply.read_unfinished(connection)
             pending = plan(scripts, ledger, where=news["stack"], baseline=news["baseline"], done=done).pending
-        differences = _drift(connection)
+        seen = role_drift.told(_drift(connection), role_drift.find(connection, _passwords(news, olds)))
+        differences = seen.drift
     if differences and news["driftPolicy"] == "refuse":
         raise DriftRefused(drift.message(news["stack"], differences))
     for entry in pending:
         pulumi.log.info(f"to run: {entry.script.path} ({entry.reason})")
     for difference in differences:
         pulumi.log.warn(f"drift: {difference}")
+    for difference in seen.mended:
+        pulumi.log.warn(f"drift, `up` mends it: {difference}")
     before = str(olds.get("ledger", ""))
     if actual == target:
         wanted = before if before.startswith(target) else target
     else:  # also where the state believes that all ran, as after a restore
         wanted = f"{target} (the database has {actual})" if before == target else target
-    return news | {"ledger": wanted, "drift": list(differences) or NO_DRIFT}
+    if seen.mended:
+        wanted = f"{target} (to mend: {'; '.join(seen.mended)})"
+    return news | {"ledger": wanted, "drift": [*differences, *seen.mended] or NO_DRIFT}
 
 
 def _announced(news: dict[str, Any], olds: dict[str, Any]) -> tuple[Script, ...]:
@@ -179,20 +186,30 @@ def _open(addresses: list[Address]) -> psycopg.Connection[Any]:
     raise failure
 
 
-def _look(addresses: list[Address]) -> tuple[str, tuple[str, ...]] | None:
+def _passwords(props: dict[str, Any], olds: dict[str, Any]) -> dict[str, list[str]]:
+    """Of the roles that log in: the password, and the old one for as long as a new one isn't set yet."""
+    keys = {"app": "appPassword", "readonly": "readonlyPassword"}
+    return {
+        role: [word for word in (props.get(key), olds.get(key)) if isinstance(word, str) and word]
+        for role, key in keys.items()
+    }
+
+
+def _look(addresses: list[Address], passwords: dict[str, list[str]]) -> tuple[str, role_drift.Seen] | None:
     """The database's own revision and its drift; None where it can't be reached (then the state stays as it is)."""
-    from postgres import apply
+    from postgres import apply, role_drift
 
     try:
         with _open(addresses) as connection:
             ledger = apply.read_ledger(connection)
-            return revision((row.name, row.normalised) for row in ledger), _drift(connection)
+            seen = role_drift.told(_drift(connection), role_drift.find(connection, passwords))
+            return revision((row.name, row.normalised) for row in ledger), seen
     except (ConnectionFailed, psycopg.OperationalError):
         return None
 
 
-def _drift(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
-    """The drift in words.
+def _drift(connection: psycopg.Connection[Any]) -> tuple[Difference, ...] | None:
+    """The drift; None where it is not known.
 
     A preview asks twice, in read and in check: where nothing was written in between, the answer is the same.
     """
@@ -202,10 +219,10 @@ def _drift(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
         "SELECT system_identifier, current_database(), pg_current_wal_insert_lsn() FROM pg_control_system()"
     ).fetchone()
     if LAST_LOOK.get("at") == row:
-        seen: tuple[str, ...] = LAST_LOOK["drift"]
+        seen: tuple[Difference, ...] = LAST_LOOK["drift"]
         return seen
-    found = drift.look(connection)
-    if found != drift.NOT_KNOWN:
+    found = drift.seen(connection)
+    if found is not None:
         LAST_LOOK.update({"at": row, "drift": found})
     return found
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from postgres import apply, drift, execution, queries, roles, validation
+from postgres import apply, drift, execution, queries, role_drift, roles, validation
 from postgres.connection import Address, connect
 from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
 from postgres.planning import Applied, plan
@@ -23,11 +23,14 @@ class Database:
     """A deployed database as its outputs describe it."""
 
     admin: Address
+    passwords: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)  # of the roles that log in
 
     @classmethod
     def from_outputs(cls, outputs: Mapping[str, Any], via: str = "") -> Database:
         """`via`: the ssh URL through which it is reached, if any."""
-        return cls(replace(address_of(str(outputs["adminUrl"])), via=via))
+        urls = {roles.APP: outputs.get("appUrl"), roles.READONLY: outputs.get("readonlyUrl")}
+        passwords = {role: [address_of(str(url)).password] for role, url in urls.items() if url}
+        return cls(replace(address_of(str(outputs["adminUrl"])), via=via), passwords)
 
 
 def address_of(url: str) -> Address:
@@ -80,7 +83,8 @@ def status(database: Database, stack: str, say: Say) -> bool:
         scripts, problem = (), str(error)
     with connect(database.admin) as connection:
         ledger = apply.read_ledger(connection)
-        differences = drift.in_words(drift.find(connection))
+        seen = role_drift.told(drift.find(connection), role_drift.find(connection, database.passwords))
+        differences = [*seen.drift, *(f"{line} (`up` mends it)" for line in seen.mended)]
         last = connection.execute(queries.get("last_failure")).fetchone() if ledger else None
         try:
             plan(scripts, ledger, where=stack, baseline=environment.baseline, done=apply.read_unfinished(connection))

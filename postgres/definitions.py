@@ -17,6 +17,8 @@ PRIVILEGES = {
     "m": "MAINTAIN", "X": "EXECUTE", "U": "USAGE", "C": "CREATE", "c": "CONNECT", "T": "TEMPORARY",
 }  # fmt: skip
 LONGEST = 120
+EXPRESSIONS = ("definition", "default", "using", "with check", "query", "partition of", "partition by")
+WITHOUT_EXPRESSIONS = ("schema", "table", "sequence", "enum", "extension", "foreign table")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,6 +81,19 @@ def changes(recorded: str, live: str) -> list[str]:
         else:
             told.append(_in_words(word, was.get(word, []), now.get(word, [])))
     return told
+
+
+def without(definition: str, words: Sequence[str]) -> str:
+    """A definition without the lines of these words."""
+    kept = [line for line in LINE.split(definition) if line.partition(": ")[0] not in words]
+    return "\n".join(kept)
+
+
+def expressions_alone(recorded: str, live: str) -> bool:
+    """True where two definitions differ in expressions alone, or where one has no words."""
+    was, now = parse(recorded), parse(live)
+    different = {word for word in was.keys() | now.keys() if was.get(word) != now.get(word)}
+    return "" in different or all(word in EXPRESSIONS or word.startswith("constraint ") for word in different)
 
 
 def _in_words(word: str, was: Sequence[str], now: Sequence[str]) -> str:
