@@ -82,7 +82,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
     Raises PlanRefused, DriftRefused, ScriptError.
     """
-    from postgres import apply, drift, role_drift
+    from postgres import apply, baseline, drift, role_drift
     from postgres.planning import plan
 
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
@@ -104,7 +104,8 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
             target = _target(scripts)
             done = apply.read_unfinished(connection)
             pending = plan(scripts, ledger, where=news["stack"], baseline=news["baseline"], done=done).pending
-        seen = role_drift.told(_drift(connection), role_drift.find(connection, _passwords(news, olds)))
+        found = baseline.without_pending(_drift(connection), pending)
+        seen = role_drift.told(found, role_drift.find(connection, _passwords(news, olds)))
         differences = seen.drift
     if differences and news["driftPolicy"] == "refuse":
         raise DriftRefused(drift.message(news["stack"], differences))

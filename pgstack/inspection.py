@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from postgres import apply, drift, execution, queries, role_drift, roles, validation
+from postgres import apply, baseline, drift, execution, queries, role_drift, roles, validation
 from postgres.connection import Address, connect
 from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
-from postgres.planning import Applied, plan
+from postgres.planning import Applied, Pending, plan
 from postgres.scripts import Script, load, load_verify
 from postgres.settings import derive
 from stacks.environment import SQL, Environment, from_file, scripts_of_all
@@ -83,13 +83,16 @@ def status(database: Database, stack: str, say: Say) -> bool:
         scripts, problem = (), str(error)
     with connect(database.admin) as connection:
         ledger = apply.read_ledger(connection)
-        seen = role_drift.told(drift.find(connection), role_drift.find(connection, database.passwords))
-        differences = [*seen.drift, *(f"{line} (`up` mends it)" for line in seen.mended)]
+        found, wrong_roles = drift.find(connection), role_drift.find(connection, database.passwords)
+        pending: tuple[Pending, ...] = ()
         last = connection.execute(queries.get("last_failure")).fetchone() if ledger else None
         try:
-            plan(scripts, ledger, where=stack, baseline=environment.baseline, done=apply.read_unfinished(connection))
+            done = apply.read_unfinished(connection)
+            pending = plan(scripts, ledger, where=stack, baseline=environment.baseline, done=done).pending
         except PlanRefused as refusal:
             problem = problem or str(refusal)
+    seen = role_drift.told(baseline.without_pending(found, pending), wrong_roles)
+    differences = [*seen.drift, *(f"{line} (`up` mends it)" for line in seen.mended)]
     states = rows(scripts, ledger)
     for state, name, detail in states:
         say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))

@@ -73,7 +73,7 @@ def check(
         if (kind, identity) not in live:
             problems.append(f"{kind} {identity} is missing")
         elif told := _unlike(kind, definition, live[kind, identity]):
-            problems.append(f"{kind} {identity} is not what the script makes: {'; '.join(told)}")
+            problems.append(f"{kind} {identity} differs: {'; '.join(told)}")
     if problems:
         names = ", ".join(f"sql/{entry.script.name}" for entry in pending)
         raise PlanRefused(
@@ -81,8 +81,7 @@ def check(
             + "\n  ".join(problems)
             + "\n  make the script say what the database has, or take it off the baseline so that it runs"
         )
-    _give(address, wanted, lock_wait_s, report)
-    return frozenset(wanted)
+    return _give(address, wanted, lock_wait_s, report)
 
 
 def _unlike(kind: str, wanted: str, live: str) -> list[str]:
@@ -90,13 +89,14 @@ def _unlike(kind: str, wanted: str, live: str) -> list[str]:
     if kind in ("extension", drift.ORDER):
         return []
     given = [definitions.without(text, ("owner", "right")) for text in (wanted, live)]
-    return definitions.changes(*given) if given[0] != given[1] else []
+    return definitions.changes(*given, before="the script makes") if given[0] != given[1] else []
 
 
 def _give(
     address: Address, wanted: Mapping[tuple[str, str], str], lock_wait_s: float, report: Callable[[str], None]
-) -> None:
+) -> frozenset[tuple[str, str]]:
     """Make `schema_owner` the owner of what the scripts make, and give our roles the rights they have where these ran.
+    The (kind, identity) of all of it.
 
     An object a transaction, as a takeover does it; an interrupted run is simply done again.
     """
@@ -116,6 +116,7 @@ def _give(
         ]
         for line in role_drift.give_back(admin, differences):
             report(line)
+    return frozenset((kind, identity) for kind, identity, name, _ in rows if (kind, name) in wanted)
 
 
 def _goes_with_another(kind: str, definition: str) -> bool:
@@ -123,14 +124,24 @@ def _goes_with_another(kind: str, definition: str) -> bool:
     return kind == "sequence" and definitions.first(definition, "owned by") is not None
 
 
-def is_pending(difference: drift.Difference, texts: Sequence[str]) -> bool:
-    """True where a baseline script that isn't recorded yet names the object: what it makes is no drift before.
+def without_pending(
+    differences: Sequence[drift.Difference] | None, pending: Sequence[Pending]
+) -> tuple[drift.Difference, ...] | None:
+    """The drift without what a baseline script names that isn't recorded yet: what it makes is no drift before. Pure.
 
-    `texts`: of these scripts. The comparison that `up` makes says the rest.
+    The comparison that `up` makes says the rest. None: the drift is not known.
     """
+    if differences is None:
+        return None
+    texts = [entry.script.text for entry in pending if entry.reason == "baseline"]
+    return tuple(difference for difference in differences if not any(_names(text, difference) for text in texts))
+
+
+def _names(text: str, difference: drift.Difference) -> bool:
+    """True where a script has the object's name, or its table's, as a word."""
     named = difference.relation or difference.identity.split("(")[0].split(" ")[0]
-    words = re.escape(named.rpartition(".")[2].strip('"'))
-    return any(re.search(rf"(?<![\w$]){words}(?![\w$])", text, re.IGNORECASE) for text in texts)
+    word = re.escape(named.rpartition(".")[2].strip('"'))
+    return re.search(rf"(?<![\w$]){word}(?![\w$])", text, re.IGNORECASE) is not None
 
 
 def _made_by(

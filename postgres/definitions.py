@@ -67,7 +67,7 @@ def _unquoted(name: str) -> str:
     return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
-def changes(recorded: str, live: str) -> list[str]:
+def changes(recorded: str, live: str, *, before: str = "was") -> list[str]:
     """In what `live` differs from `recorded`, a phrase each; empty where no more can be told than that it does."""
     was, now = parse(recorded), parse(live)
     if "" in was or "" in now:
@@ -79,7 +79,7 @@ def changes(recorded: str, live: str) -> list[str]:
         if word == "right":
             told += _rights_in_words(was, now)
         else:
-            told.append(_in_words(word, was.get(word, []), now.get(word, [])))
+            told.append(_in_words(word, was.get(word, []), now.get(word, []), before))
     return told
 
 
@@ -96,10 +96,10 @@ def expressions_alone(recorded: str, live: str) -> bool:
     return "" in different or all(word in EXPRESSIONS or word.startswith("constraint ") for word in different)
 
 
-def _in_words(word: str, was: Sequence[str], now: Sequence[str]) -> str:
+def _in_words(word: str, was: Sequence[str], now: Sequence[str], before: str) -> str:
     if any(value.startswith("md5 ") for value in [*was, *now]):
         return f"its {word} is another"
-    return f"{word} is {_shown(now)}, was {_shown(was)}"
+    return f"{word} is {_shown(now)}, {before} {_shown(was)}"
 
 
 def _shown(values: Sequence[str]) -> str:

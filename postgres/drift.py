@@ -120,12 +120,16 @@ def carried_over(before: Sequence[Difference], after: Sequence[Difference]) -> t
     made of its parent.
     """
     still = {(d.kind, d.identity): d for d in after}
-    return tuple(
+    kept = [
         difference
         for difference in before
         if (now := still.get((difference.kind, difference.identity))) is not None
         and (now.live == difference.live or (now.grown and difference.grown))
-    )
+    ]
+    partitions = {d.identity for d in kept if d.grown and d.kind == "table"}
+    known = {(d.kind, d.identity) for d in kept}
+    more = [d for d in after if d.grown and d.relation in partitions and (d.kind, d.identity) not in known]
+    return (*kept, *more)
 
 
 def inventory(*, digests: bool = True) -> LiteralString:
