@@ -23,6 +23,7 @@ from stacks import offline
 from stacks.environment import SCRIPT_CACHE, SQL, scripts_of_all
 
 if TYPE_CHECKING:  # and late, where the database is asked: the program only declares
+    from postgres.drift import Difference
     from postgres.planning import Applied, Pending
 
 SHORT = 12
@@ -48,7 +49,7 @@ def compare(connection: psycopg.Connection[Any], wanted: Mapping[str, Any]) -> F
 
     Raises PlanRefused, DriftRefused, ScriptError, psycopg.Error.
     """
-    from postgres import apply, drift, half_way
+    from postgres import apply, baseline, drift, half_way, role_drift
     from postgres.planning import plan
 
     pending: tuple[Pending, ...] = ()
@@ -59,7 +60,7 @@ def compare(connection: psycopg.Connection[Any], wanted: Mapping[str, Any]) -> F
         scripts = load_listed(wanted)
         target = revision_of(scripts)
         pending = plan(scripts, ledger, where=wanted["stack"], baseline=wanted["baseline"], done=done).pending
-    differences = look_for_drift(connection)
+    differences = role_drift.told(baseline.without_pending(look_for_drift(connection), pending), ()).drift
     if differences and wanted["driftPolicy"] == "refuse":
         raise DriftRefused(drift.message(wanted["stack"], differences))
     return Found(actual, target, pending, differences)
@@ -150,8 +151,8 @@ def script_lines(scripts: Iterable[Script | Applied]) -> str:
     )
 
 
-def look_for_drift(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
-    """The drift in words.
+def look_for_drift(connection: psycopg.Connection[Any]) -> tuple[Difference, ...] | None:
+    """The drift; None where it is not known.
 
     A preview asks several times, in read and in each check: where nothing was written in between, the answer is the
     same.
@@ -162,9 +163,9 @@ def look_for_drift(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
         "SELECT system_identifier, current_database(), pg_current_wal_insert_lsn() FROM pg_control_system()"
     ).fetchone()
     if LAST_LOOK.get("at") == row:
-        seen: tuple[str, ...] = LAST_LOOK["drift"]
+        seen: tuple[Difference, ...] = LAST_LOOK["drift"]
         return seen
-    found = drift.look(connection)
-    if found != drift.NOT_KNOWN:
+    found = drift.seen(connection)
+    if found is not None:
         LAST_LOOK.update({"at": row, "drift": found})
     return found

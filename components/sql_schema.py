@@ -11,6 +11,7 @@ away.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -184,7 +185,7 @@ def _addresses(props: dict[str, Any], olds: dict[str, Any]) -> list[Address]:
 
 def _look(props: dict[str, Any]) -> dict[str, Any] | None:
     """The database's own revision, its drift and what `up` mends, as inputs; None where it can't be reached."""
-    from postgres import apply, mending
+    from postgres import apply, mending, role_drift
 
     addresses = _addresses(props, {})
     made = mending.Made(
@@ -196,11 +197,12 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
     try:
         with opened(addresses) as connection:
             ledger = apply.read_ledger(connection)
+            differences = look_for_drift(connection)
             found: dict[str, Any] = {
                 "ledger": revision((row.name, row.normalised) for row in ledger),
-                "drift": list(look_for_drift(connection)) or NO_DRIFT,
+                "drift": list(role_drift.told(differences, ()).drift) or NO_DRIFT,
             }
-            words = mending.look(connection, made)
+            words = mending.look(connection, replace(made, differences=differences or ()))
             return found | ({MEND: list(words)} if words else {})
     except (ConnectionFailed, psycopg.OperationalError):
         return None

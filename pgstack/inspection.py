@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pgstack.deployed import address_of
-from postgres import apply, drift, execution, half_way, queries, roles, validation
+from postgres import apply, baseline, drift, execution, half_way, queries, role_drift, roles, validation
 from postgres.connection import Address, connect
 from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
-from postgres.planning import Applied, plan
+from postgres.planning import Applied, Pending, plan
 from postgres.scripts import Script, load, load_verify
 from postgres.settings import derive
 from stacks.environment import SQL, Environment, from_file, scripts_of_all
@@ -23,11 +23,14 @@ class Database:
     """A deployed database as its outputs describe it."""
 
     admin: Address
+    passwords: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)  # of the roles that log in
 
     @classmethod
     def from_outputs(cls, outputs: Mapping[str, Any], via: str = "") -> Database:
         """`via`: the ssh URL through which it is reached, if any."""
-        return cls(replace(address_of(str(outputs["adminUrl"])), via=via))
+        urls = {roles.APP: outputs.get("appUrl"), roles.READONLY: outputs.get("readonlyUrl")}
+        passwords = {role: [address_of(str(url)).password] for role, url in urls.items() if url}
+        return cls(replace(address_of(str(outputs["adminUrl"])), via=via), passwords)
 
 
 def listed(environment: Environment) -> tuple[Script, ...]:
@@ -63,12 +66,16 @@ def status(database: Database, stack: str, say: Say) -> bool:
         scripts, problem = (), str(error)
     with connect(database.admin) as connection:
         ledger = apply.read_ledger(connection)
-        differences = drift.in_words(drift.find(connection))
+        found, wrong_roles = drift.find(connection), role_drift.find(connection, database.passwords)
+        pending: tuple[Pending, ...] = ()
         last = connection.execute(queries.get("last_failure")).fetchone() if ledger else None
         try:
-            plan(scripts, ledger, where=stack, baseline=environment.baseline, done=half_way.read(connection))
+            done = half_way.read(connection)
+            pending = plan(scripts, ledger, where=stack, baseline=environment.baseline, done=done).pending
         except PlanRefused as refusal:
             problem = problem or str(refusal)
+    seen = role_drift.told(baseline.without_pending(found, pending), wrong_roles)
+    differences = [*seen.drift, *(f"{line} (`up` mends it)" for line in seen.mended)]
     states = rows(scripts, ledger)
     for state, name, detail in states:
         say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))

@@ -24,7 +24,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from postgres import apart, baseline, drift, execution, half_way, queries, roles, takeover
+from postgres import apart, baseline, drift, execution, half_way, queries, role_drift, roles, takeover
 from postgres.connection import Address, connect, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
@@ -76,10 +76,13 @@ def apply(address: Address, request: Request, report: Callable[[str], None] = la
         if request.adopted:
             takeover.make_room(cluster, address, report)
         roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
+        role_drift.mend(cluster)
         with connect(address, wait_s=5) as admin:
             half_way.end_orphans(admin)
             roles.ensure_database(admin)
             drift.modernise(admin)
+            for line in role_drift.give_back(admin, drift.find(admin)):
+                report(line)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
             if request.adopted:
                 takeover.take_over(admin, request.lock_wait_s, report, add_event)
@@ -144,7 +147,10 @@ def _carry_out(
 ) -> None:
     adopted: frozenset[tuple[str, str]] = frozenset()
     if made.baseline:
-        adopted = baseline.check(cluster, address, request.scripts, made.baseline, request.extensions)
+        adopted = baseline.check(
+            cluster, address, request.scripts, made.baseline, request.extensions,
+            lock_wait_s=request.lock_wait_s, report=report,
+        )  # fmt: skip
     options = (
         f"-c statement_timeout={round(request.statement_timeout_s * 1000)}"
         f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"

@@ -17,6 +17,8 @@ PRIVILEGES = {
     "m": "MAINTAIN", "X": "EXECUTE", "U": "USAGE", "C": "CREATE", "c": "CONNECT", "T": "TEMPORARY",
 }  # fmt: skip
 LONGEST = 120
+EXPRESSIONS = ("definition", "default", "using", "with check", "query", "partition of", "partition by")
+WITHOUT_EXPRESSIONS = ("schema", "table", "sequence", "enum", "extension", "foreign table")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -65,7 +67,7 @@ def _unquoted(name: str) -> str:
     return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
-def changes(recorded: str, live: str) -> list[str]:
+def changes(recorded: str, live: str, *, before: str = "was") -> list[str]:
     """In what `live` differs from `recorded`, a phrase each; empty where no more can be told than that it does."""
     was, now = parse(recorded), parse(live)
     if "" in was or "" in now:
@@ -77,14 +79,27 @@ def changes(recorded: str, live: str) -> list[str]:
         if word == "right":
             told += _rights_in_words(was, now)
         else:
-            told.append(_in_words(word, was.get(word, []), now.get(word, [])))
+            told.append(_in_words(word, was.get(word, []), now.get(word, []), before))
     return told
 
 
-def _in_words(word: str, was: Sequence[str], now: Sequence[str]) -> str:
+def without(definition: str, words: Sequence[str]) -> str:
+    """A definition without the lines of these words."""
+    kept = [line for line in LINE.split(definition) if line.partition(": ")[0] not in words]
+    return "\n".join(kept)
+
+
+def expressions_alone(recorded: str, live: str) -> bool:
+    """True where two definitions differ in expressions alone, or where one has no words."""
+    was, now = parse(recorded), parse(live)
+    different = {word for word in was.keys() | now.keys() if was.get(word) != now.get(word)}
+    return "" in different or all(word in EXPRESSIONS or word.startswith("constraint ") for word in different)
+
+
+def _in_words(word: str, was: Sequence[str], now: Sequence[str], before: str) -> str:
     if any(value.startswith("md5 ") for value in [*was, *now]):
         return f"its {word} is another"
-    return f"{word} is {_shown(now)}, was {_shown(was)}"
+    return f"{word} is {_shown(now)}, {before} {_shown(was)}"
 
 
 def _shown(values: Sequence[str]) -> str:

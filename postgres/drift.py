@@ -71,6 +71,15 @@ class Difference:
         text = self.live if self.recorded is None else self.recorded
         return definitions.first(text, "owned by") if self.kind == "sequence" else None
 
+    @property
+    def may_be_rewritten(self) -> bool:
+        """True where no more differs than what a dump and its restore write in other words."""
+        if self.recorded is None or self.live is None:
+            return False
+        if self.kind in definitions.WITHOUT_EXPRESSIONS:
+            return False
+        return definitions.expressions_alone(self.recorded, self.live)
+
     def belongs_to(self, other: Difference) -> bool:
         """True where accepting `other` accepts this too: a table's column, a column's sequence, a schema's table."""
         if other.kind in PARENTS:
@@ -111,12 +120,16 @@ def carried_over(before: Sequence[Difference], after: Sequence[Difference]) -> t
     made of its parent.
     """
     still = {(d.kind, d.identity): d for d in after}
-    return tuple(
+    kept = [
         difference
         for difference in before
         if (now := still.get((difference.kind, difference.identity))) is not None
         and (now.live == difference.live or (now.grown and difference.grown))
-    )
+    ]
+    partitions = {d.identity for d in kept if d.grown and d.kind == "table"}
+    known = {(d.kind, d.identity) for d in kept}
+    more = [d for d in after if d.grown and d.relation in partitions and (d.kind, d.identity) not in known]
+    return (*kept, *more)
 
 
 def inventory(*, digests: bool = True) -> LiteralString:
@@ -176,14 +189,18 @@ def find(connection: Connection[Any]) -> tuple[Difference, ...]:
     return tuple(difference for difference in compare(connection) if not difference.grown)
 
 
-def look(connection: Connection[Any]) -> tuple[str, ...]:
-    """`find` in words. A table someone is just changing can't be looked at: better to say so than to wait
-    (`connection.LOOK`).
-    """
+def seen(connection: Connection[Any]) -> tuple[Difference, ...] | None:
+    """`find`; None where someone is just changing a table: better not to know than to wait (`connection.LOOK`)."""
     try:
-        return in_words(find(connection))
+        return find(connection)
     except errors.LockNotAvailable:
-        return NOT_KNOWN
+        return None
+
+
+def look(connection: Connection[Any]) -> tuple[str, ...]:
+    """`seen` in words."""
+    found = seen(connection)
+    return NOT_KNOWN if found is None else in_words(found)
 
 
 def record(connection: Connection[Any], before: Sequence[Difference]) -> None:
@@ -237,6 +254,22 @@ def modernise(connection: Connection[Any]) -> None:
     """Bring what an earlier version recorded to today's format. What had not drifted by its own query is right."""
     if written(connection) not in (None, FORMAT):
         renew(connection, [(difference.kind, difference.identity) for difference in compare(connection)])
+
+
+def renew_restored(connection: Connection[Any], drifted: Iterable[tuple[str, str]] | None) -> None:
+    """After a restore, which writes expressions in other words: record anew what had not drifted when it was dumped.
+
+    `drifted`: what had; None where the backup doesn't say. Then an object whose expressions alone differ had not.
+    """
+    if written(connection) is None:
+        return
+    known = None if drifted is None else set(drifted)
+    stays = []
+    for difference in compare(connection):
+        key = (difference.kind, difference.identity)
+        if difference.grown or (key in known if known is not None else not difference.may_be_rewritten):
+            stays.append(key)
+    renew(connection, stays)
 
 
 def _qualify_names(connection: Connection[Any]) -> None:

@@ -17,17 +17,23 @@ from typing import Any
 
 from psycopg import Connection
 
+from postgres import role_drift, roles
 from postgres.connection import Address
+from postgres.drift import Difference
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What the last `up` left by its own record. `address`: the administrator's, in the stack's database."""
+    """What the last `up` left by its own record. `address`: the administrator's, in the stack's database.
+
+    `differences`: what drifted since.
+    """
 
     address: Address
     extensions: tuple[str, ...] = ()
     app_password: str = field(default="", repr=False)
     readonly_password: str = field(default="", repr=False)
+    differences: tuple[Difference, ...] = ()
 
 
 def look(connection: Connection[Any], made: Made) -> tuple[str, ...]:
@@ -45,4 +51,15 @@ def lost_extensions(connection: Connection[Any], made: Made) -> tuple[str, ...]:
     )
 
 
-KINDS: tuple[Callable[[Connection[Any], Made], tuple[str, ...]], ...] = (lost_extensions,)
+def changed_roles(connection: Connection[Any], made: Made) -> tuple[str, ...]:
+    """The stack's own roles, as somebody left them."""
+    words = {roles.APP: made.app_password, roles.READONLY: made.readonly_password}
+    return role_drift.find(connection, {role: [word] for role, word in words.items() if word})
+
+
+def lost_rights(_: Connection[Any], made: Made) -> tuple[str, ...]:
+    """Rights that the scripts gave to the stack's own roles."""
+    return role_drift.told(made.differences, ()).mended
+
+
+KINDS: tuple[Callable[[Connection[Any], Made], tuple[str, ...]], ...] = (lost_extensions, changed_roles, lost_rights)

@@ -21,6 +21,7 @@ from postgres.backup.manifest import BackupFailed, Manifest
 from postgres.backup.store import STAMP, UNFINISHED, alone, remove_unfinished, settle
 from postgres.errors import PgstackError
 from postgres.scripts import revision
+from postgres.upgrade import records
 from postgres.upgrade.workshop import HOUR_S, Report, Server, Workshop, must, rows
 
 LONG_S = 48 * HOUR_S
@@ -117,8 +118,12 @@ def _dump(
         timeout_s=LONG_S,
     )
     must(f"pg_dump of database {row['name']}", done)
+    drifted = records.drift_of(workshop, server, row["name"])
     renamed = {"connection_limit": "connectionLimit"}
-    return {renamed.get(key, key): value for key, value in row.items()} | {"folder": folder}
+    return {renamed.get(key, key): value for key, value in row.items()} | {
+        "folder": folder,
+        "drifted": drifted,
+    }
 
 
 def _with_contents(database: dict[str, Any], unfinished: Path) -> dict[str, Any]:

@@ -78,6 +78,9 @@ class Database(BaseModel):
     bytes: int
     privileges: tuple[Privilege, ...] = ()
     settings: tuple[Setting, ...] = ()
+    drifted: tuple[tuple[str, str], ...] | None = Field(
+        default=None, description="Kind and identity of what differed from the scripts' schema; None: not written down."
+    )
     contents: Contents
     sequences_after: Mapping[str, int]
 

@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from postgres import apply
+from postgres import apply, drift
 from postgres.backup import loading
 from postgres.backup.contents import differences, older_extensions
 from postgres.backup.manifest import GLOBALS, BackupFailed, BackupRefused, Database, Manifest
@@ -77,6 +77,8 @@ def restore(
             for line in older_extensions(source.contents, found):
                 report(f"{line}: this server has no newer one")
             give_properties(cluster, new, source)
+            with connect(replace(admin, database=new)) as restored:
+                drift.renew_restored(restored, source.drifted)
             report(f"renames it to {admin.database}, in one transaction")
             return swap(admin, new, before)
         except BaseException:

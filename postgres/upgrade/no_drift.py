@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from postgres import drift
+from postgres import drift, role_drift
 from postgres.connection import LOOK, Address, connect
 from postgres.errors import DriftRefused
 from postgres.upgrade.facts import Source
@@ -22,5 +22,5 @@ class NoDrift:
         if self.database not in source.databases:
             return  # no `up` got as far as making it
         with connect(replace(address, database=self.database), options=LOOK) as connection:
-            if differences := drift.look(connection):
+            if differences := role_drift.told(drift.seen(connection), ()).drift:
                 raise DriftRefused(drift.message(self.stack, differences))

@@ -27,6 +27,15 @@ def drifted(workshop: Workshop, server: Server, databases: Iterable[str]) -> Dri
     return found
 
 
+def drift_of(workshop: Workshop, server: Server, database: str) -> list[tuple[str, str]]:
+    """Kind and identity of what has drifted in a database; empty where nothing is recorded. Raises ServerError."""
+    written = _format(workshop, server, database)
+    if written is None:
+        return []
+    asked = rows(workshop, server, database, drift.comparison(written), first=PATH)
+    return [(row["kind"], row["identity"]) for row in asked if not row["grown"]]
+
+
 def renew(workshop: Workshop, server: Server, before: Drifted) -> None:
     """Record anew what had not drifted. Raises ServerError."""
     for database, differences in before.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from postgres import embedded
+from postgres import drift, embedded
 from postgres.backup import store
 from postgres.backup.create import create
 from postgres.backup.drill import drill
@@ -98,6 +98,10 @@ def settings(database: FreshDatabase, name: str) -> list[tuple[object, ...]]:
 
 
 def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase, place: Place) -> None:
+    with connect(everything.admin, application="test") as connection:
+        drift.renew(connection, [])  # as if a script had made it all
+        connection.execute("ALTER TABLE app.child DISABLE ROW LEVEL SECURITY")
+        connection.execute("ALTER TABLE app.busy ADD CHECK (i > 0)")
     done = threading.Event()
 
     def write() -> None:
@@ -121,6 +125,9 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
         result = drill(workshop, folder, vector_indexes=vector_indexes)
         assert result.problems == ()
     assert store.last_good_drill(into) is not None
+    with connect(everything.admin, application="test") as connection:
+        drifted = drift.find(connection)
+    assert {(each.kind, each.identity) for each in drifted} == set(own.drifted or ())
     before = settings(everything, everything.admin.database)
     target: Address = replace(everything.admin, database=f"{everything.admin.database}_other")
     try:
@@ -129,6 +136,8 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
         with connect(target, application="test") as connection:
             row = connection.execute("SELECT count(*) FROM app.part").fetchone()
             word = connection.execute("SHOW pgstack.word").fetchone()
+            # what had drifted still does; what is only written in other words does not
+            assert drift.in_words(drift.find(connection)) == drift.in_words(drifted)
         assert row == (301,)
         assert word == ('it\'s, "quoted"',)
         assert settings(everything, target.database) == before

@@ -43,7 +43,7 @@ def test_what_is_there_is_recorded_and_only_the_rest_runs(empty_database: FreshD
     [
         ("create table item (id int primary key, name text not null)", "index public.item.by_name is missing"),
         ("create table item (id int primary key, name text); create index by_name on item (name)",
-         "column public.item.name is text, the script makes text not null"),
+         "column public.item.name differs: not null is none, the script makes yes"),
     ],
 )  # fmt: skip
 def test_what_is_missing_or_different_is_named_and_nothing_is_recorded(

@@ -1,0 +1,129 @@
+"""What is no drift: an older record, partitions that come at run time. What is accepted with its table."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgstack import inspection
+from postgres import apply, drift, queries
+from postgres.connection import connect
+from postgres.errors import PgstackError
+from postgres.scripts import Script
+from tests.conftest import FreshDatabase, script
+
+FIRST = script(
+    """
+    CREATE SCHEMA s;
+    CREATE TABLE s.log (at date NOT NULL, v int DEFAULT 3 CHECK (v > 0), PRIMARY KEY (at)) PARTITION BY RANGE (at);
+    CREATE INDEX ON s.log (v);
+    CREATE TABLE s.log_1 PARTITION OF s.log FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+    CREATE TABLE s.item (id serial PRIMARY KEY, name varchar(9) CHECK (name IN ('a', 'b')));
+    CREATE VIEW s.seen AS SELECT name FROM s.item;
+    CREATE FUNCTION s.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+    CREATE TRIGGER touch BEFORE UPDATE ON s.log FOR EACH ROW EXECUTE FUNCTION s.touch();
+    """,
+    "0001.sql",
+)
+SECOND = script("ALTER TABLE s.log ADD COLUMN w int; CREATE TABLE s.late (i int)", "0002.sql")
+
+
+def bring_up(database: FreshDatabase, *scripts: Script) -> None:
+    request = database.request(scripts=scripts)
+    apply.apply(database.admin, request)
+
+
+def words(database: FreshDatabase) -> tuple[str, ...]:
+    with connect(database.admin) as connection:
+        return drift.in_words(drift.find(connection))
+
+
+def accept(database: FreshDatabase, kind: str, identity: str) -> list[str]:
+    said: list[str] = []
+    inspection.accept(inspection.Database(database.admin), kind, identity, said.append)
+    return said
+
+
+def test_a_record_of_an_earlier_version_is_compared_as_it_was_written_and_renewed_by_the_next_up(
+    empty_database: FreshDatabase,
+) -> None:
+    bring_up(empty_database, FIRST)
+    with connect(empty_database.admin) as connection, connection.transaction():
+        connection.execute("SET LOCAL search_path = ''")
+        connection.execute("TRUNCATE pgstack.object")
+        connection.execute("INSERT INTO pgstack.object " + queries.get("inventory_1"))
+    assert words(empty_database) == ()
+    empty_database.do("CREATE TABLE s.extra (id serial PRIMARY KEY, n int)")
+    empty_database.do("DROP VIEW s.seen; ALTER TABLE s.item ALTER name TYPE varchar(10)")
+    before = words(empty_database)
+    assert "table s.extra was added" in before
+    assert "view s.seen was dropped" in before
+    bring_up(empty_database, FIRST)
+    with connect(empty_database.admin) as connection:
+        assert drift.written(connection) == drift.FORMAT
+        drifted = {(each.kind, each.identity) for each in drift.find(connection)}
+    assert ("table", "s.extra") in drifted
+    assert ("view", "s.seen") in drifted
+    assert ("column", "s.item.name") in drifted
+    # what nobody changed has not drifted, and of a table that was added nothing is recorded
+    assert not any(identity.startswith(("s.log", "s.touch")) for _, identity in drifted)
+    empty_database.do("DROP TABLE s.extra")
+    assert not any("s.extra" in line for line in words(empty_database))
+
+
+def test_partitions_that_come_and_go_at_run_time_are_no_drift_and_those_with_something_of_their_own_are(
+    empty_database: FreshDatabase,
+) -> None:
+    bring_up(empty_database, FIRST)
+    empty_database.do(
+        """
+        SET ROLE schema_owner;
+        CREATE TABLE s.log_2 PARTITION OF s.log FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
+        CREATE TABLE s.log_3 (LIKE s.log INCLUDING ALL);
+        ALTER TABLE s.log ATTACH PARTITION s.log_3 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01');
+        CREATE TABLE s.log_rest PARTITION OF s.log DEFAULT PARTITION BY RANGE (at);
+        CREATE TABLE s.log_rest_1 PARTITION OF s.log_rest DEFAULT;
+        """
+    )
+    assert words(empty_database) == ()
+    # a later script lands, changes the parent, and makes none of them the scripts' own
+    bring_up(empty_database, FIRST, SECOND)
+    assert words(empty_database) == ()
+    empty_database.do("ALTER TABLE s.log DETACH PARTITION s.log_2; DROP TABLE s.log_2, s.log_rest")
+    assert words(empty_database) == ()
+    empty_database.do("CREATE INDEX own ON s.log_3 (w)")
+    assert words(empty_database) == ("index s.log_3.own was added",)
+    empty_database.do("DROP INDEX s.own; GRANT SELECT ON s.log_3 TO PUBLIC")
+    assert words(empty_database) == ("table s.log_3 was added",)
+    empty_database.do("REVOKE SELECT ON s.log_3 FROM PUBLIC; ALTER TABLE s.log_3 OWNER TO postgres")
+    assert words(empty_database) == ("table s.log_3 was added",)
+    empty_database.do("DROP TABLE s.log_3; DROP TABLE s.log_1")  # one that the scripts made
+    assert words(empty_database) == ("table s.log_1 was dropped",)
+    assert accept(empty_database, "table", "s.log_1")
+    assert words(empty_database) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "identity"),
+    [
+        ("CREATE TABLE s.extra (id serial PRIMARY KEY, n int CHECK (n > 0)); CREATE INDEX ON s.extra (n);"
+         "CREATE POLICY p ON s.extra; COMMENT ON COLUMN s.extra.n IS 'n'", "table", "s.extra"),
+        ("ALTER TABLE s.item ADD n serial, ADD CHECK (n > 0), ENABLE ROW LEVEL SECURITY; CREATE INDEX ON s.item (n);"
+         "GRANT SELECT (name) ON s.item TO PUBLIC", "table", "s.item"),
+        ("ALTER TABLE s.item ADD n int; CREATE RULE r AS ON DELETE TO s.item DO INSTEAD NOTHING", "table", "s.item"),
+        ("ALTER TABLE s.item ADD n serial", "column", "s.item.n"),
+        ("ALTER VIEW s.seen ALTER name SET DEFAULT 'z'; COMMENT ON VIEW s.seen IS 'v'", "view", "s.seen"),
+        ("ALTER TABLE s.item ADD UNIQUE (name)", "index", "s.item.item_name_key"),
+        ("DROP SCHEMA s CASCADE", "schema", "s"),
+        ("CREATE SCHEMA t; CREATE TABLE t.extra (id serial)", "schema", "t"),
+    ],
+)  # fmt: skip
+def test_accepting_takes_what_belongs_to_the_object(
+    empty_database: FreshDatabase, change: str, kind: str, identity: str
+) -> None:
+    bring_up(empty_database, FIRST)
+    empty_database.do(change)
+    assert words(empty_database)
+    assert accept(empty_database, kind, identity)
+    assert words(empty_database) == ()
+    with pytest.raises(PgstackError, match="nothing drifted"):
+        accept(empty_database, kind, identity)

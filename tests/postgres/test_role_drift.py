@@ -1,0 +1,110 @@
+"""What somebody did to the stack's own roles by hand is told, and the next `up` puts it right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from postgres import apply, drift, role_drift
+from postgres.connection import connect
+from postgres.role_drift import Role, findings, fits
+from tests.conftest import FreshDatabase, script
+
+SCRIPT = script(
+    "CREATE SCHEMA s; CREATE TABLE s.item (id int, secret text); CREATE VIEW s.seen AS SELECT id FROM s.item;"
+    "CREATE SEQUENCE s.numbers; GRANT SELECT (secret) ON s.item TO readonly; CREATE FUNCTION s.f(v int) RETURNS int "
+    "LANGUAGE sql RETURN v; REVOKE EXECUTE ON FUNCTION s.f FROM PUBLIC; GRANT EXECUTE ON FUNCTION s.f TO app",
+    "0001.sql",
+)
+
+
+@pytest.fixture
+def stack(empty_database: FreshDatabase) -> Iterator[FreshDatabase]:
+    bring_up(empty_database)
+    try:
+        yield empty_database
+    finally:
+        bring_up(empty_database)  # the roles are the server's: other tests want them whole
+
+
+def bring_up(database: FreshDatabase) -> None:
+    password = database.app_password
+    request = database.request(scripts=(SCRIPT,), app_password=password, readonly_password=password)
+    apply.apply(database.admin, request)
+
+
+def told(database: FreshDatabase) -> role_drift.Seen:
+    passwords = {role: [database.app_password] for role in role_drift.LOGINS}
+    with connect(database.admin) as connection:
+        return role_drift.told(drift.seen(connection), role_drift.find(connection, passwords))
+
+
+def test_what_was_done_to_our_roles_is_told_and_mended_by_the_next_up(stack: FreshDatabase) -> None:
+    assert told(stack) == role_drift.Seen((), ())
+    name = stack.admin.database
+    stack.do(
+        "ALTER ROLE app PASSWORD 'other' VALID UNTIL '2020-01-01' CONNECTION LIMIT 0 CREATEDB;"
+        "GRANT schema_owner TO app;"
+        f"ALTER ROLE readonly NOLOGIN; REVOKE CONNECT ON DATABASE {name} FROM readonly;"
+        "REVOKE USAGE ON SCHEMA s FROM readonly; REVOKE SELECT ON s.item, s.seen FROM app;"
+        "REVOKE ALL ON s.numbers FROM app;"
+        "REVOKE SELECT (secret) ON s.item FROM readonly; REVOKE EXECUTE ON FUNCTION s.f FROM app"
+    )
+    seen = told(stack)
+    assert seen.drift == ()
+    lines = "\n".join(seen.mended)
+    for expected in (
+        "role app has CREATEDB", "role app is a member of schema_owner", "valid until 2020-01-01",
+        "may have 0 connections",
+        "role app has another password than the stack's", "role readonly can't log in", "role readonly lost CONNECT",
+        "schema s was changed: readonly lost USAGE", "table s.item was changed: app lost SELECT",
+        "view s.seen was changed: app lost SELECT", "column s.item.secret was changed: readonly lost SELECT",
+        "function s.f(v integer) was changed: app lost EXECUTE",
+        "sequence s.numbers was changed: app lost SELECT, USAGE",
+    ):  # fmt: skip
+        assert expected in lines
+    assert "other" not in lines.replace("another", "")
+    bring_up(stack)
+    assert told(stack) == role_drift.Seen((), ())
+    for role in role_drift.LOGINS:
+        with connect(stack.as_role(role)) as connection:
+            connection.execute("SELECT 1 FROM s.item, s.seen")
+
+
+def test_a_dropped_role_is_told_and_made_again_with_all_its_rights(stack: FreshDatabase) -> None:
+    with connect(replace(stack.admin, database="postgres")) as cluster:
+        others = cluster.execute("SELECT datname FROM pg_database WHERE datallowconn").fetchall()
+    for (other,) in others:  # a role has rights in the databases of other tests, too
+        with connect(replace(stack.admin, database=other)) as connection:
+            connection.execute("DROP OWNED BY readonly CASCADE")
+    stack.do("DROP ROLE readonly")
+    seen = told(stack)
+    assert "role readonly was dropped" in seen.mended
+    assert "table s.item was changed: readonly lost SELECT" in seen.mended
+    bring_up(stack)
+    assert told(stack) == role_drift.Seen((), ())
+    with connect(stack.as_role("readonly")) as connection:
+        connection.execute("SELECT secret FROM s.item, s.seen")
+
+
+def test_a_right_that_others_gained_is_left_to_people(stack: FreshDatabase) -> None:
+    stack.do("GRANT SELECT ON s.item TO PUBLIC; REVOKE INSERT ON s.item FROM app")
+    assert told(stack) == role_drift.Seen(("table s.item was changed: app lost INSERT; PUBLIC gained SELECT",), ())
+    bring_up(stack)  # gives back what our role lost, takes nothing
+    assert told(stack) == role_drift.Seen(("table s.item was changed: PUBLIC gained SELECT",), ())
+
+
+@pytest.mark.parametrize("password", ["simple", "p@ss:w/rd?#[]%25 &=é\"'\\$x", "ﬁancé ²", "\u00a0x"])
+def test_a_password_is_compared_as_the_server_does_without_asking_it(stack: FreshDatabase, password: str) -> None:
+    with connect(stack.admin) as connection:
+        made = connection.pgconn.encrypt_password(password.encode(), b"app", b"scram-sha-256").decode()
+    assert fits(password, made)
+    assert not fits(password + "x", made)
+
+
+def test_a_server_that_was_never_brought_up_has_no_wrong_roles() -> None:
+    assert findings([], {"app": ["x"]}) == ()
+    app = Role("app", True, None, None, -1, (), (), True)
+    assert findings([app], {}) == ("role schema_owner was dropped", "role readonly was dropped")
