@@ -64,7 +64,8 @@ def status(database: Database, stack: str, say: Say) -> bool:
     with connect(database.admin) as connection:
         ledger = apply.read_ledger(connection)
         differences = drift.in_words(drift.find(connection))
-        last = connection.execute(queries.get("last_failure")).fetchone() if ledger else None
+        events = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
+        last = connection.execute(queries.get("last_failure")).fetchone() if events and events[0] else None
         try:
             plan(scripts, ledger, where=stack, baseline=environment.baseline, done=apply.read_unfinished(connection))
         except PlanRefused as refusal:
