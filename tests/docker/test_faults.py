@@ -18,7 +18,7 @@ from docker.errors import NotFound
 
 from postgres import docker_host
 from postgres.errors import PgstackError
-from tests.docker.conftest import PG15, DockerStack, Make, client_of
+from tests.docker.conftest import PG15, DockerStack, Make, client_of, free_port
 from tests.docker.hosts import Cable, SmallDisk, cable, small_disk
 from tests.docker.watched import Up
 

@@ -63,9 +63,10 @@ def drifted(stack: Checkout) -> Iterator[str]:
 
 REFUSALS: tuple[Callable[[Checkout], object], ...] = (edited, removed, reordered, drifted)
 FREE_PORT = "a free port"
+# all that change the embedded server; another major is refused or announced by the upgrade's own check
 KEYS: tuple[tuple[str, object], ...] = (
-    ("memoryMb", 640), ("port", FREE_PORT), ("durability", "none"), ("adminPassword", "another one"),
-    ("upgradeMethod", "dump"), ("extensions", ["pg_trgm"]), ("appPassword", "another one"),
+    ("memoryMb", 640), ("cpus", 1), ("port", FREE_PORT), ("durability", "none"), ("adminPassword", "another one"),
+    ("upgradeMethod", "dump"), ("database", "shop"), ("backupDirectory", "elsewhere"),
 )  # fmt: skip
 
 

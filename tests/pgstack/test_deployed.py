@@ -114,7 +114,7 @@ def sealed(value: Any) -> Any:
     return [sealed(item) for item in value] if isinstance(value, list) else secret(value)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(JSON)
 def test_secrets_are_read_at_any_depth(value: Any) -> None:
     assert plain(sealed(value)) == value
