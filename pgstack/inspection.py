@@ -68,7 +68,8 @@ def status(database: Database, stack: str, say: Say) -> bool:
         ledger = apply.read_ledger(connection)
         found, wrong_roles = drift.find(connection), role_drift.find(connection, database.passwords)
         pending: tuple[Pending, ...] = ()
-        last = connection.execute(queries.get("last_failure")).fetchone() if ledger else None
+        events = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
+        last = connection.execute(queries.get("last_failure")).fetchone() if events and events[0] else None
         try:
             done = half_way.read(connection)
             pending = plan(scripts, ledger, where=stack, baseline=environment.baseline, done=done).pending

@@ -18,7 +18,7 @@ from docker.errors import NotFound
 
 from postgres import docker_host
 from postgres.errors import PgstackError
-from tests.docker.conftest import PG15, DockerStack, Make, client_of
+from tests.docker.conftest import PG15, DockerStack, Make, client_of, free_port
 from tests.docker.hosts import Cable, SmallDisk, cable, small_disk
 from tests.docker.watched import Up
 
@@ -152,6 +152,19 @@ def test_what_is_refused_leaves_the_running_server_as_it_was(make: Make) -> None
 
     said = refused("an address of somebody else's", bindAddress="192.0.2.1")
     assert "pgvector:bindAddress is 192.0.2.1, which is no address of the Docker host" in said
+
+    # and what the schema's check refuses, though the server's new address and identity are unknown to it
+    path = stack.root / "sql" / "init.sql"
+    text = path.read_text()
+    path.write_text(text.replace("DEFAULT 'en'", "DEFAULT 'de'"))
+    said = refused("an edited script beside a restart", settings={"work_mem": "9MB"})
+    assert "sql/init.sql was changed after it ran in dev" in said
+    path.write_text(text)
+    stack.do("CREATE INDEX by_hand ON app.tenant (name)")
+    said = refused("drift beside another port", drift="refuse", port=free_port())
+    assert "by_hand was added" in said
+    assert "pgstack accept dev KIND IDENTITY" in said
+    stack.do("DROP INDEX app.by_hand")
 
     assert not any(password in said for said in told for password in passwords)
     stack.up()

@@ -1,0 +1,121 @@
+"""The state knows where the database is: whole, half-way through the first `up`, and moved since the last whole one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgstack.deployed import DYNAMIC, SECRET, SIGNATURE, Output, address_of, outputs, plain
+from postgres.connection import Address
+
+HIDDEN = "hun ter@2"
+
+
+def secret(value: object) -> dict[str, str]:
+    return {SIGNATURE: SECRET, "plaintext": json.dumps(value)}
+
+
+def resource(kind: str, called: str, *, outs: dict[str, Any] | None = None, **inputs: Any) -> dict[str, Any]:
+    kind = kind if ":" in kind else DYNAMIC + kind
+    return {
+        "type": kind,
+        "urn": f"urn:pulumi:x::pgvector::{kind}::{called}",
+        "inputs": inputs,
+        "outputs": outs or inputs,
+    }
+
+
+def root(**values: Any) -> dict[str, Any]:
+    return {"type": "pulumi:pulumi:Stack", "urn": "urn:pulumi:x::pgvector::pulumi:pulumi:Stack::x", "outputs": values}
+
+
+def generated(name: str) -> dict[str, Any]:
+    return resource("GeneratedPassword", name, outs={"value": secret(f"{name} {HIDDEN}")})
+
+
+EMBEDDED = resource(
+    "EmbeddedServer", "server", major=18, database="shop", adminPassword=secret(HIDDEN),
+    outs={"host": "127.0.0.1", "port": 6001, "version": "18.1", "database": "shop", "adminPassword": secret(HIDDEN)},
+)  # fmt: skip
+
+
+def docker(port: int, *, published: int, ready: int | None) -> list[dict[str, Any]]:
+    common = {"name": "pgvector-dev", "host": "127.0.0.1", "sslmode": "require", "docker": "unix:///x",
+              "adminPassword": secret(HIDDEN), "database": "app"}  # fmt: skip
+    found = [
+        resource("DataDirectory", "data", port=port, major=17, **common),
+        resource("docker:index/container:Container", "server", ports=[{"external": published, "internal": 5432}]),
+    ]
+    if ready is not None:
+        found.append(resource("Readiness", "ready", port=ready, version="17.6", **common))
+    return found
+
+
+def test_a_whole_stack_has_the_outputs_that_its_program_exported() -> None:
+    url = Address("127.0.0.1", 6001, "shop", "postgres", HIDDEN).url
+    exported = {"adminUrl": secret(url), "port": 6001, "schemaRevision": "ab", "validation": {"vector": "ok"}}
+    found = outputs({"resources": [root(**exported), EMBEDDED]})
+    assert found["adminUrl"] == Output(url, secret=True)
+    assert found["validation"] == Output({"vector": "ok"}, secret=False)
+    assert found.keys() == exported.keys() | {"host"}
+
+
+def test_after_a_first_up_that_failed_the_resources_tell_the_address_and_the_passwords() -> None:
+    found = outputs({"resources": [root(), EMBEDDED, generated("app-password"), generated("readonly-password")]})
+    assert "schemaRevision" not in found
+    assert (found["engine"].value, found["postgresVersion"].value) == ("embedded", "18.1")
+    assert address_of(found["adminUrl"].value) == Address("127.0.0.1", 6001, "shop", "postgres", HIDDEN)
+    assert address_of(found["appUrl"].value) == Address("127.0.0.1", 6001, "shop", "app", f"app-password {HIDDEN}")
+    assert all(output.secret == name.endswith("Url") for name, output in found.items())
+
+
+def test_a_server_that_moved_before_an_up_failed_is_asked_where_it_is() -> None:
+    old = {name: secret(Address("127.0.0.1", 5, "app", role, "old").url)
+           for name, role in (("adminUrl", "postgres"), ("appUrl", "app"))}  # fmt: skip
+    found = outputs({"resources": [root(port=5, **old), EMBEDDED]})
+    assert found["port"].value == 6001
+    assert address_of(found["adminUrl"].value) == Address("127.0.0.1", 6001, "app", "postgres", HIDDEN)
+    assert address_of(found["appUrl"].value) == Address("127.0.0.1", 6001, "app", "app", "old")
+
+
+@pytest.mark.parametrize(("port", "published", "ready"), [(7, 7, None), (7, 7, 5), (7, 5, 5), (5, 5, 5)])
+def test_a_container_is_asked_where_it_is_published(port: int, published: int, ready: int | None) -> None:
+    found = outputs({"resources": [root(), *docker(port, published=published, ready=ready), generated("app-password")]})
+    assert found["port"].value == published
+    assert address_of(found["adminUrl"].value).sslmode == "require"
+    assert address_of(found["appUrlInternal"].value).host == "pgvector-dev"
+    assert found["postgresVersion"].value == ("17.6" if ready == published else "17")
+
+
+NOTHING_MADE: tuple[list[dict[str, Any]] | None, ...] = (
+    None, [root()], [root(), generated("app-password")], [root(), docker(7, published=7, ready=None)[0]]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("resources", NOTHING_MADE)
+def test_where_nothing_was_made_there_is_nothing(resources: list[dict[str, Any]] | None) -> None:
+    assert outputs({"resources": resources}) == outputs({}) == {}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def sealed(value: Any) -> Any:
+    """Every leaf and every list or map marked as a secret."""
+    if isinstance(value, dict):
+        return {key: sealed(item) for key, item in value.items()}
+    return [sealed(item) for item in value] if isinstance(value, list) else secret(value)
+
+
+@settings(max_examples=30, deadline=None)
+@given(JSON)
+def test_secrets_are_read_at_any_depth(value: Any) -> None:
+    assert plain(sealed(value)) == value
+    assert plain(secret(sealed(value))) == value
