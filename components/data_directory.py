@@ -14,10 +14,10 @@ from typing import Any
 
 import docker
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
 from components.engine import as_far_as_they_count, backup_first, no_drift
-from components.provider import as_deployed, inputs_of, is_unknown, plainly, refused, settle_in
+from components.provider import DynamicResource, as_deployed, inputs_of, is_unknown, plainly, refused, settle_in
 from postgres import adoption, data_directory
 from postgres.connection import Address
 from postgres.container import Spec
@@ -91,12 +91,18 @@ class DataDirectoryProvider(ResourceProvider):
                     "downtimeS": journal.downtime_s,
                 }
             )
-        if before.fingerprint != after.fingerprint or _olds["image"] != _news["image"]:
-            client = connect(_news["docker"])
+        changed = before.differs_from(after) or _olds["image"] != _news["image"]
+        client = connect(_news["docker"])
+        if changed or _is_elsewhere(_olds, _news):
             remove_left_throw_aways(client, after.name)
+        if changed:
             data_directory.install(client, after, _news["image"], _news["volume"])
             pulumi.log.info("tries the new image, settings or limits on an empty directory first")
             data_directory.trial(client, after, _news["image"], _news["volume"], _news["pgvectorMinimum"])
+        if _is_elsewhere(_olds, _news) and _is_gone(client, _news):
+            # Preflight let it pass: the former place has no data
+            _look(client, _news)
+            return UpdateResult(_news | self._found(_news))
         return UpdateResult(_news | {key: _olds.get(key) for key in OUTPUTS})
 
     @plainly
@@ -112,6 +118,11 @@ class DataDirectoryProvider(ResourceProvider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """The data goes with the Volume, or stays with it."""
+
+
+def _is_elsewhere(olds: dict[str, Any], news: dict[str, Any]) -> bool:
+    """True where the volume may be another one than the state's."""
+    return any(olds.get(key) != news.get(key) for key in ("docker", "volume", "volumeName", "name"))
 
 
 def _is_gone(client: docker.DockerClient, props: dict[str, Any]) -> bool:
@@ -136,12 +147,13 @@ def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
             _check_upgrade(olds, news, away=away)
         elif not is_unknown({key: news.get(key) for key in ("image", "certificate", "key")}):
             before, after = spec_of(olds), spec_of(news)
-            changes = before.changes_to(after)
-            changes += [f"image {olds['imageName']} → {news['imageName']}"] * (olds["image"] != news["image"])
+            changes = before.changes_to(after) + _published(olds, news)
+            if olds["image"] != news["image"]:
+                changes.append(_other_image(olds, news, news["image"]))
             if changes:
                 pulumi.log.info(f"restarts PostgreSQL: {', '.join(changes)}")
         elif olds["imageName"] != news["imageName"]:
-            pulumi.log.info(f"restarts PostgreSQL: image {olds['imageName']} → {news['imageName']}")
+            pulumi.log.info(f"restarts PostgreSQL: {_other_image(olds, news, '')}")
         return
     if away:
         return
@@ -156,6 +168,23 @@ def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
             _look_at_adopted(client, seen)
         else:
             _look(client, seen)
+
+
+def _published(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
+    """Where it is to be reached otherwise, for which the container is replaced; what the state lacks isn't compared."""
+    return [
+        f"{what} {olds[key]} → {news[key]}"
+        for key, what in (("name", "container"), ("host", "address"), ("port", "port"))
+        if key in olds and not is_unknown(news.get(key)) and olds[key] != news[key]
+    ]
+
+
+def _other_image(olds: dict[str, Any], news: dict[str, Any], identifier: str) -> str:
+    """With the digests where a name was given to another image. `identifier`: "" where it isn't known yet."""
+    if olds["imageName"] != news["imageName"] or not identifier:
+        return f"image {olds['imageName']} → {news['imageName']}"
+    was, now = (str(each).removeprefix("sha256:")[:12] for each in (olds["image"], identifier))
+    return f"image {news['imageName']} is another one now ({was} → {now})"
 
 
 def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
@@ -246,7 +275,7 @@ def spec_of(props: dict[str, Any]) -> Spec:
     )
 
 
-class DataDirectory(Resource, module="pgvector", name="DataDirectory"):
+class DataDirectory(DynamicResource, module="pgvector", name="DataDirectory"):
     """Outputs: systemIdentifier (str); madeBy ("initdb", "found" or "upgraded from 15"); upgradedBy, the method of the
     last upgrade, "" without one; downtimeS, from the stop of the old server to the verified new one, in seconds.
     """

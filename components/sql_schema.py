@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from components.provider import inputs_of, is_unknown, plainly, refused, settle_in
+from components.provider import DynamicResource, inputs_of, is_unknown, plainly, refused, settle_in
 from postgres.connection import LOOK, Address, connect, told
 from postgres.errors import ConnectionFailed, DriftRefused, PgstackError, ScriptError, ValidationFailed
 from postgres.scripts import Script, load, load_verify, revision
@@ -274,7 +274,7 @@ def _as_lines(listing: str | dict[str, str]) -> str:
     return "".join(f"{place}  {listing[place]}\n" for place in places)
 
 
-class SqlSchema(Resource, module="pgvector", name="SqlSchema"):
+class SqlSchema(DynamicResource, module="pgvector", name="SqlSchema"):
     """Outputs: schemaRevision, postgresVersion, pgvectorVersion (str), validation (map of check to result)."""
 
     schemaRevision: pulumi.Output[str]
