@@ -13,12 +13,13 @@ import os
 from typing import Any
 
 import docker
+import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
 from components.engine import as_far_as_they_count, backup_first, no_drift
 from components.provider import DynamicResource, as_deployed, inputs_of, is_unknown, plainly, refused, settle_in
-from postgres import adoption, data_directory
+from postgres import adoption, data_directory, extensions
 from postgres.connection import Address
 from postgres.container import Spec
 from postgres.docker_host import Endpoint, connect, has_image, remove_left_throw_aways, server_of, volume_exists
@@ -28,6 +29,7 @@ from postgres.upgrade import container_guardian, on_docker
 from stacks import offline
 
 OUTPUTS = ("systemIdentifier", "madeBy", "upgradedBy", "downtimeS")
+ADDRESS = ("host", "port", "sslmode")
 
 
 class DataDirectoryProvider(ResourceProvider):
@@ -145,7 +147,10 @@ def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
         was, wanted = int(olds["major"]), int(news["major"])
         if was != wanted:
             _check_upgrade(olds, news, away=away)
-        elif not is_unknown({key: news.get(key) for key in ("image", "certificate", "key")}):
+            return
+        if not away:
+            _check_extensions(olds, news)
+        if not is_unknown({key: news.get(key) for key in ("image", "certificate", "key")}):
             before, after = spec_of(olds), spec_of(news)
             changes = before.changes_to(after) + _published(olds, news)
             if olds["image"] != news["image"]:
@@ -168,6 +173,32 @@ def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
             _look_at_adopted(client, seen)
         else:
             _look(client, seen)
+
+
+def _check_extensions(olds: dict[str, Any], news: dict[str, Any]) -> None:
+    """Raises ServerError where another image can't serve the databases. A server that is down can't be asked."""
+    image = news["imageName"] if is_unknown(news.get("image")) else news["image"]
+    if image in (olds["image"], olds["imageName"]):
+        return
+    try:
+        client = connect(olds["docker"])
+        if not has_image(client, image):
+            return  # a preview pulls nothing; the `up` asks again
+        there = extensions.installed(_address(olds | {key: olds.get(key, news.get(key)) for key in ADDRESS}))
+        offer = extensions.offered(client, olds["name"], image)
+    except (PgstackError, psycopg.Error):
+        return
+    why = extensions.refusal(there, offer, news["imageName"]) if offer is not None else ""
+    if why:
+        raise ServerError(f"pgvector:image: {why}")
+
+
+def _address(props: dict[str, Any]) -> Address:
+    """The administrator's, of a server as it was deployed."""
+    return Address(
+        props["host"], int(props["port"]), "postgres", ADMIN, props["adminPassword"], sslmode=props["sslmode"],
+        via=Endpoint(props["docker"], "").via,
+    )  # fmt: skip
 
 
 def _published(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
@@ -214,16 +245,13 @@ def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> on_docker
     A state from before there were upgrades has no address: then it is the one that is declared.
     """
     known = {key: None if is_unknown(value) else value for key, value in news.items()}
-    olds = {key: known.get(key) for key in ("host", "port", "sslmode")} | olds
+    olds = {key: known.get(key) for key in ADDRESS} | olds
     return on_docker.Wanted(
         client=connect(olds["docker"]), before=spec_of(olds), after=spec_of(known),
         old_image=olds["image"], new_image=image, volume=olds["volume"], method=news.get("upgradeMethod"),
         grace_s=int(news["stopGraceS"]), backup=backup_first(olds, news), pgvector_minimum=news["pgvectorMinimum"],
         report=pulumi.log.info, no_drift=no_drift(olds, news), reindex=news.get("upgradeReindex", "before"),
-        address=Address(
-            olds["host"], int(olds["port"]), "postgres", ADMIN, olds["adminPassword"], sslmode=olds["sslmode"],
-            via=Endpoint(olds["docker"], "").via,
-        ),
+        address=_address(olds),
     )  # fmt: skip
 
 
