@@ -16,9 +16,9 @@ from typing import Any
 
 import pulumi
 import pulumi_docker as docker
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from components.provider import as_deployed, inputs_of, plainly, settle_in
+from components.provider import DynamicResource, as_deployed, inputs_of, plainly, settle_in
 from postgres.backup import schedule, sidecar
 from postgres.backup.sidecar import BACKUPS, CPUS, MEMORY_MB, MOUNT, STOP_GRACE_S
 from postgres.docker_host import Endpoint, connect, volume_exists
@@ -179,14 +179,14 @@ class BackupRunsProvider(ResourceProvider):
         return UpdateResult(_news)
 
 
-class BackupFiles(Resource, module="pgvector", name="BackupFiles"):
+class BackupFiles(DynamicResource, module="pgvector", name="BackupFiles"):
     """No outputs."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(BackupFilesProvider(), name, props, opts)
 
 
-class BackupRuns(Resource, module="pgvector", name="BackupRuns"):
+class BackupRuns(DynamicResource, module="pgvector", name="BackupRuns"):
     """No outputs."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:

@@ -14,7 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, ResourceProvider, UpdateResult
+
+from components.provider import DynamicResource
 
 VALID = timedelta(days=3650)
 
@@ -68,7 +70,7 @@ class GeneratedCertificateProvider(ResourceProvider):
         return UpdateResult(_news | {"certificate": certificate, "key": key})
 
 
-class GeneratedCertificate(Resource, module="pgvector", name="GeneratedCertificate"):
+class GeneratedCertificate(DynamicResource, module="pgvector", name="GeneratedCertificate"):
     """`certificate` and `key`: str, PEM; the key is always a secret."""
 
     certificate: pulumi.Output[str]

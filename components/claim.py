@@ -10,7 +10,9 @@ import secrets
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CreateResult, ResourceProvider, UpdateResult
+
+from components.provider import DynamicResource
 
 
 class ClaimProvider(ResourceProvider):
@@ -23,7 +25,7 @@ class ClaimProvider(ResourceProvider):
         return UpdateResult({"value": _olds["value"]})
 
 
-class Claim(Resource, module="pgvector", name="Claim"):
+class Claim(DynamicResource, module="pgvector", name="Claim"):
     """`value`: str, 16 hex digits."""
 
     value: pulumi.Output[str]

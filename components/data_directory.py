@@ -16,12 +16,12 @@ from typing import Any
 import docker
 import psycopg
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
 from components.engine import as_far_as_they_count, backup_first, no_drift
-from components.provider import as_deployed, inputs_of, is_unknown, plainly, refused, settle_in
+from components.provider import DynamicResource, as_deployed, inputs_of, is_unknown, plainly, refused, settle_in
 from components.schema_check import refuse_before_a_change, set_apart
-from postgres import adoption, data_directory
+from postgres import adoption, data_directory, extensions
 from postgres.connection import Address, told
 from postgres.container import PORT, Spec
 from postgres.docker_host import Endpoint, connect, has_image, remove_left_throw_aways, server_of, volume_exists
@@ -31,6 +31,7 @@ from postgres.upgrade import container_guardian, on_docker
 from stacks import offline
 
 OUTPUTS = ("systemIdentifier", "madeBy", "upgradedBy", "downtimeS")
+ADDRESS = ("host", "port", "sslmode")
 
 
 class DataDirectoryProvider(ResourceProvider):
@@ -101,12 +102,18 @@ class DataDirectoryProvider(ResourceProvider):
                     "downtimeS": journal.downtime_s,
                 }
             )
-        if before.fingerprint != after.fingerprint or _olds["image"] != _news["image"]:
-            client = connect(_news["docker"])
+        changed = before.differs_from(after) or _olds["image"] != _news["image"]
+        client = connect(_news["docker"])
+        if changed or _is_elsewhere(_olds, _news):
             remove_left_throw_aways(client, after.name)
+        if changed:
             data_directory.install(client, after, _news["image"], _news["volume"])
             pulumi.log.info("tries the new image, settings or limits on an empty directory first")
             data_directory.trial(client, after, _news["image"], _news["volume"], _news["pgvectorMinimum"])
+        if _is_elsewhere(_olds, _news) and _is_gone(client, _news):
+            # Preflight let it pass: the former place has no data
+            _look(client, _news)
+            return UpdateResult(_news | self._found(_news))
         return UpdateResult(_news | {key: _olds.get(key) for key in OUTPUTS})
 
     @plainly
@@ -122,6 +129,11 @@ class DataDirectoryProvider(ResourceProvider):
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """The data goes with the Volume, or stays with it."""
+
+
+def _is_elsewhere(olds: dict[str, Any], news: dict[str, Any]) -> bool:
+    """True where the volume may be another one than the state's."""
+    return any(olds.get(key) != news.get(key) for key in ("docker", "volume", "volumeName", "name"))
 
 
 def _is_gone(client: docker.DockerClient, props: dict[str, Any]) -> bool:
@@ -144,14 +156,18 @@ def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
         was, wanted = int(olds["major"]), int(news["major"])
         if was != wanted:
             _check_upgrade(olds, news, away=away)
-        elif not is_unknown({key: news.get(key) for key in ("image", "certificate", "key")}):
+            return
+        if not away:
+            _check_extensions(olds, news)
+        if not is_unknown({key: news.get(key) for key in ("image", "certificate", "key")}):
             before, after = spec_of(olds), spec_of(news)
-            changes = before.changes_to(after)
-            changes += [f"image {olds['imageName']} → {news['imageName']}"] * (olds["image"] != news["image"])
+            changes = before.changes_to(after) + _published(olds, news)
+            if olds["image"] != news["image"]:
+                changes.append(_other_image(olds, news, news["image"]))
             if changes:
                 pulumi.log.info(f"restarts PostgreSQL: {', '.join(changes)}")
         elif olds["imageName"] != news["imageName"]:
-            pulumi.log.info(f"restarts PostgreSQL: image {olds['imageName']} → {news['imageName']}")
+            pulumi.log.info(f"restarts PostgreSQL: {_other_image(olds, news, '')}")
         return
     if away:
         return
@@ -182,6 +198,49 @@ def _as_it_is(olds: dict[str, Any], news: dict[str, Any], wanted: Mapping[str, A
     ]  # fmt: skip
 
 
+def _check_extensions(olds: dict[str, Any], news: dict[str, Any]) -> None:
+    """Raises ServerError where another image can't serve the databases. A server that is down can't be asked."""
+    image = news["imageName"] if is_unknown(news.get("image")) else news["image"]
+    if image in (olds["image"], olds["imageName"]):
+        return
+    try:
+        client = connect(olds["docker"])
+        if not has_image(client, image):
+            return  # a preview pulls nothing; the `up` asks again
+        there = extensions.installed(_address(olds | {key: olds.get(key, news.get(key)) for key in ADDRESS}))
+        offer = extensions.offered(client, olds["name"], image)
+    except (PgstackError, psycopg.Error):
+        return
+    why = extensions.refusal(there, offer, news["imageName"]) if offer is not None else ""
+    if why:
+        raise ServerError(f"pgvector:image: {why}")
+
+
+def _address(props: dict[str, Any]) -> Address:
+    """The administrator's, of a server as it was deployed."""
+    return Address(
+        props["host"], int(props["port"]), "postgres", ADMIN, props["adminPassword"], sslmode=props["sslmode"],
+        via=Endpoint(props["docker"], "").via,
+    )  # fmt: skip
+
+
+def _published(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
+    """Where it is to be reached otherwise, for which the container is replaced; what the state lacks isn't compared."""
+    return [
+        f"{what} {olds[key]} → {news[key]}"
+        for key, what in (("name", "container"), ("host", "address"), ("port", "port"))
+        if key in olds and not is_unknown(news.get(key)) and olds[key] != news[key]
+    ]
+
+
+def _other_image(olds: dict[str, Any], news: dict[str, Any], identifier: str) -> str:
+    """With the digests where a name was given to another image. `identifier`: "" where it isn't known yet."""
+    if olds["imageName"] != news["imageName"] or not identifier:
+        return f"image {olds['imageName']} → {news['imageName']}"
+    was, now = (str(each).removeprefix("sha256:")[:12] for each in (olds["image"], identifier))
+    return f"image {news['imageName']} is another one now ({was} → {now})"
+
+
 def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
     """Say what the upgrade will do. Raises PgstackError where it is refused."""
     was, wanted = int(olds["major"]), int(news["major"])
@@ -209,16 +268,13 @@ def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> on_docker
     A state from before there were upgrades has no address: then it is the one that is declared.
     """
     known = {key: None if is_unknown(value) else value for key, value in news.items()}
-    olds = {key: known.get(key) for key in ("host", "port", "sslmode")} | olds
+    olds = {key: known.get(key) for key in ADDRESS} | olds
     return on_docker.Wanted(
         client=connect(olds["docker"]), before=spec_of(olds), after=spec_of(known),
         old_image=olds["image"], new_image=image, volume=olds["volume"], method=news.get("upgradeMethod"),
         grace_s=int(news["stopGraceS"]), backup=backup_first(olds, news), pgvector_minimum=news["pgvectorMinimum"],
         report=pulumi.log.info, no_drift=no_drift(olds, news), reindex=news.get("upgradeReindex", "before"),
-        address=Address(
-            olds["host"], int(olds["port"]), "postgres", ADMIN, olds["adminPassword"], sslmode=olds["sslmode"],
-            via=Endpoint(olds["docker"], "").via,
-        ),
+        address=_address(olds),
     )  # fmt: skip
 
 
@@ -270,7 +326,7 @@ def spec_of(props: dict[str, Any]) -> Spec:
     )
 
 
-class DataDirectory(Resource, module="pgvector", name="DataDirectory"):
+class DataDirectory(DynamicResource, module="pgvector", name="DataDirectory"):
     """Outputs: systemIdentifier (str); madeBy ("initdb", "found" or "upgraded from 15"); upgradedBy, the method of the
     last upgrade, "" without one; downtimeS, from the stop of the old server to the verified new one, in seconds.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -179,6 +180,10 @@ class _Declaration:
                 pulumi.ResourceOptions(
                     protect=self.environment.volume == "protect", retain_on_delete=kept, delete_before_replace=True,
                     ignore_changes=["labels", "driver", "driverOpts"] if adopted else None,
+                    hooks=None if adopted else self._before_create(
+                        "volume", partial(left_behind.remove_empty_volume, path or "", self.environment.image),
+                        self.environment.volume_name,
+                    ),
                 ),
             ),
         )  # fmt: skip

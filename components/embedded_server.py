@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
 from components.engine import (
     BACKUP_INPUTS,
@@ -29,7 +29,7 @@ from components.engine import (
     upgrade_inputs,
 )  # fmt: skip
 from components.password import password
-from components.provider import is_unknown, plainly, refused, settle_in
+from components.provider import DynamicResource, is_unknown, plainly, refused, settle_in
 from components.schema_check import WANTED, refuse_before_a_change, set_apart
 from postgres import embedded, roles
 from postgres.connection import Address, connect, server_version, told
@@ -257,7 +257,7 @@ def _bring_up(props: dict[str, Any], known_password: str) -> dict[str, Any]:
     return props | {"host": embedded.HOST, "port": port, "version": version, "identity": identity}
 
 
-class EmbeddedServer(Resource, module="pgvector", name="EmbeddedServer"):
+class EmbeddedServer(DynamicResource, module="pgvector", name="EmbeddedServer"):
     """A server in `.data/<stack>/<major>`. Outputs: host (str), port (int), version and identity (str).
 
     In the state besides: madeBy ("initdb", "upgraded from 16"), and of an upgrade upgradedBy and downtimeS.

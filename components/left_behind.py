@@ -1,4 +1,4 @@
-"""What a killed `up` left on the Docker host and no state knows: a container, a network. The volume stays.
+"""What a killed `up` left on the Docker host and no state knows: a container, a network. A volume with data stays.
 
 Runs just before the resource is created, when the state has none of it. What carries another claim is another
 checkout's, and is never touched.
@@ -11,7 +11,8 @@ from contextlib import suppress
 import pulumi
 from docker.errors import APIError
 
-from postgres.docker_host import CLAIM_LABEL, Endpoint, connect, network_of, server_of, told
+from postgres import relocation
+from postgres.docker_host import CLAIM_LABEL, Endpoint, connect, network_of, server_of, told, volume_users
 from postgres.errors import PgstackError
 from postgres.preflight import container_finding, network_finding
 
@@ -44,3 +45,22 @@ def remove_network(engine: Endpoint, name: str, claim: str) -> None:
     pulumi.log.info(f"removes the network {name}, which no state knows and nobody uses")
     with told():
         client.api.remove_network(network.id)
+
+
+def remove_empty_volume(path: str, image: str, engine: Endpoint, name: str, _: str) -> None:
+    """Of a volume that is bound elsewhere than to `path` and has no data: Docker would give it as it is.
+
+    Raises DockerFailed, PgstackError where it has data, or can't be looked into.
+    """
+    client = connect(engine.url, engine.chosen_by)
+    bound = relocation.bound_to(client, name)
+    wrong, remedy = relocation.elsewhere(name, bound, path, image)
+    if not wrong:
+        return
+    if volume_users(client, name) or relocation.holds_data(
+        client, name, relocation.Place("", name, bound or ""), (image,)
+    ):
+        raise PgstackError(f"volume: {wrong}\n  {remedy}")
+    pulumi.log.info(f"removes the volume {name}, which holds no data and lies elsewhere")
+    with told():
+        client.volumes.get(name).remove()

@@ -6,8 +6,10 @@ import secrets
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CreateResult, ResourceProvider, UpdateResult
 from pydantic import SecretStr
+
+from components.provider import DynamicResource
 
 BYTES = 24  # 192 bits, 32 characters in URLs
 
@@ -23,7 +25,7 @@ class GeneratedPasswordProvider(ResourceProvider):
         return UpdateResult({"value": _olds["value"]})
 
 
-class GeneratedPassword(Resource, module="pgvector", name="GeneratedPassword"):
+class GeneratedPassword(DynamicResource, module="pgvector", name="GeneratedPassword"):
     """`value`: str, always a secret."""
 
     value: pulumi.Output[str]

@@ -7,13 +7,14 @@ plugin.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ResourceProvider, UpdateResult
 
-from components.provider import as_deployed, is_unknown, refused, settle_in
-from postgres import preflight
+from components.provider import DynamicResource, as_deployed, is_unknown, refused, settle_in
+from postgres import preflight, relocation
 from postgres.docker_host import Endpoint, connect
 from postgres.errors import PgstackError
 from stacks import offline
@@ -29,11 +30,15 @@ class PreflightProvider(ResourceProvider):
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         if offline.requested(os.environ):
             pulumi.log.warn(offline.NOT_LOOKED_AT)
-            return CheckResult(as_deployed(_olds, news), [])
+            news = as_deployed(_olds, news)
+            moved = _olds and relocation.refusal(place_of(_olds), place_of(news), _olds["image"], other_engine=False)
+            if moved:
+                pulumi.log.warn(f"an `up` refuses this where there is data: {moved}")
+            return CheckResult(news, [])
         if is_unknown({key: value for key, value in news.items() if key != "claim"}):
             return CheckResult(news, [])
         try:
-            examine(news)
+            examine(news, _olds)
         except PgstackError as error:
             return refused(news, error)
         return CheckResult(news, [])
@@ -48,12 +53,18 @@ class PreflightProvider(ResourceProvider):
         return UpdateResult(_news)
 
 
-def examine(props: dict[str, Any]) -> None:
-    """Warn of what is worth it. Raises PgstackError with every serious finding."""
+def examine(props: dict[str, Any], olds: dict[str, Any]) -> None:
+    """Warn of what is worth it. Raises PgstackError with every serious finding; before them, where data would be left
+    behind: what else is found there is about a place that isn't wanted.
+    """
     endpoint = Endpoint(props["docker"], props["dockerChosenBy"])
     wanted = from_props(props)
     client = connect(endpoint.url, endpoint.chosen_by)
     try:
+        if olds:
+            was, now = place_of(olds), place_of(props)
+            relocation.check(client, olds["name"], was, now, wanted.claim, (olds["image"], props["image"]))
+            wanted = replace(wanted, settled=was.same_on_one_engine(now))
         found = preflight.findings(wanted, preflight.gather(client, endpoint, wanted))
     finally:
         client.close()
@@ -63,6 +74,12 @@ def examine(props: dict[str, Any]) -> None:
     bad = [str(finding) for finding in found if not finding.good and finding.serious]
     if bad:
         raise PgstackError("\n".join(bad))
+
+
+def place_of(props: dict[str, Any]) -> relocation.Place:
+    """Where the data lies by these inputs."""
+    adopted = props.get("adoptVolume") or ""
+    return relocation.Place(props["docker"], adopted or props["name"], props.get("dataPath") or "", bool(adopted))
 
 
 def from_props(props: dict[str, Any]) -> preflight.Wanted:
@@ -98,7 +115,7 @@ def to_props(environment: Environment, endpoint: Endpoint, wal_mb: int) -> dict[
     }
 
 
-class Preflight(Resource, module="pgvector", name="Preflight"):
+class Preflight(DynamicResource, module="pgvector", name="Preflight"):
     """No outputs: it says no, or nothing."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:

@@ -6,9 +6,11 @@ or renamed can't be refreshed or destroyed any more. Providers take no arguments
 
 from __future__ import annotations
 
+import base64
 import functools
 import io
 import os
+import pickle
 import runpy
 import select
 import signal
@@ -21,7 +23,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import psycopg
-from pulumi.dynamic import CheckFailure, CheckResult
+import pulumi
+from pulumi.dynamic import CheckFailure, CheckResult, Resource, ResourceProvider
 from pulumi.output import Unknown
 
 from postgres.connection import told
@@ -31,6 +34,32 @@ P = ParamSpec("P")
 R = TypeVar("R")
 POLL_S = 0.5
 COMMAND_LINE = "PGSTACK_PID"
+PICKLE_PROTOCOL = 4  # what the states of today have; Python 3.14's default is 5
+
+
+class DynamicResource(Resource):
+    """A dynamic resource whose `__provider`, an input, is the same text under every Python.
+
+    The SDK pickles a provider with the interpreter's default protocol, so another Python would update every resource
+    of an unchanged stack. A provider is a reference to its class and nothing else, which is why this can be pickled
+    here; the text is the SDK's own under Python 3.11.
+    """
+
+    def __init__(
+        self,
+        provider: ResourceProvider,
+        name: str,
+        props: dict[str, Any],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        text = pulumi.Output.secret(serialized(provider))  # a secret, as the SDK has it
+        kind = f"pulumi-python:{self._resource_type_name}"
+        pulumi.CustomResource.__init__(self, kind, name, props | {"__provider": text}, opts)
+
+
+def serialized(provider: ResourceProvider) -> str:
+    """What the state holds of a provider."""
+    return base64.b64encode(pickle.dumps(provider, protocol=PICKLE_PROTOCOL)).decode()
 
 
 class Failed(Exception):

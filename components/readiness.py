@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
 from components.engine import BACKUP_INPUTS, as_before, backup_after
-from components.provider import as_deployed, inputs_of, plainly, settle_in
+from components.provider import DynamicResource, as_deployed, inputs_of, plainly, settle_in
 from postgres import readiness
 from postgres.connection import Address
 from postgres.docker_host import Endpoint, connect
@@ -124,7 +124,7 @@ def _wait(props: dict[str, Any], known_password: str) -> dict[str, Any]:
     return props | {"version": version, "identity": identity}
 
 
-class Readiness(Resource, module="pgvector", name="Readiness"):
+class Readiness(DynamicResource, module="pgvector", name="Readiness"):
     """Outputs: version and identity (str)."""
 
     version: pulumi.Output[str]

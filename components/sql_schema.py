@@ -16,9 +16,9 @@ from typing import Any
 
 import psycopg
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from components.provider import inputs_of, is_unknown, plainly, refused, settle_in
+from components.provider import DynamicResource, inputs_of, is_unknown, plainly, refused, settle_in
 from components.schema_check import (
     SHORT,
     announce,
@@ -261,7 +261,7 @@ def _as_lines(listing: str | dict[str, str]) -> str:
     return "".join(f"{place}  {listing[place]}\n" for place in places)
 
 
-class SqlSchema(Resource, module="pgvector", name="SqlSchema"):
+class SqlSchema(DynamicResource, module="pgvector", name="SqlSchema"):
     """Outputs: schemaRevision, postgresVersion, pgvectorVersion (str), validation (map of check to result)."""
 
     schemaRevision: pulumi.Output[str]

@@ -10,12 +10,14 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pulumi.automation as auto
 from pulumi.automation import events
 
+from pgstack import deployed_data
 from pgstack.outputs import Output, plain, url_command
 from pgstack.workspace import DeploymentFailed, Workspace, explain
 from postgres import docker_host, embedded
@@ -59,12 +61,24 @@ def down(workspace: Workspace, *, delete_data: bool) -> None:
     _run(stack.destroy)
     data = ROOT / ".data" / workspace.name
     if delete_data:
-        shutil.rmtree(data, ignore_errors=True)
+        _delete(data)
         workspace.say(f"{workspace.name} is down, its data deleted")
     elif data.is_dir():
         workspace.say(f"{workspace.name} is down; its data stays in {data.relative_to(ROOT)}/ for the next up")
     else:
         workspace.say(f"{workspace.name} is down")
+
+
+def _delete(data: Path) -> None:
+    """Raises PgstackError where something of it stays."""
+    try:
+        if data.is_dir():
+            shutil.rmtree(data)
+    except OSError as error:
+        raise PgstackError(
+            f"the data in {data} could not be deleted: {error.strerror}: {error.filename}\n"
+            f"  delete it by hand:  sudo rm -rf {shlex.quote(str(data))}"
+        ) from None
 
 
 def _down_docker(workspace: Workspace, environment: Environment, stack: auto.Stack, *, delete_data: bool) -> None:
@@ -75,19 +89,9 @@ def _down_docker(workspace: Workspace, environment: Environment, stack: auto.Sta
             f"pgvector:volume = protect: the data of {workspace.name} isn't deleted\n"
             "  set it to delete, `up`, then `down`"
         )
+    found = deployed_data.deployed(stack, environment, docker_endpoint(environment))
     _run(stack.destroy, **({"exclude_protected": True} if protected else {}))
-    engine = docker_endpoint(environment)
-    client = docker_host.connect(engine.url, engine.chosen_by)
-    if not docker_host.volume_exists(client, environment.volume_name):
-        workspace.say(f"{workspace.name} is down, its data deleted")
-    elif delete_data:
-        with docker_host.told():
-            client.volumes.get(environment.volume_name).remove()
-        workspace.say(f"{workspace.name} is down, its data deleted")
-    else:
-        workspace.say(
-            f"{workspace.name} is down; its data stays in the volume {environment.volume_name} for the next up"
-        )
+    workspace.say(deployed_data.after_down(found, workspace.name, delete=delete_data))
 
 
 def docker_endpoint(environment: Environment) -> docker_host.Endpoint:

@@ -303,6 +303,11 @@ def told(done: Finished, spec: Spec, volume: str, database: str) -> str:
             f"volume {volume} has no database postgres, which the administrator connects to; it has: {among}\n"
             "  start the old container, CREATE DATABASE postgres, and stop it again; nothing was changed"
         )
+    if last.startswith("database "):
+        return (
+            f"volume {volume}: {last}\n"
+            "  choose an image with the same or a newer version of it (pgvector:image); nothing was changed"
+        )
     reason = failed("adopting its data", spec, volume, done)
     if last.startswith("the server doesn't start"):
         return f"volume {volume}: {reason}\n  nothing was changed: the old container starts on it as before"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from postgres.images import VOLUME, data_directory
@@ -81,6 +81,12 @@ class Spec:
             {"command": " ".join(self.command), "memory": str(self.memory_mb), "cpus": f"{self.cpus:g}",
              "shm": str(self.shm_mb)}
         )  # fmt: skip
+
+    def differs_from(self, other: Spec) -> bool:
+        """True where the server runs with something else. The state has the settings in another order."""
+        return replace(self, settings=dict(sorted(self.settings.items()))).fingerprint != (
+            replace(other, settings=dict(sorted(other.settings.items()))).fingerprint
+        )
 
     def changes_to(self, other: Spec) -> list[str]:
         """What of it a reviewer should read about, in words: `memory 1024 → 2048 MiB`, settings by name."""

@@ -18,7 +18,7 @@ from docker.models.containers import Container
 from docker.types import Mount
 
 from postgres import docker_exec, queries, shell
-from postgres.container import PORT, Spec
+from postgres.container import LOCK_TAKEN, PORT, Spec
 from postgres.diagnosis import State, diagnose
 from postgres.docker_host import DockerFailed, Finished, finish, log_of, put, throw_away, told
 from postgres.errors import ServerError
@@ -75,7 +75,7 @@ class Found:
 
 
 def look(client: docker.DockerClient, name: str, image: str, volume: str) -> Found:
-    """What is in a volume that exists. Raises DockerFailed, ServerError."""
+    """What is in a volume that exists, or in a directory of the Docker host. Raises DockerFailed, ServerError."""
     # not at its usual place: images up to 17 put an anonymous volume over its folder `data` there, which hides it
     with _step(client, name, image, volume, "inspect", at=LOOKED_AT, read_only=True) as container:
         done = finish(container, timeout_s=60)
@@ -86,6 +86,26 @@ def look(client: docker.DockerClient, name: str, image: str, volume: str) -> Fou
         )
     rows = [line.split() for line in done.output.splitlines() if line.strip()]
     return Found({row[0]: int(float(row[1])) for row in rows if len(row) == 2})
+
+
+def delete(client: docker.DockerClient, name: str, image: str, volume: str, path: str) -> tuple[str, ...]:
+    """Delete what servers of ours left in a volume or directory that nobody serves; what else lies there, which stays.
+
+    `path`: where it lies, for the message. Raises DockerFailed, ServerError.
+    """
+    with _step(client, name, image, volume, "delete_data", at=LOOKED_AT) as container:
+        done = finish(container)
+    if done.code == LOCK_TAKEN:
+        raise ServerError(
+            f"a server still runs on the data in {path}: nothing was deleted\n"
+            "  stop it, and try again:  docker ps"
+        )  # fmt: skip
+    if done.code != 0:
+        raise ServerError(
+            f"the files in {path} could not be deleted\n    {done.output.strip()[-300:]}\n"
+            "  look at who owns them on the Docker host, and try again"
+        )
+    return tuple(line.removeprefix("left ") for line in done.output.splitlines() if line.startswith("left "))
 
 
 def prepare(client: docker.DockerClient, spec: Spec, image: str, volume: str, password: str) -> tuple[str, str]:
@@ -186,7 +206,7 @@ def _step(
     with throw_away(
         client, name, image, ["sh", "-ec", "\n".join(map(shell.get, scripts))], user=USER, network_mode="none",
         environment={"VOLUME": at, **(environment or {})},
-        mounts=[Mount(at, volume, type="volume", read_only=read_only)],
+        mounts=[Mount(at, volume, type="bind" if volume.startswith("/") else "volume", read_only=read_only)],
     ) as container:  # fmt: skip
         yield container
 

@@ -19,7 +19,7 @@ import psutil
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from postgres import images
+from postgres import images, relocation
 from postgres.adoption import User, in_use, user
 from postgres.docker_host import (
     CLAIM_LABEL,
@@ -75,6 +75,7 @@ class Wanted:
     claim: str | None
     data_path: str | None = None
     adopt: str = ""
+    settled: bool = False  # the state has the data in this very place
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Facts:
     network: Network | None
     adopted_there: bool = True
     adopted_users: tuple[User, ...] = ()  # of the volume to adopt, ours left out
+    volume_bound: str | None = None  # the directory on the host; "": where Docker keeps volumes; None: can't matter
 
 
 def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> Facts:
@@ -140,7 +142,17 @@ def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> F
             for container in (volume_users(client, wanted.adopt) if wanted.adopt else ())
             if not _ours(container.labels, wanted)
         ),
+        volume_bound=_bound(client, wanted),
     )
+
+
+def _bound(client: docker.DockerClient, wanted: Wanted) -> str | None:
+    """Where the volume lies that Docker would give; None where it is the one asked for, is empty, or isn't there."""
+    bound = None if wanted.adopt else relocation.bound_to(client, wanted.name)
+    if bound is None or not relocation.elsewhere(wanted.name, bound, wanted.data_path or "", wanted.image)[0]:
+        return None
+    place = relocation.Place("", wanted.name, bound)
+    return bound if relocation.holds_data(client, wanted.name, place, (wanted.image,)) else None
 
 
 def container_finding(name: str, labels: Mapping[str, str]) -> Finding:
@@ -162,9 +174,8 @@ def network_finding(name: str, users: Sequence[str]) -> Finding:
 
 
 def _ours(labels: Mapping[str, str], wanted: Wanted) -> bool:
-    return (
-        labels.get(NAME_LABEL) == wanted.name and wanted.claim is not None and labels.get(CLAIM_LABEL) == wanted.claim
-    )
+    """By the claim alone: under another pgvector:containerName it is this stack's too."""
+    return bool(wanted.claim) and labels.get(CLAIM_LABEL) == wanted.claim
 
 
 def _image(client: docker.DockerClient, image: str) -> tuple[bool, tuple[str, ...], str]:
@@ -303,6 +314,9 @@ def _volume(wanted: Wanted, facts: Facts) -> Finding:
             f"remove it where it is needed no more (its volumes stay):  docker rm -f {' '.join(facts.other_users)};  "
             "or choose another name (pgvector:containerName)",
         )  # fmt: skip
+    wrong, remedy = relocation.elsewhere(wanted.name, facts.volume_bound, wanted.data_path or "", wanted.image)
+    if wrong:
+        return Finding("volume", wrong, remedy, serious=not wanted.settled)
     return Finding("volume", f"{wanted.name} is free or ours")
 
 

@@ -29,6 +29,7 @@ from postgres.upgrade.workshop import Server, Workshop
 
 NEW, BEFORE = "pgstack_restoring_", "pgstack_before_"
 STAMP = "%Y%m%dt%H%M%Sz"
+CREATE = "CREATE ROLE "
 ATTEMPTS = 3
 PROVIDERS = {"c": " LOCALE_PROVIDER libc", "i": " LOCALE_PROVIDER icu ICU_LOCALE {}",
              "b": " LOCALE_PROVIDER builtin BUILTIN_LOCALE {}"}  # fmt: skip
@@ -124,7 +125,8 @@ def make_roles(cluster: Connection[Any], globals_sql: str, report: Callable[[str
     statements = lacking_roles(globals_sql, present)
     if not statements:
         return
-    report(f"makes roles: {', '.join(line.split()[2].rstrip(';') for line in statements if line.startswith('CREATE'))}")
+    made = [line.removeprefix(CREATE).rstrip(";") for line in statements if line.startswith(CREATE)]
+    report(f"makes roles: {', '.join(made)}")
     with cluster.transaction():
         for statement in statements:
             cluster.execute(statement.encode())

@@ -32,6 +32,21 @@ for wanted in postgres "$DATABASE"; do
         exit 1
     fi
 done
+# each extension must be of the image's version, or be able to become it
+asked="SELECT e.extname || ' ' || e.extversion || coalesce(', the image has ' || a.default_version, ', the image has \
+none of it') AS wrong FROM pg_extension e LEFT JOIN pg_available_extensions a ON a.name = e.extname WHERE CASE WHEN \
+a.name IS NULL THEN true WHEN a.default_version = e.extversion THEN false ELSE NOT EXISTS (SELECT FROM \
+pg_extension_update_paths(e.extname) p WHERE p.source = e.extversion AND p.target = a.default_version AND p.path IS \
+NOT NULL) END"
+echo "$databases" | while IFS= read -r database; do
+    wrong=$(printf '%s\n' "SET search_path = pg_catalog, pg_temp" "$asked" |
+        postgres --single -D "$old" -c exit_on_error=on "$@" "$database" |
+        sed -n 's/^.*wrong = "\(.*\)"[[:space:]]*(typeid.*$/\1/p' | sed 1q)
+    if [ -n "$wrong" ]; then
+        say "database $database has the extension $wrong"
+        exit 1
+    fi
+done || exit 1
 control() { LC_ALL=C pg_controldata -D "$1" | sed -n "s/^$2: *//p"; }
 if [ -e "$old/postmaster.pid" ] || [ "$(control "$old" 'Database cluster state')" != "shut down" ]; then
     say "another server was started on the data meanwhile"

@@ -12,7 +12,8 @@ from stacks import offline
 from stacks.environment import ConfigError
 from tests.components.declared import Runner, database
 
-OLD = {"docker": "unix:///var/run/docker.sock", "dockerChosenBy": "the default", "major": 17, "imageName": "pg17"}
+OLD = {"docker": "unix:///var/run/docker.sock", "dockerChosenBy": "the default", "major": 17, "imageName": "pg17",
+       "name": "pgvector-dev", "image": "pg17"}  # fmt: skip
 NEW = OLD | {"docker": offline.NOT_ASKED.url, "dockerChosenBy": offline.VARIABLE}
 
 
@@ -34,6 +35,8 @@ def test_the_preflight_says_what_it_did_not_look_at_and_shows_no_other_host(monk
     checked = PreflightProvider().check(OLD, NEW)
     assert (checked.inputs, checked.failures) == (OLD, [])
     assert warned == [offline.NOT_LOOKED_AT]
+    PreflightProvider().check(OLD, NEW | {"name": "other"})
+    assert warned[2].startswith("an `up` refuses this where there is data: this stack's data is in the volume pgvector")
     assert PreflightProvider().check({}, NEW).inputs == NEW
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -88,3 +89,13 @@ def test_images_up_to_17_get_no_stray_volume(spec: Spec) -> None:
 def test_one_crash_is_waited_out_and_a_loop_is_not(first: int, now: int, status: str, gives_up: bool) -> None:
     seen = State("pgvector-dev", "running", 0, False, "", "", "", restarts=first)
     assert keeps_exiting(seen, replace(seen, restarts=now, status=status)) == gives_up
+
+
+@given(SPECS, SPECS, st.randoms(use_true_random=False))
+def test_the_order_in_which_the_state_has_the_settings_is_no_difference(one: Spec, other: Spec, random: Random) -> None:
+    """Else a rotated password would run the server's trial."""
+    items = list(one.settings.items())
+    random.shuffle(items)
+    assert not one.differs_from(replace(one, settings=dict(items)))
+    other = replace(other, major=one.major)
+    assert one.differs_from(other) == bool(one.changes_to(other))

@@ -1,0 +1,13 @@
+# Deletes what a stack's servers left in the directory or volume mounted at $VOLUME, and nothing else; then a line
+# "left ENTRY" for each thing that stays. Runs as the image's postgres user. Code 75: a server still runs on it.
+cd "$VOLUME"
+for major in [0-9][0-9]; do
+    [ -d "$major" ] || continue
+    [ -e "$major/pgstack.lock" ] || [ -f "$major/docker/PG_VERSION" ] || continue
+    [ ! -e "$major/pgstack.lock" ] || flock -n "$major/pgstack.lock" true || exit 75
+done
+for major in [0-9][0-9]; do
+    if [ -e "$major/pgstack.lock" ] || [ -f "$major/docker/PG_VERSION" ]; then rm -rf "$major"; fi
+done
+rm -rf pgstack-*
+ls -A | sed 's/^/left /'
