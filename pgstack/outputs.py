@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pulumi.automation as auto
 
-from pgstack.workspace import Workspace, explain
+from pgstack.workspace import Workspace
 from postgres.errors import PgstackError, nearest
 
 Format = Literal["table", "json", "dotenv"]
@@ -28,10 +28,7 @@ class Output:
 
 def read(workspace: Workspace) -> dict[str, Output]:
     """The stack's outputs, secrets decrypted. Raises PgstackError where there are none yet."""
-    try:
-        found = workspace.select(create=False).outputs()
-    except auto.CommandError as error:
-        raise PgstackError(explain(str(error))) from None
+    found = workspace.outputs()
     if not found:
         raise PgstackError(f"{workspace.name} has no outputs yet\n  deploy it:  pgstack up {workspace.name}")
     return plain(found)

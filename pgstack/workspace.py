@@ -13,11 +13,14 @@ import runpy
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pulumi.automation as auto
+from semver import VersionInfo
 
 from pgstack.toolchain import Toolchain
 from postgres.errors import PgstackError
@@ -27,6 +30,7 @@ PROJECT = "pgvector"
 # The provider leaves with the process of this id: see components/provider.py
 COMMAND_LINE = "PGSTACK_PID"
 PROVIDER_HOST = "pgstack-provider"
+MASK = "[secret]"  # what the CLI prints in place of a secret
 
 
 class DeploymentFailed(PgstackError):
@@ -76,6 +80,14 @@ def is_logged_in(environ: Mapping[str, str]) -> bool:
         return False
 
 
+class Pulumi(auto.PulumiCommand):
+    """The CLI that was found. Its version is known from then: it isn't asked a second time, which takes 0.2 s."""
+
+    def __init__(self, toolchain: Toolchain) -> None:
+        self.command = str(toolchain.pulumi)
+        self.version = VersionInfo.parse(toolchain.version)
+
+
 class Workspace:
     """One stack, ready to be asked or changed. Every method's failures are PgstackErrors."""
 
@@ -83,6 +95,7 @@ class Workspace:
         check_name(stack)
         self.name = stack
         self.say = say
+        self.pulumi = Pulumi(toolchain)
         self.backend = backend_of(stack, os.environ, is_logged_in(os.environ), ROOT)
         host = Path(sys.executable).with_name(PROVIDER_HOST)
         self.variables = variables(self.backend, toolchain, str(host if host.exists() else sys.executable), os.environ)
@@ -106,14 +119,38 @@ class Workspace:
                 self.name,
                 project_name=PROJECT,
                 program=run_program,
-                opts=auto.LocalWorkspaceOptions(work_dir=str(ROOT)),
+                opts=auto.LocalWorkspaceOptions(work_dir=str(ROOT), pulumi_command=self.pulumi),
             )
         except auto.StackNotFoundError:
-            raise PgstackError(
-                f"the stack {self.name} does not exist yet\n  create it:  pgstack up {self.name}"
-            ) from None
+            raise self._no_stack() from None
         except auto.CommandError as error:
             raise PgstackError(explain(str(error))) from None
+
+    def outputs(self) -> dict[str, auto.OutputValue]:
+        """The stack's outputs, secrets decrypted; empty where there are none yet. Raises PgstackError.
+
+        Selects nothing, and asks for both forms at once: each is a process of 0.2 to 0.4 s.
+        """
+
+        def ask(*more: str) -> dict[str, Any]:
+            arguments = ["stack", "output", "--json", *more, "--stack", self.name]
+            found: dict[str, Any] = json.loads(self.pulumi.run(arguments, str(ROOT), {}).stdout)
+            return found
+
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                asked = pool.submit(ask)
+                values = ask("--show-secrets")
+                masked = asked.result()
+        except auto.StackNotFoundError:
+            raise self._no_stack() from None
+        except auto.CommandError as error:
+            raise PgstackError(explain(str(error))) from None
+        # one that an `up` wrote between the two answers counts as secret
+        return {name: auto.OutputValue(value, masked.get(name, MASK) == MASK) for name, value in values.items()}
+
+    def _no_stack(self) -> PgstackError:
+        return PgstackError(f"the stack {self.name} does not exist yet\n  create it:  pgstack up {self.name}")
 
     def _remove_stale_lock(self) -> None:
         """Only in the checkout's own backend: elsewhere the lock may be another host's."""

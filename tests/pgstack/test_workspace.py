@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from components import provider
 from pgstack import workspace as w
 from pgstack.toolchain import Toolchain
+from postgres.errors import PgstackError
 from stacks.environment import ENVIRONMENTS, ConfigError
 
 HERE = Path("/check out")
@@ -267,3 +268,40 @@ def test_a_wrong_passphrase_is_told_with_both_ways_out() -> None:
 @given(st.text())
 def test_whatever_the_engine_says_is_explained_in_lines_that_say_something(said: str) -> None:
     assert all(line.strip() for line in w.explain(f"error: it failed\n{said}").splitlines())
+
+
+PULUMI = """#!/bin/sh
+echo "$@" >>"$0.calls"
+case "$*" in
+*"--show-secrets"*) echo '{"host": "h", "appUrl": "postgresql://", "new": 1}' ;;
+*) echo '{"host": "h", "appUrl": "[secret]"}' ;;
+esac
+"""
+
+
+@pytest.mark.usefixtures("own_environ")
+def test_outputs_take_two_processes_of_pulumi_and_hide_what_is_secret(tmp_path: Path) -> None:
+    pulumi = tmp_path / "pulumi"
+    pulumi.write_text(PULUMI)
+    pulumi.chmod(0o700)
+    found = w.Workspace("local", tools(str(tmp_path)), pytest.fail).outputs()
+    assert {name: (output.value, output.secret) for name, output in found.items()} == {
+        "host": ("h", False), "appUrl": ("postgresql://", True), "new": (1, True),
+    }  # fmt: skip
+    calls = sorted((tmp_path / "pulumi.calls").read_text().splitlines())
+    assert calls == [
+        f"--non-interactive stack output --json {secrets}--stack local" for secrets in ("--show-secrets ", "")
+    ]
+
+
+@pytest.mark.usefixtures("own_environ")
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("error: no stack named 'local' found", "create it:  pgstack up local"), ("error: incorrect passphrase", "salt")],
+)
+def test_outputs_that_can_t_be_had_are_told_in_words(tmp_path: Path, said: str, told: str) -> None:
+    pulumi = tmp_path / "pulumi"
+    pulumi.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 255\n')
+    pulumi.chmod(0o700)
+    with pytest.raises(PgstackError, match=told):
+        w.Workspace("local", tools(str(tmp_path)), pytest.fail).outputs()
