@@ -13,7 +13,7 @@ from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFa
 from postgres.planning import Applied, Pending, plan
 from postgres.scripts import Script, load, load_verify
 from postgres.settings import derive
-from stacks.environment import SQL, Environment, from_file, scripts_of_all
+from stacks.environment import SCRIPT_CACHE, SQL, Environment, from_file, scripts_of_all
 
 Say = Callable[[str], object]
 
@@ -35,7 +35,7 @@ class Database:
 
 def listed(environment: Environment) -> tuple[Script, ...]:
     """Raises ScriptError."""
-    return load(SQL, environment.scripts, listed_elsewhere=scripts_of_all())
+    return load(SQL, environment.scripts, listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
 
 
 def rows(scripts: Sequence[Script], ledger: Sequence[Applied]) -> list[tuple[str, str, str]]:
@@ -103,7 +103,7 @@ def verify(database: Database, stack: str, say: Say) -> None:
     environment = from_file(stack)
     failed: list[str] = []
     with apply.locked(replace(database.admin, database="postgres"), environment.lock_wait_s) as cluster:
-        for script in load_verify(SQL):
+        for script in load_verify(SQL, cache=SCRIPT_CACHE):
             with roles.owner_connection(cluster, database.admin) as owner:
                 try:
                     execution.check(owner, script)

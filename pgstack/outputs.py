@@ -14,7 +14,7 @@ import pulumi.automation as auto
 
 from pgstack import deployed
 from pgstack.deployed import Output as Output
-from pgstack.workspace import Workspace, explain
+from pgstack.workspace import Workspace
 from postgres.errors import PgstackError, nearest
 
 Format = Literal["table", "json", "dotenv"]
@@ -24,10 +24,7 @@ FINISHED = "schemaRevision"  # an output that only a finished `up` has
 
 def read(workspace: Workspace) -> dict[str, Output]:
     """The stack's outputs, secrets decrypted, as far as the state knows them. Raises PgstackError without a server."""
-    try:
-        found = deployed.outputs(workspace.select(create=False).export_stack().deployment or {})
-    except auto.CommandError as error:
-        raise PgstackError(explain(str(error))) from None
+    found = deployed.outputs(workspace.state())
     if not found:
         raise PgstackError(
             f"{workspace.name} has no outputs yet, and no server in its state\n"

@@ -15,9 +15,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pulumi.automation as auto
+from semver import VersionInfo
 
 from pgstack.toolchain import Toolchain
 from postgres.errors import PgstackError
@@ -76,6 +78,14 @@ def is_logged_in(environ: Mapping[str, str]) -> bool:
         return False
 
 
+class Pulumi(auto.PulumiCommand):
+    """The CLI that was found. Its version is known from then: it isn't asked a second time, which takes 0.2 s."""
+
+    def __init__(self, toolchain: Toolchain) -> None:
+        self.command = str(toolchain.pulumi)
+        self.version = VersionInfo.parse(toolchain.version)
+
+
 class Workspace:
     """One stack, ready to be asked or changed. Every method's failures are PgstackErrors."""
 
@@ -83,6 +93,7 @@ class Workspace:
         check_name(stack)
         self.name = stack
         self.say = say
+        self.pulumi = Pulumi(toolchain)
         self.backend = backend_of(stack, os.environ, is_logged_in(os.environ), ROOT)
         host = Path(sys.executable).with_name(PROVIDER_HOST)
         self.variables = variables(self.backend, toolchain, str(host if host.exists() else sys.executable), os.environ)
@@ -106,14 +117,29 @@ class Workspace:
                 self.name,
                 project_name=PROJECT,
                 program=run_program,
-                opts=auto.LocalWorkspaceOptions(work_dir=str(ROOT)),
+                opts=auto.LocalWorkspaceOptions(work_dir=str(ROOT), pulumi_command=self.pulumi),
             )
         except auto.StackNotFoundError:
-            raise PgstackError(
-                f"the stack {self.name} does not exist yet\n  create it:  pgstack up {self.name}"
-            ) from None
+            raise self._no_stack() from None
         except auto.CommandError as error:
             raise PgstackError(explain(str(error))) from None
+
+    def state(self) -> dict[str, Any]:
+        """The stack's resources and outputs as its state has them, secrets decrypted. Raises PgstackError.
+
+        Selects nothing: each process of the engine takes 0.2 to 0.4 s.
+        """
+        arguments = ["stack", "export", "--show-secrets", "--stack", self.name]
+        try:
+            found = json.loads(self.pulumi.run(arguments, str(ROOT), {}).stdout)
+        except auto.StackNotFoundError:
+            raise self._no_stack() from None
+        except auto.CommandError as error:
+            raise PgstackError(explain(str(error))) from None
+        return found.get("deployment") or {}
+
+    def _no_stack(self) -> PgstackError:
+        return PgstackError(f"the stack {self.name} does not exist yet\n  create it:  pgstack up {self.name}")
 
     def _remove_stale_lock(self) -> None:
         """Only in the checkout's own backend: elsewhere the lock may be another host's."""

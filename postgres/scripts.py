@@ -22,6 +22,7 @@ from postgres.script_cache import ScriptCache
 
 HEADER = re.compile(r"^--[ \t]*pgstack:[ \t]*(?P<directive>[a-z-]+)[ \t]*(?P<value>.*?)[ \t]*$")
 DIRECTIVES = ("no-transaction", "repeatable", "statement-timeout")
+MOST_SUGGESTIONS, MOST_MISSING = 5, 20
 RESERVED_DIRS = ("verify", "queries")
 # pg_dump has written these since August 2025 (CVE-2025-8714); they mean something to psql alone.
 RESTRICT = re.compile(r"^\\(un)?restrict\b[^\n]*$", re.MULTILINE)
@@ -67,7 +68,7 @@ def load(
     names = _resolve(root, entries, on_disk, problems)
     orphans = on_disk - set(names)
     if orphans:
-        orphans -= set(_resolve(root, listed_elsewhere, on_disk, []))
+        orphans -= set(_resolve(root, listed_elsewhere, on_disk, None))
     if orphans:
         problems.append(
             f"no environment lists {listing([f'sql/{name}' for name in sorted(orphans)])}\n"
@@ -101,9 +102,12 @@ def _on_disk(root: Path) -> set[str]:
     return {name for name in names if name.split("/", 1)[0] not in RESERVED_DIRS}
 
 
-def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], problems: list[str]) -> list[str]:
+def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], told: list[str] | None) -> list[str]:
+    """The files that `entries` name, in order. Problems are added to `told`; None: nobody asks for them."""
+    problems: list[str] = []
     names: list[str] = []
     seen: set[str] = set()
+    missing: list[str] = []
     for entry in entries:
         if entry.startswith("/") or ".." in Path(entry).parts:
             problems.append(f"scripts: {entry!r} lies outside sql/; name files below sql/, without `..`")
@@ -118,11 +122,24 @@ def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], problems: li
         elif entry in seen:
             problems.append(f"scripts: {entry!r} is listed twice; a script runs once: remove one of the two")
         elif entry not in on_disk:
-            problems.append(f"scripts: sql/{entry} does not exist{nearest(entry, on_disk)}")
+            missing.append(entry)
         else:
             names.append(entry)
             seen.add(entry)
+    if told is not None:
+        told += [*problems, *_do_not_exist(missing, on_disk)]
     return names
+
+
+def _do_not_exist(missing: Sequence[str], on_disk: set[str]) -> list[str]:
+    """A line for each of the first. A suggestion looks at every file: with a renamed folder it would take hours."""
+    told = [
+        f"scripts: sql/{entry} does not exist{nearest(entry, on_disk) if number < MOST_SUGGESTIONS else ''}"
+        for number, entry in enumerate(missing[:MOST_MISSING])
+    ]
+    if len(missing) > MOST_MISSING:
+        told.append(f"scripts: {len(missing) - MOST_MISSING} more listed files do not exist below sql/")
+    return told
 
 
 def read(root: Path, name: str, remembered: ScriptCache | None = None) -> Script:

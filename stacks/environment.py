@@ -33,6 +33,8 @@ SQL = ROOT / "sql"
 SCRIPT_CACHE = ROOT / ".data" / "scripts.json"
 DEFAULT_SCRIPTS = ("init.sql", "integration_upgrade.sql", "install_pgvector.sql")
 DAY_S = 86400.0
+# libyaml, where PyYAML was built with it, reads a list of 10,000 scripts ten times as fast
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SECRETS = ("adminPassword", "appPassword", "readonlyPassword", "tlsKey")
 
 EnvironmentName = Literal["local", "dev", "test", "staging", "production"]
@@ -328,7 +330,7 @@ def _read(stack: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) or {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"stacks/{path.name} is not YAML: {' '.join(str(error).split())[:300]}") from None
     config = content.get("config") or {} if isinstance(content, dict) else None

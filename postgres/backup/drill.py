@@ -14,7 +14,7 @@ from pathlib import Path
 
 from postgres import shell
 from postgres.backup import loading
-from postgres.backup.contents import differences, older_extensions
+from postgres.backup.contents import Contents, differences, older_extensions
 from postgres.backup.manifest import GLOBALS, BackupRefused, Manifest, verify
 from postgres.backup.store import DrillResult, note_drill
 from postgres.errors import ServerError
@@ -24,11 +24,13 @@ WORK = "drill"
 CLEAR = 'pg_ctl stop -s -m immediate -D "$D" >/dev/null 2>&1 || true; rm -rf "$D" "$D.log"'
 MOST_PROBLEMS = 20
 START_S = 120
+LEAST_LOCKS = 256
+OUT_OF_LOCKS = "out of shared memory"
 # a crash of this server loses nothing; no parallel build, which would need room in /dev/shm
 SETTINGS = {
     "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off", "wal_level": "minimal",
     "max_wal_senders": "0", "max_wal_size": "4GB", "shared_buffers": "128MB", "maintenance_work_mem": "128MB",
-    "max_connections": "20", "max_parallel_maintenance_workers": "0", "max_locks_per_transaction": "256",
+    "max_connections": "20", "max_parallel_maintenance_workers": "0",
     "log_min_messages": "error", "log_min_error_statement": "panic",
 }  # fmt: skip
 
@@ -58,6 +60,19 @@ def drill(
     return result
 
 
+def locks(manifest: Manifest) -> int:
+    """max_locks_per_transaction of the drill's server, which has room for that times 20 connections and more.
+
+    Each table, index and constraint counts as one: a transaction that touches them all still has room.
+    """
+    most = max((_size(database.contents) for database in manifest.databases), default=0)
+    return max(LEAST_LOCKS, most // int(SETTINGS["max_connections"]))
+
+
+def _size(contents: Contents) -> int:
+    return len(contents.rows) + len(contents.sequences) + len(contents.objects) + len(contents.vector_indexes)
+
+
 def _try(
     workshop: Workshop, backup: Path, manifest: Manifest, major: int, jobs: int, vector_indexes: bool,
     report: Callable[[str], None],
@@ -74,7 +89,9 @@ def _try(
             major, "initdb", "-D", directory, "-U", SUPERUSER, "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync"
         )
         must("initdb for the drill", made)
-        settings = SETTINGS | {"shared_preload_libraries": manifest.preload}
+        settings = SETTINGS | {
+            "shared_preload_libraries": manifest.preload, "max_locks_per_transaction": str(locks(manifest)),
+        }  # fmt: skip
         server = start(workshop, major, directory, settings, wait_s=START_S)
         try:
             return _restore_all(workshop, server, handed, manifest, jobs, vector_indexes, report)
@@ -108,6 +125,12 @@ def _restore_all(
             )  # fmt: skip
             found = loading.contents(workshop, server, database.name)
         except ServerError as error:
+            if OUT_OF_LOCKS in str(error):
+                raise ServerError(
+                    f"the drill's server has no room for the locks that database {database.name} takes: this is no "
+                    f"verdict on the backup, and nothing is noted\n{error}\n"
+                    "  restore it into another stack to try it:  pgstack backup restore STACK --into OTHER"
+                ) from None
             problems += [f"database {database.name}: {line}" for line in str(error).splitlines()]
             continue
         told = differences(database.contents, database.sequences_after, found, vector_indexes=vector_indexes)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from components import provider
 from pgstack import workspace as w
 from pgstack.toolchain import Toolchain
+from postgres.errors import PgstackError
 from stacks.environment import ENVIRONMENTS, ConfigError
 
 HERE = Path("/check out")
@@ -267,3 +268,32 @@ def test_a_wrong_passphrase_is_told_with_both_ways_out() -> None:
 @given(st.text())
 def test_whatever_the_engine_says_is_explained_in_lines_that_say_something(said: str) -> None:
     assert all(line.strip() for line in w.explain(f"error: it failed\n{said}").splitlines())
+
+
+PULUMI = """#!/bin/sh
+echo "$@" >>"$0.calls"
+echo '{"version": 3, "deployment": {"resources": [{"urn": "u"}]}}'
+"""
+
+
+@pytest.mark.usefixtures("own_environ")
+def test_the_state_takes_one_process_of_pulumi(tmp_path: Path) -> None:
+    pulumi = tmp_path / "pulumi"
+    pulumi.write_text(PULUMI)
+    pulumi.chmod(0o700)
+    assert w.Workspace("local", tools(str(tmp_path)), pytest.fail).state() == {"resources": [{"urn": "u"}]}
+    calls = (tmp_path / "pulumi.calls").read_text().splitlines()
+    assert calls == ["--non-interactive stack export --show-secrets --stack local"]
+
+
+@pytest.mark.usefixtures("own_environ")
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("error: no stack named 'local' found", "create it:  pgstack up local"), ("error: incorrect passphrase", "salt")],
+)
+def test_a_state_that_can_t_be_had_is_told_in_words(tmp_path: Path, said: str, told: str) -> None:
+    pulumi = tmp_path / "pulumi"
+    pulumi.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 255\n')
+    pulumi.chmod(0o700)
+    with pytest.raises(PgstackError, match=told):
+        w.Workspace("local", tools(str(tmp_path)), pytest.fail).state()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from postgres import drift, embedded
+from postgres import drift, embedded, queries
 from postgres.backup import store
 from postgres.backup.create import create
 from postgres.backup.drill import drill
@@ -144,6 +144,16 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
     finally:
         with connect(everything.server.admin("postgres"), application="test") as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {target.database} WITH (FORCE)".encode())
+
+
+def test_counting_what_a_database_holds_keeps_no_lock_on_its_tables(everything: FreshDatabase) -> None:
+    with connect(everything.admin) as connection, connection.transaction():
+        connection.execute(queries.get("backup_contents"))
+        held = connection.execute(
+            "SELECT relation::regclass::text FROM pg_locks WHERE pid = pg_backend_pid() AND relation >= 16384"
+            " AND relation::regclass::text NOT LIKE 'pgstack.%'"
+        ).fetchall()
+    assert held == []
 
 
 def test_what_isn_t_in_the_dump_is_found_by_a_drill(everything: FreshDatabase, place: Place) -> None:

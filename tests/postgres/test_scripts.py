@@ -55,6 +55,18 @@ def test_a_missing_script_is_told_with_the_nearest_name(tmp_path: Path) -> None:
         load(tmp_path, ["innit.sql"])
 
 
+def test_a_renamed_folder_is_told_at_once(tmp_path: Path) -> None:
+    """Each suggestion looks at every file: 200 wrong names of 10,000 took 76 s."""
+    write(tmp_path, **{f"new__{number:03}": "select 1" for number in range(30)})
+    names = [f"old/{number:03}.sql" for number in range(30)]
+    with pytest.raises(ScriptError) as refused:
+        load(tmp_path, names, listed_elsewhere=names)
+    said = str(refused.value)
+    assert said.count("did you mean") == 5
+    assert said.count("does not exist") == 20
+    assert "10 more listed files do not exist below sql/" in said
+
+
 def test_a_file_only_another_environment_lists_is_no_orphan(tmp_path: Path) -> None:
     write(tmp_path, init="select 1", seed="select 2", verify__x="select 3", queries__y="not sql '")
     assert len(load(tmp_path, ["init.sql"], listed_elsewhere=["seed.sql"])) == 1
