@@ -1,4 +1,4 @@
-"""Reads SQL text as tokens (PostgreSQL's own scanner, through pglast) and decides where statements begin and end.
+"""Decides where the statements of an SQL text begin and end, and reads what is asked of a text as a whole.
 
 Used for what must be known without a server: the normalised hash, transaction control and psql's commands inside
 a script, and where a statement stands when the server gives no position. The grammar isn't needed for that, so a
@@ -7,105 +7,125 @@ server newer than the parser is no problem.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
 
-from postgres.errors import ScriptError
+from postgres.positions import excerpt, line_and_column
+from postgres.scanning import COMMENTS, Token, pieces, words
 
-COMMENTS = frozenset({"SQL_COMMENT", "C_COMMENT"})
+__all__ = ["COMMENTS", "Statement", "Token", "excerpt", "line_and_column", "statements", "tokens"]
 # ( ) ; and the words between which a semicolon ends no statement
-BOUNDARIES = frozenset({"ASCII_40", "ASCII_41", "ASCII_59", "BEGIN_P", "CASE", "END_P"})
-
-
-class Token(NamedTuple):
-    """A token of the text: its name in PostgreSQL's grammar, and `text[start:end]`. A tuple: there are many."""
-
-    name: str
-    start: int
-    end: int
+BOUNDARIES = frozenset({"ASCII_40", "ASCII_41", "ASCII_59", "BEGIN_P", "ATOMIC", "CASE", "END_P"})
+HEAD = 4
+OVERLAP = 6  # words that a question about neighbours needs of the piece before
+OPENERS = re.compile(";\0([^\0]*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement without its semicolon: `text[start:end]`, starting at its first token that is no comment."""
+    """One statement without its semicolon: `source[start:end]`, starting at its first token that is no comment.
+
+    `head`: its first tokens. All of them are cut again when they are asked for: a script may have millions.
+    """
 
     start: int
     end: int
-    tokens: tuple[Token, ...]
+    head: tuple[Token, ...]
+    source: str = field(repr=False)
 
-    def words(self, text: str, count: int = 4) -> list[str]:
-        """The first `count` tokens in upper case, to tell what kind of statement it is."""
-        return [text[token.start : token.end].upper() for token in self.tokens[:count]]
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        found = chain.from_iterable(pieces(self.source[: self.end], begin=self.start))
+        return tuple(token for token in found if token.name not in COMMENTS)
+
+    def words(self, text: str, count: int = HEAD) -> list[str]:
+        """The first `count` tokens (at most 4) in upper case, to tell what kind of statement it is."""
+        return [text[token.start : token.end].upper() for token in self.head[:count]]
 
 
 def tokens(text: str, name: str = "the script") -> list[Token]:
-    """Scan `text`; comments included.
-
-    Raises ScriptError where a string, a comment or a dollar quote never ends.
-    """
-    from pglast.parser import ParseError, scan  # late: where every script is remembered, it isn't needed
-
-    try:
-        return [Token(name, start, last + 1) for start, last, name, _ in scan(text)]
-    except ParseError as error:
-        message, offset = error.args[0], error.args[1] if len(error.args) > 1 else 0
-        line, column = line_and_column(text, offset)
-        raise ScriptError(
-            f"{name}:{line}:{column}: {message}\n{excerpt(text, line, column)}\n"
-            "  close the string, comment or dollar quote that begins here"
-        ) from None
+    """All tokens of a text that isn't large; comments included. Raises ScriptError, as `scanning.pieces`."""
+    return list(chain.from_iterable(pieces(text, name)))
 
 
-def statements(text: str, found: list[Token]) -> Iterator[Statement]:
+def split(text: str, name: str = "the script") -> Iterator[Statement]:
+    """The statements of `text`, one after the other. Raises ScriptError, as `scanning.pieces`."""
+    return statements(text, chain.from_iterable(pieces(text, name)))
+
+
+def statements(text: str, found: Iterable[Token]) -> Iterator[Statement]:
     """Split at the semicolons outside parentheses and outside BEGIN ATOMIC … END bodies. Empty ones are left out."""
-    code = [token for token in found if token.name not in COMMENTS]
-    begins = 0
+    head: list[Token] = []
+    end = 0
+    before = ""
     parentheses = 0
     blocks = 0  # depth of BEGIN ATOMIC and the CASEs inside it; both close with END
-    for place, (name, _, _) in enumerate(code):
-        if name not in BOUNDARIES:
+    for token in found:
+        name = token.name
+        if name in COMMENTS:
             continue
-        if name == "ASCII_59":
-            if parentheses == 0 and blocks == 0:
-                if begins < place:
-                    yield _statement(code[begins:place])
-                begins = place + 1
-        elif name == "ASCII_40":
-            parentheses += 1
-        elif name == "ASCII_41":
-            parentheses = max(0, parentheses - 1)
-        elif (name == "BEGIN_P" and _is_atomic(code, place)) or (name == "CASE" and blocks):
-            blocks += 1
-        elif name == "END_P" and blocks:
-            blocks -= 1
-    if begins < len(code):
-        yield _statement(code[begins:])
+        if name in BOUNDARIES:
+            if name == "ASCII_59":
+                if parentheses == 0 and blocks == 0:
+                    if head:
+                        yield Statement(head[0].start, end, tuple(head), text)
+                    head, before = [], name
+                    continue
+            elif name == "ASCII_40":
+                parentheses += 1
+            elif name == "ASCII_41":
+                parentheses = max(0, parentheses - 1)
+            elif (name == "ATOMIC" and before == "BEGIN_P") or (name == "CASE" and blocks):
+                blocks += 1
+            elif name == "END_P" and blocks:
+                blocks -= 1
+        if len(head) < HEAD:
+            head.append(token)
+        before, end = name, token.end
+    if head:
+        yield Statement(head[0].start, end, tuple(head), text)
 
 
-def _statement(code: list[Token]) -> Statement:
-    return Statement(code[0].start, code[-1].end, tuple(code))
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one pass over a text finds out.
+
+    `normalised`: see `scripts.normalise`; `openers`: the words behind a semicolon or at the beginning, in lower case,
+    where each statement's first is among; `neighbours`: the questions of `asked` that some neighbouring words answer.
+    """
+
+    normalised: str
+    empty: bool
+    openers: frozenset[str]
+    neighbours: frozenset[str]
 
 
-def _is_atomic(code: list[Token], begin: int) -> bool:
-    return begin + 1 < len(code) and code[begin + 1].name == "ATOMIC"
+def read(text: str, path: str, asked: dict[str, re.Pattern[str]]) -> Reading:
+    """Hash the tokens as they come and keep none. `asked`: patterns over tokens in lower case that a NUL separates.
 
-
-def line_and_column(text: str, offset: int) -> tuple[int, int]:
-    """1-based line and column (in characters) of a 0-based offset."""
-    before = text[:offset]
-    return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
-
-
-def excerpt(text: str, line: int, column: int | None = None, *, width: int = 100) -> str:
-    """The line with its number and, where the column is known, a caret below it. Tabs count as one character."""
-    content = text.splitlines()[line - 1] if line <= text.count("\n") + 1 and text else ""
-    content = content.replace("\t", " ")
-    offset = 0
-    if column is not None and column > width - 20:  # a caret out of sight helps nobody
-        offset = column - width // 2
-    shown = content[offset : offset + width]
-    gutter = f"  {line} | "
-    if column is None:
-        return f"{gutter}{shown}"
-    return f"{gutter}{shown}\n{' ' * (len(gutter) + column - 1 - offset)}^"
+    Raises ScriptError, as `scanning.pieces`.
+    """
+    digest = hashlib.sha256()
+    openers: set[str] = set()
+    neighbours: set[str] = set()
+    last = [";"]
+    held, empty = 0, True  # semicolons that may be the last
+    for piece in words(text, path):
+        joined = "\0".join(["", *last, *piece, ""]).lower()
+        openers.update(OPENERS.findall(joined))
+        neighbours.update(question for question, pattern in asked.items() if pattern.search(joined))
+        last = [*last, *piece][-OVERLAP:]
+        end = len(piece)
+        while end and piece[end - 1] == ";":
+            end -= 1
+        if not end:
+            held += len(piece)
+            continue
+        if not empty:
+            digest.update(b"\0")
+        digest.update("\0".join([";"] * held + piece[:end]).encode())
+        held, empty = len(piece) - end, False
+    return Reading(digest.hexdigest(), empty, frozenset(openers), frozenset(neighbours))

@@ -13,11 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
+from postgres import dialect, lexing
 from postgres.errors import ScriptError, listing, nearest
-from postgres.lexing import COMMENTS, Statement, Token, excerpt, line_and_column, statements, tokens
+from postgres.lexing import COMMENTS, Statement, Token
+from postgres.positions import excerpt, line_and_column
+from postgres.scanning import pieces
 from postgres.script_cache import ScriptCache
 
 HEADER = re.compile(r"^--[ \t]*pgstack:[ \t]*(?P<directive>[a-z-]+)[ \t]*(?P<value>.*?)[ \t]*$")
@@ -27,6 +30,13 @@ RESERVED_DIRS = ("verify", "queries")
 # pg_dump has written these since August 2025 (CVE-2025-8714); they mean something to psql alone.
 RESTRICT = re.compile(r"^\\(un)?restrict\b[^\n]*$", re.MULTILINE)
 TRANSACTION_CONTROL = {"COMMIT", "ROLLBACK", "BEGIN", "START", "END", "ABORT", "SAVEPOINT", "RELEASE"}
+# What a script must say somewhere for one of the refusals below: only then each of its statements is looked at.
+OPENERS = {word.lower() for word in TRANSACTION_CONTROL | {"PREPARE"}}
+QUESTIONS = {
+    "a command of psql": re.compile(r"\0\\\0"),
+    "inline data": re.compile(r"\0from\0stdin\0"),
+    "strings": dialect.QUESTION,
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class Script:
 
     @cached_property
     def statements(self) -> tuple[Statement, ...]:
-        return tuple(statements(self.text, tokens(self.text, self.path)))
+        return tuple(lexing.split(self.text, self.path))
 
 
 def load(
@@ -182,25 +192,27 @@ def parse(name: str, text: str, sha256: str) -> Script:
         line = text[: text.index("\x00")].count("\n") + 1
         raise ScriptError(f"{path}:{line}: a NUL byte; is this a text file? (save it as UTF-8, not UTF-16)")
     text = as_sent(text)
-    found = tokens(text, path)
-    if all(name in COMMENTS or name == "ASCII_59" for name, _, _ in found):
+    reading = lexing.read(text, path, QUESTIONS)
+    if reading.empty:
         raise ScriptError(f"{path}: holds no statement; write it or take it off the list")
-    directives = _directives(path, text, found)
+    directives = _directives(path, text)
     script = Script(
         name=name,
         text=text,
         sha256=sha256,
-        normalised=normalise(text, found),
+        normalised=reading.normalised,
         no_transaction="no-transaction" in directives,
         repeatable="repeatable" in directives,
         statement_timeout_s=_seconds(path, directives.get("statement-timeout")),
     )
     if script.no_transaction and script.repeatable:
         raise ScriptError(f"{path}: `no-transaction` and `repeatable` exclude each other; keep one")
-    for statement in statements(text, found):
-        _refuse_what_psql_alone_can_do(path, text, statement)
-        if not script.no_transaction:
-            _refuse_transaction_control(path, text, statement)
+    if script.no_transaction or reading.neighbours or not OPENERS.isdisjoint(reading.openers):
+        for statement in lexing.split(text, path):
+            _refuse_what_psql_alone_can_do(path, text, statement)
+            dialect.refuse(path, text, statement)
+            if not script.no_transaction:
+                _refuse_transaction_control(path, text, statement)
     return script
 
 
@@ -221,9 +233,9 @@ def revision(normalised: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:12] if lines else "empty"
 
 
-def _directives(path: str, text: str, found: list[Token]) -> dict[str, str]:
+def _directives(path: str, text: str) -> dict[str, str]:
     directives: dict[str, str] = {}
-    for token in found:
+    for token in chain.from_iterable(pieces(text, path)) if "pgstack:" in text else ():
         if token.name not in COMMENTS:
             break
         match = HEADER.match(text[token.start : token.end])
@@ -250,7 +262,7 @@ def _seconds(path: str, value: str | None) -> float | None:
 
 
 def _refuse_what_psql_alone_can_do(path: str, text: str, statement: Statement) -> None:
-    for token in statement.tokens if "\\" in text else ():
+    for token in statement.tokens:
         if token.name != "ASCII_92":
             continue
         line, column = line_and_column(text, token.start)
