@@ -30,6 +30,7 @@ from postgres.diagnostics import RETRIABLE
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
 from postgres.planning import Applied, Group, Pending, Plan, plan
 from postgres.scripts import Script
+from postgres.session import Session, underneath
 
 LOCK = (0x7067, 0x76656374)  # pg_advisory_lock's two keys: "pg", "vect"
 POLL_S = 0.1
@@ -74,9 +75,13 @@ def apply(address: Address, request: Request, report: Callable[[str], None] = la
         passwords = {roles.APP: request.app_password, roles.READONLY: request.readonly_password}
         if request.adopted:
             takeover.make_room(cluster, address, report)
-        roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
+        made_roles = roles.ensure_cluster(
+            cluster, address.database, {role: word for role, word in passwords.items() if word}
+        )
         with connect(address, wait_s=5) as admin:
             roles.ensure_database(admin)
+            if made_roles and read_ledger(admin):
+                roles.grant_again(admin)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
             if request.adopted:
                 takeover.take_over(admin, request.lock_wait_s, report, add_event)
@@ -161,10 +166,11 @@ def _carry_out(
         f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
         + (f" -c maintenance_work_mem={request.build_memory_mb}MB" if request.build_memory_mb else "")
     )
-    groups = made.groups if made.groups or not made.baseline else (Group((), transactional=True),)
+    groups = made.groups or ((Group((), transactional=True),) if made.baseline or made.moved else ())
     if not groups:
         return
     with roles.owner_connection(cluster, address, options=options) as owner:
+        session = Session(owner, underneath(cluster))
         for number, group in enumerate(groups):
             landing = Landing(
                 request=request,
@@ -175,9 +181,9 @@ def _carry_out(
                 adopted=adopted,
             )
             if group.transactional:
-                _together(owner, admin, group, landing, report)
+                _together(session, admin, group, landing, report)
             else:
-                _apart(owner, group, landing, report)
+                _apart(session, group, landing, report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,18 +203,22 @@ class Landing:
 
 
 def _together(
-    owner: Connection[Any], admin: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]
+    session: Session, admin: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]
 ) -> None:
     """One transaction; on a lock that isn't given in time all of it is undone and tried again.
 
     A savepoint would keep the locks already taken while it waits, and readers would queue behind them.
     """
+    owner = session.connection
     deadline = time.monotonic() + landing.request.lock_wait_s
     pause = 0.2
     while True:
         try:
             drifted = landing.drifted(owner)  # the catalog is locked too while others change it
-            ran = execution.run_together(owner, group.pending, lambda entry: report(f"runs {entry.script.path}"))
+            session.begin()
+            if landing.baseline:
+                session.give_adopted(landing.adopted, [entry.script for entry in landing.baseline])
+            ran = execution.run_together(session, group.pending, lambda entry: report(f"runs {entry.script.path}"))
             land(owner, ran, landing, drifted)
             return
         except (psycopg.Error, SqlFailed) as error:
@@ -226,12 +236,18 @@ def _together(
             raise
 
 
-def _apart(owner: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]) -> None:
+def _apart(session: Session, group: Group, landing: Landing, report: Callable[[str], None]) -> None:
+    owner = session.connection
     (entry,) = group.pending
     finished = len(read_unfinished(owner).get(entry.script.name, ()))
     drifted = landing.drifted(owner)
+    session.begin()
+    owner.commit()  # what database and role have set meanwhile holds outside of this transaction, too
     ran = execution.run_apart(owner, entry, finished, lambda entry: report(f"runs {entry.script.path}"))
     try:
+        session.follow_apart(entry.script, resumed=finished > 0)
+        if landing.baseline:
+            session.give_adopted(landing.adopted, [entry.script for entry in landing.baseline])
         land(owner, [ran], landing, drifted)
     except PgstackError:
         owner.rollback()
@@ -241,8 +257,7 @@ def _apart(owner: Connection[Any], group: Group, landing: Landing, report: Calla
 def land(
     owner: Connection[Any], ran: list[execution.Ran], landing: Landing, drifted: tuple[drift.Difference, ...]
 ) -> None:
-    """Grant, verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
-    owner.execute(queries.get("grant_application"))
+    """Verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
     for script in landing.verify:
         execution.check(owner, script)
     try:
@@ -252,6 +267,8 @@ def land(
         if names:
             owner.execute(queries.get("ledger_insert"), _rows(entries, landing.pgvector))
             owner.execute("DELETE FROM pgstack.statement WHERE script = ANY(%s)", (names,))
+        owner.execute(queries.get("ledger_order"), {"names": [script.name for script in landing.request.scripts]})
+        if names:
             shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
             add_event(owner, "applied", shown, revision=landing.revision)
         owner.commit()

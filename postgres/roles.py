@@ -20,6 +20,7 @@ from psycopg.rows import TupleRow
 from postgres import queries
 from postgres.connection import Address, connect
 from postgres.errors import SqlFailed, nearest
+from postgres.session import OPTIONS
 
 OWNER, APP, READONLY = "schema_owner", "app", "readonly"
 NO_POWERS = sql.SQL("NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
@@ -31,10 +32,10 @@ def verifier(connection: Connection[Any], role: str, password: str) -> str:
     return made.decode()
 
 
-def ensure_cluster(connection: Connection[Any], database: str, passwords: Mapping[str, str]) -> None:
+def ensure_cluster(connection: Connection[Any], database: str, passwords: Mapping[str, str]) -> frozenset[str]:
     """Roles and database. `connection`: the administrator's, in database postgres, autocommit.
 
-    `passwords`: of the roles that log in, `app` and `readonly`.
+    `passwords`: of the roles that log in, `app` and `readonly`. Returns the roles it had to make.
     """
     present = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
     for role in (OWNER, APP, READONLY):
@@ -55,6 +56,17 @@ def ensure_cluster(connection: Connection[Any], database: str, passwords: Mappin
     connection.execute(
         sql.SQL("GRANT CONNECT ON DATABASE {database} TO {readonly}").format(readonly=sql.Identifier(READONLY), **names)
     )
+    return frozenset({OWNER, APP, READONLY} - present)
+
+
+def grant_again(admin: Connection[Any]) -> None:
+    """Give roles that were dropped and made again their rights on all that the scripts made.
+
+    `admin`: the administrator's connection, in the database, autocommit.
+    """
+    with admin.transaction():
+        admin.execute("SET LOCAL ROLE schema_owner")
+        admin.execute(queries.get("grant_application"))
 
 
 def set_password(connection: Connection[Any], role: str, password: str) -> None:
@@ -100,7 +112,7 @@ def owner_connection(admin: Connection[Any], address: Address, *, options: str =
     set_password(admin, OWNER, password)
     try:
         connection = connect(
-            replace(address, user=OWNER, password=password), wait_s=5, options=options, autocommit=False
+            replace(address, user=OWNER, password=password), wait_s=5, options=f"{OPTIONS} {options}", autocommit=False
         )
         try:
             yield connection
