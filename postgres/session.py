@@ -150,6 +150,7 @@ class Session:
         if gone:
             wanted |= {name: "" for name in gone if "." in name} | dict(self.underneath(gone))
         self.again = [statement for statement in self.again if "transaction_timeout" in statement]
+        self.connection.execute(";".join([SETTINGS, *self.again]).encode())
         for name, value in wanted.items():
             if name in self.ours or name == "transaction_timeout":
                 continue

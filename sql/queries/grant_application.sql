@@ -7,6 +7,8 @@ DECLARE
     spaces text;
     tables text;
     sequences text;
+    due text[] := '{}';  -- all of it is decided before the first is given
+    one text;
 BEGIN
     FOREACH role IN ARRAY ARRAY['app', 'readonly'] LOOP
         SELECT string_agg(identity, ', ') FILTER (WHERE kind = 'n'), string_agg(identity, ', ') FILTER (WHERE kind = 'r'),
@@ -38,16 +40,19 @@ BEGIN
          WHERE coalesce(has_role, acl IS NULL AND column_acl IS NULL)
            AND NOT EXISTS (SELECT FROM aclexplode(acl) WHERE grantee = role::regrole);
         IF spaces IS NOT NULL THEN
-            EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', spaces, role);
+            due := due || format('GRANT USAGE ON SCHEMA %s TO %I', spaces, role);
         END IF;
         IF tables IS NOT NULL THEN
-            EXECUTE format('GRANT %s ON %s TO %I', CASE role WHEN 'app' THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END,
+            due := due || format('GRANT %s ON %s TO %I', CASE role WHEN 'app' THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END,
                            tables, role);
         END IF;
         IF sequences IS NOT NULL THEN
-            EXECUTE format('GRANT %s ON SEQUENCE %s TO %I', CASE role WHEN 'app' THEN 'USAGE, SELECT' ELSE 'SELECT' END,
+            due := due || format('GRANT %s ON SEQUENCE %s TO %I', CASE role WHEN 'app' THEN 'USAGE, SELECT' ELSE 'SELECT' END,
                            sequences, role);
         END IF;
+    END LOOP;
+    FOREACH one IN ARRAY due LOOP
+        EXECUTE one;
     END LOOP;
 END
 $$
