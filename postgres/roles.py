@@ -78,6 +78,16 @@ def set_password(connection: Connection[Any], role: str, password: str) -> None:
     )
 
 
+def unreachable(connection: Connection[Any]) -> list[str]:
+    """A line for each role and schema in which it has rights that it can't use: it lacks the schema's USAGE."""
+    rows = connection.execute(queries.get("rights_unusable")).fetchall()
+    return [
+        f"{role} has rights on {count} table(s) of the schema {schema}, as {one}, and may not use the schema:"
+        f" GRANT USAGE ON SCHEMA {schema} TO {role}, or revoke them too"
+        for role, schema, count, one in rows
+    ]
+
+
 def ensure_database(connection: Connection[Any]) -> None:
     """The ledger. `connection`: the administrator's, in the database, autocommit."""
     with connection.transaction():

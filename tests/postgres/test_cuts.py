@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from postgres import embedded, queries
+from postgres import embedded, queries, roles
 from postgres.connection import connect
 from postgres.errors import SqlFailed
 from postgres.planning import in_run_order
@@ -257,3 +257,27 @@ def test_a_repeatable_script_has_no_place_among_the_others(empty_database: Fresh
     moved = empty_database.apply(scripts=(view[1], table, column))  # listed elsewhere: nothing runs, the ledger follows
     assert (moved.ran, empty_database.names()) == ((), ["2.sql", "1.sql", "3.sql"])
     assert [one.name for _, one in in_run_order((view[1], table, column))] == ["1.sql", "3.sql", "2.sql"]
+
+
+def test_rights_are_given_apart_too_and_given_again_to_a_role_made_again(empty_database: FreshDatabase) -> None:
+    apart = script(
+        "-- pgstack: no-transaction\nset role schema_owner;\ncreate table rag.n (id serial);\n"
+        "create table rag.m (id int); revoke all on rag.m from readonly;\nselect 1/0", "2.sql",
+    )  # fmt: skip
+    first, after = script("create schema rag", "1.sql"), script("create table rag.z (id int)", "3.sql")
+    with pytest.raises(SqlFailed):
+        empty_database.apply(scripts=(first, apart, after))
+    mended = script(apart.text.replace("select 1/0", "select 1"), "2.sql")
+    empty_database.apply(scripts=(first, mended, after))
+    expected = {"n": "SELECT", "m": "", "z": "SELECT"}
+    assert {name: rights(empty_database, "readonly", f"rag.{name}") for name in expected} == expected
+    with connect(empty_database.admin) as admin:
+        assert roles.unreachable(admin) == []
+        admin.execute("REVOKE ALL ON SCHEMA rag FROM readonly")
+        (line,) = roles.unreachable(admin)
+        assert line.startswith("readonly has rights on 2 table(s) of the schema rag")
+        admin.execute("REVOKE ALL ON ALL TABLES IN SCHEMA rag FROM readonly")
+        admin.execute("REVOKE ALL ON ALL SEQUENCES IN SCHEMA rag FROM readonly")
+        roles.grant_again(admin)
+    assert {name: rights(empty_database, "readonly", f"rag.{name}") for name in expected} == expected
+    assert empty_database.ask("SELECT has_sequence_privilege('readonly', 'rag.n_id_seq', 'SELECT')") == [(True,)]
