@@ -116,6 +116,8 @@ def verify(database: Database, stack: str, say: Say) -> None:
     settings = server_settings(environment)
     with connect(database.admin) as connection:
         report = validation.validate(connection, validation.Demands(environment.pgvector_minimum, settings))
+        for line in roles.unreachable(connection):
+            say(f"! {line}")
     for name, result in report.results.items():
         say(f"{'✗' if name in report.failures else '✓'} {name}: {result.removeprefix('ok: ')}")
     failed += report.failures

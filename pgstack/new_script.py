@@ -17,6 +17,7 @@ KEY = f"{NAMESPACE}:scripts"
 LONGEST = 60
 TEMPLATE = """-- {title}
 -- Runs as schema_owner, in one transaction with everything else that is pending. No BEGIN, no COMMIT.
+-- A name without a schema goes by the database's search_path, as for the application; `app` gets its rights by itself.
 -- What can't run in a transaction (CREATE INDEX CONCURRENTLY) goes into a script headed  -- pgstack: no-transaction
 
 """

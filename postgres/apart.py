@@ -296,7 +296,7 @@ class _Run:
         text = message.prefix + self.script.text[message.start : message.end] + message.suffix
         try:
             wire.send_query(text.encode())
-            done, failed = self.owner.wait(_outcome(wire))
+            done, failed, _ = self.owner.wait(_outcome(wire))
         except psycopg.OperationalError as error:
             raise gone(self.script, error) from None
         if failed is not None and failed.status in COPYING:

@@ -30,6 +30,7 @@ from postgres.diagnostics import RETRIABLE
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
 from postgres.planning import Applied, Group, Pending, Plan, plan
 from postgres.scripts import Script
+from postgres.session import Session, underneath
 
 LOCK = (0x7067, 0x76656374)  # pg_advisory_lock's two keys: "pg", "vect"
 POLL_S = 0.1
@@ -156,10 +157,11 @@ def _carry_out(
         f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
         + (f" -c maintenance_work_mem={request.build_memory_mb}MB" if request.build_memory_mb else "")
     )
-    groups = made.groups if made.groups or not made.baseline else (Group((), transactional=True),)
+    groups = made.groups or ((Group((), transactional=True),) if made.baseline or made.moved else ())
     if not groups:
         return
     with roles.owner_connection(cluster, address, options=options) as owner:
+        session = Session(owner, underneath(cluster))
         for number, group in enumerate(groups):
             landing = Landing(
                 request=request,
@@ -170,9 +172,9 @@ def _carry_out(
                 adopted=adopted,
             )
             if group.transactional:
-                _together(owner, admin, group, landing, report)
+                _together(session, admin, group, landing, report)
             else:
-                _apart(owner, admin, group, landing, report)
+                _apart(session, admin, group, landing, report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,18 +194,20 @@ class Landing:
 
 
 def _together(
-    owner: Connection[Any], admin: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]
+    session: Session, admin: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]
 ) -> None:
     """One transaction; on a lock that isn't given in time all of it is undone and tried again.
 
     A savepoint would keep the locks already taken while it waits, and readers would queue behind them.
     """
+    owner = session.connection
     deadline = time.monotonic() + landing.request.lock_wait_s
     pause = 0.2
     while True:
         try:
             drifted = landing.drifted(owner)  # the catalog is locked too while others change it
-            ran = execution.run_together(owner, group.pending, lambda entry: report(f"runs {entry.script.path}"))
+            session.begin()
+            ran = execution.run_together(session, group.pending, lambda entry: report(f"runs {entry.script.path}"))
             land(owner, ran, landing, drifted)
             return
         except (psycopg.Error, SqlFailed) as error:
@@ -222,12 +226,16 @@ def _together(
 
 
 def _apart(
-    owner: Connection[Any], admin: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]
+    session: Session, admin: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]
 ) -> None:
+    owner = session.connection
     (entry,) = group.pending
     report(f"runs {entry.script.path}")
     request = landing.request
     drifted = landing.drifted(owner)
+    resumed = bool(half_way.read(owner).get(entry.script.name))
+    session.begin()
+    owner.commit()  # what database and role have set meanwhile holds outside of this transaction, too
     kept = "what ran before it stays, and `up` goes on with it"
     locks = apart.Locks(
         timeout_s=request.lock_timeout_s,
@@ -235,10 +243,14 @@ def _apart(
         not_given=lambda error, waited_s: _lock_not_given(admin, error, waited_s, kept),
         report=report,
     )
-    ran = apart.run(
-        owner, admin, entry, locks=locks, note_objects=lambda connection: drift.record_changes(connection, drifted)
-    )
+
+    def note_objects(connection: Connection[Any]) -> None:
+        session.follow_step(entry.script)
+        drift.record_changes(connection, drifted)
+
+    ran = apart.run(owner, admin, entry, locks=locks, note_objects=note_objects)
     try:
+        session.follow_apart(entry.script, resumed=resumed)
         land(owner, [ran], landing, drifted)
     except PgstackError:
         owner.rollback()
@@ -248,8 +260,7 @@ def _apart(
 def land(
     owner: Connection[Any], ran: list[execution.Ran], landing: Landing, drifted: tuple[drift.Difference, ...]
 ) -> None:
-    """Grant, verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
-    owner.execute(queries.get("grant_application"))
+    """Verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
     for script in landing.verify:
         execution.check(owner, script)
     try:
@@ -259,6 +270,8 @@ def land(
         if names:
             owner.execute(queries.get("ledger_insert"), _rows(entries, landing.pgvector))
             owner.execute("DELETE FROM pgstack.statement WHERE script = ANY(%s)", (names,))
+        owner.execute(queries.get("ledger_order"), {"names": [script.name for script in landing.request.scripts]})
+        if names:
             shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
             add_event(owner, "applied", shown, revision=landing.revision)
         owner.commit()

@@ -20,8 +20,9 @@ from psycopg import Connection, sql
 from postgres import apart, definitions, drift, execution, queries, role_drift, roles
 from postgres.connection import Address, connect
 from postgres.errors import PlanRefused
-from postgres.planning import Pending
+from postgres.planning import Pending, in_run_order
 from postgres.scripts import Script
+from postgres.session import Session
 
 PREFIX = "pgstack_scratch_"
 # What ALTER … OWNER TO calls the kinds that have an owner and may have one who is no superuser.
@@ -149,14 +150,21 @@ def _made_by(
 ) -> dict[tuple[str, str], str]:
     chosen = {entry.script.name for entry in pending}
     wanted: dict[tuple[str, str], str] = {}
-    for position, script in enumerate(scripts[: max(entry.position for entry in pending)], start=1):
+    session = Session(owner)
+    ordered = in_run_order(scripts)
+    last = max(place for place, (_, script) in enumerate(ordered) if script.name in chosen)
+    for position, script in ordered[: last + 1]:
         before = _inventory(owner) if script.name in chosen else {}
         entry = Pending(position, script, "baseline")
         if script.no_transaction:
+            session.begin()
+            owner.commit()
             apart.run(owner, owner, entry)
+            session.follow_apart(script, resumed=False)
+            owner.commit()
         else:
-            execution.run_together(owner, [entry], lambda _: None)
-            owner.execute(queries.get("grant_application"))
+            session.begin()
+            execution.run_together(session, [entry], lambda _: None)
             owner.commit()
         if script.name in chosen:
             after = _inventory(owner)

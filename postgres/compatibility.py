@@ -92,13 +92,15 @@ def _installed(connection: Connection[Any], _: Target) -> str:
 
 def _privileges(connection: Connection[Any], _: Target) -> str:
     """An application's role reads and writes rows, and can do nothing to the schema."""
-    role, powers, tables, missing, owner_powers = connection.execute(
+    role, powers, tables, missing, owner_powers, closed = connection.execute(
         queries.get("role_privileges"), {"owner": OWNER}
-    ).fetchone() or ("", "", 0, "", "")
+    ).fetchone() or ("", "", 0, "", "", "")
     if powers:
         raise CheckFailed(f"role {role} has more rights than an application needs: {powers}")
     if owner_powers:
         raise CheckFailed(f"role {OWNER}, as which the scripts run, has {owner_powers}")
+    if closed:
+        raise CheckFailed(f"role {role} may not use the schema {closed}: GRANT USAGE ON SCHEMA {closed} TO {role}")
     if missing:
         raise CheckFailed(f"role {role} can't read {missing}: GRANT SELECT ON {missing} TO {role}")
     return f"role {role}: no superuser, reads {tables} tables"

@@ -22,13 +22,14 @@ from postgres.errors import SqlFailed, ValidationFailed
 from postgres.lexing import Statement, line_and_column
 from postgres.planning import Pending
 from postgres.scripts import Script
+from postgres.session import Session
 
+Rows = list[tuple[str, ...]]
 GOOD = {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY, ExecStatus.SINGLE_TUPLE}
 COPYING = {ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH}
-# What a script may leave behind: settings (pg_dump empties search_path) and deferred constraints. No role: it has none.
-# It goes out behind the script, in the same message. The line break ends a comment, the semicolon a statement.
-TIDY = "\n;RESET ALL;SET CONSTRAINTS ALL IMMEDIATE"
-TIDYING = 2  # statements
+# What ends the script's session goes out behind it. The line break ends a comment, the semicolon a statement.
+BEHIND = "\n;"
+LOOK = b"pgstack_look"  # the first column of an answer that is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,43 +41,51 @@ class Ran:
     duration_ms: int
 
 
-def run_together(
-    connection: Connection[Any], pending: Sequence[Pending], report: Callable[[Pending], None]
-) -> list[Ran]:
-    """Run transactional scripts in the connection's open transaction. Commits nothing. Raises SqlFailed."""
+def run_together(session: Session, pending: Sequence[Pending], report: Callable[[Pending], None]) -> list[Ran]:
+    """Run transactional scripts in the connection's open transaction. Commits nothing. Raises SqlFailed.
+
+    `session`: has begun.
+    """
     ran = []
     for entry in pending:
         report(entry)
         started = time.monotonic()
-        count = run(connection, entry.script)
+        count = run(session, entry.script)
         ran.append(Ran(entry, count, round((time.monotonic() - started) * 1000)))
+    session.finish()
     return ran
 
 
-def run(connection: Connection[Any], script: Script) -> int:
-    """Run one script in the open transaction, tidy up behind it, return the number of its statements.
+def run(session: Session, script: Script) -> int:
+    """Run one script in the open transaction, end its session behind it, return the number of its statements.
 
     A deferred constraint that it violated is its error. Raises SqlFailed.
     """
+    connection = session.connection
+    noisy = session.before(script)
     if script.statement_timeout_s is not None:
         connection.execute(f"SET LOCAL statement_timeout = {round(script.statement_timeout_s * 1000)}".encode())
     if connection.info.transaction_status == pq.TransactionStatus.IDLE:
         connection.execute("SELECT")  # psycopg opens the transaction with the first statement it sees
-    count = send(connection, script, script.text + TIDY) - TIDYING
+    end, checks = session.tail(noisy)
+    count, answers = send(connection, script, session.text(script) + BEHIND + ";".join(end), checks=checks)
     if connection.info.transaction_status != pq.TransactionStatus.INTRANS:
         raise SqlFailed(f"{script.path}: ended the transaction it runs in", script=script.name)
-    return count
+    session.follow(script, noisy, answers)
+    return count - len(end)
 
 
-def send(connection: Connection[Any], script: Script, text: str, *, first: int = 0) -> int:
-    """Send `text` (statements from number `first` of `script`) as one message; count the results, keep none.
+def send(
+    connection: Connection[Any], script: Script, text: str, *, first: int = 0, checks: int | None = None
+) -> tuple[int, list[Rows]]:
+    """Send `text` (statements from number `first` of `script`) as one message; count the results, keep LOOK's alone.
 
-    Raises SqlFailed.
+    `checks`: which statement behind the script checks deferred constraints. Raises SqlFailed.
     """
     wire = connection.pgconn
     try:
         wire.send_query(text.encode())
-        done, failed = connection.wait(_outcome(wire))
+        done, failed, answers = connection.wait(_outcome(wire))
     except psycopg.OperationalError as error:
         raise gone(script, error) from None
     if failed is not None and failed.status in COPYING:
@@ -85,32 +94,44 @@ def send(connection: Connection[Any], script: Script, text: str, *, first: int =
     if wire.status != pq.ConnStatus.OK:
         raise gone(script, _message(failed).text if failed is not None else "the connection was lost")
     if failed is not None:
-        raise explain(script, *_told_of(script, _message(failed), first + done))
-    return done
+        raise explain(script, *_told_of(script, _message(failed), first + done, checks))
+    return done, answers
 
 
-def _outcome(wire: Any) -> Generator[Any, Any, tuple[int, Any]]:
-    """How many results were good, and the first that was not; none is kept. COPY is not waited for."""
+def _outcome(wire: Any) -> Generator[Any, Any, tuple[int, Any, list[Rows]]]:
+    """How many results were good, the first that was not, and the answers to LOOK. COPY is not waited for."""
     yield from generators.send(wire)
     done, failed = 0, None
+    answers: list[Rows] = []
     while (result := (yield from generators.fetch(wire))) is not None:
         if result.status in GOOD:
             done += 1
+            if result.status == ExecStatus.TUPLES_OK and result.nfields > 1 and result.fname(0) == LOOK:
+                answers.append(_texts(result))
         elif failed is None:
             failed = result
             if result.status in COPYING:
                 break
-    return done, failed
+    return done, failed, answers
 
 
-def _told_of(script: Script, message: ServerMessage, index: int) -> tuple[ServerMessage, int]:
+def _texts(result: Any) -> Rows:
+    return [
+        tuple((result.get_value(row, column) or b"").decode() for column in range(result.nfields))
+        for row in range(result.ntuples)
+    ]
+
+
+def _told_of(script: Script, message: ServerMessage, index: int, checks: int | None) -> tuple[ServerMessage, int]:
     """The error as one of the script's own also where it came in what is sent behind it."""
     end = len(script.text)
     if message.position is not None and message.position > end:  # the last statement doesn't end
         return replace(message, text="syntax error at end of input", position=end + 1), index
     last = len(script.statements) - 1
     if message.position is None and index > last:
-        return replace(message, hint="", context="a constraint that was deferred to the end of the script"), last
+        deferred = checks is not None and index == last + 1 + checks
+        context = "a constraint that was deferred to the end of the script" if deferred else "the end of its session"
+        return replace(message, hint="", context=context), last
     return message, index
 
 

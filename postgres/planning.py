@@ -1,8 +1,9 @@
 """Decides which scripts run. Pure: the truth about the past comes in as the ledger's rows.
 
 The state lives in two places: the list in the environment (what should have run, in which order) and the ledger in
-the database (what did). Invariant: what ran is a prefix of what is listed, script by script, by normalised hash
-(a repeatable script by name). Anything else is refused with the script's name; nothing is ever guessed.
+the database (what did). Invariant: what ran is a prefix of what is listed, script by script, by normalised hash.
+Anything else is refused with the script's name; nothing is ever guessed. A repeatable script has no place in that
+order: it runs behind all others, wherever it is listed, and may be listed anywhere else the next time.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class Plan:
     before: str
     after: str
     baseline: tuple[Pending, ...] = field(default=())
+    moved: bool = False
+    """a repeatable script is listed elsewhere than in the ledger, which is to have the order of the list"""
 
     @property
     def pending(self) -> tuple[Pending, ...]:
@@ -95,7 +98,7 @@ def plan(
         raise PlanRefused("\n".join(problems))
     pending = [
         Pending(position, script, reason)
-        for position, script in enumerate(scripts, start=1)
+        for position, script in in_run_order(scripts)
         if (reason := _reason(script, applied.get(script.name), baseline)) is not None
     ]
     return Plan(
@@ -103,7 +106,13 @@ def plan(
         before=revision((row.name, row.normalised) for row in ledger),
         after=revision((script.name, script.normalised) for script in scripts),
         baseline=tuple(entry for entry in pending if entry.reason == "baseline"),
+        moved=[row.name for row in ledger] != [script.name for script in scripts if script.name in applied],
     )
+
+
+def in_run_order(scripts: Sequence[Script]) -> list[tuple[int, Script]]:
+    """The scripts with their places in the list (from 1), the repeatable ones behind all others."""
+    return sorted(enumerate(scripts, start=1), key=lambda entry: entry[1].repeatable)
 
 
 def _reason(
@@ -131,6 +140,7 @@ def _grouped(pending: Sequence[Pending]) -> tuple[Group, ...]:
 
 
 def _out_of_order(scripts: Sequence[Script], ledger: Sequence[Applied], where: str) -> list[str]:
+    scripts = [script for script in scripts if not script.repeatable]
     ran = {row.name for row in ledger}
     listed = {script.name for script in scripts}
     last = max((index for index, script in enumerate(scripts) if script.name in ran), default=-1)

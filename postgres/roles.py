@@ -20,6 +20,7 @@ from psycopg.rows import TupleRow
 from postgres import queries
 from postgres.connection import Address, connect
 from postgres.errors import SqlFailed, nearest
+from postgres.session import OPTIONS
 
 OWNER, APP, READONLY = "schema_owner", "app", "readonly"
 NO_POWERS = sql.SQL("NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
@@ -66,6 +67,16 @@ def set_password(connection: Connection[Any], role: str, password: str) -> None:
     )
 
 
+def unreachable(connection: Connection[Any]) -> list[str]:
+    """A line for each role and schema in which it has rights that it can't use: it lacks the schema's USAGE."""
+    rows = connection.execute(queries.get("rights_unusable")).fetchall()
+    return [
+        f"{role} has rights on {count} table(s) of the schema {schema}, as {one}, and may not use the schema:"
+        f" GRANT USAGE ON SCHEMA {schema} TO {role}, or revoke them too"
+        for role, schema, count, one in rows
+    ]
+
+
 def ensure_database(connection: Connection[Any]) -> None:
     """The ledger. `connection`: the administrator's, in the database, autocommit."""
     with connection.transaction():
@@ -100,7 +111,7 @@ def owner_connection(admin: Connection[Any], address: Address, *, options: str =
     set_password(admin, OWNER, password)
     try:
         connection = connect(
-            replace(address, user=OWNER, password=password), wait_s=5, options=options, autocommit=False
+            replace(address, user=OWNER, password=password), wait_s=5, options=f"{OPTIONS} {options}", autocommit=False
         )
         try:
             yield connection

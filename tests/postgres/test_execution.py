@@ -17,6 +17,7 @@ from postgres.diagnostics import RETRIABLE
 from postgres.errors import ScriptError, SqlFailed
 from postgres.lexing import line_and_column
 from postgres.scripts import Script
+from postgres.session import Session
 from tests.conftest import FreshDatabase, script
 
 TEXT = """create table ü (i int primary key, "é" text default 'ä;b'); -- eins;
@@ -31,6 +32,12 @@ alter table ü add column j int check (j > (1 - 2))"""
 def owner(fresh_database: FreshDatabase) -> Iterator[Connection[Any]]:
     with connect(fresh_database.admin) as cluster, roles.owner_connection(cluster, fresh_database.admin) as owner:
         yield owner
+
+
+def run(owner: Connection[Any], one: Script) -> int:
+    session = Session(owner)
+    session.begin()
+    return execution.run(session, one)
 
 
 def alone(owner: Connection[Any], text: str) -> tuple[str, int | None] | None:
@@ -48,7 +55,7 @@ def alone(owner: Connection[Any], text: str) -> tuple[str, int | None] | None:
 def through_us(owner: Connection[Any], one: Script) -> tuple[str, str] | None:
     """Message and place of the failure."""
     try:
-        execution.run(owner, one)
+        run(owner, one)
     except SqlFailed as failed:
         place, message = str(failed).splitlines()[0].removeprefix(f"{one.path}:").split(": ", 1)
         return message.rsplit(" (", 1)[0], place
@@ -78,14 +85,14 @@ def test_a_script_cut_off_anywhere_fails_as_the_server_says_it_by_itself(owner: 
 
 @pytest.mark.parametrize("end", ["", ";", " ;; ; ", " -- no line break behind this", "; /* done */", "\n\n"])
 def test_only_the_scripts_own_statements_are_counted(owner: Connection[Any], end: str) -> None:
-    assert execution.run(owner, script(f"select 1;\nreset all; set constraints all immediate;; select 2{end}")) == 4
+    assert run(owner, script(f"select 1;\nreset all; set constraints all immediate;; select 2{end}")) == 4
 
 
 @pytest.mark.parametrize("end", ["", ";", "; -- the end", "; reset all; select 1"])
 def test_a_violated_deferred_constraint_is_told_at_the_last_statement(owner: Connection[Any], end: str) -> None:
     deferred = "create table t (i int unique deferrable initially deferred);\ninsert into t\n values (1), (1)"
     with pytest.raises(SqlFailed) as failed:
-        execution.run(owner, script(deferred + end))
+        run(owner, script(deferred + end))
     assert "duplicate key value" in str(failed.value)
     assert "in: a constraint that was deferred to the end of the script" in str(failed.value)
     assert failed.value.line == (3 if "select" in end else 2)
@@ -93,7 +100,7 @@ def test_a_violated_deferred_constraint_is_told_at_the_last_statement(owner: Con
 
 def test_a_failing_statement_behind_a_reset_is_no_deferred_constraint(owner: Connection[Any]) -> None:
     with pytest.raises(SqlFailed) as failed:
-        execution.run(owner, script("reset all;\nselect 1/0;\nselect 2"))
+        run(owner, script("reset all;\nselect 1/0;\nselect 2"))
     assert "sql/0004_test.sql:2: division by zero (22012)" in str(failed.value)
     assert "deferred" not in str(failed.value)
 
@@ -105,12 +112,12 @@ def test_what_a_script_sets_is_gone_behind_it(owner: Connection[Any]) -> None:
         ).fetchall()
 
     before = now()
-    execution.run(owner, script("-- pgstack: statement-timeout 7s\nset search_path = ''; set local work_mem = '7MB'"))
+    run(owner, script("-- pgstack: statement-timeout 7s\nset search_path = ''; set local work_mem = '7MB'"))
     assert now() == before
 
 
 def test_rows_of_a_select_are_taken_and_not_kept(owner: Connection[Any]) -> None:
-    assert execution.run(owner, script("select * from generate_series(1, 100000); select 2;")) == 2
+    assert run(owner, script("select * from generate_series(1, 100000); select 2;")) == 2
 
 
 @pytest.mark.parametrize("sqlstate", sorted(RETRIABLE))
@@ -125,5 +132,5 @@ def test_a_lock_that_a_deferred_constraint_does_not_get_is_one_to_try_again(
         "insert into t values (1);"
     )
     with pytest.raises(SqlFailed) as failed:
-        execution.run(owner, script(text))
+        run(owner, script(text))
     assert failed.value.sqlstate == sqlstate

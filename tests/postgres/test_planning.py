@@ -86,6 +86,20 @@ def test_a_repeatable_script_runs_again_when_it_changes() -> None:
     assert (entry.script.name, entry.reason, entry.position) == ("v.sql", "repeatable changed", 2)
 
 
+def test_a_repeatable_script_runs_behind_all_others_wherever_it_is_listed() -> None:
+    view, apart = (
+        named("v.sql", "-- pgstack: repeatable\nselect 1"),
+        named("n.sql", "-- pgstack: no-transaction\nvacuum"),
+    )
+    groups = plan([view, A, apart], [], where="dev").groups
+    assert [[entry.script.name for entry in group.pending] for group in groups] == [["a.sql"], ["n.sql"], ["v.sql"]]
+    for listed in ([view, A, B], [A, view, B], [A, B, view]):
+        found = plan(listed, ran(A, view), where="dev")
+        assert [entry.script.name for entry in found.pending] == ["b.sql"]
+    assert not plan([A, view, B], ran(A, view, B), where="dev").moved
+    assert plan([view, A, B], ran(A, view, B), where="dev").moved
+
+
 def test_a_no_transaction_script_ends_the_group_before_it() -> None:
     apart = named("n.sql", "-- pgstack: no-transaction\nvacuum")
     groups = plan([A, B, apart, C], [], where="dev").groups

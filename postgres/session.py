@@ -1,0 +1,271 @@
+"""The owner's session while scripts run in it, one behind the other.
+
+Invariant: each script finds the session that a new connection would have, and the rights that an `up` of its own would
+have left; so the same scripts make the same database however they are cut into ups.
+
+Behind each script, in its own message (`tail`): role and session authorization, deferred constraints, cursors,
+temporary objects, prepared statements, listens, advisory locks, sequence values and settings end. Then `follow`: what
+ALTER DATABASE and ALTER ROLE changed holds for the next script, and what the script made gets its rights.
+One thing a session can't forget: a custom setting (`SET app.tenant`) is empty afterwards, and not unset.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+
+from postgres import queries, rights, timeouts
+from postgres.diagnostics import RETRIABLE
+from postgres.errors import SqlFailed
+from postgres.scripts import Script
+
+ROLE = ("RESET SESSION AUTHORIZATION", "RESET ROLE")
+REST = ("CLOSE ALL", "DISCARD TEMP", "DISCARD SEQUENCES", "DEALLOCATE ALL", "UNLISTEN *")
+UNLOCK = "SELECT pg_catalog.pg_advisory_unlock_all()"
+OUR_PATH = "SET search_path = pg_catalog, pg_temp"
+SETTINGS = "RESET ALL"
+END = ";".join([*ROLE, *REST, UNLOCK, SETTINGS])
+# Settings of database and role that would change what our own steps do, and no script needs
+OPTIONS = (
+    "-c role=none -c default_transaction_read_only=off -c default_transaction_deferrable=off"
+    r" -c default_transaction_isolation=read\ committed"
+)
+# A script without any of these words neither changes nor sees rights, settings or roles: it creates, alters, comments.
+NOISY = re.compile(
+    r"\b(?:call|copy|database|delete|do|execute|grant|insert|merge|perform|refresh|revoke|select|truncate|update|user"
+    r"|values|with)\b|acl|advisory|authorization|constraints|own(?:er|ed)|privilege|role",
+    re.IGNORECASE,
+)
+CLOSES_PUBLIC = re.compile(r"\brevoke\b[^;]*\bon\s+schema\b[^;]*\bpublic\b[^;]*\bfrom\b[^;]*\bpublic\b", re.IGNORECASE)
+HALF = 1 << 31  # OIDs are 32 bits and begin again
+
+
+class Session:
+    """Follows a group's scripts on the owner's connection. `begin` it for each group and each attempt.
+
+    `underneath`: what settings would be if no database and no role set them, asked when a script resets one.
+    """
+
+    def __init__(
+        self,
+        connection: Connection[Any],
+        underneath: Callable[[Sequence[str]], Mapping[str, str]] = lambda _: {},
+    ) -> None:
+        self.connection = connection
+        self.underneath = underneath
+        self.again: list[str] = []  # statements that put back what RESET ALL takes
+        with connection.transaction(force_rollback=True):
+            self.opened = self._settings()
+        self.seen = self.opened
+        self.ours: frozenset[str] = frozenset()
+        self.lock_timeout_ms = 0.0
+        self.since = 0
+        self.known: set[int] = set()
+        self.deferring = False
+        self.unfollowed = False
+
+    def begin(self) -> None:
+        """Look at what is there before a group's scripts run."""
+        with self.connection.transaction(force_rollback=True):
+            (row,) = self._ask(queries.get("session_opening"))
+        _, ours, lock, has_limit, self.deferring, self.since = row
+        self.ours, self.lock_timeout_ms = frozenset(ours), float(lock)
+        self.again = ["SET transaction_timeout = 0"] if has_limit else []
+        self.unfollowed = False
+        self.known = {one.oid for one in self._new()}
+        self.seen = self.opened
+        self._adopt(self._settings())
+
+    def text(self, script: Script) -> str:
+        """The script as it is sent."""
+        return timeouts.as_sent(script, self.lock_timeout_ms)
+
+    def before(self, script: Script) -> bool:
+        """Give what is due if this script may see or change it. False where it can't: then nothing has to be asked."""
+        noisy = NOISY.search(script.text) is not None
+        if noisy and self.unfollowed:
+            self.finish()
+        self.deferring = self.deferring or "deferrable" in script.text.lower()
+        return noisy
+
+    def tail(self, noisy: bool) -> tuple[list[str], int | None]:
+        """The statements that end the script's session, and which of them checks deferred constraints."""
+        settle = [_plain("session_constraints")] if noisy and self.deferring else []
+        looks = [UNLOCK, OUR_PATH, self._look(), _plain("session_settings")] if noisy else []
+        return [*ROLE, *settle, *REST, *looks, SETTINGS, *self.again], len(ROLE) if settle else None
+
+    def follow(self, script: Script, noisy: bool, looks: Sequence[Sequence[tuple[str, ...]]]) -> None:
+        """Give rights and settings behind a script. `looks`: the answers to the tail's questions. Raises SqlFailed."""
+        if not noisy:
+            self.unfollowed = True
+            return
+        try:
+            for rows in looks:
+                if rows and rows[0][0] == "settings":
+                    self._adopt(json.loads(rows[0][1]))
+            self._follow([_object(row) for rows in looks for row in rows if row[0] == "object"], [script])
+            if CLOSES_PUBLIC.search(script.text):
+                self._keep_public(script)
+        except psycopg.Error as error:
+            if self.connection.closed or error.sqlstate in RETRIABLE:
+                raise
+            raise _not_followed(script, error) from None
+
+    def finish(self) -> None:
+        """Give the rights that are due to what the scripts made that nothing was asked about."""
+        if self.unfollowed:
+            self.unfollowed = False
+            self._follow(self._new(), [])
+
+    def follow_step(self, script: Script) -> None:
+        """Give the rights on what a step of a script outside of a transaction made; its settings stay as they are."""
+        with self.connection.transaction(force_rollback=True):
+            created = self._new()
+        self._follow(created, [script])
+
+    def follow_apart(self, script: Script, *, resumed: bool) -> None:
+        """End the session of a script that ran outside of a transaction, and follow it.
+
+        `resumed`: it began in another session; what no group recorded is then taken as its own.
+        """
+        self.connection.execute(END.encode())
+        if resumed:
+            self._give(self._created(_UNRECORDED.format("coalesce(object.belongs, object.identity)")), [script])
+        else:
+            self._follow(self._new(), [script])
+        self._adopt(self._settings())
+
+    def _adopt(self, now: dict[str, str]) -> None:
+        """Make the settings of database and role those that a new connection would have."""
+        if now == self.seen:
+            return
+        self.seen = now
+        gone = [name for name in self.opened if name not in now and name not in self.ours]
+        wanted = {name: value for name, value in now.items() if self.opened.get(name) != value}
+        if gone:
+            wanted |= {name: "" for name in gone if "." in name} | dict(self.underneath(gone))
+        self.again = [statement for statement in self.again if "transaction_timeout" in statement]
+        self.connection.execute(";".join([SETTINGS, *self.again]).encode())
+        for name, value in wanted.items():
+            if name in self.ours or name == "transaction_timeout":
+                continue
+            statement = sql.SQL("SELECT pg_catalog.set_config({}, {}, false)").format(name, value)
+            try:
+                with self.connection.transaction():
+                    self.connection.execute(statement)
+            except psycopg.Error as error:  # a new connection would only warn of it
+                if self.connection.closed or error.sqlstate in RETRIABLE:
+                    raise
+                continue
+            self.again.append(statement.as_string(self.connection))
+
+    def _window(self, oid: str) -> str:
+        """The condition that an OID was given out since the last look."""
+        end = self.since + HALF
+        if end < 2 * HALF:
+            return f"({oid} >= {self.since} AND {oid} < {end})"
+        return f"({oid} >= {self.since} OR {oid} < {end - 2 * HALF})"
+
+    def _look(self, *, everything: bool = False) -> str:
+        text = _plain("rights_created")
+        for place, oid in (("{window_of_relation}", "c.oid"), ("{window_of_schema}", "n.oid")):
+            text = text.replace(place, "true" if everything else self._window(oid))
+        return text
+
+    def _new(self) -> list[rights.Created]:
+        return [_object(row) for row in self._ask(self._look())]
+
+    def _created(self, condition: str = "") -> list[rights.Created]:
+        """What the owner has, all of it."""
+        return [_object(row) for row in self._ask(self._look(everything=True) + condition)]
+
+    def _settings(self) -> dict[str, str]:
+        found: dict[str, str] = json.loads(self._ask(_plain("session_settings"))[0][1])
+        return found
+
+    def _ask(self, query: str) -> list[tuple[Any, ...]]:
+        """The answer, found with a path on which nobody's functions lie; the path is put back."""
+        text = ";".join([OUR_PATH, query, "RESET search_path", *self.again])
+        cursor = self.connection.execute(text.encode())
+        cursor.nextset()
+        return cursor.fetchall()
+
+    def _follow(self, created: Sequence[rights.Created], scripts: Sequence[Script]) -> None:
+        """Give what is due on what was made since the last look."""
+        self._give([one for one in created if one.oid not in self.known], scripts)
+        ahead = [(one.oid - self.since) % (2 * HALF) for one in created]
+        self.since = (self.since + max((a for a in ahead if a < HALF), default=-1) + 1) % (2 * HALF)
+
+    def _give(self, created: Sequence[rights.Created], scripts: Sequence[Script]) -> None:
+        if not created:
+            return
+        grants = rights.due(created, [word for script in scripts for word in rights.revoked_by(script)])
+        wanted = [*rights.statements(grants), *self._by_columns(grants)]
+        if wanted:
+            self.connection.execute(";".join(wanted).encode())
+
+    def _by_columns(self, grants: Sequence[rights.Grant]) -> list[str]:
+        statements = []
+        for grant in grants:
+            if grant.but:
+                rows = self.connection.execute(
+                    "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = %s AND attnum > 0"
+                    " AND NOT attisdropped AND NOT attname = ANY(%s) ORDER BY attnum",
+                    (grant.created.oid, list(grant.but)),
+                ).fetchall()
+                columns = ", ".join(rights.quoted(name) for (name,) in rows)
+                what = ", ".join(f"{privilege} ({columns})" for privilege in grant.privileges)
+                statements += [f"GRANT {what} ON {grant.created.identity} TO {grant.role}"] if rows else []
+        return statements
+
+    def _keep_public(self, script: Script) -> None:
+        """PUBLIC lost the schema public: the two roles had it through PUBLIC alone."""
+        public = rights.Created(0, "SCHEMA", "public", "", "public")
+        lost = {word.role for word in rights.revoked_by(script) if word.meets(public)}
+        for role in rights.ROLES:
+            row = self.connection.execute(
+                "SELECT pg_catalog.has_schema_privilege(%s, 'public', 'USAGE')", (role,)
+            ).fetchone()
+            if role not in lost and row and not row[0]:
+                self.connection.execute(f"GRANT USAGE ON SCHEMA public TO {role}".encode())
+
+
+_UNRECORDED = " WHERE NOT EXISTS (SELECT FROM pgstack.object o WHERE o.kind <> 'column' AND o.identity = {})"
+
+
+def underneath(admin: Connection[Any]) -> Callable[[Sequence[str]], Mapping[str, str]]:
+    """Asks the administrator's connection, in another database."""
+
+    def ask(names: Sequence[str]) -> dict[str, str]:
+        return dict(admin.execute(queries.get("setting_underneath"), (list(names),)).fetchall())
+
+    return ask
+
+
+def _object(row: Sequence[Any]) -> rights.Created:
+    """A row of rights_created, as text."""
+    _, oid, kind, schema, name, identity, app, readonly, parent, app_there, readonly_there, belongs = row
+    says = [role for role, said in zip(rights.ROLES, (app, readonly), strict=True) if said == "true"]
+    there = tuple(frozenset((held or "").split(",")) for held in (app_there, readonly_there))
+    return rights.Created(
+        int(oid), kind, schema, name, identity, frozenset(says), int(parent), (there[0], there[1]), belongs or ""
+    )
+
+
+def _plain(name: str) -> str:
+    """A query without its comments, which a `--` in one message with others would take along."""
+    return "\n".join(line for line in queries.get(name).splitlines() if not line.startswith("--"))
+
+
+def _not_followed(script: Script, error: psycopg.Error) -> SqlFailed:
+    words = f"{error.diag.message_primary or ' '.join(str(error).split())} ({error.sqlstate})"
+    return SqlFailed(
+        f"{script.path}: what it made can't be given its rights, or what it set can't be read: {words}",
+        sqlstate=error.sqlstate or "",
+        script=script.name,
+    )
