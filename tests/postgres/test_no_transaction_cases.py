@@ -236,3 +236,16 @@ def test_a_lock_is_waited_for(docs: FreshDatabase) -> None:
     assert not invalid(docs)
     assert not differences(docs)
     assert waits == []
+
+
+def test_a_statement_is_sent_without_those_before_it(docs: FreshDatabase) -> None:
+    """What each statement sees of its own message, behind many others; errors still have their place in the file."""
+    own = "insert into app.doc select length(query), 'ü' from pg_stat_activity where pid = pg_backend_pid();\n"
+    stop(
+        docs,
+        own * 100 + "/* ü */ select 'ü', nothing",
+        r"(?s)sql/5\.sql:102:21: column .nothing. does not exist.*\n {28}\^",
+    )
+    assert docs.ask("SELECT count(*), max(id) < 500 FROM app.doc WHERE slug = 'ü'") == [(100, True)]
+    stop(docs, own * 100 + "begin; select 1; vacuum app.doc; commit", "take it out of BEGIN … COMMIT")
+    stop(docs, own * 100 + "begin; select (1; commit", r"sql/5\.sql:102:\d+: syntax error at end of input|syntax error")
