@@ -11,6 +11,7 @@ away.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +33,7 @@ from components.schema_check import (
     script_lines,
 )
 from postgres.connection import Address, connect, told
-from postgres.errors import ConnectionFailed, PgstackError, ValidationFailed
+from postgres.errors import ConnectionFailed, PgstackError, PlanRefused, ValidationFailed
 from postgres.scripts import Script, load, load_verify, revision
 from stacks import offline
 from stacks.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
@@ -154,6 +155,7 @@ def _announced(news: dict[str, Any], olds: dict[str, Any]) -> tuple[Script, ...]
     """The scripts, each named where there is no ledger to ask yet: of a new resource the engine shows three lines."""
     scripts = load_listed(news)
     if not olds:
+        _refuse_what_cannot_begin(scripts, news)
         announce_all(scripts, "new, unless the database has it")
     return scripts
 
@@ -164,6 +166,7 @@ def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
     pulumi.log.warn("offline: the ledger was not compared; which scripts ran is what the last `up` left in the state")
     before = _as_lines(olds.get("scripts", ""))
     ran = dict(line.split(" ", 1)[1].rsplit("  ", 1) for line in before.splitlines())
+    _refuse_what_cannot_begin([script for script in scripts if script.name not in ran], news)
     for script in scripts:
         if script.name not in ran:
             pulumi.log.info(f"to run, by the state: {script.path} (new)")
@@ -173,6 +176,14 @@ def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
             else:
                 pulumi.log.warn(f"{script.path} was changed after it ran, by the state: `up` refuses that")
     return str(olds["ledger"]) if before == news["scripts"] and "ledger" in olds else revision_of(scripts)
+
+
+def _refuse_what_cannot_begin(scripts: Sequence[Script], news: dict[str, Any]) -> None:
+    """For scripts that have not run, where there is no ledger to plan with. Raises PlanRefused."""
+    from postgres import half_way
+
+    if problems := half_way.problems(scripts, (), {}, news["baseline"], news["stack"]):
+        raise PlanRefused("\n".join(problems))
 
 
 def _addresses(props: dict[str, Any], olds: dict[str, Any]) -> list[Address]:

@@ -276,8 +276,7 @@ def test_rights_are_given_apart_too_and_given_again_to_a_role_made_again(empty_d
         admin.execute("REVOKE ALL ON SCHEMA rag FROM readonly")
         (line,) = roles.unreachable(admin)
         assert line.startswith("readonly has rights on 2 table(s) of the schema rag")
-        admin.execute("REVOKE ALL ON ALL TABLES IN SCHEMA rag FROM readonly")
-        admin.execute("REVOKE ALL ON ALL SEQUENCES IN SCHEMA rag FROM readonly")
-        roles.grant_again(admin)
+        admin.execute("DROP OWNED BY readonly; DROP ROLE readonly")
+    empty_database.apply(scripts=(first, mended, after))
     assert {name: rights(empty_database, "readonly", f"rag.{name}") for name in expected} == expected
     assert empty_database.ask("SELECT has_sequence_privilege('readonly', 'rag.n_id_seq', 'SELECT')") == [(True,)]

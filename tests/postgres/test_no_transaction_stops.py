@@ -1,0 +1,193 @@
+"""Each statement of a no-transaction script has its effect exactly once, wherever it is stopped. Rows are counted."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from postgres import drift
+from postgres.connection import connect
+from postgres.errors import PgstackError, PlanRefused
+from postgres.scripts import Script
+from tests.conftest import FreshDatabase, script
+
+EXAMPLES = int(os.environ.get("PGSTACK_EXAMPLES", "12"))
+KILLS = int(os.environ.get("PGSTACK_KILLS_APART", "4"))
+HEAD = "-- pgstack: no-transaction\n"
+# A piece of a script: {t} its table, {n} its number, {stop} where it may stop; and the rows it makes, by id.
+PIECES = {
+    "insert": ("{stop}; insert into app.{t} values ({n}, 'ü')", [0]),
+    "path": ("set search_path = app; {stop}; insert into {t} values ({n})", [0]),
+    "setting": ("set test.n{n} = '{n}'; {stop}; insert into app.{t} values (current_setting('test.n{n}')::int)", [0]),
+    "prepared": ("prepare p{n} as insert into app.{t} values ({n}); {stop}; execute p{n}", [0]),
+    "block": (
+        "begin; insert into app.{t} values ({n}); savepoint s; insert into app.{t} values ({n} + 50); {stop};"
+        " rollback to s; set local work_mem = '1MB'; insert into app.{t} values ({n} + 100); commit", [0, 100],
+    ),
+    "undone": (
+        "begin; insert into app.{t} values ({n}); {stop}; rollback; insert into app.{t} values ({n} + 1000)", [1000],
+    ),
+    "index": ("insert into app.{t} values ({n}); create index concurrently on app.{t} (id); {stop}", [0]),
+    "temporary": (
+        "create temp table x{n} as select {n} as id; {stop}; insert into app.{t} select id from x{n}; drop table x{n}",
+        [0],
+    ),
+    "table": ("create table app.{t}_{n} (i int); {stop}; insert into app.{t} values ({n})", [0]),
+    "procedure": ("do $$ begin insert into app.{t} values ({n}); commit; end $$; {stop}", [0]),
+}  # fmt: skip
+STOPS = {
+    "failed": "select 1/0",
+    "terminated": "select pg_terminate_backend(pg_backend_pid())",
+    "doubled": "create unique index concurrently {t}_{n}_u on app.{t} ((id > -1))",
+}
+
+
+@dataclass
+class Lines:
+    """The scripts of one database, one behind the other; each of them has a table of its own."""
+
+    database: FreshDatabase
+    landed: list[Script]
+
+    def differences(self) -> list[str]:
+        with connect(self.database.admin) as connection:
+            return list(drift.in_words(drift.find(connection)))
+
+
+@pytest.fixture
+def lines(fresh_database: FreshDatabase) -> Lines:
+    return Lines(fresh_database, [])
+
+
+@settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True
+)
+@given(
+    st.lists(st.sampled_from(sorted(PIECES)), min_size=1, max_size=5),
+    st.lists(st.tuples(st.integers(0, 4), st.sampled_from(sorted(STOPS))), max_size=3),
+)
+@example(["setting", "block", "path"], [(1, "failed"), (2, "terminated")])
+@example(["index", "temporary", "index"], [(0, "doubled"), (1, "terminated"), (2, "doubled")])
+@example(["undone", "table", "prepared"], [(0, "failed"), (1, "terminated"), (2, "failed")])
+def test_each_effect_comes_once_wherever_it_stops(
+    lines: Lines, pieces: list[str], stops: list[tuple[int, str]]
+) -> None:
+    """At each stop the script is mended behind what ran, and goes on to the next stop."""
+    lines.database.do("DELETE FROM pgstack.statement")  # of an example that failed
+    place = len(lines.landed) + 4
+    table, name = f"t{place}", f"{place + 1:04}.sql"
+    lines.landed.append(script(f"create table app.{table} (id int, word text)", f"{place:04}.sql"))
+    lines.database.apply(*lines.landed)
+    # between BEGIN and COMMIT no index can be made CONCURRENTLY, and none where a temporary table is used
+    open_stops = {
+        at % len(pieces): kind
+        if kind != "doubled" or pieces[at % len(pieces)] in ("insert", "path", "table")
+        else "failed"
+        for at, kind in stops
+    }
+    for at in sorted(open_stops):
+        text = _text(pieces, table, {stop: kind for stop, kind in open_stops.items() if stop >= at})
+        rows = lines.database.ask(f"SELECT count(*) FROM app.{table}")[0][0]
+        if open_stops[at] == "doubled" and rows < 2:
+            lines.database.do(
+                f"INSERT INTO app.{table} VALUES (-5), (-6); INSERT INTO app.{table} VALUES (5000), (5001)"
+            )
+        with pytest.raises(PgstackError, match=r"division by zero|went away|could not create unique index"):
+            lines.database.apply(*lines.landed, script(text, name))
+        assert lines.differences() == []
+        if lines.database.ask("SELECT FROM pgstack.statement"):
+            with pytest.raises(PlanRefused, match=f"sql/{name} stopped half-way"):
+                lines.database.apply(*lines.landed, script(text, "9999.sql"))
+    lines.landed.append(script(_text(pieces, table, {}), name))
+    lines.database.apply(*lines.landed)
+    lines.database.apply(*lines.landed)
+    wanted = Counter(n + more for n, piece in enumerate(pieces) for more in PIECES[piece][1])
+    found = dict(lines.database.ask(f"SELECT id, count(*) FROM app.{table} WHERE id BETWEEN 0 AND 4999 GROUP BY id"))
+    assert found == dict(wanted)
+    assert lines.differences() == []
+    assert lines.database.ask("SELECT FROM pg_index WHERE NOT indisvalid") == []
+    indexes = lines.database.ask(f"SELECT count(*) FROM pg_index WHERE indrelid = 'app.{table}'::regclass")
+    assert indexes == [(pieces.count("index"),)]
+    assert lines.database.ask("SELECT FROM pgstack.statement") == []
+
+
+def _text(pieces: list[str], table: str, stops: dict[int, str]) -> str:
+    text = []
+    for number, piece in enumerate(pieces):
+        stop = (STOPS[stops[number]] if number in stops else "select 1").format(t=table, n=number)
+        text.append(PIECES[piece][0].format(t=table, n=number, stop=stop))
+    return HEAD + ";\n".join(text)
+
+
+WORKER = """
+import sys
+from postgres import apply
+from postgres.connection import Address
+from tests.conftest import default_scripts, script
+host, port, database, user, password, text = sys.argv[1:]
+address = Address(host, int(port), database, user, password)
+print("ready", flush=True)
+scripts = (*default_scripts(), script("create table app.t (id int)", "4.sql"), script(text, "5.sql"))
+apply.apply(address, apply.Request("test", scripts, lock_wait_s=5.0))
+"""
+
+
+def test_kill_9_anywhere_repeats_nothing(fresh_database: FreshDatabase) -> None:
+    """The next try begins at once, while the killed one's last statement may still run on the server."""
+    seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
+    chance = random.Random(seed)
+    print(f"seed {seed}: repeat with PGSTACK_SEED={seed}")  # noqa: T201
+    slow = "insert into app.t select {n} from (select pg_sleep(0.05)) as slept"
+    kinds = (
+        slow,
+        "create table app.u{n} (i int)",
+        "begin; " + slow + "; set test.kept = '{n}'; commit",
+        "create index concurrently on app.t (id)",
+        "insert into app.t values (current_setting('test.kept')::int + 1000)",
+    )
+    text = HEAD + ";\n".join(kinds[n % 5].format(n=n) for n in range(25))
+    place = fresh_database.admin
+    arguments = [place.host, str(place.port), place.database, place.user, place.password, text]
+    root = Path(__file__).parent.parent.parent
+    kills = 0
+    while True:
+        process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE, text=True, cwd=root
+        )
+        assert process.stdout
+        with process.stdout:
+            assert process.stdout.readline() == "ready\n"
+        if kills < KILLS:
+            _wait_for_progress(fresh_database, process, kills * 25 // KILLS + 1)
+            time.sleep(chance.uniform(0, 0.1))
+            process.send_signal(signal.SIGKILL)
+        kills += 1
+        if process.wait() == 0:
+            break
+        assert kills <= KILLS, f"the last try failed (seed {seed})"
+        with connect(place) as connection:
+            assert drift.find(connection) == (), f"seed {seed}"
+    found = Counter(row[0] for row in fresh_database.ask("SELECT id FROM app.t"))
+    wanted = Counter([*(n for n in range(25) if n % 5 in (0, 2)), *(n + 998 for n in range(25) if n % 5 == 4)])
+    assert found == wanted, f"seed {seed}"
+    indexes = fresh_database.ask("SELECT indisvalid FROM pg_index WHERE indrelid = 'app.t'::regclass")
+    assert indexes == [(True,)] * 5, f"seed {seed}"
+
+
+def _wait_for_progress(database: FreshDatabase, process: subprocess.Popen[str], statements: int) -> None:
+    """Until so many statements are recorded, or the process has ended."""
+    while process.poll() is None:
+        if database.ask("SELECT count(*) FROM pgstack.statement")[0][0] >= statements:
+            return
+        time.sleep(0.01)
