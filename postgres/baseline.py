@@ -90,7 +90,9 @@ def _unlike(kind: str, wanted: str, live: str) -> list[str]:
     if kind in ("extension", drift.ORDER):
         return []
     given = [definitions.without(text, ("owner", "right")) for text in (wanted, live)]
-    return definitions.changes(*given, before="the script makes") if given[0] != given[1] else []
+    if given[0] == given[1]:
+        return []
+    return definitions.changes(*given, before="the script makes") or ["its definition is another"]
 
 
 def _give(

@@ -22,6 +22,7 @@ SESSION = (
 )
 RETRY_S = 0.2
 REFUSED = "the server refuses the password"
+MENDED = "somebody changed the role by hand: pgstack up STACK  puts the stack's own roles right"
 LOOK = "-c lock_timeout=3000 -c statement_timeout=60000"  # a preview never waits behind anyone for long
 
 
@@ -108,9 +109,10 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
         ("Connection refused", "nothing listens there: the server is down", "start it: pgstack up STACK"),
         ("starting up", "the server is still starting", "wait, then try again; its log says what it is doing"),
         ("shutting down", "the server is shutting down", "start it again: pgstack up STACK"),
-        ("password authentication failed", REFUSED,
-         "the password in Pulumi's state is not the server's: set pgvector:adminPassword to the real one\n"
-         "    pulumi config set --secret pgvector:adminPassword …"),
+        ("password authentication failed", REFUSED, _password_remedy(address.user)),
+        ("not permitted to log in", "the role may not log in (NOLOGIN)", MENDED),
+        ("too many connections for role", "all connections that the role may have are taken", MENDED),
+        ("permission denied for database", "the role may not connect to the database", MENDED),
         ("does not exist", "the database or the role does not exist", "check pgvector:database"),
         ("too many clients", "all connections are taken", "close some: SELECT * FROM pg_stat_activity"),
         ("remaining connection slots", "all connections are taken", "close some: SELECT * FROM pg_stat_activity"),
@@ -121,6 +123,22 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
             return f"can't connect to {address.where}: {cause}{waited}\n  {fix}"
     last = text.strip().splitlines()[-1].strip() if text.strip() else type(error).__name__
     return f"can't connect to {address.where}{waited}: {last}"
+
+
+def _password_remedy(role: str) -> str:
+    """Of the administrator's password the state must have the real one; those of the stack's roles are set by `up`."""
+    key = {"app": "appPassword", "readonly": "readonlyPassword"}.get(role)
+    if key is None:
+        return (
+            "the password in Pulumi's state is not the server's: set pgvector:adminPassword to the real one\n"
+            "    pulumi config set --stack STACK --secret pgvector:adminPassword …"
+        )
+    return (
+        f"role {role} has another password than the stack's, or it is valid no more (VALID UNTIL). See which, "
+        "and set it:\n"
+        "    pgstack status STACK && pgstack up STACK\n"
+        f"  or keep the new one:  pulumi config set --stack STACK --secret pgvector:{key} …"
+    )
 
 
 def server_version(connection: Connection[Any]) -> str:

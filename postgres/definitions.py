@@ -37,7 +37,7 @@ def parse(definition: str) -> dict[str, list[str]]:
     {'owner': ['a'], 'right': ['b=r/a', 'c=r/a'], 'default': ['1 +\\n  2']}
     """
     found: dict[str, list[str]] = {}
-    for line in LINE.split(definition):
+    for line in LINE.split(definition) if definition else ():
         word, colon, value = line.partition(": ")
         found.setdefault(word if colon else "", []).append(value if colon else line)
     return found

@@ -169,8 +169,19 @@ def test_drift_is_a_warning_here_and_a_refusal_where_the_stack_says_so(deployed:
         assert "the schema of local was changed by other hands than its scripts" in said
         assert "pgstack accept local KIND IDENTITY" in said
     deployed.ok("accept", "local", "column", "app.tenant.by_hand")
+    # what was done to the stack's own roles is no reason to refuse: `up` puts it right, and runs for that alone
+    deployed.do("ALTER ROLE app PASSWORD 'x' VALID UNTIL '2020-01-01'; REVOKE USAGE ON SCHEMA app FROM readonly")
+    said = deployed.fails("status", code=2) + deployed.ok("preview")
+    for wrong in (
+        "role app has another password",
+        "valid until 2020-01-01",
+        "schema app was changed: readonly lost USAGE",
+    ):
+        assert said.count(wrong) >= 2
     deployed.ok("up")
     assert "unchanged" in deployed.ok("up")
+    deployed.ok("test-connection", "local")
+    assert "drift    none" in deployed.ok("status")
 
 
 def test_a_restored_older_database_gets_the_scripts_it_lacks(deployed: Checkout) -> None:

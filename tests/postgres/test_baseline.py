@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from postgres import apply
+from postgres import apply, baseline, drift
+from postgres.connection import connect
 from postgres.errors import PlanRefused
+from postgres.planning import Pending
 from tests.conftest import FreshDatabase, default_scripts, script
 
 TABLE = script(
@@ -64,3 +68,59 @@ def test_a_whole_schema_is_adopted(fresh_database: FreshDatabase) -> None:
     outcome = fresh_database.apply(script("create table app.one ()"), baseline=names)
     assert outcome.ran == (*names, "0004_test.sql")
     assert fresh_database.ask("SELECT name FROM app.tenant") == [("kept",)]
+
+
+LATER = script("create schema app2; create table app2.doc (id int primary key, tenant int, title text);"
+               "alter table app2.doc enable row level security; create policy own on app2.doc using (tenant = 1);"
+               "create view app2.live with (security_invoker = true)"
+               " as select id, title from app2.doc where tenant = 1;"
+               "create function app2.f() returns int language sql return 1", "0001.sql")  # fmt: skip
+AFTER = script("alter table app2.doc add column price int; drop view app2.live", "0002.sql")
+THEIRS = (
+    "create schema app2; create table app2.doc (id int primary key, tenant int, title text);"
+    "create policy own on app2.doc using (tenant = 1); create view app2.live as select id, title from app2.doc;"
+    "create function app2.f() returns int language sql return 1"
+)
+
+
+def test_tables_and_views_are_compared_and_what_is_taken_is_the_owners_and_the_applications(
+    empty_database: FreshDatabase,
+) -> None:
+    empty_database.do("CREATE EXTENSION vector")
+    empty_database.do(THEIRS)
+    password = empty_database.app_password
+    request = apply.Request(
+        "test",
+        (LATER, AFTER),
+        baseline=("0001.sql",),
+        lock_wait_s=5.0,
+        app_password=password,
+        readonly_password=password,
+    )
+    with pytest.raises(PlanRefused) as refused:
+        apply.apply(empty_database.admin, request)
+    assert "table app2.doc differs: row security is none, the script makes on" in str(refused.value)
+    assert "view app2.live differs: its query is another; options is none, the script makes " in str(refused.value)
+    # made alike, it is taken: the next script may change it, the application may use it, as where the scripts ran
+    empty_database.do(
+        "alter table app2.doc enable row level security; grant select on app2.doc to pg_monitor;"
+        "create or replace view app2.live with (security_invoker = true)"
+        " as select id, title from app2.doc where tenant = 1"
+    )
+    apply.apply(empty_database.admin, replace(request, scripts=(LATER,)))
+    with connect(empty_database.admin) as connection:
+        assert drift.find(connection) == ()
+    with connect(empty_database.as_role("app")) as connection:
+        connection.execute("INSERT INTO app2.doc VALUES (1, 1, 'x')")
+        assert connection.execute("SELECT title, app2.f() FROM app2.live").fetchall() == [("x", 1)]
+    apply.apply(empty_database.admin, request)
+    assert empty_database.ask("SELECT price FROM app2.doc") == [(None,)]
+
+
+def test_what_a_baseline_script_names_is_no_drift_before_it_is_recorded() -> None:
+    pending = [Pending(1, LATER, "baseline")]
+    doc, other = (drift.Difference("table", name, None, "owner: x") for name in ("app2.doc", "app2.other"))
+    column = drift.Difference("column", "app2.doc.tenant", None, "type: integer")
+    assert baseline.without_pending([doc, other, column], pending) == (other,)
+    assert baseline.without_pending([doc, other], [Pending(1, LATER, "new")]) == (doc, other)
+    assert baseline.without_pending(None, pending) is None
