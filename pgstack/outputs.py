@@ -25,7 +25,12 @@ FINISHED = "schemaRevision"  # an output that only a finished `up` has
 def read(workspace: Workspace) -> dict[str, Output]:
     """The stack's outputs, secrets decrypted, as far as the state knows them. Raises PgstackError without a server."""
     try:
-        found = deployed.outputs(workspace.select(create=False).export_stack().deployment or {})
+        stack = workspace.select(create=False)
+        state = stack.export_stack().deployment or {}
+        found = deployed.outputs(state)
+        if found and FINISHED not in found:
+            configured = {key.split(":")[-1]: each.value for key, each in stack.get_all_config().items()}
+            found = deployed.outputs(state, configured)
     except auto.CommandError as error:
         raise PgstackError(explain(str(error))) from None
     if not found:
