@@ -44,7 +44,7 @@ EMBEDDED = resource(
 
 
 def docker(port: int, *, published: int, ready: int | None) -> list[dict[str, Any]]:
-    common = {"name": "pgvector-dev", "host": "127.0.0.1", "sslmode": "require", "docker": "unix:///x",
+    common: dict[str, Any] = {"name": "pgvector-dev", "host": "127.0.0.1", "sslmode": "require", "docker": "unix:///x",
               "adminPassword": secret(HIDDEN), "database": "app"}  # fmt: skip
     found = [
         resource("DataDirectory", "data", port=port, major=17, **common),
