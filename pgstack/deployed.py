@@ -22,6 +22,7 @@ from postgres.errors import PgstackError
 SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"  # Pulumi's own marks
 DYNAMIC = "pulumi-python:dynamic/pgvector:"
 URLS = {"appUrl": roles.APP, "readonlyUrl": roles.READONLY, "adminUrl": ADMIN}
+ANYWHERE = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +31,23 @@ class Output:
     secret: bool
 
 
-def outputs(state: Mapping[str, Any]) -> dict[str, Output]:
+def outputs(state: Mapping[str, Any], configured: Mapping[str, str] | None = None) -> dict[str, Output]:
     """The stack's outputs, the server's address as it is now; without outputs what the resources know. {}: no server.
 
-    What only a finished `up` knows (`schemaRevision`, `validation`) is missing where none was.
+    What only a finished `up` knows (`schemaRevision`, `validation`) is missing where none was. `configured`: passwords
+    of the stack file (`appPassword`), which the first `up` used instead of the generated ones.
     """
     exported = {name: Output(plain(value), _is_secret(value)) for name, value in _root(state).items()}
     server = _server(state)
     if server is None:
         return exported
-    words = _passwords(state) | {ADMIN: str(server["adminPassword"])}
+    words = _passwords(state, configured or {}) | {ADMIN: str(server["adminPassword"])}
     if not exported:
         exported = _as_far_as_known(state, server, words)
     host, port = str(server["host"]), int(server.get("port") or PORT)
     exported |= {"host": Output(host, secret=False), "port": Output(port, secret=False)}
+    if version := server.get("version"):
+        exported["postgresVersion"] = Output(version, secret=False)
     for name, role in URLS.items():
         if name in exported:
             address = replace(address_of(str(exported[name].value)), host=host, port=port)
@@ -109,24 +113,28 @@ def _server(state: Mapping[str, Any]) -> dict[str, Any] | None:
     published = _published(state)
     if published is None or not known:
         return None
-    return next((each for each in known if int(each.get("port") or PORT) == published), known[0] | {"port": published})
+    fitting = (each for each in known if published.items() <= (each | {"port": int(each.get("port") or PORT)}).items())
+    return next(fitting, known[0] | published)
 
 
-def _published(state: Mapping[str, Any]) -> int | None:
+def _published(state: Mapping[str, Any]) -> dict[str, Any] | None:
+    """host and port of the container."""
     for each in _all(state):
         if each["type"] == "docker:index/container:Container" and each["urn"].endswith("::server"):
-            ports = plain(each.get("inputs") or {}).get("ports") or [{}]
-            return int(ports[0].get("external") or PORT)
+            (port, *_) = plain(each.get("inputs") or {}).get("ports") or [{}]
+            address = port.get("ip") or ANYWHERE[0]
+            host = "127.0.0.1" if address in ANYWHERE else address
+            return {"host": host, "port": int(port.get("external") or PORT)}
     return None
 
 
-def _passwords(state: Mapping[str, Any]) -> dict[str, str]:
-    """Of the roles, as the scripts' last `up` set them; before the first, those that were generated."""
+def _passwords(state: Mapping[str, Any], configured: Mapping[str, str]) -> dict[str, str]:
+    """Of the roles, as the scripts' last `up` set them; before the first, the stack file's or the generated ones."""
     schema = _resource(state, "SqlSchema") or {}
     found = {}
     for role in (roles.APP, roles.READONLY):
         generated = _resource(state, "GeneratedPassword", f"{role}-password") or {}
-        if word := schema.get(f"{role}Password") or generated.get("value"):
+        if word := schema.get(f"{role}Password") or configured.get(f"{role}Password") or generated.get("value"):
             found[role] = str(word)
     return found
 
@@ -140,8 +148,8 @@ def _as_far_as_known(
     mode = str(server.get("sslmode") or "")
     where = Address(str(server["host"]), int(server.get("port") or PORT), database, "", "", sslmode=mode)
     known = {"database": database, "engine": "docker" if docker else "embedded"}
-    if server.get("version") or server.get("major"):
-        known["postgresVersion"] = str(server.get("version") or int(server["major"]))
+    if server.get("major"):
+        known["postgresVersion"] = str(int(server["major"]))  # no server has answered yet
     found = {name: Output(value, secret=False) for name, value in known.items()}
     for name, role in URLS.items():
         if role in words:

@@ -24,7 +24,10 @@ FINISHED = "schemaRevision"  # an output that only a finished `up` has
 
 def read(workspace: Workspace) -> dict[str, Output]:
     """The stack's outputs, secrets decrypted, as far as the state knows them. Raises PgstackError without a server."""
-    found = deployed.outputs(workspace.state())
+    state = workspace.state()
+    found = deployed.outputs(state)
+    if found and FINISHED not in found:
+        found = deployed.outputs(state, workspace.config())
     if not found:
         raise PgstackError(
             f"{workspace.name} has no outputs yet, and no server in its state\n"

@@ -138,6 +138,14 @@ class Workspace:
             raise PgstackError(explain(str(error))) from None
         return found.get("deployment") or {}
 
+    def config(self) -> dict[str, str]:
+        """What the stack file and `pulumi config set` say, without namespaces, secrets decrypted. Raises PgstackError."""
+        try:
+            found = self.select(create=False).get_all_config()
+        except auto.CommandError as error:
+            raise PgstackError(explain(str(error))) from None
+        return {key.split(":")[-1]: value.value for key, value in found.items()}
+
     def _no_stack(self) -> PgstackError:
         return PgstackError(f"the stack {self.name} does not exist yet\n  create it:  pgstack up {self.name}")
 

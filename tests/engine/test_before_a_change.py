@@ -10,7 +10,7 @@ import itertools
 import os
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import psycopg
@@ -61,7 +61,8 @@ def drifted(stack: Checkout) -> Iterator[str]:
     stack.do("DROP INDEX app.by_hand")
 
 
-REFUSALS: tuple[Callable[[Checkout], object], ...] = (edited, removed, reordered, drifted)
+Refusal = Callable[[Checkout], AbstractContextManager[str]]
+REFUSALS: tuple[Refusal, ...] = (edited, removed, reordered, drifted)
 FREE_PORT = "a free port"
 # all that change the embedded server; another major is refused or announced by the upgrade's own check
 KEYS: tuple[tuple[str, object], ...] = (
@@ -70,7 +71,7 @@ KEYS: tuple[tuple[str, object], ...] = (
 )  # fmt: skip
 
 
-def pairs() -> list[tuple[tuple[str, object], Callable[[Checkout], object]]]:
+def pairs() -> list[tuple[tuple[str, object], Refusal]]:
     found = list(itertools.product(KEYS, REFUSALS))
     if os.environ.get("PGSTACK_EXAMPLES"):
         return found

@@ -44,7 +44,7 @@ EMBEDDED = resource(
 
 
 def docker(port: int, *, published: int, ready: int | None) -> list[dict[str, Any]]:
-    common = {"name": "pgvector-dev", "host": "127.0.0.1", "sslmode": "require", "docker": "unix:///x",
+    common: dict[str, Any] = {"name": "pgvector-dev", "host": "127.0.0.1", "sslmode": "require", "docker": "unix:///x",
               "adminPassword": secret(HIDDEN), "database": "app"}  # fmt: skip
     found = [
         resource("DataDirectory", "data", port=port, major=17, **common),
@@ -61,7 +61,7 @@ def test_a_whole_stack_has_the_outputs_that_its_program_exported() -> None:
     found = outputs({"resources": [root(**exported), EMBEDDED]})
     assert found["adminUrl"] == Output(url, secret=True)
     assert found["validation"] == Output({"vector": "ok"}, secret=False)
-    assert found.keys() == exported.keys() | {"host"}
+    assert found.keys() == exported.keys() | {"host", "postgresVersion"}
 
 
 def test_after_a_first_up_that_failed_the_resources_tell_the_address_and_the_passwords() -> None:
@@ -71,6 +71,12 @@ def test_after_a_first_up_that_failed_the_resources_tell_the_address_and_the_pas
     assert address_of(found["adminUrl"].value) == Address("127.0.0.1", 6001, "shop", "postgres", HIDDEN)
     assert address_of(found["appUrl"].value) == Address("127.0.0.1", 6001, "shop", "app", f"app-password {HIDDEN}")
     assert all(output.secret == name.endswith("Url") for name, output in found.items())
+    state = {"resources": [root(), EMBEDDED, generated("app-password")]}
+    assert ":own@" in outputs(state, {"appPassword": "own"})["appUrl"].value
+    # which the schema's own record goes before: the file may have been changed since
+    state["resources"].append(resource("SqlSchema", "schema", appPassword=secret("set"), database="old"))
+    again = address_of(outputs(state, {"appPassword": "own"})["appUrl"].value)
+    assert (again.password, again.database) == ("set", "old")
 
 
 def test_a_server_that_moved_before_an_up_failed_is_asked_where_it_is() -> None:
