@@ -226,8 +226,12 @@ def _address(props: dict[str, Any]) -> Address:
 
 def _published(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
     """Where it is to be reached otherwise, for which the container is replaced; what the state lacks isn't compared."""
+
+    def shown(value: Any) -> str:
+        return f"{value:g}" if isinstance(value, float) else str(value)  # the engine's numbers are floats
+
     return [
-        f"{what} {olds[key]} → {news[key]}"
+        f"{what} {shown(olds[key])} → {shown(news[key])}"
         for key, what in (("name", "container"), ("host", "address"), ("port", "port"))
         if key in olds and not is_unknown(news.get(key)) and olds[key] != news[key]
     ]

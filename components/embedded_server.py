@@ -53,6 +53,7 @@ class EmbeddedServerProvider(ResourceProvider):
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         news, wanted = set_apart(news)
         try:
+            _check_place(_olds, news)
             _check_port(_olds, news)
             if not _olds:
                 _warn_of_other_data(news)
@@ -137,6 +138,19 @@ def _directory(props: dict[str, Any]) -> embedded.Directory:
 
 def _is_another_major(olds: dict[str, Any], news: dict[str, Any]) -> bool:
     return "major" in olds and int(olds["major"]) != int(news["major"])
+
+
+def _check_place(olds: dict[str, Any], news: dict[str, Any]) -> None:
+    """Raises ServerError where a renamed stack would start empty beside its data."""
+    if "data" not in olds or is_unknown([news["data"], news["major"]]):
+        return
+    was, wanted = (Path(props["data"]).parent for props in (olds, news))
+    if was != wanted and _directory(olds).made and not _directory(news).made:
+        raise ServerError(
+            f"this stack's data is in {was}, as the stack's name was; in {wanted} the server would start empty\n"
+            f"  give it its name back:  pulumi stack rename {was.name}\n"
+            f"  or move it:  pgstack down {wanted.name};  mv {was} {wanted};  pgstack up {wanted.name}"
+        )
 
 
 def _check_port(olds: dict[str, Any], news: dict[str, Any]) -> None:

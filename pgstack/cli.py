@@ -282,6 +282,12 @@ def _outputs(stack: str) -> dict[str, Any]:
     return {key: output.value for key, output in found.items()}
 
 
+def _by_name(message: str) -> str:
+    """With the stack's name in the commands, where the command line has one."""
+    named = [each for each in sys.argv[1:] if each in ENVIRONMENTS]
+    return message.replace(" STACK", f" {named[0]}") if len(named) == 1 else message
+
+
 def main() -> None:
     """Run a command; a known failure is one message and exit code 1, never a traceback."""
     try:
@@ -293,7 +299,7 @@ def main() -> None:
             say(str(failure))
         sys.exit(1)
     except (PgstackError, ToolchainError) as error:
-        say(f"error: {error}")
+        say(f"error: {_by_name(str(error))}")
         sys.exit(1)
     except psycopg.Error as error:
         say(f"error: {told(error)}")

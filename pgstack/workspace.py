@@ -139,7 +139,7 @@ class Workspace:
         return found.get("deployment") or {}
 
     def config(self) -> dict[str, str]:
-        """What the stack file and `pulumi config set` say, without namespaces, secrets decrypted. Raises PgstackError."""
+        """What the stack file and `pulumi config set` say, secrets decrypted; keys without `pgvector:`."""
         try:
             found = self.select(create=False).get_all_config()
         except auto.CommandError as error:

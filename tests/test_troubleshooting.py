@@ -30,6 +30,7 @@ BAD = {
     "address": replace(GOOD, address_here=False),
     "port": replace(GOOD, port_holder="another process"),
     "volume": replace(GOOD, other_users=("NAME",)),
+    "volume elsewhere": replace(GOOD, volume_bound="/data"),
     "no such directory": replace(GOOD, root="/data", root_missing=True),
     "container": replace(GOOD, container={}),
     "network": replace(GOOD, network=Network("1", {}, ("other",))),

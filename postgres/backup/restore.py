@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -119,14 +119,18 @@ def lacking_roles(globals_sql: str, present: Collection[str]) -> list[str]:
     return found
 
 
+def made_by(statements: Sequence[str]) -> list[str]:
+    """The roles that they make, as SQL writes them: a name may have spaces."""
+    return [line.removeprefix(CREATE).rstrip(";") for line in statements if line.startswith(CREATE)]
+
+
 def make_roles(cluster: Connection[Any], globals_sql: str, report: Callable[[str], None]) -> None:
     """Those that the server lacks, in one transaction, with their password hashes and memberships."""
     present = {row[0] for row in cluster.execute("SELECT rolname FROM pg_roles").fetchall()}
     statements = lacking_roles(globals_sql, present)
     if not statements:
         return
-    made = [line.removeprefix(CREATE).rstrip(";") for line in statements if line.startswith(CREATE)]
-    report(f"makes roles: {', '.join(made)}")
+    report(f"makes roles: {', '.join(made_by(statements))}")
     with cluster.transaction():
         for statement in statements:
             cluster.execute(statement.encode())

@@ -10,4 +10,6 @@ for major in [0-9][0-9]; do
     if [ -e "$major/pgstack.lock" ] || [ -f "$major/docker/PG_VERSION" ]; then rm -rf "$major"; fi
 done
 rm -rf pgstack-*
+# a mount point that Docker made for the images up to 17, where it is empty
+rmdir data 2>/dev/null || true
 ls -A | sed 's/^/left /'

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pulumi
 import pytest
 
-from components.data_directory import DataDirectoryProvider
+from components.data_directory import DataDirectoryProvider, spec_of
 from components.docker_server import as_read_back
 from postgres.errors import PgstackError
 from stacks.environment import ENVIRONMENTS
@@ -150,3 +151,53 @@ def test_a_stack_never_leaves_its_data_behind_in_another_volume() -> None:
     assert "this stack's data is in the volume shop_pgdata, which it adopted" in said
     assert "pgvector:adoptVolume: shop_pgdata" in said
     assert "shop_pgdata, which it adopted" in checked(adopted, adopted | {"volumeName": "another"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("memoryMb", 4096, "memory 2048 → 4096 MiB"),
+        ("cpus", 2, "cpus 1 → 2"),
+        ("settings", '{"log_lock_waits": "off"}', "log_lock_waits on → off"),
+        ("port", 6000, "port 5433 → 6000"),
+        ("bindAddress", "192.0.2.1", "address 127.0.0.1 → 192.0.2.1"),
+        ("containerName", "db", "container pgvector-dev → db"),
+        ("image", "example/db:pg17", "example/db:pg17"),
+        ("adminPassword", "another", ""),
+        ("dockerHost", "unix:///nowhere/./docker.sock", ""),
+        ("pgvectorMinimum", "0.7.0", ""),
+        ("stopGraceS", 77, ""),
+        ("volume", "protect", ""),
+        ("dataPath", "/srv/db", ""),
+    ],
+)
+def test_a_preview_says_of_each_key_what_it_restarts_the_server_for(
+    run: Runner, monkeypatch: pytest.MonkeyPatch, key: str, value: object, words: str
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(pulumi.log, "info", told.append)
+    base = {"memoryMb": 2048, "cpus": 1, "settings": '{"log_lock_waits": "on"}', "image": "pgvector/pgvector:pg17"}
+    olds = dict(declared(run, "dev", base | {"port": 5433})["data"].inputs)
+    news = dict(declared(run, "dev", base | {"port": 5433, key: value})["data"].inputs)
+    olds["docker"] = "tcp://127.0.0.1:1"  # nobody answers, and no server is asked for its extensions
+    if key == "image":
+        news["image"] = "sha256:another"
+    # the state has the settings in another order
+    olds["settings"] = dict(sorted(olds["settings"].items(), reverse=True))
+    assert DataDirectoryProvider().check(olds, news).failures == []
+    assert [words in each for each in told] == [True] * bool(words)
+    assert all(each.startswith("restarts PostgreSQL: ") for each in told)
+    what_the_server_runs_with = key in ("memoryMb", "cpus", "settings")
+    assert spec_of(olds).differs_from(spec_of(news)) == what_the_server_runs_with, "else there is nothing to try"
+
+
+def test_an_image_that_took_the_name_of_another_is_told_by_its_digest(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(pulumi.log, "info", told.append)
+    olds = dict(declared(run, "dev")["data"].inputs) | {"docker": "tcp://127.0.0.1:1"}
+    DataDirectoryProvider().check(olds, olds | {"image": "sha256:fedcba0987654321"})
+    assert told == [
+        f"restarts PostgreSQL: image {olds['imageName']} is another one now (1234567890ab → fedcba098765)"
+    ]  # fmt: skip

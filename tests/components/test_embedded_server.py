@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from components import embedded_server
 from components.embedded_server import EmbeddedServerProvider
 from components.readiness import ReadinessProvider
+from postgres.errors import ServerError
 from tests.components.test_providers import HIDDEN, messages, unknown
 
 
@@ -146,3 +148,19 @@ def test_deleting_a_server_keeps_its_data(server: dict[str, Any]) -> None:
     before = sorted(path.iterdir())
     EmbeddedServerProvider().delete("7", server)
     assert sorted(path.iterdir()) == before
+
+
+def test_a_renamed_stack_is_refused_as_long_as_its_data_is_at_the_former_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_server, "ROOT", tmp_path)
+    olds, news = ({"data": f".data/{stack}/18", "major": 18.0} for stack in ("local", "dev"))
+    embedded_server._check_place(olds, news)  # no data, nothing to leave behind
+    (tmp_path / ".data/local/18").mkdir(parents=True)
+    (tmp_path / ".data/local/18/PG_VERSION").write_text("18\n")
+    with pytest.raises(ServerError) as raised:
+        embedded_server._check_place(olds, news)
+    assert "this stack's data is in .data/local, as the stack's name was" in str(raised.value)
+    assert "pgstack down dev;  mv .data/local .data/dev;  pgstack up dev" in str(raised.value)
+    (tmp_path / ".data/local").rename(tmp_path / ".data/dev")
+    embedded_server._check_place(olds, news)

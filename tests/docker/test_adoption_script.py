@@ -33,6 +33,9 @@ if [ "$HOW" = kill ] && [ "$count" -eq "$AT" ]; then kill -9 "-$(cat /tmp/script
 POSTGRES = r"""
 #!/bin/sh
 case "$*" in *"$FAILS"*) [ -z "$FAILS" ] || { echo "FATAL: no such locale" >&2; exit 1; } ;; esac
+if grep -q pg_extension && [ "$FAILS" = extension ]; then
+    printf '\t 1: wrong = "vector 0.8.1, the image has 0.5.1"\t(typeid = 25, len = -1, typmod = -1, byval = f)\n'
+fi
 printf '\t 1: datname = "%s"\t(typeid = 19, len = 64, typmod = -1, byval = f)\n' postgres "shop"
 """
 CONTROL = """
@@ -251,4 +254,16 @@ def test_a_database_that_is_not_there_is_named_before_anything_moves(run: Run) -
         fresh; DATABASE=store; export DATABASE; run adopt let 0
         [ "$code" = 1 ] && whole_at_old && grep -q 'no database store among postgres shop' /tmp/said || complain "$code"
         """
+    )
+
+
+def test_an_extension_that_the_image_is_too_old_for_is_named_before_anything_moves(run: Run) -> None:
+    run(
+        """
+        at=0
+        fresh; run adopt let 0
+        said='database postgres has the extension vector 0.8.1, the image has 0.5.1'
+        [ "$code" = 1 ] && whole_at_old && grep -q "$said" /tmp/said || complain "code $code"
+        """,
+        fails="extension",
     )

@@ -13,7 +13,7 @@ from postgres.backup import drill, store
 from postgres.backup.contents import Contents, VectorIndex, differences, older_extensions
 from postgres.backup.loading import split
 from postgres.backup.manifest import BackupRefused, Database, Manifest, read
-from postgres.backup.restore import lacking_roles
+from postgres.backup.restore import lacking_roles, made_by
 from postgres.backup.retention import Kept, doomed
 
 HELD = Contents(
@@ -130,6 +130,7 @@ GRANT "a ""b"" c" TO app WITH INHERIT TRUE GRANTED BY postgres;
 def test_only_roles_that_lack_are_made() -> None:
     assert lacking_roles(GLOBALS, {"app", "postgres"}) == GLOBALS.splitlines()[5:8] + GLOBALS.splitlines()[9:11]
     assert lacking_roles(GLOBALS, {"app", 'a "b" c'}) == []
+    assert made_by(lacking_roles(GLOBALS, {"postgres"})) == ["app", '"a ""b"" c"']
 
 
 def test_only_finished_folders_are_backups_and_the_last_good_drill_is_found(tmp_path: Path) -> None:
