@@ -37,8 +37,9 @@ OPTIONS = (
 )
 # A script without any of these words neither changes nor sees rights, settings or roles: it creates, alters, comments.
 NOISY = re.compile(
-    r"\b(?:call|copy|database|delete|do|execute|grant|insert|merge|perform|refresh|revoke|select|truncate|update|user"
-    r"|values|with)\b|acl|advisory|authorization|constraints|own(?:er|ed)|privilege|role",
+    r"\b(?:call|copy|database|do|execute(?!\s+(?:function|procedure))|grant|insert|merge|perform|refresh|revoke|select"
+    r"|truncate|user|(?<!\bon\s)(?:delete|update)|(?<!\bfor\s)values|with(?!\s*\())\b"
+    r"|acl|advisory|authorization|constraints|own(?:er|ed)|privilege|role",
     re.IGNORECASE,
 )
 CLOSES_PUBLIC = re.compile(r"\brevoke\b[^;]*\bon\s+schema\b[^;]*\bpublic\b[^;]*\bfrom\b[^;]*\bpublic\b", re.IGNORECASE)

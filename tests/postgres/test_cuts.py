@@ -20,7 +20,7 @@ from postgres.planning import in_run_order
 from postgres.scripts import Script
 from tests.conftest import FreshDatabase, Server, _database, script
 
-EXAMPLES = int(os.environ.get("PGSTACK_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("PGSTACK_EXAMPLES", "4"))
 BASE = """
 create schema a; create schema b;
 create table a.log (v text); create sequence a.s; create table a.t0 (id int, name text);
