@@ -248,4 +248,4 @@ def test_a_statement_is_sent_without_those_before_it(docs: FreshDatabase) -> Non
     )
     assert docs.ask("SELECT count(*), max(id) < 500 FROM app.doc WHERE slug = 'ü'") == [(100, True)]
     stop(docs, own * 100 + "begin; select 1; vacuum app.doc; commit", "take it out of BEGIN … COMMIT")
-    stop(docs, own * 100 + "begin; select (1; commit", r"sql/5\.sql:102:\d+: syntax error at end of input|syntax error")
+    stop(docs, own * 100 + "select (1", r"sql/5\.sql:102:\d+: syntax error at end of input")

@@ -22,7 +22,7 @@ from postgres.errors import PgstackError, PlanRefused
 from postgres.scripts import Script
 from tests.conftest import FreshDatabase, script
 
-EXAMPLES = int(os.environ.get("PGSTACK_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("PGSTACK_EXAMPLES", "6"))
 KILLS = int(os.environ.get("PGSTACK_KILLS_APART", "4"))
 HEAD = "-- pgstack: no-transaction\n"
 # A piece of a script: {t} its table, {n} its number, {stop} where it may stop; and the rows it makes, by id.
