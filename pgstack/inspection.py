@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from postgres import apply, drift, execution, queries, roles, validation
+from postgres import apply, drift, execution, notices, queries, roles, validation
 from postgres.connection import Address, connect
 from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
 from postgres.planning import Applied, plan
@@ -115,7 +115,8 @@ def verify(database: Database, stack: str, say: Say) -> None:
         for script in load_verify(SQL, cache=SCRIPT_CACHE):
             with roles.owner_connection(cluster, database.admin) as owner:
                 try:
-                    execution.check(owner, script)
+                    with notices.listening(owner, lambda said: say(f"  {said}")):
+                        execution.check(owner, script)
                     say(f"✓ {script.path}")
                 except PgstackError as error:
                     failed.append(script.path)

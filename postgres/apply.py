@@ -24,7 +24,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from postgres import baseline, drift, execution, queries, roles, takeover
+from postgres import baseline, drift, execution, notices, queries, roles, takeover
 from postgres.connection import Address, connect, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
@@ -65,8 +65,15 @@ class Outcome:
     pgvector_version: str
 
 
-def apply(address: Address, request: Request, report: Callable[[str], None] = lambda _: None) -> Outcome:
+def apply(
+    address: Address,
+    request: Request,
+    report: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Outcome:
     """Run the pending scripts of `request`. `address`: the administrator in the target database.
+
+    `report` gets the steps, `warn` what the server says while the scripts run.
 
     Raises PlanRefused, SqlFailed, ValidationFailed, ConnectionFailed: then nothing of the failing group is kept.
     """
@@ -85,7 +92,7 @@ def apply(address: Address, request: Request, report: Callable[[str], None] = la
                     request.scripts, read_ledger(admin), where=request.stack, baseline=request.baseline,
                     done=read_unfinished(admin),
                 )  # fmt: skip
-                _carry_out(cluster, admin, address, request, made, pgvector, report)
+                _carry_out(cluster, admin, address, request, made, pgvector, report, warn)
             except PgstackError as error:
                 _note_failure(address, error)
                 raise
@@ -152,6 +159,7 @@ def _carry_out(
     made: Plan,
     pgvector: str,
     report: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> None:
     adopted: frozenset[tuple[str, str]] = frozenset()
     if made.baseline:
@@ -159,12 +167,13 @@ def _carry_out(
     options = (
         f"-c statement_timeout={round(request.statement_timeout_s * 1000)}"
         f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
+        " -c standard_conforming_strings=on"  # as our scanner reads them, whatever the database has set
         + (f" -c maintenance_work_mem={request.build_memory_mb}MB" if request.build_memory_mb else "")
     )
     groups = made.groups if made.groups or not made.baseline else (Group((), transactional=True),)
     if not groups:
         return
-    with roles.owner_connection(cluster, address, options=options) as owner:
+    with roles.owner_connection(cluster, address, options=options) as owner, notices.listening(owner, warn):
         for number, group in enumerate(groups):
             landing = Landing(
                 request=request,
