@@ -238,7 +238,7 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
         readonly_password=props["readonlyPassword"],
         adopted=bool(props.get("adopt")),
     )
-    outcome = apply.apply(address, request, pulumi.log.info)
+    outcome = apply.apply(address, request, pulumi.log.info, pulumi.log.warn)
     demands = validation.Demands(pgvector_minimum=props["pgvectorMinimum"], settings=dict(props["settings"]))
     with connect(address) as connection:
         report = validation.validate(connection, demands)

@@ -17,6 +17,7 @@ from pgstack import outputs as stack_outputs
 from pgstack.new_script import new_script
 from pgstack.toolchain import Toolchain, ToolchainError, find_or_get
 from pgstack.workspace import DeploymentFailed, Workspace
+from postgres import notices
 from postgres.connection import told
 from postgres.errors import PgstackError
 from stacks import offline
@@ -30,6 +31,15 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 app.add_typer(backup.app, name="backup")
 Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")]
+
+
+Verbose = Annotated[bool, typer.Option(help="Show the scripts' notices too; warnings are always shown.")]
+
+
+def show_notices(verbose: bool) -> None:
+    """For this process and those it starts."""
+    if verbose:
+        os.environ[notices.VERBOSE] = "1"
 
 
 def say(line: str) -> None:
@@ -50,8 +60,9 @@ def quiet_toolchain() -> Toolchain:
 
 
 @app.command()
-def up(stack: Stack = "local") -> None:
+def up(stack: Stack = "local", verbose: Verbose = False) -> None:
     """Bring a stack to what its file says, validate it, print its outputs."""
+    show_notices(verbose)
     offline.refuse_up(os.environ)
     deploy.check_engine(from_file(stack))  # every mistake of the stack file, before anything is made
     workspace = Workspace(stack, toolchain(), say)
@@ -120,8 +131,9 @@ def status(stack: Stack = "local") -> None:
 
 
 @app.command()
-def verify(stack: Stack = "local") -> None:
+def verify(stack: Stack = "local", verbose: Verbose = False) -> None:
     """Run the verify scripts and the validation against the live database; nothing they do stays."""
+    show_notices(verbose)
     check_name(stack)
     inspection.verify(_database(stack), stack, typer.echo)
 

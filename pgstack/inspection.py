@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pgstack.deployed import address_of
-from postgres import apply, baseline, drift, execution, half_way, queries, role_drift, roles, validation
+from postgres import apply, baseline, drift, execution, half_way, notices, queries, role_drift, roles, validation
 from postgres.connection import Address, connect
 from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
 from postgres.planning import Applied, Pending, plan
@@ -106,7 +106,8 @@ def verify(database: Database, stack: str, say: Say) -> None:
         for script in load_verify(SQL, cache=SCRIPT_CACHE):
             with roles.owner_connection(cluster, database.admin) as owner:
                 try:
-                    execution.check(owner, script)
+                    with notices.listening(owner, lambda said: say(f"  {said}")):
+                        execution.check(owner, script)
                     say(f"✓ {script.path}")
                 except PgstackError as error:
                     failed.append(script.path)

@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection, pq
 
-from postgres import half_way, leftovers, steps
+from postgres import half_way, leftovers, notices, steps
 from postgres.connection import told
 from postgres.diagnostics import RETRIABLE, ServerMessage, explain
 from postgres.errors import SqlFailed
@@ -292,6 +292,7 @@ class _Run:
 
     def send(self, message: Message) -> None:
         """Raises SqlFailed."""
+        notices.begin(self.owner, self.script.path)
         wire = self.owner.pgconn
         text = message.prefix + self.script.text[message.start : message.end] + message.suffix
         try:

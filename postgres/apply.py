@@ -24,7 +24,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from postgres import apart, baseline, drift, execution, half_way, queries, role_drift, roles, takeover
+from postgres import apart, baseline, drift, execution, half_way, notices, queries, role_drift, roles, takeover
 from postgres.connection import Address, connect, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
@@ -67,8 +67,15 @@ class Outcome:
     pgvector_version: str
 
 
-def apply(address: Address, request: Request, report: Callable[[str], None] = lambda _: None) -> Outcome:
+def apply(
+    address: Address,
+    request: Request,
+    report: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Outcome:
     """Run the pending scripts of `request`. `address`: the administrator in the target database.
+
+    `report` gets the steps, `warn` what the server says while the scripts run.
 
     Raises PlanRefused, SqlFailed, ValidationFailed, ConnectionFailed: then nothing of the failing group is kept.
     """
@@ -92,7 +99,7 @@ def apply(address: Address, request: Request, report: Callable[[str], None] = la
                     request.scripts, read_ledger(admin), where=request.stack, baseline=request.baseline,
                     done=half_way.read(admin),
                 )  # fmt: skip
-                _carry_out(cluster, admin, address, request, made, pgvector, report)
+                _carry_out(cluster, admin, address, request, made, pgvector, report, warn)
             except PgstackError as error:
                 _note_failure(address, error)
                 raise
@@ -145,6 +152,7 @@ def _carry_out(
     made: Plan,
     pgvector: str,
     report: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> None:
     adopted: frozenset[tuple[str, str]] = frozenset()
     if made.baseline:
@@ -155,12 +163,13 @@ def _carry_out(
     options = (
         f"-c statement_timeout={round(request.statement_timeout_s * 1000)}"
         f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
+        " -c standard_conforming_strings=on"  # as our scanner reads them, whatever the database has set
         + (f" -c maintenance_work_mem={request.build_memory_mb}MB" if request.build_memory_mb else "")
     )
     groups = made.groups or ((Group((), transactional=True),) if made.baseline or made.moved else ())
     if not groups:
         return
-    with roles.owner_connection(cluster, address, options=options) as owner:
+    with roles.owner_connection(cluster, address, options=options) as owner, notices.listening(owner, warn):
         session = Session(owner, underneath(cluster))
         for number, group in enumerate(groups):
             landing = Landing(

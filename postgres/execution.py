@@ -17,6 +17,7 @@ import psycopg
 from psycopg import Connection, generators, pq
 from psycopg.pq import DiagnosticField, ExecStatus
 
+from postgres import notices
 from postgres.diagnostics import ServerMessage, explain
 from postgres.errors import SqlFailed, ValidationFailed
 from postgres.lexing import Statement, line_and_column
@@ -82,6 +83,7 @@ def send(
 
     `checks`: which statement behind the script checks deferred constraints. Raises SqlFailed.
     """
+    notices.begin(connection, script.path)
     wire = connection.pgconn
     try:
         wire.send_query(text.encode())
@@ -156,6 +158,7 @@ def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) ->
 
     Raises ValidationFailed with the rows, or SqlFailed.
     """
+    notices.begin(connection, script.path)
     connection.execute("SAVEPOINT pgstack_verify")
     wire = connection.pgconn
     for number, statement in enumerate(script.statements):

@@ -21,7 +21,7 @@ __all__ = ["COMMENTS", "Statement", "Token", "excerpt", "line_and_column", "stat
 BOUNDARIES = frozenset({"ASCII_40", "ASCII_41", "ASCII_59", "BEGIN_P", "ATOMIC", "CASE", "END_P"})
 HEAD = 4
 OVERLAP = 6  # words that a question about neighbours needs of the piece before
-OPENERS = re.compile(";\0([^\0]*)")
+OPENERS = re.compile(";\0(?=([^\0]*))")
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def _piece(text: str, path: str, begin: int) -> list[Token]:
         else:
             if whole:
                 return [Token(name, begin + start, begin + last + 1) for start, last, name, _ in found]
-        sure = next((place for place in range(len(found), 0, -1) if found[place - 1].name in SURE), 0)
+        sure = next((place for place in range(len(found), 0, -1) if found[place - 1][2] in SURE), 0)
         if sure:
             return [Token(name, begin + start, begin + last + 1) for start, last, name, _ in found[:sure]]
         size *= 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
@@ -26,7 +26,9 @@ from postgres.script_cache import ScriptCache
 HEADER = re.compile(r"^--[ \t]*pgstack:[ \t]*(?P<directive>[a-z-]+)[ \t]*(?P<value>.*?)[ \t]*$")
 DIRECTIVES = ("no-transaction", "repeatable", "statement-timeout")
 MOST_SUGGESTIONS, MOST_MISSING = 5, 20
-RESERVED_DIRS = ("verify", "queries")
+# What an author took for a script: another case or ending. An editor's own file (x.sql~, x.sql.bak, .#x.sql) is none.
+LOOKS_LIKE_SQL = re.compile(r"\.(?:sql|psql|pgsql|plpgsql|ddl|dml)(?:\.txt)?$", re.IGNORECASE)
+NO_FOLDERS = frozenset({".git", ".ipynb_checkpoints", "__pycache__"})
 # pg_dump has written these since August 2025 (CVE-2025-8714); they mean something to psql alone.
 RESTRICT = re.compile(r"^\\(un)?restrict\b[^\n]*$", re.MULTILINE)
 TRANSACTION_CONTROL = {"COMMIT", "ROLLBACK", "BEGIN", "START", "END", "ABORT", "SAVEPOINT", "RELEASE"}
@@ -74,7 +76,7 @@ def load(
     Raises ScriptError with every mistake found.
     """
     problems: list[str] = []
-    on_disk = _on_disk(root)
+    on_disk, strays = _on_disk(root)
     names = _resolve(root, entries, on_disk, problems)
     orphans = on_disk - set(names)
     if orphans:
@@ -83,6 +85,11 @@ def load(
         problems.append(
             f"no environment lists {listing([f'sql/{name}' for name in sorted(orphans)])}\n"
             "  add it to pgvector:scripts in a stack file, at its place in the order, or delete the file"
+        )
+    if strays:
+        problems.append(
+            f"nothing runs {listing([f'sql/{name}' for name in strays])}\n"
+            "  a script's name ends with .sql, in lower case, and begins with no dot: rename it, or delete it"
         )
     scripts = []
     remembered = ScriptCache(cache)
@@ -98,18 +105,54 @@ def load(
 
 
 def load_verify(root: Path, *, cache: Path | None = None) -> tuple[Script, ...]:
-    """The scripts in `root/verify`, by name. They check and leave nothing behind. `cache`: as for `load`."""
+    """The scripts in `root/verify` and below, by path. They check and leave nothing behind. `cache`: as for `load`."""
     remembered = ScriptCache(cache)
-    found = tuple(read(root, f"verify/{path.name}", remembered) for path in sorted((root / "verify").glob("*.sql")))
+    names = sorted(name for name in _files(root, "verify") if name.endswith(".sql"))
+    found = tuple(read(root, name, remembered) for name in names if not _hidden(name))
     remembered.save()
     return found
 
 
-def _on_disk(root: Path) -> set[str]:
-    """The names of all scripts below `root`. Without pathlib, which takes ten times as long over thousands of files."""
-    found = glob("**/*.sql", root_dir=root, recursive=True)  # noqa: PTH207
-    names = (name.replace(os.sep, "/") for name in found)
-    return {name for name in names if name.split("/", 1)[0] not in RESERVED_DIRS}
+def _on_disk(root: Path) -> tuple[set[str], list[str]]:
+    """The names of all scripts below `root` without the reserved folders, and what only looks like a script."""
+    scripts: set[str] = set()
+    strays: list[str] = []
+    for name in _files(root):
+        top, _, rest = name.partition("/")
+        if rest and top == "queries":
+            continue
+        if name.endswith(".sql") and not _hidden(name):
+            if not (rest and top == "verify"):
+                scripts.add(name)
+        elif LOOKS_LIKE_SQL.search(name) and not name.rpartition("/")[2].startswith((".#", "._")):
+            strays.append(name)
+    return scripts, sorted(strays)
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _files(root: Path, folder: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+    """Every file below, hidden ones and what a link leads to as well. Without pathlib: there may be thousands.
+
+    `above`: the folders this one lies in; a link that leads back to one of them is not followed.
+    """
+    place = os.path.join(root, folder)  # noqa: PTH118
+    try:
+        found = os.stat(place)  # noqa: PTH116
+        entries = list(os.scandir(place))
+    except OSError:  # no such folder, or not ours to read
+        return
+    here = (found.st_dev, found.st_ino)
+    if here in above:
+        return
+    for entry in entries:
+        name = f"{folder}/{entry.name}" if folder else entry.name
+        if entry.is_file():
+            yield name
+        elif entry.is_dir() and entry.name not in NO_FOLDERS:
+            yield from _files(root, name, above | {here})
 
 
 def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], told: list[str] | None) -> list[str]:

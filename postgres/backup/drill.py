@@ -8,7 +8,7 @@ an exit code 0 of pg_dump and a right SHA-256 can both be had for a dump that do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,12 +60,12 @@ def drill(
     return result
 
 
-def locks(manifest: Manifest) -> int:
+def locks(databases: Iterable[Contents]) -> int:
     """max_locks_per_transaction of the drill's server, which has room for that times 20 connections and more.
 
     Each table, index and constraint counts as one: a transaction that touches them all still has room.
     """
-    most = max((_size(database.contents) for database in manifest.databases), default=0)
+    most = max(map(_size, databases), default=0)
     return max(LEAST_LOCKS, most // int(SETTINGS["max_connections"]))
 
 
@@ -90,7 +90,8 @@ def _try(
         )
         must("initdb for the drill", made)
         settings = SETTINGS | {
-            "shared_preload_libraries": manifest.preload, "max_locks_per_transaction": str(locks(manifest)),
+            "shared_preload_libraries": manifest.preload,
+            "max_locks_per_transaction": str(locks(each.contents for each in manifest.databases)),
         }  # fmt: skip
         server = start(workshop, major, directory, settings, wait_s=START_S)
         try:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from postgres.backup import drill, store
 from postgres.backup.contents import Contents, VectorIndex, differences, older_extensions
 from postgres.backup.loading import split
-from postgres.backup.manifest import BackupRefused, Database, Manifest, read
+from postgres.backup.manifest import BackupRefused, read
 from postgres.backup.restore import lacking_roles, made_by
 from postgres.backup.retention import Kept, doomed
 
@@ -79,18 +79,12 @@ def test_an_extension_may_be_newer(here: str, older: bool) -> None:
     assert bool(older_extensions(HELD, HELD.model_copy(update={"extensions": {"vector": here}}))) is older
 
 
-def manifest(tables: int) -> Manifest:
-    names = [f"app.t{number}" for number in range(tables)]
-    contents = Contents(
-        rows=dict.fromkeys(names, 0), sequences={}, objects={f"index {name}": "" for name in names}, extensions={},
-    )  # fmt: skip
-    database = Database.model_construct(name="app", contents=contents)
-    return Manifest.model_construct(databases=(database,))
-
-
 @given(st.integers(0, 3000))
 def test_the_drills_server_has_room_for_the_locks_of_every_table_and_index(tables: int) -> None:
-    slots = drill.locks(manifest(tables)) * int(drill.SETTINGS["max_connections"])
+    names = [f"app.t{number}" for number in range(tables)]
+    indexes = {f"index {name}": f"on {name}" for name in names}
+    contents = Contents(rows=dict.fromkeys(names, 0), sequences={}, objects=indexes, extensions={})
+    slots = drill.locks([contents, HELD]) * int(drill.SETTINGS["max_connections"])
     assert slots >= max(2 * tables, 256 * 20) - 20
 
 

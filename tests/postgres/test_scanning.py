@@ -164,6 +164,7 @@ def windows() -> Iterator[pytest.MonkeyPatch]:
 @example("select 1;select 'never closed", 5, 5)
 @example("(1,2),(3,E'a\\'b'),(4,'é')", 2, 16)
 @example("a'b'", 1000, 1000)
+@example(";commit", 1, 1)
 def test_pieces_are_what_the_scanner_makes_of_the_whole(text: str, window: int, plain: int) -> None:
     expected = whole(text)
     with pytest.MonkeyPatch.context() as patch:

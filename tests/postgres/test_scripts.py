@@ -72,6 +72,44 @@ def test_a_file_only_another_environment_lists_is_no_orphan(tmp_path: Path) -> N
     assert len(load(tmp_path, ["init.sql"], listed_elsewhere=["seed.sql"])) == 1
 
 
+def test_a_file_that_nothing_would_run_is_told(tmp_path: Path) -> None:
+    write(tmp_path, init="select 1")
+    for name in ("0002.SQL", "verify/app/x.Sql", "verify/.old/y.sql", ".hidden.sql", "a/verify/z.psql"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("select 1")
+    with pytest.raises(ScriptError, match="nothing runs") as refused:
+        load(tmp_path, ["init.sql"])
+    for name in ("0002.SQL", "verify/app/x.Sql", "verify/.old/y.sql", ".hidden.sql", "a/verify/z.psql"):
+        assert f"sql/{name}" in str(refused.value)
+
+
+def test_what_nobody_takes_for_a_script_is_no_error(tmp_path: Path) -> None:
+    write(tmp_path, init="select 1", queries__y="not sql '")
+    names = (
+        "README.md",
+        "init.sql~",
+        "init.sql.bak",
+        ".init.sql.swp",
+        "._init.sql",
+        ".#init.sql",
+        "data.csv",
+        ".git/x.sql",
+    )
+    for name in (*names, "queries/z.SQL", "sqlnotes", ".sqlfluff"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("text")
+    assert [found.name for found in load(tmp_path, ["init.sql"])] == ["init.sql"]
+
+
+def test_verify_scripts_in_folders_run_too_by_path_and_links_in_circles_end(tmp_path: Path) -> None:
+    write(tmp_path, verify__b="select 1", verify__app__x="select 2", verify__a="select 3", elsewhere__y="select 4")
+    (tmp_path / "verify" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "verify" / "app" / "up").symlink_to(tmp_path / "verify")
+    assert len(load(tmp_path, ["elsewhere/y.sql"])) == 1
+    names = [found.name for found in load_verify(tmp_path)]
+    assert names == ["verify/a.sql", "verify/app/x.sql", "verify/b.sql", "verify/linked/y.sql"]
+
+
 def test_a_bom_and_crlf_are_no_change(tmp_path: Path) -> None:
     write(tmp_path, unix="select 1,\n 2;\n", windows=b"\xef\xbb\xbfselect 1,\r\n 2;\r\n")
     unix, windows = read(tmp_path, "unix.sql"), read(tmp_path, "windows.sql")
