@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from postgres import drift
+from postgres import drift, half_way
 from postgres.connection import connect
 from postgres.errors import PlanRefused, SqlFailed
 from tests.conftest import FreshDatabase, script
@@ -249,3 +249,20 @@ def test_a_statement_is_sent_without_those_before_it(docs: FreshDatabase) -> Non
     assert docs.ask("SELECT count(*), max(id) < 500 FROM app.doc WHERE slug = 'ü'") == [(100, True)]
     stop(docs, own * 100 + "begin; select 1; vacuum app.doc; commit", "take it out of BEGIN … COMMIT")
     stop(docs, own * 100 + "select (1", r"sql/5\.sql:102:\d+: syntax error at end of input")
+
+
+def test_a_stop_of_an_older_version_goes_on(docs: FreshDatabase) -> None:
+    """It recorded BEGIN and each statement behind it on its own, and no notes."""
+    text = "begin; insert into app.doc values (4, 'd'); insert into app.doc values (5, 'e'); commit;" + INDEX
+    apart = script(HEAD + text, "5.sql")
+    docs.do("ALTER TABLE pgstack.statement DROP COLUMN note; INSERT INTO app.doc VALUES (4, 'd')")
+    for number in (0, 1):
+        digest = half_way.statement_hash(apart, number)
+        docs.do(f"INSERT INTO pgstack.statement VALUES ('5.sql', {number}, '{digest}', 'done')")
+    assert not differences(docs)
+    stop(docs, text)
+    docs.do("UPDATE pgstack.statement SET note = NULL")
+    docs.do("DELETE FROM app.doc WHERE id = 2")
+    go_on(docs, text)
+    assert docs.ask("SELECT id FROM app.doc ORDER BY 1") == [(1,), (3,), (4,), (5,)]
+    assert not invalid(docs)
