@@ -10,8 +10,8 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.schema_check import WANTED, WANTED_INPUTS
-from components.sql_schema import inputs, script_lines
+from components.schema_check import WANTED, WANTED_INPUTS, script_lines
+from components.sql_schema import inputs
 from postgres.errors import ScriptError
 from postgres.scripts import load
 from postgres.settings import derive

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.sql_schema import SqlSchemaProvider, inputs, script_lines
+from components.schema_check import script_lines
+from components.sql_schema import SqlSchemaProvider, inputs
 from postgres.scripts import Script
 from stacks.environment import DEFAULT_SCRIPTS, from_config
 
