@@ -215,5 +215,6 @@ def close(response: Any) -> None:
     connection = getattr(raw, "_connection", None)
     buffered = getattr(getattr(raw, "_fp", None), "fp", None)
     for each in (buffered, response, connection):
-        with suppress(OSError, ValueError, AttributeError, APIError):
-            each.close()
+        if each is not None:
+            with suppress(OSError, ValueError, APIError):
+                each.close()

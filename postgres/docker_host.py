@@ -23,7 +23,8 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
 from postgres import docker_context, docker_tls, end_mark, ssh
-from postgres.docker_context import DEFAULT, DockerFailed
+from postgres.docker_context import DEFAULT
+from postgres.docker_context import DockerFailed as DockerFailed
 from postgres.errors import ConnectionFailed
 
 NAME_LABEL = "pgvector-stacks.name"

@@ -90,7 +90,7 @@ def compare(connection: Connection[Any], wanted: Mapping[str, str]) -> Compared:
 
 def _session(connection: Connection[Any]) -> Connection[Any]:
     """Another session of the same role on the same server."""
-    given = {key: value for key, value in connection.info.get_parameters().items() if key not in OURS}
+    given: dict[str, Any] = {key: value for key, value in connection.info.get_parameters().items() if key not in OURS}
     return psycopg.connect(
         **given, password=connection.info.password, dbname=DATABASE, options=NO_OPTIONS, connect_timeout=CONNECT_S,
         autocommit=True,
