@@ -16,18 +16,20 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import psycopg
 from psycopg import Connection, pq
 
-from postgres import half_way, leftovers, notices, steps
+from postgres import half_way, leftovers, notices, steps, timeouts
 from postgres.connection import told
 from postgres.diagnostics import RETRIABLE, ServerMessage, explain
 from postgres.errors import SqlFailed
 from postgres.execution import COPYING, Ran, _message, _outcome, gone
 from postgres.half_way import Started, statement_hash
 from postgres.lexing import line_and_column
+from postgres.message import Message
 from postgres.planning import Pending
 from postgres.scripts import Script
 from postgres.steps import Step
@@ -58,37 +60,6 @@ class Locks:
     report: Callable[[str], None] = lambda _: None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What goes out at once: `text[start:end]` of the script between words of ours.
-
-    `leading`: the results that come before the first of the script's statements `first` to `last`.
-    """
-
-    start: int
-    end: int
-    first: int
-    last: int
-    prefix: str = ""
-    suffix: str = ""
-    leading: int = 0
-
-    def told(self, script: Script, message: ServerMessage, done: int) -> tuple[ServerMessage, int]:
-        """The server's error as one of the file: its position and the number of the statement."""
-        index = self.first + max(0, done - self.leading)
-        if message.position is not None:
-            place = self.start + message.position - 1 - len(self.prefix)
-            if place < self.start:  # in the words before
-                message = replace(message, position=None)
-            elif place > self.end:  # the last statement doesn't end
-                message = replace(message, text="syntax error at end of input", position=self.end + 1)
-            else:
-                message = replace(message, position=place + 1)
-        elif index > self.last:
-            message = replace(message, hint="", context="a constraint that was deferred to the end of the transaction")
-        return message, min(index, self.last)
-
-
 def run(
     owner: Connection[Any],
     records: Connection[Any],
@@ -117,7 +88,7 @@ def run(
     return Ran(entry, len(entry.script.statements), round((time.monotonic() - began) * 1000))
 
 
-@dataclass(slots=True)
+@dataclass
 class _Run:
     owner: Connection[Any]
     records: Connection[Any]
@@ -132,6 +103,12 @@ class _Run:
     began: float = field(default_factory=time.monotonic)
     noting_s: float = 0.0
     not_noted: bool = False
+
+    @cached_property
+    def text(self) -> str:
+        """The script as it is sent: no shorter and no longer than it is."""
+        limit_ms = self.locks.timeout_s * 1000
+        return timeouts.as_sent(self.script, limit_ms) if limit_ms else self.script.text
 
     def all(self) -> None:
         cut, _ = steps.cut(self.script)
@@ -233,7 +210,7 @@ class _Run:
             return Message(found[step.first].start, found[step.last].end, step.first, step.last, "BEGIN;", leading=1)
         if step.kind == "undone block" and resumed == step.first:
             return Message(found[step.first].start, found[step.last].end, step.first, step.last)
-        begin = self.script.text[found[step.first].start : found[step.first].end]
+        begin = self.text[found[step.first].start : found[step.first].end]
         inner = range(max(step.first + 1, resumed), step.last)
         end = "\n;ROLLBACK" if step.kind == "undone block" else ""
         if not inner:
@@ -294,7 +271,7 @@ class _Run:
         """Raises SqlFailed."""
         notices.begin(self.owner, self.script.path)
         wire = self.owner.pgconn
-        text = message.prefix + self.script.text[message.start : message.end] + message.suffix
+        text = message.prefix + self.text[message.start : message.end] + message.suffix
         try:
             wire.send_query(text.encode())
             done, failed, _ = self.owner.wait(_outcome(wire))
