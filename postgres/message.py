@@ -1,4 +1,4 @@
-"""A message of a no-transaction script: part of the file between words of ours, and errors told as places in the file."""
+"""What a no-transaction script sends at once: part of the file between words of ours; errors as places in the file."""
 
 from __future__ import annotations
 
