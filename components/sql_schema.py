@@ -41,7 +41,7 @@ from stacks.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
 NO_DRIFT = "none"
 MEND = "mend"  # an input that only `read` writes: see postgres/mending.py
 # Bump it when what create and update do to a database changes: the state doesn't see a change of code.
-RUNNER = 1
+RUNNER = 2
 LISTINGS = ("scripts", "verify")
 OUTPUTS = ("schemaRevision", "postgresVersion", "pgvectorVersion", "validation")
 
