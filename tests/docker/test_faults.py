@@ -157,7 +157,7 @@ def test_what_is_refused_leaves_the_running_server_as_it_was(make: Make) -> None
     path = stack.root / "sql" / "init.sql"
     text = path.read_text()
     path.write_text(text.replace("DEFAULT 'en'", "DEFAULT 'de'"))
-    said = refused("an edited script beside a restart", settings={"work_mem": "9MB"})
+    said = refused("an edited script beside a restart", settings={"random_page_cost": "1.3"})
     assert "sql/init.sql was changed after it ran in dev" in said
     path.write_text(text)
     stack.do("CREATE INDEX by_hand ON app.tenant (name)")
