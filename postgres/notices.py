@@ -33,7 +33,7 @@ def requested(environ: Mapping[str, str]) -> bool:
 class Notices:
     """What one connection says. `say` gets one message each, with the script's name before it."""
 
-    def __init__(self, say: Callable[[str], None], *, verbose: bool) -> None:
+    def __init__(self, say: Callable[[str], object], *, verbose: bool) -> None:
         self.say, self.verbose = say, verbose
         self.script = ""
         self.heard: Counter[str] = Counter()
@@ -80,7 +80,7 @@ LISTENING: WeakKeyDictionary[Connection[Any], Notices] = WeakKeyDictionary()
 
 
 @contextmanager
-def listening(connection: Connection[Any], say: Callable[[str], None]) -> Iterator[None]:
+def listening(connection: Connection[Any], say: Callable[[str], object]) -> Iterator[None]:
     """Say what this connection's server says meanwhile."""
     found = LISTENING[connection] = Notices(say, verbose=requested(os.environ))
     connection.add_notice_handler(found)

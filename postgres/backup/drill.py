@@ -89,10 +89,8 @@ def _try(
             major, "initdb", "-D", directory, "-U", SUPERUSER, "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync"
         )
         must("initdb for the drill", made)
-        settings = SETTINGS | {
-            "shared_preload_libraries": manifest.preload,
-            "max_locks_per_transaction": str(locks(each.contents for each in manifest.databases)),
-        }  # fmt: skip
+        room = str(locks(database.contents for database in manifest.databases))
+        settings = SETTINGS | {"shared_preload_libraries": manifest.preload, "max_locks_per_transaction": room}
         server = start(workshop, major, directory, settings, wait_s=START_S)
         try:
             return _restore_all(workshop, server, handed, manifest, jobs, vector_indexes, report)
