@@ -180,9 +180,9 @@ def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
 
 def _refuse_what_cannot_begin(scripts: Sequence[Script], news: dict[str, Any]) -> None:
     """For scripts that have not run, where there is no ledger to plan with. Raises PlanRefused."""
-    from postgres import half_way
+    from postgres.planning import cannot_begin
 
-    if problems := half_way.problems(scripts, (), {}, news["baseline"], news["stack"]):
+    if problems := cannot_begin(scripts, {}, {}, news["baseline"], news["stack"]):
         raise PlanRefused("\n".join(problems))
 
 

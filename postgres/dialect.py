@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import re
 
-from postgres.errors import ScriptError
 from postgres.lexing import Statement
 from postgres.positions import excerpt, line_and_column
+from postgres.scripts import Script
 
 NAME = "standard_conforming_strings"
 ON = frozenset({"on", "true", "tru", "tr", "t", "yes", "ye", "y", "1", "default"})
-_ON = "|".join(sorted(ON))
-# in tokens that a NUL separates: the name, unless it is set to `on` as pg_dump does
-QUESTION = re.compile(rf"{NAME}(?!\"?\0(?:=|to)\0'?(?:{_ON})'?\0)")
 IN_A_BODY = re.compile(
     rf"set(?:\s+local|\s+session)?\s+{NAME}\s*(?:=|to)\s*'*(?P<value>\w+)"
     rf"|set_config\s*\(\s*'+{NAME}'+\s*,\s*'*(?P<other>\w+)",
@@ -25,21 +22,29 @@ IN_A_BODY = re.compile(
 )
 
 
-def refuse(path: str, text: str, statement: Statement) -> None:
-    """Raises ScriptError where the statement turns standard_conforming_strings off, or may, before a backslash.
+def refusal(script: Script) -> str | None:
+    """Why the script can't run: it turns standard_conforming_strings off, or may, before a backslash. None: it can.
 
-    Without one all strings read the same: many an old dump has the line and nothing that it would matter to.
+    Without a backslash all strings read the same: many an old dump has the line and nothing that it would matter to.
+    A question about scripts that are to run: one that ran long ago must not stop its stack.
     """
+    if NAME not in script.text.lower() or "\\" not in script.text:
+        return None
+    return next(filter(None, (_refusal_of(script, statement) for statement in script.statements)), None)
+
+
+def _refusal_of(script: Script, statement: Statement) -> str | None:
+    text = script.text
     if NAME not in text[statement.start : statement.end].lower() or "\\" not in text[statement.end :]:
-        return
+        return None
     words = [text[token.start : token.end].lower() for token in statement.tokens]
     value = _set_to(words)
     if value is None or value.strip("'\"") in ON:
-        return
+        return None
     line, column = line_and_column(text, statement.start)
-    raise ScriptError(
-        f"{path}:{line}:{column}: {NAME} would not be on for the strings behind this: the server reads a script's "
-        "strings before its first statement runs\n"
+    return (
+        f"{script.path}:{line}:{column}: {NAME} would not be on for the strings behind this: the server reads a "
+        "script's strings before its first statement runs\n"
         f"{excerpt(text, line, column)}\n"
         "  remove it, and write strings with backslash escapes as E'…' (with `on`, a dump has them right:\n"
         f"  pg_dump writes  SET {NAME} = on)"

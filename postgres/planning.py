@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from postgres import half_way
+from postgres import dialect, half_way
 from postgres.errors import PlanRefused
 from postgres.scripts import Script, revision
 
@@ -93,7 +93,7 @@ def plan(
         for name in baseline
         if name not in listed
     ]
-    problems += half_way.problems(scripts, applied, done or {}, baseline, where)
+    problems += cannot_begin(scripts, {row.name: row.normalised for row in ledger}, done or {}, baseline, where)
     if problems:
         raise PlanRefused("\n".join(problems))
     pending = [
@@ -108,6 +108,21 @@ def plan(
         baseline=tuple(entry for entry in pending if entry.reason == "baseline"),
         moved=[row.name for row in ledger] != [script.name for script in scripts if script.name in applied],
     )
+
+
+def cannot_begin(
+    scripts: Sequence[Script], applied: Mapping[str, str], done: Mapping[str, Sequence[str]],
+    baseline: Sequence[str], where: str,
+) -> list[str]:  # fmt: skip
+    """What is wrong with scripts that are to run, whatever ran before. `applied`: by name, the hash of what ran."""
+    to_run = [
+        script
+        for script in scripts
+        if script.name not in baseline and (script.name not in applied or script.repeatable)
+        and applied.get(script.name) != script.normalised
+    ]  # fmt: skip
+    found = half_way.problems(scripts, applied, done, baseline, where)
+    return found + [problem for script in to_run if (problem := dialect.refusal(script))]
 
 
 def in_run_order(scripts: Sequence[Script]) -> list[tuple[int, Script]]:

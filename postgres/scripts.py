@@ -16,7 +16,7 @@ from glob import glob
 from itertools import chain, pairwise
 from pathlib import Path
 
-from postgres import dialect, lexing
+from postgres import lexing
 from postgres.errors import ScriptError, listing, nearest
 from postgres.lexing import COMMENTS, Statement, Token
 from postgres.positions import excerpt, line_and_column
@@ -37,7 +37,6 @@ OPENERS = {word.lower() for word in TRANSACTION_CONTROL | {"PREPARE"}}
 QUESTIONS = {
     "a command of psql": re.compile(r"\0\\\0"),
     "inline data": re.compile(r"\0from\0stdin\0"),
-    "strings": dialect.QUESTION,
 }
 
 
@@ -253,7 +252,6 @@ def parse(name: str, text: str, sha256: str) -> Script:
     if script.no_transaction or reading.neighbours or not OPENERS.isdisjoint(reading.openers):
         for statement in lexing.split(text, path):
             _refuse_what_psql_alone_can_do(path, text, statement)
-            dialect.refuse(path, text, statement)
             if not script.no_transaction:
                 _refuse_transaction_control(path, text, statement)
     return script

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from postgres.errors import ScriptError
+from postgres.errors import PlanRefused
+from postgres.planning import Applied, plan
 from tests.conftest import script
 
 AFTER = ";\nINSERT INTO path VALUES ('C:\\\\temp')"
@@ -23,8 +26,11 @@ AFTER = ";\nINSERT INTO path VALUES ('C:\\\\temp')"
     ],
 )  # fmt: skip
 def test_a_script_that_turns_standard_conforming_strings_off_is_refused(statement: str) -> None:
-    with pytest.raises(ScriptError, match=r"2:1: standard_conforming_strings would not be on[\s\S]*E'…'"):
-        script("CREATE TABLE path (p text);\n" + statement + AFTER)
+    refused = script("CREATE TABLE path (p text);\n" + statement + AFTER)
+    with pytest.raises(PlanRefused, match=r"2:1: standard_conforming_strings would not be on[\s\S]*E'…'"):
+        plan([refused], [], where="local")
+    ran = Applied(refused.name, 1, refused.sha256, refused.normalised, datetime.now(UTC), "somebody")
+    assert plan([refused], [ran], where="local").pending == ()  # by an earlier version, which didn't ask
 
 
 @pytest.mark.parametrize(
@@ -39,8 +45,9 @@ def test_a_script_that_turns_standard_conforming_strings_off_is_refused(statemen
     ],
 )  # fmt: skip
 def test_what_leaves_them_on_is_not(statement: str) -> None:
-    assert script(statement + AFTER).name
+    assert plan([script(statement + AFTER)], [], where="local").pending
 
 
 def test_without_a_backslash_behind_it_nothing_reads_otherwise() -> None:
-    assert script("SELECT E'\\n'; SET standard_conforming_strings = off; INSERT INTO path VALUES ('C:/temp')").name
+    text = "SELECT E'\\n'; SET standard_conforming_strings = off; INSERT INTO path VALUES ('C:/temp')"
+    assert plan([script(text)], [], where="local").pending
