@@ -199,7 +199,10 @@ class Landing:
 
     def drifted(self, owner: Connection[Any]) -> tuple[drift.Difference, ...]:
         """What differs before the scripts run, without what a baseline makes the scripts' own."""
-        return tuple(found for found in drift.compare(owner) if (found.kind, found.identity) not in self.adopted)
+        with owner.transaction(force_rollback=True):
+            owner.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
+            differences = drift.compare(owner)
+        return tuple(found for found in differences if (found.kind, found.identity) not in self.adopted)
 
 
 def _together(

@@ -208,6 +208,7 @@ def record(connection: Connection[Any], before: Sequence[Difference]) -> None:
 
     `before`: as `compare` found it.
     """
+    connection.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
     kept = carried_over(before, compare(connection)) if before else ()
     _qualify_names(connection)
     connection.execute("DELETE FROM pgstack.object")
@@ -222,6 +223,7 @@ def _recorded() -> LiteralString:
 
 def record_changes(connection: Connection[Any], before: Sequence[Difference]) -> None:
     """The same for a part of a script, in the open transaction: only what changed is written."""
+    connection.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
     if written(connection) is None:
         return record(connection, before)
     made = [difference for difference in compare(connection) if difference not in before]

@@ -259,7 +259,7 @@ def test_a_repeatable_script_has_no_place_among_the_others(empty_database: Fresh
     assert [one.name for _, one in in_run_order((view[1], table, column))] == ["1.sql", "3.sql", "2.sql"]
 
 
-def test_rights_are_given_apart_too_and_given_again_to_a_role_made_again(empty_database: FreshDatabase) -> None:
+def test_rights_are_given_apart_too_and_given_back_where_they_were_lost(empty_database: FreshDatabase) -> None:
     apart = script(
         "-- pgstack: no-transaction\nset role schema_owner;\ncreate table rag.n (id serial);\n"
         "create table rag.m (id int); revoke all on rag.m from readonly;\nselect 1/0", "2.sql",
@@ -276,7 +276,8 @@ def test_rights_are_given_apart_too_and_given_again_to_a_role_made_again(empty_d
         admin.execute("REVOKE ALL ON SCHEMA rag FROM readonly")
         (line,) = roles.unreachable(admin)
         assert line.startswith("readonly has rights on 2 table(s) of the schema rag")
-        admin.execute("DROP OWNED BY readonly; DROP ROLE readonly")
+        admin.execute("REVOKE ALL ON ALL TABLES IN SCHEMA rag FROM readonly")
+        admin.execute("REVOKE ALL ON ALL SEQUENCES IN SCHEMA rag FROM readonly")
     empty_database.apply(scripts=(first, mended, after))
     assert {name: rights(empty_database, "readonly", f"rag.{name}") for name in expected} == expected
     assert empty_database.ask("SELECT has_sequence_privilege('readonly', 'rag.n_id_seq', 'SELECT')") == [(True,)]

@@ -174,7 +174,7 @@ def test_an_invalid_index_of_a_failed_try_goes_and_no_other(docs: FreshDatabase,
     if note == "killed":  # the failure was not noted any more
         docs.do("UPDATE pgstack.statement SET note = note - 'left' WHERE state = 'started'")
     assert len(invalid(docs)) == 2
-    assert differences(docs) == ["index app.doc.was_there was added"] or len(differences(docs)) == 1
+    assert differences(docs) == []  # pg_dump leaves an INVALID index out
     docs.do("DELETE FROM app.doc WHERE id = 2")
     go_on(docs, text)
     assert invalid(docs) == [("was_there",)]

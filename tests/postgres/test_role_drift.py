@@ -82,7 +82,7 @@ def test_a_dropped_role_is_told_and_made_again_with_all_its_rights(stack: FreshD
     stack.do("DROP ROLE readonly")
     seen = told(stack)
     assert "role readonly was dropped" in seen.mended
-    assert "table s.item was changed: readonly lost SELECT" in seen.mended
+    assert "view s.seen was changed: readonly lost SELECT" in seen.mended
     bring_up(stack)
     assert told(stack) == role_drift.Seen((), ())
     with connect(stack.as_role("readonly")) as connection:
