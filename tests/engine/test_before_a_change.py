@@ -75,7 +75,7 @@ def pairs() -> list[tuple[tuple[str, object], Refusal]]:
     found = list(itertools.product(KEYS, REFUSALS))
     if os.environ.get("PGSTACK_EXAMPLES"):
         return found
-    return [(KEYS[0], edited), (KEYS[1], drifted), *random.Random(SEED).choice(found)]
+    return [(KEYS[0], edited), (KEYS[1], drifted), random.Random(SEED).choice(found)]
 
 
 @contextmanager
