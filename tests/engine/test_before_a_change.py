@@ -75,7 +75,7 @@ def pairs() -> list[tuple[tuple[str, object], Refusal]]:
     found = list(itertools.product(KEYS, REFUSALS))
     if os.environ.get("PGSTACK_EXAMPLES"):
         return found
-    return [(KEYS[0], edited), (KEYS[1], drifted), *random.Random(SEED).sample(found, 2)]
+    return [(KEYS[0], edited), (KEYS[1], drifted), random.Random(SEED).choice(found)]
 
 
 @contextmanager
@@ -132,12 +132,10 @@ def test_a_preview_beside_a_change_of_the_server_names_scripts_drift_and_what_go
 
     deployed.configure(database=None)
     _drop_the_database(deployed.admin())
-    for keys in ({}, {"memoryMb": None}):
-        deployed.configure(**keys)
-        said = deployed.ok("preview")
-        assert "the database app is gone: `up` makes a new and empty one and runs every script" in said
-        assert "to run: sql/init.sql (new)" in said
-        assert f"to run: sql/{LATER} (new)" in said
+    said = deployed.ok("preview")
+    assert "the database app is gone: `up` makes a new and empty one and runs every script" in said
+    assert "to run: sql/init.sql (new)" in said
+    assert f"to run: sql/{LATER} (new)" in said
     deployed.ok("up")
     assert deployed.ask("SELECT count(*) FROM pgstack.ledger") == [(4,)]
     assert "unchanged" in deployed.ok("up")
@@ -147,7 +145,7 @@ def test_a_preview_beside_a_change_of_the_server_names_scripts_drift_and_what_go
     said = deployed.run("up").stdout
     assert deployed.ask("SELECT count(*) FROM pg_extension WHERE extname = 'vector'") == [(1,)], said
 
-    deployed.configure(memoryMb=640)
+    deployed.configure(memoryMb=704)
     embedded.stop(deployed.directory)
     said = deployed.ok("preview")
     assert "the ledger could not be compared: can't connect to 127.0.0.1:" in said
