@@ -12,7 +12,7 @@ from pulumi.automation.events import EngineEvent
 from pgstack.deploy import Verdict, _run
 from pgstack.workspace import DeploymentFailed
 
-# Recorded from an `up` of the local stack; ids and times cut.
+# Written after the SDK's event types from an `up` of the local stack; ids and times cut.
 METADATA = {"op": "update", "urn": "urn:pulumi:local::pgvector::x::schema", "type": "x", "provider": ""}
 GOOD = [
     {"sequence": 0, "timestamp": 1, "preludeEvent": {"config": {}}},
