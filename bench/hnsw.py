@@ -61,7 +61,7 @@ class Side:
     """what the server said while it built"""
 
     def session(self) -> Connection[Any]:
-        return connect(self.address, wait_s=WAIT_S, application="bench")
+        return connect(self.address, wait_s=WAIT_S, application="bench", own_path=True)
 
     def memory(self) -> str:
         """What the last build had, and when the graph outgrew it: then it goes on on disk, many times slower."""

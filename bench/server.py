@@ -37,7 +37,7 @@ class Server:
         so that the run after a DROP DATABASE would take up to half as long again.
         """
         name = f"bench_{next(self._numbers)}"
-        with connect(self.admin) as connection:
+        with connect(self.admin, own_path=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             connection.execute("CHECKPOINT")
         return name
@@ -53,7 +53,7 @@ class Server:
         return f"{scheme}://{self.admin.user}@{self.admin.host}:{self.admin.port}/{database}"
 
     def version(self) -> str:
-        with connect(self.admin) as connection:
+        with connect(self.admin, own_path=True) as connection:
             return connection.info.parameter_status("server_version") or ""
 
 

@@ -70,9 +70,9 @@ def fill(cluster: Cluster, size: int) -> None:
     embedded.initialise(old, PASSWORD)
     port = embedded.start(old, cluster.settings)
     try:
-        with connect(replace(cluster.address(port), database="postgres")) as connection:
+        with connect(replace(cluster.address(port), database="postgres"), own_path=True) as connection:
             connection.execute("CREATE DATABASE app")
-        with connect(cluster.address(port)) as connection:
+        with connect(cluster.address(port), own_path=True) as connection:
             connection.execute("CREATE EXTENSION vector")
             connection.execute("CREATE TABLE written (i bigint PRIMARY KEY, at timestamptz DEFAULT now())")
             connection.execute(f"CREATE TABLE embedding (id int PRIMARY KEY, v vector({DIMENSIONS}) NOT NULL)")
@@ -109,7 +109,7 @@ class Writer:
         while not self._stop.is_set():
             number += 1
             try:
-                connection = connection or connect(self.address)
+                connection = connection or connect(self.address, own_path=True)
                 connection.execute("INSERT INTO written (i) VALUES (%s)", (number,))
             except (PgstackError, psycopg.Error):
                 if connection is not None:
@@ -161,7 +161,7 @@ def downtime(template: Path, settings: dict[str, str], method: Method | None) ->
                 embedded.include_settings(new.path)
                 embedded.start(new, settings, port=port)
                 writer.wait_for(20)
-            with connect(writer.address) as connection:
+            with connect(writer.address, own_path=True) as connection:
                 there = {row[0] for row in connection.execute("SELECT i FROM written").fetchall()}
         finally:
             cluster.stop()

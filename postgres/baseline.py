@@ -181,7 +181,7 @@ def _inventory(connection: Connection[Any]) -> dict[tuple[str, str], str]:
 def _rows(connection: Connection[Any], *, digests: bool) -> list[tuple[str, str, str, str]]:
     """Kind, identity, and identity and definition without the schemas of extensions."""
     with connection.transaction(force_rollback=True):
-        connection.execute("SET LOCAL search_path = ''")
+        drift.qualify_names(connection)
         query = "SELECT kind, identity, definition FROM (" + drift.inventory(digests=digests) + ") AS i"
         rows = connection.execute(query).fetchall()
         members = [row[0] for row in connection.execute(queries.get("extension_members")).fetchall()]

@@ -48,7 +48,7 @@ class Result:
 def examine(target: Target) -> Iterator[Result]:
     """A result a check; a server that can't be reached has one result. Never raises for what it finds."""
     try:
-        connection = connect(target.address, options=TIMEOUT)
+        connection = _connect(target.address)
     except ConnectionFailed as error:
         yield Result("connection", False, str(error))
         return
@@ -63,6 +63,15 @@ def examine(target: Target) -> Iterator[Result]:
                 yield Result(name, False, f"{error.diag.message_primary or error} ({error.sqlstate})")
                 if connection.closed:
                     return
+
+
+def _connect(address: Address) -> Connection[Any]:
+    """With the search_path that an application has; a superuser would run what others have put on it."""
+    connection = connect(address, options=TIMEOUT, own_path=True)
+    if connection.info.parameter_status("is_superuser") != "on":
+        return connection
+    connection.close()
+    return connect(address, options=TIMEOUT)
 
 
 def _server(connection: Connection[Any], _: Target) -> str:

@@ -20,6 +20,17 @@ SESSION = (
     "-c client_connection_check_interval=1000 -c statement_timeout=0 -c lock_timeout=0"
     " -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
 )
+# Settings of database and role that would change what our own steps do, and no script needs
+STEPS = (
+    "-c role=none -c default_transaction_read_only=off -c default_transaction_deferrable=off"
+    r" -c default_transaction_isolation=read\ committed"
+)
+# No name that we write leads to a function, operator or type that somebody else made, who would have our rights then;
+# and what we read is written as we read it.
+OURS = (
+    f"-c search_path=pg_catalog,pg_temp {STEPS} -c datestyle=ISO,MDY -c intervalstyle=postgres -c bytea_output=hex"
+    " -c standard_conforming_strings=on"
+)
 RETRY_S = 0.2
 REFUSED = "the server refuses the password"
 MENDED = "somebody changed the role by hand: pgstack up STACK  puts the stack's own roles right"
@@ -60,8 +71,12 @@ def connect(
     options: str = "",
     autocommit: bool = True,
     application: str = "pgstack",
+    own_path: bool = False,
 ) -> Connection[TupleRow]:
     """Connect, trying again for `wait_s` seconds while nothing listens yet or the server is starting.
+
+    `own_path`: the session has the database's own search_path and formats, as the application's have; never for the
+    administrator, who would run what others have put on that path.
 
     Raises ConnectionFailed.
     """
@@ -79,7 +94,7 @@ def connect(
                 password=address.password,
                 connect_timeout=max(2, min(10, int(wait_s) or 5)),
                 application_name=application,
-                options=f"{SESSION} {options}".strip(),
+                options=" ".join(filter(None, (SESSION, "" if own_path else OURS, options))),
                 autocommit=autocommit,
                 sslmode=address.sslmode or None,
             )

@@ -22,6 +22,8 @@ from postgres import definitions, leftovers, queries
 PARENTS = ("table", "view", "materialized view", "foreign table")
 PARTS = ("column", "index", "constraint", "trigger", "rule", "policy")
 ORDER = "column order"
+# catalog functions write a name with its schema where the path doesn't lead there, and constants as the session has it
+FORMS = ("search_path = ''", "datestyle = 'ISO, MDY'", "intervalstyle = postgres", "bytea_output = hex")
 NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)
 FORMAT = 2  # of the definitions in pgstack.object: its row of this kind; ledgers from before have none and are 1
 FORMAT_ROW = "SELECT 'format', 'record', '2'"
@@ -170,7 +172,7 @@ def compare(connection: Connection[Any]) -> tuple[Difference, ...]:
     if recorded is None:
         return ()
     with connection.transaction(force_rollback=True):  # in an open transaction the path would stay empty for scripts
-        _qualify_names(connection)
+        qualify_names(connection)
         found = tuple(Difference(*row) for row in connection.execute(comparison(recorded)).fetchall())
         found = leftovers.without_own(connection, found)
     return tuple(difference for difference in found if not _same_order(difference))
@@ -210,7 +212,7 @@ def record(connection: Connection[Any], before: Sequence[Difference]) -> None:
     """
     connection.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
     kept = carried_over(before, compare(connection)) if before else ()
-    _qualify_names(connection)
+    qualify_names(connection)
     connection.execute("DELETE FROM pgstack.object")
     connection.execute("INSERT INTO pgstack.object (kind, identity, definition)\n" + _recorded())
     put(connection, [(difference.kind, difference.identity, difference.recorded) for difference in kept])
@@ -244,7 +246,7 @@ def renew(connection: Connection[Any], drifted: Iterable[tuple[str, str]]) -> No
     """`renewal`, where `drifted` are the objects that had drifted before. In a transaction of its own."""
     pairs = list(drifted)
     with connection.transaction():
-        _qualify_names(connection)
+        qualify_names(connection)
         connection.execute("CREATE TEMPORARY TABLE drifted (kind text, identity text)")
         with connection.cursor() as cursor:
             cursor.executemany("INSERT INTO pg_temp.drifted VALUES (%s, %s)", pairs)
@@ -274,9 +276,9 @@ def renew_restored(connection: Connection[Any], drifted: Iterable[tuple[str, str
     renew(connection, stays)
 
 
-def _qualify_names(connection: Connection[Any]) -> None:
-    """Until the transaction ends: catalog functions write a name with its schema where the path doesn't lead there."""
-    connection.execute("SET LOCAL search_path = ''")
+def qualify_names(connection: Connection[Any]) -> None:
+    """Until the transaction ends: names with their schemas and constants in one form, whatever the database has set."""
+    connection.execute(";".join(f"SET LOCAL {form}" for form in FORMS).encode())
 
 
 def put(connection: Connection[Any], rows: Sequence[tuple[str, str, str | None]]) -> None:

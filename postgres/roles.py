@@ -18,9 +18,8 @@ from psycopg import Connection, sql
 from psycopg.rows import TupleRow
 
 from postgres import queries
-from postgres.connection import Address, connect
+from postgres.connection import STEPS, Address, connect
 from postgres.errors import SqlFailed, nearest
-from postgres.session import OPTIONS
 
 OWNER, APP, READONLY = "schema_owner", "app", "readonly"
 NO_POWERS = sql.SQL("NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
@@ -92,13 +91,22 @@ def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> st
                 f"the server has no extension {name!r}{nearest(name, available)}\n"
                 f"  it has: {', '.join(sorted(available))}; others need another image (pgvector:image)"
             )
-        connection.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name)))
     installed = connection.execute(queries.get("extensions")).fetchall()
+    for name in names:
+        if name not in (row[0] for row in installed):
+            _create_extension(connection, name)
     for name, version, default in installed:
         if name in names and default is not None and version != default:
             connection.execute(sql.SQL("ALTER EXTENSION {} UPDATE").format(sql.Identifier(name)))
     versions = {row[0]: row[1] for row in connection.execute(queries.get("extensions")).fetchall()}
     return str(versions["vector"])
+
+
+def _create_extension(connection: Connection[Any], name: str) -> None:
+    """Into public, or where there is none beside pgvector; an extension with a schema of its own lies there."""
+    with connection.transaction():
+        connection.execute(queries.get("extension_place"))
+        connection.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name)))
 
 
 @contextmanager
@@ -111,8 +119,9 @@ def owner_connection(admin: Connection[Any], address: Address, *, options: str =
     set_password(admin, OWNER, password)
     try:
         connection = connect(
-            replace(address, user=OWNER, password=password), wait_s=5, options=f"{OPTIONS} {options}", autocommit=False
-        )
+            replace(address, user=OWNER, password=password), wait_s=5, options=f"{STEPS} {options}", autocommit=False,
+            own_path=True,
+        )  # fmt: skip
         try:
             yield connection
         finally:

@@ -30,11 +30,6 @@ UNLOCK = "SELECT pg_catalog.pg_advisory_unlock_all()"
 OUR_PATH = "SET search_path = pg_catalog, pg_temp"
 SETTINGS = "RESET ALL"
 END = ";".join([*ROLE, *REST, UNLOCK, SETTINGS])
-# Settings of database and role that would change what our own steps do, and no script needs
-OPTIONS = (
-    "-c role=none -c default_transaction_read_only=off -c default_transaction_deferrable=off"
-    r" -c default_transaction_isolation=read\ committed"
-)
 # A script without any of these words neither changes nor sees rights, settings or roles: it creates, alters, comments.
 NOISY = re.compile(
     r"\b(?:call|copy|database|do|execute(?!\s+(?:function|procedure))|grant|insert|merge|perform|refresh|revoke|select"

@@ -13,7 +13,7 @@ from psycopg import sql
 from postgres import drift, queries
 from postgres.upgrade.workshop import Server, Workshop, execute, rows
 
-PATH = "SET search_path = '';"  # as drift.find has it: names with their schema
+PATH = "".join(f"SET {form};" for form in drift.FORMS)  # as drift.find has it
 Drifted = Mapping[str, Sequence[Mapping[str, str]]]
 
 

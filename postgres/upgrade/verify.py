@@ -189,8 +189,11 @@ def _contents(workshop: Workshop, server: Server, database: str, tables: list[st
 
 
 def _hashes(table: str) -> str:
-    """A number for each row, the same in every version: hash partitions rely on it, too."""
-    return f'SELECT hashtextextended((kept_row.*)::text COLLATE "C", 0) AS hash FROM ONLY {table} AS kept_row'
+    """A number for each row, the same in every version: hash partitions rely on it, too.
+
+    ROW: an owner may have made a cast of the table's own type to text.
+    """
+    return f'SELECT hashtextextended(ROW(kept_row.*)::text COLLATE "C", 0) AS hash FROM ONLY {table} AS kept_row'
 
 
 def _ask(workshop: Workshop, server: Server, database: str, sql: str) -> str:

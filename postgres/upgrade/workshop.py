@@ -109,9 +109,10 @@ class Server:
 
 def undisturbed(major: int) -> str:
     """libpq's options for a session that no timeout, read-only default or event trigger of the databases and roles
-    gets at. `major`: the server's, or a lower one.
+    gets at, and none of the functions on their search_path. `major`: the server's, or a lower one.
     """
     settings = {
+        "search_path": "pg_catalog,pg_temp", "role": "none",
         "statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
         "default_transaction_read_only": "off",
         "session_replication_role": "replica",  # event triggers fire as ordinary ones do, not for this role

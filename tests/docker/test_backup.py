@@ -43,7 +43,7 @@ def written_to(stack: DockerStack) -> Iterator[Callable[[], int]]:
     done, count = threading.Event(), [0]
 
     def write() -> None:
-        with connect(stack.admin(), application="test") as connection:
+        with connect(stack.admin(), application="test", own_path=True) as connection:
             while not done.wait(0.005):
                 connection.execute("INSERT INTO public.kept VALUES (0)")
                 count[0] += 1

@@ -265,7 +265,7 @@ def test_a_run_that_is_killed_leaves_no_half_and_the_next_one_tidies(make: Make)
     stack.fill(10)
     container = sidecar(stack)
     place = str(container.attrs["Config"]["Cmd"][-1]).rsplit("/", 1)[0]
-    with connect(stack.admin(), application="test") as connection, connection.transaction():
+    with connect(stack.admin(), application="test", own_path=True) as connection, connection.transaction():
         connection.execute("LOCK TABLE public.kept")  # which the dump waits for
         container.exec_run(["sh", "-eu", f"{place}/now.sh"], detach=True)
         assert eventually(lambda: bool(list(folder(stack).glob("*.unfinished/globals.sql"))), within_s=30)

@@ -62,7 +62,7 @@ def asks(stack: DockerStack) -> Callable[[str], str]:
     """The last of several statements counts, as with psql."""
 
     def ask(text: str) -> str:
-        with connect(stack.admin(), wait_s=10, application="test") as connection:
+        with connect(stack.admin(), wait_s=10, application="test", own_path=True) as connection:
             cursor = connection.execute(text.encode())
             while cursor.nextset():
                 pass

@@ -35,7 +35,7 @@ def there(stack: DockerStack) -> Address:
 
 
 def ask(stack: DockerStack, query: str) -> Any:
-    with connect(there(stack), wait_s=60, application="test") as connection:
+    with connect(there(stack), wait_s=60, application="test", own_path=True) as connection:
         cursor = connection.execute(query.encode())
         return cursor.fetchall()[0][0] if cursor.description else None
 
@@ -44,7 +44,7 @@ def kill_while_it_sorts(stack: DockerStack) -> None:
     """An open transaction keeps it from ending; the tables are large enough for it to come in time."""
     up = Up(stack)
     assert up.until("DataDirectory data updated", timeout_s=240)
-    with connect(there(stack), wait_s=120, application="test", autocommit=False) as holds:
+    with connect(there(stack), wait_s=120, application="test", autocommit=False, own_path=True) as holds:
         holds.execute("INSERT INTO words VALUES (0, 'held')")
         deadline = time.monotonic() + 120
         asked = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'REINDEX INDEX%' AND state = 'active'"

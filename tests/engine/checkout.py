@@ -97,11 +97,11 @@ class Checkout:
         return Database.from_outputs(self.outputs()).admin
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
-        with connect(self.admin(), wait_s=10, application="test") as connection:
+        with connect(self.admin(), wait_s=10, application="test", own_path=True) as connection:
             return connection.execute(query.encode()).fetchall()
 
     def do(self, statement: str) -> None:
-        with connect(self.admin(), wait_s=10, application="test") as connection:
+        with connect(self.admin(), wait_s=10, application="test", own_path=True) as connection:
             connection.execute(statement.encode())
 
     def add_script(self, text: str, name: str) -> None:

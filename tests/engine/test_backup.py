@@ -55,7 +55,7 @@ def test_rows_come_back_and_the_former_database_is_kept(deployed: Checkout) -> N
     deployed.do("CREATE TABLE app.since (i int)")
     deployed.do('DROP OWNED BY "a reporter"')
     deployed.do('DROP ROLE "a reporter"')
-    with connect(deployed.admin(), application="test") as session:
+    with connect(deployed.admin(), application="test", own_path=True) as session:
         session.execute("SELECT 1")
         said = deployed.ok("backup", "restore", "local", "--confirm", "local")
         with pytest.raises(Exception, match="terminat"):
@@ -84,7 +84,7 @@ def test_rows_come_back_and_the_former_database_is_kept(deployed: Checkout) -> N
 def test_a_dropped_database_comes_back(deployed: Checkout) -> None:
     fill(deployed, 100)
     deployed.ok("backup", "create")
-    with connect(replace(deployed.admin(), database="postgres"), application="test") as connection:
+    with connect(replace(deployed.admin(), database="postgres"), application="test", own_path=True) as connection:
         connection.execute("DROP DATABASE app WITH (FORCE)")
     deployed.ok("backup", "restore", "local", "--confirm", "local")
     assert count(deployed) == 100

@@ -153,7 +153,7 @@ def test_a_preview_beside_a_change_of_the_server_names_scripts_drift_and_what_go
 
 
 def _drop_the_database(admin: Address) -> None:
-    with connect(replace(admin, database="postgres"), application="test") as connection:
+    with connect(replace(admin, database="postgres"), application="test", own_path=True) as connection:
         connection.execute("DROP DATABASE app WITH (FORCE)")
 
 

@@ -98,14 +98,14 @@ def settings(database: FreshDatabase, name: str) -> list[tuple[object, ...]]:
 
 
 def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase, place: Place) -> None:
-    with connect(everything.admin, application="test") as connection:
+    with connect(everything.admin, application="test", own_path=True) as connection:
         drift.renew(connection, [])  # as if a script had made it all
         connection.execute("ALTER TABLE app.child DISABLE ROW LEVEL SECURITY")
         connection.execute("ALTER TABLE app.busy ADD CHECK (i > 0)")
     done = threading.Event()
 
     def write() -> None:
-        with connect(everything.admin, application="test") as connection:
+        with connect(everything.admin, application="test", own_path=True) as connection:
             while not done.is_set():
                 connection.execute("INSERT INTO app.busy DEFAULT VALUES")
 
@@ -125,7 +125,7 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
         result = drill(workshop, folder, vector_indexes=vector_indexes)
         assert result.problems == ()
     assert store.last_good_drill(into) is not None
-    with connect(everything.admin, application="test") as connection:
+    with connect(everything.admin, application="test", own_path=True) as connection:
         drifted = drift.find(connection)
     assert {(each.kind, each.identity) for each in drifted} == set(own.drifted or ())
     before = settings(everything, everything.admin.database)
@@ -133,7 +133,7 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
     try:
         name = everything.admin.database
         assert restore(workshop, server, target, folder, manifest, name) is None
-        with connect(target, application="test") as connection:
+        with connect(target, application="test", own_path=True) as connection:
             row = connection.execute("SELECT count(*) FROM app.part").fetchone()
             word = connection.execute("SHOW pgstack.word").fetchone()
             # what had drifted still does; what is only written in other words does not
@@ -142,7 +142,7 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
         assert word == ('it\'s, "quoted"',)
         assert settings(everything, target.database) == before
     finally:
-        with connect(everything.server.admin("postgres"), application="test") as connection:
+        with connect(everything.server.admin("postgres"), application="test", own_path=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {target.database} WITH (FORCE)".encode())
 
 
@@ -179,7 +179,7 @@ def test_what_isn_t_in_the_dump_is_found_by_a_drill(everything: FreshDatabase, p
 def test_a_locale_that_the_server_lacks_is_told_and_another_provider_is_kept(
     everything: FreshDatabase, place: Place
 ) -> None:
-    with connect(everything.server.admin("postgres"), application="test") as connection:
+    with connect(everything.server.admin("postgres"), application="test", own_path=True) as connection:
         connection.execute(
             b"CREATE DATABASE built_in TEMPLATE template0 LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"
         )
@@ -209,7 +209,7 @@ def test_a_table_that_stays_locked_fails_the_backup_and_nothing_is_kept(
     from postgres import shell
 
     monkeypatch.setattr(shell, "get", lambda *names, get=shell.get: get(*names).replace("60s", "1s"))
-    with connect(everything.admin, autocommit=False, application="test") as holder:
+    with connect(everything.admin, autocommit=False, application="test", own_path=True) as holder:
         holder.execute("LOCK TABLE app.base")
         with pytest.raises(BackupFailed, match="lock timeout"):
             made(place, everything)

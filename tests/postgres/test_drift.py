@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgstack import inspection
-from postgres import drift
+from postgres import apply, drift
 from postgres.connection import connect
 from postgres.drift import Difference, carried_over
 from postgres.errors import PgstackError
@@ -71,6 +71,23 @@ def test_a_script_that_makes_the_change_its_own_ends_the_drift(fresh_database: F
     fresh_database.do("ALTER TABLE app.tenant ADD COLUMN x int")
     fresh_database.apply(script("alter table app.tenant drop column x; alter table app.tenant add column x bigint"))
     assert words(fresh_database) == ()
+
+
+def test_how_a_database_writes_its_values_is_no_drift_and_hides_none(fresh_database: FreshDatabase) -> None:
+    name = fresh_database.admin.database
+    styles = "".join(
+        f"ALTER DATABASE {name} SET {setting};"
+        for setting in ("datestyle = 'German'", "intervalstyle = 'iso_8601'", "bytea_output = 'escape'")
+    )
+    columns = "d date DEFAULT '2020-02-01', i interval DEFAULT '1 day 2 hours', b bytea DEFAULT 'a'"
+    scripts = (script(styles, "0004_styles.sql"), script(f"create table app.one ({columns})", "0005_one.sql"))
+    for count in (1, 2, 2):
+        fresh_database.apply(*scripts[:count])
+        assert words(fresh_database) == ()
+    with connect(fresh_database.admin) as connection:
+        assert all(row.applied_at.year >= 2024 for row in apply.read_ledger(connection))
+    fresh_database.do("ALTER TABLE app.one ALTER d SET DEFAULT '2020-01-02'")
+    assert len(words(fresh_database)) == 1
 
 
 def test_accepting_names_one_change(fresh_database: FreshDatabase) -> None:

@@ -88,7 +88,7 @@ def every_kind(server: Server, empty_database: FreshDatabase) -> Iterator[FreshD
 def test_drift_is_what_pg_dump_sees(every_kind: FreshDatabase) -> None:
     steps = looked_at()
     wrong = []
-    with connect(every_kind.admin) as connection:
+    with connect(every_kind.admin, own_path=True) as connection:
         dumped, listed = None, None
         for number, (text, changes) in enumerate(STEPS):
             if number == steps.start:
@@ -105,7 +105,7 @@ def test_drift_is_what_pg_dump_sees(every_kind: FreshDatabase) -> None:
 
 
 def test_a_foreign_key_that_no_longer_checks_is_drift_though_pg_dump_is_silent(every_kind: FreshDatabase) -> None:
-    with connect(every_kind.admin) as connection:
+    with connect(every_kind.admin, own_path=True) as connection:
         before = inventory(connection)
         connection.execute("ALTER TABLE s.child DISABLE TRIGGER ALL")
         after = inventory(connection)

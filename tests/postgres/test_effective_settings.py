@@ -136,7 +136,7 @@ UNTOUCHED = {"role", "session_authorization", "transaction_read_only", "transact
 @pytest.fixture(scope="module")
 def tried(server: Any) -> Iterator[tuple[Connection[Any], list[tuple[str, str, str | None, list[str]]]]]:
     """A session, and every setting that it may set: name, kind, unit, words."""
-    with connect(server.admin("postgres"), application="test") as connection:
+    with connect(server.admin("postgres"), application="test", own_path=True) as connection:
         connection.execute("SET log_min_messages = panic")
         rows = connection.execute(
             "SELECT name, vartype, unit, coalesce(enumvals, '{}') FROM pg_settings"

@@ -155,7 +155,7 @@ def test_a_server_that_dies_half_way_keeps_the_old_revision(tmp_path: Path) -> N
         thread = threading.Thread(target=run)
         thread.start()
         deadline = time.monotonic() + 10
-        with connect(address, application="test") as watcher:
+        with connect(address, application="test", own_path=True) as watcher:
             while time.monotonic() < deadline:
                 found = watcher.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20)%'")
                 if (found.fetchone() or (0,))[0] > 1:

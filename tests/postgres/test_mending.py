@@ -8,7 +8,7 @@ from tests.conftest import FreshDatabase
 
 
 def look(database: FreshDatabase, *extensions: str) -> tuple[str, ...]:
-    with connect(database.admin, application="test") as connection:
+    with connect(database.admin, application="test", own_path=True) as connection:
         return mending.look(
             connection,
             mending.Made(

@@ -63,7 +63,7 @@ class Old:
         return Address(embedded.HOST, self.port, database, "postgres", self.password)
 
     def ask(self, query: str, database: str = "shop") -> list[tuple[Any, ...]]:
-        with connect(self.admin(database), application="test") as connection:
+        with connect(self.admin(database), application="test", own_path=True) as connection:
             found = connection.execute(query.encode())
             return found.fetchall() if found.description else []
 

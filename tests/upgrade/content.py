@@ -160,7 +160,7 @@ State = dict[str, Any]
 
 def fill(server: Address) -> None:
     """Some of everything, and more than one database. `server`: as a superuser."""
-    with connect(replace(server, database="postgres")) as connection:
+    with connect(replace(server, database="postgres"), own_path=True) as connection:
         connection.execute(ROLES)
         connection.execute("SET my.own = 'known from here on'")
         for statement in SYSTEM:
@@ -173,25 +173,25 @@ def fill(server: Address) -> None:
         connection.execute("COMMENT ON DATABASE app IS 'the app''s'")
         connection.execute("GRANT CONNECT ON DATABASE app TO bob")
         connection.execute("CREATE TABLE in_postgres (i int); INSERT INTO in_postgres VALUES (1)")
-    with connect(replace(server, database="template1")) as connection:
+    with connect(replace(server, database="template1"), own_path=True) as connection:
         connection.execute("CREATE EXTENSION vector; CREATE TABLE in_template (v vector(2))")
         connection.execute(
             "INSERT INTO in_template VALUES ('[1,2]'); CREATE INDEX ON in_template USING hnsw (v vector_l2_ops)"
         )
-    with connect(replace(server, database="app")) as connection:
+    with connect(replace(server, database="app"), own_path=True) as connection:
         connection.execute(sql.SQL(APP.replace("%(words)s", "{}").replace("%%", "%")).format(sql.Literal(WORDS)))
-    with connect(replace(server, database=ODD)) as connection:
+    with connect(replace(server, database=ODD), own_path=True) as connection:
         connection.execute('CREATE TABLE "Tä ble" ("Cö l" text); INSERT INTO "Tä ble" VALUES (\'ß\'), (NULL), (\'\')')
 
 
 def complete(server: Address) -> State:
     """Every row of every table, hashed, and every object. `server`: as a superuser."""
     found: State = {}
-    with connect(replace(server, database="postgres")) as connection:
+    with connect(replace(server, database="postgres"), own_path=True) as connection:
         names = [row[0] for row in connection.execute("SELECT datname FROM pg_database WHERE datallowconn").fetchall()]
         found |= {what: _sorted(connection, query) for what, query in OF_ALL.items()}
     for name in names:
-        with connect(replace(server, database=name)) as connection:
+        with connect(replace(server, database=name), own_path=True) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET search_path = ''")
             found |= {f"{name}: {what}": _sorted(connection, query) for what, query in ASKED.items()}
@@ -217,11 +217,11 @@ def differences(before: State, after: State) -> dict[str, tuple[Any, Any]]:
 
 def counts(server: Address) -> list[tuple[Any, ...]]:
     """Of three tables in two databases: quick."""
-    with connect(replace(server, database="app"), wait_s=10) as connection:
+    with connect(replace(server, database="app"), wait_s=10, own_path=True) as connection:
         found = connection.execute(
             'SELECT (SELECT count(*) FROM words), (SELECT count(*) FROM "Sch Ema"."Vec")'
         ).fetchall()
-    with connect(replace(server, database=ODD)) as connection:
+    with connect(replace(server, database=ODD), own_path=True) as connection:
         return found + connection.execute('SELECT count(*) FROM "Tä ble"').fetchall()
 
 

@@ -35,7 +35,7 @@ def test_everything_is_there_and_the_way_back_is_open(machine: Machine) -> None:
 
 
 def test_it_is_chosen_where_a_standby_would_lack_rows_and_takes_no_room_to_speak_of(machine: Machine) -> None:
-    with connect(machine.address(machine.old, "app")) as connection:
+    with connect(machine.address(machine.old, "app"), own_path=True) as connection:
         connection.execute(
             "CREATE UNLOGGED TABLE quick AS SELECT i, repeat('x', 900) FROM generate_series(1, 2e5) AS i"
         )

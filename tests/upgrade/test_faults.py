@@ -52,7 +52,7 @@ def unharmed(machine: Machine, before: object) -> None:
     assert machine.left() == []
     assert not machine.new.path.exists()
     assert machine.processes() == []
-    with connect(machine.address(machine.old)) as connection:
+    with connect(machine.address(machine.old), own_path=True) as connection:
         assert connection.execute("SELECT count(*) FROM pg_replication_slots").fetchall() == [(0,)]
 
 

@@ -49,9 +49,9 @@ SYSTEM: tuple[LiteralString, ...] = (
 @pytest.mark.parametrize("method", ["standby", "dump"])
 def test_everything_is_there_all_the_same(machine: Machine, method: Method, tmp_path: Path) -> None:
     server = machine.address(machine.old)
-    with connect(replace(server, database="app")) as connection:
+    with connect(replace(server, database="app"), own_path=True) as connection:
         connection.execute(IN_THE_WAY)
-    with connect(server) as connection:
+    with connect(server, own_path=True) as connection:
         connection.execute(SET)
         for statement in SYSTEM:
             connection.execute(statement)

@@ -37,7 +37,9 @@ def everything_is_there(machine: Machine, method: Method) -> None:
     assert not found, pprint.pformat(found, width=200)
     assert machine.left() == []
     assert machine.processes() == []
-    with connect(replace(machine.address(machine.new), user="bob", password="b:o\\b", database="app")) as bob:
+    with connect(
+        replace(machine.address(machine.new), user="bob", password="b:o\\b", database="app"), own_path=True
+    ) as bob:
         assert bob.execute("SHOW work_mem").fetchall() == [("5MB",)]
     if method != "link":
         embedded.stop(machine.new)
@@ -58,12 +60,12 @@ def test_the_default_is_the_standby_and_what_it_takes_is_told(machine: Machine) 
 
 
 def test_unlogged_rows_are_copied_since_a_standby_has_none_of_them(machine: Machine) -> None:
-    with connect(machine.address(machine.old, "app")) as connection:
+    with connect(machine.address(machine.old, "app"), own_path=True) as connection:
         connection.execute("CREATE UNLOGGED TABLE quick AS SELECT generate_series(1, 500) AS i")
     assert "app: public.quick" in embedded_engine.announce(machine.job, PASSWORD, None)
     outcome = embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert outcome.method == "copy"
-    with connect(machine.address(machine.new, "app")) as connection:
+    with connect(machine.address(machine.new, "app"), own_path=True) as connection:
         assert connection.execute("SELECT count(*) FROM quick").fetchall() == [(500,)]
 
 
@@ -81,11 +83,11 @@ def test_the_first_superuser_may_have_any_name(tmp_path: Path, monkeypatch: pyte
     with servers.machine(tmp_path) as machine:
         embedded.initialise(machine.old, PASSWORD)
         embedded.start(machine.old, SETTINGS)
-        with connect(machine.address(machine.old)) as connection:
+        with connect(machine.address(machine.old), own_path=True) as connection:
             connection.execute("CREATE ROLE postgres LOGIN")
             connection.execute("CREATE DATABASE app OWNER postgres")
         embedded_engine.upgrade(machine.job, PASSWORD, method, machine.said.append)
-        with connect(machine.address(machine.new, "app")) as connection:
+        with connect(machine.address(machine.new, "app"), own_path=True) as connection:
             found = connection.execute("SELECT rolname, rolsuper FROM pg_authid WHERE rolname !~ '^pg_' ORDER BY 1")
             assert found.fetchall() == [("The Boss", True), ("postgres", False)]
 
@@ -101,7 +103,7 @@ class Writer(threading.Thread):
     def run(self) -> None:
         number = 0
         while not self.over.is_set():
-            with suppress(ConnectionFailed, psycopg.Error), connect(self.address) as connection:
+            with suppress(ConnectionFailed, psycopg.Error), connect(self.address, own_path=True) as connection:
                 while not self.over.is_set():
                     number += 1
                     connection.execute("INSERT INTO written VALUES (%s)", (number,))
@@ -110,7 +112,7 @@ class Writer(threading.Thread):
 
 
 def test_what_a_client_wrote_until_the_stop_is_there_after_it(machine: Machine) -> None:
-    with connect(machine.address(machine.old, "app")) as connection:
+    with connect(machine.address(machine.old, "app"), own_path=True) as connection:
         connection.execute("CREATE TABLE written (i int)")
     writer = Writer(machine)
     writer.start()
@@ -120,7 +122,7 @@ def test_what_a_client_wrote_until_the_stop_is_there_after_it(machine: Machine) 
     finally:
         writer.over.set()
         writer.join()
-    with connect(machine.address(machine.new, "app")) as connection:
+    with connect(machine.address(machine.new, "app"), own_path=True) as connection:
         there = {row[0] for row in connection.execute("SELECT i FROM written").fetchall()}
     assert len(writer.acknowledged) > 100
     assert set(writer.acknowledged) - there == {-1}

@@ -167,7 +167,7 @@ MEANWHILE: list[tuple[Method, list[str]]] = [
 
 @pytest.mark.parametrize(("method", "steps"), MEANWHILE)
 def test_a_person_can_watch_an_upgrade(machine: Machine, tmp_path: Path, method: Method, steps: list[str]) -> None:
-    with connect(machine.address(machine.old, "app")) as connection:
+    with connect(machine.address(machine.old, "app"), own_path=True) as connection:
         connection.execute(
             "CREATE TABLE large AS SELECT i, repeat(md5(i::text), 30) AS t FROM generate_series(1, 60000) i"
         )

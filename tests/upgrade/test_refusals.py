@@ -44,14 +44,14 @@ def refused(machine: Machine, reason: str, remedy: str) -> None:
 def test_what_pg_upgrade_can_not_take_over(
     machine: Machine, statement: LiteralString, reason: str, remedy: str
 ) -> None:
-    with connect(machine.address(machine.old, "app")) as connection:
+    with connect(machine.address(machine.old, "app"), own_path=True) as connection:
         connection.execute(statement)
     refused(machine, reason, remedy)
 
 
 def test_a_prepared_transaction(machine: Machine) -> None:
     restart(machine, max_prepared_transactions="5")
-    with connect(machine.address(machine.old, "app"), autocommit=False) as connection:
+    with connect(machine.address(machine.old, "app"), autocommit=False, own_path=True) as connection:
         connection.execute("INSERT INTO events VALUES ('2025-01-01', 1)")
         connection.execute("PREPARE TRANSACTION 'left open'")
     refused(machine, "prepared transactions are open: left open in app", "ROLLBACK PREPARED")
@@ -59,7 +59,7 @@ def test_a_prepared_transaction(machine: Machine) -> None:
 
 def test_a_logical_slot(machine: Machine) -> None:
     restart(machine, wal_level="logical")
-    with connect(machine.address(machine.old, "app")) as connection:
+    with connect(machine.address(machine.old, "app"), own_path=True) as connection:
         connection.execute("SELECT pg_create_logical_replication_slot('reader', 'pgoutput')")
     refused(machine, "logical replication slots: reader", "pg_drop_replication_slot")
 
@@ -67,7 +67,7 @@ def test_a_logical_slot(machine: Machine) -> None:
 def test_a_schema_the_new_version_does_not_take_is_found_by_the_rehearsal(machine: Machine) -> None:
     """An index whose function finds its helper by search_path, which a restore empties."""
     before = content.counts(machine.address(machine.old))
-    with connect(machine.address(machine.old, "app")) as connection:
+    with connect(machine.address(machine.old, "app"), own_path=True) as connection:
         connection.execute(
             "CREATE FUNCTION inner_one(i int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT i + 1';"
             "CREATE FUNCTION outer_one(i int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT inner_one(i)';"
@@ -96,7 +96,7 @@ def restart(machine: Machine, **settings: str) -> None:
     """With hand-made settings, as ALTER SYSTEM leaves them."""
     from postgres import embedded
 
-    with connect(machine.address(machine.old)) as connection:
+    with connect(machine.address(machine.old), own_path=True) as connection:
         for name, value in settings.items():
             connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
     embedded.stop(machine.old)

@@ -87,16 +87,16 @@ def test_after_an_upgrade_everything_is_equal(machine: Machine, method: Method) 
 def test_what_differs_is_counted_row_by_row(upgraded: Machine) -> None:
     with nothing_left(upgraded):
         assert verdict(upgraded).differs == ()
-    with connect(upgraded.address(upgraded.new, "app")) as connection:
+    with connect(upgraded.address(upgraded.new, "app"), own_path=True) as connection:
         connection.execute("UPDATE words SET doc = '{}' WHERE id IN (1, 2)")
         connection.execute("DELETE FROM words WHERE id = 3")
         connection.execute("INSERT INTO events SELECT '2025-01-01', i FROM generate_series(1, 4) AS i")
         connection.execute("CREATE TABLE later AS SELECT 1 AS i")
         connection.execute("SELECT setval('used', 5), lo_unlink(90001)")
         connection.execute("DROP VIEW happy")  # holds no rows
-    with connect(upgraded.address(upgraded.new, ODD)) as connection:
+    with connect(upgraded.address(upgraded.new, ODD), own_path=True) as connection:
         connection.execute("INSERT INTO \"Tä ble\" VALUES ('ß')")  # a second time
-    with connect(upgraded.address(upgraded.new)) as connection:
+    with connect(upgraded.address(upgraded.new), own_path=True) as connection:
         connection.execute("DROP TABLE in_postgres")
         connection.execute("CREATE DATABASE another")
     with nothing_left(upgraded):

@@ -1,0 +1,220 @@
+"""Nothing that a script's owner wrote ever runs with an administrator's rights, whatever the product does.
+
+Everything here that can run code calls `app.tries`, which tries to become the administrator and to write a file, as a
+superuser alone may, also in a transaction that is read only or rolled back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pgstack import inspection
+from postgres import apply, drift, embedded, half_way, role_drift, roles, validation
+from postgres.backup.create import create
+from postgres.connection import connect
+from postgres.scripts import Script
+from postgres.upgrade import checks, facts, local, records, statistics, verify
+from postgres.upgrade.workshop import Server as Reached
+from postgres.upgrade.workshop import execute, passfile_line
+from tests.conftest import FreshDatabase, script
+
+TRIES = """
+CREATE FUNCTION app.tries(what text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    BEGIN EXECUTE 'RESET ROLE'; EXCEPTION WHEN OTHERS THEN NULL; END;
+    BEGIN EXECUTE 'RESET SESSION AUTHORIZATION'; EXCEPTION WHEN OTHERS THEN NULL; END;
+    BEGIN
+        EXECUTE pg_catalog.format('COPY (SELECT 1) TO %L', 'FOLDER/'::text OPERATOR(pg_catalog.||) what);
+    EXCEPTION WHEN OTHERS THEN NULL;
+    END;
+END $$;
+"""
+# The signatures fit what our queries ask with better than those of pg_catalog, or as well.
+FUNCTIONS = (
+    ("format", "text, name"), ("format", "text, name, name"), ("format", "text, name, name, name"),
+    ("format", "text, name, text"), ("format", "text, text, name"), ("format", "text, name, name, text"),
+    ("format", "text, regclass"), ("format", "text, oid"), ("quote_ident", "name"), ("lower", "name"),
+    ("count", "oid"), ("concat_ws", "text, name"), ("concat_ws", "text, name, name"), ("concat_ws", "text, text"),
+    ("concat_ws", "text, text, text"), ("concat_ws", "text, text, text, text"),
+    ("pg_get_expr", "pg_node_tree, regclass"),
+    ("pg_get_indexdef", "regclass"), ("pg_get_userbyid", "regrole"), ("array_to_string", "name[], text"),
+    ("array_to_string", "text[], text"), ("array_to_string", "anyarray, text"), ("starts_with", "name, text"),
+    ("split_part", "name, text, integer"), ("greatest", "real, integer"),
+    ("md5", "name"), ("pg_relation_size", "oid"), ("pg_total_relation_size", "oid"), ("obj_description", "oid, name"),
+    ("has_table_privilege", "name, regclass, text"), ("has_schema_privilege", "name, name, text"),
+    ("set_config", "name, text, boolean"), ("jsonb_build_object", "text, name"), ("length", "name"),
+    ("strpos", "name, text"), ("substring", "name, text"), ("replace", "name, text, text"), ("aclexplode", "anyarray"),
+)  # fmt: skip
+OPERATORS = (
+    ("=", "name, text"), ("=", "text, name"), ("=", "oid, regclass"), ("=", "regclass, oid"), ("=", '"char", text'),
+    ("<>", "name, text"), ("<>", "text, name"), ("~", "name, text"), ("!~", "name, text"),
+    ("||", "text, name"), ("||", "name, text"), ("||", "text, regtype"), ("||", "text, regclass"), ("||", "text, text"),
+    ("||", "text, integer"), ("||", "text, bigint"), ("||", "text, boolean"), ("<", "name, text"),
+    (">", "real, integer"),
+    ("<->", "public.vector, text"), ("<=>", "public.vector, text"), ("<>", "real, integer"), ("=", "smallint, integer"),
+    ("/", "bigint, numeric"), ("-", "oid, integer"), ("&", "smallint, integer"),
+)  # fmt: skip
+TABLES = """
+CREATE FUNCTION app.word(t text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN PERFORM app.tries('word'); RETURN t; END $$;
+CREATE FUNCTION app.point(v public.vector) RETURNS public.vector LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN PERFORM app.tries('point'); RETURN v; END $$;
+CREATE FUNCTION app.yes(t text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN PERFORM app.tries('yes'); RETURN true; END $$;
+CREATE FUNCTION app.fires() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM app.tries('trigger'); RETURN new; END $$;
+CREATE DOMAIN app.checked AS text CHECK (app.yes(value));
+CREATE DOMAIN app.text AS pg_catalog.text CHECK (app.yes(value));
+CREATE DOMAIN app.vector AS public.vector(3) CHECK (app.yes('vector'));
+CREATE TABLE app.item (
+    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, word app.checked CHECK (app.yes(word)), embedding public.vector(3),
+    made text GENERATED ALWAYS AS (app.word('generated')) STORED, given text DEFAULT app.word('default'),
+    EXCLUDE ((app.word(id::text)) WITH =)
+);
+CREATE TRIGGER fires BEFORE INSERT ON app.item FOR EACH ROW EXECUTE FUNCTION app.fires();
+CREATE CONSTRAINT TRIGGER later AFTER INSERT ON app.item DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION app.fires();
+CREATE RULE also AS ON UPDATE TO app.item DO ALSO SELECT app.tries('rule');
+CREATE POLICY mine ON app.item USING (app.yes('policy'));
+ALTER TABLE app.item ENABLE ROW LEVEL SECURITY;
+CREATE INDEX plain ON app.item USING hnsw (embedding public.vector_l2_ops);
+CREATE INDEX by_expression ON app.item USING hnsw ((app.point(embedding)::public.vector(3)) public.vector_l2_ops);
+CREATE INDEX in_part ON app.item USING hnsw (embedding public.vector_cosine_ops) WHERE app.yes(word);
+CREATE INDEX words ON app.item (app.word(word) COLLATE "C") WHERE app.yes(word);
+CREATE STATISTICS app.widths ON (app.word(word)), (length(given)) FROM app.item;
+CREATE VIEW app.shown AS SELECT app.word(word) AS word FROM app.item WHERE app.yes(word);
+CREATE MATERIALIZED VIEW app.kept AS SELECT app.word(word) AS word FROM app.item;
+CREATE FUNCTION app.as_text(app.item) RETURNS pg_catalog.text LANGUAGE plpgsql AS $$
+BEGIN PERFORM app.tries('cast'); RETURN 'cast'; END $$;
+CREATE CAST (app.item AS pg_catalog.text) WITH FUNCTION app.as_text(app.item) AS IMPLICIT;
+CREATE VIEW app.pg_class AS SELECT c.*, app.word('pg_class') AS forged FROM pg_catalog.pg_class c;
+CREATE TABLE app.drifted (kind text DEFAULT app.word('drifted'), identity text);
+INSERT INTO app.item (word, embedding)
+SELECT 'w' || i, ('[1,2,' || i || ']')::public.vector FROM generate_series(1, 40) AS i;
+ANALYZE app.item;
+"""
+
+
+def overloads() -> str:
+    """Functions and operators of those names, in the schemas that the database has on its path, before pg_catalog's."""
+    made = []
+    for number, (name, arguments) in enumerate(FUNCTIONS):
+        for schema in ("app", "public"):
+            made.append(
+                f"CREATE FUNCTION {schema}.{name}({arguments}) RETURNS text LANGUAGE plpgsql AS $$"
+                f" BEGIN PERFORM app.tries('{schema} {name} {number}'); RETURN NULL; END $$;"
+            )
+    for number, (name, arguments) in enumerate(OPERATORS):
+        result = "text" if name in ("||", "/", "-", "&") else "boolean"
+        left, right = arguments.split(", ")
+        made.append(
+            f"CREATE FUNCTION app.operator_{number}({arguments}) RETURNS {result}"
+            f" LANGUAGE plpgsql AS $$ BEGIN PERFORM app.tries('operator {number}'); RETURN NULL; END $$;"
+            f"CREATE OPERATOR app.{name} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = app.operator_{number});"
+        )
+    return "\n".join(made)
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """A database whose scripts have all of that, applied. `traces`: where a superuser's files lie."""
+
+    database: FreshDatabase
+    scripts: tuple[Script, ...]
+    traces: Path
+
+    def ran(self) -> list[str]:
+        """What ran as a superuser since the last time."""
+        paths = sorted(self.traces.iterdir())
+        for path in paths:
+            path.unlink()
+        return [path.name for path in paths]
+
+
+@pytest.fixture
+def hostile(empty_database: FreshDatabase, tmp_path: Path) -> Hostile:
+    traces = tmp_path / "ran"
+    traces.mkdir()
+    name = empty_database.admin.database
+    first = f"CREATE SCHEMA app; ALTER DATABASE {name} SET search_path = app, public;\n"
+    first += TRIES.replace("FOLDER", str(traces)) + TABLES
+    scripts = (script(first, "0001_tables.sql"), script(overloads(), "0002_overloads.sql"))
+    empty_database.apply(scripts=scripts)
+    return Hostile(empty_database, scripts, traces)
+
+
+def test_the_traps_work(hostile: Hostile) -> None:
+    """An administrator with the database's own path runs them."""
+    assert hostile.ran() == []
+    hostile.database.ask("SELECT format('%%I', relname) FROM pg_catalog.pg_class LIMIT 1")
+    hostile.database.ask("SELECT item::text FROM item WHERE word(given) IS NOT NULL LIMIT 1")
+    hostile.database.ask("SELECT oid = 'pg_catalog.pg_class'::regclass FROM pg_catalog.pg_type LIMIT 1")
+    assert hostile.ran() == ["app format 0", "cast", "operator 2", "word"]
+
+
+def test_up_status_and_accept(hostile: Hostile) -> None:
+    database, address = hostile.database, hostile.database.admin
+    more = script("CREATE TABLE app.more (id int); COMMENT ON TABLE app.more IS 'x';", "0003_more.sql")
+    concurrent = script(
+        "-- pgstack: no-transaction\nCREATE INDEX CONCURRENTLY again ON app.item (app.word(word));"
+        "\nREINDEX INDEX CONCURRENTLY app.words;\nREFRESH MATERIALIZED VIEW app.kept;", "0004_apart.sql",
+    )  # fmt: skip
+    check = script("SELECT 1 WHERE NOT app.yes('verify')", "verify/1.sql")
+    for _ in range(2):
+        database.apply(scripts=(*hostile.scripts, more, concurrent), verify=(check,))
+    database.do("ALTER TABLE app.item ADD COLUMN by_hand int; GRANT SELECT ON app.drifted TO PUBLIC")
+    assert hostile.ran() == []
+    with connect(address) as connection:
+        assert apply.read_ledger(connection)
+        assert half_way.read(connection) == {}
+        assert len(drift.find(connection)) == 2
+        assert drift.look(connection)
+        role_drift.find(connection, {})
+        roles.unreachable(connection)
+        drift.renew(connection, [("column", "app.item.by_hand")])
+        drift.renew_restored(connection, None)
+    inspection.accept(inspection.Database(address), "column", "app.item.by_hand", lambda _: None)
+    database.apply(scripts=(*hostile.scripts, more, concurrent))
+    assert hostile.ran() == []
+
+
+def test_backup_and_the_questions_of_an_upgrade(hostile: Hostile, tmp_path: Path) -> None:
+    """Loading what a backup or a dump holds is left out: pg_restore does it as the superuser, and runs CHECKs,
+    defaults, generated columns and index expressions while it does.
+    """
+    address, name = hostile.database.admin, hostile.database.admin.database
+    (root := tmp_path / "root").mkdir()
+    with local.workshop(root) as workshop:
+        passfile = workshop.put("passfile", passfile_line(address.password))
+        server = Reached(18, embedded.HOST, address.port, passfile=passfile)
+        create(workshop, server, tmp_path / "backups", stack="test", database=name)
+        for exact in (True, False):
+            assert any("app.item" in what for what in checks.fingerprint(workshop, server, [name], exact=exact))
+        assert checks.vector_indexes(workshop, server, [name]) == 3
+        before = records.drifted(workshop, server, [name])
+        records.renew(workshop, server, before)
+        assert hostile.ran() == []
+        contents = verify._contents(workshop, server, name, ["app.item", verify.OBJECTS])
+        assert contents["app.item"].count == 40
+        asked = verify.SESSION + "CREATE TEMPORARY TABLE theirs (hash bigint);" + verify._hashes("app.item")
+        assert len(execute(workshop, server, name, asked).split()) == 40
+    assert hostile.ran() == []
+    source = facts.of_source(address)
+    assert name in source.databases
+    hostile.database.do("DROP STATISTICS app.widths; CREATE STATISTICS app.widths ON (app.word(word)) FROM app.item")
+    assert statistics.complete(address) >= 1
+    with connect(address) as connection:
+        connection.execute(["REINDEX INDEX CONCURRENTLY app.words", " REINDEX TABLE app.item"][0].encode())
+        connection.execute("REINDEX TABLE app.item")
+        connection.execute("VACUUM ANALYZE app.item")
+        connection.execute("REFRESH MATERIALIZED VIEW app.kept")
+    assert hostile.ran() == []
+
+
+def test_validation(hostile: Hostile) -> None:
+    with connect(hostile.database.admin) as connection:
+        report = validation.validate(connection, validation.Demands())
+    assert hostile.ran() == [], report
