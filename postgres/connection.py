@@ -20,6 +20,13 @@ SESSION = (
     "-c client_connection_check_interval=1000 -c statement_timeout=0 -c lock_timeout=0"
     " -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
 )
+# What we ask is found in pg_catalog alone, whatever schemas the database's own path names: nothing that the owner of a
+# script wrote is called by a connection of ours. And we read answers as PostgreSQL writes them by default.
+PINNED = (
+    "-c search_path=pg_catalog,pg_temp -c datestyle=ISO,MDY -c intervalstyle=postgres -c bytea_output=hex"
+    " -c extra_float_digits=1 -c standard_conforming_strings=on -c default_transaction_read_only=off"
+    r" -c default_transaction_deferrable=off -c default_transaction_isolation=read\ committed"
+)
 RETRY_S = 0.2
 REFUSED = "the server refuses the password"
 MENDED = "somebody changed the role by hand: pgstack up STACK  puts the stack's own roles right"
@@ -60,10 +67,12 @@ def connect(
     options: str = "",
     autocommit: bool = True,
     application: str = "pgstack",
+    own_settings: bool = False,
 ) -> Connection[TupleRow]:
     """Connect, trying again for `wait_s` seconds while nothing listens yet or the server is starting.
 
-    Raises ConnectionFailed.
+    `own_settings`: those of the database and the role hold, its search_path too: for the scripts, and for nothing that
+    asks as an administrator. Raises ConnectionFailed.
     """
     deadline = time.monotonic() + wait_s
     host, port = address.host, address.port
@@ -79,7 +88,7 @@ def connect(
                 password=address.password,
                 connect_timeout=max(2, min(10, int(wait_s) or 5)),
                 application_name=application,
-                options=f"{SESSION} {options}".strip(),
+                options=" ".join(filter(None, (SESSION, "" if own_settings else PINNED, options))),
                 autocommit=autocommit,
                 sslmode=address.sslmode or None,
             )

@@ -92,13 +92,20 @@ def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> st
                 f"the server has no extension {name!r}{nearest(name, available)}\n"
                 f"  it has: {', '.join(sorted(available))}; others need another image (pgvector:image)"
             )
-        connection.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name)))
+        _create_extension(connection, name)
     installed = connection.execute(queries.get("extensions")).fetchall()
     for name, version, default in installed:
         if name in names and default is not None and version != default:
             connection.execute(sql.SQL("ALTER EXTENSION {} UPDATE").format(sql.Identifier(name)))
     versions = {row[0]: row[1] for row in connection.execute(queries.get("extensions")).fetchall()}
     return str(versions["vector"])
+
+
+def _create_extension(connection: Connection[Any], name: str) -> None:
+    """In the schema public, unless its maker names another; an extension that is there stays where it is."""
+    with connection.transaction():
+        connection.execute("SET LOCAL search_path = public, pg_temp")
+        connection.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name)))
 
 
 @contextmanager
@@ -111,7 +118,11 @@ def owner_connection(admin: Connection[Any], address: Address, *, options: str =
     set_password(admin, OWNER, password)
     try:
         connection = connect(
-            replace(address, user=OWNER, password=password), wait_s=5, options=f"{OPTIONS} {options}", autocommit=False
+            replace(address, user=OWNER, password=password),
+            wait_s=5,
+            options=f"{OPTIONS} {options}",
+            autocommit=False,
+            own_settings=True,
         )
         try:
             yield connection
