@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import psycopg
+
 from pgstack.deployed import address_of
 from postgres import apply, baseline, drift, execution, half_way, notices, queries, role_drift, roles, validation
-from postgres.connection import LOOK, Address, connect
+from postgres.connection import LOOK, Address, connect, told
 from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
 from postgres.planning import Applied, Pending, plan
 from postgres.scripts import Script, load, load_verify
@@ -57,6 +59,14 @@ def rows(scripts: Sequence[Script], ledger: Sequence[Applied]) -> list[tuple[str
 
 
 def status(database: Database, stack: str, say: Say) -> bool:
+    """`_status`; behind somebody's lock it says so after some seconds. Raises PgstackError."""
+    try:
+        return _status(database, stack, say)
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
+        raise told(error) from None
+
+
+def _status(database: Database, stack: str, say: Say) -> bool:
     """Print the state of each script and the drift; True where anything is not as listed. Raises ConnectionFailed."""
     environment = from_file(stack)
     problem = ""

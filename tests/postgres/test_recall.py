@@ -88,8 +88,10 @@ def test_rows_that_wait_for_their_embedding_are_left_out(
 def test_vectors_of_zeros_are_not_called_empty_and_hide_no_others(fresh_database: FreshDatabase) -> None:
     apply(
         fresh_database,
-        "CREATE TABLE app.zero (v public.vector(3)); CREATE INDEX zero_v ON app.zero USING hnsw (v public.vector_cosine_ops);"
-        " CREATE TABLE app.first (v public.vector(3)); CREATE INDEX first_v ON app.first USING hnsw (v public.vector_cosine_ops);"
+        "CREATE TABLE app.zero (v public.vector(3));"
+        " CREATE INDEX zero_v ON app.zero USING hnsw (v public.vector_cosine_ops);"
+        " CREATE TABLE app.first (v public.vector(3));"
+        " CREATE INDEX first_v ON app.first USING hnsw (v public.vector_cosine_ops);"
         " INSERT INTO app.zero SELECT '[0,0,0]' FROM generate_series(1, 8);"
         " INSERT INTO app.first SELECT '[0,0,0]' FROM generate_series(1, 8);"
         " INSERT INTO app.first SELECT ARRAY[i, 1, 1]::public.vector FROM generate_series(1, 40) i",
@@ -135,9 +137,11 @@ def test_an_index_full_of_duplicates_is_told_so_and_can_be_accepted_by_name(fres
 def test_a_table_that_its_owner_may_not_read_whole_or_that_is_locked_is_named(fresh_database: FreshDatabase) -> None:
     apply(
         fresh_database,
-        "CREATE TABLE app.mine (v public.vector(3)); CREATE INDEX mine_v ON app.mine USING hnsw (v public.vector_l2_ops);"
+        "CREATE TABLE app.mine (v public.vector(3));"
+        " CREATE INDEX mine_v ON app.mine USING hnsw (v public.vector_l2_ops);"
         " ALTER TABLE app.mine ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
-        " CREATE TABLE app.held (v public.vector(3)); CREATE INDEX held_v ON app.held USING hnsw (v public.vector_l2_ops)",
+        " CREATE TABLE app.held (v public.vector(3));"
+        " CREATE INDEX held_v ON app.held USING hnsw (v public.vector_l2_ops)",
     )
     with connect(fresh_database.admin, autocommit=False) as other:
         other.execute("LOCK TABLE app.held")
