@@ -67,11 +67,11 @@ def connect(
     options: str = "",
     autocommit: bool = True,
     application: str = "pgstack",
-    own_settings: bool = False,
+    own_path: bool = False,
 ) -> Connection[TupleRow]:
     """Connect, trying again for `wait_s` seconds while nothing listens yet or the server is starting.
 
-    `own_settings`: those of the database and the role hold, its search_path too: for the scripts, and for nothing that
+    `own_path`: those of the database and the role hold, its search_path too: for the scripts, and for nothing that
     asks as an administrator. Raises ConnectionFailed.
     """
     deadline = time.monotonic() + wait_s
@@ -88,7 +88,7 @@ def connect(
                 password=address.password,
                 connect_timeout=max(2, min(10, int(wait_s) or 5)),
                 application_name=application,
-                options=" ".join(filter(None, (SESSION, "" if own_settings else PINNED, options))),
+                options=" ".join(filter(None, (SESSION, "" if own_path else PINNED, options))),
                 autocommit=autocommit,
                 sslmode=address.sslmode or None,
             )

@@ -122,7 +122,7 @@ def owner_connection(admin: Connection[Any], address: Address, *, options: str =
             wait_s=5,
             options=f"{OPTIONS} {options}",
             autocommit=False,
-            own_settings=True,
+            own_path=True,
         )
         try:
             yield connection

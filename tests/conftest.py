@@ -61,11 +61,11 @@ class FreshDatabase:
         return replace(self.admin, user=role, password=self.app_password)
 
     def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with connect(self.admin, application="test", own_settings=True) as connection:
+        with connect(self.admin, application="test", own_path=True) as connection:
             return connection.execute(query.encode(), values or None).fetchall()
 
     def do(self, statement: str) -> None:
-        with connect(self.admin, application="test", own_settings=True) as connection:
+        with connect(self.admin, application="test", own_path=True) as connection:
             connection.execute(statement.encode())
 
     def names(self) -> list[str]:

@@ -58,3 +58,17 @@ def test_a_verify_script_does_not_pass_over_rows_it_may_not_see(
         inspection.verify(Database(fresh_database.admin), "local", said.append)
     assert "row-level security" in "\n".join(line for line in said if "010.sql" in line)
     assert "id=1, problem=has no title" in "\n".join(said)
+
+
+@pytest.mark.parametrize(
+    "setting", ["ALTER DATABASE {} SET datestyle = German", "ALTER ROLE postgres SET datestyle = 'SQL, DMY'"]
+)
+def test_dates_are_read_however_database_and_role_write_them(fresh_database: FreshDatabase, setting: str) -> None:
+    fresh_database.do(setting.format(fresh_database.admin.database))
+    try:
+        said: list[str] = []
+        inspection.status(Database(fresh_database.admin), "local", said.append)
+        assert any(line.startswith("applied  sql/") for line in said)
+        fresh_database.apply(script("CREATE TABLE app.more (id int)"))
+    finally:
+        fresh_database.do("ALTER ROLE postgres RESET datestyle")

@@ -139,7 +139,7 @@ def test_the_owner_can_not_log_in_when_no_script_runs(fresh_database: FreshDatab
 
 def test_the_application_may_use_rows_and_not_change_the_schema(fresh_database: FreshDatabase) -> None:
     fresh_database.apply(script("create table app.later (id int generated always as identity, name text)"))
-    with connect(fresh_database.as_role(roles.APP)) as app:
+    with connect(fresh_database.as_role(roles.APP), own_path=True) as app:
         app.execute("INSERT INTO later (name) VALUES ('x')")
         app.execute("UPDATE later SET name = 'y'; DELETE FROM later")
         for forbidden in (
@@ -150,7 +150,7 @@ def test_the_application_may_use_rows_and_not_change_the_schema(fresh_database: 
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 app.execute(forbidden.encode())
-    with connect(fresh_database.as_role(roles.READONLY)) as readonly:
+    with connect(fresh_database.as_role(roles.READONLY), own_path=True) as readonly:
         assert readonly.execute("SELECT count(*) FROM later").fetchone() == (0,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             readonly.execute("INSERT INTO later (name) VALUES ('x')")
