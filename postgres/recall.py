@@ -127,6 +127,10 @@ def look(connection: Connection[Any], accepted: Sequence[str], *, question_s: fl
         try:
             with connection.transaction(force_rollback=True):
                 connection.execute(f"SET LOCAL statement_timeout = {max(1, round(left * 1000))}".encode())
+                written = connection.execute(queries.get("recall_written_by_others"), {"index": oid}).fetchone()
+                if written and written[0]:
+                    found.not_asked.append(f"{name}, of {owner} (a superuser's table with code that others wrote)")
+                    continue
                 row = connection.execute(_one(oid)).fetchone()
                 if row is not None:  # else dropped meanwhile
                     # the last column is for others: its name without the schema

@@ -65,6 +65,23 @@ def test_nothing_that_an_owner_wrote_runs_as_superuser(fresh_database: FreshData
     assert drawn(fresh_database, "app.superusers") == 0
 
 
+def test_a_superusers_table_is_asked_only_where_nobody_wrote_code_for_it(fresh_database: FreshDatabase) -> None:
+    apply(fresh_database, WHO + "CREATE FUNCTION app.three() RETURNS int LANGUAGE plpgsql IMMUTABLE AS"
+          " $$ BEGIN PERFORM app.note(); RETURN 3; END $$")  # fmt: skip
+    for table, other in (("plain", "3"), ("trap", "app.three()")):
+        fresh_database.do(
+            f"CREATE TABLE app.{table} (id int, v public.vector(3));"
+            f" INSERT INTO app.{table} SELECT i, ARRAY[i, 1, 1]::public.vector FROM generate_series(1, 20) i;"
+            f" CREATE INDEX {table}_v ON app.{table} USING hnsw (v public.vector_l2_ops);"
+            f" CREATE INDEX {table}_id ON app.{table} (id) WHERE id > {other}"
+        )
+    before = drawn(fresh_database, "app.superusers")  # the superuser's own CREATE INDEX may have run it
+    said = report(fresh_database).results[CHECK]
+    assert "2 agree with the exact scan" in said
+    assert "app.trap_v, of postgres (a superuser's table with code that others wrote)" in said
+    assert drawn(fresh_database, "app.superusers") == before
+
+
 @pytest.mark.parametrize("operators", ["cosine", "l2", "ip"])
 @pytest.mark.parametrize(
     ("index", "embedded"),
