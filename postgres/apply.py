@@ -24,7 +24,19 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from postgres import apart, baseline, drift, execution, half_way, notices, queries, role_drift, roles, takeover
+from postgres import (
+    apart,
+    baseline,
+    drift,
+    execution,
+    half_way,
+    notices,
+    queries,
+    role_drift,
+    roles,
+    row_security,
+    takeover,
+)
 from postgres.connection import Address, connect, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
@@ -170,6 +182,8 @@ def _carry_out(
     if not groups:
         return
     with roles.owner_connection(cluster, address, options=options) as owner, notices.listening(owner, warn):
+        for line in row_security.warnings(admin, [entry.script for group in groups for entry in group.pending]):
+            warn(line)
         session = Session(owner, underneath(cluster))
         for number, group in enumerate(groups):
             landing = Landing(

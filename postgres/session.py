@@ -34,8 +34,6 @@ END = ";".join([*ROLE, *REST, UNLOCK, SETTINGS])
 OPTIONS = (
     "-c role=none -c default_transaction_read_only=off -c default_transaction_deferrable=off"
     r" -c default_transaction_isolation=read\ committed"
-    # with FORCE ROW LEVEL SECURITY the owner would see what the policies let it, and not know: now it is an error
-    " -c row_security=off"
 )
 # A script without any of these words neither changes nor sees rights, settings or roles: it creates, alters, comments.
 NOISY = re.compile(
