@@ -239,7 +239,9 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
         adopted=bool(props.get("adopt")),
     )
     outcome = apply.apply(address, request, pulumi.log.info, pulumi.log.warn)
-    demands = validation.Demands(pgvector_minimum=props["pgvectorMinimum"], settings=dict(props["settings"]))
+    demands = validation.Demands(
+        props["pgvectorMinimum"], dict(props["settings"]), tuple(props.get("acceptedRecall") or ())
+    )
     with connect(address) as connection:
         report = validation.validate(connection, demands)
         connection.execute("RESET statement_timeout")
@@ -287,18 +289,22 @@ class SqlSchema(DynamicResource, module="pgvector", name="SqlSchema"):
 def inputs(environment: Environment) -> dict[str, Any]:
     """The inputs that come from the environment and the files alone. Raises ScriptError."""
     scripts = load(SQL, environment.scripts, listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
-    return {
-        "stack": environment.stack,
-        "database": environment.database,
-        "scripts": script_lines(scripts),
-        "verify": script_lines(load_verify(SQL, cache=SCRIPT_CACHE)),
-        "order": list(environment.scripts),
-        "baseline": list(environment.baseline),
-        "extensions": list(environment.extensions),
-        "driftPolicy": environment.drift,
-        "statementTimeoutS": environment.statement_timeout_s,
-        "lockTimeoutS": environment.lock_timeout_s,
-        "lockWaitS": environment.lock_wait_s,
-        "pgvectorMinimum": environment.pgvector_minimum,
-        "runner": RUNNER,
-    } | ({"adopt": True} if environment.adopt_volume and environment.engine == "docker" else {})
+    return (
+        {
+            "stack": environment.stack,
+            "database": environment.database,
+            "scripts": script_lines(scripts),
+            "verify": script_lines(load_verify(SQL, cache=SCRIPT_CACHE)),
+            "order": list(environment.scripts),
+            "baseline": list(environment.baseline),
+            "extensions": list(environment.extensions),
+            "driftPolicy": environment.drift,
+            "statementTimeoutS": environment.statement_timeout_s,
+            "lockTimeoutS": environment.lock_timeout_s,
+            "lockWaitS": environment.lock_wait_s,
+            "pgvectorMinimum": environment.pgvector_minimum,
+            "runner": RUNNER,
+        }
+        | ({"acceptedRecall": list(environment.accepted_recall)} if environment.accepted_recall else {})
+        | ({"adopt": True} if environment.adopt_volume and environment.engine == "docker" else {})
+    )

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import psycopg
+
 from pgstack.deployed import address_of
 from postgres import apply, baseline, drift, execution, half_way, notices, queries, role_drift, roles, validation
-from postgres.connection import Address, connect
+from postgres.connection import LOOK, Address, connect, told
 from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
 from postgres.planning import Applied, Pending, plan
 from postgres.scripts import Script, load, load_verify
@@ -57,6 +59,14 @@ def rows(scripts: Sequence[Script], ledger: Sequence[Applied]) -> list[tuple[str
 
 
 def status(database: Database, stack: str, say: Say) -> bool:
+    """`_status`; behind somebody's lock it says so after some seconds. Raises PgstackError."""
+    try:
+        return _status(database, stack, say)
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
+        raise told(error) from None
+
+
+def _status(database: Database, stack: str, say: Say) -> bool:
     """Print the state of each script and the drift; True where anything is not as listed. Raises ConnectionFailed."""
     environment = from_file(stack)
     problem = ""
@@ -64,9 +74,9 @@ def status(database: Database, stack: str, say: Say) -> bool:
         scripts: tuple[Script, ...] = listed(environment)
     except ScriptError as error:
         scripts, problem = (), str(error)
-    with connect(database.admin) as connection:
+    with connect(database.admin, options=LOOK) as connection:
         ledger = apply.read_ledger(connection)
-        found, wrong_roles = drift.find(connection), role_drift.find(connection, database.passwords)
+        found, wrong_roles = drift.seen(connection), role_drift.find(connection, database.passwords)
         pending: tuple[Pending, ...] = ()
         events = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
         last = connection.execute(queries.get("last_failure")).fetchone() if events and events[0] else None
@@ -104,7 +114,7 @@ def verify(database: Database, stack: str, say: Say) -> None:
     failed: list[str] = []
     with apply.locked(replace(database.admin, database="postgres"), environment.lock_wait_s) as cluster:
         for script in load_verify(SQL, cache=SCRIPT_CACHE):
-            with roles.owner_connection(cluster, database.admin) as owner:
+            with roles.owner_connection(cluster, database.admin, options=LOOK) as owner:
                 try:
                     with notices.listening(owner, lambda said: say(f"  {said}")):
                         execution.check(owner, script)
@@ -115,8 +125,9 @@ def verify(database: Database, stack: str, say: Say) -> None:
                 finally:
                     owner.rollback()
     settings = server_settings(environment)
-    with connect(database.admin) as connection:
-        report = validation.validate(connection, validation.Demands(environment.pgvector_minimum, settings))
+    with connect(database.admin, options=LOOK) as connection:
+        demands = validation.Demands(environment.pgvector_minimum, settings, environment.accepted_recall)
+        report = validation.validate(connection, demands)
         for line in roles.unreachable(connection):
             say(f"! {line}")
     for name, result in report.results.items():
@@ -131,7 +142,7 @@ def accept(database: Database, kind: str, identity: str, say: Say) -> None:
 
     Raises PgstackError where nothing of that name did.
     """
-    with connect(database.admin) as connection:
+    with connect(database.admin, options=LOOK) as connection:
         with connection.transaction():
             taken = drift.accept(connection, kind, identity)
             for difference in taken:

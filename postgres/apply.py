@@ -24,7 +24,19 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from postgres import apart, baseline, drift, execution, half_way, notices, queries, role_drift, roles, takeover
+from postgres import (
+    apart,
+    baseline,
+    drift,
+    execution,
+    half_way,
+    notices,
+    queries,
+    role_drift,
+    roles,
+    row_security,
+    takeover,
+)
 from postgres.connection import Address, connect, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
@@ -88,9 +100,7 @@ def apply(
         with connect(address, wait_s=5) as admin:
             half_way.end_orphans(admin)
             roles.ensure_database(admin)
-            drift.modernise(admin)
-            for line in role_drift.give_back(admin, drift.find(admin)):
-                report(line)
+            _put_right(admin, request.lock_timeout_s, report)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
             if request.adopted:
                 takeover.take_over(admin, request.lock_wait_s, report, add_event)
@@ -109,6 +119,23 @@ def apply(
                 server_version=server_version(admin),
                 pgvector_version=pgvector,
             )
+
+
+def _put_right(admin: Connection[Any], lock_timeout_s: float, report: Callable[[str], None]) -> None:
+    """Write an older record of the schema in today's form, and give our roles back what they lost.
+
+    Nobody queues behind it: where a table is locked, the next `up` does it.
+    """
+    admin.execute("SELECT set_config('lock_timeout', %s, false)", (f"{round(lock_timeout_s * 1000)}ms",))
+    try:
+        drift.modernise(admin)
+        for line in role_drift.give_back(admin, drift.find(admin)):
+            report(line)
+    except psycopg.errors.LockNotAvailable:
+        report("another transaction holds a lock: the next `up` looks whether roles of the stack lost rights")
+    finally:
+        if not admin.closed:
+            admin.execute("RESET lock_timeout")
 
 
 def read_ledger(connection: Connection[Any]) -> tuple[Applied, ...]:
@@ -170,6 +197,8 @@ def _carry_out(
     if not groups:
         return
     with roles.owner_connection(cluster, address, options=options) as owner, notices.listening(owner, warn):
+        for line in row_security.warnings(admin, [entry.script for group in groups for entry in group.pending]):
+            warn(line)
         session = Session(owner, underneath(cluster))
         for number, group in enumerate(groups):
             landing = Landing(

@@ -43,6 +43,11 @@ ADVICE: dict[str, str] = {
     "2D000": "a procedure that commits can't run inside a transaction:\n"
     "  head the script with  -- pgstack: no-transaction",
 }
+ROW_SECURITY = (
+    "the table has FORCE ROW LEVEL SECURITY, so that its owner would see some rows only, and not know it:\n"
+    "  ALTER TABLE … NO FORCE ROW LEVEL SECURITY, or set what the policy asks for and  SET row_security = on"
+    "  before this"
+)
 EXISTS = (
     "if the object was made by something else before, name the script in pgvector:baseline: it is then checked\n"
     "  against the database and recorded, not run"
@@ -60,7 +65,8 @@ def explain(script: Script, message: ServerMessage, index: int) -> SqlFailed:
     lines += [f"  {label}: {text}" for label, text in (("detail", message.detail), ("hint", message.hint)) if text]
     if message.context and not BODY_LINE.search(message.context):
         lines.append(f"  in: {message.context.splitlines()[0]}")
-    if advice := ADVICE.get(message.sqlstate):
+    hidden = message.sqlstate == "42501" and "row-level security" in message.text
+    if advice := ROW_SECURITY if hidden else ADVICE.get(message.sqlstate):
         lines.append(f"  {advice}")
     return SqlFailed("\n".join(lines), sqlstate=message.sqlstate, script=script.name, line=line)
 

@@ -139,6 +139,10 @@ class Environment(DockerKeys):
     pgvector_minimum: str = Field(
         pattern=r"^\d+\.\d+(\.\d+)?$", description="Validation fails below this version of pgvector (in quotes)."
     )
+    accepted_recall: tuple[str, ...] = Field(
+        default=(),
+        description="Vector indexes, as `schema.name`, that may find fewer neighbours than the exact scan finds.",
+    )
     drift: Literal["report", "refuse"] = Field(
         description="What a hand-made change of the schema does: shown in the preview, or `up` refuses."
     )

@@ -76,7 +76,7 @@ class Upgrade:
     pace: progress.Pace = progress.PACE
     seconds: dict[str, float] = field(default_factory=dict)
     drifted: records.Drifted = field(default_factory=dict)
-    known_settings: list[str] = field(default_factory=list)
+    known_path: list[str] = field(default_factory=list)
     stopped_at: float = 0.0
     irreversible: bool = False
 
@@ -164,7 +164,7 @@ class Upgrade:
         copy = self.workshop.beside(self.new, REHEARSAL)
         must("a copy of the new cluster", self.workshop.sh('cp -a "$A" "$B"', A=self.unfinished, B=copy))
         try:
-            self.known_settings = rehearsal.rehearse(
+            self.known_path = rehearsal.rehearse(
                 self.workshop, self.source, self.new, self.live, copy, self.settings, self.report
             )
         finally:
@@ -172,7 +172,7 @@ class Upgrade:
 
     def _verify(self, before: checks.Fingerprint) -> None:
         """Start it behind closed doors; compare; then what the new version wants done. It is stopped again."""
-        finish.carry_settings(self.workshop, self.source, self.unfinished, self.known_settings)
+        finish.carry_settings(self.workshop, self.source, self.unfinished, self.known_path)
         if self.choice.method == "link":
             self.irreversible = True
             write_journal(self.workshop, self._journal(step="verify"))

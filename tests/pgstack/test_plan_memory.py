@@ -68,7 +68,7 @@ def test_a_stack_that_is_large_enough_is_told_with_which_setting() -> None:
     )
 
 
-def test_a_stack_is_judged_by_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_is_judged_by_its_own_path(monkeypatch: pytest.MonkeyPatch) -> None:
     question = Question("50k", "384", stack="dev")
     plain = answer(question)
     own = {"settings": {"maintenance_work_mem": "120MB", "autovacuum_max_workers": 2, "max_connections": 10}}

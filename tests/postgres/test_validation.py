@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres import validation
+from postgres import recall, validation
 from postgres.connection import connect
 from postgres.validation import Demands, Report, validate, version_tuple
 from tests.conftest import FreshDatabase
@@ -89,19 +89,19 @@ def test_vectors_that_no_index_tells_apart_are_told_and_fail_nothing(fresh_datab
 def test_what_counts_as_near_is_at_least_what_counts_as_found(
     pairs: list[tuple[list[float], list[float], list[float]]],
 ) -> None:
-    recall = validation.compared(pairs)
-    assert recall is not None
-    assert 0 <= recall.exact <= recall.near <= 1
-    itself = validation.compared([(exact, exact, others) for exact, _, others in pairs])
-    assert itself == validation.Recall(1.0, 1.0)
-    nothing = validation.compared([(exact, [], others) for exact, _, others in pairs])
-    assert nothing == validation.Recall(0.0, 0.0)
+    got = recall.compared(pairs)
+    assert got is not None
+    assert 0 <= got.exact <= got.near <= 1
+    itself = recall.compared([(exact, exact, others) for exact, _, others in pairs])
+    assert itself == recall.Recall(1.0, 1.0)
+    nothing = recall.compared([(exact, [], others) for exact, _, others in pairs])
+    assert nothing == recall.Recall(0.0, 0.0)
 
 
 def test_a_row_at_random_is_not_nearly_as_near() -> None:
     exact, others = [0.1, 0.2], [0.9, 1.0, 1.1]
-    assert validation.compared([(exact, [0.2, 0.5], others)]) == validation.Recall(0.5, 0.5)
-    assert validation.compared([(exact, [0.2, 0.35], others)]) == validation.Recall(0.5, 1.0)
+    assert recall.compared([(exact, [0.2, 0.5], others)]) == recall.Recall(0.5, 0.5)
+    assert recall.compared([(exact, [0.2, 0.35], others)]) == recall.Recall(0.5, 1.0)
 
 
 @pytest.mark.parametrize(
