@@ -23,7 +23,7 @@ from stacks import offline
 from stacks.environment import SCRIPT_CACHE, SQL, scripts_of_all
 
 if TYPE_CHECKING:  # and late, where the database is asked: the program only declares
-    from postgres.drift import Difference
+    from postgres.difference import Difference
     from postgres.planning import Applied, Pending
 
 SHORT = 12

@@ -39,6 +39,7 @@ from postgres import (
 )
 from postgres.connection import Address, connect, server_version
 from postgres.diagnostics import RETRIABLE
+from postgres.difference import Difference
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
 from postgres.planning import Applied, Group, Pending, Plan, plan
 from postgres.scripts import Script
@@ -226,7 +227,7 @@ class Landing:
     revision: str
     adopted: frozenset[tuple[str, str]]
 
-    def drifted(self, owner: Connection[Any]) -> tuple[drift.Difference, ...]:
+    def drifted(self, owner: Connection[Any]) -> tuple[Difference, ...]:
         """What differs before the scripts run, without what a baseline makes the scripts' own."""
         with owner.transaction(force_rollback=True):
             owner.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
@@ -298,9 +299,7 @@ def _apart(
         raise
 
 
-def land(
-    owner: Connection[Any], ran: list[execution.Ran], landing: Landing, drifted: tuple[drift.Difference, ...]
-) -> None:
+def land(owner: Connection[Any], ran: list[execution.Ran], landing: Landing, drifted: tuple[Difference, ...]) -> None:
     """Verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
     for script in landing.verify:
         execution.check(owner, script)

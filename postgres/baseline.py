@@ -19,6 +19,7 @@ from psycopg import Connection, sql
 
 from postgres import apart, definitions, drift, execution, queries, role_drift, roles
 from postgres.connection import Address, connect
+from postgres.difference import ORDER, Difference
 from postgres.errors import PlanRefused
 from postgres.planning import Pending, in_run_order
 from postgres.scripts import Script
@@ -87,7 +88,7 @@ def check(
 
 def _unlike(kind: str, wanted: str, live: str) -> list[str]:
     """In what a live object is not as the script makes it. Owner and rights are no difference: they are given."""
-    if kind in ("extension", drift.ORDER):
+    if kind in ("extension", ORDER):
         return []
     given = [definitions.without(text, ("owner", "right")) for text in (wanted, live)]
     if given[0] == given[1]:
@@ -113,7 +114,7 @@ def _give(
                 admin.execute(f"ALTER {alter} {identity} OWNER TO {roles.OWNER}".encode())  # quoted by the server
                 report(f"gives {kind} {identity} to {roles.OWNER}, it was {owner}'s")
         differences = [
-            drift.Difference(kind, identity, wanted[kind, name], definition)
+            Difference(kind, identity, wanted[kind, name], definition)
             for kind, identity, name, definition in _rows(admin, digests=False)
             if (kind, name) in wanted
         ]
@@ -128,8 +129,8 @@ def _goes_with_another(kind: str, definition: str) -> bool:
 
 
 def without_pending(
-    differences: Sequence[drift.Difference] | None, pending: Sequence[Pending]
-) -> tuple[drift.Difference, ...] | None:
+    differences: Sequence[Difference] | None, pending: Sequence[Pending]
+) -> tuple[Difference, ...] | None:
     """The drift without what a baseline script names that isn't recorded yet: what it makes is no drift before. Pure.
 
     The comparison that `up` makes says the rest. None: the drift is not known.
@@ -140,7 +141,7 @@ def without_pending(
     return tuple(difference for difference in differences if not any(_names(text, difference) for text in texts))
 
 
-def _names(text: str, difference: drift.Difference) -> bool:
+def _names(text: str, difference: Difference) -> bool:
     """True where a script has the object's name, or its table's, as a word."""
     named = difference.relation or difference.identity.split("(")[0].split(" ")[0]
     word = re.escape(named.rpartition(".")[2].strip('"'))

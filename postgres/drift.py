@@ -10,88 +10,19 @@ before a script ran and that the script did not touch stays a difference: applyi
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from psycopg import Connection, errors
 
-from postgres import definitions, leftovers, queries
+from postgres import leftovers, queries
+from postgres.difference import ORDER, PARENTS, Difference
 
-PARENTS = ("table", "view", "materialized view", "foreign table")
-PARTS = ("column", "index", "constraint", "trigger", "rule", "policy")
-ORDER = "column order"
 # catalog functions write a name with its schema where the path doesn't lead there, and constants as the session has it
 FORMS = ("search_path = ''", "datestyle = 'ISO, MDY'", "intervalstyle = postgres", "bytea_output = hex")
 NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)
 FORMAT = 2  # of the definitions in pgstack.object: its row of this kind; ledgers from before have none and are 1
 FORMAT_ROW = "SELECT 'format', 'record', '2'"
-NAME = r'(?:"(?:[^"]|"")*"|[^."]+)'
-OF_RELATION = re.compile(rf"({NAME}\.{NAME})(?:\.{NAME})?")
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One object that is not as the scripts left it; `None` where it was or is not there.
-
-    `grown`: part of a partition that came after the scripts and is no more than its parent makes of it. No drift.
-    """
-
-    kind: str
-    identity: str
-    recorded: str | None
-    live: str | None
-    grown: bool = False
-
-    def __str__(self) -> str:
-        if self.recorded is None:
-            kind = definitions.first(self.live, "type") if self.kind == "column" else None
-            return f"{self.kind} {self.identity} was added" + (f" ({kind})" if kind else "")
-        if self.live is None:
-            return f"{self.kind} {self.identity} was dropped"
-        if self.kind == ORDER:
-            return f"{self.kind} of {self.identity} was changed"
-        told = "; ".join(definitions.changes(self.recorded, self.live))
-        return f"{self.kind} {self.identity} was changed" + (f": {told}" if told else "")
-
-    @property
-    def relation(self) -> str | None:
-        """The table or view it is a part of."""
-        if self.kind == ORDER:
-            return self.identity
-        if self.kind in PARTS:
-            found = OF_RELATION.fullmatch(self.identity)
-            return found[1] if found else None
-        owner = self.owner_column
-        found = OF_RELATION.fullmatch(owner) if owner else None
-        return found[1] if found else None
-
-    @property
-    def owner_column(self) -> str | None:
-        """The column that a sequence goes with."""
-        text = self.live if self.recorded is None else self.recorded
-        return definitions.first(text, "owned by") if self.kind == "sequence" else None
-
-    @property
-    def may_be_rewritten(self) -> bool:
-        """True where no more differs than what a dump and its restore write in other words."""
-        if self.recorded is None or self.live is None:
-            return False
-        if self.kind in definitions.WITHOUT_EXPRESSIONS:
-            return False
-        return definitions.expressions_alone(self.recorded, self.live)
-
-    def belongs_to(self, other: Difference) -> bool:
-        """True where accepting `other` accepts this too: a table's column, a column's sequence, a schema's table."""
-        if other.kind in PARENTS:
-            return self.relation == other.identity
-        if other.kind == "column":
-            return self.owner_column == other.identity
-        if other.kind in ("index", "constraint"):
-            return self.kind in ("index", "constraint") and self.identity == other.identity
-        whole = other.kind == "schema" and None in (other.recorded, other.live)
-        return whole and self.identity.startswith(f"{other.identity}.")
 
 
 def in_words(differences: Sequence[Difference]) -> tuple[str, ...]:

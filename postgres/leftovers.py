@@ -9,17 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import psycopg
 from psycopg import Connection
 
 from postgres import half_way, queries
+from postgres.difference import Difference
 from postgres.lexing import Token
 from postgres.scripts import Script
-
-if TYPE_CHECKING:
-    from postgres.drift import Difference
 
 IDENTIFIER = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 Kind = Literal["create index", "drop index", "reindex", "detach", "other"]

@@ -19,7 +19,7 @@ from psycopg import Connection
 
 from postgres import role_drift, roles
 from postgres.connection import Address
-from postgres.drift import Difference
+from postgres.difference import Difference
 
 
 @dataclass(frozen=True, slots=True)

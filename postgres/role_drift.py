@@ -21,7 +21,7 @@ from typing import Any
 from psycopg import Connection, errors, sql
 
 from postgres import definitions, drift, queries, roles
-from postgres.drift import Difference
+from postgres.difference import Difference
 
 LOGINS = (roles.APP, roles.READONLY)
 OURS = (roles.OWNER, *LOGINS)

@@ -8,6 +8,7 @@ import pytest
 
 from postgres import apply, baseline, drift
 from postgres.connection import connect
+from postgres.difference import Difference
 from postgres.errors import PlanRefused
 from postgres.planning import Pending
 from tests.conftest import FreshDatabase, default_scripts, script
@@ -119,8 +120,8 @@ def test_tables_and_views_are_compared_and_what_is_taken_is_the_owners_and_the_a
 
 def test_what_a_baseline_script_names_is_no_drift_before_it_is_recorded() -> None:
     pending = [Pending(1, LATER, "baseline")]
-    doc, other = (drift.Difference("table", name, None, "owner: x") for name in ("app2.doc", "app2.other"))
-    column = drift.Difference("column", "app2.doc.tenant", None, "type: integer")
+    doc, other = (Difference("table", name, None, "owner: x") for name in ("app2.doc", "app2.other"))
+    column = Difference("column", "app2.doc.tenant", None, "type: integer")
     assert baseline.without_pending([doc, other, column], pending) == (other,)
     assert baseline.without_pending([doc, other], [Pending(1, LATER, "new")]) == (doc, other)
     assert baseline.without_pending(None, pending) is None

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pgstack import inspection
 from postgres import apply, drift
 from postgres.connection import connect
-from postgres.drift import Difference, carried_over
+from postgres.difference import Difference
+from postgres.drift import carried_over
 from postgres.errors import PgstackError
 from tests.conftest import FreshDatabase, script
 
