@@ -71,7 +71,9 @@ def _connect(address: Address) -> Connection[Any]:
     if connection.info.parameter_status("is_superuser") != "on":
         return connection
     connection.close()
-    return connect(address, options=TIMEOUT)
+    connection = connect(address, options=TIMEOUT)
+    connection.execute(queries.get("extension_path"))
+    return connection
 
 
 def _server(connection: Connection[Any], _: Target) -> str:
