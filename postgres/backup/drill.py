@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from postgres import shell
-from postgres.backup import loading
+from postgres.backup import loader, loading
 from postgres.backup.contents import Contents, differences, older_extensions
 from postgres.backup.manifest import GLOBALS, BackupRefused, Manifest, verify
 from postgres.backup.store import DrillResult, note_drill
 from postgres.errors import ServerError
-from postgres.upgrade.workshop import HOUR_S, SUPERUSER, Server, Workshop, must, start, stop
+from postgres.upgrade.workshop import HOUR_S, SUPERUSER, Server, Workshop, execute, must, start, stop
 
 WORK = "drill"
 CLEAR = 'pg_ctl stop -s -m immediate -D "$D" >/dev/null 2>&1 || true; rm -rf "$D" "$D.log"'
@@ -114,13 +115,15 @@ def _restore_all(
     )  # fmt: skip
     if done.code != 0:
         return ["the roles can't be restored:", *done.tail().splitlines()]
+    execute(workshop, server, "postgres", loader.DROP, then=(loader.CREATE,))
+    login = replace(server, user=loader.ROLE, superuser=False)
     problems = []
     for database in manifest.databases:
         report(f"database {database.name}, {database.contents.row_count} rows")
         try:
             loading.load(
                 workshop, server, f"{handed}/{database.folder}", database.name, database.contents.vector_indexes,
-                jobs=jobs, vector_indexes=vector_indexes, create=True,
+                jobs=jobs, vector_indexes=vector_indexes, login=login, create=True,
             )  # fmt: skip
             found = loading.contents(workshop, server, database.name)
         except ServerError as error:

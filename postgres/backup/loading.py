@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from psycopg import sql
+
 from postgres import queries, shell
+from postgres.backup import loader
 from postgres.backup.contents import Contents, VectorIndex
 from postgres.upgrade.workshop import HOUR_S, Server, Workshop, execute, must
 
@@ -37,11 +40,12 @@ def split(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[list[str
 
 def load(
     workshop: Workshop, server: Server, dump: str, database: str, indexes: Sequence[VectorIndex], *, jobs: int,
-    vector_indexes: bool, create: bool = False,
+    vector_indexes: bool, login: Server, create: bool = False,
 ) -> None:  # fmt: skip
     """Restore the dump in the folder `dump` (as the workshop sees it). Raises ServerError with what pg_restore said.
 
-    `create`: make the database, replacing one; `database` is then the name it has in the dump.
+    `create`: make the database, replacing one; `database` is then the name it has in the dump. `login`: the same server
+    as `loader.ROLE`, which is there; tables' rows are loaded over it, with the rights of their owners.
     """
     making = "--clean --if-exists --create" if create else ""
     script = f'exec pg_restore -l {"--create" if create else ""} "$DUMP"'
@@ -50,19 +54,31 @@ def load(
         workshop.run(server.major, "sh", "-ec", script, environment={"DUMP": dump}),
     )
     first, second = split(listing, indexes)
-    for name, lines, options, at in (
-        ("all.list", first, f"{making} -j {jobs}", "template1" if create else database),
-        ("vector-indexes.list", second if vector_indexes else [], "", database),
-    ):
+
+    def run(to: Server, name: str, lines: Sequence[str], options: str, at: str = database) -> None:
         if not lines:
-            continue
+            return
         variables = {"LIST": workshop.put(name, "\n".join(lines) + "\n"), "DUMP": dump, "OPTIONS": options,
                      "TARGET": conninfo(at), "LEASH": workshop.leash}  # fmt: skip
         done = workshop.run(
-            server.major, "sh", "-ec", shell.get("leash", "restore"), environment=server.environment | variables,
+            to.major, "sh", "-ec", shell.get("leash", "restore"), environment=to.environment | variables,
             timeout_s=LONG_S,
         )  # fmt: skip
         must("pg_restore", done)
+
+    run(server, "all.list", first, f"{making} --section=pre-data -j {jobs}", "template1" if create else database)
+    if create:  # a throw-away server: the login must not stand back for a limit that is the application's
+        name = sql.Identifier(database).as_string(None)
+        execute(workshop, server, "postgres", f"ALTER DATABASE {name} WITH CONNECTION LIMIT -1")
+    shares = loader.shares(first, loader.owners(workshop, server, database))
+    with loader.admitted(workshop, server, database):
+        for number, (owner, lines) in enumerate(shares.items()):
+            if owner:
+                with loader.rights_of(workshop, server, database, owner):
+                    run(login, f"rows-{number}.list", lines, f"--section=data -j {jobs}")
+    run(server, "rows.list", shares.get("", []), f"--section=data -j {jobs}")
+    run(server, "all.list", first, f"--section=post-data -j {jobs}")
+    run(server, "vector-indexes.list", second if vector_indexes else [], "")
 
 
 def conninfo(database: str) -> str:

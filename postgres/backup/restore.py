@@ -9,6 +9,7 @@ former one is kept under another name: nothing here drops it. Passwords of roles
 from __future__ import annotations
 
 import re
+import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,12 +21,12 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from postgres import apply, drift
-from postgres.backup import loading
+from postgres import apply, drift, roles
+from postgres.backup import loader, loading
 from postgres.backup.contents import differences, older_extensions
 from postgres.backup.manifest import GLOBALS, BackupFailed, BackupRefused, Database, Manifest
 from postgres.connection import Address, connect, told
-from postgres.upgrade.workshop import Server, Workshop
+from postgres.upgrade.workshop import Server, Workshop, passfile_line
 
 NEW, BEFORE = "pgstack_restoring_", "pgstack_before_"
 STAMP = "%Y%m%dt%H%M%Sz"
@@ -65,9 +66,11 @@ def restore(
         try:
             report(f"database {source.name}, {source.contents.row_count} rows, beside the live one")
             dump = f"{workshop.hand(backup)}/{source.folder}"
-            loading.load(
-                workshop, server, dump, new, source.contents.vector_indexes, jobs=jobs, vector_indexes=True
-            )  # fmt: skip
+            with _loader(cluster, workshop, server) as login:
+                loading.load(
+                    workshop, server, dump, new, source.contents.vector_indexes, jobs=jobs, vector_indexes=True,
+                    login=login,
+                )  # fmt: skip
             report("compares it with the backup's manifest")
             found = loading.contents(workshop, server, new)
             problems = differences(source.contents, source.sequences_after, found, vector_indexes=True)
@@ -86,6 +89,21 @@ def restore(
             with suppress(psycopg.Error):
                 _drop(cluster, new)
             raise
+
+
+@contextmanager
+def _loader(cluster: Connection[Any], workshop: Workshop, server: Server) -> Iterator[Server]:
+    """The login that loads rows, for as long as it does; one that a killed restore left is replaced."""
+    password = secrets.token_urlsafe(32)
+    verifier = sql.Literal(roles.verifier(cluster, loader.ROLE, password))
+    cluster.execute(loader.DROP.encode())
+    cluster.execute(sql.SQL(loader.CREATE + " PASSWORD {}").format(verifier))
+    try:
+        passfile = workshop.put("passfile-loading", passfile_line(password))
+        yield replace(server, user=loader.ROLE, passfile=passfile, superuser=False)
+    finally:
+        with suppress(psycopg.Error):  # the server is gone, or its database keeps it: the next restore drops it
+            cluster.execute(loader.DROP.encode())
 
 
 @contextmanager

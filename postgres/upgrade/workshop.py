@@ -98,27 +98,30 @@ class Server:
     port: int = PORT
     user: str = SUPERUSER
     passfile: str = ""
+    superuser: bool = True
 
     @property
     def environment(self) -> dict[str, str]:
         """What libpq reads."""
         found = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.user, "PGCONNECT_TIMEOUT": "10"}
-        found |= {"PGOPTIONS": undisturbed(self.major), "PGCLIENTENCODING": "UTF8"}
+        found |= {"PGOPTIONS": undisturbed(self.major, superuser=self.superuser), "PGCLIENTENCODING": "UTF8"}
         return found | ({"PGPASSFILE": self.passfile} if self.passfile else {})
 
 
-def undisturbed(major: int) -> str:
+def undisturbed(major: int, *, superuser: bool = True) -> str:
     """libpq's options for a session that no timeout, read-only default or event trigger of the databases and roles
-    gets at, and none of the functions on their search_path. `major`: the server's, or a lower one.
+    gets at, and none of the functions on their search_path. `major`: the server's, or a lower one. Only a superuser can
+    turn event triggers off.
     """
     settings = {
         "search_path": "pg_catalog,pg_temp", "role": "none",
         "statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
         "default_transaction_read_only": "off",
-        "session_replication_role": "replica",  # event triggers fire as ordinary ones do, not for this role
     }  # fmt: skip
+    if superuser:  # event triggers fire as ordinary ones do, not for this role
+        settings["session_replication_role"] = "replica"
     if major >= EVENT_TRIGGERS_OFF:
-        settings |= {"transaction_timeout": "0", "event_triggers": "off"}
+        settings |= {"transaction_timeout": "0"} | ({"event_triggers": "off"} if superuser else {})
     return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 

@@ -6,14 +6,17 @@ superuser alone may, also in a transaction that is read only or rolled back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from pgstack import inspection
 from postgres import apply, drift, embedded, half_way, role_drift, roles, validation
+from postgres.backup import store
 from postgres.backup.create import create
+from postgres.backup.drill import drill
+from postgres.backup.restore import restore
 from postgres.connection import connect
 from postgres.scripts import Script
 from postgres.upgrade import checks, facts, local, records, statistics, verify
@@ -182,9 +185,7 @@ def test_up_status_and_accept(hostile: Hostile) -> None:
 
 
 def test_backup_and_the_questions_of_an_upgrade(hostile: Hostile, tmp_path: Path) -> None:
-    """Loading what a backup or a dump holds is left out: pg_restore does it as the superuser, and runs CHECKs,
-    defaults, generated columns and index expressions while it does.
-    """
+    """Loading the schema of a dump is left out: pg_restore does it as the superuser, and folds constants meanwhile."""
     address, name = hostile.database.admin, hostile.database.admin.database
     (root := tmp_path / "root").mkdir()
     with local.workshop(root) as workshop:
@@ -212,6 +213,49 @@ def test_backup_and_the_questions_of_an_upgrade(hostile: Hostile, tmp_path: Path
         connection.execute("VACUUM ANALYZE app.item")
         connection.execute("REFRESH MATERIALIZED VIEW app.kept")
     assert hostile.ran() == []
+
+
+LOADED = """
+CREATE FUNCTION app.yes(t text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN PERFORM app.tries('yes'); RETURN true; END $$;
+CREATE DOMAIN app.checked AS text CHECK (app.yes(value));
+CREATE FUNCTION app.word(t text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN PERFORM app.tries('word'); RETURN t; END $$;
+CREATE TABLE app.item (
+    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, word app.checked CHECK (app.yes(word)),
+    made text GENERATED ALWAYS AS (app.word(word)) STORED
+);
+CREATE INDEX ON app.item (app.word(word)) WHERE app.yes(word);
+CREATE SEQUENCE app.numbers START 7;
+INSERT INTO app.item (word) SELECT 'w' || i FROM generate_series(1, 40) AS i;
+"""
+
+
+def test_a_drill_and_a_restore(empty_database: FreshDatabase, tmp_path: Path) -> None:
+    """Rows are loaded with their owner's rights: CHECKs, domains and generated columns run while they are."""
+    (traces := tmp_path / "ran").mkdir()
+    (root := tmp_path / "root").mkdir()
+    address, name = empty_database.admin, empty_database.admin.database
+    text = "CREATE SCHEMA app;" + TRIES.replace("FOLDER", str(traces)) + LOADED
+    empty_database.apply(scripts=(script(text, "0001_loaded.sql"),))
+    target = replace(address, database=f"{name}_restored")
+    with local.workshop(root) as workshop:
+        passfile = workshop.put("passfile", passfile_line(address.password))
+        server = Reached(18, embedded.HOST, address.port, passfile=passfile)
+        manifest = create(workshop, server, tmp_path / "backups", stack="test", database=name)
+        folder = store.chosen(tmp_path / "backups", None)
+        assert drill(workshop, folder, vector_indexes=True).problems == ()
+        assert list(traces.iterdir()) == []
+        try:
+            restore(workshop, server, target, folder, manifest, name)
+            assert list(traces.iterdir()) == []
+            with connect(target) as connection:
+                assert connection.execute("SELECT count(*), max(made) FROM app.item").fetchone() == (40, "w9")
+                left = "SELECT FROM pg_roles WHERE rolname = 'pgstack_loading'"
+                assert connection.execute(left).fetchall() == []
+        finally:
+            with connect(replace(address, database="postgres")) as cluster:
+                cluster.execute(f'DROP DATABASE IF EXISTS "{target.database}" WITH (FORCE)'.encode())
 
 
 def test_validation(hostile: Hostile) -> None:

@@ -1,0 +1,63 @@
+"""The login over which rows are loaded, so that nothing that a table's owner wrote runs with an administrator's rights.
+
+COPY evaluates CHECKs, domains and generated columns, whose functions the owner wrote. A function can undo a SET ROLE
+and a SET SESSION AUTHORIZATION, so each owner's rows come over a login that has this owner's rights and no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from psycopg import sql
+
+from postgres import queries
+from postgres.upgrade.workshop import Server, Workshop, execute, rows
+
+ROLE = "pgstack_loading"
+DROP = f"DROP ROLE IF EXISTS {ROLE}"
+CREATE = f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+
+
+def owners(workshop: Workshop, server: Server, database: str) -> dict[str, str]:
+    """By what pg_restore's list says of a table's rows or of a sequence's number: the owner, where it is no superuser.
+
+    Raises ServerError.
+    """
+    found = rows(workshop, server, database, queries.get("loaded_owners"))
+    return {
+        f"{kind} {row['schema']} {row['name']} {row['owner']}": row["owner"]
+        for row in found
+        for kind in ("TABLE DATA", "SEQUENCE SET")
+    }
+
+
+def shares(lines: Iterable[str], owner_of: Mapping[str, str]) -> dict[str, list[str]]:
+    """The lines of pg_restore's list by owner; "" for the administrator's share. Pure."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        told = line.split(" ", 3)[-1]  # behind `DUMP; TABLE OID `
+        found.setdefault(owner_of.get(told, ""), []).append(line)
+    return found
+
+
+@contextmanager
+def admitted(workshop: Workshop, server: Server, database: str) -> Iterator[None]:
+    """The login may connect and enter each schema meanwhile. Raises ServerError."""
+    name = sql.Identifier(database).as_string(None)
+    execute(workshop, server, database, f"GRANT CONNECT ON DATABASE {name} TO {ROLE};{queries.get('loader_usage')}")
+    try:
+        yield
+    finally:
+        execute(workshop, server, database, f"DROP OWNED BY {ROLE}")
+
+
+@contextmanager
+def rights_of(workshop: Workshop, server: Server, database: str, owner: str) -> Iterator[None]:
+    """The login has the owner's rights meanwhile. Raises ServerError."""
+    name = sql.Identifier(owner).as_string(None)
+    execute(workshop, server, database, f"GRANT {name} TO {ROLE}")
+    try:
+        yield
+    finally:
+        execute(workshop, server, database, f"REVOKE {name} FROM {ROLE}")
