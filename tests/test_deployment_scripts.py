@@ -64,7 +64,7 @@ def test_a_missing_extension_and_a_missing_right_are_told_with_what_mends_them(f
         done.stdout
     )
     assert "✗ roles and privileges: role app can't read app." in done.stdout
-    assert "✗ vector round trip: type" in (done.stdout)
+    assert "✗ vector round trip: the extension vector is not installed" in (done.stdout)
 
 
 def address(fresh_database: FreshDatabase) -> Address:

@@ -80,7 +80,7 @@ def test_data_that_changed_on_the_way_is_noticed(machine: Machine, monkeypatch: 
     def lossy(upgrade: run.Upgrade) -> None:
         original(upgrade)
         with_server = workshop.start(upgrade.workshop, upgrade.new, upgrade.unfinished, {}, upgrade.source.superuser)
-        workshop.execute(upgrade.workshop, with_server, "app", "DELETE FROM words WHERE id = 1")
+        workshop.execute(upgrade.workshop, with_server, "app", "DELETE FROM public.words WHERE id = 1")
         workshop.stop(upgrade.workshop, upgrade.new, upgrade.unfinished)
 
     monkeypatch.setattr(methods, "transfer", lossy)
