@@ -47,9 +47,8 @@ class DataDirectoryProvider(ResourceProvider):
         news, wanted = set_apart(news)
         try:
             _check(_olds, news, away=away)
-            if (
-                wanted and _olds and int(news["major"]) >= int(_olds["major"])
-            ):  # a rollback brings another database back
+            # a rollback brings another database back
+            if wanted and "major" in _olds and int(news["major"]) >= int(_olds["major"]):
                 refuse_before_a_change(_as_it_is(_olds, news, wanted), wanted)
         except PgstackError as error:
             return refused(news, error)

@@ -59,9 +59,8 @@ class EmbeddedServerProvider(ResourceProvider):
                 _warn_of_other_data(news)
             if _is_another_major(_olds, news):
                 pulumi.log.info(_announced(_olds, news))
-            if (
-                wanted and _olds and int(news["major"]) >= int(_olds["major"])
-            ):  # a rollback brings another database back
+            # a rollback brings another database back
+            if wanted and "major" in _olds and int(news["major"]) >= int(_olds["major"]):
                 refuse_before_a_change(_as_it_is(_olds, news, wanted), wanted)
         except PgstackError as error:
             return refused(news, error)
@@ -142,7 +141,7 @@ def _is_another_major(olds: dict[str, Any], news: dict[str, Any]) -> bool:
 
 def _check_place(olds: dict[str, Any], news: dict[str, Any]) -> None:
     """Raises ServerError where a renamed stack would start empty beside its data."""
-    if "data" not in olds or is_unknown([news["data"], news["major"]]):
+    if not {"data", "major"} <= olds.keys() or is_unknown([news["data"], news["major"]]):
         return
     was, wanted = (Path(props["data"]).parent for props in (olds, news))
     if was != wanted and _directory(olds).made and not _directory(news).made:
