@@ -56,13 +56,18 @@ class Code:
 def acting(script: Script, last: int | None = None) -> Iterator[Code]:
     """The stretches that act, in order. `last`: the offset behind which nothing is looked for."""
     for statement in _statements(script, last):
-        code = Code(script.text, 0, statement.tokens)
-        first = code.word(0)
-        if first in DEFINES:
-            continue
-        yield code
-        if first == "DO":
-            yield from _within(code)
+        yield from of(script, statement)
+
+
+def of(script: Script, statement: Statement) -> Iterator[Code]:
+    """The stretches of one statement that act, in order."""
+    code = Code(script.text, 0, statement.tokens)
+    first = code.word(0)
+    if first in DEFINES:
+        return
+    yield code
+    if first == "DO":
+        yield from _within(code)
 
 
 def _statements(script: Script, last: int | None) -> Iterable[Statement]:

@@ -13,10 +13,10 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import psycopg
@@ -39,6 +39,12 @@ NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
 CAREFUL = re.compile(r"read[\s_]+only|\b(role|authorization)\b", re.IGNORECASE)
 # How long the objects of a script are recorded step by step, each time with a look at the whole schema.
 NOTING_S, NOTING_SHARE = 5.0, 0.1
+# Of a connection in a transaction, and of where the script's rest begins: by role the OIDs that are held back
+NoteObjects = Callable[[Connection[Any], int], Mapping[str, Sequence[int]]]
+HELD = (
+    "UPDATE pgstack.statement SET note = coalesce(note, '{}') || %s::jsonb WHERE script = %s AND number ="
+    " (SELECT max(number) FROM pgstack.statement WHERE script = %s AND state = 'done')"
+)
 OVER_STARTED = (
     " ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, at = clock_timestamp(),"
     " note = coalesce(was.note, '{}') || coalesce(excluded.note, '{}')"
@@ -66,12 +72,13 @@ def run(
     entry: Pending,
     *,
     locks: Locks | None = None,
-    note_objects: Callable[[Connection[Any]], None] = lambda _: None,
+    note_objects: NoteObjects = lambda *_: {},
 ) -> Ran:
     """Run a no-transaction script from where it stopped. `owner`: the scripts' connection, as new again afterwards.
 
     `records`: another connection in the same database that may write `pgstack.statement` and that no script has
-    touched. `note_objects`: records the schema as it is now, called in an open transaction. Raises SqlFailed.
+    touched. `note_objects`: records the schema as it is now, called in an open transaction with the place in the text
+    behind which the script has its rest, and returns what is held back for it. Raises SqlFailed.
     """
     began = time.monotonic()
     owner.rollback()
@@ -94,7 +101,7 @@ class _Run:
     records: Connection[Any]
     script: Script
     locks: Locks
-    note_objects: Callable[[Connection[Any]], None]
+    note_objects: NoteObjects
     unrecorded: list[int] = field(default_factory=list)  # statements that only set the session, since the last record
     started: dict[int, Started] = field(default_factory=dict)
     finished: int = 0
@@ -103,6 +110,8 @@ class _Run:
     began: float = field(default_factory=time.monotonic)
     noting_s: float = 0.0
     not_noted: bool = False
+    behind: int = 0  # where the rest begins
+    held: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @cached_property
     def text(self) -> str:
@@ -119,18 +128,37 @@ class _Run:
         if self.script.statement_timeout_s is not None:
             timeout = round(self.script.statement_timeout_s * 1000)
             self.owner.execute(f"SET statement_timeout = {timeout}".encode())
-        for number in steps.repeated(self.script, cut, self.finished):
-            self.retrying(self.alone, number)
+        self.repeat(cut)
         self.forget_edited(cut)
         for step in cut:
             if step.last < self.finished:
+                self.behind = self.end_of(step)
                 continue
-            if step.kind == "statement" and steps.only_sets_the_session(self.script, step.first):
+            if steps.repeats(self.script, step):
                 self.retrying(self.alone, step.first)
                 self.unrecorded.append(step.first)
             else:
                 self.retrying(self.one, step)
                 self.unrecorded.clear()
+                self.behind = self.end_of(step)
+
+    def repeat(self, cut: Sequence[Step]) -> None:
+        """Set the session as the finished steps have left it."""
+        remembered = half_way.remembered(self.records, self.script.name)
+        setting = steps.repeated(self.script, cut, self.finished, remembered)
+        may_fail = steps.over(self.script, setting)
+        for entry in setting:
+            if isinstance(entry, tuple):
+                self.owner.execute("SELECT pg_catalog.set_config(%s, %s, false)", entry)
+                continue
+            try:
+                self.retrying(self.alone, entry)
+            except SqlFailed as error:
+                if self.owner.closed or error.sqlstate in RETRIABLE or entry not in may_fail:
+                    raise
+
+    def end_of(self, step: Step) -> int:
+        return self.script.statements[step.last].end
 
     def retrying(self, action: Callable[..., None], *values: Any) -> None:
         """On a lock that isn't given: again after a pause, until `wait_s` was waited. Time at work doesn't count."""
@@ -174,8 +202,9 @@ class _Run:
             self.send(message)
             return self.record_apart(step, objects=False)
         noting = steps.changes_schema(self.script, step.numbers) and self.may_note()
+        sets = steps.sets(self.script, step.numbers)
         if not self.careful and not noting:
-            return self.send(replace(message, suffix=f"\n;{self.record(step)};COMMIT"))
+            return self.send(replace(message, suffix=f"\n;{self.record(step, sets=sets)};COMMIT"))
         self.send(message)
         end = replace(message, start=message.end, leading=-len(step.numbers))
         if self.careful:
@@ -184,15 +213,15 @@ class _Run:
                 return self.record_apart(step, objects=False)
             self.send(replace(end, prefix="SET CONSTRAINTS ALL IMMEDIATE;SET LOCAL ROLE NONE"))
         if noting:
-            self.note(self.owner)
-        return self.send(replace(end, prefix=f"{self.record(step, noted=noting)};COMMIT"))
+            self.note(self.owner, self.end_of(step))
+        return self.send(replace(end, prefix=f"{self.record(step, noted=noting, sets=sets)};COMMIT"))
 
     def may_note(self) -> bool:
         """Later only the names in a statement are recorded: a look at each step would make the work grow by squares."""
         return self.noting_s < max(NOTING_S, NOTING_SHARE * (time.monotonic() - self.began))
 
-    def note(self, connection: Connection[Any]) -> None:
-        """Record the schema as it is now, in the open transaction."""
+    def note(self, connection: Connection[Any], behind: int) -> None:
+        """Record the schema as it is now, in the open transaction. `behind`: where the script's rest begins."""
         began = time.monotonic()
         if self.not_noted:
             connection.execute(
@@ -200,7 +229,7 @@ class _Run:
                 (self.script.name,),
             )
             self.not_noted = False
-        self.note_objects(connection)
+        self.held = self.note_objects(connection, behind)
         self.noting_s += time.monotonic() - began
 
     def message(self, step: Step) -> Message:
@@ -296,10 +325,10 @@ class _Run:
         self.records.execute(STARTED, (self.script.name, number, normalised, json.dumps(noted)))
         self.started[number] = Started(number, normalised, noted)
 
-    def drop(self, own: leftovers.Own, number: int) -> None:
+    def drop(self, own: leftovers.Own, number: int, *, valid_too: bool = False) -> None:
         line, _ = line_and_column(self.script.text, self.script.statements[number].start)
         for _, name, valid in own.indexes:
-            if valid:
+            if valid and not valid_too:
                 continue
             try:
                 self.records.execute(f"SET lock_timeout = {round(self.locks.timeout_s * 1000)}".encode())
@@ -317,29 +346,50 @@ class _Run:
                     self.records.execute("RESET lock_timeout")
 
     def forget_edited(self, cut: Sequence[Step]) -> None:
-        """What statements left that are others now, since their edit."""
+        """What statements left that are others now, since their edit. One that only moved keeps what is known of it."""
         single = {step.first for step in cut if step.kind == "statement"}
         for number, entry in list(self.started.items()):
             if number in single and statement_hash(self.script, number) == entry.normalised:
                 continue
+            place = next((n for n in sorted(single) if self.has_moved_to(n, entry)), None)
+            if place is not None:
+                self.records.execute(
+                    "UPDATE pgstack.statement SET number = %s WHERE script = %s AND number = %s",
+                    (place, self.script.name, number),
+                )
+                self.started[place] = replace(self.started.pop(number), number=place)
+                continue
             near = min(number, len(self.script.statements) - 1)
             own = leftovers.look(self.records, entry.note)
-            self.retrying(self.drop, own, near)
+            named = bool(entry.note and entry.note.get("name"))  # one without a name may be another's
+            self.retrying(partial(self.drop, valid_too=named), own, near)
             self.records.execute(
                 "DELETE FROM pgstack.statement WHERE script = %s AND number = %s", (self.script.name, number)
             )
             del self.started[number]
 
-    def record(self, step: Step, *, noted: bool = False, over: str = "") -> str:
+    def has_moved_to(self, number: int, entry: Started) -> bool:
+        free = number >= self.finished and number not in self.started
+        return free and statement_hash(self.script, number) == entry.normalised
+
+    def record(self, step: Step, *, noted: bool = False, over: str = "", sets: Sequence[str] = ()) -> str:
         """The record of a step and of what came before it, in SQL that any setting of a session reads the same way.
 
         `noted`: the objects it made are recorded too. Where not, the names in it tell which may be its own.
+        `sets`: the settings whose values are kept for a rerun.
         """
         rows = []
         for number in self.not_recorded(step):
             changes = not noted and steps.changes_schema(self.script, [number])
             self.not_noted = self.not_noted or changes
-            note = _quoted(json.dumps({"names": steps.names(self.script, number)})) if changes else "NULL"
+            known: dict[str, Any] = {"names": steps.names(self.script, number)} if changes else {}
+            if number == step.last and noted and self.held:
+                known["held"] = self.held
+            note = f"{_quoted(json.dumps(known))}::pg_catalog.jsonb" if known else "NULL::pg_catalog.jsonb"
+            if number == step.last and sets:
+                values = ",".join(f"{_quoted(s)},pg_catalog.current_setting({_quoted(s)},true)" for s in sets)
+                kept = f"pg_catalog.jsonb_build_object('settings',pg_catalog.jsonb_build_object({values}))"
+                note = f"pg_catalog.jsonb_concat(coalesce({note},'{{}}'),{kept})"
             rows.append(f"({_quoted(self.script.name)},{number},'{statement_hash(self.script, number)}','done',{note})")
         columns = "(script,number,normalised,state,note)"
         return f"INSERT INTO pgstack.statement{over and ' AS was'} {columns} VALUES {','.join(rows)}{over}"
@@ -354,7 +404,8 @@ class _Run:
             record = self.record(step, noted=noting or not objects, over=OVER_STARTED)
             self.records.execute(record.encode())
             if noting:
-                self.note(self.records)
+                self.note(self.records, self.end_of(step))
+                self.note_held()
         for number in step.numbers:
             self.started.pop(number, None)
 
@@ -362,7 +413,12 @@ class _Run:
         """What the finished steps made is recorded at last, where they were too many."""
         if self.not_noted and not self.records.closed:
             with self.records.transaction():
-                self.note(self.records)
+                self.note(self.records, self.behind)
+                self.note_held()
+
+    def note_held(self) -> None:
+        if self.held:
+            self.records.execute(HELD, (json.dumps({"held": self.held}), self.script.name, self.script.name))
 
 
 def _quoted(text: str) -> str:

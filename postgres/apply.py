@@ -15,7 +15,7 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -277,6 +277,7 @@ def _apart(
     drifted = landing.drifted(owner)
     resumed = bool(half_way.read(owner).get(entry.script.name))
     session.begin()
+    session.held = half_way.held(owner, entry.script.name)
     owner.commit()  # what database and role have set meanwhile holds outside of this transaction, too
     kept = "what ran before it stays, and `up` goes on with it"
     locks = apart.Locks(
@@ -286,9 +287,11 @@ def _apart(
         report=report,
     )
 
-    def note_objects(connection: Connection[Any]) -> None:
-        session.follow_step(entry.script)
-        drift.record_changes(connection, drifted)
+    def note_objects(connection: Connection[Any], behind: int) -> Mapping[str, Sequence[int]]:
+        held = session.follow_step(entry.script, behind)
+        with session.zone():
+            drift.record_changes(connection, drifted)
+        return held
 
     ran = apart.run(owner, admin, entry, locks=locks, note_objects=note_objects)
     try:

@@ -94,6 +94,7 @@ def connect(
                 password=address.password,
                 connect_timeout=max(2, min(10, int(wait_s) or 5)),
                 application_name=application,
+                client_encoding="UTF8",  # of what we send, whatever the database has set
                 options=" ".join(filter(None, (SESSION, "" if own_path else OURS, options))),
                 autocommit=autocommit,
                 sslmode=address.sslmode or None,

@@ -19,7 +19,10 @@ from postgres import leftovers, queries
 from postgres.difference import ORDER, PARENTS, Difference
 
 # catalog functions write a name with its schema where the path doesn't lead there, and constants as the session has it
-FORMS = ("search_path = ''", "datestyle = 'ISO, MDY'", "intervalstyle = postgres", "bytea_output = hex")
+FORMS = (
+    "search_path = ''", "datestyle = 'ISO, MDY'", "intervalstyle = postgres", "bytea_output = hex",
+    "extra_float_digits = 1", "quote_all_identifiers = off", "standard_conforming_strings = on",
+)  # fmt: skip
 NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)
 FORMAT = 2  # of the definitions in pgstack.object: its row of this kind; ledgers from before have none and are 1
 FORMAT_ROW = "SELECT 'format', 'record', '2'"

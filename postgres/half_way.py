@@ -45,6 +45,22 @@ def started(connection: Connection[Any], script: str) -> list[Started]:
     return [Started(row[1], row[2], row[4]) for row in rows if row[3] == "started" and row[0] == script]
 
 
+def held(connection: Connection[Any], script: str) -> dict[str, list[int]]:
+    """By role, the objects that steps of `script` made and that its rest gave it when they ran: see session.py."""
+    found: dict[str, set[int]] = {}
+    for name, note in _rows(connection, "SELECT script, to_jsonb(s) -> 'note'"):
+        for role, oids in ((note or {}).get("held", {}) if name == script else {}).items():
+            found.setdefault(role, set()).update(oids)
+    return {role: sorted(oids) for role, oids in found.items()}
+
+
+def remembered(connection: Connection[Any], script: str) -> dict[int, dict[str, str]]:
+    """By statement, the settings that its step left in the session of `script`: see steps.py, `sets`."""
+    rows = _rows(connection, "SELECT script, number, to_jsonb(s) -> 'note' -> 'settings'")
+    return {row[1]: {name: value for name, value in row[2].items() if value is not None}
+            for row in rows if row[0] == script and row[2]}  # fmt: skip
+
+
 def notes(connection: Connection[Any]) -> list[dict[str, Any]]:
     """Of all statements whose objects may not be recorded: those that began, and done ones by the names in them."""
     rows = _rows(connection, "SELECT state, to_jsonb(s) -> 'note'")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from postgres.acting_code import Code, acting
 from postgres.scripts import Script
@@ -33,7 +34,8 @@ class Created:
 
     `says`: the roles that its rights have a word about.
     `parent`: of a partition, the OID of its table, and what each role may do there (0 and nothing where it is none).
-    `belongs`: the table (quoted, with its schema) of which a sequence counts a column.
+    `belongs`: the table (quoted, with its schema) of which a sequence counts a column. `owned`: by the scripts' owner;
+    what a script made as another role is none of ours, also where a later one gives it to the owner.
     """
 
     oid: int
@@ -45,13 +47,15 @@ class Created:
     parent: int = 0
     on_parent: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
     belongs: str = ""
+    owned: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Revoked:
-    """What a REVOKE takes from one role: `columns` by privilege, empty for the whole object. "ALL" is a privilege.
+class Word:
+    """What a REVOKE takes from one role, or a GRANT gives it. "ALL" is a privilege.
 
-    `schema` is None where the name stands alone, `name` None for all of a kind in a schema.
+    `columns`: of the privilege, empty for the whole object. `schema` is None where the name stands alone, `name` None
+    for all of a kind in a schema.
     """
 
     role: str
@@ -79,7 +83,7 @@ class Grant:
     but: frozenset[str] = frozenset()
 
 
-def due(created: Sequence[Created], revoked: Sequence[Revoked]) -> list[Grant]:
+def due(created: Sequence[Created], revoked: Sequence[Word]) -> list[Grant]:
     """What is to be granted on what one script created, given the words it has against it."""
     here = {one.oid: one for one in created}
     whole: dict[tuple[int, str], frozenset[str]] = {}  # what a role may do on the table as a whole, once it's granted
@@ -108,7 +112,7 @@ def _depth(one: Created, here: dict[int, Created]) -> int:
     return depth
 
 
-def _columns(privilege: str, words: Sequence[Revoked]) -> frozenset[str]:
+def _columns(privilege: str, words: Sequence[Word]) -> frozenset[str]:
     if privilege not in OF_COLUMNS:
         return frozenset()
     return frozenset(column for word in words if word.privilege in (privilege, "ALL") for column in word.columns)
@@ -124,26 +128,36 @@ def statements(grants: Sequence[Grant]) -> Iterator[str]:
         yield f"GRANT {', '.join(privileges)} ON {kind} {', '.join(names)} TO {role}"
 
 
-def revoked_by(script: Script) -> list[Revoked]:
+def revoked_by(script: Script) -> list[Word]:
     """What the script takes from the two roles, by its own text: also where they have nothing to lose yet."""
+    return _words(script, "REVOKE")
+
+
+def granted_by(script: Script, behind: int) -> list[Word]:
+    """What the script gives the two roles in statements behind this offset."""
+    return _words(script, "GRANT", behind)
+
+
+def _words(script: Script, verb: Literal["GRANT", "REVOKE"], behind: int = 0) -> list[Word]:
     text = script.text.lower()
-    last = text.rfind("revoke")
+    last = text.rfind(verb.lower(), behind)
     if last < 0 or not any(role in text for role in ROLES):
         return []
     found = []
     for code in acting(script, last):
         for place, token in enumerate(code.tokens):
-            if token.name == "REVOKE":
-                found += _one(code, place + 1)
+            if token.name == verb and code.offset + token.start >= behind:
+                found += _one(code, place + 1, "TO" if verb == "GRANT" else "FROM")
     return found
 
 
-def _one(code: Code, place: int) -> list[Revoked]:
-    """REVOKE privileges [(columns)] ON [kind] names FROM roles. Nothing for another kind, or membership of a role."""
+def _one(code: Code, place: int, direction: str) -> list[Word]:
+    """REVOKE privileges [(columns)] ON [kind] names FROM roles, or GRANT … TO roles. Nothing for another kind, or
+    membership of a role."""
     if code.word(place) == "GRANT":  # GRANT OPTION FOR
         return []
     privileges: list[tuple[str, frozenset[str]]] = []
-    while (word := code.word(place)) not in ("ON", "FROM", ";", ""):
+    while (word := code.word(place)) not in ("ON", "FROM", "TO", ";", ""):
         if word == "(":
             columns, place = _names(code, place + 1)
             privileges[-1] = (privileges[-1][0], frozenset(name for _, name in columns))
@@ -156,12 +170,12 @@ def _one(code: Code, place: int) -> list[Revoked]:
     if not kind:
         return []
     names, place = _names(code, place)
-    if code.word(place) != "FROM":
+    if code.word(place) != direction:
         return []
-    taken_from, _ = _names(code, place + 1)
+    roles, _ = _names(code, place + 1)
     return [
-        Revoked(role, kind, name if every else schema, None if every else name, privilege, columns)
-        for _, role in taken_from if role in ROLES
+        Word(role, kind, name if every else schema, None if every else name, privilege, columns)
+        for _, role in roles if role in ROLES
         for schema, name in names
         for privilege, columns in privileges
     ]  # fmt: skip

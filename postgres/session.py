@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
-from psycopg import Connection, sql
+from psycopg import Connection, pq, sql
 
 from postgres import queries, rights, timeouts
 from postgres.diagnostics import RETRIABLE
@@ -32,7 +34,7 @@ SETTINGS = "RESET ALL"
 END = ";".join([*ROLE, *REST, UNLOCK, SETTINGS])
 # A script without any of these words neither changes nor sees rights, settings or roles: it creates, alters, comments.
 NOISY = re.compile(
-    r"\b(?:call|copy|database|do|execute(?!\s+(?:function|procedure))|grant|insert|merge|perform|refresh|revoke|select"
+    r"\b(?:attach|call|copy|database|detach|do|execute(?!\s+(?:function|procedure))|grant|insert|merge|perform|refresh|revoke|select"
     r"|truncate|user|(?<!\bon\s)(?:delete|update)|(?<!\bfor\s)values|with(?!\s*\())\b"
     r"|acl|advisory|authorization|constraints|own(?:er|ed)|privilege|role",
     re.IGNORECASE,
@@ -64,6 +66,7 @@ class Session:
         self.known: set[int] = set()
         self.deferring = False
         self.unfollowed = False
+        self.held: dict[str, list[int]] = {}  # by role, what a step made that the script's rest gives it
 
     def begin(self) -> None:
         """Look at what is there before a group's scripts run."""
@@ -73,6 +76,7 @@ class Session:
         self.ours, self.lock_timeout_ms = frozenset(ours), float(lock)
         self.again = ["SET transaction_timeout = 0"] if has_limit else []
         self.unfollowed = False
+        self.held = {}
         self.known = {one.oid for one in self._new()}
         self.seen = self.opened
         self._adopt(self._settings())
@@ -118,11 +122,41 @@ class Session:
             self.unfollowed = False
             self._follow(self._new(), [])
 
-    def follow_step(self, script: Script) -> None:
-        """Give the rights on what a step of a script outside of a transaction made; its settings stay as they are."""
+    def follow_step(self, script: Script, behind: int) -> Mapping[str, Sequence[int]]:
+        """Give the rights on what a step of a script outside of a transaction made; its settings stay as they are.
+
+        What the script gives a role in its rest, behind that offset, holds instead: such objects are `held` back for
+        that role, and returned with those of the steps before.
+        """
         with self.connection.transaction(force_rollback=True):
             created = self._new()
-        self._follow(created, [script])
+        later = rights.granted_by(script, behind)
+        looked = []
+        for one in created:
+            held = {word.role for word in later if word.meets(one)}
+            held |= {role for role, oids in self.held.items() if one.parent in oids}
+            if one.owned and one.oid not in self.known:
+                for role in held - one.says:
+                    self.held.setdefault(role, []).append(one.oid)
+                looked.append(replace(one, says=one.says | held))
+        self._give(looked, [script])
+        self.known |= {one.oid for one in looked}  # what another role owns a later step may still give to the owner
+        return self.held
+
+    @contextmanager
+    def zone(self) -> Iterator[None]:
+        """In a step's open transaction the time zone that a new connection would have: definitions are read in it."""
+        if self.connection.info.transaction_status != pq.TransactionStatus.INTRANS:
+            yield
+            return
+        was = self.connection.execute("SELECT pg_catalog.current_setting('timezone')").fetchone()
+        now = {name.lower(): value for name, value in self.seen.items()}.get("timezone")
+        self.connection.execute("SET LOCAL timezone TO DEFAULT")
+        put = "SELECT pg_catalog.set_config('timezone', %s, true)"
+        if now is not None:
+            self.connection.execute(put, (now,))
+        yield
+        self.connection.execute(put, was)
 
     def follow_apart(self, script: Script, *, resumed: bool) -> None:
         """End the session of a script that ran outside of a transaction, and follow it.
@@ -134,6 +168,11 @@ class Session:
             self._give(self._created(_UNRECORDED.format("coalesce(object.belongs, object.identity)")), [script])
         else:
             self._follow(self._new(), [script])
+        if self.held:
+            there = [one for one in self._created() if any(one.oid in oids for oids in self.held.values())]
+            for role, oids in self.held.items():
+                others = frozenset(rights.ROLES) - {role}
+                self._give([replace(one, says=one.says | others) for one in there if one.oid in oids], [script])
         self._adopt(self._settings())
 
     def _adopt(self, now: dict[str, str]) -> None:
@@ -178,7 +217,8 @@ class Session:
 
     def _created(self, condition: str = "") -> list[rights.Created]:
         """What the owner has, all of it."""
-        return [_object(row) for row in self._ask(self._look(everything=True) + condition)]
+        found = [_object(row) for row in self._ask(self._look(everything=True) + condition)]
+        return [one for one in found if one.owned]
 
     def _settings(self) -> dict[str, str]:
         found: dict[str, str] = json.loads(self._ask(_plain("session_settings"))[0][1])
@@ -193,7 +233,7 @@ class Session:
 
     def _follow(self, created: Sequence[rights.Created], scripts: Sequence[Script]) -> None:
         """Give what is due on what was made since the last look."""
-        self._give([one for one in created if one.oid not in self.known], scripts)
+        self._give([one for one in created if one.owned and one.oid not in self.known], scripts)
         ahead = [(one.oid - self.since) % (2 * HALF) for one in created]
         self.since = (self.since + max((a for a in ahead if a < HALF), default=-1) + 1) % (2 * HALF)
 
@@ -245,12 +285,13 @@ def underneath(admin: Connection[Any]) -> Callable[[Sequence[str]], Mapping[str,
 
 def _object(row: Sequence[Any]) -> rights.Created:
     """A row of rights_created, as text."""
-    _, oid, kind, schema, name, identity, app, readonly, parent, app_there, readonly_there, belongs = row
+    _, oid, kind, schema, name, identity, app, readonly, parent, app_there, readonly_there, belongs, owned = row
     says = [role for role, said in zip(rights.ROLES, (app, readonly), strict=True) if said == "true"]
     there = tuple(frozenset((held or "").split(",")) for held in (app_there, readonly_there))
     return rights.Created(
-        int(oid), kind, schema, name, identity, frozenset(says), int(parent), (there[0], there[1]), belongs or ""
-    )
+        int(oid), kind, schema, name, identity, frozenset(says), int(parent), (there[0], there[1]), belongs or "",
+        owned == "true",
+    )  # fmt: skip
 
 
 def _plain(name: str) -> str:

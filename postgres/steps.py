@@ -8,11 +8,12 @@ that only set the session (SET, PREPARE …) are repeated in a rerun: see `repea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from postgres import acting_code, timeouts
 from postgres.lexing import Token, excerpt, line_and_column
 from postgres.scripts import Script
 
@@ -28,6 +29,7 @@ ROWS_ONLY = frozenset({
     "NOTIFY", "CHECKPOINT", "REFRESH", "EXPLAIN", "DECLARE", "FETCH", "MOVE", "CLOSE", "SAVEPOINT", "RELEASE",
     "BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "REINDEX",
 })  # fmt: skip
+ALL = "ALL"
 TEMPORARY = frozenset({"TEMP", "TEMPORARY"})
 MADE_IN_A_BODY = re.compile(
     r"\bcreate\s+(?:or\s+replace\s+)?(?:local\s+|global\s+)?temp(?:orary)?\s+(?:recursive\s+)?(?:table|view|sequence)"
@@ -250,6 +252,53 @@ def only_sets_the_session(script: Script, number: int) -> bool:
     return False
 
 
+def repeats(script: Script, step: Step) -> bool:
+    """True for a step that a rerun repeats, so that it needs no record of its own."""
+    return step.kind == "statement" and only_sets_the_session(script, step.first) and not computed(script, step.first)
+
+
+def computed(script: Script, number: int) -> bool:
+    """True for a SELECT set_config(…) whose value is no constant: again, it would be another, or count once more."""
+    upper = words(script, number, 6)
+    if "SET_CONFIG" not in upper or not only_sets_the_session(script, number):
+        return False
+    tokens = script.statements[number].tokens
+    return any(token.name == "ASCII_40" for token in tokens[upper.index("SET_CONFIG") + 2 :]) or any(
+        token.name.startswith("CURRENT_") or token.name in ("SESSION_USER", "USER", "LOCALTIME", "LOCALTIMESTAMP")
+        for token in tokens
+    )
+
+
+def sets(script: Script, numbers: Iterable[int]) -> list[str]:
+    """The settings that statements leave in the session though a rerun doesn't repeat them, as far as their own text
+    and that of DO blocks tell: set_config among other things, or with a value that is no constant; SET in a DO block.
+    """
+    found: dict[str, None] = {}
+    for number in numbers:
+        if only_sets_the_session(script, number) and not computed(script, number):
+            continue
+        own = script.text[script.statements[number].start : script.statements[number].end]
+        if re.search(r"\bset(_config)?\b", own, re.IGNORECASE):
+            for code in acting_code.of(script, script.statements[number]):
+                found |= dict.fromkeys(_settings(code, inner=code.text is not script.text))
+    return [name for name in found if name not in ("role", "session_authorization")]
+
+
+def _settings(code: acting_code.Code, *, inner: bool) -> Iterator[str]:
+    for place, token in enumerate(code.tokens):
+        if inner and token.name == "SET" and code.word(place - 1) in timeouts.BEFORE_A_STATEMENT:
+            at = place + (code.word(place + 1) == "SESSION") + 1
+            name = code.name(at)
+            if code.word(at + 1) == ".":
+                name, at = f"{name}.{code.name(at + 2)}", at + 2
+            if code.word(at + 1) in ("TO", "="):
+                yield name
+        elif code.name(place) == "set_config" and code.word(place + 1) == "(":
+            content = code.content(place + 2)
+            if content is not None and code.word(place + 3) == ",":
+                yield content[0].lower()
+
+
 def changes_schema(script: Script, numbers: Iterable[int]) -> bool:
     """False where all of these statements change rows or the session alone."""
     for number in numbers:
@@ -266,13 +315,42 @@ def changes_schema(script: Script, numbers: Iterable[int]) -> bool:
     return False
 
 
-def repeated(script: Script, steps: Sequence[Step], finished: int) -> list[int]:
-    """The statements among the first `finished` that set the session as it is behind them, in their order."""
-    found: list[int] = []
+def repeated(
+    script: Script, steps: Sequence[Step], finished: int, remembered: Mapping[int, Mapping[str, str]]
+) -> list[int | tuple[str, str]]:
+    """The statements among the first `finished` that set the session as it is behind them, in their order.
+
+    `remembered`: by a step's last statement the settings that it left, instead of what computed them.
+    """
+    found: list[int | tuple[str, str]] = []
     for step in steps:
         if step.first >= finished:
             break
-        found += _kept(script, step, min(step.last + 1, finished))
+        kept = _kept(script, step, min(step.last + 1, finished))
+        found += [number for number in kept if step.last not in remembered or not computed(script, number)]
+        found += remembered.get(step.last, {}).items()
+    return found
+
+
+def over(script: Script, numbers: Sequence[int | tuple[str, str]]) -> set[int]:
+    """Which statements that a rerun repeats may fail: PREPARE, DEALLOCATE, and SET where a later one sets the same.
+
+    What they need may have gone since; a prepared statement that needs it would fail as well.
+    """
+    found = set()
+    ended: set[str] = set()
+    for number in reversed([number for number in numbers if isinstance(number, int)]):
+        upper = [word.strip('"').upper() for word in words(script, number, 5)]
+        if upper[0] in ("PREPARE", "DEALLOCATE"):
+            found.add(number)
+        elif upper[0] in ("SET", "RESET"):
+            rest = upper[2 if upper[1] == "SESSION" and upper[2:3] != ["AUTHORIZATION"] else 1 :]
+            name = ".".join([rest[0], *(rest[2:3] if rest[1:2] == ["."] else [])])
+            if name in ended or (ALL in ended and name not in ("ROLE", "SESSION")):
+                found.add(number)
+            ended.add(name)
+        elif upper[:2] == ["DISCARD", "ALL"]:
+            ended |= {ALL, "ROLE", "SESSION"}
     return found
 
 

@@ -281,3 +281,41 @@ def test_rights_are_given_apart_too_and_given_back_where_they_were_lost(empty_da
     empty_database.apply(scripts=(first, mended, after))
     assert {name: rights(empty_database, "readonly", f"rag.{name}") for name in expected} == expected
     assert empty_database.ask("SELECT has_sequence_privilege('readonly', 'rag.n_id_seq', 'SELECT')") == [(True,)]
+
+
+PARENT = "create table a.whole (id int) partition by range (id); revoke all on a.whole from readonly"
+LATER = {
+    "attached": (PARENT, "create table a.part (id int)", "alter table a.whole attach partition a.part default"),
+    "detached": (
+        PARENT,
+        "create table a.part partition of a.whole default",
+        "alter table a.whole detach partition a.part",
+    ),
+    "given back": ("set role cut_other; create table a.r ()", "alter table a.r owner to schema_owner"),
+}
+
+
+@pytest.mark.parametrize("later", LATER)
+@pytest.mark.usefixtures("other_role")
+def test_what_a_later_script_does_with_a_table_changes_none_of_its_rights(
+    server: Server, template: str, later: str
+) -> None:
+    listed = numbered(BASE, *LATER[later])
+    found = []
+    for ends in (range(1, len(listed) + 1), [len(listed)]):
+        with _database(server, "template0") as database:
+            for end in ends:
+                database.apply(scripts=listed[:end])
+            found.append(dumped(database))
+    assert found[0] == found[1]
+
+
+def test_a_database_may_have_another_client_encoding(empty_database: FreshDatabase) -> None:
+    listed = numbered(
+        "create schema a; create table a.t (v text); do $$ begin"
+        " execute format('alter database %I set client_encoding = latin1', current_database()); end $$",
+        "insert into a.t values ('ü')",
+    )
+    empty_database.apply(scripts=listed[:1])
+    empty_database.apply(scripts=listed)
+    assert empty_database.ask("SELECT ascii(v) FROM a.t") == [(252,)]
