@@ -111,7 +111,8 @@ def _give(
             owner = definitions.first(definition, "owner")
             alter = OWNED.get(kind)
             if (kind, name) in wanted and alter and owner != roles.OWNER and not _goes_with_another(kind, definition):
-                admin.execute(f"ALTER {alter} {identity} OWNER TO {roles.OWNER}".encode())  # quoted by the server
+                named = definitions.in_commands(kind, identity)  # quoted by the server
+                admin.execute(f"ALTER {alter} {named} OWNER TO {roles.OWNER}".encode())
                 report(f"gives {kind} {identity} to {roles.OWNER}, it was {owner}'s")
         differences = [
             Difference(kind, identity, wanted[kind, name], definition)
@@ -171,6 +172,8 @@ def _made_by(
             owner.commit()
         if script.name in chosen:
             after = _inventory(owner)
+            for dropped in before.keys() - after.keys():
+                wanted.pop(dropped, None)
             wanted |= {key: definition for key, definition in after.items() if before.get(key) != definition}
     return wanted
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 LINE = re.compile(r"\n(?! )")
 ITEM = re.compile(r'(?P<grantee>"(?:[^"]|"")*"|[^="]*)=(?P<letters>[a-zA-Z*]*)/(?P<grantor>.*)')
+ORDERED = re.compile(r' ?\bORDER BY (?P<arguments>(?:[^"]|"(?:[^"]|"")*")*)$')
 PRIVILEGES = {
     "r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "D": "TRUNCATE", "x": "REFERENCES", "t": "TRIGGER",
     "m": "MAINTAIN", "X": "EXECUTE", "U": "USAGE", "C": "CREATE", "c": "CONNECT", "T": "TEMPORARY",
@@ -28,6 +29,27 @@ class Right:
     grantee: str
     privilege: str
     grantable: bool = False
+
+
+def in_commands(kind: str, identity: str) -> str:
+    """An identity as ALTER FUNCTION, ALTER COLLATION and GRANT take it: without a collation's encoding, and with an
+    ordered-set aggregate's arguments in one list.
+
+    >>> in_commands("collation", "s.c for encoding 6")
+    's.c'
+    >>> in_commands("aggregate", "s.a(real ORDER BY text)"), in_commands("aggregate", "s.a(ORDER BY text)")
+    ('s.a(real, text)', 's.a(text)')
+    >>> in_commands("aggregate", 's.a(VARIADIC "any" ORDER BY VARIADIC "any")')
+    's.a(VARIADIC "any")'
+    """
+    if kind == "collation":
+        return re.sub(r" for encoding \d+$", "", identity)
+    if kind != "aggregate" or (found := ORDERED.search(identity)) is None:
+        return identity
+    direct, ordered = identity[: found.start()], found["arguments"]
+    if direct.endswith("("):
+        return direct + ordered
+    return f"{direct})" if "VARIADIC" in direct else f"{direct}, {ordered}"
 
 
 def parse(definition: str) -> dict[str, list[str]]:

@@ -182,7 +182,8 @@ def told(differences: Sequence[Difference] | None, wrong_roles: Sequence[str]) -
 
 
 def _grant(connection: Connection[Any], difference: Difference, right: definitions.Right) -> None:
-    privilege, what = right.privilege, f"{GRANTABLE.get(difference.kind)} {difference.identity}"
+    name = definitions.in_commands(difference.kind, difference.identity)
+    privilege, what = right.privilege, f"{GRANTABLE.get(difference.kind)} {name}"
     if difference.kind == "column":
         relation = str(difference.relation)
         privilege, what = f"{privilege} ({difference.identity[len(relation) + 1 :]})", f"TABLE {relation}"

@@ -26,6 +26,7 @@ WITH space AS MATERIALIZED (
            AND c.relowner = parent.relowner AND c.relpersistence = parent.relpersistence
            AND c.relrowsecurity <= parent.relrowsecurity AND c.relforcerowsecurity <= parent.relforcerowsecurity
            AND c.relreplident IN ('d', parent.relreplident) AND c.reloptions IS NULL
+           AND NOT EXISTS (SELECT FROM pg_class toast WHERE toast.oid = c.reltoastrelid AND toast.reloptions IS NOT NULL)
            AND c.reltablespace IN (0, parent.reltablespace) AND c.relam IN (0, 2, parent.relam)
            AND (c.relacl IS NULL
                 OR c.relacl @> acldefault('r', c.relowner) AND c.relacl <@ acldefault('r', c.relowner)
@@ -135,10 +136,13 @@ SELECT 'index', format('%s.%I', r.identity, i.relname),
            CASE WHEN x.indexprs IS NOT NULL THEN 'statistics: ' ||
                (SELECT string_agg(format('%s %s', attnum, attstattarget), ', ' ORDER BY attnum)
                   FROM pg_attribute WHERE attrelid = i.oid AND attstattarget >= 0) END, n.lines),
-       r.parent IS NOT NULL AND h.inhparent IS NOT NULL
+       r.parent IS NOT NULL AND h.inhparent IS NOT NULL AND NOT x.indisclustered
+       AND i.reloptions IS NOT DISTINCT FROM up.reloptions AND (n.lines IS NULL OR n.lines = above.lines)
   FROM relation r JOIN pg_index x ON x.indrelid = r.oid JOIN pg_class i ON i.oid = x.indexrelid
   LEFT JOIN pg_inherits h ON h.inhrelid = i.oid
+  LEFT JOIN pg_class up ON up.oid = h.inhparent
   LEFT JOIN note n ON n.class = 'pg_class'::regclass AND n.object = i.oid AND n.part = 0
+  LEFT JOIN note above ON above.class = 'pg_class'::regclass AND above.object = up.oid AND above.part = 0
  WHERE x.indisvalid OR i.relkind = 'I'
 UNION ALL
 SELECT 'constraint', format('%s.%I', r.identity, k.conname),
@@ -147,7 +151,7 @@ SELECT 'constraint', format('%s.%I', r.identity, k.conname),
        r.parent IS NOT NULL AND k.coninhcount > 0 AND n.lines IS NULL
   FROM relation r JOIN pg_constraint k ON k.conrelid = r.oid
   LEFT JOIN note n ON n.class = 'pg_constraint'::regclass AND n.object = k.oid
- WHERE k.contype NOT IN ('n', 't') AND k.conparentid = 0
+ WHERE k.contype NOT IN ('n', 't') AND (k.conparentid = 0 OR k.contype IN ('p', 'u', 'x') AND n.lines IS NOT NULL)
 UNION ALL  -- of a trigger that a partition has from its parent: only whether it fires
 SELECT 'trigger', format('%s.%I', r.identity, t.tgname),
        concat_ws(E'\n', CASE WHEN t.tgparentid = 0 THEN 'definition: ' || replace(pg_get_triggerdef(t.oid), E'\n', E'\n  ') END,

@@ -128,10 +128,18 @@ WITH space AS MATERIALIZED (
                         FROM pg_publication_rel WHERE prpubid = p.oid))
       FROM pg_publication p
     UNION ALL
-    SELECT 'subscription', 'pg_subscription'::regclass, oid, subowner, NULL, format('%I', subname),
+    SELECT 'subscription', 'pg_subscription'::regclass, b.oid, subowner, NULL, format('%I', subname),
            concat_ws(E'\n', 'publications: ' || array_to_string(subpublications, ', '), 'slot: ' || subslotname,
-                     'options: ' || concat_ws(' ', subbinary, substream, subtwophasestate, subdisableonerr, subsynccommit))
-      FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+                     'options: ' || concat_ws(' ', subbinary, substream, subtwophasestate, subdisableonerr, subsynccommit),
+                     -- a column that this version doesn't have is found in `older`
+                     (SELECT nullif(concat_ws(E'\n', 'origin: ' || nullif(suborigin, 'any'),
+                                       CASE WHEN subrunasowner THEN 'runs as owner: yes' END,
+                                       CASE WHEN NOT subpasswordrequired THEN 'password required: no' END,
+                                       CASE WHEN subfailover THEN 'failover: yes' END), '')
+                        FROM pg_subscription s WHERE s.oid = b.oid))
+      FROM pg_subscription b, (SELECT 'any' AS suborigin, false AS subrunasowner, true AS subpasswordrequired,
+                                      false AS subfailover) AS older
+     WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
     UNION ALL
     SELECT 'default rights', 'pg_default_acl'::regclass, oid, NULL, NULL,
            concat_ws(' ', 'of', quote_ident(pg_get_userbyid(defaclrole)), 'on',
@@ -174,6 +182,7 @@ SELECT f.kind, f.identity,
  WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = f.class AND d.objid = f.oid AND d.deptype = 'e')
 UNION ALL
 SELECT 'rights', format('on %s %s', o.type, o.identity),
-       (SELECT string_agg('right: ' || one::text, E'\n' ORDER BY one::text COLLATE "C") FROM unnest(acl) AS one), false
+       coalesce((SELECT string_agg('right: ' || one::text, E'\n' ORDER BY one::text COLLATE "C") FROM unnest(acl) AS one), ''),
+       false
   FROM rights r, pg_identify_object(r.class, r.object, r.part) AS o
  WHERE NOT (r.acl @> r.before AND r.acl <@ r.before)

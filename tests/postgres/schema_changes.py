@@ -156,6 +156,9 @@ CREATE INDEX own_index ON s.log_2 (v)
 ALTER TABLE s.log_2 ALTER v SET DEFAULT 5
 DROP TABLE s.log_2
 CREATE TABLE s.rest PARTITION OF s.log DEFAULT PARTITION BY LIST (v)
+ALTER TABLE s.log ADD PRIMARY KEY (at, v)
+COMMENT ON CONSTRAINT log_1_pkey ON s.log_1 IS 'its own'
+ALTER TABLE s.log DROP CONSTRAINT log_pkey
 CREATE INDEX only_here ON ONLY s.log (v)
 CREATE INDEX log_1_v ON s.log_1 (v)
 ALTER INDEX s.only_here ATTACH PARTITION s.log_1_v
@@ -278,6 +281,9 @@ CREATE PUBLICATION folder FOR TABLES IN SCHEMA other
 CREATE PUBLICATION everything FOR ALL TABLES
 COMMENT ON PUBLICATION everything IS 'all'
 ALTER SUBSCRIPTION feed SET (binary = true)
+ALTER SUBSCRIPTION feed SET (origin = none)
+ALTER SUBSCRIPTION feed SET (run_as_owner = true)
+ALTER SUBSCRIPTION feed SET (password_required = false)
 DROP SUBSCRIPTION feed
 CREATE OR REPLACE TRUSTED LANGUAGE plain HANDLER plpgsql_call_handler
 COMMENT ON LANGUAGE plain IS 'as it is'
@@ -298,6 +304,7 @@ GRANT SELECT ON pg_catalog.pg_authid TO someone
 GRANT SELECT (rolname) ON pg_catalog.pg_authid TO "some one"
 REVOKE EXECUTE ON FUNCTION pg_catalog.lo_creat(int) FROM PUBLIC
 REVOKE EXECUTE ON FUNCTION vector_dims(vector) FROM PUBLIC
+REVOKE ALL ON FUNCTION vector_dims(vector) FROM postgres
 GRANT CREATE ON SCHEMA public TO someone
 ALTER SCHEMA other OWNER TO someone
 ALTER SCHEMA other RENAME TO another

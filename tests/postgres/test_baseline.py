@@ -125,3 +125,30 @@ def test_what_a_baseline_script_names_is_no_drift_before_it_is_recorded() -> Non
     assert baseline.without_pending([doc, other, column], pending) == (other,)
     assert baseline.without_pending([doc, other], [Pending(1, LATER, "new")]) == (doc, other)
     assert baseline.without_pending(None, pending) is None
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "create schema b; create collation b.c (provider = libc, locale = 'C'); create table b.t (x text collate b.c)",
+        "create schema b; create function b.st(a float8, b float8) returns float8 language sql as 'select a';"
+        "create function b.fin(a float8, d float8) returns float8 language sql as 'select a';"
+        "create aggregate b.pct(float8 order by float8) (sfunc = b.st, stype = float8, finalfunc = b.fin)",
+    ],
+    ids=["collation", "ordered-set aggregate"],
+)
+def test_what_has_another_name_in_commands_is_taken_too(empty_database: FreshDatabase, made: str) -> None:
+    empty_database.do("CREATE EXTENSION vector")
+    empty_database.do(made)
+    empty_database.apply(scripts=(script(made, "0001.sql"),), baseline=("0001.sql",))
+    with connect(empty_database.admin) as connection:
+        assert drift.find(connection) == ()
+
+
+def test_what_a_later_baseline_script_drops_need_not_be_there(empty_database: FreshDatabase) -> None:
+    as_compose_made_it(empty_database, "create table item (id int primary key)")
+    first = script("create table item (id int primary key, old int); create table gone (i int)", "0001.sql")
+    second = script("alter table item drop column old; drop table gone", "0002.sql")
+    empty_database.apply(scripts=(first, second), baseline=("0001.sql", "0002.sql"))
+    with connect(empty_database.admin) as connection:
+        assert drift.find(connection) == ()

@@ -103,6 +103,40 @@ def test_partitions_that_come_and_go_at_run_time_are_no_drift_and_those_with_som
 
 
 @pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("COMMENT ON INDEX s.log_2_v_idx IS 'x'", "index s.log_2.log_2_v_idx was added"),
+        ("ALTER INDEX s.log_2_v_idx SET (fillfactor = 50)", "index s.log_2.log_2_v_idx was added"),
+        ("ALTER TABLE s.log_2 CLUSTER ON log_2_v_idx", "index s.log_2.log_2_v_idx was added"),
+        ("COMMENT ON CONSTRAINT log_2_pkey ON s.log_2 IS 'x'", "constraint s.log_2.log_2_pkey was added"),
+        ("ALTER TABLE s.log_2 SET (toast.autovacuum_enabled = false)", "table s.log_2 was added"),
+    ],
+)
+def test_what_a_partition_that_came_at_run_time_has_of_its_own_is_drift(
+    empty_database: FreshDatabase, change: str, expected: str
+) -> None:
+    bring_up(empty_database, FIRST, script("ALTER TABLE s.log ADD t text", "0002.sql"))
+    empty_database.do(
+        "SET ROLE schema_owner; COMMENT ON INDEX s.log_v_idx IS 'the parent''s';"
+        "CREATE TABLE s.log_2 PARTITION OF s.log FOR VALUES FROM ('2026-02-01') TO ('2026-03-01')"
+    )
+    accept(empty_database, "index", "s.log.log_v_idx")
+    assert words(empty_database) == ()
+    empty_database.do(change)
+    assert words(empty_database) == (expected,)
+
+
+def test_a_right_that_nobody_has_any_more_is_recorded(empty_database: FreshDatabase) -> None:
+    bring_up(empty_database, FIRST)
+    empty_database.do("REVOKE ALL ON FUNCTION public.l2_norm(public.halfvec) FROM PUBLIC, postgres")
+    bring_up(empty_database, FIRST, SECOND)
+    (said,) = words(empty_database)
+    assert said == "rights on function public.l2_norm(public.halfvec) was added"
+    assert accept(empty_database, "rights", "on function public.l2_norm(public.halfvec)")
+    assert words(empty_database) == ()
+
+
+@pytest.mark.parametrize(
     ("change", "kind", "identity"),
     [
         ("CREATE TABLE s.extra (id serial PRIMARY KEY, n int CHECK (n > 0)); CREATE INDEX ON s.extra (n);"
