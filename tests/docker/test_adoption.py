@@ -109,7 +109,7 @@ def test_a_volume_of_compose_is_adopted_with_all_its_rows_indexes_and_roles(
     assert re.search(r"took over \d+ objects of the adopted database for schema_owner", said)
 
     def ask(query: str) -> str:
-        with connect(stack.admin()) as connection:
+        with connect(stack.admin(), own_path=True) as connection:
             for each in query.split(";"):
                 found = connection.execute(each.encode())
             return str(found.fetchall()[0][0])

@@ -197,7 +197,7 @@ def fill(database: FreshDatabase, table: Table) -> tuple[int, int]:
     if table.type == "bit" != table.stored:
         indexed = f"(binary_quantize(v)::bit({table.dimensions}))"
     operators = {"vector": "vector_l2_ops", "halfvec": "halfvec_l2_ops", "bit": "bit_hamming_ops"}[table.type]
-    with connect(database.admin) as connection:
+    with connect(database.admin, own_path=True) as connection:
         for statement in (
             "SELECT setseed(0.5)",
             f"CREATE TABLE app.sized (id bigint, v {column})",
@@ -244,7 +244,7 @@ def test_a_real_build_spills_where_predicted(fresh_database: FreshDatabase, kind
         f"::bit({dimensions})",
     }[kind]
     operators = {"vector": "vector_l2_ops", "bit": "bit_hamming_ops"}[kind]
-    with connect(fresh_database.admin) as connection:
+    with connect(fresh_database.admin, own_path=True) as connection:
         connection.add_notice_handler(lambda notice: said.append(notice.message_primary or ""))
         for statement in (
             f"CREATE TABLE app.spilling AS SELECT {value} AS v FROM generate_series(1, 5500) i",
