@@ -49,12 +49,13 @@ def ensure_cluster(connection: Connection[Any], database: str, passwords: Mappin
         connection.execute(sql.SQL("CREATE DATABASE {database} OWNER {owner}").format(**names))
     connection.execute(sql.SQL("ALTER DATABASE {database} OWNER TO {owner}").format(**names))
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {database} FROM PUBLIC").format(**names))
-    connection.execute(
-        sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {app}").format(app=sql.Identifier(APP), **names)
-    )
-    connection.execute(
-        sql.SQL("GRANT CONNECT ON DATABASE {database} TO {readonly}").format(readonly=sql.Identifier(READONLY), **names)
-    )
+    for role, privileges in ((APP, "CONNECT, TEMPORARY"), (READONLY, "CONNECT")):
+        held = connection.execute(
+            "SELECT has_database_privilege(%s, %s, 'CONNECT')", (role, database)
+        ).fetchone()  # fmt: skip
+        if held != (True,):  # else it has what a script left of them
+            grant = sql.SQL("GRANT {privileges} ON DATABASE {database} TO {role}")
+            connection.execute(grant.format(privileges=sql.SQL(privileges), role=sql.Identifier(role), **names))
 
 
 def set_password(connection: Connection[Any], role: str, password: str) -> None:

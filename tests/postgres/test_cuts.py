@@ -319,3 +319,12 @@ def test_a_database_may_have_another_client_encoding(empty_database: FreshDataba
     empty_database.apply(scripts=listed[:1])
     empty_database.apply(scripts=listed)
     assert empty_database.ask("SELECT ascii(v) FROM a.t") == [(252,)]
+
+
+def test_a_right_on_the_database_that_a_script_took_stays_taken(empty_database: FreshDatabase) -> None:
+    name = empty_database.admin.database
+    taken = script(f"revoke temporary on database {name} from app", "1.sql")
+    for scripts in ((taken,), (taken, script("create schema later", "2.sql"))):
+        empty_database.apply(scripts=scripts)
+        for right, held in (("TEMPORARY", False), ("CONNECT", True)):
+            assert empty_database.ask("SELECT has_database_privilege('app', %s, %s)", name, right) == [(held,)]
