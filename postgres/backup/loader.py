@@ -42,22 +42,17 @@ def shares(lines: Iterable[str], owner_of: Mapping[str, str]) -> dict[str, list[
 
 
 @contextmanager
-def admitted(workshop: Workshop, server: Server, database: str) -> Iterator[None]:
-    """The login may connect and enter each schema meanwhile. Raises ServerError."""
-    name = sql.Identifier(database).as_string(None)
-    execute(workshop, server, database, f"GRANT CONNECT ON DATABASE {name} TO {ROLE};{queries.get('loader_usage')}")
-    try:
-        yield
-    finally:
-        execute(workshop, server, database, f"DROP OWNED BY {ROLE}")
-
-
-@contextmanager
 def rights_of(workshop: Workshop, server: Server, database: str, owner: str) -> Iterator[None]:
-    """The login has the owner's rights meanwhile. Raises ServerError."""
-    name = sql.Identifier(owner).as_string(None)
-    execute(workshop, server, database, f"GRANT {name} TO {ROLE}")
+    """The login has the owner's rights meanwhile, whatever the database's connection limit is. Raises ServerError."""
+    name, role = (sql.Identifier(word).as_string(None) for word in (database, owner))
+    query = "SELECT datconnlimit AS most FROM pg_database WHERE datname = current_database()"
+    (limit,) = rows(workshop, server, database, query)
+    enter = f"ALTER DATABASE {name} CONNECTION LIMIT -1; GRANT {role} TO {ROLE}; {queries.get('loader_usage')}"
+    execute(workshop, server, database, enter)
     try:
         yield
     finally:
-        execute(workshop, server, database, f"REVOKE {name} FROM {ROLE}")
+        leave = (
+            f"DROP OWNED BY {ROLE}; REVOKE {role} FROM {ROLE}; ALTER DATABASE {name} CONNECTION LIMIT {limit['most']}"
+        )
+        execute(workshop, server, database, leave)

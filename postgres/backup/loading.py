@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from psycopg import sql
-
 from postgres import queries, shell
 from postgres.backup import loader
 from postgres.backup.contents import Contents, VectorIndex
@@ -54,6 +52,7 @@ def load(
         workshop.run(server.major, "sh", "-ec", script, environment={"DUMP": dump}),
     )
     first, second = split(listing, indexes)
+    beside = "postgres" if database == "template1" else "template1"
 
     def run(to: Server, name: str, lines: Sequence[str], options: str, at: str = database) -> None:
         if not lines:
@@ -66,16 +65,12 @@ def load(
         )  # fmt: skip
         must("pg_restore", done)
 
-    run(server, "all.list", first, f"{making} --section=pre-data -j {jobs}", "template1" if create else database)
-    if create:  # a throw-away server: the login must not stand back for a limit that is the application's
-        name = sql.Identifier(database).as_string(None)
-        execute(workshop, server, "postgres", f"ALTER DATABASE {name} WITH CONNECTION LIMIT -1")
+    run(server, "all.list", first, f"{making} --section=pre-data -j {jobs}", beside if create else database)
     shares = loader.shares(first, loader.owners(workshop, server, database))
-    with loader.admitted(workshop, server, database):
-        for number, (owner, lines) in enumerate(shares.items()):
-            if owner:
-                with loader.rights_of(workshop, server, database, owner):
-                    run(login, f"rows-{number}.list", lines, f"--section=data -j {jobs}")
+    for number, (owner, lines) in enumerate(shares.items()):
+        if owner:
+            with loader.rights_of(workshop, server, database, owner):
+                run(login, f"rows-{number}.list", lines, f"--section=data -j {jobs}")
     run(server, "rows.list", shares.get("", []), f"--section=data -j {jobs}")
     run(server, "all.list", first, f"--section=post-data -j {jobs}")
     run(server, "vector-indexes.list", second if vector_indexes else [], "")

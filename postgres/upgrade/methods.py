@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from postgres.backup import loader, loading
 from postgres.errors import ServerError
 from postgres.upgrade import checks, progress, records
 from postgres.upgrade.workshop import (
@@ -193,15 +195,15 @@ def _restore(upgrade: Upgrade, new: Server, folder: str) -> None:
     without_own_role(workshop, f"{folder}/globals.sql", upgrade.source.superuser)
     words = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-f", f"{folder}/globals.sql")
     must("restoring roles", _program(upgrade, new, "psql", *words))
+    execute(workshop, new, "postgres", loader.DROP, then=(loader.CREATE,))
+    login = replace(new, user=loader.ROLE, superuser=False)
     for number, database in enumerate(upgrade.source.databases):
         upgrade.report(f"restores database {database}")
-        made_by_initdb = database in ("postgres", "template1")
-        how = ["--clean", "--if-exists"] if made_by_initdb else []
-        done = _program(
-            upgrade, new, "pg_restore", "--exit-on-error", "--create", *how, "-j", JOBS,
-            "-d", "template1" if database == "postgres" else "postgres", f"{folder}/{number}",
+        loading.load(
+            workshop, new, f"{folder}/{number}", database, (), jobs=int(JOBS), vector_indexes=False, login=login,
+            create=True,
         )  # fmt: skip
-        must(f"pg_restore of {database}", done)
+    execute(workshop, new, "postgres", loader.DROP)
 
 
 def without_own_role(workshop: Workshop, path: str, superuser: str) -> None:
