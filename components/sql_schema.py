@@ -34,6 +34,7 @@ from components.schema_check import (
 )
 from postgres.connection import Address, connect, told
 from postgres.errors import ConnectionFailed, PgstackError, PlanRefused, ValidationFailed
+from postgres.role_limits import RoleLimits
 from postgres.scripts import Script, load, load_verify, revision
 from stacks import offline
 from stacks.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
@@ -204,6 +205,7 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
         extensions=tuple(props.get("extensions") or ()),
         app_password=props.get("appPassword") or "",
         readonly_password=props.get("readonlyPassword") or "",
+        limits=RoleLimits.from_inputs(props.get("roleLimits")),
     )
     try:
         with opened(addresses) as connection:
@@ -237,6 +239,7 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
         app_password=props["appPassword"],
         readonly_password=props["readonlyPassword"],
         adopted=bool(props.get("adopt")),
+        limits=RoleLimits.from_inputs(props.get("roleLimits")),
     )
     outcome = apply.apply(address, request, pulumi.log.info, pulumi.log.warn)
     demands = validation.Demands(
@@ -287,7 +290,7 @@ class SqlSchema(DynamicResource, module="pgvector", name="SqlSchema"):
 
 
 def inputs(environment: Environment) -> dict[str, Any]:
-    """The inputs that come from the environment and the files alone. Raises ScriptError."""
+    """The inputs that come from the environment and the files alone. Raises ScriptError, SettingRefused."""
     scripts = load(SQL, environment.scripts, listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
     return (
         {
@@ -303,6 +306,7 @@ def inputs(environment: Environment) -> dict[str, Any]:
             "lockTimeoutS": environment.lock_timeout_s,
             "lockWaitS": environment.lock_wait_s,
             "pgvectorMinimum": environment.pgvector_minimum,
+            "roleLimits": environment.role_limits.inputs,
             "runner": RUNNER,
         }
         | ({"acceptedRecall": list(environment.accepted_recall)} if environment.accepted_recall else {})

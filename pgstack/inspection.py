@@ -9,7 +9,19 @@ from typing import Any
 import psycopg
 
 from pgstack.deployed import address_of
-from postgres import apply, baseline, drift, execution, half_way, notices, queries, role_drift, roles, validation
+from postgres import (
+    apply,
+    baseline,
+    database_drift,
+    drift,
+    execution,
+    half_way,
+    notices,
+    queries,
+    role_drift,
+    roles,
+    validation,
+)
 from postgres.connection import LOOK, Address, connect, told
 from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
 from postgres.planning import Applied, Pending, plan
@@ -76,7 +88,9 @@ def _status(database: Database, stack: str, say: Say) -> bool:
         scripts, problem = (), str(error)
     with connect(database.admin, options=LOOK) as connection:
         ledger = apply.read_ledger(connection)
-        found, wrong_roles = drift.seen(connection), role_drift.find(connection, database.passwords)
+        found = drift.seen(connection)
+        wrong_roles = role_drift.find(connection, database.passwords, environment.role_limits)
+        noted, itself = role_drift.notes(connection), database_drift.find(connection, database.admin.database)
         pending: tuple[Pending, ...] = ()
         events = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
         last = connection.execute(queries.get("last_failure")).fetchone() if events and events[0] else None
@@ -85,6 +99,8 @@ def _status(database: Database, stack: str, say: Say) -> bool:
             pending = plan(scripts, ledger, where=stack, baseline=environment.baseline, done=done).pending
         except PlanRefused as refusal:
             problem = problem or str(refusal)
+    if itself is not None:
+        wrong_roles, noted = wrong_roles + database_drift.findings(itself), noted + database_drift.noted(itself)
     seen = role_drift.told(baseline.without_pending(found, pending), wrong_roles)
     differences = [*seen.drift, *(f"{line} (`up` mends it)" for line in seen.mended)]
     states = rows(scripts, ledger)
@@ -94,6 +110,8 @@ def _status(database: Database, stack: str, say: Say) -> bool:
         say(f"drift    {difference}")
     if not differences:
         say("drift    none")
+    for note in noted:
+        say(f"note     {note}")
     if last:
         say(f"last failure, {last[0]} by {last[1]}:\n  " + last[2].replace("\n", "\n  "))
     if problem:

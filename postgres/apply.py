@@ -5,7 +5,7 @@
 database; 4. each group runs on the owner's own connection; scripts, verify scripts, recorded schema and ledger rows
 commit at once; 5. what happened, also what failed, becomes an event.
 
-Nothing here drops anything. A failure leaves the database as the last committed group left it.
+A failure leaves the database as the last committed group left it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from psycopg import Connection
 from postgres import (
     apart,
     baseline,
+    database_drift,
     drift,
     execution,
     half_way,
@@ -42,6 +43,7 @@ from postgres.diagnostics import RETRIABLE
 from postgres.difference import Difference
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
 from postgres.planning import Applied, Group, Pending, Plan, plan
+from postgres.role_limits import RoleLimits
 from postgres.scripts import Script
 from postgres.session import Session, underneath
 
@@ -67,6 +69,7 @@ class Request:
     """maintenance_work_mem of the scripts, in MiB, which run one after the other; 0: the server's own"""
     app_password: str = field(default="", repr=False)
     readonly_password: str = field(default="", repr=False)
+    limits: RoleLimits | None = None  # of app and readonly; None: there are none
     adopted: bool = False  # the database was made by other means: see postgres/takeover.py
 
 
@@ -94,10 +97,15 @@ def apply(
     """
     with locked(replace(address, database="postgres"), request.lock_wait_s) as cluster:
         passwords = {roles.APP: request.app_password, roles.READONLY: request.readonly_password}
+        database_drift.mend(cluster, address.database)
         if request.adopted:
             takeover.make_room(cluster, address, report)
+        role_drift.mend(
+            cluster, request.limits
+        )  # first: a right that a membership gives isn't given to the role itself
         roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
-        role_drift.mend(cluster)
+        role_drift.mend(cluster, request.limits)  # and of roles just made
+        database_drift.close_neighbours(cluster, address.database)
         with connect(address, wait_s=5) as admin:
             half_way.end_orphans(admin)
             roles.ensure_database(admin)

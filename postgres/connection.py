@@ -34,6 +34,7 @@ OURS = (
 RETRY_S = 0.2
 REFUSED = "the server refuses the password"
 MENDED = "somebody changed the role by hand: pgstack up STACK  puts the stack's own roles right"
+OPENED = "somebody changed the database: pgstack up STACK  opens it again"
 LOOK = "-c lock_timeout=3000 -c statement_timeout=60000"  # a preview never waits behind anyone for long
 
 
@@ -127,7 +128,8 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
         ("shutting down", "the server is shutting down", "start it again: pgstack up STACK"),
         ("password authentication failed", REFUSED, _password_remedy(address.user)),
         ("not permitted to log in", "the role may not log in (NOLOGIN)", MENDED),
-        ("too many connections for role", "all connections that the role may have are taken", MENDED),
+        ("too many connections for role", "all connections that the role may have are taken", _more(address.user)),
+        ("not currently accepting connections", "the database takes no connections (ALLOW_CONNECTIONS false)", OPENED),
         ("permission denied for database", "the role may not connect to the database", MENDED),
         ("does not exist", "the database or the role does not exist", "check pgvector:database"),
         ("too many clients", "all connections are taken", "close some: SELECT * FROM pg_stat_activity"),
@@ -139,6 +141,13 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
             return f"can't connect to {address.where}: {cause}{waited}\n  {fix}"
     last = text.strip().splitlines()[-1].strip() if text.strip() else type(error).__name__
     return f"can't connect to {address.where}{waited}: {last}"
+
+
+def _more(role: str) -> str:
+    """Where a role of the stack has used up its CONNECTION LIMIT."""
+    key = {"app": "appConnections", "readonly": "readonlyConnections"}.get(role)
+    fix = "close some: SELECT * FROM pg_stat_activity"
+    return f"{fix}; or raise pgvector:{key}" if key else fix
 
 
 def _password_remedy(role: str) -> str:
