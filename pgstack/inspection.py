@@ -24,6 +24,7 @@ from postgres import (
 )
 from postgres.connection import LOOK, Address, connect, told
 from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
+from postgres.plain_text import one_line, quoted
 from postgres.planning import Applied, Pending, plan
 from postgres.scripts import Script, load, load_verify
 from postgres.settings import derive
@@ -61,12 +62,15 @@ def rows(scripts: Sequence[Script], ledger: Sequence[Applied]) -> list[tuple[str
         if row is None:
             found.append(("pending", script.name, ""))
             continue
-        detail = f"{row.applied_at:%Y-%m-%d %H:%M} by {row.applied_by}{' (baseline)' if row.baseline else ''}"
+        by = one_line(row.applied_by)
+        detail = f"{row.applied_at:%Y-%m-%d %H:%M} by {by}{' (baseline)' if row.baseline else ''}"
         if row.normalised == script.normalised:
             found.append(("applied", script.name, detail))
         else:
             found.append(("changed" if script.repeatable else "edited", script.name, detail))
-    found += [("removed", row.name, f"{row.applied_at:%Y-%m-%d %H:%M} by {row.applied_by}") for row in ran.values()]
+    for row in ran.values():
+        by = one_line(row.applied_by)
+        found.append(("removed", one_line(row.name), f"{row.applied_at:%Y-%m-%d %H:%M} by {by}"))
     return found
 
 
@@ -113,7 +117,7 @@ def _status(database: Database, stack: str, say: Say) -> bool:
     for note in noted:
         say(f"note     {note}")
     if last:
-        say(f"last failure, {last[0]} by {last[1]}:\n  " + last[2].replace("\n", "\n  "))
+        say(f"last failure, {last[0]} by {one_line(last[1])}:\n  {quoted(last[2])}")
     if problem:
         say(problem)
     return bool(differences or problem) or any(state != "applied" for state, _, _ in states)
@@ -147,7 +151,7 @@ def verify(database: Database, stack: str, say: Say) -> None:
         demands = validation.Demands(environment.pgvector_minimum, settings, environment.accepted_recall)
         report = validation.validate(connection, demands)
         for line in roles.unreachable(connection):
-            say(f"! {line}")
+            say(f"! {one_line(line)}")
     for name, result in report.results.items():
         say(f"{'✗' if name in report.failures else '✓'} {name}: {result.removeprefix('ok: ')}")
     failed += report.failures

@@ -11,8 +11,9 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from postgres import ssh
+from postgres import row_values, ssh
 from postgres.errors import ConnectionFailed, PgstackError
+from postgres.plain_text import one_line, quoted
 
 # A killed client lets go within a second (PostgreSQL 14+), also where the server's own setting is another. Timeouts of
 # databases and roles are the application's, not ours: pg_dump sets them so, too.
@@ -173,7 +174,20 @@ def server_version(connection: Connection[Any]) -> str:
 
 def told(error: psycopg.Error) -> PgstackError:
     """A server's error that no statement of a script caused, in its words alone: psycopg's text may quote a query."""
-    detail = f"\n  detail: {error.diag.message_detail}" if error.diag.message_detail else ""
-    hint = f"\n  hint: {error.diag.message_hint}" if error.diag.message_hint else ""
-    words = error.diag.message_primary or " ".join(str(error).split())
-    return PgstackError(f"the server says: {words}{f' ({error.sqlstate})' if error.sqlstate else ''}{detail}{hint}")
+    shown, recorded = (_told(error, show=show) for show in (row_values.shown(), False))
+    return PgstackError(shown, recorded=recorded)
+
+
+def said(error: psycopg.Error) -> str:
+    """What the server says, in one line, for a message of ours; without values of rows unless they are asked for."""
+    text = error.diag.message_primary or " ".join(str(error).split())
+    return one_line(row_values.message(text, error.sqlstate, show=row_values.shown()))
+
+
+def _told(error: psycopg.Error, *, show: bool) -> str:
+    primary = error.diag.message_primary or " ".join(str(error).split())
+    text = f"the server says: {quoted(row_values.message(primary, error.sqlstate, show=show))}"
+    text += f" ({error.sqlstate})" if error.sqlstate else ""
+    detail = row_values.detail(error.diag.message_detail or "", error.sqlstate, show=show)
+    text += f"\n  detail: {quoted(detail)}" if detail else ""
+    return text + (f"\n  hint: {quoted(error.diag.message_hint)}" if error.diag.message_hint else "")

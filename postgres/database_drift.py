@@ -13,6 +13,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from postgres import queries, roles
+from postgres.plain_text import one_line
 
 NEIGHBOURS = ("postgres", "template1")
 
@@ -46,7 +47,7 @@ def findings(found: Attributes) -> tuple[str, ...]:
     told += [f"everybody may enter the database {other}" for other in found.entered_by_all]
     if found.large_objects:
         told.append(f"role {roles.READONLY} may make large objects")
-    return tuple(told)
+    return tuple(map(one_line, told))
 
 
 def noted(found: Attributes) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from psycopg import Connection, errors, sql
 
 from postgres import definitions, drift, guc_values, queries, roles
 from postgres.difference import Difference
+from postgres.plain_text import one_line
 from postgres.role_limits import RoleLimits
 
 LOGINS = (roles.APP, roles.READONLY)
@@ -98,7 +99,7 @@ def findings(
         words = passwords.get(name, ())
         if words and not any(fits(word, role.verifier) for word in words):
             told.append(f"role {name} has another password than the stack's")
-    return tuple(told)
+    return tuple(map(one_line, told))
 
 
 def fits(password: str, verifier: str | None) -> bool:
@@ -132,7 +133,7 @@ def noted(found: Iterable[Role], others: Iterable[tuple[str, Sequence[str], Sequ
         if powers:
             told.append(f"role {name} has {', '.join(powers)}")
         told += [f"role {name} is a member of {other}" for other in memberships]
-    return tuple(told)
+    return tuple(map(one_line, told))
 
 
 def _wrong_settings(role: Role, limits: RoleLimits | None) -> list[str]:
@@ -260,7 +261,7 @@ def give_back(connection: Connection[Any], differences: Iterable[Difference]) ->
         for right in lost:
             _grant(connection, difference, right)
         names = ", ".join(f"{right.privilege} to {right.grantee}" for right in lost)
-        told.append(f"gives back on {difference.kind} {difference.identity}: {names}")
+        told.append(one_line(f"gives back on {difference.kind} {difference.identity}: {names}"))
     return told
 
 
