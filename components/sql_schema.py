@@ -91,6 +91,8 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
     Raises PlanRefused, DriftRefused, ScriptError, ConnectionFailed.
     """
+    from postgres import host_rules
+
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
     if offline.requested(os.environ):
         return news | unseen | {"ledger": _not_compared(olds, news)}
@@ -103,10 +105,11 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     try:
         with opened(addresses) as connection:
             found = compare(connection, news)
+            rules = host_rules.find(connection, tls=_demands_tls(news))
     except ConnectionFailed as error:
         return news | unseen | {"ledger": _not_asked(error, addresses, olds, news, changes=changes)}
     announce(found.pending)
-    for difference in found.drift:
+    for difference in (*found.drift, *rules):
         pulumi.log.warn(f"drift: {difference}")
     for word in olds.get(MEND, ()):
         pulumi.log.warn(f"`up` mends: {word}")
@@ -115,7 +118,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         wanted = before if before.startswith(found.target) else found.target
     else:  # also where the state believes that all ran, as after a restore
         wanted = f"{found.target} (the database has {found.actual})" if before == found.target else found.target
-    return news | {"ledger": wanted, "drift": list(found.drift) or NO_DRIFT}
+    return news | {"ledger": wanted, "drift": [*found.drift, *rules] or NO_DRIFT}
 
 
 def _as_it_was(olds: dict[str, Any], news: dict[str, Any]) -> list[Address]:
@@ -195,9 +198,13 @@ def _addresses(props: dict[str, Any], olds: dict[str, Any]) -> list[Address]:
     return [Address(*place, word, sslmode=mode, via=props.get("via") or "") for word in dict.fromkeys(words) if word]
 
 
+def _demands_tls(props: dict[str, Any]) -> bool:
+    return (props.get("sslmode") or "") in ("require", "verify-ca", "verify-full")
+
+
 def _look(props: dict[str, Any]) -> dict[str, Any] | None:
     """The database's own revision, its drift and what `up` mends, as inputs; None where it can't be reached."""
-    from postgres import apply, mending, role_drift
+    from postgres import apply, host_rules, mending, role_drift
 
     addresses = _addresses(props, {})
     made = mending.Made(
@@ -213,7 +220,11 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
             differences = look_for_drift(connection)
             found: dict[str, Any] = {
                 "ledger": revision((row.name, row.normalised) for row in ledger),
-                "drift": list(role_drift.told(differences, ()).drift) or NO_DRIFT,
+                "drift": [
+                    *role_drift.told(differences, ()).drift,
+                    *host_rules.find(connection, tls=_demands_tls(props)),
+                ]
+                or NO_DRIFT,
             }
             words = mending.look(connection, replace(made, differences=differences or ()))
             return found | ({MEND: list(words)} if words else {})

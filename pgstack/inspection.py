@@ -16,6 +16,7 @@ from postgres import (
     drift,
     execution,
     half_way,
+    host_rules,
     notices,
     queries,
     role_drift,
@@ -94,6 +95,7 @@ def _status(database: Database, stack: str, say: Say) -> bool:
         ledger = apply.read_ledger(connection)
         found = drift.seen(connection)
         wrong_roles = role_drift.find(connection, database.passwords, environment.role_limits)
+        rules = host_rules.find(connection, tls=environment.engine == "docker" and environment.tls == "require")
         noted, itself = role_drift.notes(connection), database_drift.find(connection, database.admin.database)
         pending: tuple[Pending, ...] = ()
         events = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
@@ -106,7 +108,7 @@ def _status(database: Database, stack: str, say: Say) -> bool:
     if itself is not None:
         wrong_roles, noted = wrong_roles + database_drift.findings(itself), noted + database_drift.noted(itself)
     seen = role_drift.told(baseline.without_pending(found, pending), wrong_roles)
-    differences = [*seen.drift, *(f"{line} (`up` mends it)" for line in seen.mended)]
+    differences = [*seen.drift, *rules, *(f"{line} (`up` mends it)" for line in seen.mended)]
     states = rows(scripts, ledger)
     for state, name, detail in states:
         say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres import apply, database_drift, mending, role_drift, roles
+from pgstack import inspection
+from postgres import apply, database_drift, host_rules, mending, role_drift, roles
 from postgres.connection import Address, connect
 from postgres.errors import ConnectionFailed, SettingRefused
 from postgres.role_limits import RESERVED, RoleLimits, derive
@@ -211,3 +212,30 @@ def test_limits_that_leave_no_connection_are_refused() -> None:
         derive(100, 1024, app=80, readonly=20)
     assert derive(100, 1024, app=90).readonly_connections == 4
     assert derive(100, 1024, readonly=50).app_connections == 44
+
+
+def test_a_line_that_lets_somebody_in_without_a_password_is_told(stack: FreshDatabase) -> None:
+    file = stack.server.directory.path / "pg_hba.conf"
+    before = file.read_text()
+    with connect(stack.admin) as connection:
+        assert host_rules.find(connection, tls=False) == ()
+        try:
+            # what a superuser's COPY … TO writes
+            file.write_text(f"host all all 0.0.0.0/0 trust\n{before}\nhost all\n")
+            said: list[str] = []
+            inspection.status(inspection.Database(stack.admin), "local", said.append)
+        finally:
+            file.write_text(before)
+    told = [line for line in said if "pg_hba.conf" in line]
+    assert told[0] == "drift    pg_hba.conf line 1 lets all into all from 0.0.0.0 by trust, declared is scram-sha-256"
+    assert "can't be read: end-of-line" in told[1]
+
+
+def test_the_lines_that_the_engines_write_are_right_and_tls_is_looked_at() -> None:
+    line = host_rules.Rule(1, "host", ["all"], ["all"], "0.0.0.0", "0.0.0.0", "scram-sha-256")
+    assert host_rules.findings([line], tls=False) == ()
+    assert host_rules.findings([line], tls=True) == ("pg_hba.conf line 1 lets all into all from 0.0.0.0 without TLS",)
+    assert host_rules.findings([replace(line, type="hostssl")], tls=True) == ()
+    assert host_rules.findings([replace(line, address="127.0.0.1", netmask="255.255.255.255")], tls=True) == ()
+    assert host_rules.findings([replace(line, method="md5")], tls=False) != ()
+    assert host_rules.findings([replace(line, type="local", address=None, netmask=None)], tls=True) == ()
