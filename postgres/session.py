@@ -35,10 +35,17 @@ SETTINGS = "RESET ALL"
 END = ";".join([*ROLE, *REST, UNLOCK, SETTINGS])
 # A script without any of these words neither changes nor sees rights, settings or roles: it creates, alters, comments.
 NOISY = re.compile(
-    r"\b(?:attach|call|copy|database|detach|do|execute(?!\s+(?:function|procedure))|grant|insert|merge|perform|refresh|revoke|select"
-    r"|truncate|user|(?<!\bon\s)(?:delete|update)|(?<!\bfor\s)values|with(?!\s*\())\b"
+    r"\b(?:attach|call|database|detach|do(?!\s+(?:nothing|update)\b)|execute(?!\s+(?:function|procedure))|grant|perform|refresh|revoke|select|user)\b"
     r"|acl|advisory|authorization|constraints|own(?:er|ed)|privilege|role",
     re.IGNORECASE,
+)
+# Nor does one with these, unless it runs somebody's function or there is something to check at its end.
+CHANGES_ROWS = re.compile(
+    r"\b(?:copy|insert|merge|truncate|(?<!\bon\s)(?:delete|update)|(?<!\bfor\s)values|with(?!\s*\())\b", re.IGNORECASE
+)
+CONSTANT = re.compile(r"""--[^\n]*|'(?:[^']|'')*'|"[^"]*\"""")
+MAKES_CODE = re.compile(
+    r"\b(?:call|do(?!\s+(?:nothing|update)\b)|execute|extension|function|language|procedure)\b", re.IGNORECASE
 )
 CLOSES_PUBLIC = re.compile(r"\brevoke\b[^;]*\bon\s+schema\b[^;]*\bpublic\b[^;]*\bfrom\b[^;]*\bpublic\b", re.IGNORECASE)
 HALF = 1 << 31  # OIDs are 32 bits and begin again
@@ -66,6 +73,7 @@ class Session:
         self.since = 0
         self.known: set[int] = set()
         self.deferring = False
+        self.has_code = True  # functions that are neither PostgreSQL's nor pgvector's
         self.unfollowed = False
         self.held: dict[str, list[int]] = {}  # by role, what a step made that the script's rest gives it
 
@@ -73,7 +81,7 @@ class Session:
         """Look at what is there before a group's scripts run."""
         with self.connection.transaction(force_rollback=True):
             (row,) = self._ask(queries.get("session_opening"))
-        _, ours, lock, has_limit, self.deferring, self.since = row
+        _, ours, lock, has_limit, self.deferring, self.since, self.has_code = row
         self.ours, self.lock_timeout_ms = frozenset(ours), float(lock)
         self.again = ["SET transaction_timeout = 0"] if has_limit else []
         self.unfollowed = False
@@ -88,10 +96,14 @@ class Session:
 
     def before(self, script: Script) -> bool:
         """Give what is due if this script may see or change it. False where it can't: then nothing has to be asked."""
-        noisy = NOISY.search(script.text) is not None
+        text = words_of(script.text)
+        self.deferring = self.deferring or "deferrable" in text.lower()
+        self.has_code = self.has_code or MAKES_CODE.search(text) is not None
+        noisy = NOISY.search(text) is not None or (
+            (self.has_code or self.deferring) and CHANGES_ROWS.search(text) is not None
+        )
         if noisy and self.unfollowed:
             self.finish()
-        self.deferring = self.deferring or "deferrable" in script.text.lower()
         return noisy
 
     def tail(self, noisy: bool) -> tuple[list[str], int | None]:
@@ -293,6 +305,17 @@ def _object(row: Sequence[Any]) -> rights.Created:
         int(oid), kind, schema, name, identity, frozenset(says), int(parent), (there[0], there[1]), belongs or "",
         owned == "true",
     )  # fmt: skip
+
+
+def words_of(text: str) -> str:
+    """The script without comments and constants, which are data. All of it where a constant may be code, or escaped.
+
+    >>> words_of("INSERT INTO note VALUES ('call back')")
+    'INSERT INTO note VALUES ( )'
+    """
+    if any(mark in text for mark in ("$", "\\", "/*")) or MAKES_CODE.search(CONSTANT.sub(" ", text)):
+        return text
+    return CONSTANT.sub(lambda found: found[0] if found[0][0] == '"' else " ", text)
 
 
 def _plain(name: str) -> str:
