@@ -201,6 +201,7 @@ def _carry_out(
     options = (
         f"-c statement_timeout={round(request.statement_timeout_s * 1000)}"
         f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
+        " -c role=none"  # whatever the database has set: ledger and record are schema_owner's
         " -c standard_conforming_strings=on"  # as our scanner reads them, whatever the database has set
         + (f" -c maintenance_work_mem={request.build_memory_mb}MB" if request.build_memory_mb else "")
     )

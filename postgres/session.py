@@ -36,7 +36,13 @@ END = ";".join([*ROLE, *REST, UNLOCK, SETTINGS])
 # A script without any of these words neither changes nor sees rights, settings or roles: it creates, alters, comments.
 NOISY = re.compile(
     r"\b(?:attach|call|database|detach|do(?!\s+(?:nothing|update)\b)|execute(?!\s+(?:function|procedure))|grant|perform|refresh|revoke|select|user)\b"
-    r"|acl|advisory|authorization|constraints|own(?:er|ed)|privilege|role",
+    r"|acl|advisory|authorization|constraints|own(?:er|ed)|privilege|role|currval|lastval",
+    re.IGNORECASE,
+)
+# A script without any of these leaves nothing in its session that one without the words above could see.
+LEAVES = re.compile(
+    r"\b(?:close|deallocate|declare|discard|listen|load|prepare|reset|set(?!\s+(?:null|default|not|data|schema)\b)|temp|temporary|unlisten)\b"
+    r"|pg_temp|set_config",
     re.IGNORECASE,
 )
 # Nor does one with these, unless it runs somebody's function or there is something to check at its end.
@@ -74,7 +80,8 @@ class Session:
         self.known: set[int] = set()
         self.deferring = False
         self.has_code = True  # functions that are neither PostgreSQL's nor pgvector's
-        self.unfollowed = False
+        self.leaves = True
+        self.unfollowed = self.untidy = False
         self.held: dict[str, list[int]] = {}  # by role, what a step made that the script's rest gives it
 
     def begin(self) -> None:
@@ -82,9 +89,10 @@ class Session:
         with self.connection.transaction(force_rollback=True):
             (row,) = self._ask(queries.get("session_opening"))
         _, ours, lock, has_limit, self.deferring, self.since, self.has_code = row
-        self.ours, self.lock_timeout_ms = frozenset(ours), float(lock)
+        self.ours = frozenset(ours) | {"role"}  # set by our options, too, but no view shows it
+        self.lock_timeout_ms = float(lock)
         self.again = ["SET transaction_timeout = 0"] if has_limit else []
-        self.unfollowed = False
+        self.unfollowed = self.untidy = False
         self.held = {}
         self.known = {one.oid for one in self._new()}
         self.seen = self.opened
@@ -102,12 +110,16 @@ class Session:
         noisy = NOISY.search(text) is not None or (
             (self.has_code or self.deferring) and CHANGES_ROWS.search(text) is not None
         )
-        if noisy and self.unfollowed:
+        self.leaves = noisy or LEAVES.search(text) is not None
+        if noisy:
             self.finish()
         return noisy
 
     def tail(self, noisy: bool) -> tuple[list[str], int | None]:
         """The statements that end the script's session, and which of them checks deferred constraints."""
+        if not self.leaves:
+            self.untidy = True
+            return [], None
         settle = [_plain("session_constraints")] if noisy and self.deferring else []
         looks = [UNLOCK, OUR_PATH, self._look(), _plain("session_settings")] if noisy else []
         return [*ROLE, *settle, *REST, *looks, SETTINGS, *self.again], len(ROLE) if settle else None
@@ -130,7 +142,10 @@ class Session:
             raise _not_followed(script, error) from None
 
     def finish(self) -> None:
-        """Give the rights that are due to what the scripts made that nothing was asked about."""
+        """End the session of the scripts that left next to nothing in it, and give the rights on what they made."""
+        if self.untidy:
+            self.untidy = False
+            self.connection.execute(";".join([END, *self.again]).encode())
         if self.unfollowed:
             self.unfollowed = False
             self._follow(self._new(), [])

@@ -254,6 +254,19 @@ def test_what_a_script_sets_for_the_database_holds_for_the_next(empty_database: 
     assert found == [("first", "public"), ("second", "app"), ("third", "public")]
 
 
+@pytest.mark.usefixtures("other_role")
+def test_a_role_that_is_set_for_the_database_runs_no_scripts(empty_database: FreshDatabase) -> None:
+    listed = numbered(
+        BASE, "do $$ begin execute format('alter database %I set role = cut_other', current_database()); end $$",
+        "create table a.third ()", "-- pgstack: no-transaction\ncreate table a.fourth (); select 1",
+    )  # fmt: skip
+    for end in (2, 3, 4):
+        empty_database.apply(scripts=listed[:end])
+    with connect(empty_database.admin, options="-c role=none") as admin:
+        owners = admin.execute("SELECT relowner::regrole::text FROM pg_class WHERE relname IN ('third', 'fourth')")
+        assert owners.fetchall() == [("schema_owner",)] * 2
+
+
 def test_a_repeatable_script_has_no_place_among_the_others(empty_database: FreshDatabase) -> None:
     table = script("create schema app; create table app.doc (id int, title text)", "1.sql")
     view = [
