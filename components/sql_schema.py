@@ -91,7 +91,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
     Raises PlanRefused, DriftRefused, ScriptError, ConnectionFailed.
     """
-    from postgres import host_rules
+    from postgres import host_rules, role_drift
 
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
     if offline.requested(os.environ):
@@ -106,11 +106,14 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         with opened(addresses) as connection:
             found = compare(connection, news)
             rules = host_rules.find(connection, tls=_demands_tls(news))
+            notes = role_drift.notes(connection)
     except ConnectionFailed as error:
         return news | unseen | {"ledger": _not_asked(error, addresses, olds, news, changes=changes)}
     announce(found.pending)
     for difference in (*found.drift, *rules):
         pulumi.log.warn(f"drift: {difference}")
+    for note in notes:
+        pulumi.log.info(f"note: {note}")
     for word in olds.get(MEND, ()):
         pulumi.log.warn(f"`up` mends: {word}")
     before = str(olds.get("ledger", ""))

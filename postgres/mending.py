@@ -60,9 +60,9 @@ def changed_roles(connection: Connection[Any], made: Made) -> tuple[str, ...]:
 
 
 def changed_database(connection: Connection[Any], made: Made) -> tuple[str, ...]:
-    """The stack's database itself, and who may enter its neighbours; only what the last `up` with limits left so."""
+    """The stack's database itself, and who may enter its neighbours; of a database of before, what the next does."""
     found = database_drift.find(connection, made.address.database)
-    return database_drift.findings(found) if found and made.limits else ()
+    return database_drift.findings(found) if found else ()
 
 
 def lost_rights(_: Connection[Any], made: Made) -> tuple[str, ...]:
