@@ -19,10 +19,12 @@ from pulumi.automation import events
 
 from pgstack import deployed_data
 from pgstack.outputs import Output, plain, url_command
+from pgstack.printing import coloured
 from pgstack.workspace import DeploymentFailed, Workspace, explain
 from postgres import docker_host, embedded
 from postgres.backup import sidecar
 from postgres.errors import PgstackError
+from postgres.plain_text import safe
 from stacks import offline
 from stacks.environment import ROOT, Environment, from_file
 
@@ -208,7 +210,7 @@ LOCKED = re.compile(r"^error: the stack is currently locked|^\s+file://.*: creat
 
 def _print(line: str) -> None:
     if not QUIET.match(line) and not LOCKED.match(line):
-        sys.stdout.write(f"{line}\n")
+        sys.stdout.write(f"{coloured(line) if sys.stdout.isatty() else safe(line)}\n")
         sys.stdout.flush()
 
 

@@ -22,6 +22,7 @@ import psycopg
 from psycopg import Connection, pq, sql
 
 from postgres import queries, rights, timeouts
+from postgres.connection import said
 from postgres.diagnostics import RETRIABLE
 from postgres.errors import SqlFailed
 from postgres.scripts import Script
@@ -338,9 +339,9 @@ def _plain(name: str) -> str:
 
 
 def _not_followed(script: Script, error: psycopg.Error) -> SqlFailed:
-    words = f"{error.diag.message_primary or ' '.join(str(error).split())} ({error.sqlstate})"
     return SqlFailed(
-        f"{script.path}: what it made can't be given its rights, or what it set can't be read: {words}",
+        f"{script.path}: what it made can't be given its rights, or what it set can't be read: "
+        f"{said(error)} ({error.sqlstate})",
         sqlstate=error.sqlstate or "",
         script=script.name,
     )
