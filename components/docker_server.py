@@ -125,6 +125,7 @@ class _Declaration:
                 "systemIdentifier": data.systemIdentifier,
                 "pidsLimit": environment.pids_limit,
             }
+            | ({"certificate": certificate} if sslmode else {})
             | backup_inputs(environment),
             self.options,
         )

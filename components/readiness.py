@@ -112,6 +112,7 @@ def _server(props: dict[str, Any]) -> readiness.Server:
             props["adminPassword"],
             sslmode=props["sslmode"],
             via=Endpoint(props["docker"], "").via,
+            certificate=props.get("certificate") or "",
         ),
     )
 
