@@ -24,8 +24,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 SCRAM = "scram-sha-256"
+UNDEMANDING = {"PGSSLMODE": "prefer", "PGCHANNELBINDING": "prefer", "PGSSLROOTCERT": ""}  # libpq's
 TLS = ("require", "verify-ca", "verify-full")
 SYMPTOMS = (
+    (
+        "did not complete authentication", "what listens there asks for no password: it is no server of pgstack's, or "
+        "its pg_hba.conf says trust",
+        "see what it is:  ss -ltnp   ; where it is the stack's server, `up` closes it:  pgstack up STACK",
+    ),
     (
         "authentication method requirement", "what listens there asks for the password in another way than SCRAM: it "
         "is no server of pgstack's, and got no password",
@@ -53,7 +59,7 @@ def refused(sslmode: str, certificate: str, require_auth: str) -> dict[str, Any]
         return found
     found["channel_binding"] = "require"
     if root := root_of(certificate):
-        found |= {"sslmode": "verify-ca", "sslrootcert": file_of(root)}
+        found |= {"sslmode": "verify-ca" if sslmode == "require" else sslmode, "sslrootcert": file_of(root)}
     return found
 
 

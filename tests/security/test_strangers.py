@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import socket
 import ssl
 import threading
@@ -11,13 +12,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from components.certificate import self_signed
+from postgres import embedded, host_based
 from postgres.connection import Address, connect
 from postgres.errors import ConnectionFailed
 
-PASSWORD = "the-administrators-password-h5Yn"
+PASSWORD = secrets.token_urlsafe(24)
 CLEARTEXT, MD5, OK = (
     b"R\x00\x00\x00\x08\x00\x00\x00\x03",
     b"R\x00\x00\x00\x0c\x00\x00\x00\x05salt",
@@ -99,7 +102,7 @@ def test_a_stranger_gets_no_password(tmp_path: Path, question: bytes, sslmode: s
             connect(Address("127.0.0.1", he.port, "app", "postgres", PASSWORD, sslmode=sslmode))
         assert he.clients, "nobody asked him"
         assert not he.learnt(PASSWORD), bytes(he.got)
-        assert "no server of pgstack's" in str(told.value)
+        assert "no server of pgstack's" in " ".join(str(told.value).split())
         assert PASSWORD not in str(told.value)
 
 
@@ -115,3 +118,42 @@ def test_a_stranger_with_a_certificate_of_his_own_hears_not_even_who_asks(tmp_pa
         with pytest.raises(ConnectionFailed):
             connect(replace(address, sslmode="verify-full"))
         assert not he.got
+
+
+def test_an_upgraded_server_lets_nobody_in_without_a_password(tmp_path: Path) -> None:
+    """Earlier releases left initdb's `trust` in pg_hba.conf: the next start, or `up`, closes it."""
+    directory = embedded.Directory(tmp_path / "18", 18)
+    embedded.initialise(directory, PASSWORD)
+    rules = directory.path / "pg_hba.conf"
+    rules.write_text(rules.read_text().replace("scram-sha-256\n", "trust\n"))
+    _start(directory)
+    try:
+        assert directory.path.joinpath("pg_hba.conf").read_text().count("trust\n") == 0
+        port = embedded.kept_port(directory)
+        assert port is not None
+        connect(Address(embedded.HOST, port, "postgres", embedded.ADMIN, PASSWORD)).close()
+        rules.write_text(rules.read_text().replace("scram-sha-256\n", "trust\n"))
+        assert host_based.is_open(directory.path)
+        _start(directory)  # it runs: it is told
+        with pytest.raises(psycopg.OperationalError, match="fe_sendauth: no password supplied"):
+            psycopg.connect(host=embedded.HOST, port=port, user=embedded.ADMIN, dbname="postgres")
+    finally:
+        embedded.stop(directory)
+
+
+def _start(directory: embedded.Directory) -> None:
+    embedded.start(directory, {"fsync": "off"})
+
+
+@pytest.mark.parametrize(
+    ("line", "closed"),
+    [
+        ("local all all trust", "local all all scram-sha-256"),
+        ("host all all 127.0.0.1/32\ttrust  # all", "host all all 127.0.0.1/32\tscram-sha-256  # all"),
+        ("hostssl trust all ::1/128 trust", "hostssl trust all ::1/128 scram-sha-256"),
+        ("# local all all trust", "# local all all trust"),
+        ("host all all 10.0.0.0/8 reject", "host all all 10.0.0.0/8 reject"),
+    ],
+)
+def test_a_line_that_asks_for_nothing_asks_for_a_password(line: str, closed: str) -> None:
+    assert host_based.closed(f"{line}\n{line}\n") == f"{closed}\n{closed}\n"
