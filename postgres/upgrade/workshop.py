@@ -101,7 +101,7 @@ class Server:
     user: str = SUPERUSER
     passfile: str = ""
     superuser: bool = True
-    demands: Mapping[str, str] = field(default_factory=dict)  # what it must prove before it gets a password
+    demands: Mapping[str, str] = field(default_factory=dict, hash=False)  # what it must prove before it gets a password
 
     @property
     def environment(self) -> dict[str, str]:
