@@ -125,6 +125,7 @@ class _Declaration:
                 "systemIdentifier": data.systemIdentifier,
                 "pidsLimit": environment.pids_limit,
             }
+            | ({"certificate": certificate} if sslmode else {})
             | backup_inputs(environment),
             self.options,
         )
@@ -133,7 +134,8 @@ class _Declaration:
             from postgres.backup import sidecar
 
             backup_schedule.declare(
-                environment, self.engine, image, network, ready, self.admin_password, self._labels("backup"),
+                environment, self.engine, image, network, ready, self.admin_password, certificate,
+                self._labels("backup"),
                 self.options, self.docker,
                 self._before_create("backup", left_behind.remove_container, sidecar.name_of(self.name)),
             )  # fmt: skip
