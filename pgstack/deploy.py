@@ -18,9 +18,9 @@ import pulumi.automation as auto
 from pulumi.automation import events
 
 from pgstack import deployed_data
-from pgstack.outputs import Output, plain, url_command
+from pgstack.outputs import Output, plain
 from pgstack.workspace import DeploymentFailed, Workspace, explain
-from postgres import docker_host, embedded
+from postgres import docker_host
 from postgres.backup import sidecar
 from postgres.errors import PgstackError
 from stacks import offline
@@ -210,14 +210,3 @@ def _print(line: str) -> None:
     if not QUIET.match(line) and not LOCKED.match(line):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
-
-
-def psql_line(stack: str) -> str:
-    """A line to paste that opens psql as the application's role; the password is not on it."""
-    environment = from_file(stack)
-    psql = shutil.which("psql")
-    if psql is None and environment.engine == "embedded":
-        psql = str(embedded.binaries(environment.major) / "psql")
-    if psql is not None:
-        return f'{shlex.quote(psql)} "$({url_command(stack)})"'
-    return f'docker exec -it {environment.name} psql "$({url_command(stack, "appUrlInternal")})"'
