@@ -23,10 +23,10 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
 up: $(VENV)/ready  ## bring a stack up (STACK=local) and print its outputs
-	@$(VENV)/bin/pgstack up $(STACK)
+	@$(VENV)/bin/pgstack up $(STACK)$(if $(PLAN), --plan $(PLAN))
 
 preview: $(VENV)/ready  ## what `make up` would do
-	@$(VENV)/bin/pgstack preview $(STACK)
+	@$(VENV)/bin/pgstack preview $(STACK)$(if $(PLAN), --save-plan $(PLAN))
 
 down: $(VENV)/ready  ## stop the server; its data stays
 	@$(VENV)/bin/pgstack down $(STACK)
@@ -79,9 +79,8 @@ format: $(VENV)/ready-dev  ## let ruff lay the code out
 
 lock:  ## after a change of a requirements*.in: write the hashes (needs uv: pip install uv)
 	@for each in requirements requirements-dev requirements-demo; do \
-		{ echo "# Made from $$each.in by \`make lock\`: every file of each pinned release, by its hash. Don't edit."; \
-		$(UV) pip compile --quiet --no-deps --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-			$$each.in; } >$$each.new && mv $$each.new $$each.txt || { rm -f $$each.new; exit 1; }; done
+		$(UV) pip compile --quiet --no-deps --universal --python-version 3.11 --generate-hashes --no-annotate \
+			$$each.in --output-file $$each.txt || exit 1; done
 
 clean:  ## remove the virtual environment and caches; data and state stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

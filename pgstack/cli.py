@@ -61,13 +61,19 @@ def quiet_toolchain() -> Toolchain:
 
 
 @app.command()
-def up(stack: Stack = "local", verbose: Verbose = False) -> None:
+def up(
+    stack: Stack = "local",
+    verbose: Verbose = False,
+    plan: Annotated[
+        Path | None, typer.Option(help="What was approved, from `preview --save-plan`; stop where anything differs.")
+    ] = None,
+) -> None:
     """Bring a stack to what its file says, validate it, print its outputs."""
     show_notices(verbose)
     offline.refuse_up(os.environ)
     deploy.check_engine(from_file(stack))  # every mistake of the stack file, before anything is made
     workspace = Workspace(stack, toolchain(), say)
-    typer.echo(stack_outputs.render(deploy.up(workspace), "table", show_secrets=False))
+    typer.echo(stack_outputs.render(deploy.up(workspace, plan), "table", show_secrets=False))
     typer.echo(f"\n{stack_outputs.command('psql', stack)}")
 
 
@@ -79,12 +85,15 @@ def preview(
     away: Annotated[
         bool, typer.Option("--offline", help="Ask neither Docker host nor database: the state against the files.")
     ] = False,
+    save_plan: Annotated[
+        Path | None, typer.Option(help="Write what is to be approved to this file, for `up --plan`. It holds no value.")
+    ] = None,
 ) -> None:
     """Show what `up` would do; change nothing."""
     if away:
         os.environ[offline.VARIABLE] = "1"
     deploy.check_engine(from_file(stack))
-    changes = deploy.preview(Workspace(stack, toolchain(), say), diff=diff)
+    changes = deploy.preview(Workspace(stack, toolchain(), say), diff=diff, save=save_plan)
     if changes and expect_no_changes:
         say("changes: " + ", ".join(f"{count} to {kind}" for kind, count in changes.items()))
         raise typer.Exit(DIFFERS)
