@@ -64,12 +64,17 @@ def quiet_toolchain() -> Toolchain:
 def up(
     stack: Stack = "local",
     verbose: Verbose = False,
+    rotate_certificate: Annotated[
+        bool, typer.Option("--rotate-certificate", help="Make a new TLS certificate, where the stack made its own.")
+    ] = False,
     plan: Annotated[
         Path | None, typer.Option(help="What was approved, from `preview --save-plan`; stop where anything differs.")
     ] = None,
 ) -> None:
     """Bring a stack to what its file says, validate it, print its outputs."""
     show_notices(verbose)
+    if rotate_certificate:
+        deploy.rotate_certificate(from_file(stack))
     offline.refuse_up(os.environ)
     deploy.check_engine(from_file(stack))  # every mistake of the stack file, before anything is made
     workspace = Workspace(stack, toolchain(), say)

@@ -30,6 +30,7 @@ from stacks import offline
 from stacks.environment import ROOT, Environment, from_file
 
 NOTHING_CHANGED = "unchanged"
+ROTATE = "PGSTACK_ROTATE_CERTIFICATE"  # read by components/certificate.py
 
 
 def up(workspace: Workspace, approved: Path | None = None) -> dict[str, Output]:
@@ -64,6 +65,18 @@ def _plan_file() -> Iterator[str]:
 
 def _approval(plan: str, stack: str) -> approval.Approval:
     return approval.of_plan(json.loads(Path(plan).read_text()), stack, git_commit() or "")
+
+
+def rotate_certificate(environment: Environment) -> None:
+    """Ask the provider for a new one, in this process and those it starts. Raises PgstackError where it made none."""
+    if environment.engine != "docker" or environment.tls == "off":
+        raise PgstackError(f"{environment.stack} has no TLS certificate: pgvector:tls is off")
+    if environment.tls_certificate is not None:
+        raise PgstackError(
+            f"the certificate of {environment.stack} is that of its stack file\n"
+            "  set pgvector:tlsCertificate and tlsKey to the next one, then `up`"
+        )
+    os.environ[ROTATE] = "1"
 
 
 def preview(workspace: Workspace, *, diff: bool, save: Path | None = None) -> dict[str, int]:
