@@ -109,6 +109,7 @@ class _Declaration:
                 "shmMb": self.tuned.shm_mb,
                 "certificate": certificate,
                 "key": key,
+                "filesOfRoot": True,
                 "pgvectorMinimum": environment.pgvector_minimum,
                 "stopGraceS": environment.stop_grace_s,
                 WANTED: schema,
@@ -163,7 +164,7 @@ class _Declaration:
         return Spec(
             name=self.name, major=self.environment.major, settings=self.tuned.settings,
             memory_mb=self.environment.memory_mb, cpus=self.environment.cpus, shm_mb=self.tuned.shm_mb,
-            certificate=certificate, key=key,
+            certificate=certificate, key=key, files_of_root=True,
         )  # fmt: skip
 
     def _volume(self) -> docker.Volume:
