@@ -24,7 +24,7 @@ from components.password import password
 from components.preflight import Preflight, to_props
 from components.readiness import Readiness
 from components.schema_check import WANTED
-from postgres import docker_context
+from postgres import docker_context, images
 from postgres.budget import Tuned
 from postgres.container import PORT, Spec
 from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, endpoint
@@ -34,6 +34,7 @@ from stacks import offline
 from stacks.environment import Environment
 
 HEALTHY = ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)]
+PINNED = ("staging", "production")  # whose image had better be the one that was tried
 ANYWHERE = ("0.0.0.0", "::")
 
 
@@ -50,6 +51,8 @@ def declare(environment: Environment, parent: pulumi.Resource, schema: Mapping[s
         from postgres.backup import sidecar  # few stacks have a schedule
 
         sidecar.refuse_elsewhere(engine, environment.stack)
+    if environment.stack in PINNED and not images.is_pinned(environment.image):
+        pulumi.log.info(images.pinning(environment.image))
     return _Declaration(environment, parent, engine, environment.fitting).server(schema)
 
 
@@ -126,6 +129,7 @@ class _Declaration:
                 "systemIdentifier": data.systemIdentifier,
                 "pidsLimit": environment.pids_limit,
             }
+            | ({"certificate": certificate} if sslmode else {})
             | backup_inputs(environment),
             self.options,
         )
@@ -134,7 +138,8 @@ class _Declaration:
             from postgres.backup import sidecar
 
             backup_schedule.declare(
-                environment, self.engine, image, network, ready, self.admin_password, self._labels("backup"),
+                environment, self.engine, image, network, ready, self.admin_password, certificate,
+                self._labels("backup"),
                 self.options, self.docker,
                 self._before_create("backup", left_behind.remove_container, sidecar.name_of(self.name)),
             )  # fmt: skip

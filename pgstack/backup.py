@@ -142,7 +142,7 @@ def restore(
     if before:
         say(
             f"the former one is kept as {before}, and takes its room; when all is well, as the administrator:\n"
-            f'  psql "$(pgstack outputs {target.stack} adminUrl --show-secrets)" -c "DROP DATABASE {before}"'
+            f'  pgstack psql {target.stack} --as admin -- -d postgres -c "DROP DATABASE {before}"'
         )
     say(f"scripts that it lacks run with the next up:  pgstack preview {target.stack}")
 

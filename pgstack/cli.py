@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import psycopg
@@ -62,15 +63,27 @@ def quiet_toolchain() -> Toolchain:
 
 
 @app.command()
-def up(stack: Stack = "local", verbose: Verbose = False, show_rows: ShowRows = False) -> None:
+def up(
+    stack: Stack = "local",
+    verbose: Verbose = False,
+    show_rows: ShowRows = False,
+    rotate_certificate: Annotated[
+        bool, typer.Option("--rotate-certificate", help="Make a new TLS certificate, where the stack made its own.")
+    ] = False,
+    plan: Annotated[
+        Path | None, typer.Option(help="What was approved, from `preview --save-plan`; stop where anything differs.")
+    ] = None,
+) -> None:
     """Bring a stack to what its file says, validate it, print its outputs."""
     show_notices(verbose)
     printing.show_rows(show_rows)
+    if rotate_certificate:
+        deploy.rotate_certificate(from_file(stack))
     offline.refuse_up(os.environ)
     deploy.check_engine(from_file(stack))  # every mistake of the stack file, before anything is made
     workspace = Workspace(stack, toolchain(), say)
-    printing.echo(stack_outputs.render(deploy.up(workspace), "table", show_secrets=False))
-    typer.echo(f"\n{deploy.psql_line(stack)}")
+    printing.echo(stack_outputs.render(deploy.up(workspace, plan), "table", show_secrets=False))
+    typer.echo(f"\n{stack_outputs.command('psql', stack)}")
 
 
 @app.command()
@@ -81,12 +94,15 @@ def preview(
     away: Annotated[
         bool, typer.Option("--offline", help="Ask neither Docker host nor database: the state against the files.")
     ] = False,
+    save_plan: Annotated[
+        Path | None, typer.Option(help="Write what is to be approved to this file, for `up --plan`. It holds no value.")
+    ] = None,
 ) -> None:
     """Show what `up` would do; change nothing."""
     if away:
         os.environ[offline.VARIABLE] = "1"
     deploy.check_engine(from_file(stack))
-    changes = deploy.preview(Workspace(stack, toolchain(), say), diff=diff)
+    changes = deploy.preview(Workspace(stack, toolchain(), say), diff=diff, save=save_plan)
     if changes and expect_no_changes:
         say("changes: " + ", ".join(f"{count} to {kind}" for kind, count in changes.items()))
         raise typer.Exit(DIFFERS)
@@ -108,17 +124,40 @@ def outputs(
     name: Annotated[str | None, typer.Argument(help="One output alone, as it is.")] = None,
     format: Annotated[str, typer.Option(help="table, json or dotenv.")] = "table",
     show_secrets: Annotated[bool, typer.Option(help="Print secrets in plain text.")] = False,
+    to: Annotated[
+        Path | None, typer.Option(help="Write them to this file, secrets in plain text, readable by you alone (0600).")
+    ] = None,
 ) -> None:
     """Print what the application's deployment reads."""
     check_name(stack)
     if format not in ("table", "json", "dotenv"):
         raise PgstackError(f"--format {format}: allowed are table, json, dotenv")
     found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
+    shown = show_secrets or to is not None
     if name is not None:
         one = stack_outputs.pick(found, name)
-        typer.echo(stack_outputs.HIDDEN if one.secret and not show_secrets else stack_outputs.flat(one.value))
-        return
-    typer.echo(stack_outputs.render(found, format, show_secrets=show_secrets))  # type: ignore[arg-type]
+        text = stack_outputs.HIDDEN if one.secret and not shown else stack_outputs.flat(one.value)
+    else:
+        text = stack_outputs.render(found, format, show_secrets=shown)  # type: ignore[arg-type]
+    if to is None:
+        typer.echo(text)
+    else:
+        stack_outputs.write_private(to, text)
+
+
+@app.command()
+def psql(
+    stack: Stack = "local",
+    arguments: Annotated[list[str] | None, typer.Argument(help="For psql, after --.")] = None,
+    role: Annotated[str, typer.Option("--as", help="app, readonly or admin.")] = "app",
+) -> None:
+    """Open psql on the stack's database. No password is on any command line."""
+    from pgstack import psql as client
+
+    environment = from_file(stack)
+    docker = environment.engine == "docker"
+    engine = deploy.docker_endpoint(environment).url if docker else ""
+    raise typer.Exit(client.run(environment, _outputs(stack), role, arguments or [], deploy.via(environment), engine))
 
 
 @app.command()
@@ -149,6 +188,8 @@ def check_connection(
 ) -> None:
     """Check a deployed server as the application sees it. Exit code 0, or 1 where a check fails."""
     if "://" in target:
+        if any("://" in word for word in sys.argv):
+            say(connection_check.VISIBLE)
         found = connection_check.of_url(target)
     else:
         check_name(target)

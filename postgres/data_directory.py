@@ -18,7 +18,7 @@ import docker
 from docker.models.containers import Container
 from docker.types import Mount
 
-from postgres import docker_exec, queries, shell
+from postgres import docker_exec, queries, shell, strangers
 from postgres.container import LOCK_TAKEN, PORT, Spec
 from postgres.diagnosis import State, diagnose
 from postgres.docker_host import DockerFailed, Finished, finish, log_of, put, throw_away, told
@@ -188,7 +188,7 @@ def _versions(container: Container, password: str, pgvector_minimum: str) -> str
     done = docker_exec.run(
         container,
         ["psql", "-XAt", "-F", " ", "-h", "127.0.0.1", "-U", "postgres", "-c", queries.get("server_and_vector")],
-        environment={"PGPASSWORD": password},
+        environment={"PGPASSWORD": password} | strangers.variables(""),
     )
     words = done.text.split()
     if done.code != 0 or not words:

