@@ -35,7 +35,7 @@ class Spec:
     shm_mb: int
     certificate: str = ""
     key: str = field(default="", repr=False)
-    files_of_root: bool = False  # that the server reads and can't write; state from before says nothing of it
+    files_of_root: bool = True  # the server reads them and can't write them; not so in a state from before
 
     @property
     def files(self) -> dict[str, str]:
