@@ -11,7 +11,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from postgres import ssh, strangers
+from postgres import relay, ssh, strangers
 from postgres.errors import ConnectionFailed, PgstackError
 from postgres.strangers import SCRAM
 
@@ -84,9 +84,7 @@ def connect(
     Raises ConnectionFailed.
     """
     deadline = time.monotonic() + wait_s
-    host, port = address.host, address.port
-    if address.via:
-        host, port = "127.0.0.1", ssh.to_port(address.via, host, port)
+    host, port = _reached(address)
     while True:
         try:
             connection = psycopg.connect(
@@ -110,6 +108,16 @@ def connect(
             raise ConnectionFailed(explain(address, error, waited_s=wait_s if passing else 0.0)) from None
         connection.prepare_threshold = None
         return connection
+
+
+def _reached(address: Address) -> tuple[str, int]:
+    """Host and port as libpq takes them: through the tunnel where there is one."""
+    if not address.via:
+        return address.host, address.port
+    folder = ssh.to_port(address.via, address.host, address.port)
+    if not address.sslmode:
+        return folder, address.port
+    return relay.HOST, relay.to_socket(f"{folder}/.s.PGSQL.{address.port}")
 
 
 def is_passing(message: str) -> bool:
