@@ -25,7 +25,7 @@ def ssh_host(tmp_path: Path) -> Iterator[Host]:
 def test_a_stack_on_a_docker_host_over_ssh_needs_no_published_port(make: Make, ssh_host: Host) -> None:
     local = make("dev")
     stack = replace(local, extra={**local.extra, "PATH": f"{ssh_host.path}{os.pathsep}{os.environ['PATH']}"})
-    stack.configure(dockerHost=ssh_host.url)
+    stack.configure(dockerHost=ssh_host.url, tls="require")
     stack.up()
     stack.add_script(
         "create table app.over_ssh (i int); insert into app.over_ssh select generate_series(1, 10);", "4.sql"
