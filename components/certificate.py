@@ -1,31 +1,38 @@
-"""A TLS certificate for a server that was given none: made once, its key kept in the state, encrypted.
+"""A TLS certificate for a server that was given none: its key kept in the state, encrypted.
 
-It is its own authority: a client that wants `sslmode=verify-full` takes the output `certificate` as its root.
+It signs itself and nothing else: a client that wants `sslmode=verify-full` takes the output `certificate` as its root,
+and whoever stole the key could make no certificate for another name. `read` sees that it ends within a month, or that a
+new one is asked for, and says so in an input that the program never declares; so the preview shows it, and `up` makes
+the next.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from datetime import UTC, datetime, timedelta
+import os
+from datetime import timedelta
 from typing import Any
 
 import pulumi
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from pulumi.dynamic import CreateResult, DiffResult, ResourceProvider, UpdateResult
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from components.provider import DynamicResource
+from components.provider import DynamicResource, inputs_of, plainly
+from postgres import expiry
 
-VALID = timedelta(days=3650)
+ASKED = "PGSTACK_ROTATE_CERTIFICATE"  # `pgstack up --rotate-certificate` sets it to 1
+RENEW = "renew"  # an input that only `read` writes
+OUTPUTS = ("certificate", "key")
 
 
 def self_signed(names: list[str]) -> tuple[str, str]:
-    """(certificate, key), PEM, for these host names and addresses; ECDSA on P-256, valid for ten years."""
+    """(certificate, key), PEM, for these host names and addresses; ECDSA on P-256, valid for two years."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
-    now = datetime.now(UTC)
+    now = expiry.utc_now()
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -33,9 +40,11 @@ def self_signed(names: list[str]) -> tuple[str, str]:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + VALID)
+        .not_valid_after(now + expiry.VALID)
         .add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_signing_alone(), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())
     )
     return (
@@ -46,6 +55,14 @@ def self_signed(names: list[str]) -> tuple[str, str]:
     )
 
 
+def _signing_alone() -> x509.KeyUsage:
+    """A handshake is signed with it, and no other certificate."""
+    return x509.KeyUsage(
+        digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
 def _name(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
@@ -54,7 +71,12 @@ def _name(name: str) -> x509.GeneralName:
 
 
 class GeneratedCertificateProvider(ResourceProvider):
-    """Input: names. A changed list makes a new certificate."""
+    """Input: names. A changed list makes a new certificate, and so does what `read` found."""
+
+    def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        if why := olds.get(RENEW):
+            pulumi.log.warn(f"a new TLS certificate: {why}; clients that verify it need the new output `certificate`")
+        return CheckResult(news, [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult()
@@ -64,10 +86,18 @@ class GeneratedCertificateProvider(ResourceProvider):
         return CreateResult("certificate", props | {"certificate": certificate, "key": key})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        if list(_olds["names"]) == list(_news["names"]):
+        if list(_olds["names"]) == list(_news["names"]) and not _olds.get(RENEW):
             return UpdateResult(_news | {"certificate": _olds["certificate"], "key": _olds["key"]})
         certificate, key = self_signed(list(_news["names"]))
         return UpdateResult(_news | {"certificate": certificate, "key": key})
+
+    @plainly
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        outs = {key: value for key, value in props.items() if key != RENEW}
+        asked = os.environ.get(ASKED) == "1"
+        if why := expiry.renewal(str(props["certificate"]), expiry.utc_now(), asked=asked):
+            outs[RENEW] = why
+        return ReadResult(id_, outs, inputs_of(outs, OUTPUTS))
 
 
 class GeneratedCertificate(DynamicResource, module="pgvector", name="GeneratedCertificate"):

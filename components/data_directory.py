@@ -327,6 +327,7 @@ def spec_of(props: dict[str, Any]) -> Spec:
         shm_mb=int(props["shmMb"]),
         certificate=props.get("certificate") or "",
         key=props.get("key") or "",
+        files_of_root=bool(props.get("filesOfRoot")),
     )
 
 

@@ -24,7 +24,7 @@ from components.password import password
 from components.preflight import Preflight, to_props
 from components.readiness import Readiness
 from components.schema_check import WANTED
-from postgres import docker_context
+from postgres import docker_context, images
 from postgres.budget import Tuned
 from postgres.container import PORT, Spec
 from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, endpoint
@@ -34,6 +34,7 @@ from stacks import offline
 from stacks.environment import Environment
 
 HEALTHY = ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)]
+PINNED = ("staging", "production")  # whose image had better be the one that was tried
 ANYWHERE = ("0.0.0.0", "::")
 
 
@@ -50,6 +51,8 @@ def declare(environment: Environment, parent: pulumi.Resource, schema: Mapping[s
         from postgres.backup import sidecar  # few stacks have a schedule
 
         sidecar.refuse_elsewhere(engine, environment.stack)
+    if environment.stack in PINNED and not images.is_pinned(environment.image):
+        pulumi.log.info(images.pinning(environment.image))
     return _Declaration(environment, parent, engine, environment.fitting).server(schema)
 
 
@@ -106,6 +109,7 @@ class _Declaration:
                 "shmMb": self.tuned.shm_mb,
                 "certificate": certificate,
                 "key": key,
+                "filesOfRoot": True,
                 "pgvectorMinimum": environment.pgvector_minimum,
                 "stopGraceS": environment.stop_grace_s,
                 WANTED: schema,
@@ -160,7 +164,7 @@ class _Declaration:
         return Spec(
             name=self.name, major=self.environment.major, settings=self.tuned.settings,
             memory_mb=self.environment.memory_mb, cpus=self.environment.cpus, shm_mb=self.tuned.shm_mb,
-            certificate=certificate, key=key,
+            certificate=certificate, key=key, files_of_root=True,
         )  # fmt: skip
 
     def _volume(self) -> docker.Volume:

@@ -24,6 +24,7 @@ from postgres.backup.restore import restore as bring_back
 from postgres.backup.store import DrillResult
 from postgres.connection import connect
 from postgres.errors import ConnectionFailed, PgstackError
+from postgres.plain_text import safe
 from postgres.preflight import Finding
 from stacks.environment import ENVIRONMENTS, Environment, from_file
 
@@ -35,7 +36,7 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emo
 
 
 def say(line: str) -> None:
-    errors.print(line)
+    errors.print(safe(line))
 
 
 @app.command()
@@ -141,7 +142,7 @@ def restore(
     if before:
         say(
             f"the former one is kept as {before}, and takes its room; when all is well, as the administrator:\n"
-            f'  psql "$(pgstack outputs {target.stack} adminUrl --show-secrets)" -c "DROP DATABASE {before}"'
+            f'  pgstack psql {target.stack} --as admin -- -d postgres -c "DROP DATABASE {before}"'
         )
     say(f"scripts that it lacks run with the next up:  pgstack preview {target.stack}")
 

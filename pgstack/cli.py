@@ -6,13 +6,14 @@ import json
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import psycopg
 import typer
 from rich.console import Console
 
-from pgstack import backup, backup_schedule, connection_check, deploy, inspection
+from pgstack import backup, backup_schedule, connection_check, deploy, inspection, printing
 from pgstack import outputs as stack_outputs
 from pgstack.new_script import new_script
 from pgstack.toolchain import Toolchain, ToolchainError, find_or_get
@@ -20,6 +21,7 @@ from pgstack.workspace import DeploymentFailed, Workspace
 from postgres import notices
 from postgres.connection import told
 from postgres.errors import PgstackError
+from postgres.plain_text import safe
 from stacks import offline
 from stacks.environment import ENVIRONMENTS, STACKS, check_name, from_file
 from stacks.json_schema import json_schema
@@ -34,6 +36,7 @@ Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")
 
 
 Verbose = Annotated[bool, typer.Option(help="Show the scripts' notices too; warnings are always shown.")]
+ShowRows = Annotated[bool, typer.Option(help="Show values of rows in errors; on a terminal they are shown.")]
 
 
 def show_notices(verbose: bool) -> None:
@@ -44,7 +47,7 @@ def show_notices(verbose: bool) -> None:
 
 def say(line: str) -> None:
     """What happened, for people: to stderr, so that stdout is what was asked for."""
-    errors.print(line)
+    errors.print(safe(line))
 
 
 def toolchain() -> Toolchain:
@@ -60,14 +63,27 @@ def quiet_toolchain() -> Toolchain:
 
 
 @app.command()
-def up(stack: Stack = "local", verbose: Verbose = False) -> None:
+def up(
+    stack: Stack = "local",
+    verbose: Verbose = False,
+    show_rows: ShowRows = False,
+    rotate_certificate: Annotated[
+        bool, typer.Option("--rotate-certificate", help="Make a new TLS certificate, where the stack made its own.")
+    ] = False,
+    plan: Annotated[
+        Path | None, typer.Option(help="What was approved, from `preview --save-plan`; stop where anything differs.")
+    ] = None,
+) -> None:
     """Bring a stack to what its file says, validate it, print its outputs."""
     show_notices(verbose)
+    printing.show_rows(show_rows)
+    if rotate_certificate:
+        deploy.rotate_certificate(from_file(stack))
     offline.refuse_up(os.environ)
     deploy.check_engine(from_file(stack))  # every mistake of the stack file, before anything is made
     workspace = Workspace(stack, toolchain(), say)
-    typer.echo(stack_outputs.render(deploy.up(workspace), "table", show_secrets=False))
-    typer.echo(f"\n{deploy.psql_line(stack)}")
+    printing.echo(stack_outputs.render(deploy.up(workspace, plan), "table", show_secrets=False))
+    typer.echo(f"\n{stack_outputs.command('psql', stack)}")
 
 
 @app.command()
@@ -78,12 +94,15 @@ def preview(
     away: Annotated[
         bool, typer.Option("--offline", help="Ask neither Docker host nor database: the state against the files.")
     ] = False,
+    save_plan: Annotated[
+        Path | None, typer.Option(help="Write what is to be approved to this file, for `up --plan`. It holds no value.")
+    ] = None,
 ) -> None:
     """Show what `up` would do; change nothing."""
     if away:
         os.environ[offline.VARIABLE] = "1"
     deploy.check_engine(from_file(stack))
-    changes = deploy.preview(Workspace(stack, toolchain(), say), diff=diff)
+    changes = deploy.preview(Workspace(stack, toolchain(), say), diff=diff, save=save_plan)
     if changes and expect_no_changes:
         say("changes: " + ", ".join(f"{count} to {kind}" for kind, count in changes.items()))
         raise typer.Exit(DIFFERS)
@@ -105,37 +124,61 @@ def outputs(
     name: Annotated[str | None, typer.Argument(help="One output alone, as it is.")] = None,
     format: Annotated[str, typer.Option(help="table, json or dotenv.")] = "table",
     show_secrets: Annotated[bool, typer.Option(help="Print secrets in plain text.")] = False,
+    to: Annotated[
+        Path | None, typer.Option(help="Write them to this file, secrets in plain text, readable by you alone (0600).")
+    ] = None,
 ) -> None:
     """Print what the application's deployment reads."""
     check_name(stack)
     if format not in ("table", "json", "dotenv"):
         raise PgstackError(f"--format {format}: allowed are table, json, dotenv")
     found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
+    shown = show_secrets or to is not None
     if name is not None:
         one = stack_outputs.pick(found, name)
-        typer.echo(stack_outputs.HIDDEN if one.secret and not show_secrets else stack_outputs.flat(one.value))
-        return
-    typer.echo(stack_outputs.render(found, format, show_secrets=show_secrets))  # type: ignore[arg-type]
+        text = stack_outputs.HIDDEN if one.secret and not shown else stack_outputs.flat(one.value)
+    else:
+        text = stack_outputs.render(found, format, show_secrets=shown)  # type: ignore[arg-type]
+    if to is None:
+        typer.echo(text)
+    else:
+        stack_outputs.write_private(to, text)
+
+
+@app.command()
+def psql(
+    stack: Stack = "local",
+    arguments: Annotated[list[str] | None, typer.Argument(help="For psql, after --.")] = None,
+    role: Annotated[str, typer.Option("--as", help="app, readonly or admin.")] = "app",
+) -> None:
+    """Open psql on the stack's database. No password is on any command line."""
+    from pgstack import psql as client
+
+    environment = from_file(stack)
+    docker = environment.engine == "docker"
+    engine = deploy.docker_endpoint(environment).url if docker else ""
+    raise typer.Exit(client.run(environment, _outputs(stack), role, arguments or [], deploy.via(environment), engine))
 
 
 @app.command()
 def status(stack: Stack = "local") -> None:
     """List scripts (applied, pending, edited, removed), drift and the last failure. Exit code 2: something differs."""
     check_name(stack)
-    differs = inspection.status(_database(stack), stack, typer.echo)
-    typer.echo(f"backup   {backup.finding(from_file(stack)).found}")
+    differs = inspection.status(_database(stack), stack, printing.echo)
+    printing.echo(f"backup   {backup.finding(from_file(stack)).found}")
     if scheduled := backup_schedule.at_present(from_file(stack)):
-        typer.echo(f"schedule {scheduled.found}")
+        printing.echo(f"schedule {scheduled.found}")
     if differs:
         raise typer.Exit(DIFFERS)
 
 
 @app.command()
-def verify(stack: Stack = "local", verbose: Verbose = False) -> None:
+def verify(stack: Stack = "local", verbose: Verbose = False, show_rows: ShowRows = False) -> None:
     """Run the verify scripts and the validation against the live database; nothing they do stays."""
     show_notices(verbose)
+    printing.show_rows(show_rows)
     check_name(stack)
-    inspection.verify(_database(stack), stack, typer.echo)
+    inspection.verify(_database(stack), stack, printing.echo)
 
 
 @app.command("test-connection")
@@ -145,11 +188,13 @@ def check_connection(
 ) -> None:
     """Check a deployed server as the application sees it. Exit code 0, or 1 where a check fails."""
     if "://" in target:
+        if any("://" in word for word in sys.argv):
+            say(connection_check.VISIBLE)
         found = connection_check.of_url(target)
     else:
         check_name(target)
         found = connection_check.of_stack(from_file(target), _outputs(target), deploy.via(from_file(target)))
-    if not connection_check.report(found, typer.echo, as_json=as_json):
+    if not connection_check.report(found, typer.echo if as_json else printing.echo, as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -157,7 +202,7 @@ def check_connection(
 def accept(stack: Stack, kind: str, identity: str) -> None:
     """Accept one hand-made change by name, as `pgstack status` prints it: KIND IDENTITY."""
     check_name(stack)
-    inspection.accept(_database(stack), kind, identity, typer.echo)
+    inspection.accept(_database(stack), kind, identity, printing.echo)
 
 
 @app.command()
@@ -196,7 +241,7 @@ def upgrade_check(stack: Stack, target: Annotated[str, typer.Argument(help="A ma
     check_name(stack)
     from pgstack import upgrade
 
-    upgrade.check(from_file(stack), _database(stack), target, typer.echo)
+    upgrade.check(from_file(stack), _database(stack), target, printing.echo)
 
 
 @upgrade_app.command("reindex")
@@ -205,7 +250,7 @@ def upgrade_reindex(stack: Stack) -> None:
     check_name(stack)
     from pgstack import upgrade
 
-    upgrade.sort_anew(from_file(stack), _database(stack), typer.echo)
+    upgrade.sort_anew(from_file(stack), _database(stack), printing.echo)
 
 
 @upgrade_app.command("verify")
@@ -223,7 +268,7 @@ def upgrade_verify(
     environment = from_file(stack)
     database = inspection.Database.from_outputs(found, deploy.via(environment))
     runs = int(str(found["postgresVersion"]).split(".")[0])
-    if not upgrade.compare(environment, database, runs, image, typer.echo):
+    if not upgrade.compare(environment, database, runs, image, printing.echo):
         raise typer.Exit(DIFFERS)
 
 
@@ -246,7 +291,7 @@ def upgrade_confirm(stack: Stack, yes: Yes = False) -> None:
     from pgstack import upgrade
 
     runs = int(str(_outputs(stack)["postgresVersion"]).split(".")[0])
-    upgrade.confirm(from_file(stack), runs, stack if yes else None, typer.echo)
+    upgrade.confirm(from_file(stack), runs, stack if yes else None, printing.echo)
 
 
 @app.command()

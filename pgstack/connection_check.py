@@ -13,6 +13,8 @@ from postgres.compatibility import Target, examine
 from postgres.errors import PgstackError
 from stacks.environment import Environment
 
+VISIBLE = "warning: every user of this machine can read a command line: give the URL in DATABASE_URL instead"
+
 
 def of_url(url: str) -> Target:
     """Raises PgstackError for what is no PostgreSQL URL; the message never quotes it."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +19,37 @@ import psutil
 import pulumi.automation as auto
 from pulumi.automation import events
 
-from pgstack import deployed_data
-from pgstack.outputs import Output, plain, url_command
+from pgstack import approval, deployed_data
+from pgstack.outputs import Output, plain
+from pgstack.printing import coloured
 from pgstack.workspace import DeploymentFailed, Workspace, explain
-from postgres import docker_host, embedded
+from postgres import docker_host
+from postgres.apply import git_commit
 from postgres.backup import sidecar
 from postgres.errors import PgstackError
+from postgres.plain_text import safe
 from stacks import offline
 from stacks.environment import ROOT, Environment, from_file
 
 NOTHING_CHANGED = "unchanged"
+ROTATE = "PGSTACK_ROTATE_CERTIFICATE"  # read by components/certificate.py
 
 
-def up(workspace: Workspace) -> dict[str, Output]:
-    """Deploy, and return the outputs. Raises DeploymentFailed, which says only what the engine has not said already."""
+def up(workspace: Workspace, approved: Path | None = None) -> dict[str, Output]:
+    """Deploy, and return the outputs. Raises DeploymentFailed, which says only what the engine has not said already.
+
+    `approved`: a file of `preview --save-plan`. Raises PgstackError where that isn't what would be done now.
+    """
     stack = workspace.select(create=True)
-    result = _run(stack.up, suppress_outputs=True)
+    if approved is None:
+        result = _run(stack.up, suppress_outputs=True)
+    else:
+        wanted = approval.read(approved)
+        with _plan_file() as plan:
+            _run(stack.preview, plan=plan, suppress_outputs=True)
+            approval.refuse_other(wanted, _approval(plan, workspace.name))
+            workspace.say(f"this is what was approved: {approved}")
+            result = _run(stack.up, plan=plan, suppress_outputs=True)
     changes = result.summary.resource_changes or {}
     changed = {kind: count for kind, count in changes.items() if kind != "same" and count}
     workspace.say(
@@ -41,12 +58,46 @@ def up(workspace: Workspace) -> dict[str, Output]:
     return plain(result.outputs)
 
 
-def preview(workspace: Workspace, *, diff: bool) -> dict[str, int]:
-    """What `up` would do; returns the number of resources for each kind of change, unchanged ones left out."""
+@contextlib.contextmanager
+def _plan_file() -> Iterator[str]:
+    """Where the engine writes its plan, which has encrypted secrets in it: in a folder of our own, for the while."""
+    with tempfile.TemporaryDirectory(prefix="pgstack-") as folder:
+        yield str(Path(folder) / "plan.json")
+
+
+def _approval(plan: str, stack: str) -> approval.Approval:
+    return approval.of_plan(json.loads(Path(plan).read_text()), stack, git_commit() or "")
+
+
+def rotate_certificate(environment: Environment) -> None:
+    """Ask the provider for a new one, in this process and those it starts. Raises PgstackError where it made none."""
+    if environment.engine != "docker" or environment.tls == "off":
+        raise PgstackError(f"{environment.stack} has no TLS certificate: pgvector:tls is off")
+    if environment.tls_certificate is not None:
+        raise PgstackError(
+            f"the certificate of {environment.stack} is that of its stack file\n"
+            "  set pgvector:tlsCertificate and tlsKey to the next one, then `up`"
+        )
+    os.environ[ROTATE] = "1"
+
+
+def preview(workspace: Workspace, *, diff: bool, save: Path | None = None) -> dict[str, int]:
+    """What `up` would do; returns the number of resources for each kind of change, unchanged ones left out.
+
+    `save`: where to write what an `up --plan` is held to.
+    """
+    if save is not None and offline.requested(os.environ):
+        raise PgstackError(
+            "an offline preview is nothing to approve: it looked at neither Docker host nor database\n"
+            "  make it where both can be reached"
+        )
     if offline.requested(os.environ):  # a refresh would ask the Docker host through the plugin
         os.environ["PULUMI_OPTION_REFRESH"] = "false"
     stack = workspace.select(create=workspace.backend.own)
-    result = _run(stack.preview, diff=diff, suppress_outputs=True)
+    with _plan_file() as plan:
+        result = _run(stack.preview, diff=diff, suppress_outputs=True, **({"plan": plan} if save else {}))
+        if save is not None:
+            approval.write(save, _approval(plan, workspace.name))
     return {str(kind.value if hasattr(kind, "value") else kind): count for kind, count in result.change_summary.items()
             if "same" not in str(kind).lower()}  # fmt: skip
 
@@ -203,21 +254,13 @@ QUIET = re.compile(r"^( [~ ] {2}\S+:\S+ \S+( refreshing.*| refresh( \([\d.]+s\))
 # Colours around it: a terminal gets them.
 ERRORED = re.compile(r"^(\x1b\[[\d;]*m|\s)*[1-9]\d* errored\b")
 
+# where the engine's plan lies, which is gone when it is read
+PLANNED = re.compile(r"^(Update plan written to|Run `pulumi up --plan=)")
+
 LOCKED = re.compile(r"^error: the stack is currently locked|^\s+file://.*: created by ")  # _locked says it
 
 
 def _print(line: str) -> None:
-    if not QUIET.match(line) and not LOCKED.match(line):
-        sys.stdout.write(f"{line}\n")
+    if not any(hidden.match(line) for hidden in (QUIET, PLANNED, LOCKED)):
+        sys.stdout.write(f"{coloured(line) if sys.stdout.isatty() else safe(line)}\n")
         sys.stdout.flush()
-
-
-def psql_line(stack: str) -> str:
-    """A line to paste that opens psql as the application's role; the password is not on it."""
-    environment = from_file(stack)
-    psql = shutil.which("psql")
-    if psql is None and environment.engine == "embedded":
-        psql = str(embedded.binaries(environment.major) / "psql")
-    if psql is not None:
-        return f'{shlex.quote(psql)} "$({url_command(stack)})"'
-    return f'docker exec -it {environment.name} psql "$({url_command(stack, "appUrlInternal")})"'

@@ -15,12 +15,13 @@ from pgstack.deploy import docker_endpoint, via
 from pgstack.inspection import Database, status
 from pgstack.toolchain import ToolchainError, find_or_get
 from pgstack.workspace import Workspace
-from postgres import docker_host, embedded, preflight
+from postgres import docker_host, embedded, expiry, images, preflight
 from postgres.connection import connect
 from postgres.container import PORT
 from postgres.data_directory import state_of
 from postgres.diagnosis import crash, diagnose
 from postgres.errors import PgstackError
+from postgres.plain_text import safe
 from postgres.preflight import Finding
 from stacks.environment import ROOT, Environment, from_file
 
@@ -52,6 +53,9 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
             else Finding("stack", "its first `up` did not come to its end", f"pgstack up {stack}")
         )
         outputs = {name: output.value for name, output in found.items()}
+        if certificate := outputs.get("certificate"):
+            made = environment.tls_certificate is None
+            findings.append(Finding("certificate", *expiry.finding(certificate, expiry.utc_now(), stack, made=made)))
         findings += _database(stack, Database.from_outputs(outputs, via(environment)))
     except ToolchainError as error:
         findings.append(Finding("Pulumi", str(error), "install Pulumi, then try again"))
@@ -72,6 +76,8 @@ def _docker(environment: Environment) -> Iterator[Finding]:
             if budget.fits
             else Finding("memory budget", budget.table(), "raise pgvector:memoryMb")
         )
+        known = docker_host.digests(client, environment.image)
+        yield Finding("image's digest", images.pinning(environment.image, known))
         server = docker_host.server_of(client, environment.name)
         wanted = preflight.Wanted(
             name=environment.name, image=environment.image, memory_mb=environment.memory_mb, cpus=environment.cpus,
@@ -147,5 +153,6 @@ def show(findings: list[Finding]) -> None:
     for column in ("", "what", "found", "what to do"):
         table.add_column(column, overflow="fold")
     for finding in findings:
-        table.add_row("✓" if finding.good else "✗", finding.what, finding.found, finding.remedy)
+        cells = (safe(text) for text in (finding.what, finding.found, finding.remedy))
+        table.add_row("✓" if finding.good else "✗", *cells)
     Console(markup=False, highlight=False, emoji=False).print(table)

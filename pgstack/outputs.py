@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -93,8 +94,23 @@ def flat(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def url_command(stack: str, name: str = "appUrl") -> str:
-    """The command that prints the application's URL and nothing else."""
+def write_private(file: Path, text: str) -> None:
+    """Write the text and a final newline for this user alone (0600), in one step; what was there is replaced.
+
+    Raises PgstackError.
+    """
+    new = file.with_name(f".{file.name}.{os.getpid()}.new")
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(f"{text}\n")
+        new.replace(file)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise PgstackError(f"{file} can't be written: {error.strerror}") from None
+
+
+def command(*words: str) -> str:
+    """A line to paste: this `pgstack`, wherever it lies, with these words."""
     program = Path(sys.argv[0])
     shown = program if program.name == "pgstack" else Path(sys.executable).with_name("pgstack")
-    return f"{shlex.quote(str(shown))} outputs {stack} {name} --show-secrets"
+    return shlex.join([str(shown), *words])

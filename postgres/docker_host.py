@@ -273,6 +273,18 @@ def has_image(client: docker.DockerClient, image: str) -> bool:
         return True
 
 
+def digests(client: docker.DockerClient, image: str) -> list[str]:
+    """REPOSITORY@sha256:… for each registry that this engine has the image from; none for one that was built here.
+
+    Raises DockerFailed.
+    """
+    with told():
+        try:
+            return list(client.images.get(image).attrs.get("RepoDigests") or [])
+        except (ImageNotFound, NotFound):
+            return []
+
+
 def volume_users(client: docker.DockerClient, volume: str) -> list[Container]:
     """Containers, running or not, that mount a volume; throw-aways of ours left out."""
     with told():

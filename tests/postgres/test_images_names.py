@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.images import MAJORS, is_frozen, major_of, split
+from postgres.images import MAJORS, is_frozen, is_pinned, major_of, pinned, pinning, split
 
 PARTS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
 HOSTS = st.one_of(st.just(""), PARTS.map("{}/".format), st.builds("{}:{}/".format, PARTS, st.integers(1, 65535)))
@@ -52,3 +52,28 @@ def test_every_supported_major_is_read_from_every_registry(major: int, host: str
 def test_any_text_gets_an_answer(image: str) -> None:
     split(image)
     assert major_of(image) is None or 10 <= (major_of(image) or 0) <= 99
+
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+def test_an_image_is_pinned_by_a_digest_and_by_nothing_else() -> None:
+    assert is_pinned(f"pgvector/pgvector:0.8.6-pg17@{DIGEST}")
+    assert not any(map(is_pinned, ("pgvector/pgvector:0.8.6-pg17", "pgvector/pgvector", "localhost:5000/pgvector")))
+
+
+def test_the_digest_of_the_image_that_is_here_is_proposed_and_never_another_repositorys() -> None:
+    tag = "pgvector/pgvector:0.8.6-pg17-trixie"
+    here = [f"mirror.example/pgvector/pgvector@sha256:{'0' * 64}", f"pgvector/pgvector@{DIGEST}"]
+    assert pinned(tag, here) == f"{tag}@{DIGEST}"
+    assert pinned(f"docker.io/{tag}", here) == f"docker.io/{tag}@{DIGEST}"
+    assert (pinned(tag, here[:1]), pinned(tag, [])) == ("", "")
+    assert pinning(tag, here).endswith(f"pgvector:image: {tag}@{DIGEST}")
+    assert "`pgstack doctor` tells the digest" in pinning(tag)
+    assert pinning(f"{tag}@{DIGEST}") == f"{tag}@{DIGEST} is pinned by its digest"
+
+
+@given(st.text(), st.lists(st.text()))
+def test_a_proposal_is_pinned(image: str, known: list[str]) -> None:
+    found = pinned(image, known)
+    assert not found or is_pinned(found)
