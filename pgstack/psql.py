@@ -15,17 +15,17 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from pgstack.deployed import address_of
-from postgres import embedded, ssh
-from postgres.connection import Address
+from pgstack.deployed import own_address
+from postgres import embedded, strangers
+from postgres.connection import Address, connect, reached
 from postgres.errors import PgstackError, nearest
 from stacks.environment import Environment
 
 URLS = {"app": "appUrl", "readonly": "readonlyUrl", "admin": "adminUrl"}
 LIBPQ = re.compile(r"PG[A-Z]+")  # what libpq reads; neither psql's own PG_COLOR nor our PGSTACK_…
-SCRAM = "scram-sha-256"
 
 
 def address(outputs: Mapping[str, object], role: str) -> Address:
@@ -34,20 +34,18 @@ def address(outputs: Mapping[str, object], role: str) -> Address:
         raise PgstackError(f"--as {role}{nearest(role, URLS)}: allowed are {', '.join(URLS)}")
     if URLS[role] not in outputs:
         raise PgstackError(f"the stack has no output {URLS[role]}, so nobody can log in as {role}")
-    return address_of(str(outputs[URLS[role]]))
+    return own_address(outputs, URLS[role])
 
 
 def variables(to: Address, inherited: Mapping[str, str], certificate: str = "") -> dict[str, str]:
     """The environment of psql: libpq's own variables are ours alone, whatever the shell has set.
 
-    `certificate`: the file that the server's certificate is checked with; "": none is known.
+    `certificate`: the file that the server's certificate is checked with; "": none is known, or it is no root.
     """
     found = {name: value for name, value in inherited.items() if not LIBPQ.fullmatch(name)}
     found |= {"PGHOST": to.host, "PGPORT": str(to.port), "PGDATABASE": to.database, "PGUSER": to.user}
-    found |= {"PGPASSWORD": to.password, "PGREQUIREAUTH": SCRAM, "PGAPPNAME": "pgstack psql"}
-    if certificate:
-        return found | {"PGSSLMODE": "verify-ca", "PGSSLROOTCERT": certificate}
-    return found | ({"PGSSLMODE": to.sslmode} if to.sslmode else {})
+    found |= {"PGPASSWORD": to.password, "PGAPPNAME": "pgstack psql"}
+    return found | strangers.variables(to.sslmode, certificate)
 
 
 def program(environment: Environment) -> str | None:
@@ -76,11 +74,12 @@ def run(
     """
     to = address(outputs, role)
     found = program(environment)
-    with _certificate(str(outputs.get("certificate") or "")) as certificate:
+    with _certificate(strangers.root_of(to.certificate)) as certificate:
         if found is not None:
+            connect(replace(to, via=via), application="pgstack psql").close()  # a psql before 16 would tell anybody
             if via:
-                to = Address("127.0.0.1", ssh.to_port(via, to.host, to.port), to.database, to.user, to.password,
-                             to.sslmode)  # fmt: skip
+                host, port = reached(replace(to, via=via))
+                to = replace(to, host=host, port=port)
             return _wait([found, *arguments], variables(to, os.environ, certificate))
     if environment.engine != "docker" or shutil.which("docker") is None:
         raise PgstackError("no psql here\n  install it: on Debian and Ubuntu  apt install postgresql-client")

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from postgres import row_values, ssh, strangers
+from postgres import relay, row_values, ssh, strangers
 from postgres.errors import ConnectionFailed, PgstackError
 from postgres.plain_text import one_line, quoted
 from postgres.strangers import SCRAM
@@ -86,9 +86,7 @@ def connect(
     Raises ConnectionFailed.
     """
     deadline = time.monotonic() + wait_s
-    host, port = address.host, address.port
-    if address.via:
-        host, port = "127.0.0.1", ssh.to_port(address.via, host, port)
+    host, port = reached(address)
     while True:
         try:
             connection = psycopg.connect(
@@ -112,6 +110,16 @@ def connect(
             raise ConnectionFailed(explain(address, error, waited_s=wait_s if passing else 0.0)) from None
         connection.prepare_threshold = None
         return connection
+
+
+def reached(address: Address) -> tuple[str, int]:
+    """Host and port as libpq takes them: through the tunnel where there is one."""
+    if not address.via:
+        return address.host, address.port
+    folder = ssh.to_port(address.via, address.host, address.port)
+    if not address.sslmode:
+        return folder, address.port
+    return relay.HOST, relay.to_socket(f"{folder}/.s.PGSQL.{address.port}")
 
 
 def is_passing(message: str) -> bool:

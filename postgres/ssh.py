@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -60,22 +59,29 @@ def to_docker(url: str) -> str:
     remote = parse(url).socket
 
     def place() -> tuple[str, str, Callable[[], bool]]:
-        folder = tempfile.mkdtemp(prefix="pgstack-ssh-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        path = Path(folder) / "docker.sock"
-        return f"{path}:{remote}", f"unix://{path}", path.exists
+        path = _private() / "docker.sock"
+        return f"{path}:{remote}", f"unix://{path}", path.is_socket
 
     return _tunnel(url, remote, place)
 
 
-def to_port(url: str, host: str, port: int) -> int:
-    """A local port on 127.0.0.1 that leads to `host:port` as seen from over there. Raises ConnectionFailed."""
+def to_port(url: str, host: str, port: int) -> str:
+    """A local folder, 0700, whose socket `.s.PGSQL.PORT` leads to `host:port` as seen from over there: no TCP port that
+    another user could take before ssh does, or connect to. Raises ConnectionFailed.
+    """
 
     def place() -> tuple[str, str, Callable[[], bool]]:
-        local = _free_port()
-        return f"127.0.0.1:{local}:{f'[{host}]' if ':' in host else host}:{port}", str(local), lambda: _listens(local)
+        path = _private() / f".s.PGSQL.{port}"
+        return f"{path}:{f'[{host}]' if ':' in host else host}:{port}", str(path.parent), path.is_socket
 
-    return int(_tunnel(url, f"{host}:{port}", place))
+    return _tunnel(url, f"{host}:{port}", place)
+
+
+def _private() -> Path:
+    """A folder of ours alone that goes with the process; its path is short, as a socket's has to be."""
+    folder = tempfile.mkdtemp(prefix="pgstack-ssh-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _tunnel(url: str, what: str, place: Callable[[], tuple[str, str, Callable[[], bool]]]) -> str:
@@ -87,7 +93,7 @@ def _tunnel(url: str, what: str, place: Callable[[], tuple[str, str, Callable[[]
         forward, found, ready = place()
         process = _start(["ssh", *OPTIONS, "-L", forward, *target.destination, "cat"])
         deadline = time.monotonic() + OPEN_TIMEOUT_S
-        while not ready():
+        while process.poll() is not None or not ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
                 said = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
@@ -109,15 +115,3 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
         raise ConnectionFailed("there is no ssh on this machine (package openssh-client)") from None
     atexit.register(process.kill)
     return process
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0

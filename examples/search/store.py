@@ -6,6 +6,7 @@ never touched and never found.
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.abc import AdaptContext
 from psycopg.adapt import Dumper
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format
 from psycopg.types import TypeInfo
 from psycopg.types.json import Jsonb
@@ -49,6 +51,9 @@ class Hit:
     score: float
 
 
+CERTIFICATE_VARIABLE = "PGVECTOR_CERTIFICATE_FILE"  # a path: the output `certificate`
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """Rows of each of the three COPYs, and seconds: for documents and chunks, and for vectors with their index."""
@@ -64,10 +69,25 @@ def query(name: str) -> LiteralString:
     return (Path(__file__).parent / "queries" / f"{name}.sql").read_text()
 
 
+def demands(url: str) -> dict[str, Any]:
+    """What the server must prove before it gets anything a password could be learnt from; the URL's own words hold.
+
+    Not in the URL: a driver other than libpq takes what it doesn't know for a setting of the server, and fails.
+    Raises psycopg.ProgrammingError for what is no URL.
+    """
+    given = conninfo_to_dict(url)
+    found: dict[str, Any] = {"require_auth": "scram-sha-256"}
+    if given.get("sslmode") in ("require", "verify-ca", "verify-full"):
+        found["channel_binding"] = "require"  # that it knows the password, on this very channel
+        if certificate := os.environ.get(CERTIFICATE_VARIABLE):
+            found |= {"sslmode": "verify-full", "sslrootcert": certificate}
+    return {key: value for key, value in found.items() if key == "sslmode" or key not in given}
+
+
 def connect(url: str) -> Connection[Any]:
     """Connect and make numpy arrays known as vectors. Raises psycopg.Error or VectorMissing."""
     connection = psycopg.connect(
-        url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="examples.search"
+        url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="examples.search", **demands(url)
     )
     try:
         info = TypeInfo.fetch(connection, "vector")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.test_ssh import Host, ssh_host
+from tests.docker.test_ssh import ssh_host
 from tests.engine.checkout import Checkout
 from tests.engine.test_backup import count, fill
+from tests.sshd import Host
 
 __all__ = ["ssh_host"]
 pytestmark = pytest.mark.engine

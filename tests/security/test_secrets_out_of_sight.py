@@ -88,6 +88,7 @@ def test_psqls_environment_is_ours_alone() -> None:
     made = psql.variables(TO, shell)
     assert {name for name in made if name.startswith("PG")} == {
         "PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGREQUIREAUTH", "PGAPPNAME", "PGSSLMODE", "PG_COLOR",
+        "PGCHANNELBINDING",
     }  # fmt: skip
     assert (made["PGREQUIREAUTH"], made["PGSSLMODE"], made["PATH"]) == ("scram-sha-256", "require", "/bin")
     verified = psql.variables(TO, shell, "/private/server.crt")

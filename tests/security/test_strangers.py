@@ -10,13 +10,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from components.certificate import self_signed
-from postgres import embedded, host_based
+from examples.search import store
+from postgres import embedded, host_based, strangers
 from postgres.connection import Address, connect
 from postgres.errors import ConnectionFailed
 
@@ -157,3 +163,45 @@ def _start(directory: embedded.Directory) -> None:
 )
 def test_a_line_that_asks_for_nothing_asks_for_a_password(line: str, closed: str) -> None:
     assert host_based.closed(f"{line}\n{line}\n") == f"{closed}\n{closed}\n"
+
+
+@pytest.mark.parametrize("question", [CLEARTEXT, MD5, OK])
+@pytest.mark.parametrize("sslmode", ["", "?sslmode=require"])
+def test_the_example_gives_a_stranger_no_password(tmp_path: Path, question: bytes, sslmode: str) -> None:
+    with stranger(question, tls=context(tmp_path, "nobody") if sslmode else None) as he:
+        with pytest.raises(psycopg.OperationalError):
+            store.connect(f"postgresql://app:{PASSWORD}@127.0.0.1:{he.port}/app{sslmode}")
+        assert he.clients
+        assert not he.learnt(PASSWORD, user="app")
+
+
+def test_a_certificate_of_an_authority_we_do_not_have_is_no_root_and_its_own_is() -> None:
+    """Then channel binding alone stands against strangers; a chain with its root is verified."""
+    root, key = _certificate("a company", None, None)
+    leaf, _ = _certificate("db.example", root, key)
+    pem = [each.public_bytes(Encoding.PEM).decode() for each in (leaf, root)]
+    assert strangers.root_of(pem[0]) == ""
+    assert strangers.root_of("".join(pem)) == pem[1]
+    assert strangers.root_of(pem[1]) == pem[1]
+    assert strangers.root_of("no certificate") == ""
+    assert strangers.refused("require", pem[0], strangers.SCRAM) == {
+        "require_auth": "scram-sha-256", "sslmode": "require", "channel_binding": "require",
+    }  # fmt: skip
+
+
+def _certificate(
+    name: str, issuer: x509.Certificate | None, issuer_key: ec.EllipticCurvePrivateKey | None
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .sign(issuer_key or key, hashes.SHA256())
+    )
+    return made, key

@@ -21,8 +21,9 @@ from postgres import embedded
 from postgres.backup.manifest import Manifest, read
 from postgres.backup.store import alone, listed
 from postgres.upgrade import guardian
-from tests.docker.test_ssh import Host, ssh_host
+from tests.docker.test_ssh import ssh_host
 from tests.engine.checkout import Checkout, copy_of_the_program, session_members, stop_servers, wait_until_gone
+from tests.sshd import Host
 from tests.upgrade.servers import Machine
 
 __all__ = ["ssh_host"]
