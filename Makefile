@@ -58,7 +58,9 @@ test-fast: $(VENV)/ready-dev  ## the tests that need no server and no deployment
 test-all: $(VENV)/ready-dev $(VENV)/ready-demo  ## the same with every kill point
 	@$(PULUMI)
 	@$(IMAGES) || true
-	@PGSTACK_KILLS=200 PGSTACK_EXECS=5000 PGSTACK_SETTINGS=3000 $(VENV)/bin/python -m pytest -n 2 --dist worksteal --timeout 14400
+	@PGSTACK_KILLS=200 PGSTACK_KILLS_APART=50 PGSTACK_EXECS=5000 PGSTACK_SETTINGS=3000 \
+		PGSTACK_EXAMPLES=60 PGSTACK_TEXTS=3000 PGSTACK_STEPS=all \
+		$(VENV)/bin/python -m pytest -n 2 --dist worksteal --timeout 14400
 
 test-upgrade: $(VENV)/ready-dev  ## the upgrade alone, both engines: a failure at every step, 50 kill points each
 	@$(PULUMI)

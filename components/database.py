@@ -33,7 +33,9 @@ class Database(pulumi.ComponentResource):
         super().__init__("pgvector:index:Database", environment.stack, None, opts)
         self.environment = environment
         props = sql_schema.inputs(environment)  # first: a wrong script is reported before anything is declared
-        self.server = ENGINES[environment.engine](environment, self, {key: props[key] for key in WANTED_INPUTS})
+        self.server = ENGINES[environment.engine](
+            environment, self, {key: value for key, value in props.items() if key in WANTED_INPUTS}
+        )
         self.app_password = password("app-password", environment.app_password, self)
         self.readonly_password = password("readonly-password", environment.readonly_password, self)
         self.schema = sql_schema.SqlSchema(

@@ -29,6 +29,7 @@ from pulumi.output import Unknown
 
 from postgres.connection import told
 from postgres.errors import PgstackError
+from postgres.plain_text import safe
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,7 +111,7 @@ def settle_in() -> None:
     """Called first in a provider process, by `host` or by a provider's configure: all that is done once.
 
     The SDK sends `traceback.format_exc()` of whatever a provider raises to the engine, which prints it. For a known
-    failure that is the message alone; a bug keeps its traceback.
+    failure that is the message alone; a bug keeps its traceback. What goes to the engine's log is made safe to show.
     """
     original = traceback.format_exc
     if original.__module__ == __name__:
@@ -118,10 +119,20 @@ def settle_in() -> None:
 
     def format_exc(limit: int | None = None, chain: bool = True) -> str:
         error = sys.exc_info()[1]
-        return str(error) if isinstance(error, Failed) else original(limit, chain)
+        return str(error) if isinstance(error, Failed) else safe(original(limit, chain))
 
     traceback.format_exc = format_exc
+    for level in ("debug", "info", "warn", "error"):
+        setattr(pulumi.log, level, _logs_safely(getattr(pulumi.log, level)))
     _leave_with_the_engine()
+
+
+def _logs_safely(log: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(log)
+    def logs(msg: str, *rest: Any, **options: Any) -> None:
+        log(safe(msg), *rest, **options)
+
+    return logs
 
 
 def _leave_with_the_engine() -> None:

@@ -34,6 +34,7 @@ from components.schema_check import (
 )
 from postgres.connection import Address, connect, told
 from postgres.errors import ConnectionFailed, PgstackError, PlanRefused, ValidationFailed
+from postgres.role_limits import RoleLimits
 from postgres.scripts import Script, load, load_verify, revision
 from stacks import offline
 from stacks.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
@@ -90,6 +91,8 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
     Raises PlanRefused, DriftRefused, ScriptError, ConnectionFailed.
     """
+    from postgres import host_rules
+
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
     if offline.requested(os.environ):
         return news | unseen | {"ledger": _not_compared(olds, news)}
@@ -102,10 +105,11 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     try:
         with opened(addresses) as connection:
             found = compare(connection, news)
+            rules = host_rules.find(connection, tls=_demands_tls(news))
     except ConnectionFailed as error:
         return news | unseen | {"ledger": _not_asked(error, addresses, olds, news, changes=changes)}
     announce(found.pending)
-    for difference in found.drift:
+    for difference in (*found.drift, *rules):
         pulumi.log.warn(f"drift: {difference}")
     for word in olds.get(MEND, ()):
         pulumi.log.warn(f"`up` mends: {word}")
@@ -114,7 +118,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         wanted = before if before.startswith(found.target) else found.target
     else:  # also where the state believes that all ran, as after a restore
         wanted = f"{found.target} (the database has {found.actual})" if before == found.target else found.target
-    return news | {"ledger": wanted, "drift": list(found.drift) or NO_DRIFT}
+    return news | {"ledger": wanted, "drift": [*found.drift, *rules] or NO_DRIFT}
 
 
 def _as_it_was(olds: dict[str, Any], news: dict[str, Any]) -> list[Address]:
@@ -194,9 +198,13 @@ def _addresses(props: dict[str, Any], olds: dict[str, Any]) -> list[Address]:
     return [Address(*place, word, sslmode=mode, via=props.get("via") or "") for word in dict.fromkeys(words) if word]
 
 
+def _demands_tls(props: dict[str, Any]) -> bool:
+    return (props.get("sslmode") or "") in ("require", "verify-ca", "verify-full")
+
+
 def _look(props: dict[str, Any]) -> dict[str, Any] | None:
     """The database's own revision, its drift and what `up` mends, as inputs; None where it can't be reached."""
-    from postgres import apply, mending, role_drift
+    from postgres import apply, host_rules, mending, role_drift
 
     addresses = _addresses(props, {})
     made = mending.Made(
@@ -204,6 +212,7 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
         extensions=tuple(props.get("extensions") or ()),
         app_password=props.get("appPassword") or "",
         readonly_password=props.get("readonlyPassword") or "",
+        limits=RoleLimits.from_inputs(props.get("roleLimits")),
     )
     try:
         with opened(addresses) as connection:
@@ -211,7 +220,11 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
             differences = look_for_drift(connection)
             found: dict[str, Any] = {
                 "ledger": revision((row.name, row.normalised) for row in ledger),
-                "drift": list(role_drift.told(differences, ()).drift) or NO_DRIFT,
+                "drift": [
+                    *role_drift.told(differences, ()).drift,
+                    *host_rules.find(connection, tls=_demands_tls(props)),
+                ]
+                or NO_DRIFT,
             }
             words = mending.look(connection, replace(made, differences=differences or ()))
             return found | ({MEND: list(words)} if words else {})
@@ -237,6 +250,7 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
         app_password=props["appPassword"],
         readonly_password=props["readonlyPassword"],
         adopted=bool(props.get("adopt")),
+        limits=RoleLimits.from_inputs(props.get("roleLimits")),
     )
     outcome = apply.apply(address, request, pulumi.log.info, pulumi.log.warn)
     demands = validation.Demands(
@@ -287,7 +301,7 @@ class SqlSchema(DynamicResource, module="pgvector", name="SqlSchema"):
 
 
 def inputs(environment: Environment) -> dict[str, Any]:
-    """The inputs that come from the environment and the files alone. Raises ScriptError."""
+    """The inputs that come from the environment and the files alone. Raises ScriptError, SettingRefused."""
     scripts = load(SQL, environment.scripts, listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
     return (
         {
@@ -303,6 +317,7 @@ def inputs(environment: Environment) -> dict[str, Any]:
             "lockTimeoutS": environment.lock_timeout_s,
             "lockWaitS": environment.lock_wait_s,
             "pgvectorMinimum": environment.pgvector_minimum,
+            "roleLimits": environment.role_limits.inputs,
             "runner": RUNNER,
         }
         | ({"acceptedRecall": list(environment.accepted_recall)} if environment.accepted_recall else {})

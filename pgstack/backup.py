@@ -24,6 +24,7 @@ from postgres.backup.restore import restore as bring_back
 from postgres.backup.store import DrillResult
 from postgres.connection import connect
 from postgres.errors import ConnectionFailed, PgstackError
+from postgres.plain_text import safe
 from postgres.preflight import Finding
 from stacks.environment import ENVIRONMENTS, Environment, from_file
 
@@ -35,7 +36,7 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emo
 
 
 def say(line: str) -> None:
-    errors.print(line)
+    errors.print(safe(line))
 
 
 @app.command()

@@ -13,7 +13,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from pgstack import backup, backup_schedule, connection_check, deploy, inspection
+from pgstack import backup, backup_schedule, connection_check, deploy, inspection, printing
 from pgstack import outputs as stack_outputs
 from pgstack.new_script import new_script
 from pgstack.toolchain import Toolchain, ToolchainError, find_or_get
@@ -21,6 +21,7 @@ from pgstack.workspace import DeploymentFailed, Workspace
 from postgres import notices
 from postgres.connection import told
 from postgres.errors import PgstackError
+from postgres.plain_text import safe
 from stacks import offline
 from stacks.environment import ENVIRONMENTS, STACKS, check_name, from_file
 from stacks.json_schema import json_schema
@@ -35,6 +36,7 @@ Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")
 
 
 Verbose = Annotated[bool, typer.Option(help="Show the scripts' notices too; warnings are always shown.")]
+ShowRows = Annotated[bool, typer.Option(help="Show values of rows in errors; on a terminal they are shown.")]
 
 
 def show_notices(verbose: bool) -> None:
@@ -45,7 +47,7 @@ def show_notices(verbose: bool) -> None:
 
 def say(line: str) -> None:
     """What happened, for people: to stderr, so that stdout is what was asked for."""
-    errors.print(line)
+    errors.print(safe(line))
 
 
 def toolchain() -> Toolchain:
@@ -64,6 +66,7 @@ def quiet_toolchain() -> Toolchain:
 def up(
     stack: Stack = "local",
     verbose: Verbose = False,
+    show_rows: ShowRows = False,
     rotate_certificate: Annotated[
         bool, typer.Option("--rotate-certificate", help="Make a new TLS certificate, where the stack made its own.")
     ] = False,
@@ -73,12 +76,13 @@ def up(
 ) -> None:
     """Bring a stack to what its file says, validate it, print its outputs."""
     show_notices(verbose)
+    printing.show_rows(show_rows)
     if rotate_certificate:
         deploy.rotate_certificate(from_file(stack))
     offline.refuse_up(os.environ)
     deploy.check_engine(from_file(stack))  # every mistake of the stack file, before anything is made
     workspace = Workspace(stack, toolchain(), say)
-    typer.echo(stack_outputs.render(deploy.up(workspace, plan), "table", show_secrets=False))
+    printing.echo(stack_outputs.render(deploy.up(workspace, plan), "table", show_secrets=False))
     typer.echo(f"\n{stack_outputs.command('psql', stack)}")
 
 
@@ -160,20 +164,21 @@ def psql(
 def status(stack: Stack = "local") -> None:
     """List scripts (applied, pending, edited, removed), drift and the last failure. Exit code 2: something differs."""
     check_name(stack)
-    differs = inspection.status(_database(stack), stack, typer.echo)
-    typer.echo(f"backup   {backup.finding(from_file(stack)).found}")
+    differs = inspection.status(_database(stack), stack, printing.echo)
+    printing.echo(f"backup   {backup.finding(from_file(stack)).found}")
     if scheduled := backup_schedule.at_present(from_file(stack)):
-        typer.echo(f"schedule {scheduled.found}")
+        printing.echo(f"schedule {scheduled.found}")
     if differs:
         raise typer.Exit(DIFFERS)
 
 
 @app.command()
-def verify(stack: Stack = "local", verbose: Verbose = False) -> None:
+def verify(stack: Stack = "local", verbose: Verbose = False, show_rows: ShowRows = False) -> None:
     """Run the verify scripts and the validation against the live database; nothing they do stays."""
     show_notices(verbose)
+    printing.show_rows(show_rows)
     check_name(stack)
-    inspection.verify(_database(stack), stack, typer.echo)
+    inspection.verify(_database(stack), stack, printing.echo)
 
 
 @app.command("test-connection")
@@ -189,7 +194,7 @@ def check_connection(
     else:
         check_name(target)
         found = connection_check.of_stack(from_file(target), _outputs(target), deploy.via(from_file(target)))
-    if not connection_check.report(found, typer.echo, as_json=as_json):
+    if not connection_check.report(found, typer.echo if as_json else printing.echo, as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -197,7 +202,7 @@ def check_connection(
 def accept(stack: Stack, kind: str, identity: str) -> None:
     """Accept one hand-made change by name, as `pgstack status` prints it: KIND IDENTITY."""
     check_name(stack)
-    inspection.accept(_database(stack), kind, identity, typer.echo)
+    inspection.accept(_database(stack), kind, identity, printing.echo)
 
 
 @app.command()
@@ -236,7 +241,7 @@ def upgrade_check(stack: Stack, target: Annotated[str, typer.Argument(help="A ma
     check_name(stack)
     from pgstack import upgrade
 
-    upgrade.check(from_file(stack), _database(stack), target, typer.echo)
+    upgrade.check(from_file(stack), _database(stack), target, printing.echo)
 
 
 @upgrade_app.command("reindex")
@@ -245,7 +250,7 @@ def upgrade_reindex(stack: Stack) -> None:
     check_name(stack)
     from pgstack import upgrade
 
-    upgrade.sort_anew(from_file(stack), _database(stack), typer.echo)
+    upgrade.sort_anew(from_file(stack), _database(stack), printing.echo)
 
 
 @upgrade_app.command("verify")
@@ -263,7 +268,7 @@ def upgrade_verify(
     environment = from_file(stack)
     database = inspection.Database.from_outputs(found, deploy.via(environment))
     runs = int(str(found["postgresVersion"]).split(".")[0])
-    if not upgrade.compare(environment, database, runs, image, typer.echo):
+    if not upgrade.compare(environment, database, runs, image, printing.echo):
         raise typer.Exit(DIFFERS)
 
 
@@ -286,7 +291,7 @@ def upgrade_confirm(stack: Stack, yes: Yes = False) -> None:
     from pgstack import upgrade
 
     runs = int(str(_outputs(stack)["postgresVersion"]).split(".")[0])
-    upgrade.confirm(from_file(stack), runs, stack if yes else None, typer.echo)
+    upgrade.confirm(from_file(stack), runs, stack if yes else None, printing.echo)
 
 
 @app.command()

@@ -21,11 +21,13 @@ from pulumi.automation import events
 
 from pgstack import approval, deployed_data
 from pgstack.outputs import Output, plain
+from pgstack.printing import coloured
 from pgstack.workspace import DeploymentFailed, Workspace, explain
 from postgres import docker_host
 from postgres.apply import git_commit
 from postgres.backup import sidecar
 from postgres.errors import PgstackError
+from postgres.plain_text import safe
 from stacks import offline
 from stacks.environment import ROOT, Environment, from_file
 
@@ -260,5 +262,5 @@ LOCKED = re.compile(r"^error: the stack is currently locked|^\s+file://.*: creat
 
 def _print(line: str) -> None:
     if not any(hidden.match(line) for hidden in (QUIET, PLANNED, LOCKED)):
-        sys.stdout.write(f"{line}\n")
+        sys.stdout.write(f"{coloured(line) if sys.stdout.isatty() else safe(line)}\n")
         sys.stdout.flush()

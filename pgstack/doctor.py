@@ -21,6 +21,7 @@ from postgres.container import PORT
 from postgres.data_directory import state_of
 from postgres.diagnosis import crash, diagnose
 from postgres.errors import PgstackError
+from postgres.plain_text import safe
 from postgres.preflight import Finding
 from stacks.environment import ROOT, Environment, from_file
 
@@ -152,5 +153,6 @@ def show(findings: list[Finding]) -> None:
     for column in ("", "what", "found", "what to do"):
         table.add_column(column, overflow="fold")
     for finding in findings:
-        table.add_row("✓" if finding.good else "✗", finding.what, finding.found, finding.remedy)
+        cells = (safe(text) for text in (finding.what, finding.found, finding.remedy))
+        table.add_row("✓" if finding.good else "✗", *cells)
     Console(markup=False, highlight=False, emoji=False).print(table)

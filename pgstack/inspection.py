@@ -9,9 +9,23 @@ from typing import Any
 import psycopg
 
 from pgstack.deployed import address_of
-from postgres import apply, baseline, drift, execution, half_way, notices, queries, role_drift, roles, validation
+from postgres import (
+    apply,
+    baseline,
+    database_drift,
+    drift,
+    execution,
+    half_way,
+    host_rules,
+    notices,
+    queries,
+    role_drift,
+    roles,
+    validation,
+)
 from postgres.connection import LOOK, Address, connect, told
 from postgres.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
+from postgres.plain_text import one_line, quoted
 from postgres.planning import Applied, Pending, plan
 from postgres.scripts import Script, load, load_verify
 from postgres.settings import derive
@@ -49,12 +63,15 @@ def rows(scripts: Sequence[Script], ledger: Sequence[Applied]) -> list[tuple[str
         if row is None:
             found.append(("pending", script.name, ""))
             continue
-        detail = f"{row.applied_at:%Y-%m-%d %H:%M} by {row.applied_by}{' (baseline)' if row.baseline else ''}"
+        by = one_line(row.applied_by)
+        detail = f"{row.applied_at:%Y-%m-%d %H:%M} by {by}{' (baseline)' if row.baseline else ''}"
         if row.normalised == script.normalised:
             found.append(("applied", script.name, detail))
         else:
             found.append(("changed" if script.repeatable else "edited", script.name, detail))
-    found += [("removed", row.name, f"{row.applied_at:%Y-%m-%d %H:%M} by {row.applied_by}") for row in ran.values()]
+    for row in ran.values():
+        by = one_line(row.applied_by)
+        found.append(("removed", one_line(row.name), f"{row.applied_at:%Y-%m-%d %H:%M} by {by}"))
     return found
 
 
@@ -76,7 +93,10 @@ def _status(database: Database, stack: str, say: Say) -> bool:
         scripts, problem = (), str(error)
     with connect(database.admin, options=LOOK) as connection:
         ledger = apply.read_ledger(connection)
-        found, wrong_roles = drift.seen(connection), role_drift.find(connection, database.passwords)
+        found = drift.seen(connection)
+        wrong_roles = role_drift.find(connection, database.passwords, environment.role_limits)
+        rules = host_rules.find(connection, tls=environment.engine == "docker" and environment.tls == "require")
+        noted, itself = role_drift.notes(connection), database_drift.find(connection, database.admin.database)
         pending: tuple[Pending, ...] = ()
         events = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
         last = connection.execute(queries.get("last_failure")).fetchone() if events and events[0] else None
@@ -85,8 +105,10 @@ def _status(database: Database, stack: str, say: Say) -> bool:
             pending = plan(scripts, ledger, where=stack, baseline=environment.baseline, done=done).pending
         except PlanRefused as refusal:
             problem = problem or str(refusal)
+    if itself is not None:
+        wrong_roles, noted = wrong_roles + database_drift.findings(itself), noted + database_drift.noted(itself)
     seen = role_drift.told(baseline.without_pending(found, pending), wrong_roles)
-    differences = [*seen.drift, *(f"{line} (`up` mends it)" for line in seen.mended)]
+    differences = [*seen.drift, *rules, *(f"{line} (`up` mends it)" for line in seen.mended)]
     states = rows(scripts, ledger)
     for state, name, detail in states:
         say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))
@@ -94,8 +116,10 @@ def _status(database: Database, stack: str, say: Say) -> bool:
         say(f"drift    {difference}")
     if not differences:
         say("drift    none")
+    for note in noted:
+        say(f"note     {note}")
     if last:
-        say(f"last failure, {last[0]} by {last[1]}:\n  " + last[2].replace("\n", "\n  "))
+        say(f"last failure, {last[0]} by {one_line(last[1])}:\n  {quoted(last[2])}")
     if problem:
         say(problem)
     return bool(differences or problem) or any(state != "applied" for state, _, _ in states)
@@ -129,7 +153,7 @@ def verify(database: Database, stack: str, say: Say) -> None:
         demands = validation.Demands(environment.pgvector_minimum, settings, environment.accepted_recall)
         report = validation.validate(connection, demands)
         for line in roles.unreachable(connection):
-            say(f"! {line}")
+            say(f"! {one_line(line)}")
     for name, result in report.results.items():
         say(f"{'✗' if name in report.failures else '✓'} {name}: {result.removeprefix('ok: ')}")
     failed += report.failures

@@ -1,8 +1,8 @@
 """Pulumi, wherever it can be had: finds a usable `pulumi` executable, or gets one.
 
 In order: (1) `pulumi` on PATH or in ~/.pulumi/bin; (2) the published archive, where its site answers and its SHA-256
-is the committed one; (3) built from the Go module proxy, pinned by `pulumi_cli/go.mod` and `go.sum`. What (2) or (3) put
-into the per-user cache is used again without network. `Toolchain.note` says which was taken and why none before.
+is the committed one; (3) built from the Go module proxy, pinned by `pulumi_cli/go.mod` and `go.sum`. What (2) or (3)
+put into the per-user cache is used again without network. `Toolchain.note` says which was taken and why none before.
 
 Invariant: a directory in the cache under its final name is complete. All is made in a `.work-*` directory
 under a file lock, tried out there and renamed into place; what a killed run leaves, the next one removes.

@@ -23,13 +23,14 @@ import psycopg
 from psycopg import Connection, pq
 
 from postgres import half_way, leftovers, notices, steps, timeouts
-from postgres.connection import told
+from postgres.connection import said, told
 from postgres.diagnostics import RETRIABLE, ServerMessage, explain
 from postgres.errors import SqlFailed
 from postgres.execution import COPYING, Ran, _message, _outcome, gone
 from postgres.half_way import Started, statement_hash
 from postgres.lexing import line_and_column
 from postgres.message import Message
+from postgres.plain_text import one_line
 from postgres.planning import Pending
 from postgres.scripts import Script
 from postgres.steps import Step
@@ -336,9 +337,9 @@ class _Run:
             except psycopg.DatabaseError as error:
                 if self.records.closed:
                     raise
-                why = error.diag.message_primary or " ".join(str(error).split())
                 raise SqlFailed(
-                    f"{self.script.path}:{line}: {name}, INVALID since an earlier try, can't be dropped: {why}",
+                    f"{self.script.path}:{line}: {one_line(name)}, INVALID since an earlier try, can't be dropped: "
+                    f"{said(error)}",
                     sqlstate=error.sqlstate or "", script=self.script.name, line=line,
                 ) from None  # fmt: skip
             finally:
@@ -421,11 +422,16 @@ class _Run:
             self.records.execute(HELD, (json.dumps({"held": self.held}), self.script.name, self.script.name))
 
 
+NOT_IN_A_BLOCK = "  it can't be one transaction with the statements around it: take it out of BEGIN … COMMIT"
+
+
 def _quoted(text: str) -> str:
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _not_in_a_block(error: SqlFailed) -> SqlFailed:
-    lines = [line for line in str(error).splitlines() if "pgstack: no-transaction" not in line]
-    lines.append("  it can't be one transaction with the statements around it: take it out of BEGIN … COMMIT")
-    return SqlFailed("\n".join(lines), sqlstate=error.sqlstate, script=error.script, line=error.line)
+    told, recorded = (
+        "\n".join([line for line in text.split("\n") if "pgstack: no-transaction" not in line] + [NOT_IN_A_BLOCK])
+        for text in (str(error), error.recorded)
+    )
+    return SqlFailed(told, sqlstate=error.sqlstate, script=error.script, line=error.line, recorded=recorded)

@@ -5,7 +5,7 @@
 database; 4. each group runs on the owner's own connection; scripts, verify scripts, recorded schema and ledger rows
 commit at once; 5. what happened, also what failed, becomes an event.
 
-Nothing here drops anything. A failure leaves the database as the last committed group left it.
+A failure leaves the database as the last committed group left it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from psycopg import Connection
 from postgres import (
     apart,
     baseline,
+    database_drift,
     drift,
     execution,
     half_way,
@@ -41,14 +42,16 @@ from postgres.connection import Address, connect, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.difference import Difference
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
+from postgres.lock_waits import lock_not_given
+from postgres.plain_text import one_line
 from postgres.planning import Applied, Group, Pending, Plan, plan
+from postgres.role_limits import RoleLimits
 from postgres.scripts import Script
 from postgres.session import Session, underneath
 
 LOCK = (0x7067, 0x76656374)  # pg_advisory_lock's two keys: "pg", "vect"
 POLL_S = 0.1
 CONNECT_WAIT_S = 30.0
-ALL_UNDONE = "all was undone each time, so that nobody had to wait for us"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Request:
     """maintenance_work_mem of the scripts, in MiB, which run one after the other; 0: the server's own"""
     app_password: str = field(default="", repr=False)
     readonly_password: str = field(default="", repr=False)
+    limits: RoleLimits | None = None  # of app and readonly; None: there are none
     adopted: bool = False  # the database was made by other means: see postgres/takeover.py
 
 
@@ -94,10 +98,15 @@ def apply(
     """
     with locked(replace(address, database="postgres"), request.lock_wait_s) as cluster:
         passwords = {roles.APP: request.app_password, roles.READONLY: request.readonly_password}
+        database_drift.mend(cluster, address.database)
         if request.adopted:
             takeover.make_room(cluster, address, report)
+        role_drift.mend(
+            cluster, request.limits
+        )  # first: a right that a membership gives isn't given to the role itself
         roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
-        role_drift.mend(cluster)
+        role_drift.mend(cluster, request.limits)  # and of roles just made
+        database_drift.close_neighbours(cluster, address.database)
         with connect(address, wait_s=5) as admin:
             half_way.end_orphans(admin)
             roles.ensure_database(admin)
@@ -164,7 +173,8 @@ def locked(address: Address, wait_s: float) -> Iterator[Connection[Any]]:
 
 def _held_by(connection: Connection[Any], waited_s: float) -> str:
     holder = connection.execute(queries.get("lock_holder"), {"classid": LOCK[0], "objid": LOCK[1]}).fetchone()
-    who = f"process {holder[0]} ({holder[1]} from {holder[2]}, for {holder[3]})" if holder else "another process"
+    words = one_line(f"{holder[1]} from {holder[2]}, for {holder[3]}") if holder else ""
+    who = f"process {holder[0]} ({words})" if holder else "another process"
     end = f"SELECT pg_terminate_backend({holder[0]})" if holder else "SELECT pg_terminate_backend(…)"
     return (
         f"another `up` works on this database: {who} holds the lock; waited {waited_s:.0f} s\n"
@@ -191,6 +201,7 @@ def _carry_out(
     options = (
         f"-c statement_timeout={round(request.statement_timeout_s * 1000)}"
         f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
+        " -c role=none"  # whatever the database has set: ledger and record are schema_owner's
         " -c standard_conforming_strings=on"  # as our scanner reads them, whatever the database has set
         + (f" -c maintenance_work_mem={request.build_memory_mb}MB" if request.build_memory_mb else "")
     )
@@ -258,7 +269,7 @@ def _together(
             if error.sqlstate not in RETRIABLE:
                 raise
             if time.monotonic() + pause > deadline:
-                raise _lock_not_given(admin, error, landing.request.lock_wait_s) from None
+                raise lock_not_given(admin, error, landing.request.lock_wait_s) from None
             report(f"waits for a lock; all is undone, again in {pause:.1f} s")
             time.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, 5.0)
@@ -283,7 +294,7 @@ def _apart(
     locks = apart.Locks(
         timeout_s=request.lock_timeout_s,
         wait_s=request.lock_wait_s,
-        not_given=lambda error, waited_s: _lock_not_given(admin, error, waited_s, kept),
+        not_given=lambda error, waited_s: lock_not_given(admin, error, waited_s, kept),
         report=report,
     )
 
@@ -342,20 +353,6 @@ def _rows(entries: Sequence[execution.Ran], pgvector: str) -> dict[str, Any]:
     }
 
 
-def _lock_not_given(
-    admin: Connection[Any], error: psycopg.Error | SqlFailed, waited_s: float, kept: str = ALL_UNDONE
-) -> SqlFailed:
-    script, line = getattr(error, "script", ""), getattr(error, "line", 0)
-    lines = [
-        str(error),
-        f"  no lock within {waited_s:.0f} s; {kept}",
-    ]
-    for pid, role, application, state, since, query in admin.execute(queries.get("open_transactions")).fetchall():
-        lines.append(f"  open for {since}: process {pid} ({role}, {application or 'unnamed'}, {state}): {query}")
-        lines.append(f"    wait for it, or end it:  SELECT pg_terminate_backend({pid})")
-    return SqlFailed("\n".join(lines), sqlstate=error.sqlstate or "", script=script, line=line)
-
-
 def add_event(connection: Connection[Any], kind: str, message: str, **fields: Any) -> None:
     """Append to `pgstack.event`. Fields: script, line, sqlstate, revision."""
     values = dict.fromkeys(("script", "line", "sqlstate", "revision")) | fields
@@ -367,9 +364,8 @@ def _note_failure(address: Address, error: PgstackError) -> None:
     script, line = getattr(error, "script", None), getattr(error, "line", None)
     try:
         with connect(address) as connection:
-            add_event(
-                connection, "failed", str(error), script=script, line=line, sqlstate=getattr(error, "sqlstate", None)
-            )
+            state = getattr(error, "sqlstate", None)
+            add_event(connection, "failed", error.recorded, script=script, line=line, sqlstate=state)
     except (ConnectionFailed, psycopg.OperationalError):
         return
 

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import Connection
 
 from postgres import queries
-from postgres.connection import Address, connect, server_version
+from postgres.connection import Address, connect, said, server_version
 from postgres.errors import ConnectionFailed
 from postgres.images import MAJORS
 from postgres.roles import OWNER
@@ -60,7 +60,7 @@ def examine(target: Target) -> Iterator[Result]:
             except CheckFailed as failure:
                 yield Result(name, False, str(failure))
             except psycopg.Error as error:
-                yield Result(name, False, f"{error.diag.message_primary or error} ({error.sqlstate})")
+                yield Result(name, False, f"{said(error)} ({error.sqlstate})")
                 if connection.closed:
                     return
 

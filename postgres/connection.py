@@ -11,8 +11,9 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from postgres import ssh
+from postgres import row_values, ssh
 from postgres.errors import ConnectionFailed, PgstackError
+from postgres.plain_text import one_line, quoted
 
 # A killed client lets go within a second (PostgreSQL 14+), also where the server's own setting is another. Timeouts of
 # databases and roles are the application's, not ours: pg_dump sets them so, too.
@@ -34,6 +35,7 @@ OURS = (
 RETRY_S = 0.2
 REFUSED = "the server refuses the password"
 MENDED = "somebody changed the role by hand: pgstack up STACK  puts the stack's own roles right"
+OPENED = "somebody changed the database: pgstack up STACK  opens it again"
 LOOK = "-c lock_timeout=3000 -c statement_timeout=60000"  # a preview never waits behind anyone for long
 
 
@@ -127,7 +129,8 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
         ("shutting down", "the server is shutting down", "start it again: pgstack up STACK"),
         ("password authentication failed", REFUSED, _password_remedy(address.user)),
         ("not permitted to log in", "the role may not log in (NOLOGIN)", MENDED),
-        ("too many connections for role", "all connections that the role may have are taken", MENDED),
+        ("too many connections for role", "all connections that the role may have are taken", _more(address.user)),
+        ("not currently accepting connections", "the database takes no connections (ALLOW_CONNECTIONS false)", OPENED),
         ("permission denied for database", "the role may not connect to the database", MENDED),
         ("does not exist", "the database or the role does not exist", "check pgvector:database"),
         ("too many clients", "all connections are taken", "close some: SELECT * FROM pg_stat_activity"),
@@ -139,6 +142,13 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
             return f"can't connect to {address.where}: {cause}{waited}\n  {fix}"
     last = text.strip().splitlines()[-1].strip() if text.strip() else type(error).__name__
     return f"can't connect to {address.where}{waited}: {last}"
+
+
+def _more(role: str) -> str:
+    """Where a role of the stack has used up its CONNECTION LIMIT."""
+    key = {"app": "appConnections", "readonly": "readonlyConnections"}.get(role)
+    fix = "close some: SELECT * FROM pg_stat_activity"
+    return f"{fix}; or raise pgvector:{key}" if key else fix
 
 
 def _password_remedy(role: str) -> str:
@@ -164,7 +174,20 @@ def server_version(connection: Connection[Any]) -> str:
 
 def told(error: psycopg.Error) -> PgstackError:
     """A server's error that no statement of a script caused, in its words alone: psycopg's text may quote a query."""
-    detail = f"\n  detail: {error.diag.message_detail}" if error.diag.message_detail else ""
-    hint = f"\n  hint: {error.diag.message_hint}" if error.diag.message_hint else ""
-    words = error.diag.message_primary or " ".join(str(error).split())
-    return PgstackError(f"the server says: {words}{f' ({error.sqlstate})' if error.sqlstate else ''}{detail}{hint}")
+    shown, recorded = (_told(error, show=show) for show in (row_values.shown(), False))
+    return PgstackError(shown, recorded=recorded)
+
+
+def said(error: psycopg.Error) -> str:
+    """What the server says, in one line, for a message of ours; without values of rows unless they are asked for."""
+    text = error.diag.message_primary or " ".join(str(error).split())
+    return one_line(row_values.message(text, error.sqlstate, show=row_values.shown()))
+
+
+def _told(error: psycopg.Error, *, show: bool) -> str:
+    primary = error.diag.message_primary or " ".join(str(error).split())
+    text = f"the server says: {quoted(row_values.message(primary, error.sqlstate, show=show))}"
+    text += f" ({error.sqlstate})" if error.sqlstate else ""
+    detail = row_values.detail(error.diag.message_detail or "", error.sqlstate, show=show)
+    text += f"\n  detail: {quoted(detail)}" if detail else ""
+    return text + (f"\n  hint: {quoted(error.diag.message_hint)}" if error.diag.message_hint else "")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from postgres import row_values
 from postgres.errors import ScriptError, SqlFailed
 from postgres.lexing import excerpt, line_and_column
+from postgres.plain_text import quoted
 from postgres.scripts import Script
 
 BODY_LINE = re.compile(r"PL/pgSQL function inline_code_block line (\d+)")
@@ -59,16 +61,24 @@ RETRIABLE = frozenset({"55P03", "40P01"})  # lock_not_available, deadlock_detect
 def explain(script: Script, message: ServerMessage, index: int) -> SqlFailed:
     """The error of statement `index` (0-based) of `script`."""
     line, column = locate(script, message, index)
+    told, recorded = (_lines(script, message, line, column, show=show) for show in (row_values.shown(), False))
+    return SqlFailed(told, sqlstate=message.sqlstate, script=script.name, line=line, recorded=recorded)
+
+
+def _lines(script: Script, message: ServerMessage, line: int, column: int | None, *, show: bool) -> str:
+    """The whole message. `show`: values of rows, too."""
     place = f"{script.path}:{line}" + (f":{column}" if column else "")
     state = f" ({message.sqlstate})" if message.sqlstate else ""
-    lines = [f"{place}: {message.text}{state}", excerpt(script.text, line, column)]
-    lines += [f"  {label}: {text}" for label, text in (("detail", message.detail), ("hint", message.hint)) if text]
+    text = row_values.message(message.text, message.sqlstate, show=show)
+    detail = row_values.detail(message.detail, message.sqlstate, show=show)
+    lines = [f"{place}: {quoted(text)}{state}", excerpt(script.text, line, column)]
+    lines += [f"  {label}: {quoted(words)}" for label, words in (("detail", detail), ("hint", message.hint)) if words]
     if message.context and not BODY_LINE.search(message.context):
-        lines.append(f"  in: {message.context.splitlines()[0]}")
+        lines.append(f"  in: {row_values.context(message.context.splitlines()[0], show=show)}")
     hidden = message.sqlstate == "42501" and "row-level security" in message.text
     if advice := ROW_SECURITY if hidden else ADVICE.get(message.sqlstate):
         lines.append(f"  {advice}")
-    return SqlFailed("\n".join(lines), sqlstate=message.sqlstate, script=script.name, line=line)
+    return "\n".join(lines)
 
 
 def locate(script: Script, message: ServerMessage, index: int) -> tuple[int, int | None]:

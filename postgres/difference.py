@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from postgres import definitions
+from postgres.plain_text import one_line
 
 PARENTS = ("table", "view", "materialized view", "foreign table")
 PARTS = ("column", "index", "constraint", "trigger", "rule", "policy")
@@ -28,6 +29,9 @@ class Difference:
     grown: bool = False
 
     def __str__(self) -> str:
+        return one_line(self._words())
+
+    def _words(self) -> str:
         if self.recorded is None:
             kind = definitions.first(self.live, "type") if self.kind == "column" else None
             return f"{self.kind} {self.identity} was added" + (f" ({kind})" if kind else "")

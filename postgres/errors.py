@@ -9,9 +9,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from postgres.plain_text import safe
+
 
 class PgstackError(Exception):
-    """A failure with an explanation a user can act on. `str(error)` is the whole message."""
+    """A failure with an explanation a user can act on. `str(error)` is the whole message, safe to show.
+
+    `recorded`: the same without values of rows, which is what may be stored.
+    """
+
+    def __init__(self, message: object = "", *, recorded: str | None = None) -> None:
+        super().__init__(safe(str(message)))
+        self.recorded = str(self) if recorded is None else safe(recorded)
 
 
 class ScriptError(PgstackError):
@@ -32,8 +41,10 @@ class SqlFailed(PgstackError):
     `sqlstate` is the server's five-character code, "" where there is none; `script` and `line` where it was.
     """
 
-    def __init__(self, message: str, *, sqlstate: str = "", script: str = "", line: int = 0) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, sqlstate: str = "", script: str = "", line: int = 0, recorded: str | None = None
+    ) -> None:
+        super().__init__(message, recorded=recorded)
         self.sqlstate = sqlstate
         self.script = script
         self.line = line

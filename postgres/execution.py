@@ -17,10 +17,11 @@ import psycopg
 from psycopg import Connection, generators, pq
 from psycopg.pq import DiagnosticField, ExecStatus
 
-from postgres import notices
+from postgres import notices, row_values
 from postgres.diagnostics import ServerMessage, explain
 from postgres.errors import SqlFailed, ValidationFailed
 from postgres.lexing import Statement, line_and_column
+from postgres.plain_text import one_line
 from postgres.planning import Pending
 from postgres.scripts import Script
 from postgres.session import Session
@@ -139,7 +140,7 @@ def _told_of(script: Script, message: ServerMessage, index: int, checks: int | N
 
 def gone(script: Script, reason: object) -> SqlFailed:
     """The server went away: what is not in the ledger was not kept."""
-    words = " ".join(str(reason).split())
+    words = one_line(" ".join(str(reason).split()))
     return SqlFailed(
         f"{script.path}: the server went away while the scripts ran: {words}\n"
         "  what was not committed is undone. See why:  pgstack doctor STACK;  then `up` again",
@@ -168,17 +169,23 @@ def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) ->
             if result.status not in GOOD:
                 raise explain(script, _message(result), number)
             if result.status == ExecStatus.TUPLES_OK and result.ntuples:
-                raise ValidationFailed(_rows(script, number, result, most_rows))
+                told, recorded = (
+                    _rows(script, number, result, most_rows, show=show) for show in (row_values.shown(), False)
+                )
+                raise ValidationFailed(told, recorded=recorded)
     connection.execute("ROLLBACK TO SAVEPOINT pgstack_verify")
 
 
-def _rows(script: Script, number: int, result: Any, most: int) -> str:
+def _rows(script: Script, number: int, result: Any, most: int, *, show: bool) -> str:
+    """The rows of a check in words. `show`: their values; else the names of the columns alone."""
     line, _ = line_and_column(script.text, script.statements[number].start)
     names = [(result.fname(column) or b"?").decode() for column in range(result.nfields)]
     lines = [f"{script.path}:{line}: found {result.ntuples} row(s) that should not be there"]
+    if not show:
+        return "\n".join([*lines, f"  {one_line(', '.join(names))}  {row_values.WITHHELD}"])
     for row in range(min(most, result.ntuples)):
         values = [(result.get_value(row, column) or b"NULL").decode() for column in range(result.nfields)]
-        lines.append("  " + ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True)))
+        lines.append("  " + one_line(", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))))
     return "\n".join(lines)
 
 

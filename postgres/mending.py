@@ -17,9 +17,10 @@ from typing import Any
 
 from psycopg import Connection
 
-from postgres import role_drift, roles
+from postgres import database_drift, role_drift, roles
 from postgres.connection import Address
 from postgres.difference import Difference
+from postgres.role_limits import RoleLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Made:
     extensions: tuple[str, ...] = ()
     app_password: str = field(default="", repr=False)
     readonly_password: str = field(default="", repr=False)
+    limits: RoleLimits | None = None
     differences: tuple[Difference, ...] = ()
 
 
@@ -54,7 +56,13 @@ def lost_extensions(connection: Connection[Any], made: Made) -> tuple[str, ...]:
 def changed_roles(connection: Connection[Any], made: Made) -> tuple[str, ...]:
     """The stack's own roles, as somebody left them."""
     words = {roles.APP: made.app_password, roles.READONLY: made.readonly_password}
-    return role_drift.find(connection, {role: [word] for role, word in words.items() if word})
+    return role_drift.find(connection, {role: [word] for role, word in words.items() if word}, made.limits)
+
+
+def changed_database(connection: Connection[Any], made: Made) -> tuple[str, ...]:
+    """The stack's database itself, and who may enter its neighbours; only what the last `up` with limits left so."""
+    found = database_drift.find(connection, made.address.database)
+    return database_drift.findings(found) if found and made.limits else ()
 
 
 def lost_rights(_: Connection[Any], made: Made) -> tuple[str, ...]:
@@ -62,4 +70,9 @@ def lost_rights(_: Connection[Any], made: Made) -> tuple[str, ...]:
     return role_drift.told(made.differences, ()).mended
 
 
-KINDS: tuple[Callable[[Connection[Any], Made], tuple[str, ...]], ...] = (lost_extensions, changed_roles, lost_rights)
+KINDS: tuple[Callable[[Connection[Any], Made], tuple[str, ...]], ...] = (
+    lost_extensions,
+    changed_roles,
+    changed_database,
+    lost_rights,
+)

@@ -16,6 +16,8 @@ from weakref import WeakKeyDictionary
 from psycopg import Connection
 from psycopg.errors import Diagnostic
 
+from postgres.plain_text import quoted
+
 VERBOSE = "PGSTACK_VERBOSE"
 MOST = 20  # different messages of one script
 BUILD_LEFT_MEMORY = "graph no longer fits into maintenance_work_mem"
@@ -60,12 +62,12 @@ class Notices:
         slow_build = BUILD_LEFT_MEMORY in primary
         if severity != "WARNING" and not slow_build and not self.verbose:
             return
-        lines = [f"{self._where}{severity.lower()}: {primary}"]
-        lines += [f"  detail: {message.message_detail}"] if message.message_detail else []
+        lines = [f"{self._where}{severity.lower()}: {quoted(primary)}"]
+        lines += [f"  detail: {quoted(message.message_detail)}"] if message.message_detail else []
         if slow_build:
             lines.append(f"  {REMEDY}")
         elif message.message_hint:
-            lines.append(f"  hint: {message.message_hint}")
+            lines.append(f"  hint: {quoted(message.message_hint)}")
         text = "\n".join(lines)
         self.heard[text] += 1
         if self.heard[text] == 1 and len(self.heard) <= MOST:

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from postgres import queries
+from postgres.connection import said
 
 SAMPLE = 5  # queries an existing index is asked
 NEIGHBOURS = 10
@@ -139,12 +140,11 @@ def look(connection: Connection[Any], accepted: Sequence[str], *, question_s: fl
             found.late.append(name)
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.LockNotAvailable) as error:
             # FORCE ROW LEVEL SECURITY, no USAGE on a schema; or somebody's ALTER TABLE is at work
-            found.not_asked.append(f"{name}, of {owner} ({error.diag.message_primary})")
+            found.not_asked.append(f"{name}, of {owner} ({said(error)})")
         except psycopg.Error as error:
             if connection.closed:
                 raise
-            why = error.diag.message_primary or " ".join(str(error).split())
-            found.wrong.append(f"{name} can't be asked: {why} ({error.sqlstate})")
+            found.wrong.append(f"{name} can't be asked: {said(error)} ({error.sqlstate})")
     return found
 
 

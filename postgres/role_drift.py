@@ -1,10 +1,12 @@
 """What somebody changed of the stack's own roles by hand, and putting it right.
 
-Invariant: `app` and `readonly` can log in with the stack's passwords, at any time and as often as they like, and none
-of our roles has a power that `roles.ensure_cluster` didn't give it. What a role has set for its sessions (ALTER ROLE …
-SET) and memberships that give no power over the schema are the administrator's affair.
+Invariant: `app` and `readonly` can log in with the stack's passwords, at any time and as often as their limits say, and
+none of our roles has a power that `roles.ensure_cluster` didn't give it, is in a role that has one, or sets for its
+sessions what its limits (`RoleLimits`) and its powers forbid. An `up` mends all of it, and gives back what our roles
+lost of the rights that are recorded as the scripts'.
 
-An `up` mends all of it, and gives back what our roles lost of the rights that are recorded as the scripts'.
+What else a role sets for its sessions (ALTER ROLE … SET), roles of others that it is in, and what roles of others may
+do to the stack are noted: an administrator may have meant it.
 """
 
 from __future__ import annotations
@@ -20,11 +22,16 @@ from typing import Any
 
 from psycopg import Connection, errors, sql
 
-from postgres import definitions, drift, queries, roles
+from postgres import definitions, drift, guc_values, queries, roles
 from postgres.difference import Difference
+from postgres.plain_text import one_line
+from postgres.role_limits import RoleLimits
 
 LOGINS = (roles.APP, roles.READONLY)
 OURS = (roles.OWNER, *LOGINS)
+# A session's role and what it loads; a role may set the second kind for itself
+FORBIDDEN = ("role", "session_preload_libraries", "local_preload_libraries")
+LIMITED = {"temp_file_limit": "kB", "idle_in_transaction_session_timeout": "ms"}  # by name, what a number alone counts
 SCRAM = re.compile(r"SCRAM-SHA-256\$(?P<rounds>\d+):(?P<salt>[^$]+)\$(?P<stored>[^:]+):(?P<server>.+)")
 # What ALTER, GRANT and REVOKE call the kinds that have rights.
 GRANTABLE = {
@@ -37,7 +44,10 @@ GRANTABLE = {
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role as `role_attributes.sql` finds it. `powers`: as ALTER ROLE names them; `member_of`: that have power."""
+    """A role as `role_attributes.sql` finds it. `powers`: as ALTER ROLE names them; `member_of`: that have power.
+
+    `others`: roles without it that it is in; `settings`: (database or "", name, value) of ALTER ROLE … SET.
+    """
 
     name: str
     can_login: bool
@@ -47,11 +57,17 @@ class Role:
     powers: tuple[str, ...]
     member_of: tuple[str, ...]
     connects: bool
+    inherits: bool = True
+    others: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str, str], ...] = ()
 
 
-def findings(found: Iterable[Role], passwords: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+def findings(
+    found: Iterable[Role], passwords: Mapping[str, Sequence[str]], limits: RoleLimits | None = None
+) -> tuple[str, ...]:
     """What is wrong, a sentence each. `passwords`: by role, those that are right; of a role without any, none is asked.
 
+    `limits`: None where nothing was said of them: then they are not looked at.
     Pure. A database where none of our roles is was never brought up: then nothing is wrong.
     """
     there = {role.name: role for role in found}
@@ -64,20 +80,26 @@ def findings(found: Iterable[Role], passwords: Mapping[str, Sequence[str]]) -> t
         if role.powers:
             told.append(f"role {name} has {', '.join(role.powers)}")
         told += [f"role {name} is a member of {other}" for other in role.member_of]
+        if not role.inherits:
+            told.append(f"role {name} doesn't inherit (NOINHERIT)")
+        told += [f"role {name} {words}" for words in _wrong_settings(role, limits)]
         if name not in LOGINS:
+            told += [f"role {name} may log in (LOGIN): only while an `up` works"] * role.can_login
             continue
         if not role.can_login:
             told.append(f"role {name} can't log in (NOLOGIN)")
         if role.expired:
             told.append(f"role {name} has a password that is valid until {role.expired} only (VALID UNTIL)")
-        if role.limit >= 0:
-            told.append(f"role {name} may have {role.limit} connections only (CONNECTION LIMIT)")
+        most = limits.connections(name) if limits else role.limit
+        if role.limit != most:
+            may = f"{role.limit} connections only" if role.limit >= 0 else "any number of connections"
+            told.append(f"role {name} may have {may} (CONNECTION LIMIT{f', declared is {most}' if most >= 0 else ''})")
         if not role.connects:
             told.append(f"role {name} lost CONNECT on the database")
         words = passwords.get(name, ())
         if words and not any(fits(word, role.verifier) for word in words):
             told.append(f"role {name} has another password than the stack's")
-    return tuple(told)
+    return tuple(map(one_line, told))
 
 
 def fits(password: str, verifier: str | None) -> bool:
@@ -97,35 +119,114 @@ def fits(password: str, verifier: str | None) -> bool:
     return False
 
 
-def find(connection: Connection[Any], passwords: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+def noted(found: Iterable[Role], others: Iterable[tuple[str, Sequence[str], Sequence[str]]]) -> tuple[str, ...]:
+    """What an administrator may have meant, a sentence each. `others`: name, powers and memberships. Pure."""
+    told = []
+    for role in found:
+        told += [f"role {role.name} is a member of {other}" for other in role.others]
+        told += [
+            f"role {role.name} sets {name} = {value}" + (f" in database {database}" if database else "")
+            for database, name, value in role.settings
+            if name not in LIMITED and name not in FORBIDDEN
+        ]
+    for name, powers, memberships in others:
+        if powers:
+            told.append(f"role {name} has {', '.join(powers)}")
+        told += [f"role {name} is a member of {other}" for other in memberships]
+    return tuple(map(one_line, told))
+
+
+def _wrong_settings(role: Role, limits: RoleLimits | None) -> list[str]:
+    """Of the settings for its sessions those that its limits and powers forbid, and those that it lacks."""
+    wanted = limits.settings if limits and role.name in LOGINS else {}
+    told = []
+    for database, name, value in role.settings:
+        there = f" in database {database}" if database else ""
+        if name in FORBIDDEN:
+            told.append(f"sets {name} = {value}{there}")
+        elif name in wanted and (database or not _same(name, value, wanted[name])):
+            told.append(f"sets {name} = {value}{there}, declared is {wanted[name]}")
+    present = {name for database, name, _ in role.settings if not database}
+    return told + [f"doesn't set {name} = {value}" for name, value in wanted.items() if name not in present]
+
+
+def _same(name: str, one: str, other: str) -> bool:
+    """As PostgreSQL reads both."""
+    return guc_values.same(name, "integer", LIMITED[name], one, other)
+
+
+def read(connection: Connection[Any]) -> list[Role]:
+    """Our roles that are there. Raises InsufficientPrivilege where the connection's role may not read them."""
+    rows = connection.execute(queries.get("role_attributes"), {"names": list(OURS)}).fetchall()
+    return [
+        Role(
+            name, can_login, verifier, expired, limit, tuple(powers), tuple(member_of), connects, inherits,
+            tuple(others), tuple((database, setting, value) for database, setting, value in settings),
+        )
+        for (
+            name, can_login, verifier, expired, limit, powers, member_of, connects, inherits, others, settings,
+        ) in rows
+    ]  # fmt: skip
+
+
+def find(
+    connection: Connection[Any], passwords: Mapping[str, Sequence[str]], limits: RoleLimits | None = None
+) -> tuple[str, ...]:
     """`findings` in the connection's database. Empty where the connection's role may not read them."""
     try:
-        rows = connection.execute(queries.get("role_attributes"), {"names": list(OURS)}).fetchall()
+        return findings(read(connection), passwords, limits)
     except errors.InsufficientPrivilege:
         return ()
-    found = [
-        Role(name, can_login, verifier, expired, limit, tuple(powers), tuple(member_of), connects)
-        for name, can_login, verifier, expired, limit, powers, member_of, connects in rows
-    ]
-    return findings(found, passwords)
 
 
-def mend(cluster: Connection[Any]) -> None:
+def notes(connection: Connection[Any]) -> tuple[str, ...]:
+    """`noted` in the connection's database. Empty where the connection's role may not read them."""
+    try:
+        found = read(connection)
+    except errors.InsufficientPrivilege:
+        return ()
+    others = connection.execute(queries.get("roles_of_others"), {"names": list(OURS)}).fetchall()
+    return noted(found, [(name, powers, memberships) for name, powers, memberships in others])
+
+
+def mend(cluster: Connection[Any], limits: RoleLimits | None = None) -> None:
     """Take from our roles what `findings` complains of, but for passwords and CONNECT, which `ensure_cluster` gives.
 
     `cluster`: the administrator's. Roles that aren't there yet are left out.
     """
-    rows = cluster.execute(queries.get("role_attributes"), {"names": list(OURS)}).fetchall()
-    for name, _, _, expired, limit, powers, member_of, _ in rows:
-        role = sql.Identifier(name)
-        if powers:
+    for found in read(cluster):
+        role = sql.Identifier(found.name)
+        if found.powers:
             cluster.execute(sql.SQL("ALTER ROLE {} {}").format(role, roles.NO_POWERS))
-        if expired:
+        if not found.inherits:
+            cluster.execute(sql.SQL("ALTER ROLE {} INHERIT").format(role))
+        if found.name == roles.OWNER and found.can_login:  # somebody's, or what a killed `up` lent itself
+            cluster.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(role))
+        if found.expired:
             cluster.execute(sql.SQL("ALTER ROLE {} VALID UNTIL 'infinity'").format(role))
-        if limit >= 0:
-            cluster.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT -1").format(role))
-        for other in member_of:
-            cluster.execute(sql.SQL("REVOKE {} FROM {} CASCADE").format(sql.Identifier(other), role))
+        most = limits.connections(found.name) if limits else found.limit
+        if found.limit != most:
+            cluster.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(role, sql.Literal(most)))
+        _mend_settings(cluster, found, limits)
+        grants = {"member": found.name, "roles": list(found.member_of)}
+        for other, member, grantor in cluster.execute(queries.get("role_memberships"), grants).fetchall():
+            revoke = f"REVOKE {other} FROM {member} GRANTED BY {grantor} CASCADE"  # the server quoted the names
+            cluster.execute(revoke.encode())
+
+
+def _mend_settings(cluster: Connection[Any], found: Role, limits: RoleLimits | None) -> None:
+    """What one of our roles sets for its sessions, as `_wrong_settings` wants it."""
+    role = sql.Identifier(found.name)
+    wanted = limits.settings if limits and found.name in LOGINS else {}
+    for database, name, _ in found.settings:
+        if name in FORBIDDEN or (database and name in wanted):
+            there = sql.SQL(" IN DATABASE {}").format(sql.Identifier(database)) if database else sql.SQL("")
+            cluster.execute(sql.SQL("ALTER ROLE {}{} RESET {}").format(role, there, sql.Identifier(name)))
+    has = {name: value for database, name, value in found.settings if not database}
+    for name, value in wanted.items():
+        if name not in has or not _same(name, has[name], value):
+            set_ = sql.SQL("ALTER ROLE {} SET {} = {}").format(role, sql.Identifier(name), sql.Literal(value))
+            cluster.execute(set_)
 
 
 def lost_rights(differences: Iterable[Difference]) -> list[tuple[Difference, list[definitions.Right]]]:
@@ -160,7 +261,7 @@ def give_back(connection: Connection[Any], differences: Iterable[Difference]) ->
         for right in lost:
             _grant(connection, difference, right)
         names = ", ".join(f"{right.privilege} to {right.grantee}" for right in lost)
-        told.append(f"gives back on {difference.kind} {difference.identity}: {names}")
+        told.append(one_line(f"gives back on {difference.kind} {difference.identity}: {names}"))
     return told
 
 

@@ -81,6 +81,7 @@ def ensure_database(connection: Connection[Any]) -> None:
     """The ledger. `connection`: the administrator's, in the database, autocommit."""
     with connection.transaction():
         connection.execute(queries.get("ledger_create"))
+        connection.execute(queries.get("large_objects"))
 
 
 def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> str:

@@ -22,6 +22,7 @@ import psycopg
 from psycopg import Connection, pq, sql
 
 from postgres import queries, rights, timeouts
+from postgres.connection import said
 from postgres.diagnostics import RETRIABLE
 from postgres.errors import SqlFailed
 from postgres.scripts import Script
@@ -34,10 +35,23 @@ SETTINGS = "RESET ALL"
 END = ";".join([*ROLE, *REST, UNLOCK, SETTINGS])
 # A script without any of these words neither changes nor sees rights, settings or roles: it creates, alters, comments.
 NOISY = re.compile(
-    r"\b(?:attach|call|copy|database|detach|do|execute(?!\s+(?:function|procedure))|grant|insert|merge|perform|refresh|revoke|select"
-    r"|truncate|user|(?<!\bon\s)(?:delete|update)|(?<!\bfor\s)values|with(?!\s*\())\b"
-    r"|acl|advisory|authorization|constraints|own(?:er|ed)|privilege|role",
+    r"\b(?:attach|call|database|detach|do(?!\s+(?:nothing|update)\b)|execute(?!\s+(?:function|procedure))|grant|perform|refresh|revoke|select|user)\b"
+    r"|acl|advisory|authorization|constraints|own(?:er|ed)|privilege|role|currval|lastval",
     re.IGNORECASE,
+)
+# A script without any of these leaves nothing in its session that one without the words above could see.
+LEAVES = re.compile(
+    r"\b(?:close|deallocate|declare|discard|listen|load|prepare|reset|set(?!\s+(?:null|default|not|data|schema)\b)|temp|temporary|unlisten)\b"
+    r"|pg_temp|set_config",
+    re.IGNORECASE,
+)
+# Nor does one with these, unless it runs somebody's function or there is something to check at its end.
+CHANGES_ROWS = re.compile(
+    r"\b(?:copy|insert|merge|truncate|(?<!\bon\s)(?:delete|update)|(?<!\bfor\s)values|with(?!\s*\())\b", re.IGNORECASE
+)
+CONSTANT = re.compile(r"""--[^\n]*|'(?:[^']|'')*'|"[^"]*\"""")
+MAKES_CODE = re.compile(
+    r"\b(?:call|do(?!\s+(?:nothing|update)\b)|execute|extension|function|language|procedure)\b", re.IGNORECASE
 )
 CLOSES_PUBLIC = re.compile(r"\brevoke\b[^;]*\bon\s+schema\b[^;]*\bpublic\b[^;]*\bfrom\b[^;]*\bpublic\b", re.IGNORECASE)
 HALF = 1 << 31  # OIDs are 32 bits and begin again
@@ -65,17 +79,20 @@ class Session:
         self.since = 0
         self.known: set[int] = set()
         self.deferring = False
-        self.unfollowed = False
+        self.has_code = True  # functions that are neither PostgreSQL's nor pgvector's
+        self.leaves = True
+        self.unfollowed = self.untidy = False
         self.held: dict[str, list[int]] = {}  # by role, what a step made that the script's rest gives it
 
     def begin(self) -> None:
         """Look at what is there before a group's scripts run."""
         with self.connection.transaction(force_rollback=True):
             (row,) = self._ask(queries.get("session_opening"))
-        _, ours, lock, has_limit, self.deferring, self.since = row
-        self.ours, self.lock_timeout_ms = frozenset(ours), float(lock)
+        _, ours, lock, has_limit, self.deferring, self.since, self.has_code = row
+        self.ours = frozenset(ours) | {"role"}  # set by our options, too, but no view shows it
+        self.lock_timeout_ms = float(lock)
         self.again = ["SET transaction_timeout = 0"] if has_limit else []
-        self.unfollowed = False
+        self.unfollowed = self.untidy = False
         self.held = {}
         self.known = {one.oid for one in self._new()}
         self.seen = self.opened
@@ -87,14 +104,22 @@ class Session:
 
     def before(self, script: Script) -> bool:
         """Give what is due if this script may see or change it. False where it can't: then nothing has to be asked."""
-        noisy = NOISY.search(script.text) is not None
-        if noisy and self.unfollowed:
+        text = words_of(script.text)
+        self.deferring = self.deferring or "deferrable" in text.lower()
+        self.has_code = self.has_code or MAKES_CODE.search(text) is not None
+        noisy = NOISY.search(text) is not None or (
+            (self.has_code or self.deferring) and CHANGES_ROWS.search(text) is not None
+        )
+        self.leaves = noisy or LEAVES.search(text) is not None
+        if noisy:
             self.finish()
-        self.deferring = self.deferring or "deferrable" in script.text.lower()
         return noisy
 
     def tail(self, noisy: bool) -> tuple[list[str], int | None]:
         """The statements that end the script's session, and which of them checks deferred constraints."""
+        if not self.leaves:
+            self.untidy = True
+            return [], None
         settle = [_plain("session_constraints")] if noisy and self.deferring else []
         looks = [UNLOCK, OUR_PATH, self._look(), _plain("session_settings")] if noisy else []
         return [*ROLE, *settle, *REST, *looks, SETTINGS, *self.again], len(ROLE) if settle else None
@@ -117,7 +142,10 @@ class Session:
             raise _not_followed(script, error) from None
 
     def finish(self) -> None:
-        """Give the rights that are due to what the scripts made that nothing was asked about."""
+        """End the session of the scripts that left next to nothing in it, and give the rights on what they made."""
+        if self.untidy:
+            self.untidy = False
+            self.connection.execute(";".join([END, *self.again]).encode())
         if self.unfollowed:
             self.unfollowed = False
             self._follow(self._new(), [])
@@ -294,15 +322,26 @@ def _object(row: Sequence[Any]) -> rights.Created:
     )  # fmt: skip
 
 
+def words_of(text: str) -> str:
+    """The script without comments and constants, which are data. All of it where a constant may be code, or escaped.
+
+    >>> words_of("INSERT INTO note VALUES ('call back')")
+    'INSERT INTO note VALUES ( )'
+    """
+    if any(mark in text for mark in ("$", "\\", "/*")) or MAKES_CODE.search(CONSTANT.sub(" ", text)):
+        return text
+    return CONSTANT.sub(lambda found: found[0] if found[0][0] == '"' else " ", text)
+
+
 def _plain(name: str) -> str:
     """A query without its comments, which a `--` in one message with others would take along."""
     return "\n".join(line for line in queries.get(name).splitlines() if not line.startswith("--"))
 
 
 def _not_followed(script: Script, error: psycopg.Error) -> SqlFailed:
-    words = f"{error.diag.message_primary or ' '.join(str(error).split())} ({error.sqlstate})"
     return SqlFailed(
-        f"{script.path}: what it made can't be given its rights, or what it set can't be read: {words}",
+        f"{script.path}: what it made can't be given its rights, or what it set can't be read: "
+        f"{said(error)} ({error.sqlstate})",
         sqlstate=error.sqlstate or "",
         script=script.name,
     )

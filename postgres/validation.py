@@ -17,6 +17,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from postgres import effective_settings, queries, recall
+from postgres.connection import said
 
 TIMEOUT_S = 30
 PROBE_ROWS = 200
@@ -60,8 +61,7 @@ def validate(connection: Connection[Any], demands: Demands) -> Report:
         except psycopg.errors.QueryCanceled:
             results[name] = failures[name] = f"took longer than {TIMEOUT_S} s"
         except psycopg.Error as error:
-            text = error.diag.message_primary or str(error)
-            results[name] = failures[name] = f"{text} ({error.sqlstate})"
+            results[name] = failures[name] = f"{said(error)} ({error.sqlstate})"
             if connection.closed:
                 break
         except Exception as error:  # of our own making: a check that fails says so, and the others still run

@@ -22,9 +22,13 @@ from postgres.budget import Tuned, derive_for_container
 from postgres.embedded import VERSIONS
 from postgres.errors import PgstackError, SettingRefused, nearest
 from postgres.images import MAJORS, major_of
+from postgres.role_limits import RoleLimits
+from postgres.role_limits import derive as derive_role_limits
 from postgres.settings import Limits
+from postgres.settings import derive as derive_settings
 from postgres.upgrade.decision import Method, Reindex
 from stacks.docker_keys import DockerKeys
+from stacks.role_keys import RoleKeys
 
 NAMESPACE = "pgvector"
 STACKS = Path(__file__).parent
@@ -100,7 +104,7 @@ Password = Annotated[SecretStr | None, AfterValidator(_one_line)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 
 
-class Environment(DockerKeys):
+class Environment(RoleKeys, DockerKeys):
     """One stack. Frozen; unknown keys are errors. Keys in the stack files are camelCase: `memoryMb`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, allow_inf_nan=False)
@@ -212,6 +216,18 @@ class Environment(DockerKeys):
                 f"stack {self.stack}: the settings don't fit into {NAMESPACE}:memoryMb\n{tuned.budget.table()}"
             )
         return tuned
+
+    @property
+    def role_limits(self) -> RoleLimits:
+        """What `app` and `readonly` may take of this server. Raises SettingRefused."""
+        docker = self.engine == "docker"
+        settings = self.tuned.settings if docker else derive_settings(self.limits, durability=self.durability)
+        kept = (settings.get("superuser_reserved_connections", "3"), settings.get("reserved_connections", "0"))
+        return derive_role_limits(
+            int(settings["max_connections"]), self.memory_mb, reserved=sum(map(int, kept)), app=self.app_connections,
+            readonly=self.readonly_connections, temporary_mb=self.temp_file_limit_mb,
+            idle_in_transaction_s=self.idle_in_transaction_s,
+        )  # fmt: skip
 
     @property
     def major(self) -> int:

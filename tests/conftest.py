@@ -19,7 +19,7 @@ import pytest
 from psycopg import Connection, sql
 
 from pgstack.toolchain import Toolchain, find_or_get
-from postgres import apply, embedded, roles
+from postgres import apply, embedded, role_limits, roles
 from postgres.connection import Address, connect
 from postgres.scripts import Script, load, load_verify, parse
 from postgres.settings import Limits, derive
@@ -29,6 +29,7 @@ from tests.engine.checkout import Checkout, copy_of_the_program, stop_servers
 
 # Half of what `local` has, so that two workers and a deployment fit into a small runner.
 LIMITS = Limits(memory_mb=512, cpus=2)
+ROLE_LIMITS = role_limits.derive(100, 1024)  # those of `local`
 COUNTER = itertools.count(1)
 
 
@@ -75,7 +76,8 @@ class FreshDatabase:
     def request(self, *more: Script, scripts: tuple[Script, ...] | None = None, **options: Any) -> apply.Request:
         """The default scripts and `more` behind them."""
         listed = (default_scripts() if scripts is None else scripts) + more
-        return apply.Request(stack="test", scripts=listed, **({"lock_wait_s": 5.0} | options))
+        given: dict[str, Any] = {"lock_wait_s": 5.0, "limits": ROLE_LIMITS} | options
+        return apply.Request(stack="test", scripts=listed, **given)
 
     def apply(self, *more: Script, **options: Any) -> apply.Outcome:
         return apply.apply(self.admin, self.request(*more, **options))
@@ -139,6 +141,7 @@ def template(server: Server) -> str:
         verify=load_verify(SQL),
         app_password=server.password,
         readonly_password=server.password,
+        limits=ROLE_LIMITS,
     )
     apply.apply(server.admin("template_app"), request)
     return "template_app"

@@ -25,7 +25,8 @@ from postgres import apply, drift, roles
 from postgres.backup import loader, loading
 from postgres.backup.contents import differences, older_extensions
 from postgres.backup.manifest import GLOBALS, BackupFailed, BackupRefused, Database, Manifest
-from postgres.connection import Address, connect, told
+from postgres.connection import Address, connect, said, told
+from postgres.plain_text import one_line
 from postgres.upgrade.workshop import Server, Workshop, passfile_line
 
 NEW, BEFORE = "pgstack_restoring_", "pgstack_before_"
@@ -165,7 +166,7 @@ def _create(cluster: Connection[Any], name: str, source: Database) -> None:
         cluster.execute(query)
     except psycopg.errors.WrongObjectType as error:  # an invalid locale name
         raise BackupRefused(
-            f"the server can't have a database like the backup's: {error.diag.message_primary}\n"
+            f"the server can't have a database like the backup's: {said(error)}\n"
             f"  it needs the locale {source.collate}: use the image, or a machine, that has it"
         ) from None
     cluster.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
@@ -227,7 +228,7 @@ def swap(admin: Address, new: str, before: str) -> str | None:
                 except psycopg.errors.ObjectInUse as error:
                     if attempt == ATTEMPTS:
                         raise BackupFailed(
-                            f"sessions in {live} don't end: {error.diag.message_detail}\n"
+                            f"sessions in {live} don't end: {one_line(error.diag.message_detail)}\n"
                             "  look for prepared transactions (pg_prepared_xacts), end them, then try again"
                         ) from None
         finally:

@@ -75,6 +75,12 @@ def test_the_schema_is_declared_by_the_scripts_and_where_they_run(run: Runner) -
         "lockTimeoutS": 2,
         "lockWaitS": 30,
         "pgvectorMinimum": "0.8.0",
+        "roleLimits": {
+            "appConnections": 76,
+            "readonlyConnections": 18,
+            "tempFileLimitMb": 2048,
+            "idleInTransactionS": 600,
+        },
         "runner": schema["runner"],
         "host": "127.0.0.1",
         "port": 54321,

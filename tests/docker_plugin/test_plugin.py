@@ -237,3 +237,13 @@ def test_the_fields_of_a_hardened_server_reach_the_engine(
 @pytest.mark.parametrize(("given", "seen"), [("2", "2.0"), ("1.5", "1.5"), ("0.5", "0.5"), ("10", "10.")])
 def test_cpus_are_read_back_as_the_real_plugin_spells_them(given: str, seen: str) -> None:
     assert cpus(nano_cpus(given)) == seen
+
+
+def test_it_ends_in_silence_when_the_engine_says_so(executable: Path) -> None:
+    """The engine prints what a plugin said at its end, where that came unexpectedly."""
+    process = subprocess.Popen([executable, "127.0.0.1:1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline().strip().isdigit()
+    process.send_signal(signal.SIGINT)
+    said, complained = process.communicate(timeout=60)
+    assert (said, complained, process.returncode) == (b"", b"", 0)

@@ -8,7 +8,7 @@ import pytest
 
 from pgstack import inspection
 from pgstack.inspection import Database
-from postgres import apply, row_security
+from postgres import apply, row_security, row_values
 from postgres.connection import connect
 from postgres.errors import ValidationFailed
 from tests.conftest import FreshDatabase, script
@@ -54,6 +54,7 @@ def test_a_script_that_row_security_hides_rows_from_is_told_so(fresh_database: F
 def test_a_verify_script_does_not_pass_over_rows_it_may_not_see(
     fresh_database: FreshDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(row_values.VARIABLE, "1")
     fresh_database.apply(script(FORCED))
     (tmp_path / "verify").mkdir()
     query = "SELECT id, 'has no title' AS problem FROM app.doc WHERE title IS NULL;"

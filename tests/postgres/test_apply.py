@@ -8,7 +8,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from postgres import embedded, roles
+from postgres import embedded, roles, row_values
 from postgres.connection import connect
 from postgres.errors import ConnectionFailed, PlanRefused, SqlFailed, ValidationFailed
 from postgres.scripts import load_verify
@@ -36,7 +36,10 @@ def test_a_failing_script_undoes_the_scripts_before_it(fresh_database: FreshData
     assert len(fresh_database.names()) == 3
 
 
-def test_a_failing_verify_script_undoes_the_scripts(fresh_database: FreshDatabase) -> None:
+def test_a_failing_verify_script_undoes_the_scripts(
+    fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(row_values.VARIABLE, "1")
     verify = script("select 'wrong' as problem where to_regclass('app.one') is not null", "verify/x.sql")
     with pytest.raises(ValidationFailed, match=r"verify/x\.sql:1: found 1 row\(s\) .*\n  problem=wrong"):
         fresh_database.apply(script("create table app.one ()"), verify=(verify,))

@@ -1,8 +1,8 @@
 """A change by hand is drift where it changes what pg_dump writes of the schema, rights included, and nowhere else.
 
 A step is one statement of `schema_changes.py`: pg_dump and the inventory are asked after it, and must agree whether
-anything changed. All steps run each time; a tenth of them, another one each run, is looked at. PGSTACK_EXAMPLES=all
-looks at each. The first line of a failure names the tenth: PGSTACK_EXAMPLES=2 looks at number 2 again.
+anything changed. All steps run each time; a tenth of them, another one each run, is looked at. PGSTACK_STEPS=all
+looks at each. The first line of a failure names the tenth: PGSTACK_STEPS=2 looks at number 2 again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.conftest import FreshDatabase, Server
 from tests.postgres import schema_changes
 
 PARTS = 10
-CHOSEN = os.environ.get("PGSTACK_EXAMPLES", str(random.randrange(PARTS)))
+CHOSEN = os.environ.get("PGSTACK_STEPS", str(random.randrange(PARTS)))
 STEPS = [(text, False) for text in schema_changes.NOTHING.strip().splitlines()] + [
     (text, True) for text in schema_changes.CHANGES.strip().splitlines()
 ]
@@ -101,7 +101,7 @@ def test_drift_is_what_pg_dump_sees(every_kind: FreshDatabase) -> None:
             verdicts = (dumped != before[0], listed != before[1])
             if verdicts != (changes, changes):
                 wrong.append(f"pg_dump sees it: {verdicts[0]}, we do: {verdicts[1]}, expected {changes}: {text}")
-    assert not wrong, "\n".join([f"PGSTACK_EXAMPLES={CHOSEN}", *wrong])
+    assert not wrong, "\n".join([f"PGSTACK_STEPS={CHOSEN}", *wrong])
 
 
 def test_a_foreign_key_that_no_longer_checks_is_drift_though_pg_dump_is_silent(every_kind: FreshDatabase) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from postgres import mending
 from postgres.connection import connect
-from tests.conftest import FreshDatabase
+from tests.conftest import ROLE_LIMITS, FreshDatabase
 
 
 def look(database: FreshDatabase, *extensions: str) -> tuple[str, ...]:
@@ -16,6 +16,7 @@ def look(database: FreshDatabase, *extensions: str) -> tuple[str, ...]:
                 extensions=extensions,
                 app_password=database.app_password,
                 readonly_password=database.app_password,
+                limits=ROLE_LIMITS,
             ),
         )
 

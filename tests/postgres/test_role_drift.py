@@ -10,7 +10,7 @@ import pytest
 from postgres import apply, drift, role_drift
 from postgres.connection import connect
 from postgres.role_drift import Role, findings, fits
-from tests.conftest import FreshDatabase, script
+from tests.conftest import ROLE_LIMITS, FreshDatabase, script
 
 SCRIPT = script(
     "CREATE SCHEMA s; CREATE TABLE s.item (id int, secret text); CREATE VIEW s.seen AS SELECT id FROM s.item;"
@@ -41,7 +41,7 @@ def bring_up(database: FreshDatabase) -> None:
 def told(database: FreshDatabase) -> role_drift.Seen:
     passwords = {role: [database.app_password] for role in role_drift.LOGINS}
     with connect(database.admin) as connection:
-        return role_drift.told(drift.seen(connection), role_drift.find(connection, passwords))
+        return role_drift.told(drift.seen(connection), role_drift.find(connection, passwords, ROLE_LIMITS))
 
 
 def test_what_was_done_to_our_roles_is_told_and_mended_by_the_next_up(stack: FreshDatabase) -> None:

@@ -22,7 +22,7 @@ from postgres.positions import excerpt, line_and_column
 from postgres.scripts import normalise
 from stacks.environment import ROOT
 
-EXAMPLES = int(os.environ.get("PGSTACK_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("PGSTACK_TEXTS", "300"))
 FRAGMENTS = st.sampled_from(
     [
         "'",

@@ -1,0 +1,90 @@
+"""What somebody changed of the stack's database itself, and who may enter PostgreSQL's own databases.
+
+Invariant: the database belongs to `schema_owner`, takes connections, is no template (a backup takes none) and makes no
+session another role; nobody enters `postgres` and `template1` only because everybody may, where a session could hold
+locks and fill the disk; `readonly` makes no large objects. An `up` mends all of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection, sql
+
+from postgres import queries, roles
+from postgres.plain_text import one_line
+
+NEIGHBOURS = ("postgres", "template1")
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """As `database_attributes.sql` finds them. `entered_by_all`: of `NEIGHBOURS`; `limit`: -1 is none."""
+
+    name: str
+    owner: str
+    takes_connections: bool
+    template: bool
+    limit: int
+    role: str | None
+    entered_by_all: tuple[str, ...]
+    large_objects: tuple[str, ...]
+
+
+def findings(found: Attributes) -> tuple[str, ...]:
+    """What an `up` mends, a sentence each. Pure."""
+    name = f"database {found.name}"
+    told = []
+    if found.owner != roles.OWNER:
+        told.append(f"{name} belongs to {found.owner}")
+    if not found.takes_connections:
+        told.append(f"{name} takes no connections (ALLOW_CONNECTIONS false)")
+    if found.template:
+        told.append(f"{name} is a template (IS_TEMPLATE): no backup has it")
+    if found.role is not None:
+        told.append(f"{name} makes sessions the role {found.role} (SET role)")
+    told += [f"everybody may enter the database {other}" for other in found.entered_by_all]
+    if found.large_objects:
+        told.append(f"role {roles.READONLY} may make large objects")
+    return tuple(map(one_line, told))
+
+
+def noted(found: Attributes) -> tuple[str, ...]:
+    """What may be meant so, and is left alone. Pure."""
+    if found.limit < 0:
+        return ()
+    return (f"database {found.name} takes {found.limit} connections at most (CONNECTION LIMIT)",)
+
+
+def find(connection: Connection[Any], database: str) -> Attributes | None:
+    """None where there is no such database. Large objects are looked at in the connection's own database alone."""
+    row = connection.execute(queries.get("database_attributes"), {"database": database}).fetchone()
+    if row is None:
+        return None
+    name, owner, takes, template, limit, role, entered, large = row
+    return Attributes(name, owner, takes, template, limit, role, tuple(entered), tuple(large))
+
+
+def mend(cluster: Connection[Any], database: str) -> None:
+    """Before anybody connects to the database. `cluster`: the administrator's, in database postgres, autocommit."""
+    found = find(cluster, database)
+    if found is None:
+        return
+    name = sql.Identifier(database)
+    if not found.takes_connections:
+        cluster.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+    if found.template:
+        cluster.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(name))
+    if found.role is not None:
+        cluster.execute(sql.SQL("ALTER DATABASE {} RESET role").format(name))
+
+
+def close_neighbours(cluster: Connection[Any], database: str) -> None:
+    """Who is a role of others and could enter keeps that: a monitor's sessions go on. Our roles have no use for it."""
+    found = find(cluster, database)
+    for other in found.entered_by_all if found else ():
+        name = sql.Identifier(other)
+        for (role,) in cluster.execute(queries.get("takeover_logins"), {"database": other}).fetchall():
+            cluster.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(name, sql.Identifier(role)))
+        cluster.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(name))

@@ -1,0 +1,15 @@
+-- What ALTER DATABASE, GRANT and REVOKE could have done to the stack's database and its neighbours: its owner, whether it
+-- takes connections and is a template, its limit, the role it makes of a session; which of PostgreSQL's own databases
+-- everybody may enter; which functions that make large objects `readonly` may call.
+SELECT d.datname, pg_get_userbyid(d.datdba), d.datallowconn, d.datistemplate, d.datconnlimit,
+       (SELECT substr(word, strpos(word, '=') + 1) FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) AS word
+         WHERE s.setdatabase = d.oid AND s.setrole = 0 AND word LIKE 'role=%%'),
+       ARRAY(SELECT o.datname::text FROM pg_database o
+              WHERE o.datname IN ('postgres', 'template1')
+                AND EXISTS (SELECT FROM aclexplode(coalesce(o.datacl, acldefault('d', o.datdba)))
+                             WHERE grantee = 0 AND privilege_type = 'CONNECT') ORDER BY 1),
+       ARRAY(SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_roles r ON r.rolname = 'readonly'
+              WHERE d.datname = current_database() AND p.pronamespace = 'pg_catalog'::regnamespace
+                AND p.proname IN ('lo_creat', 'lo_create', 'lo_from_bytea')
+                AND has_function_privilege(r.oid, p.oid, 'EXECUTE') ORDER BY 1)
+  FROM pg_database d WHERE d.datname = %(database)s
