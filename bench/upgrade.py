@@ -184,7 +184,9 @@ def _ours(cluster: Cluster, port: int, method: Method) -> None:
             choice = choose(source, embedded_engine.disk(cluster.root), method)
         except PgstackError as error:
             raise NotMeasured(str(error)) from None
-        live = with_password(workshop, OLD, embedded.HOST, PASSWORD, port=port)
+        live = with_password(
+            workshop, OLD, embedded.HOST, port, Address(embedded.HOST, port, "postgres", embedded.ADMIN, PASSWORD)
+        )
         hands = local.EmbeddedHands(old, new, cluster.settings, port)
         run.Upgrade(workshop, hands, source, NEW, choice, live, cluster.settings, lambda _: None).carry_out()
 

@@ -19,6 +19,7 @@ import pulumi_docker as docker
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
 from components.provider import DynamicResource, as_deployed, inputs_of, plainly, settle_in
+from postgres import strangers
 from postgres.backup import schedule, sidecar
 from postgres.backup.sidecar import BACKUPS, CPUS, MEMORY_MB, MOUNT, STOP_GRACE_S
 from postgres.docker_host import Endpoint, connect, volume_exists
@@ -31,11 +32,13 @@ OF_THIS_MACHINE = ("directory", "owner")
 
 def declare(
     environment: Environment, engine: Endpoint, image: docker.RemoteImage, network: docker.Network,
-    ready: pulumi.Resource, admin_password: pulumi.Output[str], labels: Mapping[str, pulumi.Input[str]],
+    ready: pulumi.Resource, admin_password: pulumi.Output[str], certificate: pulumi.Output[str],
+    labels: Mapping[str, pulumi.Input[str]],
     options: pulumi.ResourceOptions, docker_options: pulumi.ResourceOptions, hooks: pulumi.ResourceHookBinding,
 ) -> None:  # fmt: skip
     """For a stack with the key, on an engine of this machine."""
     assert environment.backup is not None
+    tls, given = environment.tls == "require", environment.tls_certificate
     away = engine == offline.NOT_ASKED
     name, owner = sidecar.name_of(environment.name), sidecar.owner_of(environment.backups)
     volume = docker.Volume(
@@ -50,12 +53,14 @@ def declare(
             "docker": engine.url, "name": environment.name, "image": image.image_id, "volume": volume.name,
             "directory": str(environment.backups), "owner": owner, "folder": sidecar.folder(),
             "adminPassword": admin_password,
-        },
+        }
+        | ({"certificate": certificate} if tls else {}),
         pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[ready])),  # it knows a new password
     )  # fmt: skip
     variables = sidecar.environment(
         environment.name, environment.major, environment.stack, environment.database, environment.backup,
-        environment.backups_kept,
+        environment.backups_kept, sslmode="require" if tls else "",
+        verified=tls and (given is None or bool(strangers.root_of(given))),
     )  # fmt: skip
     container = docker.Container(
         "backup",
@@ -151,7 +156,7 @@ def _install(props: dict[str, Any]) -> None:
         props["name"], props["image"], props["volume"], props["directory"], props["owner"]
     )  # fmt: skip
     client = connect(props["docker"])
-    sidecar.install(client, wanted, props["adminPassword"])
+    sidecar.install(client, wanted, props["adminPassword"], props.get("certificate") or "")
     if is_new:
         sidecar.start_anew(client, props["name"])
 

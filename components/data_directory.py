@@ -192,6 +192,7 @@ def _as_it_is(olds: dict[str, Any], news: dict[str, Any], wanted: Mapping[str, A
         Address(
             olds["host"], int(olds.get("port") or PORT), wanted["database"], ADMIN, word,
             sslmode=olds.get("sslmode") or "", via=Endpoint(olds["docker"], "").via,
+            certificate=olds.get("certificate") or "",
         )
         for word in words
     ]  # fmt: skip
@@ -219,7 +220,7 @@ def _address(props: dict[str, Any]) -> Address:
     """The administrator's, of a server as it was deployed."""
     return Address(
         props["host"], int(props["port"]), "postgres", ADMIN, props["adminPassword"], sslmode=props["sslmode"],
-        via=Endpoint(props["docker"], "").via,
+        via=Endpoint(props["docker"], "").via, certificate=props.get("certificate") or "",
     )  # fmt: skip
 
 
@@ -326,6 +327,7 @@ def spec_of(props: dict[str, Any]) -> Spec:
         shm_mb=int(props["shmMb"]),
         certificate=props.get("certificate") or "",
         key=props.get("key") or "",
+        files_of_root=bool(props.get("filesOfRoot")),
     )
 
 

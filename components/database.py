@@ -57,9 +57,10 @@ class Database(pulumi.ComponentResource):
                 for key, value in (
                     ("sslmode", self.server.sslmode),
                     ("via", self.server.via),
+                    ("certificate", self.server.certificate),
                     ("buildMemoryMb", self.server.build_memory_mb),
                 )
-                if value
+                if isinstance(value, pulumi.Output) or value
             },
             pulumi.ResourceOptions(parent=self),
         )

@@ -109,6 +109,7 @@ class _Declaration:
                 "shmMb": self.tuned.shm_mb,
                 "certificate": certificate,
                 "key": key,
+                "filesOfRoot": True,
                 "pgvectorMinimum": environment.pgvector_minimum,
                 "stopGraceS": environment.stop_grace_s,
                 WANTED: schema,
@@ -128,6 +129,7 @@ class _Declaration:
                 "systemIdentifier": data.systemIdentifier,
                 "pidsLimit": environment.pids_limit,
             }
+            | ({"certificate": certificate} if sslmode else {})
             | backup_inputs(environment),
             self.options,
         )
@@ -136,7 +138,8 @@ class _Declaration:
             from postgres.backup import sidecar
 
             backup_schedule.declare(
-                environment, self.engine, image, network, ready, self.admin_password, self._labels("backup"),
+                environment, self.engine, image, network, ready, self.admin_password, certificate,
+                self._labels("backup"),
                 self.options, self.docker,
                 self._before_create("backup", left_behind.remove_container, sidecar.name_of(self.name)),
             )  # fmt: skip
@@ -161,7 +164,7 @@ class _Declaration:
         return Spec(
             name=self.name, major=self.environment.major, settings=self.tuned.settings,
             memory_mb=self.environment.memory_mb, cpus=self.environment.cpus, shm_mb=self.tuned.shm_mb,
-            certificate=certificate, key=key,
+            certificate=certificate, key=key, files_of_root=True,
         )  # fmt: skip
 
     def _volume(self) -> docker.Volume:

@@ -31,7 +31,7 @@ from components.engine import (
 from components.password import password
 from components.provider import DynamicResource, is_unknown, plainly, refused, settle_in
 from components.schema_check import WANTED, refuse_before_a_change, set_apart
-from postgres import embedded, roles
+from postgres import embedded, host_based, roles
 from postgres.connection import Address, connect, server_version, told
 from postgres.errors import ConnectionFailed, PgstackError, ServerError
 from postgres.settings import derive, settings_hash
@@ -103,6 +103,9 @@ class EmbeddedServerProvider(ResourceProvider):
         found = "running" if state == "running" else "stopped"
         if state == "running" and embedded.refuses(directory, props["adminPassword"]):
             found = "refuses the administrator's password"
+        if host_based.is_open(directory.path):
+            found = "lets anybody on this machine in without a password"
+            pulumi.log.warn(f"the server {found}: {directory.path}/{host_based.NAME} says trust; `up` mends it")
         outs = props | {"server": found}
         return ReadResult(id_, outs, {key: outs[key] for key in INPUTS if key in outs})
 

@@ -90,7 +90,8 @@ def _back_up(olds: dict[str, Any], outs: dict[str, Any]) -> None:
 @contextmanager
 def _at_the_server(outs: dict[str, Any]) -> Iterator[tuple[workshop.Workshop, workshop.Server]]:
     client, major = connect(outs["docker"]), int(major_of(outs))
-    with on_docker.at_the_server(client, outs["name"], outs["image"], major, outs["adminPassword"]) as found:
+    admin = _server(outs).address
+    with on_docker.at_the_server(client, outs["name"], outs["image"], major, admin) as found:
         yield found
 
 
@@ -112,6 +113,7 @@ def _server(props: dict[str, Any]) -> readiness.Server:
             props["adminPassword"],
             sslmode=props["sslmode"],
             via=Endpoint(props["docker"], "").via,
+            certificate=props.get("certificate") or "",
         ),
     )
 

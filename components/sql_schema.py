@@ -194,8 +194,10 @@ def _addresses(props: dict[str, Any], olds: dict[str, Any]) -> list[Address]:
     """The administrator's address, and with the old password for as long as a new one isn't set yet."""
     place = (props["host"], int(props["port"]), props["database"], props["admin"])
     words = [props["adminPassword"], olds.get("adminPassword")]
-    mode = props.get("sslmode") or ""
-    return [Address(*place, word, sslmode=mode, via=props.get("via") or "") for word in dict.fromkeys(words) if word]
+    mode, via, certificate = (props.get(key) or "" for key in ("sslmode", "via", "certificate"))
+    return [
+        Address(*place, word, sslmode=mode, via=via, certificate=certificate) for word in dict.fromkeys(words) if word
+    ]
 
 
 def _demands_tls(props: dict[str, Any]) -> bool:

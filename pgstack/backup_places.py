@@ -56,7 +56,7 @@ def at_the_server(stack: Deployed) -> Iterator[tuple[Workshop, Server]]:
 
 
 def _server(made: Workshop, stack: Deployed, host: str, port: int) -> Server:
-    return with_password(made, stack.major, host, stack.admin.password, port=port, user=stack.admin.user)
+    return with_password(made, stack.major, host, port, stack.admin)
 
 
 @contextmanager

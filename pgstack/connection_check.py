@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from pgstack.deployed import address_of
+from pgstack.deployed import address_of, own_address
 from postgres.compatibility import Target, examine
 from postgres.errors import PgstackError
 from stacks.environment import Environment
@@ -27,7 +27,7 @@ def of_url(url: str) -> Target:
 def of_stack(environment: Environment, outputs: Mapping[str, Any], via: str) -> Target:
     """As the application's role, with what the environment demands."""
     return Target(
-        replace(address_of(str(outputs["appUrl"])), via=via),
+        own_address(outputs, "appUrl", via),
         pgvector_minimum=environment.pgvector_minimum,
         tls_required=environment.engine == "docker" and environment.tls == "require",
     )

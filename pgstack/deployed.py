@@ -18,6 +18,7 @@ from postgres.connection import Address
 from postgres.container import PORT
 from postgres.embedded import ADMIN
 from postgres.errors import PgstackError
+from postgres.strangers import SCRAM
 
 SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"  # Pulumi's own marks
 DYNAMIC = "pulumi-python:dynamic/pgvector:"
@@ -46,6 +47,8 @@ def outputs(state: Mapping[str, Any], configured: Mapping[str, str] | None = Non
         exported = _as_far_as_known(state, server, words)
     host, port = str(server["host"]), int(server.get("port") or PORT)
     exported |= {"host": Output(host, secret=False), "port": Output(port, secret=False)}
+    if certificate := server.get("certificate"):  # of the server that runs, which a stopped `up` may have given another
+        exported["certificate"] = Output(str(certificate), secret=False)
     if version := server.get("version"):
         exported["postgresVersion"] = Output(version, secret=False)
     for name, role in URLS.items():
@@ -64,14 +67,21 @@ def address_of(url: str) -> Address:
         port = parts.port or PORT
     except ValueError:
         raise PgstackError("the URL's port is no number between 0 and 65535") from None
+    given = dict(parse_qsl(parts.query))
     return Address(
         host=str(parts.hostname),
         port=port,
         database=unquote(parts.path.lstrip("/")),
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
-        sslmode=dict(parse_qsl(parts.query)).get("sslmode", ""),
+        sslmode=given.get("sslmode", ""),
+        require_auth=given.get("require_auth", SCRAM),
     )
+
+
+def own_address(outputs: Mapping[str, Any], name: str, via: str = "") -> Address:
+    """Of a stack's own server, by its outputs: with its certificate. `via`: the ssh URL through which it is reached."""
+    return replace(address_of(str(outputs[name])), via=via, certificate=str(outputs.get("certificate") or ""))
 
 
 def plain(value: Any) -> Any:

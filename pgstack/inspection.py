@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from pgstack.deployed import address_of
+from pgstack.deployed import address_of, own_address
 from postgres import (
     apply,
     baseline,
@@ -46,7 +46,7 @@ class Database:
         """`via`: the ssh URL through which it is reached, if any."""
         urls = {roles.APP: outputs.get("appUrl"), roles.READONLY: outputs.get("readonlyUrl")}
         passwords = {role: [address_of(str(url)).password] for role, url in urls.items() if url}
-        return cls(replace(address_of(str(outputs["adminUrl"])), via=via), passwords)
+        return cls(own_address(outputs, "adminUrl", via), passwords)
 
 
 def listed(environment: Environment) -> tuple[Script, ...]:

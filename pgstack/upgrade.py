@@ -92,7 +92,7 @@ def compare(environment: Environment, database: inspection.Database, runs: int, 
     say(f"compares PostgreSQL {journal.old} as kept at {journal.at} with {runs} as it serves now")
     admin = database.admin
     with _old_programs(environment, journal, image, verify.left_to_do(copy)) as (made, host, port):
-        live = with_password(made, journal.old, host, admin.password, port=port or admin.port, user=admin.user)
+        live = with_password(made, journal.old, host, port or admin.port, admin)
         verdict = verify.verify(made, live, runs, copy, say)
     for difference in verdict.differs:
         say(difference)

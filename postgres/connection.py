@@ -11,9 +11,10 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from postgres import row_values, ssh
+from postgres import row_values, ssh, strangers
 from postgres.errors import ConnectionFailed, PgstackError
 from postgres.plain_text import one_line, quoted
+from postgres.strangers import SCRAM
 
 # A killed client lets go within a second (PostgreSQL 14+), also where the server's own setting is another. Timeouts of
 # databases and roles are the application's, not ours: pg_dump sets them so, too.
@@ -50,6 +51,8 @@ class Address:
     password: str = field(repr=False)
     sslmode: str = ""  # as libpq names them; "" leaves it to libpq
     via: str = ""  # ssh://…: host and port are as seen from over there
+    certificate: str = field(default="", repr=False)  # PEM, of the stack's own server; "" where it isn't known
+    require_auth: str = SCRAM  # as libpq has it; another one only where a user's own URL says so
 
     @property
     def url(self) -> str:
@@ -99,7 +102,7 @@ def connect(
                 client_encoding="UTF8",  # of what we send, whatever the database has set
                 options=" ".join(filter(None, (SESSION, "" if own_path else OURS, options))),
                 autocommit=autocommit,
-                sslmode=address.sslmode or None,
+                **strangers.refused(address.sslmode, address.certificate, address.require_auth),
             )
         except psycopg.OperationalError as error:
             passing = is_passing(str(error))
@@ -135,6 +138,7 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
         ("does not exist", "the database or the role does not exist", "check pgvector:database"),
         ("too many clients", "all connections are taken", "close some: SELECT * FROM pg_stat_activity"),
         ("remaining connection slots", "all connections are taken", "close some: SELECT * FROM pg_stat_activity"),
+        *strangers.SYMPTOMS,
         ("timeout expired", "no answer in time", "check host, port and firewall"),
         ("not translate host name", "the host name is not known", "check the host name"),
     ):  # fmt: skip

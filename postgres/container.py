@@ -35,6 +35,7 @@ class Spec:
     shm_mb: int
     certificate: str = ""
     key: str = field(default="", repr=False)
+    files_of_root: bool = False  # that the server reads and can't write; state from before says nothing of it
 
     @property
     def files(self) -> dict[str, str]:
@@ -46,6 +47,7 @@ class Spec:
     def folder(self) -> str:
         """Where they lie in the volume: named after their content, so that a change is a change of the command."""
         text = "\0".join(f"{name}\0{content}" for name, content in sorted(self.files.items()))
+        text += "\0root" * self.files_of_root
         return f"{VOLUME}/pgstack-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     @property
@@ -105,6 +107,8 @@ class Spec:
                 found.append(f"{name} {before} → {after}")
         if (self.certificate, self.key) != (other.certificate, other.key):
             found.append("TLS certificate")
+        if self.files_of_root != other.files_of_root:
+            found.append("pg_hba.conf and the TLS files become root's, which the server can't write")
         return found
 
     def limits(self) -> dict[str, Any]:

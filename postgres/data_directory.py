@@ -1,7 +1,8 @@
 """The data directory in a Docker volume: looks at it, makes it, and tries a server on an empty one.
 
 All of it in throw-away containers of the server's own image, as its own user, so that ownership, paths and libraries
-are right. A killed step leaves nothing that looks finished; nothing here deletes a finished data directory.
+are right; as root what the server is to read and not to write. A killed step leaves nothing that looks finished;
+nothing here deletes a finished data directory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import docker
 from docker.models.containers import Container
 from docker.types import Mount
 
-from postgres import docker_exec, queries, shell
+from postgres import docker_exec, queries, shell, strangers
 from postgres.container import LOCK_TAKEN, PORT, Spec
 from postgres.diagnosis import State, diagnose
 from postgres.docker_host import DockerFailed, Finished, finish, log_of, put, throw_away, told
@@ -26,6 +27,7 @@ from postgres.images import VOLUME
 from postgres.validation import version_tuple
 
 USER = "postgres"
+ROOT, OF_ROOT = "root", ["CHOWN", "FOWNER", "FSETID", "DAC_OVERRIDE"]
 OLD_PLACES = (".", "data", "pgdata")
 TRIAL = "/tmp/pgstack-trial"
 LOOKED_AT = "/pgstack-volume"
@@ -93,8 +95,11 @@ def delete(client: docker.DockerClient, name: str, image: str, volume: str, path
 
     `path`: where it lies, for the message. Raises DockerFailed, ServerError.
     """
-    with _step(client, name, image, volume, "delete_data", at=LOOKED_AT) as container:
-        done = finish(container)
+    for user in (USER, ROOT):  # root: for the files that the server's user can't write
+        with _step(client, name, image, volume, "delete_data", at=LOOKED_AT, user=user) as container:
+            done = finish(container)
+        if done.code != 0 or not any(line.startswith("left pgstack-") for line in done.output.splitlines()):
+            break
     if done.code == LOCK_TAKEN:
         raise ServerError(
             f"a server still runs on the data in {path}: nothing was deleted\n"
@@ -111,12 +116,11 @@ def delete(client: docker.DockerClient, name: str, image: str, volume: str, path
 def prepare(client: docker.DockerClient, spec: Spec, image: str, volume: str, password: str) -> tuple[str, str]:
     """initdb, or a new administrator's password where the data is there already; pg_hba.conf and the TLS files too.
 
-    One container for both: each takes half a second to start and end. Returns (system identifier, "initdb" or
-    "found"). Raises ServerError with the cause.
+    Returns (system identifier, "initdb" or "found"). Raises ServerError with the cause.
     """
-    environment = {"MAJOR": str(spec.major), "FOLDER": spec.folder}
-    with _step(client, spec.name, image, volume, "install", "prepare", environment=environment) as container:
-        put(container, "/tmp", {PASSWORD_FILE: password} | _files(spec))
+    install(client, spec, image, volume)
+    with _step(client, spec.name, image, volume, "prepare", environment={"MAJOR": str(spec.major)}) as container:
+        put(container, "/tmp", {PASSWORD_FILE: password})
         done = finish(container)
     last = done.output.strip().splitlines()[-1:] or [""]
     if done.code != 0 or not last[0].startswith("identifier "):
@@ -132,10 +136,14 @@ def _files(spec: Spec) -> dict[str, str]:
 
 def install(client: docker.DockerClient, spec: Spec, image: str, volume: str) -> None:
     """Put pg_hba.conf and the TLS files where the server's command looks for them. Raises ServerError."""
-    with _step(client, spec.name, image, volume, "install", environment={"FOLDER": spec.folder}) as container:
-        put(container, "/tmp", _files(spec))
-        done = finish(container)
-    if done.code != 0:
+    for user in (ROOT, USER):  # what root may not give away is the server's own
+        environment = {"FOLDER": spec.folder}
+        with _step(client, spec.name, image, volume, "install", environment=environment, user=user) as container:
+            put(container, "/tmp", _files(spec))
+            done = finish(container)
+        if done.code == 0:
+            break
+    else:
         raise ServerError(failed("writing pg_hba.conf and the TLS files", spec, volume, done))
 
 
@@ -180,7 +188,7 @@ def _versions(container: Container, password: str, pgvector_minimum: str) -> str
     done = docker_exec.run(
         container,
         ["psql", "-XAt", "-F", " ", "-h", "127.0.0.1", "-U", "postgres", "-c", queries.get("server_and_vector")],
-        environment={"PGPASSWORD": password},
+        environment={"PGPASSWORD": password} | strangers.variables(""),
     )
     words = done.text.split()
     if done.code != 0 or not words:
@@ -200,13 +208,14 @@ def _versions(container: Container, password: str, pgvector_minimum: str) -> str
 @contextmanager
 def _step(
     client: docker.DockerClient, name: str, image: str, volume: str, *scripts: str,
-    at: str = VOLUME, read_only: bool = False, environment: Mapping[str, str] | None = None,
+    at: str = VOLUME, read_only: bool = False, environment: Mapping[str, str] | None = None, user: str = USER,
 ) -> Iterator[Container]:  # fmt: skip
     """A created throw-away container that will run the scripts of `postgres/shell/` on the volume, mounted `at`."""
+    rights: dict[str, Any] = {"cap_add": OF_ROOT} if user == ROOT else {}
     with throw_away(
-        client, name, image, ["sh", "-ec", "\n".join(map(shell.get, scripts))], user=USER, network_mode="none",
+        client, name, image, ["sh", "-ec", "\n".join(map(shell.get, scripts))], user=user, network_mode="none",
         environment={"VOLUME": at, **(environment or {})},
-        mounts=[Mount(at, volume, type="bind" if volume.startswith("/") else "volume", read_only=read_only)],
+        mounts=[Mount(at, volume, type="bind" if volume.startswith("/") else "volume", read_only=read_only)], **rights,
     ) as container:  # fmt: skip
         yield container
 

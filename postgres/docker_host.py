@@ -84,6 +84,7 @@ def connect(url: str, chosen_by: str = "") -> docker.DockerClient:
     except ConnectionFailed as error:
         raise DockerFailed(f"no Docker Engine answers at {url}{by}: {error}") from None
     tls = docker_context.tls_of(url, os.environ)
+    docker_tls.refuse_strangers(url, tls, by)
     try:
         client = docker.DockerClient(base_url=base, timeout=TIMEOUT_S, version="auto", tls=docker_tls.config(tls, url))
         client.ping()

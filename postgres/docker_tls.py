@@ -20,6 +20,9 @@ CLIENT_REFUSED = ("certificate required", "bad certificate", "CERTIFICATE_REQUIR
                   "certificate expired", "CERTIFICATE_EXPIRED", "handshake failure", "HANDSHAKE_FAILURE")  # fmt: skip
 
 
+PRIVATE = ("unix://", "http+unix://", "npipe://", "ssh://")
+
+
 class _Config(TLSConfig):  # type: ignore[misc]
     """The CA that was chosen and no other: REQUESTS_CA_BUNDLE would take the place of it."""
 
@@ -47,13 +50,27 @@ def config(tls: Tls | None, url: str) -> TLSConfig | None:
     return found
 
 
+def refuse_strangers(url: str, tls: Tls | None, by: str) -> None:
+    """Raises DockerFailed for an engine that could be anybody: passwords and keys go to it. `by`: for the message.
+
+    Loopback is no exception: whoever takes the port of an engine that is down gets them.
+    """
+    if url.startswith(PRIVATE) or (tls is not None and tls.verify):
+        return
+    lacks = "without TLS" if tls is None else f"with TLS that verifies nothing ({tls.chosen_by})"
+    raise DockerFailed(
+        f"the Docker Engine at {url}{by} is refused: over TCP {lacks} anybody could be the engine, and it gets the "
+        "passwords\n"
+        "  reach it by ssh:  pgvector:dockerHost: ssh://USER@HOST\n"
+        f"  or verify it:  export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=FOLDER  ({CA}, {CERTIFICATE}, {KEY}) or "
+        "a context with them"
+    )
+
+
 def reason(url: str, tls: Tls | None, text: str) -> str:
     """Why TLS failed; "" where it isn't that."""
-    if not url.startswith(TCP):
+    if not url.startswith(TCP) or tls is None:
         return ""
-    if tls is None:
-        wants = "HTTP request to an HTTPS server" in text or "BadStatusLine" in text or "Connection aborted" in text
-        return "it wants TLS, or is no Docker Engine" if wants else ""
     if any(symptom in text for symptom in DIFFERENT_NAME):
         return f"its certificate is for another name than {urlsplit(url).hostname}"
     if "has expired" in text:
@@ -74,13 +91,9 @@ def reason(url: str, tls: Tls | None, text: str) -> str:
 def remedy(url: str, tls: Tls | None, text: str) -> str:
     """The same error's way out; "" where it isn't one of TLS."""
     why = reason(url, tls, text)
-    if not why:
+    if not why or tls is None:
         return ""
-    if tls is None:
-        return (
-            f"give it certificates:  export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=FOLDER  ({CA}, {CERTIFICATE}, {KEY})"
-        )
     where = f"{CA}, {CERTIFICATE} and {KEY} in {tls.folder} ({tls.chosen_by})"
     if "speaks no TLS" in why:
-        return "check host and port, or unset DOCKER_TLS_VERIFY and DOCKER_TLS"
+        return "check host and port: the engine has another one for TLS (2376), or none yet"
     return f"check {where}; and by hand:  docker -H {url} --tlsverify info"

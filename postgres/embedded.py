@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from postgres import host_based
 from postgres.connection import REFUSED, Address, connect
 from postgres.errors import ConnectionFailed, ServerError
 
@@ -233,6 +234,8 @@ def start(directory: Directory, settings: dict[str, str], *, port: int | None = 
     check_cpu()
     with only_one(directory):
         kept = kept_port(directory)
+        if host_based.close(directory.path) and pid(directory) is not None:
+            _run([*_pg_ctl(directory), "reload"])
         if pid(directory) is None:
             (directory.path / "postmaster.pid").unlink(missing_ok=True)  # a crash's or a reboot's: see pid()
         elif kept is not None:

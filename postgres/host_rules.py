@@ -1,7 +1,7 @@
 """Looks for lines of pg_hba.conf that let somebody in otherwise than the stack declares.
 
 Invariant: nobody gets in without a password that the server checks by SCRAM, and where TLS is demanded nobody from
-another machine without TLS. The engines' own files say so; a superuser's session or who has the volume can write another.
+another machine without TLS. The engines' own files say so; a superuser, or who has the volume, can write another.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from pathlib import Path
 import docker
 from docker.types import Mount
 
-from postgres import queries, shell
+from postgres import queries, shell, strangers
 from postgres.backup.schedule import Schedule
 from postgres.container import OLD_MOUNT, PORT, TMPFS
 from postgres.data_directory import FILE_PREFIX, PASSWORD_FILE, state_of
@@ -28,6 +28,7 @@ from postgres.images import VOLUME
 from postgres.readiness import limit_processes
 from postgres.upgrade.workshop import passfile_line
 
+ROOT, ROOT_FILE = "root.crt", "pgstack-root.crt"  # in the volume, as the password: a new one is read at the next run
 MOUNT, BACKUPS = "/pgstack", "/backups"
 MEMORY_MB, CPUS, PIDS, JOBS = 512, "1.0", 64, 2  # cpus as the plugin reads them back
 STOP_GRACE_S = 10
@@ -66,13 +67,17 @@ def folder() -> str:
     return f"{MOUNT}/{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def environment(server: str, major: int, stack: str, database: str, schedule: Schedule, keep: int) -> dict[str, str]:
-    """Of the container. `server`: its name on the network; `major`: of the programs."""
+def environment(
+    server: str, major: int, stack: str, database: str, schedule: Schedule, keep: int, *, sslmode: str = "",
+    verified: bool = False,
+) -> dict[str, str]:  # fmt: skip
+    """Of the container. `server`: its name on the network; `major`: of the programs; `verified`: there is a ROOT."""
     path = f"/usr/lib/postgresql/{major}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return {
         "BACKUPS": BACKUPS, "DATABASE": database, "HOME": "/tmp", "JOBS": str(JOBS), "KEEP": str(keep), "LC_ALL": "C",
         "PATH": path, "PGCONNECT_TIMEOUT": "10", "PGHOST": server, "PGPASSFILE": f"{MOUNT}/passfile",
         "PGPORT": str(PORT), "PGUSER": ADMIN, "SECOND": str(schedule.second), "STACK": stack,
+        **strangers.variables(sslmode, f"{MOUNT}/{ROOT}" if verified else ""),
     }  # fmt: skip
 
 
@@ -101,7 +106,7 @@ class Installation:
     owner: str
 
 
-def install(client: docker.DockerClient, wanted: Installation, password: str) -> None:
+def install(client: docker.DockerClient, wanted: Installation, password: str, certificate: str = "") -> None:
     """Put scripts and password into the volume, and see whether the folder can be written. Raises ServerError."""
     environment = {"VOLUME": MOUNT, "FOLDER": folder(), "OWNER": wanted.owner, "BACKUPS": BACKUPS}
     mounts = [Mount(MOUNT, wanted.volume, type="volume"), Mount(BACKUPS, wanted.directory, type="bind")]
@@ -112,7 +117,8 @@ def install(client: docker.DockerClient, wanted: Installation, password: str) ->
         user="root", network_mode="none", environment=environment, mounts=mounts, tmpfs=stray,
     ) as container:  # fmt: skip
         given = {f"{FILE_PREFIX}{name}": text for name, text in files().items()}
-        put(container, "/tmp", given | {PASSWORD_FILE: passfile_line(password)})
+        secret = {PASSWORD_FILE: passfile_line(password), ROOT_FILE: strangers.root_of(certificate)}
+        put(container, "/tmp", given | secret)
         done = finish(container)
     if done.code != 0:
         raise ServerError(

@@ -4,6 +4,8 @@ uid=${OWNER%:*} gid=${OWNER#*:}
 chown -R "$OWNER" "$FOLDER"
 install -o "$uid" -g "$gid" -m 400 /tmp/pgstack-password "$VOLUME/passfile.unfinished"
 mv -T "$VOLUME/passfile.unfinished" "$VOLUME/passfile" # a run reads the former or the new one
+install -o "$uid" -g "$gid" -m 400 /tmp/pgstack-root.crt "$VOLUME/root.crt.unfinished"
+mv -T "$VOLUME/root.crt.unfinished" "$VOLUME/root.crt"
 chown "$OWNER" "$VOLUME"
 if ! perl -MJSON::PP -MDigest::SHA -e 1; then
     echo "pgstack: the image has no perl with JSON::PP and Digest::SHA"

@@ -9,7 +9,7 @@ done
 for major in [0-9][0-9]; do
     if [ -e "$major/pgstack.lock" ] || [ -f "$major/docker/PG_VERSION" ]; then rm -rf "$major"; fi
 done
-rm -rf pgstack-*
+rm -rf pgstack-* 2>/dev/null || true # what is root's stays, and is left
 # a mount point that Docker made for the images up to 17, where it is empty
 rmdir data 2>/dev/null || true
 ls -A | sed 's/^/left /'

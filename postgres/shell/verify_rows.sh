@@ -4,6 +4,8 @@ said=$(mktemp)
 failed=$(mktemp)
 {
     PGHOST=$OTHER_HOST PGPORT=$OTHER_PORT PGUSER=$OTHER_USER PGPASSFILE=$OTHER_PASSFILE \
+        PGREQUIREAUTH=$OTHER_REQUIREAUTH PGCHANNELBINDING=$OTHER_CHANNELBINDING \
+        PGSSLMODE=$OTHER_SSLMODE PGSSLROOTCERT=$OTHER_SSLROOTCERT \
         psql -XAtqw -v ON_ERROR_STOP=1 -f "$THERE" 2>>"$said" || echo failed >"$failed"
 } | psql -XAtqw -v ON_ERROR_STOP=1 -f "$HERE" 2>>"$said" || echo failed >"$failed"
 if [ -s "$failed" ]; then

@@ -92,7 +92,7 @@ def upgrade(
         embedded.ensure_password(old, port, password)
         source, _, choice = _decided(job, password, method, no_drift)
         hands = local.EmbeddedHands(old, job.directory(job.new), job.old_settings, port)
-        live = with_password(workshop, job.old, embedded.HOST, password, port=port, user=embedded.ADMIN)
+        live = with_password(workshop, job.old, embedded.HOST, port, _admin(port, password))
         here = nullcontext((workshop, live)), nullcontext(workshop)
         first = partial(backup.make, *here, report, pace) if backup else None
         made = run.Upgrade(
@@ -116,7 +116,11 @@ def at_the_server(job: Job, password: str) -> Iterator[tuple[Workshop, Server]]:
     """Where the new server is reached, once it serves."""
     port = embedded.kept_port(job.directory(job.new)) or 0
     with local.workshop(Path(job.root)) as made:
-        yield made, with_password(made, job.new, embedded.HOST, password, port=port, user=embedded.ADMIN)
+        yield made, with_password(made, job.new, embedded.HOST, port, _admin(port, password))
+
+
+def _admin(port: int, password: str) -> Address:
+    return Address(embedded.HOST, port, "postgres", embedded.ADMIN, password)
 
 
 def rollback_wanted(job: Job) -> bool:
@@ -163,7 +167,7 @@ def _decided(
 ) -> tuple[facts.Source, facts.Target, decision.Choice]:
     """Raises ServerError with every reason against it, DriftRefused, ConnectionFailed, psycopg.Error."""
     port = embedded.kept_port(job.directory(job.old)) or 0
-    address = Address(embedded.HOST, port, "postgres", embedded.ADMIN, password)
+    address = _admin(port, password)
     source, target = facts.of_source(address), target_of_wheel(job.new)
     if reasons := decision.refusals(source, target):
         listed = "\n".join(reasons)

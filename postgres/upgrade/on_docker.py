@@ -15,9 +15,8 @@ from docker.models.containers import Container
 
 from postgres import data_directory
 from postgres.connection import Address
-from postgres.container import Spec
+from postgres.container import PORT, Spec
 from postgres.docker_host import has_image, remove_left_throw_aways, server_of, told
-from postgres.embedded import ADMIN
 from postgres.errors import ServerError
 from postgres.upgrade import collations, container, facts, rollback, run
 from postgres.upgrade.backup_first import BackupFirst
@@ -105,7 +104,7 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
         choice = decide(source, target, disk, wanted.method)
         if choice.why:  # the preview may have known less
             wanted.report(words(source, target, choice))
-        live = with_password(made, old.major, old.name, wanted.address.password, user=ADMIN)
+        live = with_password(made, old.major, old.name, PORT, wanted.address)
         upgrade = run.Upgrade(
             made, hands, source, new.major, choice, live, dict(new.settings), wanted.report,
             backup=partial(_back_up, wanted) if wanted.backup else None, before=before_step,
@@ -116,20 +115,20 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
 
 def _back_up(wanted: Wanted) -> None:
     if wanted.backup is not None:
-        old, password = wanted.before, wanted.address.password
-        at_it = at_the_server(wanted.client, old.name, wanted.old_image, old.major, password)
+        old = wanted.before
+        at_it = at_the_server(wanted.client, old.name, wanted.old_image, old.major, wanted.address)
         wanted.backup.make(at_it, _apart(wanted), wanted.report, wanted.pace)
 
 
 @contextmanager
 def at_the_server(
-    client: docker.DockerClient, name: str, image: str, major: int, password: str
+    client: docker.DockerClient, name: str, image: str, major: int, admin: Address
 ) -> Iterator[tuple[Workshop, Server]]:
     """Where the server of that name is reached, with its own programs. Without the volume: the dump takes no room of
     the database's.
     """
     with container.workshop(client, name, image, None, network=name) as made:
-        yield made, with_password(made, major, name, password, user=ADMIN)
+        yield made, with_password(made, major, name, PORT, admin)
 
 
 @contextmanager

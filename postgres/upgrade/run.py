@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
+from postgres.container import HBA
 from postgres.errors import PgstackError, ServerError
 from postgres.upgrade import checks, finish, methods, progress, records, rehearsal
 from postgres.upgrade.decision import Choice, Reindex
@@ -159,6 +160,9 @@ class Upgrade:
         elif self.new >= CHECKSUMS_BY_DEFAULT:
             words.append("--no-data-checksums")
         must(f"initdb of PostgreSQL {self.new}", self.workshop.run(self.new, *words))
+        # initdb's trust is for nobody; it asks for a password only where it is to set one
+        script = "sed -i -E 's/^((local|host).*[[:space:]])trust$/\\1scram-sha-256/' \"$FILE\""
+        must("writing pg_hba.conf", self.workshop.sh(script, FILE=f"{self.unfinished}/{HBA}"))
 
     def _rehearse(self) -> None:
         copy = self.workshop.beside(self.new, REHEARSAL)

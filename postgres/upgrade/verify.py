@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from postgres import queries, shell
 from postgres.errors import ServerError
+from postgres.strangers import UNDEMANDING
 from postgres.upgrade import checks, rollback
 from postgres.upgrade.comparison import Contents, Counted, Rows, Sequence, differences, to_count
 from postgres.upgrade.decision import MARGIN_BYTES, size
@@ -228,6 +229,7 @@ def _count(workshop: Workshop, copy: Server, live: Server, database: str, table:
     variables: Mapping[str, str] = copy.environment | {
         "PGDATABASE": database, "LEASH": workshop.leash,
         "OTHER_HOST": live.host, "OTHER_PORT": str(live.port), "OTHER_USER": live.user, "OTHER_PASSFILE": live.passfile,
+        **{name.replace("PG", "OTHER_", 1): value for name, value in (UNDEMANDING | dict(live.demands)).items()},
         "THERE": workshop.put("there.sql", there), "HERE": workshop.put("here.sql", here),
     }  # fmt: skip
     script = shell.get("leash", "verify_rows")

@@ -10,10 +10,12 @@ import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from postgres import strangers
+from postgres.connection import Address
 from postgres.errors import ServerError
 
 HOUR_S = 3600.0
@@ -99,13 +101,14 @@ class Server:
     user: str = SUPERUSER
     passfile: str = ""
     superuser: bool = True
+    demands: Mapping[str, str] = field(default_factory=dict, hash=False)  # what it must prove before it gets a password
 
     @property
     def environment(self) -> dict[str, str]:
         """What libpq reads."""
         found = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.user, "PGCONNECT_TIMEOUT": "10"}
         found |= {"PGOPTIONS": undisturbed(self.major, superuser=self.superuser), "PGCLIENTENCODING": "UTF8"}
-        return found | ({"PGPASSFILE": self.passfile} if self.passfile else {})
+        return found | ({"PGPASSFILE": self.passfile} if self.passfile else {}) | dict(self.demands)
 
 
 def undisturbed(major: int, *, superuser: bool = True) -> str:
@@ -131,11 +134,12 @@ def passfile_line(password: str) -> str:
     return f"*:*:*:*:{escaped}\n"
 
 
-def with_password(
-    workshop: Workshop, major: int, host: str, password: str, *, port: int = PORT, user: str = SUPERUSER
-) -> Server:
-    """A server that asks for one; it lies in a file of the workshop."""
-    return Server(major, host, port, user, workshop.put("passfile", passfile_line(password)))
+def with_password(workshop: Workshop, major: int, host: str, port: int, admin: Address) -> Server:
+    """A server that asks for `admin`'s; it lies in a file of the workshop. `host`, `port`: as seen from there."""
+    root = strangers.root_of(admin.certificate) if admin.sslmode else ""
+    demands = strangers.variables(admin.sslmode, workshop.put("root.crt", root) if root else "")
+    passfile = workshop.put("passfile", passfile_line(admin.password))
+    return Server(major, host, port, admin.user, passfile, demands=demands)
 
 
 def rows(workshop: Workshop, server: Server, database: str, query: str, *, first: str = "") -> list[dict[str, Any]]:

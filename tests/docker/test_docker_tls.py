@@ -178,7 +178,7 @@ def test_what_is_wrong_with_the_certificates_is_told(
 def test_another_name_a_port_without_tls_and_tls_unasked_are_told(
     secured: TlsProxy, tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(DockerFailed, match="it wants TLS"):
+    with pytest.raises(DockerFailed, match=r"is refused: over TCP without TLS"):
         connect(secured.url)
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path / "mine"))

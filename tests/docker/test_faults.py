@@ -46,8 +46,8 @@ def test_no_docker_engine_is_told_with_what_was_tried_and_the_remedy(make: Make)
         assert "no Docker Engine answers at unix:///nonexistent (DOCKER_HOST): there is no such socket" in said
         assert "start it:  sudo systemctl start docker" in said
     said = stack.fails("up", "dev", DOCKER_HOST="tcp://127.0.0.1:1")
-    assert "no Docker Engine answers at tcp://127.0.0.1:1 (DOCKER_HOST): nothing listens there" in said
-    assert "docker -H tcp://127.0.0.1:1 info" in said
+    assert "the Docker Engine at tcp://127.0.0.1:1 (DOCKER_HOST) is refused: over TCP without TLS" in said
+    assert "ssh://USER@HOST" in said
     assert not stack.root.joinpath(".pulumi").exists(), "no state is made before an engine answers"
     assert "✗ │ Docker Engine" in stack.fails("doctor", "dev", DOCKER_HOST="unix:///nonexistent")
 

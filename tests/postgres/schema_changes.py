@@ -302,7 +302,7 @@ GRANT MAINTAIN ON s.older TO someone
 REVOKE ALL ON s.older FROM postgres
 GRANT SELECT ON pg_catalog.pg_authid TO someone
 GRANT SELECT (rolname) ON pg_catalog.pg_authid TO "some one"
-REVOKE EXECUTE ON FUNCTION pg_catalog.lo_creat(int) FROM PUBLIC
+REVOKE EXECUTE ON FUNCTION pg_catalog.lo_get(oid) FROM PUBLIC
 REVOKE EXECUTE ON FUNCTION vector_dims(vector) FROM PUBLIC
 REVOKE ALL ON FUNCTION vector_dims(vector) FROM postgres
 GRANT CREATE ON SCHEMA public TO someone

@@ -97,7 +97,8 @@ def dumped(database: FreshDatabase) -> list[str]:
     """The database as pg_dump writes it, sorted, and what is set for it."""
     tool = embedded.binaries(18) / "pg_dump"
     command = [str(tool), "--exclude-schema=pgstack", "--inserts", database.admin.url]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    own = os.environ | {"PGOPTIONS": "-c role=none"}  # whatever a history set for the database
+    text = subprocess.run(command, env=own, capture_output=True, text=True, check=True).stdout
     settings_of_it = database.ask(queries.get("session_settings"))
     lines = [line for line in text.splitlines() if not line.startswith(("\\", "--"))]
     return [*sorted(lines), str(settings_of_it)]

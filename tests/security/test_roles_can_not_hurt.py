@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgstack import inspection
-from postgres import apply, database_drift, host_rules, mending, role_drift, roles
+from postgres import apply, database_drift, drift, host_rules, mending, role_drift, roles
 from postgres.connection import Address, connect
 from postgres.errors import ConnectionFailed, SettingRefused
 from postgres.role_limits import RESERVED, RoleLimits, derive
@@ -162,6 +162,17 @@ def test_readonly_makes_no_large_objects_and_no_temporary_tables_and_app_still_m
     with connect(stack.as_role("app")) as connection:
         connection.execute("CREATE TEMP TABLE t ()")
         connection.execute("SELECT lo_unlink(lo_from_bytea(0, 'x'))")
+
+
+def test_a_database_of_before_has_no_drift_when_it_loses_large_objects(stack: FreshDatabase) -> None:
+    """Else an `up` where drift is refused would be refused ever after."""
+    for name in ("lo_creat(int)", "lo_create(oid)", "lo_from_bytea(oid, bytea)"):
+        stack.do(f"GRANT EXECUTE ON FUNCTION pg_catalog.{name} TO PUBLIC")
+        stack.do(f"REVOKE EXECUTE ON FUNCTION pg_catalog.{name} FROM app, schema_owner")
+    with connect(stack.admin) as connection:
+        assert drift.find(connection) == ()
+        bring_up(stack)
+        assert drift.find(connection) == ()
 
 
 def test_app_and_readonly_leave_connections_for_the_scripts(stack: FreshDatabase) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from postgres import embedded
-from postgres.connection import connect
+from postgres.connection import Address, connect
 from postgres.errors import ServerError
 from postgres.upgrade import embedded_engine, local, rollback, run, verify
 from postgres.upgrade.decision import Method
@@ -58,7 +58,13 @@ def verdict(machine: Machine) -> verify.Verdict:
     port = embedded.kept_port(machine.new)
     assert port is not None
     with local.workshop(machine.root) as workshop:
-        live = with_password(workshop, machine.old.major, embedded.HOST, PASSWORD, port=port, user=embedded.ADMIN)
+        live = with_password(
+            workshop,
+            machine.old.major,
+            embedded.HOST,
+            port,
+            Address(embedded.HOST, port, "postgres", embedded.ADMIN, PASSWORD),
+        )
         copy = verify.place(workshop, machine.old.major)
         return verify.verify(workshop, live, machine.new.major, copy, machine.said.append)
 

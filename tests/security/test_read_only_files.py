@@ -1,0 +1,106 @@
+"""The server's own user, and so a superuser's session, can't change who is let in, nor the certificate and its key."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import docker
+import psycopg
+import pytest
+from docker.errors import APIError
+from docker.models.containers import Container
+from docker.types import Mount
+
+from components.certificate import self_signed
+from postgres import data_directory
+from postgres.connection import Address, connect
+from postgres.container import CERTIFICATE, HBA, KEY, Spec
+from postgres.docker_exec import run
+from postgres.images import VOLUME
+from tests.docker.conftest import NO_STRAY, PG17, free_port
+from tests.docker.conftest import docker_engine as docker_engine
+from tests.docker.conftest import image as image
+
+pytestmark = pytest.mark.docker
+WORD = secrets.token_urlsafe(12)
+
+
+def spec(*, files_of_root: bool) -> Spec:
+    certificate, key = CERTIFICATES
+    name = f"pgstack-test-{os.getpid()}-files"
+    return Spec(name, 17, {}, 512, 1, 64, certificate, key, files_of_root=files_of_root)
+
+
+CERTIFICATES = self_signed(["localhost"])
+
+
+@pytest.fixture(scope="module")
+def volume(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> Iterator[str]:
+    """With data and files as an earlier version left them: the server's user could write these."""
+    name = f"pgstack-test-{os.getpid()}-files"
+    docker_engine.volumes.create(name)
+    before = spec(files_of_root=False)
+    try:
+        data_directory.prepare(docker_engine, before, image(PG17), name, WORD)
+        yield name
+    finally:
+        with suppress(APIError):
+            docker_engine.volumes.get(name).remove(force=True)
+
+
+@pytest.fixture(scope="module")
+def server(docker_engine: docker.DockerClient, volume: str) -> Iterator[tuple[Container, Address]]:
+    """After an `up` with this version, run as the stack's container is."""
+    now = spec(files_of_root=True)
+    data_directory.install(docker_engine, now, PG17, volume)
+    port = free_port()
+    container = docker_engine.containers.run(
+        PG17, now.command, entrypoint=[], user="postgres", read_only=True, cap_drop=["ALL"], detach=True,
+        security_opt=["no-new-privileges"], environment=now.environment, tmpfs=NO_STRAY | now.tmpfs, name=now.name,
+        mounts=[Mount(VOLUME, volume, type="volume")], ports={"5432/tcp": ("127.0.0.1", port)}, **now.limits(),
+    )  # fmt: skip
+    try:
+        address = Address("127.0.0.1", port, "postgres", "postgres", WORD, sslmode="require")
+        connect(address, wait_s=30).close()
+        yield container, address
+    finally:
+        container.remove(force=True, v=True)
+
+
+@pytest.mark.parametrize("file", [HBA, CERTIFICATE, KEY])
+def test_a_superusers_session_writes_none_of_the_files(server: tuple[Container, Address], file: str) -> None:
+    folder = spec(files_of_root=True).folder
+    with connect(server[1]) as connection:
+        for attack in (
+            f"COPY (SELECT 'host all all 0.0.0.0/0 trust') TO '{folder}/{file}'",
+            f"COPY (SELECT 1) TO PROGRAM 'echo x >{folder}/new'",
+            f"COPY (SELECT 1) TO PROGRAM 'rm -f {folder}/{file}'  WITH (FORMAT csv)",
+            f"COPY (SELECT 1) TO PROGRAM 'mv {folder} {VOLUME}/other'",
+            f"COPY (SELECT 1) TO PROGRAM 'chmod 777 {folder}'",
+            f"COPY (SELECT 1) TO PROGRAM 'chmod 755 {VOLUME}'",
+        ):
+            with pytest.raises(psycopg.Error, match=r"Permission denied|failed"):
+                connection.execute(attack.encode())
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute("SELECT FROM pg_hba_file_rules")
+    connect(server[1]).close()
+
+
+def test_the_server_goes_on_with_folders_of_its_own(server: tuple[Container, Address]) -> None:
+    """What an upgrade and an adoption do in the volume as the image's user."""
+    script = f"mkdir {VOLUME}/16 && mv {VOLUME}/16 {VOLUME}/18 && rmdir {VOLUME}/18"
+    assert run(server[0], ["sh", "-ec", script], user="postgres").code == 0
+    assert "server.key" in run(server[0], ["ls", spec(files_of_root=True).folder], user="postgres").text
+
+
+def test_all_of_it_can_be_deleted(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> None:
+    name = f"pgstack-test-{os.getpid()}-deleted"
+    docker_engine.volumes.create(name)
+    try:
+        data_directory.prepare(docker_engine, spec(files_of_root=True), image(PG17), name, WORD)
+        assert data_directory.delete(docker_engine, name, PG17, name, name) == ()
+    finally:
+        docker_engine.volumes.get(name).remove(force=True)
