@@ -84,7 +84,11 @@ def test_connections_without_tls_are_refused_where_it_is_demanded(make: Make, en
         with psycopg.connect(strict):
             pass
         assert "BEGIN PRIVATE KEY" not in stack.state()
-        assert "is up: unchanged" in stack.up()
+        stack.configure(memoryMb=1200)
+        stack.ok("preview", environment, "--save-plan", "approved.json")
+        assert "this is what was approved" in stack.ok("up", environment, "--plan", "approved.json")
+        with psycopg.connect(strict):  # the certificate stays
+            pass
         assert "✓ │ certificate" in stack.run("doctor", environment, COLUMNS="200").stdout
     lines = stack.ok("test-connection", environment)
     assert re.search(r"✓ TLS: TLSv1\.[23]", lines)
