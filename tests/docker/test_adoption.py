@@ -176,7 +176,7 @@ def test_a_volume_of_compose_is_adopted_with_all_its_rows_indexes_and_roles(
     told = (ROOT / "docs" / "upgrade.md").read_text()
     (move_back,) = re.findall(r"-ec '(.*)'", told)
     (roles,) = re.findall(r"^ *(DROP OWNED BY .*)$", told, re.MULTILINE)
-    before.in_volume(f"set -e; {move_back}")
+    before.in_volume(f"set -e; {move_back}", user="root")
     before.up()
     before.psql(roles, user="postgres")
     assert before.psql("SELECT count(*) FROM app.embedding") == "600"
