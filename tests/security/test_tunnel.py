@@ -114,14 +114,24 @@ def test_a_stranger_over_there_hears_nothing_where_the_stack_has_a_certificate(t
 
 
 def test_a_tunnel_is_ready_only_while_its_ssh_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An `ssh` that makes the socket, or finds one, and ends."""
+    """An `ssh` that makes the socket and lives, is killed, and from then on ends at once."""
     fake = tmp_path / "ssh"
-    code = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[sys.argv.index('-L')+1].split(':')[0])"
+    code = (
+        "import socket,sys; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[sys.argv.index('-L')+1].split(':')[0]);"
+        "sys.stdin.read()"
+    )
     fake.write_text(f"#!{sys.executable}\n{code}\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(ConnectionFailed, match="no ssh tunnel"):
-        ssh.to_port("ssh://nobody@127.0.0.1:1", "127.0.0.1", 5432)
+    asked = ("ssh://nobody@127.0.0.1:1", "127.0.0.1", 5432)
+    folder = ssh.to_port(*asked)
+    assert ssh.to_port(*asked) == folder
+    (process,) = (process for process, found in ssh._OPEN.values() if found == folder)
+    process.kill()
+    process.wait(timeout=60)
+    fake.write_text("#!/bin/sh\necho refused >&2\nexit 255\n")
+    with pytest.raises(ConnectionFailed, match="no ssh tunnel to .*: refused"):
+        ssh.to_port(*asked)
 
 
 def test_another_user_gets_nowhere_through_our_port(tmp_path: Path) -> None:
