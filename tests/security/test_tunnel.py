@@ -130,7 +130,7 @@ def test_a_tunnel_is_ready_only_while_its_ssh_lives(tmp_path: Path, monkeypatch:
     process.kill()
     process.wait(timeout=60)
     fake.write_text("#!/bin/sh\necho refused >&2\nexit 255\n")
-    with pytest.raises(ConnectionFailed, match="no ssh tunnel to .*: refused"):
+    with pytest.raises(ConnectionFailed, match=r"no ssh tunnel to .*: refused"):
         ssh.to_port(*asked)
 
 
