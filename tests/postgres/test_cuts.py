@@ -69,7 +69,6 @@ set lock_timeout = 0; set statement_timeout = 0; insert into a.log values (curre
 do $$ begin execute format('alter database %I set search_path = b, a, public', current_database()); end $$;
 do $$ begin execute format('alter database %I reset search_path', current_database()); end $$;
 do $$ begin execute format('alter database %I set my.word = {n}', current_database()); end $$;
-do $$ begin execute format('alter database %I set role = cut_other', current_database()); end $$;
 insert into a.log values ('call, grant and role {n}') on conflict do nothing; -- don't select
 insert into a.t0 values ({n}, 'x'); update a.t0 set name = 'y' where id = {n}; create table a.z{n} (id int);
 {acting}
