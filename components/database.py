@@ -16,6 +16,7 @@ from postgres import roles
 from postgres.connection import Address
 from postgres.container import PORT
 from stacks import offline
+from stacks.cautions import cautions
 from stacks.environment import Environment
 
 ENGINES: Mapping[str, Callable[[Environment, pulumi.Resource, Mapping[str, Any]], Server]] = {
@@ -32,6 +33,8 @@ class Database(pulumi.ComponentResource):
             offline.refuse_up(os.environ)
         super().__init__("pgvector:index:Database", environment.stack, None, opts)
         self.environment = environment
+        for meaning, remedy in cautions(environment, os.environ):
+            pulumi.log.warn(f"{meaning}\n  {remedy}")
         props = sql_schema.inputs(environment)  # first: a wrong script is reported before anything is declared
         self.server = ENGINES[environment.engine](
             environment, self, {key: value for key, value in props.items() if key in WANTED_INPUTS}

@@ -59,12 +59,11 @@ def ensure_cluster(connection: Connection[Any], database: str, passwords: Mappin
 
 
 def set_password(connection: Connection[Any], role: str, password: str) -> None:
-    """Let `role` log in with `password`. The server sees the verifier alone."""
-    connection.execute(
-        sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
-            sql.Identifier(role), sql.Literal(verifier(connection, role, password))
-        )
-    )
+    """Let `role` log in with `password`. The server sees the verifier alone, and logs not even that."""
+    secret = sql.Literal(verifier(connection, role, password))
+    with connection.transaction():
+        connection.execute("SET LOCAL log_statement = 'none'")
+        connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), secret))
 
 
 def unreachable(connection: Connection[Any]) -> list[str]:

@@ -258,6 +258,10 @@ class Environment(RoleKeys, DockerKeys):
 
 
 _CHATTY = {"log_min_duration_statement": "250ms", "log_statement": "ddl", "log_connections": "on"}
+_AUDITED = {
+    "log_connections": "on", "log_disconnections": "on", "log_statement": "ddl", "log_lock_waits": "on",
+    "log_line_prefix": "%m [%p] %u@%d %r %a ",
+}  # fmt: skip
 _SMALL = {"statement_timeout_s": 300, "lock_timeout_s": 2, "lock_wait_s": 30, "drift": "report", "backup_keep": 3}
 _STRICT = {"statement_timeout_s": 600, "lock_timeout_s": 1, "lock_wait_s": 120, "drift": "refuse", "backup_keep": 7}
 # 0.8.3 and 0.8.4 mended HNSW indexes that VACUUM corrupted (pgvector #988, #993)
@@ -272,10 +276,10 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         | {"durability": "none", "volume": "delete", "stop_grace_s": 10, "restart": "no", "upgrade_backup": False},
         "staging": _STRICT
         | {"engine": "docker", "memory_mb": 4096, "cpus": 2, "pgvector_minimum": "0.8.4", "port": 5435}
-        | {"tls": "require"},
+        | {"tls": "require", "settings": _AUDITED},
         "production": _STRICT
         | {"engine": "docker", "memory_mb": 16384, "cpus": 4, "pgvector_minimum": "0.8.4", "port": 5432}
-        | {"tls": "require", "volume": "protect", "stop_grace_s": 300, "backup_keep": 14},
+        | {"tls": "require", "settings": _AUDITED, "volume": "protect", "stop_grace_s": 300, "backup_keep": 14},
     }
 )
 

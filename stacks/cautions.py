@@ -1,0 +1,53 @@
+"""What a stack may do and had better not: said in each preview, in `up` and by `doctor`, and refused by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+
+import yaml
+
+from stacks.environment import LOADER, NAMESPACE, STACKS, Environment
+
+GUARDED = ("staging", "production")
+PASSPHRASE, PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"
+
+
+def cautions(environment: Environment, environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(what it means, what to do) for each that holds. `environ`: of the process that runs the program.
+
+    Raises OSError, yaml.YAMLError: the stack file is there and was read before.
+    """
+    found = []
+    if environment.engine == "docker" and environment.tls == "off" and not _is_loopback(environment.bind_address):
+        found.append(
+            (
+                f"{NAMESPACE}:bindAddress {environment.bind_address} lets other machines in, and {NAMESPACE}:tls is "
+                "off: queries and rows go over the network in clear (passwords don't: SCRAM)",
+                f"pulumi config set --stack {environment.stack} {NAMESPACE}:tls require",
+            )
+        )
+    if environment.stack in GUARDED and _passphrase_is_empty(environ) and not _has_provider(environment.stack):
+        found.append(
+            (
+                f"the state of {environment.stack} is encrypted with the empty passphrase: whoever can read it has the "
+                "superuser's password",
+                f"pulumi stack change-secrets-provider --stack {environment.stack} passphrase",
+            )
+        )
+    return found
+
+
+def _passphrase_is_empty(environ: Mapping[str, str]) -> bool:
+    return environ.get(PASSPHRASE) == "" and not environ.get(PASSPHRASE_FILE)
+
+
+def _has_provider(stack: str) -> bool:
+    """True where a key service encrypts the state, by the stack file; the passphrase is used by none of those."""
+    path = STACKS / f"Pulumi.{stack}.yaml"
+    content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) if path.is_file() else None
+    return bool((content or {}).get("secretsprovider", "passphrase") not in ("default", "passphrase"))
+
+
+def _is_loopback(address: str) -> bool:
+    return ip_address(address.strip("[]")).is_loopback
