@@ -78,13 +78,14 @@ class Database(pulumi.ComponentResource):
             "database": self.environment.database,
             "appUrl": self._url(server, roles.APP, self.app_password),
             "readonlyUrl": self._url(server, roles.READONLY, self.readonly_password),
-            "adminUrl": self._url(server, server.admin, server.admin_password),
             "engine": self.environment.engine,
             "postgresVersion": schema.postgresVersion,
             "pgvectorVersion": schema.pgvectorVersion,
             "schemaRevision": schema.schemaRevision,
             "validation": schema.validation,
         }
+        if self.environment.admin_url:
+            found["adminUrl"] = self._url(server, server.admin, server.admin_password)
         if server.network is not None and server.internal_host is not None:
             internal = self._url(server, roles.APP, self.app_password, host=server.internal_host, port=PORT)
             found |= {"network": server.network, "internalHost": server.internal_host, "appUrlInternal": internal}

@@ -28,13 +28,17 @@ ANYWHERE = ("0.0.0.0", "::")
 
 @dataclass(frozen=True, slots=True)
 class Output:
+    """`shown`: False for what only our own commands use."""
+
     value: Any
     secret: bool
+    shown: bool = True
 
 
 def outputs(state: Mapping[str, Any], configured: Mapping[str, str] | None = None) -> dict[str, Output]:
     """The stack's outputs, the server's address as it is now; without outputs what the resources know. {}: no server.
 
+    The administrator's URL is always among them, shown only where the stack file asks for it.
     What only a finished `up` knows (`schemaRevision`, `validation`) is missing where none was. `configured`: passwords
     of the stack file (`appPassword`), which the first `up` used instead of the generated ones.
     """
@@ -45,6 +49,8 @@ def outputs(state: Mapping[str, Any], configured: Mapping[str, str] | None = Non
     words = _passwords(state, configured or {}) | {ADMIN: str(server["adminPassword"])}
     if not exported:
         exported = _as_far_as_known(state, server, words)
+        if "adminUrl" in exported and str((configured or {}).get("adminUrl")).lower() != "true":
+            exported["adminUrl"] = replace(exported["adminUrl"], shown=False)
     host, port = str(server["host"]), int(server.get("port") or PORT)
     exported |= {"host": Output(host, secret=False), "port": Output(port, secret=False)}
     if certificate := server.get("certificate"):  # of the server that runs, which a stopped `up` may have given another
@@ -56,7 +62,10 @@ def outputs(state: Mapping[str, Any], configured: Mapping[str, str] | None = Non
             address = replace(address_of(str(exported[name].value)), host=host, port=port)
             if role == ADMIN:
                 address = replace(address, password=words[ADMIN])
-            exported[name] = Output(address.url, secret=True)
+            exported[name] = replace(exported[name], value=address.url, secret=True)
+    if "adminUrl" not in exported and "appUrl" in exported:
+        address = replace(address_of(str(exported["appUrl"].value)), user=ADMIN, password=words[ADMIN])
+        exported["adminUrl"] = Output(address.url, secret=True, shown=False)
     return exported
 
 

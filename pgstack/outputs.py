@@ -46,15 +46,28 @@ def plain(found: Mapping[str, auto.OutputValue]) -> dict[str, Output]:
 
 def pick(outputs: Mapping[str, Output], name: str) -> Output:
     """One output by name. Raises PgstackError with the nearest spelling."""
-    if name not in outputs:
-        raise PgstackError(f"no output {name!r}{nearest(name, outputs)}\n  outputs: {', '.join(sorted(outputs))}")
+    names = shown(outputs)
+    if name in outputs and name not in names:
+        raise PgstackError(
+            f"{name} is no output unless the stack file says so\n"
+            "  to work as the administrator:  pgstack psql STACK --as admin\n"
+            f"  for a program of yours:  pulumi config set pgvector:{name} true  and an `up`"
+        )
+    if name not in names:
+        raise PgstackError(f"no output {name!r}{nearest(name, names)}\n  outputs: {', '.join(sorted(names))}")
     return outputs[name]
+
+
+def shown(outputs: Mapping[str, Output]) -> dict[str, Output]:
+    """What people see; the rest is for our own commands."""
+    return {name: output for name, output in outputs.items() if output.shown}
 
 
 def render(outputs: Mapping[str, Output], form: Format, *, show_secrets: bool) -> str:
     """The text, without a final newline."""
     values = {
-        name: HIDDEN if output.secret and not show_secrets else output.value for name, output in sorted(outputs.items())
+        name: HIDDEN if output.secret and not show_secrets else output.value
+        for name, output in sorted(shown(outputs).items())
     }
     if form == "json":
         return json.dumps(values, indent=2, sort_keys=True)

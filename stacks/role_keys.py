@@ -8,7 +8,12 @@ from postgres.role_limits import IDLE_IN_TRANSACTION_S
 
 
 class RoleKeys(BaseModel):
-    """Limits of `app` and `readonly`; `schema_owner` and the administrator have none."""
+    """Limits of `app` and `readonly`; `schema_owner` and the administrator have none. Whose URLs are outputs."""
+
+    admin_url: bool = Field(
+        default=False,
+        description="An output `adminUrl`, the superuser's, for programs; `pgstack psql --as admin` needs none.",
+    )
 
     app_connections: int | None = Field(
         default=None, ge=1, le=100000, description="Connections `app` may have; left out: what `readonly` and we leave."

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgstack.deployed import DYNAMIC, SECRET, SIGNATURE, Output, address_of, outputs, plain
+from pgstack.outputs import pick, render
 from postgres.connection import Address
+from postgres.errors import PgstackError
 
 HIDDEN = "hun ter@2"
 
@@ -62,6 +64,20 @@ def test_a_whole_stack_has_the_outputs_that_its_program_exported() -> None:
     assert found["adminUrl"] == Output(url, secret=True)
     assert found["validation"] == Output({"vector": "ok"}, secret=False)
     assert found.keys() == exported.keys() | {"host", "postgresVersion"}
+
+
+def test_the_administrators_url_is_known_to_our_commands_and_shown_where_the_stack_asks_for_it() -> None:
+    app = Address("127.0.0.1", 6001, "shop", "app", "word").url
+    admin = Address("127.0.0.1", 6001, "shop", "postgres", HIDDEN).url
+    exported = {"appUrl": secret(app), "schemaRevision": "ab"}
+    found = outputs({"resources": [root(**exported), EMBEDDED]})
+    assert found["adminUrl"] == Output(admin, secret=True, shown=False)
+    assert "adminUrl" not in render(found, "json", show_secrets=True)
+    with pytest.raises(PgstackError, match="pgstack psql STACK --as admin"):
+        pick(found, "adminUrl")
+    resources = [root(), EMBEDDED, generated("app-password")]
+    for asked, shown in (({}, False), ({"adminUrl": "false"}, False), ({"adminUrl": "true"}, True)):
+        assert outputs({"resources": resources}, asked)["adminUrl"].shown is shown
 
 
 def test_after_a_first_up_that_failed_the_resources_tell_the_address_and_the_passwords() -> None:
