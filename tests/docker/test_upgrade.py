@@ -87,6 +87,7 @@ def test_a_database_of_compose_is_adopted_and_then_upgraded_with_everything_in_i
     before.psql('CREATE DATABASE "Second One"')
     before.down()
     stack = adopting(make, before)
+    stack.configure(tls="require")  # the standby, the backups and the drill prove whose server they talk to
     stack.up()
     ask = asks(stack)
     known = everything(ask)
