@@ -243,7 +243,7 @@ def look(client: docker.DockerClient, name: str, image: str, volume: str) -> See
     """Raises DockerFailed, ServerError."""
     with throw_away(
         client, name, image, ["sh", "-ec", shell.get("adoption_look")], user="root", network_mode="none",
-        environment={"VOLUME": MOUNT}, mounts=[Mount(MOUNT, volume, type="volume", read_only=True)],
+        read_only=True, environment={"VOLUME": MOUNT}, mounts=[Mount(MOUNT, volume, type="volume", read_only=True)],
     ) as container:  # fmt: skip
         done = finish(container)
     if done.code != 0:

@@ -21,13 +21,12 @@ from docker.types import Mount
 from postgres import docker_exec, queries, shell, strangers
 from postgres.container import LOCK_TAKEN, PORT, Spec
 from postgres.diagnosis import State, diagnose
-from postgres.docker_host import DockerFailed, Finished, finish, log_of, put, throw_away, told
+from postgres.docker_host import ROOT, DockerFailed, Finished, finish, log_of, put, throw_away, told
 from postgres.errors import ServerError
 from postgres.images import VOLUME
 from postgres.validation import version_tuple
 
 USER = "postgres"
-ROOT, OF_ROOT = "root", ["CHOWN", "FOWNER", "FSETID", "DAC_OVERRIDE"]
 OLD_PLACES = (".", "data", "pgdata")
 TRIAL = "/tmp/pgstack-trial"
 LOOKED_AT = "/pgstack-volume"
@@ -211,11 +210,10 @@ def _step(
     at: str = VOLUME, read_only: bool = False, environment: Mapping[str, str] | None = None, user: str = USER,
 ) -> Iterator[Container]:  # fmt: skip
     """A created throw-away container that will run the scripts of `postgres/shell/` on the volume, mounted `at`."""
-    rights: dict[str, Any] = {"cap_add": OF_ROOT} if user == ROOT else {}
     with throw_away(
         client, name, image, ["sh", "-ec", "\n".join(map(shell.get, scripts))], user=user, network_mode="none",
         environment={"VOLUME": at, **(environment or {})},
-        mounts=[Mount(at, volume, type="bind" if volume.startswith("/") else "volume", read_only=read_only)], **rights,
+        mounts=[Mount(at, volume, type="bind" if volume.startswith("/") else "volume", read_only=read_only)],
     ) as container:  # fmt: skip
         yield container
 

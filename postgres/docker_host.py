@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import docker
@@ -33,6 +34,11 @@ CLAIM_LABEL = "pgvector-stacks.claim"
 TIMEOUT_S = 60
 LOG_LINES = 20
 MARKS = 2  # one a stream
+ROOT = "root"
+OF_ROOT = ["CHOWN", "FOWNER", "FSETID", "DAC_OVERRIDE"]  # what handing files over to another user needs
+HARDENED: Mapping[str, Any] = MappingProxyType(
+    {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "pids_limit": 1024}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +154,11 @@ def throw_away(
     """A created container, gone with its anonymous volumes afterwards. Raises DockerFailed.
 
     `name`: the stack's container name. `told_end`: its log says that it ended, which `finish` wants; not for what is
-    there to be stopped. `options` as the Docker SDK's `containers.create` takes them.
+    there to be stopped. `options` as the Docker SDK's `containers.create` takes them. It has no capabilities but, where
+    its user is root or `cap_add` says so, those that hand files over, gains no privileges, and has few processes.
     """
+    if options.get("user") == ROOT:
+        options = {"cap_add": OF_ROOT} | options
     with told():
         container = client.containers.create(
             image,
@@ -157,7 +166,7 @@ def throw_away(
             name=f"{name}-throw-away-{secrets.token_hex(3)}",
             labels={NAME_LABEL: name, ROLE_LABEL: "throw-away"},
             entrypoint=[],
-            **options,
+            **{**HARDENED, **options},
         )
     try:
         yield container

@@ -21,7 +21,7 @@ from postgres import queries, shell, strangers
 from postgres.backup.schedule import Schedule
 from postgres.container import OLD_MOUNT, PORT, TMPFS
 from postgres.data_directory import FILE_PREFIX, PASSWORD_FILE, state_of
-from postgres.docker_host import Endpoint, finish, put, server_of, throw_away, told
+from postgres.docker_host import OF_ROOT, Endpoint, finish, put, server_of, throw_away, told
 from postgres.embedded import ADMIN
 from postgres.errors import PgstackError, ServerError
 from postgres.images import VOLUME
@@ -114,7 +114,8 @@ def install(client: docker.DockerClient, wanted: Installation, password: str, ce
     stray = {place: "" for place in tmpfs(17) | tmpfs(18) if place != "/tmp"}
     with throw_away(
         client, name_of(wanted.server), wanted.image, ["sh", "-ec", shell.get("install", "backup_install")],
-        user="root", network_mode="none", environment=environment, mounts=mounts, tmpfs=stray,
+        user="root", cap_add=[*OF_ROOT, "SETUID", "SETGID"], network_mode="none",
+        environment=environment, mounts=mounts, tmpfs=stray,
     ) as container:  # fmt: skip
         given = {f"{FILE_PREFIX}{name}": text for name, text in files().items()}
         secret = {PASSWORD_FILE: passfile_line(password), ROOT_FILE: strangers.root_of(certificate)}

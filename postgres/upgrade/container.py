@@ -25,7 +25,7 @@ from docker.types import Mount
 from postgres import docker_exec
 from postgres.connection import Address, connect
 from postgres.container import HBA, LOCK, LOCK_TAKEN, OLD_MOUNT, Spec
-from postgres.docker_host import finish, throw_away, told
+from postgres.docker_host import OF_ROOT, finish, throw_away, told
 from postgres.embedded import ADMIN
 from postgres.errors import ServerError
 from postgres.images import VOLUME
@@ -154,6 +154,7 @@ def workshop(
         client, name, image, ["sh", "-c", f"cat >/dev/null; {then}"], user=USER, working_dir="/", stdin_open=True,
         network=network, mounts=[Mount(VOLUME, volume, type="volume")] if volume else [], tmpfs=NO_STRAY, init=True,
         told_end=False,
+        cap_add=OF_ROOT, security_opt=[],  # for `as_root`, whom no-new-privileges would leave without them
         auto_remove=bool(then),  # nobody else removes it then
         **(limits or {"shm_size": SHM}),
     ) as container:  # fmt: skip
@@ -298,7 +299,9 @@ def disk(server: Container) -> Disk:
 def target_of_image(client: docker.DockerClient, name: str, image: str, major: int) -> Target:
     """Version and extensions of an image that is there, without starting a server. Raises ServerError."""
     command = ["sh", "-c", _asks_for_target(major)]
-    with throw_away(client, name, image, command, user=USER, network_mode="none", tmpfs=NO_STRAY) as made:
+    with throw_away(
+        client, name, image, command, user=USER, network_mode="none", read_only=True, tmpfs=NO_STRAY
+    ) as made:
         done = finish(made, timeout_s=60, lines=2000)
     return _target(Done(done.code, done.output), image, major)
 
