@@ -69,6 +69,10 @@ class DockerStack(Checkout):
     def container(self) -> Container:
         return self.client.containers.get(self.name)
 
+    def of_name(self) -> list[Container]:
+        """The container, or none."""
+        return [each for each in self.client.containers.list(all=True) if each.name == self.name]
+
     def fill(self, rows: int = 1000) -> None:
         """A table whose rows are counted afterwards."""
         self.do(f"CREATE TABLE public.kept AS SELECT generate_series(1, {rows}) AS i")
