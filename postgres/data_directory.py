@@ -121,7 +121,7 @@ def prepare(client: docker.DockerClient, spec: Spec, image: str, volume: str, pa
     with _step(client, spec.name, image, volume, "prepare", environment={"MAJOR": str(spec.major)}) as container:
         put(container, "/tmp", {PASSWORD_FILE: password})
         done = finish(container)
-    said = [line for line in done.output.splitlines() if line.startswith("identifier ")]  # the server's log is around it
+    said = [line for line in done.output.splitlines() if line.startswith("identifier ")]  # around it: the server's log
     if done.code != 0 or not said:
         raise ServerError(failed("making the data directory", spec, volume, done))
     _, identifier, _, by = said[-1].split()
