@@ -190,6 +190,8 @@ def finish(container: Container, *, timeout_s: float = 600.0, lines: int = 200) 
                 raise
             raise DockerFailed(f"a step in a throw-away container took longer than {timeout_s:.0f} s") from None
         output, marks = end_mark.without(container.logs(tail=lines + MARKS, stdout=True, stderr=True), mark)
+        if code == 0 and marks != MARKS:  # the engine may write one stream's end down before the other's last lines
+            marks = end_mark.without(container.logs(stdout=True, stderr=True), mark)[1]
     if code == 0 and marks != MARKS:
         raise DockerFailed(f"the log of the throw-away container {container.name} lost its end: try again")
     return Finished(code, output.decode(errors="replace"))
