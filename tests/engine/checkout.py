@@ -22,10 +22,10 @@ from postgres.connection import Address, connect
 from stacks.environment import DEFAULT_SCRIPTS, ROOT
 
 UP_TIMEOUT_S = 240
-# the passwords of the template, and so of every `deployed` checkout: no failure may print one
 # Pulumi's engine ends its plugins one after the other and gives all of them five seconds; on a busy machine the last of
 # them is said to have crashed, and the deployment to have failed.
 ENDED_BY_THE_ENGINE = "exited prematurely"
+# the passwords of the template, and so of every `deployed` checkout: no failure may print one
 KNOWN_SECRETS: list[str] = []
 OUTPUTS_READ: dict[tuple[str, str], dict[str, Any]] = {}
 PARTS = ("Pulumi.yaml", "__main__.py", "components", "pgstack", "postgres", "sql", "stacks")
