@@ -15,11 +15,11 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import Connection
@@ -31,6 +31,7 @@ from postgres import (
     drift,
     execution,
     half_way,
+    landing,
     notices,
     queries,
     role_drift,
@@ -110,6 +111,7 @@ def apply(
         with connect(address, wait_s=5) as admin:
             half_way.end_orphans(admin)
             roles.ensure_database(admin)
+            landing.clear(admin)
             _put_right(admin, request.lock_timeout_s, report)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
             if request.adopted:
@@ -213,7 +215,7 @@ def _carry_out(
             warn(line)
         session = Session(owner, underneath(cluster))
         for number, group in enumerate(groups):
-            landing = Landing(
+            commit = Commit(
                 request=request,
                 pgvector=pgvector,
                 baseline=made.baseline if number == 0 else (),
@@ -222,13 +224,13 @@ def _carry_out(
                 adopted=adopted,
             )
             if group.transactional:
-                _together(session, admin, group, landing, report)
+                _together(session, admin, group, commit, report)
             else:
-                _apart(session, admin, group, landing, report)
+                _apart(session, admin, group, commit, report)
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
+class Commit:
     """What is committed with a group besides its scripts."""
 
     request: Request
@@ -247,21 +249,22 @@ class Landing:
 
 
 def _together(
-    session: Session, admin: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]
+    session: Session, admin: Connection[Any], group: Group, commit: Commit, report: Callable[[str], None]
 ) -> None:
     """One transaction; on a lock that isn't given in time all of it is undone and tried again.
 
     A savepoint would keep the locks already taken while it waits, and readers would queue behind them.
     """
     owner = session.connection
-    deadline = time.monotonic() + landing.request.lock_wait_s
+    deadline = time.monotonic() + commit.request.lock_wait_s
     pause = 0.2
     while True:
         try:
-            drifted = landing.drifted(owner)  # the catalog is locked too while others change it
+            drifted = commit.drifted(owner)  # the catalog is locked too while others change it
             session.begin()
+            began = landing.transaction(owner)
             ran = execution.run_together(session, group.pending, lambda entry: report(f"runs {entry.script.path}"))
-            land(owner, ran, landing, drifted)
+            land(admin, owner, ran, commit, drifted, began)
             return
         except (psycopg.Error, SqlFailed) as error:
             if not owner.closed:
@@ -269,7 +272,7 @@ def _together(
             if error.sqlstate not in RETRIABLE:
                 raise
             if time.monotonic() + pause > deadline:
-                raise lock_not_given(admin, error, landing.request.lock_wait_s) from None
+                raise lock_not_given(admin, error, commit.request.lock_wait_s) from None
             report(f"waits for a lock; all is undone, again in {pause:.1f} s")
             time.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, 5.0)
@@ -279,13 +282,13 @@ def _together(
 
 
 def _apart(
-    session: Session, admin: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]
+    session: Session, admin: Connection[Any], group: Group, commit: Commit, report: Callable[[str], None]
 ) -> None:
     owner = session.connection
     (entry,) = group.pending
     report(f"runs {entry.script.path}")
-    request = landing.request
-    drifted = landing.drifted(owner)
+    request = commit.request
+    drifted = commit.drifted(owner)
     resumed = bool(half_way.read(owner).get(entry.script.name))
     session.begin()
     session.held = half_way.held(owner, entry.script.name)
@@ -298,41 +301,44 @@ def _apart(
         report=report,
     )
 
-    def note_objects(connection: Connection[Any], behind: int) -> Mapping[str, Sequence[int]]:
+    def note_objects(connection: Connection[Any], behind: int) -> apart.Noted:
         held = session.follow_step(entry.script, behind)
         with session.zone():
-            drift.record_changes(connection, drifted)
-        return held
+            return held, drift.record_changes(connection, drifted)
 
     ran = apart.run(owner, admin, entry, locks=locks, note_objects=note_objects)
     try:
         session.follow_apart(entry.script, resumed=resumed)
-        land(owner, [ran], landing, drifted)
+        land(admin, owner, [ran], commit, drifted, landing.transaction(owner))
     except PgstackError:
         owner.rollback()
         raise
 
 
-def land(owner: Connection[Any], ran: list[execution.Ran], landing: Landing, drifted: tuple[Difference, ...]) -> None:
+def land(
+    admin: Connection[Any], owner: Connection[Any], ran: list[execution.Ran], commit: Commit,
+    drifted: tuple[Difference, ...], began: str,
+) -> None:  # fmt: skip
     """Verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
-    for script in landing.verify:
+    for script in commit.verify:
         execution.check(owner, script)
     try:
-        drift.record(owner, drifted)
-        entries = [*(execution.Ran(entry, 0, 0) for entry in landing.baseline), *ran]
+        writes = drift.record(owner, drifted)
+        entries = [*(execution.Ran(entry, 0, 0) for entry in commit.baseline), *ran]
         names = [entry.pending.script.name for entry in entries]
         if names:
-            owner.execute(queries.get("ledger_insert"), _rows(entries, landing.pgvector))
-            owner.execute("DELETE FROM pgstack.statement WHERE script = ANY(%s)", (names,))
-        owner.execute(queries.get("ledger_order"), {"names": [script.name for script in landing.request.scripts]})
+            writes.append((queries.get("ledger_insert"), _rows(entries, commit.pgvector)))
+            writes.append(("DELETE FROM pgstack.statement WHERE script = ANY(%s)", (names,)))
+        writes.append((queries.get("ledger_order"), {"names": [script.name for script in commit.request.scripts]}))
         if names:
             shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-            add_event(owner, "applied", shown, revision=landing.revision)
+            writes.append(_event("applied", shown, revision=commit.revision))
+        landing.land(admin, owner, writes, began=began)
         owner.commit()
     except psycopg.OperationalError as error:
         if error.sqlstate in RETRIABLE:
             raise
-        script = ran[-1].pending.script if ran else landing.request.scripts[-1]
+        script = ran[-1].pending.script if ran else commit.request.scripts[-1]
         raise execution.gone(script, error) from None
 
 
@@ -355,8 +361,12 @@ def _rows(entries: Sequence[execution.Ran], pgvector: str) -> dict[str, Any]:
 
 def add_event(connection: Connection[Any], kind: str, message: str, **fields: Any) -> None:
     """Append to `pgstack.event`. Fields: script, line, sqlstate, revision."""
+    connection.execute(*_event(kind, message, **fields))
+
+
+def _event(kind: str, message: str, **fields: Any) -> tuple[LiteralString, dict[str, Any]]:
     values = dict.fromkeys(("script", "line", "sqlstate", "revision")) | fields
-    connection.execute(queries.get("event_insert"), values | {"kind": kind, "message": message, "by_whom": who()})
+    return queries.get("event_insert"), values | {"kind": kind, "message": message, "by_whom": who()}
 
 
 def _note_failure(address: Address, error: PgstackError) -> None:

@@ -1,5 +1,21 @@
--- The ledger: what ran in this database. Made by the administrator, written by the owner in the scripts' transaction.
+-- The ledger: what ran in this database. Only the administrator writes it; what belongs to the scripts' transaction, which
+-- is the owner's, lands by pgstack.land(). The schema belongs to a superuser, since what is in it runs with his rights.
 CREATE SCHEMA IF NOT EXISTS pgstack;
+DO $$
+DECLARE others text;
+BEGIN
+    SELECT string_agg(DISTINCT pg_get_userbyid(found.owner), ', ') INTO others
+      FROM (SELECT nspowner FROM pg_namespace WHERE nspname = 'pgstack'
+            UNION ALL SELECT relowner FROM pg_class WHERE relnamespace = 'pgstack'::regnamespace
+            UNION ALL SELECT proowner FROM pg_proc WHERE pronamespace = 'pgstack'::regnamespace) AS found(owner)
+     WHERE NOT (SELECT rolsuper FROM pg_roles WHERE oid = found.owner);
+    IF others IS NOT NULL THEN
+        RAISE EXCEPTION 'the schema pgstack, which holds the ledger, or something in it belongs to %', others
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = 'As its owner someone can mark scripts as applied. Look at it; then give it to the administrator'
+                         ' (ALTER SCHEMA pgstack OWNER TO postgres, and so for each object in it), or drop it.';
+    END IF;
+END $$;
 
 CREATE TABLE IF NOT EXISTS pgstack.ledger (
     name             text PRIMARY KEY,
@@ -56,9 +72,51 @@ CREATE TABLE IF NOT EXISTS pgstack.object (
 );
 COMMENT ON TABLE pgstack.object IS 'The schema as the scripts left it; what differs from it later is drift.';
 
+CREATE TABLE IF NOT EXISTS pgstack.landing (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    pid         integer NOT NULL,
+    transaction xid8,
+    statements  text NOT NULL
+);
+COMMENT ON TABLE pgstack.landing IS
+    'What one transaction of the owner''s may write here, in SQL; empty but while an `up` works. Nobody else may read it.';
+
+CREATE OR REPLACE FUNCTION pgstack.land(settings jsonb DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    left_here text;
+BEGIN
+    WITH taken AS (DELETE FROM pgstack.landing WHERE pid = pg_backend_pid()
+                   RETURNING id, transaction, landing.statements)
+    SELECT taken.statements INTO left_here FROM taken
+     WHERE transaction IS NULL OR transaction = pg_current_xact_id() ORDER BY id DESC LIMIT 1;
+    IF left_here IS NULL THEN
+        RAISE EXCEPTION 'only an `up` writes the ledger: nothing was left for this transaction'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    EXECUTE left_here USING settings;
+END $$;
+COMMENT ON FUNCTION pgstack.land IS 'Writes what the administrator left in pgstack.landing for this transaction of this session.';
+
+CREATE OR REPLACE FUNCTION pgstack.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'pgstack.event is append-only' USING ERRCODE = 'insufficient_privilege';
+END $$;
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger
+                    WHERE tgrelid = 'pgstack.event'::regclass AND tgname = 'append_only') THEN
+        CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON pgstack.event
+            FOR EACH STATEMENT EXECUTE FUNCTION pgstack.refuse_change();
+    END IF;
+END $$;
+
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT CREATE, USAGE ON SCHEMA public TO schema_owner;
-REVOKE ALL ON SCHEMA pgstack FROM PUBLIC;
+REVOKE ALL ON SCHEMA pgstack FROM PUBLIC, schema_owner;
+REVOKE ALL ON ALL TABLES IN SCHEMA pgstack FROM PUBLIC, schema_owner;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA pgstack FROM PUBLIC, schema_owner;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgstack FROM PUBLIC, schema_owner;
 GRANT USAGE ON SCHEMA pgstack TO schema_owner;
-GRANT SELECT, INSERT, UPDATE, DELETE ON pgstack.ledger, pgstack.statement, pgstack.object TO schema_owner;
-GRANT SELECT, INSERT ON pgstack.event TO schema_owner;
+GRANT SELECT ON pgstack.ledger, pgstack.event, pgstack.statement, pgstack.object TO schema_owner;
+GRANT EXECUTE ON FUNCTION pgstack.land TO schema_owner;
