@@ -15,9 +15,8 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -44,15 +43,11 @@ from postgres.diagnostics import RETRIABLE
 from postgres.difference import Difference
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
 from postgres.lock_waits import lock_not_given
-from postgres.plain_text import one_line
 from postgres.planning import Applied, Group, Pending, Plan, plan
 from postgres.role_limits import RoleLimits
 from postgres.scripts import Script
 from postgres.session import Session, underneath
-
-LOCK = (0x7067, 0x76656374)  # pg_advisory_lock's two keys: "pg", "vect"
-POLL_S = 0.1
-CONNECT_WAIT_S = 30.0
+from postgres.up_lock import locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +92,7 @@ def apply(
 
     Raises PlanRefused, SqlFailed, ValidationFailed, ConnectionFailed: then nothing of the failing group is kept.
     """
-    with locked(replace(address, database="postgres"), request.lock_wait_s) as cluster:
+    with locked(address, request.lock_wait_s) as cluster:
         passwords = {roles.APP: request.app_password, roles.READONLY: request.readonly_password}
         database_drift.mend(cluster, address.database)
         if request.adopted:
@@ -156,32 +151,6 @@ def read_ledger(connection: Connection[Any]) -> tuple[Applied, ...]:
     if not exists or not exists[0]:
         return ()
     return tuple(Applied(*row) for row in connection.execute(queries.get("ledger_read")).fetchall())
-
-
-@contextmanager
-def locked(address: Address, wait_s: float) -> Iterator[Connection[Any]]:
-    """The administrator's connection that holds the lock of this server. Raises ConnectionFailed when it's taken."""
-    with connect(address, wait_s=CONNECT_WAIT_S) as connection:
-        deadline = time.monotonic() + wait_s
-        while True:
-            taken = connection.execute("SELECT pg_try_advisory_lock(%s::int, %s::int)", LOCK).fetchone()
-            if taken and taken[0]:
-                break
-            if time.monotonic() > deadline:
-                raise ConnectionFailed(_held_by(connection, wait_s))
-            time.sleep(POLL_S)
-        yield connection  # the lock goes with the connection
-
-
-def _held_by(connection: Connection[Any], waited_s: float) -> str:
-    holder = connection.execute(queries.get("lock_holder"), {"classid": LOCK[0], "objid": LOCK[1]}).fetchone()
-    words = one_line(f"{holder[1]} from {holder[2]}, for {holder[3]}") if holder else ""
-    who = f"process {holder[0]} ({words})" if holder else "another process"
-    end = f"SELECT pg_terminate_backend({holder[0]})" if holder else "SELECT pg_terminate_backend(…)"
-    return (
-        f"another `up` works on this database: {who} holds the lock; waited {waited_s:.0f} s\n"
-        f"  wait for it, then try again; if nobody is there any more:  {end}"
-    )
 
 
 def _carry_out(

@@ -83,6 +83,7 @@ def ensure_database(connection: Connection[Any]) -> None:
     """
     try:
         with connection.transaction():
+            connection.execute(queries.get("pgstack_owners"))
             connection.execute(queries.get("ledger_create"))
             connection.execute(queries.get("large_objects"))
     except psycopg.errors.InsufficientPrivilege as error:

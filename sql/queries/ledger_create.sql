@@ -1,21 +1,6 @@
 -- The ledger: what ran in this database. Only the administrator writes it; what belongs to the scripts' transaction, which
--- is the owner's, lands by pgstack.land(). The schema belongs to a superuser, since what is in it runs with his rights.
+-- is the owner's, lands by pgstack.land().
 CREATE SCHEMA IF NOT EXISTS pgstack;
-DO $$
-DECLARE others text;
-BEGIN
-    SELECT string_agg(DISTINCT pg_get_userbyid(found.owner), ', ') INTO others
-      FROM (SELECT nspowner FROM pg_namespace WHERE nspname = 'pgstack'
-            UNION ALL SELECT relowner FROM pg_class WHERE relnamespace = 'pgstack'::regnamespace
-            UNION ALL SELECT proowner FROM pg_proc WHERE pronamespace = 'pgstack'::regnamespace) AS found(owner)
-     WHERE NOT (SELECT rolsuper FROM pg_roles WHERE oid = found.owner);
-    IF others IS NOT NULL THEN
-        RAISE EXCEPTION 'the schema pgstack, which holds the ledger, or something in it belongs to %', others
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = 'As its owner someone can mark scripts as applied. Look at it; then give it to the administrator'
-                         ' (ALTER SCHEMA pgstack OWNER TO postgres, and so for each object in it), or drop it.';
-    END IF;
-END $$;
 
 CREATE TABLE IF NOT EXISTS pgstack.ledger (
     name             text PRIMARY KEY,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from postgres import landing, roles
 from postgres.connection import connect
-from postgres.errors import PgstackError, SqlFailed
+from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
+from postgres.up_lock import OLDER
 from tests.conftest import FreshDatabase, script
 
 HEAD = "-- pgstack: no-transaction\n"
@@ -156,3 +158,33 @@ def test_a_ledger_of_somebody_else_is_refused(fresh_database: FreshDatabase) -> 
     with pytest.raises(PgstackError, match="belongs to schema_owner") as refused:
         fresh_database.apply()
     assert "ALTER SCHEMA pgstack OWNER" in str(refused.value)
+
+
+def test_who_is_no_administrator_keeps_no_up_waiting(fresh_database: FreshDatabase) -> None:
+    """Neither by the lock itself nor by that of older versions, also where somebody let them into `postgres`."""
+    fresh_database.apply()
+    fresh_database.do("GRANT CONNECT ON DATABASE postgres TO app")
+    with connect(replace(fresh_database.as_role("app"), database="postgres"), autocommit=False) as other:
+        for statement in ("LOCK TABLE pgstack.up IN EXCLUSIVE MODE", "SELECT FROM pgstack.up FOR UPDATE"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                other.execute(statement.encode())
+            other.rollback()
+        other.execute("SELECT pg_advisory_lock(%(classid)s::int, %(objid)s::int)", OLDER)
+        assert fresh_database.apply(script("create table app.more ()"), lock_wait_s=0.3).ran == ("0004_test.sql",)
+    fresh_database.do("REVOKE CONNECT ON DATABASE postgres FROM app")
+
+
+def test_an_up_of_an_older_version_is_waited_for(fresh_database: FreshDatabase) -> None:
+    with connect(replace(fresh_database.admin, database="postgres")) as older:
+        older.execute("SELECT pg_advisory_lock(%(classid)s::int, %(objid)s::int)", OLDER)
+        with pytest.raises(ConnectionFailed, match=r"another `up` works on this server: process \d+ \(pgstack"):
+            fresh_database.apply(lock_wait_s=0.3)
+    fresh_database.apply()
+
+
+def test_two_first_ups_come_together(fresh_database: FreshDatabase) -> None:
+    for _ in range(5):
+        with connect(replace(fresh_database.admin, database="postgres")) as cluster:
+            cluster.execute("DROP SCHEMA IF EXISTS pgstack CASCADE")
+        with ThreadPoolExecutor(4) as pool:
+            assert {made.ran for made in pool.map(lambda _: fresh_database.apply(lock_wait_s=30.0), range(4))} == {()}
