@@ -123,14 +123,19 @@ def after_failure(connection: Connection[Any], noted: dict[str, Any]) -> dict[st
     return noted | {"left": [oid for oid, _, valid in look(connection, noted).indexes if not valid]}
 
 
-def without_own(connection: Connection[Any], differences: tuple[Difference, ...]) -> tuple[Difference, ...]:
-    """The differences that no half-done statement of a script explains."""
+def without_own(
+    connection: Connection[Any], differences: tuple[Difference, ...], named_too: str = ""
+) -> tuple[Difference, ...]:
+    """The differences that no half-done statement of a script explains.
+
+    `named_too`: a script the names in whose statements explain nothing, since what it made is now recorded.
+    """
     if not differences:
         return differences
     own: set[str] = set()
     vanishing: set[str] = set()
     names: set[str] = set()
-    for noted in half_way.notes(connection):
+    for noted in half_way.notes(connection, named_too):
         if noted.get("kind") in ("create index", "reindex"):
             rows = connection.execute(queries.get("leftovers_own"), _values(noted)).fetchall()
             own |= {identity for _, _, identity, _ in rows}
