@@ -31,6 +31,10 @@ from stacks.environment import ENVIRONMENTS, Environment, from_file
 TIME = "%Y-%m-%d %H:%M UTC"
 Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")]
 Name = Annotated[str | None, typer.Argument(metavar="BACKUP", help="As `list` names it; left out: the newest.")]
+Superusers = Annotated[
+    bool,
+    typer.Option("--superusers", help="Roles of the backup may be superusers, or as good as one, where they were."),
+]
 app = typer.Typer(no_args_is_help=False, rich_markup_mode=None, help=__doc__)
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
@@ -92,6 +96,7 @@ def drill(
     vector_indexes: Annotated[
         bool, typer.Option("--with-vector-indexes", help="Build the HNSW and IVFFlat indexes too: it may take long.")
     ] = False,
+    superusers: Superusers = False,
 ) -> None:
     """Restore a backup into a throw-away server and compare it with its manifest. Exit code 1: it is no good."""
     environment = from_file(stack)
@@ -99,8 +104,9 @@ def drill(
         folder = store.chosen(environment.backups, backup)
         with apart(environment) as (workshop, major):
             result = try_out(
-                workshop, folder, jobs=jobs(environment), vector_indexes=vector_indexes, major=major, report=say
-            )
+                workshop, folder, jobs=jobs(environment), vector_indexes=vector_indexes, major=major,
+                superusers=superusers, report=say,
+            )  # fmt: skip
     if place := _elsewhere(environment):
         place.note(folder)
     if not result.ok:
@@ -120,6 +126,7 @@ def restore(
     confirm: Annotated[
         str | None, typer.Option(help="The name of the stack that is restored into, where nobody can be asked.")
     ] = None,
+    superusers: Superusers = False,
 ) -> None:
     """Bring a backup back into a stack that serves. Its present database is kept under another name."""
     source, target = from_file(stack), from_file(into or stack)
@@ -136,7 +143,7 @@ def restore(
     with _for_stack(stack), store.alone(source.backups), at_the_server(deployed) as (workshop, server):
         before = bring_back(
             workshop, server, deployed.admin, folder, manifest, manifest.database, jobs=jobs(target),
-            lock_wait_s=target.lock_wait_s, report=say,
+            lock_wait_s=target.lock_wait_s, superusers=superusers, report=say,
         )  # fmt: skip
     typer.echo(f"{target.stack}: database {deployed.admin.database} is that of {folder.name}")
     if before:

@@ -174,6 +174,19 @@ def verify(folder: Path, *, digests: bool = True) -> Manifest:
     return manifest
 
 
+def globals_of(folder: Path, manifest: Manifest) -> str:
+    """The text of `globals.sql`, of the very bytes that the manifest has the digest of. Raises BackupRefused."""
+    try:
+        content = (folder / GLOBALS).read_bytes()
+        if GLOBALS not in manifest.files or hashlib.sha256(content).hexdigest() != manifest.files[GLOBALS].sha256:
+            raise BackupRefused(f"the backup {folder.name} is damaged:\n  {GLOBALS}: altered\n{OTHER}")
+        return content.decode()
+    except (OSError, ValueError) as error:
+        raise BackupRefused(
+            f"{folder / GLOBALS} can't be read: {' '.join(str(error).split())[:200]}\n{OTHER}"
+        ) from None
+
+
 def files_of(folder: Path) -> dict[str, File]:
     """All files but the manifest, by their path relative to the backup."""
     return {

@@ -64,7 +64,8 @@ class BackupFirst:
         with store.alone(self.into), apart as workshop:
             data = f"{workshop.beside(server.major, RESTORED)}/base"
             with told("restore the backup", directory(workshop, data, restored), report, pace):
-                result = drill(workshop, newest.folder, major=server.major)
+                # made here and now: its superusers are the server's own
+                result = drill(workshop, newest.folder, major=server.major, superusers=True)
         if not result.ok:
             problems = "\n".join(f"    {problem.strip()}" for problem in result.problems[:5])
             raise BackupFailed(

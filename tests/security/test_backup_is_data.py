@@ -1,0 +1,216 @@
+"""A backup is data, not code: what somebody else wrote into one runs nowhere and gives nobody a right."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg import sql
+
+from postgres import embedded
+from postgres.backup import manifest as manifests
+from postgres.backup import store
+from postgres.backup.create import create
+from postgres.backup.drill import drill
+from postgres.backup.manifest import GLOBALS, BackupRefused, verify
+from postgres.backup.restore import restore
+from postgres.backup.role_statements import POWERFUL, parse, refuse_powers
+from postgres.connection import connect
+from postgres.upgrade import local
+from postgres.upgrade.local import LocalWorkshop
+from postgres.upgrade.workshop import Server as Reached
+from postgres.upgrade.workshop import passfile_line
+from tests.conftest import FreshDatabase, Server
+
+CRIMES = [
+    "\\! id >/tmp/it",
+    "\\i /etc/passwd",
+    "\\copy x FROM PROGRAM 'id'",
+    "\\restrict x \\! id",
+    "SELECT pg_read_file('/etc/passwd');",
+    "DO $$ BEGIN END $$;",
+    "CREATE ROLE a SUPERUSER;",
+    "CREATE ROLE a; ALTER ROLE app WITH SUPERUSER;",
+    "CREATE ROLE a;\\! id",
+    "CREATE ROLE a\n;",
+    "CREATE ROLE a -- ;",
+    "CREATE ROLE A;",
+    "CREATE ROLE a, b;",
+    "CREATE USER a;",
+    "CREATE ROLE \"a;",
+    "ALTER ROLE mallory WITH LOGIN PASSWORD 'plain';",
+    "ALTER ROLE mallory WITH LOGIN PASSWORD 'SCRAM-SHA-256$4096:a=$b=:c=' SUPER;",
+    "ALTER ROLE mallory WITH SUPERUSER; ALTER ROLE app WITH SUPERUSER;",
+    "ALTER ROLE app SET work_mem FROM CURRENT;",
+    "ALTER ROLE app SET work_mem TO 1;",
+    "ALTER ROLE app RENAME TO postgres;",
+    "ALTER ROLE app IN DATABASE app SET work_mem TO '1MB';",
+    "COMMENT ON ROLE app IS 'a' || 'b';",
+    "COMMENT ON ROLE app IS 'it\\'; CREATE ROLE b; --';",
+    "COMMENT ON ROLE app IS E'it\\'; CREATE ROLE b; --';",
+    "COMMENT ON DATABASE app IS 'a';",
+    "GRANT SELECT ON t TO app;",
+    "GRANT a TO b WITH ADMIN OPTION GRANTED BY postgres, c;",
+    "SET ROLE = 'postgres';",
+    "SET work_mem TO '1';",
+    "ALTER SYSTEM SET archive_command TO 'id';",
+    "CREATE TABLESPACE t LOCATION '/tmp';",
+    "/* a */ CREATE ROLE a;",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("crime", CRIMES)
+def test_what_pg_dumpall_does_not_write_is_refused_with_its_line(crime: str) -> None:
+    with pytest.raises(BackupRefused, match="line 3 is refused") as refused:
+        parse(f"--\nCREATE ROLE app;\n{crime}\n")
+    assert "allowed, one statement a line: CREATE ROLE" in str(refused.value)
+    assert "$4096" not in str(refused.value)
+
+
+POWERS = [
+    ("ALTER ROLE app WITH SUPERUSER LOGIN;", "role app gets SUPERUSER"),
+    ("ALTER ROLE app WITH NOSUPERUSER BYPASSRLS;", "role app gets BYPASSRLS"),
+    ("ALTER ROLE app WITH REPLICATION;", "role app gets REPLICATION"),
+    ("GRANT pg_execute_server_program TO app;", "role app becomes a member of pg_execute_server_program"),
+    ("GRANT postgres TO app WITH INHERIT TRUE;", "role app becomes a member of postgres"),
+    ("ALTER ROLE app SET session_preload_libraries TO 'ok', '/tmp/evil';", "/tmp/evil is no library of the server's"),
+    ("ALTER ROLE app SET local_preload_libraries TO '../evil';", "evil is no library of the server's"),
+    ("ALTER ROLE app SET dynamic_library_path TO '/tmp';", "says where the server looks for libraries"),
+    ("GRANT ALTER SYSTEM, SET ON PARAMETER archive_command TO app;", "app may change the setting archive_command"),
+    ("GRANT SET ON PARAMETER session_preload_libraries TO PUBLIC;", "everybody may change the setting"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), POWERS)
+def test_a_superusers_rights_are_refused_unless_asked_for(line: str, words: str) -> None:
+    found = parse(line)
+    with pytest.raises(BackupRefused, match=GLOBALS) as refused:
+        refuse_powers(found, ("postgres", *POWERFUL), allowed=False)
+    assert words in str(refused.value)
+    assert "--superusers" in str(refused.value)
+    refuse_powers(found, ("postgres", *POWERFUL), allowed=True)
+
+
+NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("\"'\\;\n-"), min_size=1, max_size=20)
+
+
+@given(NAMES, NAMES, NAMES)
+def test_a_name_or_text_never_becomes_a_statement(role: str, setting: str, text: str) -> None:
+    def quoted(name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    literal = sql.Literal(text).as_string(None).strip()
+    lines = f"CREATE ROLE {quoted(role)};\nCOMMENT ON ROLE {quoted(role)} IS {literal};\n"
+    lines += f"ALTER ROLE {quoted(role)} SET {quoted(setting)} TO {literal}, {literal};\n"
+    found = parse(lines)
+    assert [each.names for each in found] == [frozenset([role])] * 3
+    assert [each.command.as_string(None).replace(" E'", "E'").replace("  ", " ") + ";" for each in found] == [
+        each.replace(" E'", "E'").replace("  ", " ")
+        for each in (f"CREATE ROLE {quoted(role)};", f"COMMENT ON ROLE {quoted(role)} IS {literal};",
+                     f"ALTER ROLE {quoted(role)} SET {quoted(setting)} TO {literal}, {literal};")
+    ]  # fmt: skip
+
+
+@given(st.text(st.sampled_from("CREATE ROLEapp;'\"\\!\n-SUWITH$E,"), max_size=60))
+def test_no_text_breaks_the_parser(text: str) -> None:
+    try:
+        found = parse(text)
+    except BackupRefused:
+        return
+    assert all(each.command for each in found)
+
+
+ODD = """
+CREATE ROLE "odd; ""1"" x" LOGIN CONNECTION LIMIT 3 VALID UNTIL '2030-01-01' PASSWORD 'x';
+COMMENT ON ROLE "odd; ""1"" x" IS E'a line\\n\\\\! id\\nit''s';
+ALTER ROLE "odd; ""1"" x" SET search_path = 'a b', "c";
+ALTER ROLE "odd; ""1"" x" SET pgstack.word = E'it''s \\\\ odd';
+ALTER ROLE "odd; ""1"" x" SET datestyle = 'German';
+GRANT pg_read_all_data TO "odd; ""1"" x" WITH ADMIN OPTION, INHERIT FALSE;
+GRANT "odd; ""1"" x" TO app;
+"""
+SHOWN = """
+SELECT rolname, rolconnlimit, rolvaliduntil, setconfig, rolpassword, shobj_description(r.oid, 'pg_authid'),
+       (SELECT array_agg((roleid::regrole, admin_option, inherit_option)::text)
+          FROM pg_auth_members WHERE member = r.oid)
+  FROM pg_authid r JOIN pg_db_role_setting ON setrole = r.oid WHERE rolname LIKE 'odd%'
+"""
+
+
+@pytest.fixture
+def odd(fresh_database: FreshDatabase) -> Iterator[FreshDatabase]:
+    fresh_database.do(ODD)
+    try:
+        yield fresh_database
+    finally:
+        fresh_database.do('DROP ROLE IF EXISTS "odd; ""1"" x"')
+
+
+def dumped(server: Server) -> str:
+    program = embedded.binaries(18) / "pg_dumpall"
+    done = subprocess.run(
+        [program, "-w", "--globals-only", "--no-tablespaces", "-h", embedded.HOST, "-p", str(server.port), "-U",
+         embedded.ADMIN],
+        env={"PGPASSWORD": server.password}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def test_every_role_that_pg_dumpall_writes_comes_back_the_same(odd: FreshDatabase) -> None:
+    before = odd.ask(SHOWN)
+    assert before[0][1] == 3
+    found = [each for each in parse(dumped(odd.server)) if each.names & {before[0][0]}]
+    odd.do('DROP ROLE "odd; ""1"" x"')
+    with connect(odd.server.admin("postgres")) as connection:
+        for statement in found:
+            connection.execute(statement.command)
+    assert odd.ask(SHOWN) == before
+
+
+@pytest.fixture
+def place(odd: FreshDatabase, tmp_path: Path) -> Iterator[tuple[LocalWorkshop, Reached, Path]]:
+    with local.workshop(tmp_path / "a root") as made:
+        (tmp_path / "a root").mkdir()
+        passfile = made.put("passfile", passfile_line(odd.server.password))
+        yield made, Reached(18, embedded.HOST, odd.server.port, passfile=passfile), tmp_path / "backups"
+
+
+Place = tuple[LocalWorkshop, Reached, Path]
+
+
+def changed(folder: Path, line: str) -> None:
+    """As who may write there would: the digests are right again."""
+    path = folder / GLOBALS
+    path.write_text(path.read_text() + line + "\n")
+    manifest = manifests.read(folder)
+    manifests.write(manifest.model_copy(update={"files": manifests.files_of(folder)}), folder)
+
+
+def test_changed_roles_run_nothing_in_a_drill_or_a_restore(odd: FreshDatabase, place: Place, tmp_path: Path) -> None:
+    workshop, server, into = place
+    database = odd.admin.database
+    create(workshop, server, into, stack="local", database=database)
+    folder = store.chosen(into, None)
+    good = (folder / GLOBALS).read_text()
+    trace = tmp_path / "trace"
+    changed(folder, f"\\! id >'{trace}'")
+    result = drill(workshop, folder)
+    assert "is refused" in result.problems[0]
+    target = replace(odd.admin, database=f"{database}_other")
+    with pytest.raises(BackupRefused, match="is refused"):
+        restore(workshop, server, target, folder, verify(folder), database)
+    (folder / GLOBALS).write_text(good)
+    changed(folder, "CREATE ROLE mallory;\nALTER ROLE mallory WITH SUPERUSER LOGIN;")
+    with pytest.raises(BackupRefused, match="role mallory gets SUPERUSER"):
+        drill(workshop, folder)
+    with pytest.raises(BackupRefused, match="role mallory gets SUPERUSER"):
+        restore(workshop, server, target, folder, verify(folder), database)
+    assert drill(workshop, folder, superusers=True).ok
+    assert not trace.exists()
+    assert odd.ask("SELECT count(*) FROM pg_roles WHERE rolname = 'mallory'") == [(0,)]
+    assert odd.ask("SELECT count(*) FROM pg_database WHERE datname LIKE %s", f"{database}_other%") == [(0,)]
