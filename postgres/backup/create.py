@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import ValidationError
+
 from postgres import queries, shell
 from postgres.backup import manifest as manifests
 from postgres.backup.contents import Contents
@@ -44,9 +46,12 @@ def create(
         try:
             found = _make(workshop, server, unfinished, started, stack, database, jobs, report)
             settle(unfinished, into / f"{started:{STAMP}}")
-        except (PgstackError, OSError) as error:
+        except (PgstackError, OSError, ValidationError) as error:
             shutil.rmtree(unfinished, ignore_errors=True)
-            told = str(error) if isinstance(error, PgstackError) else f"{unfinished}: {error.strerror}"
+            if isinstance(error, ValidationError):  # a database or a library whose name no backup may have
+                told = manifests.problem_of(error)
+            else:
+                told = str(error) if isinstance(error, PgstackError) else f"{unfinished}: {error.strerror}"
             raise BackupFailed(f"the backup failed, nothing of it is kept: {told}") from None
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import quote
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
+from postgres.backup import libraries
 from postgres.backup.contents import FROZEN, Contents
 from postgres.errors import PgstackError
+from postgres.plain_text import one_line
 
 NAME = "manifest.json"
 GLOBALS = "globals.sql"
 FORMAT = 1
 MOST = 5  # problems that are told
 OTHER = "  use another one:  pgstack backup list STACK"
+LONGEST_NAME = 63  # bytes
+# what pg_dump writes into its folder
+PART = re.compile(r"[a-z0-9_]+\.(?:dat|toc)(?:\.(?:gz|lz4|zst))?")
 
 
 class BackupRefused(PgstackError):
@@ -33,11 +41,26 @@ class BackupFailed(PgstackError):
     """A backup, a drill or a restore that didn't work; the server that serves is as it was."""
 
 
+def _name(value: str) -> str:
+    if not 0 < len(value.encode()) <= LONGEST_NAME or not value.isprintable():
+        raise ValueError("no name of a database or a role")
+    return value
+
+
+def _plain_libraries(value: str) -> str:
+    if found := libraries.not_plain([value]):
+        raise ValueError(f"{one_line(found)} is no library of the server's own folder")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+
+
 class File(BaseModel):
     model_config = FROZEN
 
-    bytes: int
-    sha256: str
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Privilege(BaseModel):
@@ -65,17 +88,19 @@ class Database(BaseModel):
 
     model_config = FROZEN
 
-    name: str
+    name: Name
     folder: str
-    owner: str
+    owner: Name
     encoding: str
     collate: str
     ctype: str
-    provider: str = Field(default="c", description="As pg_database has it: c libc, i ICU, b built in.")
+    provider: Literal["c", "i", "b"] = Field(
+        default="c", description="As pg_database has it: c libc, i ICU, b built in."
+    )
     locale: str | None = None
-    connection_limit: int = -1
+    connection_limit: int = Field(default=-1, ge=-1)
     comment: str | None = None
-    bytes: int
+    bytes: int = Field(ge=0)
     privileges: tuple[Privilege, ...] = ()
     settings: tuple[Setting, ...] = ()
     drifted: tuple[tuple[str, str], ...] | None = Field(
@@ -84,6 +109,12 @@ class Database(BaseModel):
     contents: Contents
     sequences_after: Mapping[str, int]
 
+    @model_validator(mode="after")
+    def _folder_of_its_name(self) -> Self:
+        if self.folder != quote(self.name, safe="") or self.folder in (".", ".."):
+            raise ValueError(f"{one_line(self.folder)} is no folder of the database {one_line(self.name)}")
+        return self
+
 
 class Manifest(BaseModel):
     """A finished backup. `database`: the stack's own among `databases`; times in UTC, `seconds` it took."""
@@ -91,16 +122,29 @@ class Manifest(BaseModel):
     model_config = FROZEN
 
     format: int = FORMAT
-    stack: str
+    stack: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     started_at: datetime
-    seconds: float
-    server_version: str
-    major: int
-    preload: str = Field(default="", description="shared_preload_libraries, which some extensions need.")
-    database: str
-    schema_revision: str
+    seconds: float = Field(ge=0)
+    server_version: str = Field(pattern=r"^[0-9][0-9A-Za-z.]*$")
+    major: int = Field(ge=1, le=999)
+    preload: Annotated[str, AfterValidator(_plain_libraries)] = Field(
+        default="", description="shared_preload_libraries, which some extensions need."
+    )
+    database: Name
+    schema_revision: str = Field(pattern=r"^(?:[0-9a-f]{12}|empty)$")
     databases: tuple[Database, ...]
     files: Mapping[str, File]
+
+    @model_validator(mode="after")
+    def _files_of_pg_dump(self) -> Self:
+        folders = {each.folder for each in self.databases}
+        for name in self.files:
+            folder, _, part = name.rpartition("/")
+            if name != GLOBALS and (folder not in folders or not PART.fullmatch(part)):
+                raise ValueError(f"{one_line(name)} is no file of a backup")
+        if GLOBALS not in self.files:
+            raise ValueError(f"{GLOBALS} is no file of it")
+        return self
 
     @property
     def bytes(self) -> int:
@@ -146,7 +190,15 @@ def read(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        raise BackupRefused(f"{path} is no manifest: {error.errors()[0]['msg']}\n{OTHER}") from None
+        raise BackupRefused(f"{path} is no manifest of a backup: {problem_of(error)}\n{OTHER}") from None
+
+
+def problem_of(error: ValidationError) -> str:
+    """Which field is wrong, and why."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    words = f"{where}: {first['msg'].removeprefix('Value error, ')}" if where else first["msg"]
+    return one_line(words.removeprefix("Value error, "))[:300]
 
 
 def verify(folder: Path, *, digests: bool = True) -> Manifest:
@@ -163,6 +215,8 @@ def verify(folder: Path, *, digests: bool = True) -> Manifest:
         path = folder / name
         if name not in there:
             problems.append(f"{name}: missing")
+        elif path.is_symlink():
+            problems.append(f"{name}: a link")
         elif (size := path.stat().st_size) != file.bytes:
             problems.append(f"{name}: {size} bytes, written were {file.bytes}")
         elif digests and sha256(path) != file.sha256:
@@ -178,7 +232,7 @@ def globals_of(folder: Path, manifest: Manifest) -> str:
     """The text of `globals.sql`, of the very bytes that the manifest has the digest of. Raises BackupRefused."""
     try:
         content = (folder / GLOBALS).read_bytes()
-        if GLOBALS not in manifest.files or hashlib.sha256(content).hexdigest() != manifest.files[GLOBALS].sha256:
+        if hashlib.sha256(content).hexdigest() != manifest.files[GLOBALS].sha256:
             raise BackupRefused(f"the backup {folder.name} is damaged:\n  {GLOBALS}: altered\n{OTHER}")
         return content.decode()
     except (OSError, ValueError) as error:

@@ -21,7 +21,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from postgres import apply, drift, queries, roles
-from postgres.backup import loader, loading, role_statements
+from postgres.backup import libraries, loader, loading, role_statements
 from postgres.backup.contents import differences, older_extensions
 from postgres.backup.manifest import BackupFailed, BackupRefused, Database, Manifest, globals_of
 from postgres.backup.role_statements import Statement
@@ -53,6 +53,12 @@ def restore(
             f"  restore into a stack of PostgreSQL {manifest.major} or newer:  pgstack backup restore … --into STACK"
         )
     statements = role_statements.parse(globals_of(backup, manifest))
+    wrong = [word for each in source.settings if (word := libraries.problem(each.name, [each.value]))]
+    if wrong and not superusers:
+        raise BackupRefused(
+            f"a setting of the backup's database {source.name} is refused:\n  {wrong[0]}\n"
+            "  if it is meant, ask for it:  --superusers"
+        )
     now = f"{datetime.now(UTC):{STAMP}}"
     new, before = f"{NEW}{now}", f"{BEFORE}{now}"
     with _in_words(), apply.locked(replace(admin, database="postgres"), lock_wait_s) as cluster:

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from psycopg import sql
 
+from postgres.backup import libraries
 from postgres.backup.manifest import GLOBALS, MOST, OTHER, BackupRefused
 from postgres.plain_text import one_line
 
@@ -31,10 +32,6 @@ ATTRIBUTES = ("SUPERUSER", "INHERIT", "CREATEROLE", "CREATEDB", "LOGIN", "REPLIC
 POWERS = ("SUPERUSER", "REPLICATION", "BYPASSRLS")
 # whose members run programs, or read and write files, as the server's user: they can become superusers
 POWERFUL = ("pg_execute_server_program", "pg_read_server_files", "pg_write_server_files")
-LIBRARIES = ("session_preload_libraries", "local_preload_libraries", "shared_preload_libraries")
-PLACES = ("dynamic_library_path", "extension_control_path")
-# one that the server finds in its own folder
-LIBRARY = re.compile(r"(?:\$libdir/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
 ALLOWED = "CREATE ROLE, ALTER ROLE … WITH or SET, COMMENT ON ROLE, GRANT of a role, as pg_dumpall writes them"
 
 
@@ -104,19 +101,6 @@ def lacking(statements: Iterable[Statement], present: Iterable[str]) -> list[Sta
     """Those that speak of a role which isn't there, in their order; of the others, none."""
     there = frozenset(present)
     return [each for each in statements if each.names - there]
-
-
-def library_problem(setting: str, values: Iterable[str]) -> str:
-    """Why this setting may load what lies anywhere; "" where it doesn't."""
-    name = setting.lower()
-    if name in PLACES:
-        return f"{name} says where the server looks for libraries"
-    if name in LIBRARIES:
-        every = [one.strip() for value in values for one in value.split(",")]
-        for one in every:
-            if one and not LIBRARY.fullmatch(one.strip('"')):
-                return f"{name}: {one_line(one)} is no library of the server's own folder"
-    return ""
 
 
 class _Unknown(Exception):
@@ -219,7 +203,7 @@ class _Reader:
         while self.tokens and self.tokens[0] == Token("mark", ","):
             self.tokens.pop(0)
             values.append(self.take("text"))
-        wrong = library_problem(setting, values)
+        wrong = libraries.problem(setting, values)
         words = sql.SQL(", ").join(map(sql.Literal, values))
         return self.make(
             [role], "ALTER ROLE {} SET {} TO {}", sql.Identifier(role), sql.Identifier(setting), words,

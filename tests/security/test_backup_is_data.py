@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +19,7 @@ from postgres.backup import manifest as manifests
 from postgres.backup import store
 from postgres.backup.create import create
 from postgres.backup.drill import drill
-from postgres.backup.manifest import GLOBALS, BackupRefused, verify
+from postgres.backup.manifest import GLOBALS, BackupRefused, Manifest, verify
 from postgres.backup.restore import restore
 from postgres.backup.role_statements import POWERFUL, parse, refuse_powers
 from postgres.connection import connect
@@ -214,3 +216,61 @@ def test_changed_roles_run_nothing_in_a_drill_or_a_restore(odd: FreshDatabase, p
     assert not trace.exists()
     assert odd.ask("SELECT count(*) FROM pg_roles WHERE rolname = 'mallory'") == [(0,)]
     assert odd.ask("SELECT count(*) FROM pg_database WHERE datname LIKE %s", f"{database}_other%") == [(0,)]
+
+
+DATABASE: dict[str, Any] = {
+    "name": "a b", "folder": "a%20b", "owner": "app", "encoding": "UTF8", "collate": "C", "ctype": "C", "bytes": 7,
+    "contents": {"rows": {}, "sequences": {}, "objects": {}, "extensions": {}}, "sequencesAfter": {},
+}  # fmt: skip
+FILES = {GLOBALS: {"bytes": 1, "sha256": "0" * 64}, "a%20b/toc.dat": {"bytes": 1, "sha256": "0" * 64}}
+MANIFEST: dict[str, Any] = {
+    "stack": "local", "startedAt": "2026-11-24T02:00:00Z", "seconds": 1, "serverVersion": "18.4", "major": 18,
+    "database": "app", "schemaRevision": "empty", "databases": [DATABASE], "files": FILES,
+}  # fmt: skip
+FORGED = [
+    ({"databases": [DATABASE | {"folder": "../../../etc"}]}, "is no folder of the database a b"),
+    ({"databases": [DATABASE | {"name": "..", "folder": ".."}]}, "is no folder of the database"),
+    ({"databases": [DATABASE | {"name": "a\nb", "folder": "a%0Ab"}]}, "databases.0.name: no name of a database"),
+    ({"databases": [DATABASE | {"name": "x" * 64, "folder": "x" * 64}]}, "no name of a database"),
+    ({"databases": [DATABASE | {"bytes": -1}]}, "databases.0.bytes"),
+    ({"databases": [DATABASE | {"provider": "x"}]}, "databases.0.provider"),
+    ({"preload": "/tmp/EVIL.so"}, "preload: /tmp/EVIL.so is no library of the server's own folder"),
+    ({"preload": "x'; touch /tmp/x; '"}, "preload: x'; touch /tmp/x; ' is no library"),
+    ({"preload": "auto_explain, ../evil"}, "preload: ../evil is no library"),
+    ({"files": FILES | {"../../x": FILES[GLOBALS]}}, "../../x is no file of a backup"),
+    ({"files": FILES | {"/etc/passwd": FILES[GLOBALS]}}, "/etc/passwd is no file of a backup"),
+    ({"files": FILES | {"a%20b/evil.so": FILES[GLOBALS]}}, "a%20b/evil.so is no file of a backup"),
+    ({"files": {}}, f"{GLOBALS} is no file of it"),
+    ({"files": {GLOBALS: {"bytes": 1, "sha256": "0" * 63}}}, "files.globals.sql.sha256"),
+    ({"files": {GLOBALS: {"bytes": 1, "sha256": "0" * 64 + "\n"}}}, "files.globals.sql.sha256"),
+    ({"stack": "local; id"}, "stack"),
+    ({"major": "18; id"}, "major"),
+    ({"serverVersion": "18.4\x1b[2J"}, "serverVersion"),
+    ({"schemaRevision": "::error::x"}, "schemaRevision"),
+]
+
+
+@pytest.mark.parametrize(("changed_fields", "words"), FORGED)
+def test_a_forged_field_of_the_manifest_is_refused(changed_fields: dict[str, Any], words: str, tmp_path: Path) -> None:
+    good = Manifest.model_validate(MANIFEST)
+    manifests.write(good, tmp_path)
+    assert manifests.read(tmp_path) == good
+    # a Manifest can't be made with it, so the file is written as the attacker would
+    content = MANIFEST | changed_fields
+    (tmp_path / manifests.NAME).write_text(json.dumps(content | {"digest": manifests._digest(content)}))
+    with pytest.raises(BackupRefused, match="is no manifest of a backup") as refused:
+        manifests.read(tmp_path)
+    assert words in str(refused.value)
+    assert "\x1b" not in str(refused.value)
+
+
+def test_a_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "20261124T020000Z"
+    (folder / "a%20b").mkdir(parents=True)
+    (tmp_path / "elsewhere").write_text("x")
+    (folder / GLOBALS).write_text("")
+    (folder / "a%20b" / "toc.dat").symlink_to(tmp_path / "elsewhere")
+    files = {name: file.model_dump(mode="json") for name, file in manifests.files_of(folder).items()}
+    manifests.write(Manifest.model_validate(MANIFEST | {"files": files}), folder)
+    with pytest.raises(BackupRefused, match=r"a%20b/toc\.dat: a link"):
+        verify(folder)
