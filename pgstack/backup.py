@@ -1,4 +1,4 @@
-"""pgstack backup create, list, drill, restore, fetch: of a stack, on either engine, while its server serves."""
+"""pgstack backup create, list, drill, restore, fetch, key: of a stack, on either engine, while its server serves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from rich.table import Table
 
 from pgstack import outputs as stack_outputs
 from pgstack.backup_places import Deployed, apart, at_the_server, jobs
+from pgstack.backup_trust import Unsigned, trust
+from pgstack.backup_trust import key as key_of
 from pgstack.confirm import must_be_typed
+from pgstack.deployed import backup_key
 from pgstack.toolchain import find_or_get
 from pgstack.workspace import Workspace
 from postgres.backup import store
@@ -47,11 +50,15 @@ def say(line: str) -> None:
 def create(stack: Stack = "local") -> None:
     """Back a stack up while it serves; those that are no longer kept are removed afterwards."""
     environment = from_file(stack)
-    with _for_stack(stack), at_the_server(_deployed(environment)) as (workshop, server):
+    with _for_stack(stack):
+        deployed = _deployed(environment)
+    with _for_stack(stack), at_the_server(deployed) as (workshop, server):
         manifest = make(
             workshop, server, environment.backups, stack=stack, database=environment.database, jobs=jobs(environment),
-            report=say,
+            key=deployed.key, report=say,
         )  # fmt: skip
+    if not deployed.key:
+        say(f"it isn't signed: the state has no key yet, which the next `up` makes:  pgstack up {stack}")
     newest = store.listed(environment.backups)[-1].folder
     typer.echo(f"{newest}: {_amount(manifest)} in {manifest.seconds:.0f} s")
     keep(newest, manifest, environment.backups_kept, _elsewhere(environment), say)
@@ -97,15 +104,17 @@ def drill(
         bool, typer.Option("--with-vector-indexes", help="Build the HNSW and IVFFlat indexes too: it may take long.")
     ] = False,
     superusers: Superusers = False,
+    unsigned: Unsigned = False,
 ) -> None:
     """Restore a backup into a throw-away server and compare it with its manifest. Exit code 1: it is no good."""
     environment = from_file(stack)
     with _for_stack(stack), store.alone(environment.backups):
         folder = store.chosen(environment.backups, backup)
+        proof = trust(stack, unsigned=unsigned, say=say)
         with apart(environment) as (workshop, major):
             result = try_out(
                 workshop, folder, jobs=jobs(environment), vector_indexes=vector_indexes, major=major,
-                superusers=superusers, report=say,
+                superusers=superusers, trust=proof, report=say,
             )  # fmt: skip
     if place := _elsewhere(environment):
         place.note(folder)
@@ -127,12 +136,13 @@ def restore(
         str | None, typer.Option(help="The name of the stack that is restored into, where nobody can be asked.")
     ] = None,
     superusers: Superusers = False,
+    unsigned: Unsigned = False,
 ) -> None:
     """Bring a backup back into a stack that serves. Its present database is kept under another name."""
     source, target = from_file(stack), from_file(into or stack)
     folder = store.chosen(source.backups, backup)
     with _for_stack(stack):
-        manifest = verify(folder)
+        manifest = verify(folder, trust=trust(stack, unsigned=unsigned, say=say))
     say(f"{folder.name}: {_amount(manifest)}, database {manifest.database}, revision {manifest.schema_revision}")
     must_be_typed(
         target.stack, f"a restore replaces the database of {target.stack}, which is kept under another name",
@@ -171,6 +181,15 @@ def fetch(
     with _for_stack(stack), store.alone(environment.backups):
         store.remove_unfinished(environment.backups)
         typer.echo(str(place.fetch(backup, environment.backups)))
+
+
+@app.command()
+def key(stack: Stack = "local") -> None:
+    """Print the key that signs a stack's backups, a secret. `down` removes it: keep it as pgvector:backupKey."""
+    found = key_of(stack, say)
+    if not found:
+        raise PgstackError(f"the state of {stack} has no key yet\n  the next `up` makes one:  pgstack up {stack}")
+    typer.echo(found)
 
 
 def finding(environment: Environment) -> Finding:
@@ -243,7 +262,9 @@ def _elsewhere(environment: Environment) -> Elsewhere | None:
 
 def _deployed(environment: Environment) -> Deployed:
     """Raises ConnectionFailed, which says how to start the server where it is down."""
-    found = stack_outputs.read(Workspace(environment.stack, find_or_get(say), say))
-    deployed = Deployed.of(environment, {key: output.value for key, output in found.items()})
+    workspace = Workspace(environment.stack, find_or_get(say), say)
+    state = workspace.state()
+    found = stack_outputs.read(workspace, state)
+    deployed = Deployed.of(environment, {key: output.value for key, output in found.items()}, backup_key(state))
     connect(replace(deployed.admin, database="postgres")).close()
     return deployed

@@ -16,7 +16,7 @@ from pathlib import Path
 from postgres import shell
 from postgres.backup import loader, loading, role_statements
 from postgres.backup.contents import Contents, differences, older_extensions
-from postgres.backup.manifest import BackupRefused, Manifest, globals_of, verify
+from postgres.backup.manifest import BackupRefused, Manifest, Trust, Untrusted, globals_of, verify
 from postgres.backup.role_statements import Statement
 from postgres.backup.store import DrillResult, note_drill
 from postgres.errors import ServerError
@@ -24,6 +24,7 @@ from postgres.upgrade.workshop import SUPERUSER, Server, Workshop, execute, must
 
 WORK = "drill"
 CLEAR = 'pg_ctl stop -s -m immediate -D "$D" >/dev/null 2>&1 || true; rm -rf "$D" "$D.log"'
+NO_KEY = Trust()
 MOST_PROBLEMS = 20
 AT_ONCE = 50  # statements that one psql is given
 START_S = 120
@@ -40,18 +41,22 @@ SETTINGS = {
 
 def drill(
     workshop: Workshop, backup: Path, *, jobs: int = 2, vector_indexes: bool = False, major: int | None = None,
-    superusers: bool = False, report: Callable[[str], None] = lambda _: None,
+    superusers: bool = False, trust: Trust = NO_KEY, report: Callable[[str], None] = lambda _: None,
 ) -> DrillResult:  # fmt: skip
     """Try the finished backup in the folder `backup`; the result is also noted beside it. `major`: of the programs.
     `superusers`: roles of the backup may be superusers, which the drill's server then makes them.
+    `trust`: what the backup must prove.
 
-    Never raises for what is wrong with the backup: that is the result. Raises BackupRefused where superusers would have
-    to be asked for, ServerError, DockerFailed where the throw-away server can't be had; then nothing is noted.
+    Never raises for what is wrong with the backup: that is the result. Raises Untrusted where it may be somebody
+    else's, BackupRefused where superusers would have to be asked for, ServerError and DockerFailed where the throw-away
+    server can't be had; then nothing is noted.
     """
     at, begun = datetime.now(UTC).replace(microsecond=0), time.monotonic()
     try:
-        manifest = verify(backup)
+        manifest = verify(backup, trust=trust)
         statements = role_statements.parse(globals_of(backup, manifest))
+    except Untrusted:
+        raise
     except BackupRefused as refusal:
         problems = str(refusal).splitlines()
     else:

@@ -1,16 +1,19 @@
 """What is written down with a backup, and the check of a backup against it.
 
 Invariant: a folder with a manifest holds exactly the files the manifest lists, each with its size and SHA-256, and the
-manifest has the digest of itself. Anything else is refused, by name. No password is in it; the roles' hashes are in
+manifest has the digest of itself. Anything else is refused, by name. Its HMAC, with a key of the stack's state, tells
+that nobody else wrote it and that it is the stack's of this time. No password is in it; the roles' hashes are in
 `globals.sql`, which only its owner reads.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -25,9 +28,12 @@ from postgres.plain_text import one_line
 
 NAME = "manifest.json"
 GLOBALS = "globals.sql"
-FORMAT = 1
+FORMAT = 2  # 1 has no signature
 MOST = 5  # problems that are told
 OTHER = "  use another one:  pgstack backup list STACK"
+UNSIGNED_HELP = (
+    "  if you know who made it, and where it has lain since:  --unsigned (whoever made it gets a superuser's rights)"
+)
 LONGEST_NAME = 63  # bytes
 # what pg_dump writes into its folder
 PART = re.compile(r"[a-z0-9_]+\.(?:dat|toc)(?:\.(?:gz|lz4|zst))?")
@@ -54,6 +60,21 @@ def _plain_libraries(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a backup must prove: that it was signed with `key`, or nothing where `unsigned` ones are taken."""
+
+    key: str = field(default="", repr=False)
+    unsigned: bool = False
+
+
+UNSIGNED = Trust(unsigned=True)
+
+
+class Untrusted(BackupRefused):
+    """A backup that may be somebody else's. Nothing is said about what is in it."""
 
 
 class File(BaseModel):
@@ -164,16 +185,20 @@ class Manifest(BaseModel):
         )
 
 
-def write(manifest: Manifest, folder: Path) -> None:
+def write(manifest: Manifest, folder: Path, key: str = "") -> None:
+    """`key`: it is signed with; "": it isn't."""
     content = manifest.model_dump(mode="json", by_alias=True)
-    text = json.dumps(content | {"digest": _digest(content)}, indent=1, ensure_ascii=False, sort_keys=True)
+    proof = {"digest": _digest(content)} | ({"signature": _signature(content, key)} if key else {})
+    text = json.dumps(content | proof, indent=1, ensure_ascii=False, sort_keys=True)
     path = folder / NAME
     path.touch(mode=0o600)
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def read(folder: Path) -> Manifest:
-    """Raises BackupRefused where it is missing, cut off, altered, or of a later version of this program."""
+def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
+    """Raises BackupRefused where it is missing, cut off, altered, or of a later version of this program; Untrusted
+    where it isn't signed as `trust` demands.
+    """
     path = folder / NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -185,12 +210,40 @@ def read(folder: Path) -> Manifest:
         raise BackupRefused(f"{path} is no manifest\n{OTHER}")
     if isinstance(content.get("format"), int) and content["format"] > FORMAT:
         raise BackupRefused(f"{path} was written by a later version of pgvector-stacks\n  use that one")
-    if content.pop("digest", None) != _digest(content):
+    digest, signature = content.pop("digest", None), content.pop("signature", None)
+    if digest != _digest(content):
         raise BackupRefused(f"{path} was altered: it doesn't match its own digest\n{OTHER}")
+    if not trust.unsigned:
+        _check_signature(folder, content, signature, trust.key)
     try:
-        return Manifest.model_validate(content)
+        manifest = Manifest.model_validate(content)
     except ValidationError as error:
         raise BackupRefused(f"{path} is no manifest of a backup: {problem_of(error)}\n{OTHER}") from None
+    name = folder.name.removesuffix(".unfinished")
+    if not trust.unsigned and f"{manifest.started_at:%Y%m%dT%H%M%SZ}" != name:
+        raise Untrusted(f"the backup {name} is of another time: it was made at {manifest.started_at:%Y%m%dT%H%M%SZ}")
+    return manifest
+
+
+def _check_signature(folder: Path, content: object, signature: object, key: str) -> None:
+    name = folder.name.removesuffix(".unfinished")
+    if not key:
+        raise Untrusted(
+            f"nothing tells whether the backup {name} is this stack's own: its state has no key\n"
+            f"  the next `up` makes one, for the backups after it\n{UNSIGNED_HELP}"
+        )
+    if not isinstance(signature, str) or not signature:
+        raise Untrusted(
+            f"the backup {name} isn't signed: it was made by an earlier version, or somebody else made it\n"
+            f"{UNSIGNED_HELP}"
+        )
+    if not hmac.compare_digest(signature.encode(), _signature(content, key).encode()):
+        raise Untrusted(
+            f"the backup {name} isn't signed with this stack's key: somebody altered it, or it is another stack's, or "
+            "of this one before a `down`\n"
+            "  with the key of that time, if you kept it (`pgstack backup key`), as pgvector:backupKey and an `up` it "
+            f"is accepted\n{UNSIGNED_HELP}"
+        )
 
 
 def problem_of(error: ValidationError) -> str:
@@ -201,12 +254,12 @@ def problem_of(error: ValidationError) -> str:
     return one_line(words.removeprefix("Value error, "))[:300]
 
 
-def verify(folder: Path, *, digests: bool = True) -> Manifest:
+def verify(folder: Path, *, digests: bool = True, trust: Trust = UNSIGNED) -> Manifest:
     """The manifest of a whole backup. `digests` False: names and sizes alone, which is quick.
 
-    Raises BackupRefused naming what is missing, cut off, altered or too much.
+    Raises BackupRefused naming what is missing, cut off, altered or too much; Untrusted as `read`.
     """
-    manifest = read(folder)
+    manifest = read(folder, trust)
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() or path.is_symlink()} - {
         NAME
     }
@@ -255,6 +308,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _canonical(content: object) -> bytes:
+    return json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+
+
 def _digest(content: object) -> str:
-    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_canonical(content)).hexdigest()
+
+
+def _signature(content: object, key: str) -> str:
+    """Of everything in the manifest, the digests of all files among it."""
+    return hmac.new(key.encode(), _canonical(content), hashlib.sha256).hexdigest()

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
+from components.backup_key import BackupKeyProvider
 from postgres import embedded
 from postgres.backup import manifest as manifests
 from postgres.backup import store
 from postgres.backup.create import create
 from postgres.backup.drill import drill
-from postgres.backup.manifest import GLOBALS, BackupRefused, Manifest, verify
+from postgres.backup.manifest import GLOBALS, UNSIGNED, BackupRefused, Manifest, Trust, Untrusted, verify
 from postgres.backup.restore import restore
 from postgres.backup.role_statements import POWERFUL, parse, refuse_powers
 from postgres.connection import connect
@@ -201,7 +202,7 @@ def test_changed_roles_run_nothing_in_a_drill_or_a_restore(odd: FreshDatabase, p
     good = (folder / GLOBALS).read_text()
     trace = tmp_path / "trace"
     changed(folder, f"\\! id >'{trace}'")
-    result = drill(workshop, folder)
+    result = drill(workshop, folder, trust=UNSIGNED)
     assert "is refused" in result.problems[0]
     target = replace(odd.admin, database=f"{database}_other")
     with pytest.raises(BackupRefused, match="is refused"):
@@ -209,10 +210,10 @@ def test_changed_roles_run_nothing_in_a_drill_or_a_restore(odd: FreshDatabase, p
     (folder / GLOBALS).write_text(good)
     changed(folder, "CREATE ROLE mallory;\nALTER ROLE mallory WITH SUPERUSER LOGIN;")
     with pytest.raises(BackupRefused, match="role mallory gets SUPERUSER"):
-        drill(workshop, folder)
+        drill(workshop, folder, trust=UNSIGNED)
     with pytest.raises(BackupRefused, match="role mallory gets SUPERUSER"):
         restore(workshop, server, target, folder, verify(folder), database)
-    assert drill(workshop, folder, superusers=True).ok
+    assert drill(workshop, folder, trust=UNSIGNED, superusers=True).ok
     assert not trace.exists()
     assert odd.ask("SELECT count(*) FROM pg_roles WHERE rolname = 'mallory'") == [(0,)]
     assert odd.ask("SELECT count(*) FROM pg_database WHERE datname LIKE %s", f"{database}_other%") == [(0,)]
@@ -274,3 +275,94 @@ def test_a_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
     manifests.write(Manifest.model_validate(MANIFEST | {"files": files}), folder)
     with pytest.raises(BackupRefused, match=r"a%20b/toc\.dat: a link"):
         verify(folder)
+
+
+KEY, OTHER_STACKS_KEY = "k" * 32, "o" * 32
+
+
+def signed(folder: Path, key: str) -> Path:
+    """A small whole backup, without what a server would make of it."""
+    made = folder / "20261124T020000Z"
+    (made / "a%20b").mkdir(parents=True)
+    (made / GLOBALS).write_text("CREATE ROLE app;\n")
+    (made / "a%20b" / "toc.dat").write_text("x")
+    files = {name: file.model_dump(mode="json") for name, file in manifests.files_of(made).items()}
+    manifests.write(Manifest.model_validate(MANIFEST | {"files": files}), made, key)
+    return made
+
+
+def test_a_backup_of_the_stack_is_accepted_and_no_other(tmp_path: Path) -> None:
+    mine = Trust(KEY)
+    assert verify(signed(tmp_path / "own", KEY), trust=mine).stack == "local"
+    with pytest.raises(Untrusted, match="isn't signed with this stack's key") as refused:
+        verify(signed(tmp_path / "other", OTHER_STACKS_KEY), trust=mine)
+    assert "pgvector:backupKey" in str(refused.value)
+    assert "--unsigned" in str(refused.value)
+    with pytest.raises(Untrusted, match="isn't signed: it was made by an earlier version"):
+        verify(signed(tmp_path / "none", ""), trust=mine)
+    with pytest.raises(Untrusted, match="its state has no key"):
+        verify(tmp_path / "own" / "20261124T020000Z", trust=Trust())
+    for name in ("own", "other", "none"):
+        assert verify(tmp_path / name / "20261124T020000Z", trust=UNSIGNED).major == 18
+
+
+def forge_the_digest(made: Path, content: dict[str, Any]) -> None:
+    """The attacker can't sign, but knows everything else."""
+    signature = content.pop("signature", None)
+    content.pop("digest")
+    proof = {"digest": manifests._digest(content)} | ({"signature": signature} if signature else {})
+    (made / manifests.NAME).write_text(json.dumps(content | proof))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"preload": "other"}, {"stack": "production"}, {"major": 17}, {"startedAt": "2026-11-25T02:00:00Z"},
+        {"format": 1}, {"signature": ""}, {"signature": None}, {"signature": ["x"]}, {"signature": "\u00e9"},
+    ],
+)  # fmt: skip
+def test_what_is_changed_under_a_signature_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    made = signed(tmp_path, KEY)
+    forge_the_digest(made, json.loads((made / manifests.NAME).read_text()) | change)
+    with pytest.raises(Untrusted):
+        verify(made, trust=Trust(KEY))
+
+
+def test_changed_files_are_refused_with_right_digests_too(tmp_path: Path) -> None:
+    made = signed(tmp_path, KEY)
+    (made / GLOBALS).write_text("CREATE ROLE mallory;\n")
+    with pytest.raises(BackupRefused, match=r"globals\.sql"):
+        verify(made, trust=Trust(KEY))
+    content = json.loads((made / manifests.NAME).read_text())
+    files = {name: file.model_dump(mode="json") for name, file in manifests.files_of(made).items()}
+    forge_the_digest(made, content | {"files": files})
+    verify(made, trust=UNSIGNED)  # whole by its digests
+    with pytest.raises(Untrusted):
+        verify(made, trust=Trust(KEY))
+
+
+def test_an_older_backup_is_not_taken_for_a_newer_one(tmp_path: Path) -> None:
+    made = signed(tmp_path, KEY)
+    renamed = made.rename(made.with_name("20270101T020000Z"))
+    with pytest.raises(Untrusted, match="is of another time: it was made at 20261124T020000Z"):
+        verify(renamed, trust=Trust(KEY))
+
+
+def test_a_drill_of_an_untrusted_backup_starts_nothing_and_notes_nothing(tmp_path: Path) -> None:
+    made = signed(tmp_path / "backups", OTHER_STACKS_KEY)
+    with local.workshop(tmp_path / "root") as workshop:
+        for trust in (Trust(KEY), Trust()):
+            with pytest.raises(Untrusted):
+                drill(workshop, made, trust=trust)
+    assert not store.drill_file(made).exists()
+    assert not (tmp_path / "root").exists()
+
+
+def test_the_key_is_a_secret_in_no_text() -> None:
+    assert KEY not in repr(Trust(KEY))
+    made = BackupKeyProvider().create({})
+    assert made.outs is not None
+    assert len(made.outs["value"]) == 32
+    kept = BackupKeyProvider().update("backup-key", made.outs, {"configured": KEY}).outs
+    assert kept == {"generated": made.outs["value"], "value": KEY, "configured": KEY}
+    assert (BackupKeyProvider().update("backup-key", kept, {}).outs or {})["value"] == made.outs["value"]
