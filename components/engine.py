@@ -112,4 +112,4 @@ def _key(news: Mapping[str, Any]) -> str:
 
 
 def _copies(news: Mapping[str, Any]) -> Elsewhere | None:
-    return Elsewhere(news["backupCopy"], news["stack"]) if news.get("backupCopy") else None
+    return Elsewhere(news["backupCopy"], news["stack"], _key(news)) if news.get("backupCopy") else None

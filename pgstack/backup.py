@@ -17,7 +17,7 @@ from pgstack.confirm import must_be_typed
 from pgstack.deployed import backup_key
 from pgstack.toolchain import find_or_get
 from pgstack.workspace import Workspace
-from postgres.backup import store
+from postgres.backup import sealed, store
 from postgres.backup.create import create as make
 from postgres.backup.drill import drill as try_out
 from postgres.backup.elsewhere import Elsewhere
@@ -61,7 +61,9 @@ def create(stack: Stack = "local") -> None:
         say(f"it isn't signed: the state has no key yet, which the next `up` makes:  pgstack up {stack}")
     newest = store.listed(environment.backups)[-1].folder
     typer.echo(f"{newest}: {_amount(manifest)} in {manifest.seconds:.0f} s")
-    keep(newest, manifest, environment.backups_kept, _elsewhere(environment), say)
+    place = _elsewhere(environment, deployed.key)
+    with _for_stack(stack):
+        keep(newest, environment.backups_kept, place, say)
     say(f"try it out:  pgstack backup drill {stack}")
 
 
@@ -170,7 +172,7 @@ def fetch(
 ) -> None:
     """Bring a copy back from the other host (pgvector:backupCopy), or list those that are there."""
     environment = from_file(stack)
-    place = _elsewhere(environment)
+    place = _elsewhere(environment, key_of(stack, say) if backup else "")
     if place is None:
         raise PgstackError(f"{stack} has no copies elsewhere\n  set pgvector:backupCopy")
     if backup is None:
@@ -184,12 +186,15 @@ def fetch(
 
 
 @app.command()
-def key(stack: Stack = "local") -> None:
-    """Print the key that signs a stack's backups, a secret. `down` removes it: keep it as pgvector:backupKey."""
+def key(
+    stack: Stack = "local",
+    age: Annotated[bool, typer.Option("--age", help="The identity that opens copies, for `age -d -i FILE`.")] = False,
+) -> None:
+    """Print the key that signs and encrypts backups, a secret. `down` removes it: keep it as pgvector:backupKey."""
     found = key_of(stack, say)
     if not found:
         raise PgstackError(f"the state of {stack} has no key yet\n  the next `up` makes one:  pgstack up {stack}")
-    typer.echo(found)
+    typer.echo(sealed.identity(found) if age else found)
 
 
 def finding(environment: Environment) -> Finding:
@@ -256,8 +261,8 @@ class _for_stack:
             raise type(error)(str(error).replace(" STACK", f" {self.stack}")) from None
 
 
-def _elsewhere(environment: Environment) -> Elsewhere | None:
-    return Elsewhere(environment.backup_copy, environment.stack) if environment.backup_copy else None
+def _elsewhere(environment: Environment, key: str = "") -> Elsewhere | None:
+    return Elsewhere(environment.backup_copy, environment.stack, key) if environment.backup_copy else None
 
 
 def _deployed(environment: Environment) -> Deployed:

@@ -189,7 +189,8 @@ class Environment(RoleKeys, DockerKeys):
         description="Folder on this machine for backups, one below it a stack; left out: `.data/backups`.",
     )
     backup_copy: Annotated[str | None, AfterValidator(_ssh_folder)] = Field(
-        default=None, description="Folder on another host for a copy of each backup: `ssh://USER@HOST[:PORT]/PATH`."
+        default=None,
+        description="Folder on another host for encrypted copies of backups: `ssh://USER@HOST[:PORT]/PATH`.",
     )
     backup_keep: int = Field(
         ge=1, le=10000, description="Backups kept; the last whose drill was good stays in any case."
@@ -202,7 +203,8 @@ class Environment(RoleKeys, DockerKeys):
     readonly_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
 
     backup_key: BackupKey = Field(
-        default=None, description="Secret; signs backups. Generated once where it is not set; `down` forgets it."
+        default=None,
+        description="Secret; signs backups, encrypts copies. Generated once where it is not set; `down` forgets it.",
     )
     tls_key: Annotated[SecretStr | None, AfterValidator(_both_or_none)] = Field(
         default=None, validate_default=True, description="Secret; the PEM key of tlsCertificate."

@@ -40,12 +40,10 @@ class BackupAfter:
             with at_the_server as (workshop, server):
                 report(f"a backup of PostgreSQL {server.major}, which serves meanwhile")
                 with told("back up", dump(workshop, server, self.database), report):
-                    manifest = create(
-                        workshop, server, self.into, stack=self.stack, database=self.database, key=self.key
-                    )
+                    create(workshop, server, self.into, stack=self.stack, database=self.database, key=self.key)
             newest = store.listed(self.into)[-1].folder
             report(f"backup {newest}; to try it out:  pgstack backup drill {self.stack}")
-            keep(newest, manifest, self.count, self.place, report)
+            keep(newest, self.count, self.place, report)
         except Exception as error:  # even a bug: the next `up` would find nothing to do
             known = isinstance(error, (PgstackError, OSError))
             reason = str(error) if known else f"{type(error).__name__}: {error}"

@@ -90,7 +90,7 @@ class BackupFirst:
     def _copy(self, backup: Path, report: Report) -> None:
         if self.place is not None:
             with self._copying():
-                self.place.send(backup, read(backup))
+                self.place.send(backup)
                 self.place.note(backup)
             report(f"its copy is at {self.place.url}")
 
