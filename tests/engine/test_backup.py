@@ -163,6 +163,32 @@ def test_only_a_backup_with_the_stacks_own_key_is_tried_and_restored(deployed: C
     assert "good" in deployed.ok("backup", "drill")
 
 
+def test_a_state_from_before_there_was_a_key_gets_one_with_the_next_up(deployed: Checkout) -> None:
+    file = deployed.root / ".pulumi" / "stacks" / "pgvector" / "local.json"
+    content = json.loads(file.read_text())
+    latest = content["checkpoint"]["latest"]
+    latest["resources"] = [each for each in latest["resources"] if not each["urn"].endswith("::backup-key")]
+    for each in latest["resources"]:
+        for part in ("inputs", "outputs"):
+            each.get(part, {}).pop("backupKey", None)
+        each["dependencies"] = [urn for urn in each.get("dependencies", []) if not urn.endswith("::backup-key")]
+        each.get("propertyDependencies", {}).pop("backupKey", None)
+    file.write_text(json.dumps(content))
+    assert "it isn't signed: the state has no key yet" in deployed.ok("backup", "create")
+    assert "its state has no key" in deployed.fails("backup", "drill")
+    assert "has no key yet" in deployed.fails("backup", "key")
+    (old,) = backups(deployed)
+    server = deployed.ask("SELECT pg_postmaster_start_time()")
+    said = deployed.ok("preview")
+    assert "backup-key" in said
+    deployed.ok("up")
+    assert deployed.ask("SELECT pg_postmaster_start_time()") == server
+    assert "is up: unchanged" in deployed.ok("up")
+    assert "isn't signed" in deployed.fails("backup", "drill", "local", old.name)
+    deployed.ok("backup", "create")
+    assert "good" in deployed.ok("backup", "drill")
+
+
 def test_kill_9_in_the_middle_leaves_nothing_that_looks_finished(deployed: Checkout) -> None:
     fill(deployed)
     kill_at(deployed, "database app", "backup", "create")
