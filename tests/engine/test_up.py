@@ -28,7 +28,7 @@ OUTPUTS = {
 
 def test_up_brings_a_validated_database_and_a_second_one_says_unchanged(checkout: Checkout) -> None:
     said = checkout.ok("up")
-    assert "local is up: 7 created" in said
+    assert "local is up: 8 created" in said
     found = checkout.outputs()
     assert set(found) == OUTPUTS
     assert all(result.startswith("ok") for result in found["validation"].values())
@@ -38,7 +38,7 @@ def test_up_brings_a_validated_database_and_a_second_one_says_unchanged(checkout
         readonly.execute("DELETE FROM tenant")
     before = checkout.state()
     assert "local is up: unchanged" in checkout.ok("up")
-    assert "7 unchanged" in checkout.ok("preview", "--expect-no-changes")
+    assert "8 unchanged" in checkout.ok("preview", "--expect-no-changes")
     assert _without_times(checkout.state()) == _without_times(before)
 
 
@@ -83,7 +83,7 @@ def test_a_state_from_before_the_listings_were_text_shows_no_change(deployed: Ch
                 lines = resource[side][key].splitlines()
                 resource[side][key] = dict(line.split("  ") for line in lines)
     file.write_text(json.dumps(content))
-    assert "7 unchanged" in deployed.ok("preview", "--expect-no-changes")
+    assert "8 unchanged" in deployed.ok("preview", "--expect-no-changes")
     deployed.add_script("create table app.rating (id int)", "0004_rating.sql")
     said = deployed.fails("preview", "--diff", "--expect-no-changes", code=2)
     assert re.search(r"\+ 0004 0004_rating\.sql", said)
@@ -110,7 +110,7 @@ def test_an_edited_script_is_an_error_in_preview(deployed: Checkout) -> None:
     assert "-- pgstack: repeatable" in said
     assert "edited   sql/init.sql" in deployed.fails("status", code=2)
     path.write_text(path.read_text().replace("DEFAULT 'de'", "DEFAULT /* no change */  'en'"))
-    assert "7 unchanged" in deployed.ok("preview", "--expect-no-changes")
+    assert "8 unchanged" in deployed.ok("preview", "--expect-no-changes")
 
 
 def test_a_server_found_dead_is_started_again_and_nothing_is_lost(deployed: Checkout) -> None:
