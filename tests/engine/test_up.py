@@ -275,7 +275,7 @@ def test_someone_logged_in_elsewhere_with_a_passphrase_gets_the_same(checkout: C
     (home / ".pulumi" / "credentials.json").write_text('{"current": "https://example.invalid"}')
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     said = checkout.ok("up", HOME=str(home), XDG_CACHE_HOME=cache, PULUMI_CONFIG_PASSPHRASE="mine")
-    assert "7 created" in said
+    assert "8 created" in said
 
 
 def test_two_checkouts_side_by_side_have_ports_of_their_own(deployed: Checkout, tmp_path: Path) -> None:
