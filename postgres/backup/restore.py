@@ -20,13 +20,14 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from postgres import apply, drift, queries, roles
+from postgres import drift, queries, roles
 from postgres.backup import libraries, loader, loading, role_statements
 from postgres.backup.contents import differences, older_extensions
 from postgres.backup.manifest import BackupFailed, BackupRefused, Database, Manifest, globals_of
 from postgres.backup.role_statements import Statement
 from postgres.connection import Address, connect, said, told
 from postgres.plain_text import one_line
+from postgres.up_lock import locked
 from postgres.upgrade.workshop import Server, Workshop, passfile_line
 
 NEW, BEFORE = "pgstack_restoring_", "pgstack_before_"
@@ -61,7 +62,7 @@ def restore(
         )
     now = f"{datetime.now(UTC):{STAMP}}"
     new, before = f"{NEW}{now}", f"{BEFORE}{now}"
-    with _in_words(), apply.locked(replace(admin, database="postgres"), lock_wait_s) as cluster:
+    with _in_words(), locked(admin, lock_wait_s) as cluster:
         for name in _left(cluster):
             report(f"drops {name}, which a restore that was killed left")
             _drop(cluster, name)
