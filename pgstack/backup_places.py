@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import docker
@@ -27,16 +27,17 @@ LIMITS = {"shm_size": "256m", "mem_limit": "1g", "memswap_limit": "1g"}
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A stack as its outputs describe it. `major` of the server that runs."""
+    """A stack as its outputs describe it. `major` of the server that runs; `key` that signs its backups, or ""."""
 
     environment: Environment
     admin: Address
     major: int
+    key: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, environment: Environment, outputs: Mapping[str, Any]) -> Deployed:
+    def of(cls, environment: Environment, outputs: Mapping[str, Any], key: str) -> Deployed:
         admin = Database.from_outputs(outputs, via(environment)).admin
-        return cls(environment, admin, int(str(outputs["postgresVersion"]).split(".")[0]))
+        return cls(environment, admin, int(str(outputs["postgresVersion"]).split(".")[0]), key)
 
 
 def jobs(environment: Environment) -> int:

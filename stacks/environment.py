@@ -39,7 +39,7 @@ DEFAULT_SCRIPTS = ("init.sql", "integration_upgrade.sql", "install_pgvector.sql"
 DAY_S = 86400.0
 # libyaml, where PyYAML was built with it, reads a list of 10,000 scripts ten times as fast
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-SECRETS = ("adminPassword", "appPassword", "readonlyPassword", "tlsKey")
+SECRETS = ("adminPassword", "appPassword", "readonlyPassword", "tlsKey", "backupKey")
 
 EnvironmentName = Literal["local", "dev", "test", "staging", "production"]
 ENVIRONMENTS: tuple[str, ...] = get_args(EnvironmentName)
@@ -58,6 +58,12 @@ def _one_line(value: SecretStr | None) -> SecretStr | None:
 def _own_database(value: str) -> str:
     if value in ("postgres", "template0", "template1"):
         raise ValueError("belongs to PostgreSQL itself; choose another name")
+    return value
+
+
+def _long_enough(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{24,128}", value.get_secret_value()):
+        raise ValueError("24 to 128 letters, digits, _ and -, as `pgstack backup key STACK` prints it")
     return value
 
 
@@ -101,6 +107,7 @@ def _by_a_container(value: Schedule | None, info: ValidationInfo) -> Schedule | 
 
 
 Password = Annotated[SecretStr | None, AfterValidator(_one_line)]
+BackupKey = Annotated[SecretStr | None, AfterValidator(_one_line), AfterValidator(_long_enough)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 
 
@@ -182,7 +189,8 @@ class Environment(RoleKeys, DockerKeys):
         description="Folder on this machine for backups, one below it a stack; left out: `.data/backups`.",
     )
     backup_copy: Annotated[str | None, AfterValidator(_ssh_folder)] = Field(
-        default=None, description="Folder on another host for a copy of each backup: `ssh://USER@HOST[:PORT]/PATH`."
+        default=None,
+        description="Folder on another host for encrypted copies of backups: `ssh://USER@HOST[:PORT]/PATH`.",
     )
     backup_keep: int = Field(
         ge=1, le=10000, description="Backups kept; the last whose drill was good stays in any case."
@@ -194,6 +202,10 @@ class Environment(RoleKeys, DockerKeys):
     app_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
     readonly_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
 
+    backup_key: BackupKey = Field(
+        default=None,
+        description="Secret; signs backups, encrypts copies. Generated once where it is not set; `down` forgets it.",
+    )
     tls_key: Annotated[SecretStr | None, AfterValidator(_both_or_none)] = Field(
         default=None, validate_default=True, description="Secret; the PEM key of tlsCertificate."
     )
