@@ -29,6 +29,7 @@ from postgres.settings import derive as derive_settings
 from postgres.upgrade.decision import Method, Reindex
 from stacks.docker_keys import DockerKeys
 from stacks.role_keys import RoleKeys
+from stacks.secret_keys import SecretKeys
 
 NAMESPACE = "pgvector"
 STACKS = Path(__file__).parent
@@ -49,21 +50,9 @@ class ConfigError(PgstackError):
     """A stack file, or the name of a stack, is wrong. The message lists every mistake."""
 
 
-def _one_line(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and (not value.get_secret_value() or set(value.get_secret_value()) & {"\n", "\r", "\0"}):
-        raise ValueError("a password is one line and not empty")
-    return value
-
-
 def _own_database(value: str) -> str:
     if value in ("postgres", "template0", "template1"):
         raise ValueError("belongs to PostgreSQL itself; choose another name")
-    return value
-
-
-def _long_enough(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{24,128}", value.get_secret_value()):
-        raise ValueError("24 to 128 letters, digits, _ and -, as `pgstack backup key STACK` prints it")
     return value
 
 
@@ -106,12 +95,10 @@ def _by_a_container(value: Schedule | None, info: ValidationInfo) -> Schedule | 
     return value
 
 
-Password = Annotated[SecretStr | None, AfterValidator(_one_line)]
-BackupKey = Annotated[SecretStr | None, AfterValidator(_one_line), AfterValidator(_long_enough)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 
 
-class Environment(RoleKeys, DockerKeys):
+class Environment(RoleKeys, SecretKeys, DockerKeys):
     """One stack. Frozen; unknown keys are errors. Keys in the stack files are camelCase: `memoryMb`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, allow_inf_nan=False)
@@ -197,14 +184,6 @@ class Environment(RoleKeys, DockerKeys):
     )
     backup: Annotated[Schedule | None, AfterValidator(_by_a_container)] = Field(
         default=None, description='A backup a day by itself: `{at: "02:00", keep: 14}`, UTC; docs/backup.md.'
-    )
-    admin_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
-    app_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
-    readonly_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
-
-    backup_key: BackupKey = Field(
-        default=None,
-        description="Secret; signs backups, encrypts copies. Generated once where it is not set; `down` forgets it.",
     )
     tls_key: Annotated[SecretStr | None, AfterValidator(_both_or_none)] = Field(
         default=None, validate_default=True, description="Secret; the PEM key of tlsCertificate."
