@@ -18,10 +18,11 @@ import docker
 from docker.models.containers import Container
 from docker.types import Mount
 
-from postgres import docker_exec, queries, shell, strangers
+from postgres import docker_exec, queries, shell, single_user, strangers
 from postgres.container import LOCK_TAKEN, PORT, Spec
 from postgres.diagnosis import State, diagnose
 from postgres.docker_host import ROOT, DockerFailed, Finished, finish, log_of, put, throw_away, told
+from postgres.embedded import ADMIN
 from postgres.errors import ServerError
 from postgres.images import VOLUME
 from postgres.validation import version_tuple
@@ -118,8 +119,9 @@ def prepare(client: docker.DockerClient, spec: Spec, image: str, volume: str, pa
     Returns (system identifier, "initdb" or "found"). Raises ServerError with the cause.
     """
     install(client, spec, image, volume)
-    with _step(client, spec.name, image, volume, "prepare", environment={"MAJOR": str(spec.major)}) as container:
-        put(container, "/tmp", {PASSWORD_FILE: password})
+    environment = {"MAJOR": str(spec.major), "QUIET": " ".join(single_user.OPTIONS)}
+    with _step(client, spec.name, image, volume, "prepare", environment=environment) as container:
+        put(container, "/tmp", {PASSWORD_FILE: single_user.verifier(ADMIN, password)})
         done = finish(container)
     said = [line for line in done.output.splitlines() if line.startswith("identifier ")]  # around it: the server's log
     if done.code != 0 or not said:
