@@ -10,7 +10,8 @@ from __future__ import annotations
 from psycopg import pq
 
 # On the command line, which beats postgresql.auto.conf; what databases and roles set isn't read in single-user mode.
-QUIET = {
+SETTINGS = {
+    "shared_buffers": "64MB",  # the directory's own may be more than a throw-away container has
     "exit_on_error": "on",
     "standard_conforming_strings": "on",
     "log_statement": "none",
@@ -22,7 +23,7 @@ QUIET = {
     "debug_print_rewritten": "off",
     "debug_print_plan": "off",
 }
-OPTIONS = tuple(word for name, value in QUIET.items() for word in ("-c", f"{name}={value}"))
+OPTIONS = tuple(word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}"))
 
 
 def verifier(role: str, password: str) -> str:

@@ -10,7 +10,7 @@ if [ -f "$directory/docker/PG_VERSION" ]; then
     by=found
     verifier=$(cat /tmp/pgstack-password)
     # single-user mode takes a line as a command, and is the first superuser whatever its name is
-    postgres --single $QUIET -D "$directory/docker" postgres >/dev/null <<SQL
+    postgres --single $SETTINGS -D "$directory/docker" postgres >/dev/null <<SQL
 DO 'BEGIN IF to_regrole(''postgres'') IS NULL THEN CREATE ROLE postgres; END IF; END';
 ALTER ROLE postgres SUPERUSER CREATEDB CREATEROLE REPLICATION BYPASSRLS LOGIN;
 ALTER ROLE postgres VALID UNTIL 'infinity' CONNECTION LIMIT -1 PASSWORD '$verifier';
