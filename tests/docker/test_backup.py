@@ -18,6 +18,7 @@ from postgres.connection import connect
 from postgres.docker_host import NAME_LABEL
 from tests.docker.conftest import PG15, PG17, PG18, DockerStack, Make
 from tests.engine.checkout import KNOWN_SECRETS
+from tests.security.containers_seen import throw_aways
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
 
@@ -77,7 +78,7 @@ def test_a_backup_is_made_tried_out_and_restored_while_the_server_serves(make: M
     stack.do("CREATE TABLE public.near AS SELECT i, format('[%s,1]', i)::vector(2) AS v FROM generate_series(1, 500) i")
     stack.do("CREATE INDEX near_v ON public.near USING hnsw (v vector_l2_ops)")
     started = stack.started_at
-    with written_to(stack) as written:
+    with throw_aways(stack.client, stack.name) as seen, written_to(stack) as written:
         before = written()
         said = stack.ok("backup", "create", "dev")
         between = rows_in(newest(stack), "public.kept") - 1000
@@ -86,6 +87,8 @@ def test_a_backup_is_made_tried_out_and_restored_while_the_server_serves(make: M
         assert "good" in drilled
         assert not any(secret in said + drilled for secret in KNOWN_SECRETS)
         assert written() > between
+    assert len(seen.containers) == 2
+    assert seen.weaknesses(network=stack.name) == []
     folder = newest(stack)
     text = (folder / "manifest.json").read_text()
     assert not any(secret in text for secret in KNOWN_SECRETS)

@@ -36,7 +36,7 @@ def weaknesses(found: dict[str, Any], network: str) -> list[str]:
 
 @dataclass
 class Seen:
-    """`containers` as the engine had them; `wanted` that were made, some of them gone before they were looked at."""
+    """`containers` as the engine had them; `made`: how many there were, some gone before they were looked at."""
 
     containers: list[dict[str, Any]] = field(default_factory=list)
     made: int = 0

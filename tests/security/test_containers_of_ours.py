@@ -56,7 +56,6 @@ def server(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> I
         left.callback(gone, network.remove)
         with throw_aways(docker_engine, NAME) as seen:
             data_directory.prepare(docker_engine, SPEC, image(PG17), NAME, WORD)
-            data_directory.prepare(docker_engine, SPEC, PG17, NAME, WORD)  # what is there already
             data_directory.look(docker_engine, NAME, PG17, NAME)
             data_directory.trial(docker_engine, SPEC, PG17, NAME, "0.8.0")
             adoption.look(docker_engine, NAME, PG17, NAME)
@@ -77,7 +76,7 @@ def server(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> I
 
 def test_no_container_of_an_up_can_do_more_than_its_work(server: tuple[Seen, Address]) -> None:
     seen, _ = server
-    assert seen.made >= 9
+    assert seen.made >= 7
     assert len(seen.containers) == seen.made
     assert seen.weaknesses(network="none") == []
 
@@ -89,7 +88,6 @@ def test_no_container_of_a_backup_a_drill_and_a_restore_can_do_more_than_its_wor
     app = Address(admin.host, admin.port, "app", admin.user, admin.password)
     with connect(app) as connection:
         connection.execute("CREATE TABLE public.kept AS SELECT generate_series(1, 100) AS i")
-    volumes = {each.name for each in docker_engine.volumes.list()}
     with throw_aways(docker_engine, NAME) as seen:
         with on_docker.at_the_server(docker_engine, NAME, PG17, 17, admin) as (made, live):
             create(made, live, tmp_path, stack="dev", database="app")
@@ -101,9 +99,6 @@ def test_no_container_of_a_backup_a_drill_and_a_restore_can_do_more_than_its_wor
         assert connection.execute("SELECT count(*) FROM public.kept").fetchone() == (100,)
     assert [each["HostConfig"]["NetworkMode"] for each in seen.containers] == [NAME, "none"]
     assert seen.weaknesses(network=NAME) == []
-    assert {
-        each.name for each in docker_engine.volumes.list() if each.name in volumes or len(each.name) < 64
-    } <= volumes
 
 
 def test_what_takes_over_a_drill_gets_nowhere(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> None:
