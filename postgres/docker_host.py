@@ -167,7 +167,7 @@ def throw_away(
     hardened = dict(HARDENED)
     if options.get("network"):
         del hardened["network_mode"]
-    options["mounts"] = [*options.get("mounts", []), Mount(TMP, None, type="volume")]
+    options["mounts"] = [*options.get("mounts", []), anonymous(TMP, name)]
     with told():
         container = client.containers.create(
             image,
@@ -182,6 +182,11 @@ def throw_away(
     finally:
         with suppress(DockerException, requests.RequestException):
             container.remove(force=True, v=True)
+
+
+def anonymous(place: str, name: str) -> Mount:
+    """A volume without a name that goes with its container; its label says whose it is, should it stay."""
+    return Mount(place, None, type="volume", labels={NAME_LABEL: name, ROLE_LABEL: "throw-away"})
 
 
 def finish(container: Container, *, timeout_s: float = 600.0, lines: int = 200) -> Finished:

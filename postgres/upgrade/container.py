@@ -25,7 +25,7 @@ from docker.types import Mount
 from postgres import docker_exec
 from postgres.connection import Address, connect
 from postgres.container import HBA, LOCK, LOCK_TAKEN, OLD_MOUNT, Spec
-from postgres.docker_host import OF_ROOT, TMP, finish, throw_away, told
+from postgres.docker_host import OF_ROOT, TMP, anonymous, finish, throw_away, told
 from postgres.embedded import ADMIN
 from postgres.errors import ServerError
 from postgres.images import VOLUME
@@ -159,7 +159,8 @@ def workshop(
     opened = {"cap_add": OF_ROOT, "security_opt": [], "read_only": False} if carries else {}
     with throw_away(
         client, name, image, ["sh", "-c", f"cat >/dev/null; {then}"], user=USER, working_dir="/", stdin_open=True,
-        network=network, mounts=[Mount(VOLUME, volume, type="volume")], tmpfs=NO_STRAY, init=True, told_end=False,
+        network=network, tmpfs=NO_STRAY, init=True, told_end=False,
+        mounts=[Mount(VOLUME, volume, type="volume") if volume else anonymous(VOLUME, name)],
         auto_remove=bool(then),  # nobody else removes it then
         **opened, **(limits or LIMITS),
     ) as container:  # fmt: skip

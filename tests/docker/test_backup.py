@@ -65,9 +65,11 @@ def ours(stack: DockerStack) -> list[str]:
 
 
 def volumes(stack: DockerStack) -> set[str]:
-    """Of the stack and those without a name; other tests make some of theirs meanwhile."""
-    names = {each.name for each in stack.client.volumes.list()}
-    return {name for name in names if not name.startswith("pgstack-test-") or name.startswith(stack.name)}
+    """Of the stack and those that tell of none; other tests make some of theirs meanwhile."""
+    whose = {each.name: (each.attrs["Labels"] or {}).get(NAME_LABEL, each.name) for each in stack.client.volumes.list()}
+    return {
+        name for name, of in whose.items() if not of.startswith("pgstack-test-") or of.startswith(stack.name)
+    }  # fmt: skip
 
 
 def test_a_backup_is_made_tried_out_and_restored_while_the_server_serves(make: Make) -> None:
