@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -29,6 +29,7 @@ from postgres.plain_text import one_line, quoted
 from postgres.planning import Applied, Pending, plan
 from postgres.scripts import Script, load, load_verify
 from postgres.settings import derive
+from postgres.up_lock import locked
 from stacks.environment import SCRIPT_CACHE, SQL, Environment, from_file, scripts_of_all
 
 Say = Callable[[str], object]
@@ -136,7 +137,7 @@ def verify(database: Database, stack: str, say: Say) -> None:
     """Run all verify scripts and checks, print a line each. Raises ValidationFailed naming what failed."""
     environment = from_file(stack)
     failed: list[str] = []
-    with apply.locked(replace(database.admin, database="postgres"), environment.lock_wait_s) as cluster:
+    with locked(database.admin, environment.lock_wait_s) as cluster:
         for script in load_verify(SQL, cache=SCRIPT_CACHE):
             with roles.owner_connection(cluster, database.admin, options=LOOK) as owner:
                 try:

@@ -22,12 +22,13 @@ from typing import Any
 import psycopg
 from psycopg import Connection, pq
 
-from postgres import half_way, leftovers, notices, steps, timeouts
+from postgres import half_way, landing, leftovers, notices, steps, timeouts
 from postgres.connection import said, told
 from postgres.diagnostics import RETRIABLE, ServerMessage, explain
 from postgres.errors import SqlFailed
 from postgres.execution import COPYING, Ran, _message, _outcome, gone
 from postgres.half_way import Started, statement_hash
+from postgres.landing import Write
 from postgres.lexing import line_and_column
 from postgres.message import Message
 from postgres.plain_text import one_line
@@ -40,12 +41,16 @@ NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
 CAREFUL = re.compile(r"read[\s_]+only|\b(role|authorization)\b", re.IGNORECASE)
 # How long the objects of a script are recorded step by step, each time with a look at the whole schema.
 NOTING_S, NOTING_SHARE = 5.0, 0.1
-# Of a connection in a transaction, and of where the script's rest begins: by role the OIDs that are held back
-NoteObjects = Callable[[Connection[Any], int], Mapping[str, Sequence[int]]]
+Noted = tuple[
+    Mapping[str, Sequence[int]], list[Write]
+]  # by role the OIDs that are held back; and what records the schema
+# Of a connection in a transaction, and of where the script's rest begins
+NoteObjects = Callable[[Connection[Any], int], Noted]
 HELD = (
     "UPDATE pgstack.statement SET note = coalesce(note, '{}') || %s::jsonb WHERE script = %s AND number ="
     " (SELECT max(number) FROM pgstack.statement WHERE script = %s AND state = 'done')"
 )
+NAMES_NOTED = "UPDATE pgstack.statement SET note = note - 'names' WHERE script = %s AND note ? 'names'"
 OVER_STARTED = (
     " ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, at = clock_timestamp(),"
     " note = coalesce(was.note, '{}') || coalesce(excluded.note, '{}')"
@@ -73,7 +78,7 @@ def run(
     entry: Pending,
     *,
     locks: Locks | None = None,
-    note_objects: NoteObjects = lambda *_: {},
+    note_objects: NoteObjects = lambda *_: ({}, []),
 ) -> Ran:
     """Run a no-transaction script from where it stopped. `owner`: the scripts' connection, as new again afterwards.
 
@@ -194,6 +199,7 @@ class _Run:
             if step.kind != "statement":
                 raise _not_in_a_block(error) from None
         self.undo()
+        landing.withdraw(self.records, self.owner)
         return self.outside(step.first)
 
     def inside(self, step: Step) -> None:
@@ -204,8 +210,11 @@ class _Run:
             return self.record_apart(step, objects=False)
         noting = steps.changes_schema(self.script, step.numbers) and self.may_note()
         sets = steps.sets(self.script, step.numbers)
+        self.leave(self.record(step))  # before it begins: a transaction with a snapshot of its own sees it, too
+        land = f"{_land(sets)};COMMIT"
         if not self.careful and not noting:
-            return self.send(replace(message, suffix=f"\n;{self.record(step, sets=sets)};COMMIT"))
+            self.send(replace(message, suffix=f"\n;{land}"))
+            return self.mark_not_noted(step)
         self.send(message)
         end = replace(message, start=message.end, leading=-len(step.numbers))
         if self.careful:
@@ -213,25 +222,35 @@ class _Run:
                 self.send(replace(end, prefix="COMMIT"))  # it changed nothing outside of its session
                 return self.record_apart(step, objects=False)
             self.send(replace(end, prefix="SET CONSTRAINTS ALL IMMEDIATE;SET LOCAL ROLE NONE"))
-        if noting:
-            self.note(self.owner, self.end_of(step))
-        return self.send(replace(end, prefix=f"{self.record(step, noted=noting, sets=sets)};COMMIT"))
+        if noting and self.owner.execute("SHOW transaction_isolation").fetchone() == ("read committed",):
+            writes = self.note(self.owner, self.end_of(step))
+            self.leave(self.record(step, noted=True), *writes)
+            return self.send(replace(end, prefix=land))
+        self.send(replace(end, prefix=land))
+        return self.mark_not_noted(step)
+
+    def leave(self, *writes: Write) -> None:
+        """What the step's transaction may write. A step can say no more than that it is done, where it is."""
+        landing.leave(self.records, self.owner, writes, within=None)
+
+    def mark_not_noted(self, step: Step) -> None:
+        """Whether the step may have made objects that are recorded by the names in it alone."""
+        changes = any(steps.changes_schema(self.script, [number]) for number in self.not_recorded(step))
+        self.not_noted = self.not_noted or changes
 
     def may_note(self) -> bool:
         """Later only the names in a statement are recorded: a look at each step would make the work grow by squares."""
         return self.noting_s < max(NOTING_S, NOTING_SHARE * (time.monotonic() - self.began))
 
-    def note(self, connection: Connection[Any], behind: int) -> None:
-        """Record the schema as it is now, in the open transaction. `behind`: where the script's rest begins."""
+    def note(self, connection: Connection[Any], behind: int) -> list[Write]:
+        """What records the schema as it is now, in the open transaction. `behind`: where the script's rest begins."""
         began = time.monotonic()
-        if self.not_noted:
-            connection.execute(
-                "UPDATE pgstack.statement SET note = note - 'names' WHERE script = %s AND note ? 'names'",
-                (self.script.name,),
-            )
-            self.not_noted = False
-        self.held = self.note_objects(connection, behind)
+        self.held, writes = self.note_objects(connection, behind)
         self.noting_s += time.monotonic() - began
+        if self.not_noted:
+            self.not_noted = False
+            return [(NAMES_NOTED, (self.script.name,)), *writes]
+        return writes
 
     def message(self, step: Step) -> Message:
         """The statements of a step behind BEGIN; those of a block that an older version ran one by one are left out."""
@@ -373,27 +392,26 @@ class _Run:
         free = number >= self.finished and number not in self.started
         return free and statement_hash(self.script, number) == entry.normalised
 
-    def record(self, step: Step, *, noted: bool = False, over: str = "", sets: Sequence[str] = ()) -> str:
+    def record(self, step: Step, *, noted: bool = False, over: str = "") -> Write:
         """The record of a step and of what came before it, in SQL that any setting of a session reads the same way.
 
         `noted`: the objects it made are recorded too. Where not, the names in it tell which may be its own.
-        `sets`: the settings whose values are kept for a rerun.
+        `over`: what happens to a record that is there. With the last statement goes what `land` is given.
         """
-        rows = []
+        rows, values = [], []
         for number in self.not_recorded(step):
             changes = not noted and steps.changes_schema(self.script, [number])
-            self.not_noted = self.not_noted or changes
             known: dict[str, Any] = {"names": steps.names(self.script, number)} if changes else {}
             if number == step.last and noted and self.held:
                 known["held"] = self.held
-            note = f"{_quoted(json.dumps(known))}::pg_catalog.jsonb" if known else "NULL::pg_catalog.jsonb"
-            if number == step.last and sets:
-                values = ",".join(f"{_quoted(s)},pg_catalog.current_setting({_quoted(s)},true)" for s in sets)
-                kept = f"pg_catalog.jsonb_build_object('settings',pg_catalog.jsonb_build_object({values}))"
-                note = f"pg_catalog.jsonb_concat(coalesce({note},'{{}}'),{kept})"
-            rows.append(f"({_quoted(self.script.name)},{number},'{statement_hash(self.script, number)}','done',{note})")
-        columns = "(script,number,normalised,state,note)"
-        return f"INSERT INTO pgstack.statement{over and ' AS was'} {columns} VALUES {','.join(rows)}{over}"
+            last = not over and number == step.last
+            rows.append(
+                "(%s, %s, %s, 'done', " + ("coalesce(%s::jsonb || $1, %s::jsonb, $1))" if last else "%s::jsonb)")
+            )
+            note = json.dumps(known) if known else None
+            values += [self.script.name, number, statement_hash(self.script, number), *([note] * (1 + last))]
+        columns = "(script, number, normalised, state, note)"
+        return f"INSERT INTO pgstack.statement{over and ' AS was'} {columns} VALUES {', '.join(rows)}{over}", values
 
     def not_recorded(self, step: Step) -> list[int]:
         return [*self.unrecorded, *(number for number in step.numbers if number >= self.finished)]
@@ -402,11 +420,11 @@ class _Run:
         """On the other connection, once the step has run."""
         noting = objects and steps.changes_schema(self.script, step.numbers) and self.may_note()
         with self.records.transaction():
-            record = self.record(step, noted=noting or not objects, over=OVER_STARTED)
-            self.records.execute(record.encode())
+            self.write(self.record(step, noted=noting or not objects, over=OVER_STARTED))
             if noting:
-                self.note(self.records, self.end_of(step))
-                self.note_held()
+                self.note_there(self.end_of(step))
+            elif objects:
+                self.mark_not_noted(step)
         for number in step.numbers:
             self.started.pop(number, None)
 
@@ -414,15 +432,31 @@ class _Run:
         """What the finished steps made is recorded at last, where they were too many."""
         if self.not_noted and not self.records.closed:
             with self.records.transaction():
-                self.note(self.records, self.behind)
-                self.note_held()
+                self.note_there(self.behind)
 
-    def note_held(self) -> None:
+    def note_there(self, behind: int) -> None:
+        """Record the schema on the other connection."""
+        for write in self.note(self.records, behind):
+            self.write(write)
         if self.held:
-            self.records.execute(HELD, (json.dumps({"held": self.held}), self.script.name, self.script.name))
+            self.write((HELD, (json.dumps({"held": self.held}), self.script.name, self.script.name)))
+
+    def write(self, write: Write) -> None:
+        statement, values = write
+        self.records.execute(statement.encode(), values)
 
 
 NOT_IN_A_BLOCK = "  it can't be one transaction with the statements around it: take it out of BEGIN … COMMIT"
+
+
+def _land(settings: Sequence[str]) -> str:
+    """Writes what was left; with the values that settings have now, for a rerun."""
+    if not settings:
+        return landing.LAND
+    names = (_quoted(name) for name in settings)
+    values = ",".join(f"{name},pg_catalog.current_setting({name},true)" for name in names)
+    kept = f"pg_catalog.jsonb_build_object('settings',pg_catalog.jsonb_build_object({values}))"
+    return f"SELECT pgstack.land({kept})"
 
 
 def _quoted(text: str) -> str:

@@ -15,11 +15,10 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import Connection
@@ -31,6 +30,7 @@ from postgres import (
     drift,
     execution,
     half_way,
+    landing,
     notices,
     queries,
     role_drift,
@@ -43,15 +43,11 @@ from postgres.diagnostics import RETRIABLE
 from postgres.difference import Difference
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
 from postgres.lock_waits import lock_not_given
-from postgres.plain_text import one_line
 from postgres.planning import Applied, Group, Pending, Plan, plan
 from postgres.role_limits import RoleLimits
 from postgres.scripts import Script
 from postgres.session import Session, underneath
-
-LOCK = (0x7067, 0x76656374)  # pg_advisory_lock's two keys: "pg", "vect"
-POLL_S = 0.1
-CONNECT_WAIT_S = 30.0
+from postgres.up_lock import locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +92,7 @@ def apply(
 
     Raises PlanRefused, SqlFailed, ValidationFailed, ConnectionFailed: then nothing of the failing group is kept.
     """
-    with locked(replace(address, database="postgres"), request.lock_wait_s) as cluster:
+    with locked(address, request.lock_wait_s) as cluster:
         passwords = {roles.APP: request.app_password, roles.READONLY: request.readonly_password}
         database_drift.mend(cluster, address.database)
         if request.adopted:
@@ -110,6 +106,7 @@ def apply(
         with connect(address, wait_s=5) as admin:
             half_way.end_orphans(admin)
             roles.ensure_database(admin)
+            landing.clear(admin)
             _put_right(admin, request.lock_timeout_s, report)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
             if request.adopted:
@@ -156,32 +153,6 @@ def read_ledger(connection: Connection[Any]) -> tuple[Applied, ...]:
     return tuple(Applied(*row) for row in connection.execute(queries.get("ledger_read")).fetchall())
 
 
-@contextmanager
-def locked(address: Address, wait_s: float) -> Iterator[Connection[Any]]:
-    """The administrator's connection that holds the lock of this server. Raises ConnectionFailed when it's taken."""
-    with connect(address, wait_s=CONNECT_WAIT_S) as connection:
-        deadline = time.monotonic() + wait_s
-        while True:
-            taken = connection.execute("SELECT pg_try_advisory_lock(%s::int, %s::int)", LOCK).fetchone()
-            if taken and taken[0]:
-                break
-            if time.monotonic() > deadline:
-                raise ConnectionFailed(_held_by(connection, wait_s))
-            time.sleep(POLL_S)
-        yield connection  # the lock goes with the connection
-
-
-def _held_by(connection: Connection[Any], waited_s: float) -> str:
-    holder = connection.execute(queries.get("lock_holder"), {"classid": LOCK[0], "objid": LOCK[1]}).fetchone()
-    words = one_line(f"{holder[1]} from {holder[2]}, for {holder[3]}") if holder else ""
-    who = f"process {holder[0]} ({words})" if holder else "another process"
-    end = f"SELECT pg_terminate_backend({holder[0]})" if holder else "SELECT pg_terminate_backend(…)"
-    return (
-        f"another `up` works on this database: {who} holds the lock; waited {waited_s:.0f} s\n"
-        f"  wait for it, then try again; if nobody is there any more:  {end}"
-    )
-
-
 def _carry_out(
     cluster: Connection[Any],
     admin: Connection[Any],
@@ -213,7 +184,7 @@ def _carry_out(
             warn(line)
         session = Session(owner, underneath(cluster))
         for number, group in enumerate(groups):
-            landing = Landing(
+            commit = Commit(
                 request=request,
                 pgvector=pgvector,
                 baseline=made.baseline if number == 0 else (),
@@ -222,13 +193,13 @@ def _carry_out(
                 adopted=adopted,
             )
             if group.transactional:
-                _together(session, admin, group, landing, report)
+                _together(session, admin, group, commit, report)
             else:
-                _apart(session, admin, group, landing, report)
+                _apart(session, admin, group, commit, report)
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
+class Commit:
     """What is committed with a group besides its scripts."""
 
     request: Request
@@ -247,21 +218,22 @@ class Landing:
 
 
 def _together(
-    session: Session, admin: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]
+    session: Session, admin: Connection[Any], group: Group, commit: Commit, report: Callable[[str], None]
 ) -> None:
     """One transaction; on a lock that isn't given in time all of it is undone and tried again.
 
     A savepoint would keep the locks already taken while it waits, and readers would queue behind them.
     """
     owner = session.connection
-    deadline = time.monotonic() + landing.request.lock_wait_s
+    deadline = time.monotonic() + commit.request.lock_wait_s
     pause = 0.2
     while True:
         try:
-            drifted = landing.drifted(owner)  # the catalog is locked too while others change it
+            drifted = commit.drifted(owner)  # the catalog is locked too while others change it
             session.begin()
+            began = landing.transaction(owner)
             ran = execution.run_together(session, group.pending, lambda entry: report(f"runs {entry.script.path}"))
-            land(owner, ran, landing, drifted)
+            land(admin, owner, ran, commit, drifted, began)
             return
         except (psycopg.Error, SqlFailed) as error:
             if not owner.closed:
@@ -269,7 +241,7 @@ def _together(
             if error.sqlstate not in RETRIABLE:
                 raise
             if time.monotonic() + pause > deadline:
-                raise lock_not_given(admin, error, landing.request.lock_wait_s) from None
+                raise lock_not_given(admin, error, commit.request.lock_wait_s) from None
             report(f"waits for a lock; all is undone, again in {pause:.1f} s")
             time.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, 5.0)
@@ -279,13 +251,13 @@ def _together(
 
 
 def _apart(
-    session: Session, admin: Connection[Any], group: Group, landing: Landing, report: Callable[[str], None]
+    session: Session, admin: Connection[Any], group: Group, commit: Commit, report: Callable[[str], None]
 ) -> None:
     owner = session.connection
     (entry,) = group.pending
     report(f"runs {entry.script.path}")
-    request = landing.request
-    drifted = landing.drifted(owner)
+    request = commit.request
+    drifted = commit.drifted(owner)
     resumed = bool(half_way.read(owner).get(entry.script.name))
     session.begin()
     session.held = half_way.held(owner, entry.script.name)
@@ -298,41 +270,44 @@ def _apart(
         report=report,
     )
 
-    def note_objects(connection: Connection[Any], behind: int) -> Mapping[str, Sequence[int]]:
+    def note_objects(connection: Connection[Any], behind: int) -> apart.Noted:
         held = session.follow_step(entry.script, behind)
         with session.zone():
-            drift.record_changes(connection, drifted)
-        return held
+            return held, drift.record_changes(connection, drifted)
 
     ran = apart.run(owner, admin, entry, locks=locks, note_objects=note_objects)
     try:
         session.follow_apart(entry.script, resumed=resumed)
-        land(owner, [ran], landing, drifted)
+        land(admin, owner, [ran], commit, drifted, landing.transaction(owner))
     except PgstackError:
         owner.rollback()
         raise
 
 
-def land(owner: Connection[Any], ran: list[execution.Ran], landing: Landing, drifted: tuple[Difference, ...]) -> None:
+def land(
+    admin: Connection[Any], owner: Connection[Any], ran: list[execution.Ran], commit: Commit,
+    drifted: tuple[Difference, ...], began: str,
+) -> None:  # fmt: skip
     """Verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
-    for script in landing.verify:
+    for script in commit.verify:
         execution.check(owner, script)
     try:
-        drift.record(owner, drifted)
-        entries = [*(execution.Ran(entry, 0, 0) for entry in landing.baseline), *ran]
+        writes = drift.record(owner, drifted)
+        entries = [*(execution.Ran(entry, 0, 0) for entry in commit.baseline), *ran]
         names = [entry.pending.script.name for entry in entries]
         if names:
-            owner.execute(queries.get("ledger_insert"), _rows(entries, landing.pgvector))
-            owner.execute("DELETE FROM pgstack.statement WHERE script = ANY(%s)", (names,))
-        owner.execute(queries.get("ledger_order"), {"names": [script.name for script in landing.request.scripts]})
+            writes.append((queries.get("ledger_insert"), _rows(entries, commit.pgvector)))
+            writes.append(("DELETE FROM pgstack.statement WHERE script = ANY(%s)", (names,)))
+        writes.append((queries.get("ledger_order"), {"names": [script.name for script in commit.request.scripts]}))
         if names:
             shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-            add_event(owner, "applied", shown, revision=landing.revision)
+            writes.append(_event("applied", shown, revision=commit.revision))
+        landing.land(admin, owner, writes, began=began)
         owner.commit()
     except psycopg.OperationalError as error:
         if error.sqlstate in RETRIABLE:
             raise
-        script = ran[-1].pending.script if ran else landing.request.scripts[-1]
+        script = ran[-1].pending.script if ran else commit.request.scripts[-1]
         raise execution.gone(script, error) from None
 
 
@@ -355,8 +330,12 @@ def _rows(entries: Sequence[execution.Ran], pgvector: str) -> dict[str, Any]:
 
 def add_event(connection: Connection[Any], kind: str, message: str, **fields: Any) -> None:
     """Append to `pgstack.event`. Fields: script, line, sqlstate, revision."""
+    connection.execute(*_event(kind, message, **fields))
+
+
+def _event(kind: str, message: str, **fields: Any) -> tuple[LiteralString, dict[str, Any]]:
     values = dict.fromkeys(("script", "line", "sqlstate", "revision")) | fields
-    connection.execute(queries.get("event_insert"), values | {"kind": kind, "message": message, "by_whom": who()})
+    return queries.get("event_insert"), values | {"kind": kind, "message": message, "by_whom": who()}
 
 
 def _note_failure(address: Address, error: PgstackError) -> None:

@@ -17,6 +17,7 @@ from psycopg import Connection, errors
 
 from postgres import leftovers, queries
 from postgres.difference import ORDER, PARENTS, Difference
+from postgres.landing import Write
 
 # catalog functions write a name with its schema where the path doesn't lead there, and constants as the session has it
 FORMS = (
@@ -139,17 +140,20 @@ def look(connection: Connection[Any]) -> tuple[str, ...]:
     return NOT_KNOWN if found is None else in_words(found)
 
 
-def record(connection: Connection[Any], before: Sequence[Difference]) -> None:
-    """Record the live schema, except for what was already different `before` and still is as it was then.
+def record(connection: Connection[Any], before: Sequence[Difference]) -> list[Write]:
+    """What records the live schema, except for what was already different `before` and still is as it was then.
 
-    `before`: as `compare` found it.
+    `connection`: in the transaction in which it will be written, whose settings are made for it. `before`: as `compare`
+    found it.
     """
     connection.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
     kept = carried_over(before, compare(connection)) if before else ()
     qualify_names(connection)
-    connection.execute("DELETE FROM pgstack.object")
-    connection.execute("INSERT INTO pgstack.object (kind, identity, definition)\n" + _recorded())
-    put(connection, [(difference.kind, difference.identity, difference.recorded) for difference in kept])
+    return [
+        ("DELETE FROM pgstack.object", None),
+        ("INSERT INTO pgstack.object (kind, identity, definition)\n" + _recorded(), None),
+        *_put([(difference.kind, difference.identity, difference.recorded) for difference in kept]),
+    ]
 
 
 def _recorded() -> LiteralString:
@@ -157,14 +161,13 @@ def _recorded() -> LiteralString:
     return "SELECT kind, identity, definition FROM (" + inventory() + ") AS i UNION ALL " + FORMAT_ROW
 
 
-def record_changes(connection: Connection[Any], before: Sequence[Difference]) -> None:
+def record_changes(connection: Connection[Any], before: Sequence[Difference]) -> list[Write]:
     """The same for a part of a script, in the open transaction: only what changed is written."""
     connection.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
     if written(connection) is None:
         return record(connection, before)
     made = [difference for difference in compare(connection) if difference not in before]
-    put(connection, [(difference.kind, difference.identity, difference.live) for difference in made])
-    return None
+    return _put([(difference.kind, difference.identity, difference.live) for difference in made])
 
 
 def renewal() -> LiteralString:
@@ -215,12 +218,12 @@ def qualify_names(connection: Connection[Any]) -> None:
     connection.execute(";".join(f"SET LOCAL {form}" for form in FORMS).encode())
 
 
-def put(connection: Connection[Any], rows: Sequence[tuple[str, str, str | None]]) -> None:
-    """Record the definitions of (kind, identity); None: as one that should not be there."""
+def _put(rows: Sequence[tuple[str, str, str | None]]) -> list[Write]:
+    """What records the definitions of (kind, identity); None: as one that should not be there."""
     if not rows:
-        return
+        return []
     kinds, identities, texts = (list(column) for column in zip(*rows, strict=True))
-    connection.execute(queries.get("record_put"), {"kinds": kinds, "identities": identities, "definitions": texts})
+    return [(queries.get("record_put"), {"kinds": kinds, "identities": identities, "definitions": texts})]
 
 
 def accept(connection: Connection[Any], kind: str, identity: str) -> tuple[Difference, ...]:
@@ -231,5 +234,6 @@ def accept(connection: Connection[Any], kind: str, identity: str) -> tuple[Diffe
     named = named or [d for d in differences if kind in PARENTS and d.relation == identity]
     taken = [d for d in differences if d in named or any(d.belongs_to(each) for each in named)]
     taken += [d for d in differences if d not in taken and any(d.belongs_to(each) for each in taken)]
-    put(connection, [(difference.kind, difference.identity, difference.live) for difference in taken])
+    for statement, values in _put([(difference.kind, difference.identity, difference.live) for difference in taken]):
+        connection.execute(statement.encode(), values)
     return tuple(taken)

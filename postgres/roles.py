@@ -18,7 +18,7 @@ from psycopg import Connection, sql
 from psycopg.rows import TupleRow
 
 from postgres import queries, single_user
-from postgres.connection import STEPS, Address, connect
+from postgres.connection import STEPS, Address, connect, told
 from postgres.errors import SqlFailed, nearest
 
 OWNER, APP, READONLY = "schema_owner", "app", "readonly"
@@ -77,10 +77,17 @@ def unreachable(connection: Connection[Any]) -> list[str]:
 
 
 def ensure_database(connection: Connection[Any]) -> None:
-    """The ledger. `connection`: the administrator's, in the database, autocommit."""
-    with connection.transaction():
-        connection.execute(queries.get("ledger_create"))
-        connection.execute(queries.get("large_objects"))
+    """The ledger. `connection`: the administrator's, in the database, autocommit.
+
+    Raises PgstackError where the schema pgstack, or something in it, is somebody else's.
+    """
+    try:
+        with connection.transaction():
+            connection.execute(queries.get("pgstack_owners"))
+            connection.execute(queries.get("ledger_create"))
+            connection.execute(queries.get("large_objects"))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise told(error) from None
 
 
 def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> str:

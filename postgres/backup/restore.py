@@ -21,12 +21,13 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from postgres import apply, drift, roles
+from postgres import drift, roles
 from postgres.backup import loader, loading
 from postgres.backup.contents import differences, older_extensions
 from postgres.backup.manifest import GLOBALS, BackupFailed, BackupRefused, Database, Manifest
 from postgres.connection import Address, connect, said, told
 from postgres.plain_text import one_line
+from postgres.up_lock import locked
 from postgres.upgrade.workshop import Server, Workshop, passfile_line
 
 NEW, BEFORE = "pgstack_restoring_", "pgstack_before_"
@@ -58,7 +59,7 @@ def restore(
         )
     now = f"{datetime.now(UTC):{STAMP}}"
     new, before = f"{NEW}{now}", f"{BEFORE}{now}"
-    with _in_words(), apply.locked(replace(admin, database="postgres"), lock_wait_s) as cluster:
+    with _in_words(), locked(admin, lock_wait_s) as cluster:
         for name in _left(cluster):
             report(f"drops {name}, which a restore that was killed left")
             _drop(cluster, name)

@@ -6,7 +6,7 @@ export PGOPTIONS="-c search_path=pg_catalog,pg_temp -c role=none -c statement_ti
 export PGAPPNAME=pgstack PGCLIENTENCODING=UTF8 FOLDER JOBS
 psql -XAtqw -v ON_ERROR_STOP=1 -v contents="$CONTENTS" -f - <<'END'
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout' \g /dev/null
-BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; -- rows are counted by a role that is gone with the question
 SELECT pg_export_snapshot() AS snapshot \gset
 \setenv SNAPSHOT :snapshot
 \o `printf %s "$FOLDER.before"`

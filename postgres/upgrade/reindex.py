@@ -13,9 +13,10 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from postgres import apply, queries
+from postgres import queries
 from postgres.connection import Address, connect, told
 from postgres.errors import ServerError
+from postgres.up_lock import locked
 from postgres.upgrade.decision import size
 from postgres.upgrade.facts import TextIndex, text_indexes
 
@@ -35,7 +36,7 @@ def complete(address: Address, report: Callable[[str], object], *, remedy: str =
     if not stale:
         return 0
     count, failed = 0, []
-    with apply.locked(replace(address, database="postgres"), WAIT_S):
+    with locked(address, WAIT_S):
         for name in stale:
             done, problems = _database(replace(address, database=name), report)
             count += done

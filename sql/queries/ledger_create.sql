@@ -1,4 +1,5 @@
--- The ledger: what ran in this database. Made by the administrator, written by the owner in the scripts' transaction.
+-- The ledger: what ran in this database. Only the administrator writes it; what belongs to the scripts' transaction, which
+-- is the owner's, lands by pgstack.land().
 CREATE SCHEMA IF NOT EXISTS pgstack;
 
 CREATE TABLE IF NOT EXISTS pgstack.ledger (
@@ -56,9 +57,51 @@ CREATE TABLE IF NOT EXISTS pgstack.object (
 );
 COMMENT ON TABLE pgstack.object IS 'The schema as the scripts left it; what differs from it later is drift.';
 
+CREATE TABLE IF NOT EXISTS pgstack.landing (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    pid         integer NOT NULL,
+    transaction xid8,
+    statements  text NOT NULL
+);
+COMMENT ON TABLE pgstack.landing IS
+    'What one transaction of the owner''s may write here, in SQL; empty but while an `up` works. Nobody else may read it.';
+
+CREATE OR REPLACE FUNCTION pgstack.land(settings jsonb DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    left_here text;
+BEGIN
+    WITH taken AS (DELETE FROM pgstack.landing WHERE pid = pg_backend_pid()
+                   RETURNING id, transaction, landing.statements)
+    SELECT taken.statements INTO left_here FROM taken
+     WHERE transaction IS NULL OR transaction = pg_current_xact_id() ORDER BY id DESC LIMIT 1;
+    IF left_here IS NULL THEN
+        RAISE EXCEPTION 'only an `up` writes the ledger: nothing was left for this transaction'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    EXECUTE left_here USING settings;
+END $$;
+COMMENT ON FUNCTION pgstack.land IS 'Writes what the administrator left in pgstack.landing for this transaction of this session.';
+
+CREATE OR REPLACE FUNCTION pgstack.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'pgstack.event is append-only' USING ERRCODE = 'insufficient_privilege';
+END $$;
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger
+                    WHERE tgrelid = 'pgstack.event'::regclass AND tgname = 'append_only') THEN
+        CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON pgstack.event
+            FOR EACH STATEMENT EXECUTE FUNCTION pgstack.refuse_change();
+    END IF;
+END $$;
+
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT CREATE, USAGE ON SCHEMA public TO schema_owner;
-REVOKE ALL ON SCHEMA pgstack FROM PUBLIC;
+REVOKE ALL ON SCHEMA pgstack FROM PUBLIC, schema_owner;
+REVOKE ALL ON ALL TABLES IN SCHEMA pgstack FROM PUBLIC, schema_owner;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA pgstack FROM PUBLIC, schema_owner;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgstack FROM PUBLIC, schema_owner;
 GRANT USAGE ON SCHEMA pgstack TO schema_owner;
-GRANT SELECT, INSERT, UPDATE, DELETE ON pgstack.ledger, pgstack.statement, pgstack.object TO schema_owner;
-GRANT SELECT, INSERT ON pgstack.event TO schema_owner;
+GRANT SELECT ON pgstack.ledger, pgstack.event, pgstack.statement, pgstack.object TO schema_owner;
+GRANT EXECUTE ON FUNCTION pgstack.land TO schema_owner;

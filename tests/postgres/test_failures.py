@@ -21,6 +21,7 @@ from postgres import apply, embedded
 from postgres.connection import Address, connect
 from postgres.errors import ConnectionFailed, PgstackError, ServerError, SqlFailed
 from postgres.settings import derive
+from postgres.up_lock import locked
 from tests.conftest import LIMITS, FreshDatabase, Server, default_scripts, script
 from tests.lacking import small_file_system
 
@@ -99,10 +100,9 @@ def test_two_at_once_run_each_script_once(fresh_database: FreshDatabase) -> None
 
 
 def test_an_up_that_finds_another_at_work_says_who(fresh_database: FreshDatabase) -> None:
-    cluster = replace(fresh_database.admin, database="postgres")
     with (
-        apply.locked(cluster, 1.0),
-        pytest.raises(ConnectionFailed, match=r"another `up` works on this database: process \d+ \(pgstack"),
+        locked(fresh_database.admin, 1.0),
+        pytest.raises(ConnectionFailed, match=r"another `up` works on this server: process \d+ \(pgstack"),
     ):
         fresh_database.apply(lock_wait_s=0.3)
 
