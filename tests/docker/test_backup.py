@@ -65,8 +65,9 @@ def ours(stack: DockerStack) -> list[str]:
 
 
 def volumes(stack: DockerStack) -> set[str]:
-    """Of the stack and those that tell of none; other tests make some of theirs meanwhile."""
-    whose = {each.name: (each.attrs["Labels"] or {}).get(NAME_LABEL, each.name) for each in stack.client.volumes.list()}
+    """That no container uses: of the stack, and those that tell of none. Other tests make some of theirs meanwhile."""
+    unused = stack.client.volumes.list(filters={"dangling": True})
+    whose = {each.name: (each.attrs["Labels"] or {}).get(NAME_LABEL, each.name) for each in unused}
     return {
         name for name, of in whose.items() if not of.startswith("pgstack-test-") or of.startswith(stack.name)
     }  # fmt: skip
