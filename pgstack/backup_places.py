@@ -21,9 +21,6 @@ from postgres.upgrade import container, local
 from postgres.upgrade.workshop import Server, Workshop, with_password
 from stacks.environment import ROOT, Environment
 
-# a drill's server takes a quarter of it; the rest is page cache
-LIMITS = {"shm_size": "256m", "mem_limit": "1g", "memswap_limit": "1g"}
-
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
@@ -83,8 +80,7 @@ def _container(environment: Environment, *, network: str | None) -> Iterator[con
     image = str(server.attrs["Image"]) if server else environment.image
     name = f"{environment.name}-backup"
     _remove_ended(client, name)
-    limits: dict[str, Any] = LIMITS | ({} if network else {"network_mode": "none"})
-    with container.workshop(client, name, image, None, network=network, limits=limits) as made:
+    with container.workshop(client, name, image, None, network=network) as made:
         yield made
 
 

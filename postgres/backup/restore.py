@@ -100,9 +100,9 @@ def restore(
 def _loader(cluster: Connection[Any], workshop: Workshop, server: Server) -> Iterator[Server]:
     """The login that loads rows, for as long as it does; one that a killed restore left is replaced."""
     password = secrets.token_urlsafe(32)
-    verifier = sql.Literal(roles.verifier(cluster, loader.ROLE, password))
     cluster.execute(loader.DROP.encode())
-    cluster.execute(sql.SQL(loader.CREATE + " PASSWORD {}").format(verifier))
+    cluster.execute(loader.CREATE.encode())
+    roles.set_password(cluster, loader.ROLE, password)
     try:
         passfile = workshop.put("passfile-loading", passfile_line(password))
         yield replace(server, user=loader.ROLE, passfile=passfile, superuser=False)

@@ -118,7 +118,7 @@ def install(client: docker.DockerClient, wanted: Installation, password: str, ke
     stray = {place: "" for place in tmpfs(17) | tmpfs(18) if place != "/tmp"}
     with throw_away(
         client, name_of(wanted.server), wanted.image, ["sh", "-ec", shell.get("install", "backup_install")],
-        user="root", cap_add=[*OF_ROOT, "SETUID", "SETGID"], network_mode="none",
+        user="root", cap_add=[*OF_ROOT, "SETUID", "SETGID"],
         environment=environment, mounts=mounts, tmpfs=stray,
     ) as container:  # fmt: skip
         given = {f"{FILE_PREFIX}{name}": text for name, text in files().items()}

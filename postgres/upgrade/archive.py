@@ -61,12 +61,21 @@ def unpack(chunks: Iterable[bytes], into: Path) -> None:
         raise ServerError(f"what the throw-away container sent ended early: {error}") from None
 
 
-def pack(folder: Path) -> Iterator[bytes]:
-    """The archive of a folder, under its own name. Raises OSError for a file that can't be read."""
+def pack(folder: Path, owner: tuple[int, int] | None = None) -> Iterator[bytes]:
+    """The archive of a folder, under its own name. Raises OSError for a file that can't be read.
+
+    `owner`: UID and GID that its files are to have; None: those they have.
+    """
+
+    def owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        if owner is not None:
+            entry.uid, entry.gid = owner
+            entry.uname = entry.gname = ""  # which would count before the numbers
+        return entry
 
     def write(pipe: BinaryIO) -> None:
         with tarfile.open(fileobj=pipe, mode="w|") as archive:
-            archive.add(folder, folder.name)
+            archive.add(folder, folder.name, filter=owned)
 
     return piped(write)
 
