@@ -61,7 +61,8 @@ def test_the_container_is_hardened_and_holds_no_password(run: Runner, tmp_path: 
     ]
     assert "generated" not in str(inputs)
     assert files.inputs["adminPassword"] == "generated admin-password"
-    assert "adminPassword" in files.secret
+    assert files.inputs["backupKey"] == "generated backup-key"
+    assert {"adminPassword", "backupKey"} <= files.secret
     assert backup.delete_before_replace
 
 
