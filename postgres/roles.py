@@ -22,6 +22,7 @@ from postgres.connection import STEPS, Address, connect, told
 from postgres.errors import SqlFailed, nearest
 
 OWNER, APP, READONLY = "schema_owner", "app", "readonly"
+BACKUP = "pgstack_backup"  # only where backups are scheduled: backup_role.py
 NO_POWERS = sql.SQL("NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
 
 

@@ -134,7 +134,7 @@ def lacking_roles(globals_sql: str, present: Collection[str]) -> list[str]:
             continue
         words = [group for group in match.groups() if group]
         names = {word[1:-1].replace('""', '"') if word.startswith('"') else word for word in words}
-        if names - set(present):
+        if names - set(present) and roles.BACKUP not in names:  # which `up` makes, for its own schedule
             found.append(line)
     return found
 
@@ -178,12 +178,15 @@ def give_properties(cluster: Connection[Any], name: str, source: Database) -> No
     database = sql.Identifier(name)
     with cluster.transaction():
         for right in source.privileges:
-            if right.grantee == source.owner:
+            if right.grantee in (source.owner, roles.BACKUP):
                 continue
             who = sql.Identifier(right.grantee) if right.grantee else sql.SQL("PUBLIC")
             option = sql.SQL(" WITH GRANT OPTION" if right.grantable else "")
             kind = sql.SQL({"CREATE": "CREATE", "CONNECT": "CONNECT"}.get(right.privilege, "TEMPORARY"))
             cluster.execute(sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(kind, database, who, option))
+        if cluster.execute("SELECT FROM pg_roles WHERE rolname = %s", (roles.BACKUP,)).fetchone():
+            grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")  # also where the backup is older than its role
+            cluster.execute(grant.format(database, sql.Identifier(roles.BACKUP)))
         limit = sql.Literal(source.connection_limit)
         cluster.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit))
         cluster.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(source.comment)))

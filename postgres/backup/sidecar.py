@@ -1,9 +1,9 @@
 """The container that makes backups by itself, beside the server's: what it is like, and what no plugin does for it.
 
-It has the server's image, so its programs are the server's; it reads its scripts and the administrator's password from
-a small volume of its own and writes into the folder of the stack's backups on this machine, as that folder's owner.
-The password is in no environment, no argument and no log, and a new one is read at the next run. Its scripts lie in a
-folder named after their content: others make another container.
+It has the server's image, so its programs are the server's; it reads its scripts and its password from a small volume
+of its own and writes into the folder of the stack's backups on this machine, as that folder's owner. Its role may only
+read (postgres/backup_role.py). The password is in no environment, no argument and no log. Its scripts lie in a folder
+named after their content: others make another container.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from docker.types import Mount
 
 from postgres import queries, shell, strangers
 from postgres.backup.schedule import Schedule
+from postgres.backup_role import ROLE
 from postgres.container import OLD_MOUNT, PORT, TMPFS
 from postgres.data_directory import FILE_PREFIX, PASSWORD_FILE, state_of
 from postgres.docker_host import OF_ROOT, Endpoint, finish, put, server_of, throw_away, told
-from postgres.embedded import ADMIN
 from postgres.errors import PgstackError, ServerError
 from postgres.images import VOLUME
 from postgres.readiness import limit_processes
@@ -76,7 +76,7 @@ def environment(
     return {
         "BACKUPS": BACKUPS, "DATABASE": database, "HOME": "/tmp", "JOBS": str(JOBS), "KEEP": str(keep), "LC_ALL": "C",
         "PATH": path, "PGCONNECT_TIMEOUT": "10", "PGHOST": server, "PGPASSFILE": f"{MOUNT}/passfile",
-        "PGPORT": str(PORT), "PGUSER": ADMIN, "SECOND": str(schedule.second), "STACK": stack,
+        "PGPORT": str(PORT), "PGUSER": ROLE, "SECOND": str(schedule.second), "STACK": stack,
         **strangers.variables(sslmode, f"{MOUNT}/{ROOT}" if verified else ""),
     }  # fmt: skip
 

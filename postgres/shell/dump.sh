@@ -7,6 +7,10 @@ export PGAPPNAME=pgstack PGCLIENTENCODING=UTF8 FOLDER JOBS
 psql -XAtqw -v ON_ERROR_STOP=1 -v contents="$CONTENTS" -f - <<'END'
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout' \g /dev/null
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SELECT current_setting('is_superuser') = 'off' AND EXISTS (SELECT FROM pg_user_mapping) AS mapped \gset
+\if :mapped
+\warn user mappings are in it without their passwords, which only an administrator reads: pgstack backup create
+\endif
 SELECT pg_export_snapshot() AS snapshot \gset
 \setenv SNAPSHOT :snapshot
 \o `printf %s "$FOLDER.before"`

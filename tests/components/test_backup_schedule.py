@@ -25,16 +25,21 @@ def test_a_stack_without_a_schedule_declares_nothing_of_it(run: Runner) -> None:
     scheduled = run(database({"backup": SCHEDULE}, "production")).declared
     added = {name: each.type.removeprefix(DYNAMIC) for name, each in scheduled.items() if name not in without}
     assert added == {
+        "backup-password": "GeneratedPassword",
         "backup-files-volume": "docker:index/volume:Volume",
         "backup-files": "BackupFiles",
         "backup": "docker:index/container:Container",
         "backup-runs": "BackupRuns",
     }
-    # nothing else changes, but for what only an upgrade reads: the server isn't restarted for it
+    # nothing else changes, but for what only an upgrade reads: the server isn't restarted. The schema makes the role
     before, after = (
         {name: as_before({}, found[name].inputs, ONLY_AT_AN_UPGRADE) for name in without}
         for found in (without, scheduled)
     )
+    assert after["schema"].pop("backupPassword") == "generated backup-password"
+    assert "backupPassword" in scheduled["schema"].secret
+    mine, theirs = (found["schema"].pop("roleLimits") for found in (after, before))
+    assert mine["appConnections"] < theirs["appConnections"]  # its connections are no superuser's
     assert after == before
 
 
@@ -60,8 +65,10 @@ def test_the_container_is_hardened_and_holds_no_password(run: Runner, tmp_path: 
         ("bind", str(tmp_path / "kept" / "dev"), "/backups", None),
     ]
     assert "generated" not in str(inputs)
-    assert files.inputs["adminPassword"] == "generated admin-password"
-    assert "adminPassword" in files.secret
+    assert "PGUSER=pgstack_backup" in inputs["envs"]
+    assert "admin-password" not in str(files.inputs)
+    assert files.inputs["backupPassword"] == "generated backup-password"
+    assert "backupPassword" in files.secret
     assert backup.delete_before_replace
 
 

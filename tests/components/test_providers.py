@@ -257,7 +257,7 @@ def test_what_can_not_be_looked_at_stays_as_it_was(schema: dict[str, Any]) -> No
 def test_a_schema_is_created_only_on_a_server_that_answers_and_the_failure_shows_no_password(
     schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("postgres.apply.CONNECT_WAIT_S", 0.0)
+    monkeypatch.setattr("postgres.up_lock.CONNECT_WAIT_S", 0.0)
     with pytest.raises(Failed, match="nothing listens there") as error:
         SqlSchemaProvider().create(schema)
     assert HIDDEN not in str(error.value)
