@@ -150,6 +150,7 @@ def _install(props: dict[str, Any]) -> None:
     is_new = schedule.since(directory) is None
     try:
         schedule.begin(directory, datetime.now(UTC))
+        sidecar.hand_over(directory, props["owner"])
     except OSError as error:
         raise ServerError(f"backups can't be kept in {directory}: {error.strerror}") from None
     wanted = sidecar.Installation(

@@ -1,12 +1,13 @@
 """The role of scheduled backups: it reads everything and writes nothing. There is one only where a schedule is.
 
-Invariant: `pgstack_backup` is no superuser, is in no role but `pg_read_all_data`, and can change no row and no large
-object of the stack's database, also where its session says `SET transaction_read_only = off`. An `up` makes it so, and
-drops it when the schedule is gone. Names that begin with `pgstack_` are ours: one that is there is taken.
+Invariant: `pgstack_backup` is no superuser, is in no role but two of PostgreSQL's own that read, and can change no row
+and no large object of the stack's database, also where its session says `SET transaction_read_only = off`. An `up`
+makes it so, and drops it when the schedule is gone. Names that begin with `pgstack_` are ours, also one that is there.
 
-Why these rights: pg_dump demands rows that policies hide (BYPASSRLS) and locks each table (SELECT does). Large objects
-have rights of their own, which `pg_read_all_data` doesn't give: `lo_compat_privileges`, which only an administrator
-sets, turns them off, and the functions that write are taken from it (sql/queries/large_objects_closed.sql).
+Why these rights: pg_dump demands rows that policies hide (BYPASSRLS) and locks each table (SELECT does); the manifest
+has a setting that only `pg_read_all_settings` sees. Large objects have rights of their own, which `pg_read_all_data`
+doesn't give: `lo_compat_privileges`, which only an administrator sets, turns them off, and the functions that write are
+taken from it (sql/queries/large_objects_closed.sql).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from postgres.plain_text import one_line
 from postgres.role_drift import Role, fits
 
 ROLE = roles.BACKUP
-POWERS, MEMBER_OF = ("BYPASSRLS",), ("pg_read_all_data",)
+POWERS, MEMBER_OF = ("BYPASSRLS",), ("pg_read_all_data", "pg_read_all_settings")
 SETTINGS = {"default_transaction_read_only": "on", "lo_compat_privileges": "on"}
 CONNECTIONS = 8  # psql, pg_dump and its two workers, and those of a run that was killed a moment ago
 ATTRIBUTES = f"NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS INHERIT CONNECTION LIMIT {CONNECTIONS}"

@@ -184,7 +184,7 @@ def give_properties(cluster: Connection[Any], name: str, source: Database) -> No
             option = sql.SQL(" WITH GRANT OPTION" if right.grantable else "")
             kind = sql.SQL({"CREATE": "CREATE", "CONNECT": "CONNECT"}.get(right.privilege, "TEMPORARY"))
             cluster.execute(sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(kind, database, who, option))
-        if cluster.execute("SELECT FROM pg_roles WHERE rolname = %s", (roles.BACKUP,)).fetchone():
+        if cluster.execute("SELECT FROM pg_roles WHERE rolname = %s", (roles.BACKUP,)).fetchone() is not None:
             grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")  # also where the backup is older than its role
             cluster.execute(grant.format(database, sql.Identifier(roles.BACKUP)))
         limit = sql.Literal(source.connection_limit)

@@ -32,6 +32,9 @@ ROOT, ROOT_FILE = "root.crt", "pgstack-root.crt"  # in the volume, as the passwo
 MOUNT, BACKUPS = "/pgstack", "/backups"
 MEMORY_MB, CPUS, PIDS, JOBS = 512, "1.0", 64, 2  # cpus as the plugin reads them back
 STOP_GRACE_S = 10
+# Instead of root. No account's: systemd's list of uids has 65520 to 65533 as unused. Below 65536, which an engine with
+# user namespaces maps.
+UNUSED_UID = 65521
 START_S, POLL_S = 30.0, 0.2
 
 
@@ -87,12 +90,22 @@ def tmpfs(major: int) -> dict[str, str]:
 
 
 def owner_of(directory: Path) -> str:
-    """UID:GID of the folder of the backups; ours where it is still to be made."""
+    """UID:GID of the folder of the backups; ours where it is still to be made. Never root: `UNUSED_UID` instead."""
     try:
         found = directory.stat()
+        uid, gid = found.st_uid, found.st_gid
     except OSError:
-        return f"{os.getuid()}:{os.getgid()}"
-    return f"{found.st_uid}:{found.st_gid}"
+        uid, gid = os.getuid(), os.getgid()
+    return f"{uid}:{gid}" if uid else f"{UNUSED_UID}:{UNUSED_UID}"
+
+
+def hand_over(directory: Path, owner: str) -> None:
+    """Give root's folder, and the backups in it, to the container's user. Raises OSError. `owner`: UID:GID."""
+    if os.geteuid() != 0 or directory.stat().st_uid != 0:
+        return
+    uid, gid = map(int, owner.split(":"))
+    for path in [*directory.rglob("*"), directory]:
+        os.chown(path, uid, gid, follow_symlinks=False)
 
 
 @dataclass(frozen=True, slots=True)

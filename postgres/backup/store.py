@@ -98,6 +98,7 @@ def note_drill(folder: Path, result: DrillResult) -> None:
     new = path.with_name(f"{path.name}.new")
     new.touch(mode=0o600)
     new.write_text(result.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
+    give_to_owner(new)
     new.replace(path)
 
 
@@ -115,6 +116,9 @@ def alone(directory: Path) -> Iterator[None]:
         lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise BackupFailed(f"backups can't be kept in {directory}: {error.strerror}") from None
+    if os.geteuid() == 0:  # the container of the schedule takes it too
+        there = directory.stat()
+        os.fchown(lock, there.st_uid, there.st_gid)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,8 +143,18 @@ def settle(unfinished: Path, finished: Path) -> None:
     """On the disk before it has its name: a crash leaves a whole backup or none."""
     for path in [*unfinished.rglob("*"), unfinished]:
         _sync(path)
+    give_to_owner(unfinished)
     unfinished.rename(finished)
     _sync(finished.parent)
+
+
+def give_to_owner(path: Path) -> None:
+    """What root makes in a folder is its owner's, as whom the schedule's container reads and removes it."""
+    if os.geteuid() != 0:
+        return
+    there = path.parent.stat()
+    for each in [*path.rglob("*"), path]:
+        os.chown(each, there.st_uid, there.st_gid, follow_symlinks=False)
 
 
 def _sync(path: Path) -> None:
