@@ -156,8 +156,11 @@ def host() -> None:
     and never asked would otherwise outlive a killed engine for ever.
     """
     settle_in()
-    # Ctrl-C: nobody waits for the result any more. Set here, since a shell's background job starts with it ignored.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(1))
+    # Ctrl-C, and the engine's word that all is done: nobody waits for the result any more. Not a handler in Python: the
+    # main thread alone would run it, which sleeps on where another thread took the signal. The engine would then wait
+    # five seconds and report the plugin that it asks next as crashed. Set here, since a shell's background job starts
+    # with it ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # `-u`: the SDK writes its port without flushing, and the engine waits for it
     sys.stdout = io.TextIOWrapper(io.FileIO(sys.stdout.fileno(), "w", closefd=False), write_through=True)
     module, sys.argv = sys.argv[3], sys.argv[3:]

@@ -43,7 +43,8 @@ def load(
     """Restore the dump in the folder `dump` (as the workshop sees it). Raises ServerError with what pg_restore said.
 
     `create`: make the database, replacing one; `database` is then the name it has in the dump. `login`: the same server
-    as `loader.ROLE`, which is there; tables' rows are loaded over it, with the rights of their owners.
+    as `loader.ROLE`, which is there; tables' rows are loaded over it, and foreign keys added, with the rights of their
+    owners.
     """
     making = "--clean --if-exists --create" if create else ""
     script = f'exec pg_restore -l {"--create" if create else ""} "$DUMP"'
@@ -66,13 +67,19 @@ def load(
         must("pg_restore", done)
 
     run(server, "all.list", first, f"{making} --section=pre-data -j {jobs}", beside if create else database)
-    shares = loader.shares(first, loader.owners(workshop, server, database))
+    owner_of = loader.owners(workshop, server, database)
+    shares = loader.shares(first, owner_of)
     for number, (owner, lines) in enumerate(shares.items()):
         if owner:
             with loader.rights_of(workshop, server, database, owner):
                 run(login, f"rows-{number}.list", lines, f"--section=data -j {jobs}")
     run(server, "rows.list", shares.get("", []), f"--section=data -j {jobs}")
-    run(server, "all.list", first, f"--section=post-data -j {jobs}")
+    keys, said_of_them, rest = loader.keys(first, owner_of)
+    run(server, "rest.list", rest, f"--section=post-data -j {jobs}")
+    if keys:
+        with loader.rights_of_all(workshop, server, database, owner_of.values()):
+            run(login, "keys.list", keys, f"--section=post-data -j {jobs}")
+    run(server, "of-keys.list", said_of_them, "--section=post-data")
     run(server, "vector-indexes.list", second if vector_indexes else [], "")
 
 

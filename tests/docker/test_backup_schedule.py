@@ -60,12 +60,15 @@ def now(stack: DockerStack, *, fails: bool = False) -> str:
 
 
 def in_its_volume(stack: DockerStack) -> str:
-    """The name and text of each file there, as the container's user."""
-    words = 'find /pgstack -type f -exec sh -c "basename {}; cat {}" \\;; stat -c "%a %u" /pgstack/passfile'
-    done = docker_exec.run(sidecar(stack), ["sh", "-euc", words])
-    assert done.code == 0, done.text
-    assert done.text.endswith(f"400 {sidecar(stack).attrs['Config']['User'].split(':')[0]}\n")
-    return done.text
+    """The name and text of each file there, as root of the Docker host sees them."""
+    words = 'find /v -type f -exec sh -c "basename {}; cat {}" \\;; stat -c "%a %u" /v/passfile'
+    volume = {f"{stack.name}-backup": {"bind": "/v", "mode": "ro"}}
+    said = stack.client.containers.run(
+        PG18, ["sh", "-euc", words], user="root", network_mode="none", remove=True, volumes=volume, tmpfs=NO_STRAY
+    )  # fmt: skip
+    text = bytes(said).decode()
+    assert text.endswith(f"400 {sidecar(stack).attrs['Config']['User'].split(':')[0]}\n")
+    return text
 
 
 def eventually(true: Callable[[], bool], within_s: float) -> bool:

@@ -22,9 +22,6 @@ from postgres.connection import Address, connect
 from stacks.environment import DEFAULT_SCRIPTS, ROOT
 
 UP_TIMEOUT_S = 240
-# Pulumi's engine ends its plugins one after the other and gives all of them five seconds; on a busy machine the last of
-# them is said to have crashed, and the deployment to have failed.
-ENDED_BY_THE_ENGINE = "exited prematurely"
 # the passwords of the template, and so of every `deployed` checkout: no failure may print one
 KNOWN_SECRETS: list[str] = []
 OUTPUTS_READ: dict[tuple[str, str], dict[str, Any]] = {}
@@ -56,8 +53,6 @@ class Checkout:
 
     def ok(self, *arguments: str, **variables: str) -> str:
         done = self.run(*arguments, **variables)
-        if done.returncode and ENDED_BY_THE_ENGINE in done.stdout:  # all was done; the next one says so
-            done = self.run(*arguments, **variables)
         assert done.returncode == 0, done.stdout
         return done.stdout
 
