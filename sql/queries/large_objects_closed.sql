@@ -3,12 +3,12 @@
 -- those who may enter this database get it, but for that role, and for `readonly`, which makes none.
 DO $$
 DECLARE
+    names constant text[] := '{lo_creat,lo_create,lo_from_bytea,lo_put,lo_truncate,lo_truncate64,lo_unlink,lowrite}';
     made regprocedure;
     holder text;
 BEGIN
     FOR made IN SELECT oid FROM pg_proc
-                 WHERE pronamespace = 'pg_catalog'::regnamespace
-                   AND proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_put', 'lo_truncate', 'lo_truncate64', 'lo_unlink', 'lowrite')
+                 WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY (names)
                    AND has_function_privilege('pgstack_backup', oid, 'EXECUTE') ORDER BY oid
     LOOP
         FOR holder IN
@@ -21,5 +21,12 @@ BEGIN
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', made, holder);
         END LOOP;
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC, pgstack_backup', made);
+    END LOOP;
+    FOR made, holder IN  -- a role that was dropped and made again
+        SELECT p.oid, r.rolname FROM pg_proc p CROSS JOIN pg_roles r
+         WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY (names)
+           AND r.rolname IN ('app', 'schema_owner') AND NOT has_function_privilege(r.oid, p.oid, 'EXECUTE') ORDER BY 1, 2
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', made, holder);
     END LOOP;
 END $$;

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from postgres import apply, backup_role, embedded, mending, role_drift
+from postgres import apply, backup_role, drift, embedded, mending, role_drift
 from postgres.backup import sidecar
 from postgres.backup.restore import lacking_roles
 from postgres.connection import Address, connect
@@ -94,7 +94,9 @@ def test_it_changes_nothing_even_where_its_session_says_that_it_may(stack: Fresh
     assert stack.ask("SELECT count(*), max(convert_from(lo_get(4711), 'UTF8')) FROM s.hidden") == [(100, "hello")]
 
 
-def test_app_still_writes_its_large_objects(stack: FreshDatabase) -> None:
+def test_app_still_writes_its_large_objects_and_nothing_drifted(stack: FreshDatabase) -> None:
+    with connect(stack.admin) as connection:
+        assert drift.find(connection) == ()
     with connect(stack.as_role("app")) as connection:
         (made,) = connection.execute("SELECT lo_from_bytea(0, 'x')").fetchone() or (0,)
         connection.execute("SELECT lo_put(%s, 0, 'y'), lo_unlink(%s)", (made, made))
