@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +28,15 @@ SCRIPT = script(
     "INSERT INTO s.item (v) SELECT g FROM generate_series(1, 100) g; CREATE SEQUENCE s.numbers;"
     "CREATE TABLE s.hidden AS SELECT * FROM s.item; REVOKE ALL ON s.hidden FROM PUBLIC, app, readonly;"
     "ALTER TABLE s.hidden ENABLE ROW LEVEL SECURITY; ALTER TABLE s.hidden FORCE ROW LEVEL SECURITY;"
-    "CREATE POLICY none ON s.hidden USING (false); SELECT lo_from_bytea(4711, 'hello')",
+    "CREATE POLICY none ON s.hidden USING (false); SELECT lo_from_bytea(4711, 'hello');"
+    # the planner runs what the owner of an index wrote, as whoever counts the rows
+    "CREATE SEQUENCE s.leak; CREATE TABLE s.loot (t text); GRANT ALL ON s.leak, s.loot TO PUBLIC;"
+    "CREATE FUNCTION s.write() RETURNS int LANGUAGE plpgsql AS $$BEGIN "
+    "IF current_user = 'pgstack_backup' THEN PERFORM set_config('transaction_read_only', 'off', false); END IF; "
+    "INSERT INTO s.loot SELECT rolpassword FROM pg_authid; PERFORM nextval('s.leak'); RETURN 1;"
+    "EXCEPTION WHEN OTHERS THEN RAISE WARNING 'as %: %', current_user, SQLSTATE; RETURN 1; END$$;"
+    "CREATE FUNCTION s.spy() RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN s.write(); END';"
+    "CREATE INDEX ON s.item ((id + s.spy()))",
     "0001.sql",
 )
 
@@ -122,7 +131,9 @@ def test_it_reads_all_that_a_backup_takes(stack: FreshDatabase, tmp_path: Path) 
         made.mkdir()
         variables = {"JOBS": "2", "STACK": "test", "DATABASE": stack.admin.database}
         perl = str(tmp_path / "scripts" / "backup.pl")
-        run(stack, role(stack), "perl", perl, "make", str(made), "20261124T020000Z", **variables)
+        said = run(stack, role(stack), "perl", perl, "make", str(made), "20261124T020000Z", **variables)
+        assert re.search("WARNING:  as pgstack_backup: 25(001|006)", said)  # a read-only transaction stays one
+        assert stack.ask("SELECT is_called, (SELECT count(*) FROM s.loot) FROM s.leak") == [(False, 0)]
         manifest = json.loads((made / "manifest.json").read_text())
         held = {each["name"]: each["contents"] for each in manifest["databases"]}
         assert {stack.admin.database, other, "postgres"} <= set(held)
@@ -131,7 +142,7 @@ def test_it_reads_all_that_a_backup_takes(stack: FreshDatabase, tmp_path: Path) 
         said = run(stack, role(stack), "pg_restore", "-f", "-", str(made / stack.admin.database))
         assert said.count("\n100\t100\n") == 2
         assert b"hello".hex() in said
-        assert backup_role.ROLE not in said  # no right in a dump names it
+        assert f"TO {backup_role.ROLE}" not in said  # no right in a dump names it
         globals_ = (made / "globals.sql").read_text()
         assert "ALTER ROLE app WITH" in globals_
         assert globals_.count("PASSWORD 'SCRAM-SHA-256$") >= 3
@@ -152,7 +163,7 @@ def run(database: FreshDatabase, address: Address, *words: str, **variables: str
     if "Can't locate" in done.stderr:
         lacking(f"perl's core modules: {done.stderr.splitlines()[0]}")
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 RAISED = {
