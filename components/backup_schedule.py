@@ -32,7 +32,8 @@ OF_THIS_MACHINE = ("directory", "owner")
 
 def declare(
     environment: Environment, engine: Endpoint, image: docker.RemoteImage, network: docker.Network,
-    ready: pulumi.Resource, password: pulumi.Output[str], certificate: pulumi.Output[str],
+    ready: pulumi.Resource, password: pulumi.Output[str], key: pulumi.Output[str],
+    certificate: pulumi.Output[str],
     labels: Mapping[str, pulumi.Input[str]],
     options: pulumi.ResourceOptions, docker_options: pulumi.ResourceOptions, hooks: pulumi.ResourceHookBinding,
 ) -> None:  # fmt: skip
@@ -52,7 +53,7 @@ def declare(
         {
             "docker": engine.url, "name": environment.name, "image": image.image_id, "volume": volume.name,
             "directory": str(environment.backups), "owner": owner, "folder": sidecar.folder(),
-            "backupPassword": password,
+            "backupPassword": password, "backupKey": key,
         }
         | ({"certificate": certificate} if tls else {}),
         pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[ready])),
@@ -157,7 +158,7 @@ def _install(props: dict[str, Any]) -> None:
         props["name"], props["image"], props["volume"], props["directory"], props["owner"]
     )  # fmt: skip
     client = connect(props["docker"])
-    sidecar.install(client, wanted, props["backupPassword"], props.get("certificate") or "")
+    sidecar.install(client, wanted, props["backupPassword"], props["backupKey"], props.get("certificate") or "")
     if is_new:
         sidecar.start_anew(client, props["name"])
 

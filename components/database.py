@@ -9,6 +9,7 @@ from typing import Any
 import pulumi
 
 from components import docker_server, embedded_server, sql_schema
+from components.backup_key import BackupKey
 from components.engine import Server
 from components.password import password
 from components.schema_check import WANTED_INPUTS
@@ -19,7 +20,7 @@ from stacks import offline
 from stacks.cautions import cautions
 from stacks.environment import Environment
 
-ENGINES: Mapping[str, Callable[[Environment, pulumi.Resource, Mapping[str, Any]], Server]] = {
+ENGINES: Mapping[str, Callable[[Environment, pulumi.Resource, Mapping[str, Any], pulumi.Output[str]], Server]] = {
     "embedded": embedded_server.declare,
     "docker": docker_server.declare,
 }
@@ -36,9 +37,9 @@ class Database(pulumi.ComponentResource):
         for meaning, remedy in cautions(environment, os.environ):
             pulumi.log.warn(f"{meaning}\n  {remedy}")
         props = sql_schema.inputs(environment)  # first: a wrong script is reported before anything is declared
-        self.server = ENGINES[environment.engine](
-            environment, self, {key: value for key, value in props.items() if key in WANTED_INPUTS}
-        )
+        self.backup_key = BackupKey("backup-key", environment.backup_key, pulumi.ResourceOptions(parent=self))
+        wanted = {key: value for key, value in props.items() if key in WANTED_INPUTS}
+        self.server = ENGINES[environment.engine](environment, self, wanted, self.backup_key.value)
         self.app_password = password("app-password", environment.app_password, self)
         self.readonly_password = password("readonly-password", environment.readonly_password, self)
         self.schema = sql_schema.SqlSchema(

@@ -38,7 +38,9 @@ PINNED = ("staging", "production")  # whose image had better be the one that was
 ANYWHERE = ("0.0.0.0", "::")
 
 
-def declare(environment: Environment, parent: pulumi.Resource, schema: Mapping[str, Any]) -> Server:
+def declare(
+    environment: Environment, parent: pulumi.Resource, schema: Mapping[str, Any], backup_key: pulumi.Output[str]
+) -> Server:
     """The Docker engine's part of the `Engine` interface. `schema`: what is compared before the server changes.
 
     Raises PgstackError, where the memory doesn't suffice too.
@@ -53,15 +55,18 @@ def declare(environment: Environment, parent: pulumi.Resource, schema: Mapping[s
         sidecar.refuse_elsewhere(engine, environment.stack)
     if environment.stack in PINNED and not images.is_pinned(environment.image):
         pulumi.log.info(images.pinning(environment.image))
-    return _Declaration(environment, parent, engine, environment.fitting).server(schema)
+    return _Declaration(environment, parent, engine, environment.fitting, backup_key).server(schema)
 
 
 class _Declaration:
     """The resources of one server, in the order in which they need each other."""
 
-    def __init__(self, environment: Environment, parent: pulumi.Resource, engine: Endpoint, tuned: Tuned) -> None:
+    def __init__(
+        self, environment: Environment, parent: pulumi.Resource, engine: Endpoint, tuned: Tuned,
+        backup_key: pulumi.Output[str],
+    ) -> None:  # fmt: skip
         self.environment, self.engine, self.tuned = environment, engine, tuned
-        self.name = environment.name
+        self.name, self.backup_key = environment.name, backup_key
         self.options = pulumi.ResourceOptions(parent=parent)
         self.admin_password = password("admin-password", environment.admin_password, parent)
         self.backup_password = password("backup-password", None, parent) if environment.backup is not None else None
@@ -115,7 +120,7 @@ class _Declaration:
                 "stopGraceS": environment.stop_grace_s,
                 WANTED: schema,
             }
-            | upgrade_inputs(environment)
+            | upgrade_inputs(environment, self.backup_key)
             | ({"adopt": True} if environment.adopt_volume else {}),
             self.options,
         )
@@ -131,7 +136,7 @@ class _Declaration:
                 "pidsLimit": environment.pids_limit,
             }
             | ({"certificate": certificate} if sslmode else {})
-            | backup_inputs(environment),
+            | backup_inputs(environment, self.backup_key),
             self.options,
         )
         if self.backup_password is not None:
@@ -139,7 +144,8 @@ class _Declaration:
             from postgres.backup import sidecar
 
             backup_schedule.declare(
-                environment, self.engine, image, network, ready, self.backup_password, certificate,
+                environment, self.engine, image, network, ready, self.backup_password, self.backup_key,
+                certificate,
                 self._labels("backup"),
                 self.options, self.docker,
                 self._before_create("backup", left_behind.remove_container, sidecar.name_of(self.name)),

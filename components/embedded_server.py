@@ -289,7 +289,9 @@ class EmbeddedServer(DynamicResource, module="pgvector", name="EmbeddedServer"):
         super().__init__(EmbeddedServerProvider(), name, outputs | props, opts)
 
 
-def declare(environment: Environment, parent: pulumi.Resource, schema: Mapping[str, Any]) -> Server:
+def declare(
+    environment: Environment, parent: pulumi.Resource, schema: Mapping[str, Any], backup_key: pulumi.Output[str]
+) -> Server:
     """The embedded engine's part of the `Engine` interface. `schema`: what its check compares before a change."""
     admin_password = password("admin-password", environment.admin_password, parent)
     settings = derive(environment.limits, durability=environment.durability)
@@ -305,8 +307,8 @@ def declare(environment: Environment, parent: pulumi.Resource, schema: Mapping[s
             "server": "running",
             WANTED: schema,
         }
-        | upgrade_inputs(environment)
-        | backup_inputs(environment),
+        | upgrade_inputs(environment, backup_key)
+        | backup_inputs(environment, backup_key),
         pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
     )
     return Server(

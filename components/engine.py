@@ -20,10 +20,10 @@ from stacks.environment import Environment, backups_of
 
 UPGRADE_INPUTS = (
     "upgradeMethod", "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database", "driftPolicy",
-    "upgradeReindex", "backupCopy",
+    "upgradeReindex", "backupCopy", "backupKey",
 )  # fmt: skip
-BACKUP_INPUTS = ("upgradeBackup", "backupDirectory", "stack", "database", "backupKeep", "backupCopy")
-ONLY_AT_AN_UPGRADE = ("driftPolicy", "upgradeReindex", "backupKeep", "backupCopy")
+BACKUP_INPUTS = ("upgradeBackup", "backupDirectory", "stack", "database", "backupKeep", "backupCopy", "backupKey")
+ONLY_AT_AN_UPGRADE = ("driftPolicy", "upgradeReindex", "backupKeep", "backupCopy", "backupKey")
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,19 @@ class Server:
     certificate: pulumi.Output[str] | None = None  # PEM; what a client checks the server's against
 
 
-def upgrade_inputs(environment: Environment) -> dict[str, Any]:
+def upgrade_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[str, Any]:
     """`UPGRADE_INPUTS` of the resource that has the data directory. What is None is no input."""
     values = (environment.upgrade_method, environment.upgrade_backup, environment.drill_max_age_h,
               environment.backup_directory, environment.stack, environment.database,
               "refuse" if environment.drift == "refuse" else None,
-              "after" if environment.upgrade_reindex == "after" else None, environment.backup_copy)  # fmt: skip
+              "after" if environment.upgrade_reindex == "after" else None, environment.backup_copy, key)  # fmt: skip
     return dict(zip(UPGRADE_INPUTS, values, strict=True))
 
 
-def backup_inputs(environment: Environment) -> dict[str, Any]:
+def backup_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[str, Any]:
     """`BACKUP_INPUTS` of the resource that knows when the new server serves."""
     values = (environment.upgrade_backup, environment.backup_directory, environment.stack, environment.database,
-              environment.backups_kept, environment.backup_copy)  # fmt: skip
+              environment.backups_kept, environment.backup_copy, key)  # fmt: skip
     return dict(zip(BACKUP_INPUTS, values, strict=True))
 
 
@@ -78,7 +78,7 @@ def backup_after(news: Mapping[str, Any]) -> BackupAfter | None:
         return None
     stack = news["stack"]
     into = backups_of(news.get("backupDirectory"), stack)
-    return BackupAfter(into, stack, news["database"], int(news["backupKeep"]), _copies(news))
+    return BackupAfter(into, stack, news["database"], int(news["backupKeep"]), _copies(news), _key(news))
 
 
 def as_far_as_they_count(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,8 +103,14 @@ def backup_first(olds: Mapping[str, Any], news: Mapping[str, Any]) -> BackupFirs
     stack = news["stack"]
     into = backups_of(news.get("backupDirectory"), stack)
     database = olds.get("database", news["database"])
-    return BackupFirst(into, stack, database, float(news["drillMaxAgeH"]), _copies(news))
+    return BackupFirst(into, stack, database, float(news["drillMaxAgeH"]), _copies(news), _key(news))
+
+
+def _key(news: Mapping[str, Any]) -> str:
+    """ "" in a preview that doesn't know it yet."""
+    found = news.get("backupKey")
+    return found if isinstance(found, str) else ""
 
 
 def _copies(news: Mapping[str, Any]) -> Elsewhere | None:
-    return Elsewhere(news["backupCopy"], news["stack"]) if news.get("backupCopy") else None
+    return Elsewhere(news["backupCopy"], news["stack"], _key(news)) if news.get("backupCopy") else None

@@ -1,4 +1,4 @@
-"""pgstack backup create, list, drill, restore, fetch: of a stack, on either engine, while its server serves."""
+"""pgstack backup create, list, drill, restore, fetch, key: of a stack, on either engine, while its server serves."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from rich.table import Table
 
 from pgstack import outputs as stack_outputs
 from pgstack.backup_places import Deployed, apart, at_the_server, jobs
+from pgstack.backup_trust import Unsigned, trust
+from pgstack.backup_trust import key as key_of
 from pgstack.confirm import must_be_typed
+from pgstack.deployed import backup_key
 from pgstack.toolchain import find_or_get
 from pgstack.workspace import Workspace
-from postgres.backup import store
+from postgres.backup import sealed, store
 from postgres.backup.create import create as make
 from postgres.backup.drill import drill as try_out
 from postgres.backup.elsewhere import Elsewhere
@@ -31,6 +34,10 @@ from stacks.environment import ENVIRONMENTS, Environment, from_file
 TIME = "%Y-%m-%d %H:%M UTC"
 Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")]
 Name = Annotated[str | None, typer.Argument(metavar="BACKUP", help="As `list` names it; left out: the newest.")]
+Superusers = Annotated[
+    bool,
+    typer.Option("--superusers", help="Roles of the backup may be superusers, or as good as one, where they were."),
+]
 app = typer.Typer(no_args_is_help=False, rich_markup_mode=None, help=__doc__)
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
@@ -43,14 +50,20 @@ def say(line: str) -> None:
 def create(stack: Stack = "local") -> None:
     """Back a stack up while it serves; those that are no longer kept are removed afterwards."""
     environment = from_file(stack)
-    with _for_stack(stack), at_the_server(_deployed(environment)) as (workshop, server):
+    with _for_stack(stack):
+        deployed = _deployed(environment)
+    with _for_stack(stack), at_the_server(deployed) as (workshop, server):
         manifest = make(
             workshop, server, environment.backups, stack=stack, database=environment.database, jobs=jobs(environment),
-            report=say,
+            key=deployed.key, report=say,
         )  # fmt: skip
+    if not deployed.key:
+        say(f"it isn't signed: the state has no key yet, which the next `up` makes:  pgstack up {stack}")
     newest = store.listed(environment.backups)[-1].folder
     typer.echo(f"{newest}: {_amount(manifest)} in {manifest.seconds:.0f} s")
-    keep(newest, manifest, environment.backups_kept, _elsewhere(environment), say)
+    place = _elsewhere(environment, deployed.key)
+    with _for_stack(stack):
+        keep(newest, environment.backups_kept, place, say)
     say(f"try it out:  pgstack backup drill {stack}")
 
 
@@ -92,15 +105,19 @@ def drill(
     vector_indexes: Annotated[
         bool, typer.Option("--with-vector-indexes", help="Build the HNSW and IVFFlat indexes too: it may take long.")
     ] = False,
+    superusers: Superusers = False,
+    unsigned: Unsigned = False,
 ) -> None:
     """Restore a backup into a throw-away server and compare it with its manifest. Exit code 1: it is no good."""
     environment = from_file(stack)
     with _for_stack(stack), store.alone(environment.backups):
         folder = store.chosen(environment.backups, backup)
+        proof = trust(stack, unsigned=unsigned, say=say)
         with apart(environment) as (workshop, major):
             result = try_out(
-                workshop, folder, jobs=jobs(environment), vector_indexes=vector_indexes, major=major, report=say
-            )
+                workshop, folder, jobs=jobs(environment), vector_indexes=vector_indexes, major=major,
+                superusers=superusers, trust=proof, report=say,
+            )  # fmt: skip
     if place := _elsewhere(environment):
         place.note(folder)
     if not result.ok:
@@ -120,12 +137,14 @@ def restore(
     confirm: Annotated[
         str | None, typer.Option(help="The name of the stack that is restored into, where nobody can be asked.")
     ] = None,
+    superusers: Superusers = False,
+    unsigned: Unsigned = False,
 ) -> None:
     """Bring a backup back into a stack that serves. Its present database is kept under another name."""
     source, target = from_file(stack), from_file(into or stack)
     folder = store.chosen(source.backups, backup)
     with _for_stack(stack):
-        manifest = verify(folder)
+        manifest = verify(folder, trust=trust(stack, unsigned=unsigned, say=say))
     say(f"{folder.name}: {_amount(manifest)}, database {manifest.database}, revision {manifest.schema_revision}")
     must_be_typed(
         target.stack, f"a restore replaces the database of {target.stack}, which is kept under another name",
@@ -136,7 +155,7 @@ def restore(
     with _for_stack(stack), store.alone(source.backups), at_the_server(deployed) as (workshop, server):
         before = bring_back(
             workshop, server, deployed.admin, folder, manifest, manifest.database, jobs=jobs(target),
-            lock_wait_s=target.lock_wait_s, report=say,
+            lock_wait_s=target.lock_wait_s, superusers=superusers, report=say,
         )  # fmt: skip
     typer.echo(f"{target.stack}: database {deployed.admin.database} is that of {folder.name}")
     if before:
@@ -153,7 +172,7 @@ def fetch(
 ) -> None:
     """Bring a copy back from the other host (pgvector:backupCopy), or list those that are there."""
     environment = from_file(stack)
-    place = _elsewhere(environment)
+    place = _elsewhere(environment, key_of(stack, say) if backup else "")
     if place is None:
         raise PgstackError(f"{stack} has no copies elsewhere\n  set pgvector:backupCopy")
     if backup is None:
@@ -164,6 +183,18 @@ def fetch(
     with _for_stack(stack), store.alone(environment.backups):
         store.remove_unfinished(environment.backups)
         typer.echo(str(place.fetch(backup, environment.backups)))
+
+
+@app.command()
+def key(
+    stack: Stack = "local",
+    age: Annotated[bool, typer.Option("--age", help="The identity that opens copies, for `age -d -i FILE`.")] = False,
+) -> None:
+    """Print the key that signs and encrypts backups, a secret. `down` removes it: keep it as pgvector:backupKey."""
+    found = key_of(stack, say)
+    if not found:
+        raise PgstackError(f"the state of {stack} has no key yet\n  the next `up` makes one:  pgstack up {stack}")
+    typer.echo(sealed.identity(found) if age else found)
 
 
 def finding(environment: Environment) -> Finding:
@@ -230,13 +261,15 @@ class _for_stack:
             raise type(error)(str(error).replace(" STACK", f" {self.stack}")) from None
 
 
-def _elsewhere(environment: Environment) -> Elsewhere | None:
-    return Elsewhere(environment.backup_copy, environment.stack) if environment.backup_copy else None
+def _elsewhere(environment: Environment, key: str = "") -> Elsewhere | None:
+    return Elsewhere(environment.backup_copy, environment.stack, key) if environment.backup_copy else None
 
 
 def _deployed(environment: Environment) -> Deployed:
     """Raises ConnectionFailed, which says how to start the server where it is down."""
-    found = stack_outputs.read(Workspace(environment.stack, find_or_get(say), say))
-    deployed = Deployed.of(environment, {key: output.value for key, output in found.items()})
+    workspace = Workspace(environment.stack, find_or_get(say), say)
+    state = workspace.state()
+    found = stack_outputs.read(workspace, state)
+    deployed = Deployed.of(environment, {key: output.value for key, output in found.items()}, backup_key(state))
     connect(replace(deployed.admin, database="postgres")).close()
     return deployed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import docker
@@ -21,22 +21,20 @@ from postgres.upgrade import container, local
 from postgres.upgrade.workshop import Server, Workshop, with_password
 from stacks.environment import ROOT, Environment
 
-# a drill's server takes a quarter of it; the rest is page cache
-LIMITS = {"shm_size": "256m", "mem_limit": "1g", "memswap_limit": "1g"}
-
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A stack as its outputs describe it. `major` of the server that runs."""
+    """A stack as its outputs describe it. `major` of the server that runs; `key` that signs its backups, or ""."""
 
     environment: Environment
     admin: Address
     major: int
+    key: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, environment: Environment, outputs: Mapping[str, Any]) -> Deployed:
+    def of(cls, environment: Environment, outputs: Mapping[str, Any], key: str) -> Deployed:
         admin = Database.from_outputs(outputs, via(environment)).admin
-        return cls(environment, admin, int(str(outputs["postgresVersion"]).split(".")[0]))
+        return cls(environment, admin, int(str(outputs["postgresVersion"]).split(".")[0]), key)
 
 
 def jobs(environment: Environment) -> int:
@@ -82,8 +80,7 @@ def _container(environment: Environment, *, network: str | None) -> Iterator[con
     image = str(server.attrs["Image"]) if server else environment.image
     name = f"{environment.name}-backup"
     _remove_ended(client, name)
-    limits: dict[str, Any] = LIMITS | ({} if network else {"network_mode": "none"})
-    with container.workshop(client, name, image, None, network=network, limits=limits) as made:
+    with container.workshop(client, name, image, None, network=network) as made:
         yield made
 
 

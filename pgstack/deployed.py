@@ -69,6 +69,11 @@ def outputs(state: Mapping[str, Any], configured: Mapping[str, str] | None = Non
     return exported
 
 
+def backup_key(state: Mapping[str, Any]) -> str:
+    """The key that signs the stack's backups; "" where no `up` has made one yet."""
+    return str((_resource(state, "BackupKey") or {}).get("value") or "")
+
+
 def address_of(url: str) -> Address:
     """What an output URL says. Raises PgstackError where its port is no number."""
     parts = urlsplit(url)

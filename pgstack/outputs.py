@@ -23,9 +23,12 @@ HIDDEN = "[secret]"
 FINISHED = "schemaRevision"  # an output that only a finished `up` has
 
 
-def read(workspace: Workspace) -> dict[str, Output]:
-    """The stack's outputs, secrets decrypted, as far as the state knows them. Raises PgstackError without a server."""
-    state = workspace.state()
+def read(workspace: Workspace, state: Mapping[str, Any] | None = None) -> dict[str, Output]:
+    """The stack's outputs, secrets decrypted, as far as the state knows them. Raises PgstackError without a server.
+
+    `state`: where the caller has it already.
+    """
+    state = workspace.state() if state is None else state
     found = deployed.outputs(state)
     if found and FINISHED not in found:
         found = deployed.outputs(state, workspace.config())

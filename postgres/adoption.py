@@ -242,8 +242,8 @@ def user(container: Container) -> User:
 def look(client: docker.DockerClient, name: str, image: str, volume: str) -> Seen:
     """Raises DockerFailed, ServerError."""
     with throw_away(
-        client, name, image, ["sh", "-ec", shell.get("adoption_look")], user="root", network_mode="none",
-        read_only=True, environment={"VOLUME": MOUNT}, mounts=[Mount(MOUNT, volume, type="volume", read_only=True)],
+        client, name, image, ["sh", "-ec", shell.get("adoption_look")], user="root",
+        environment={"VOLUME": MOUNT}, mounts=[Mount(MOUNT, volume, type="volume", read_only=True)],
     ) as container:  # fmt: skip
         done = finish(container)
     if done.code != 0:
@@ -280,7 +280,7 @@ def adopt(
 def _run(client: docker.DockerClient, spec: Spec, image: str, volume: str, script: str, **environment: str) -> None:
     text = shell.get("journal") + shell.get(script)
     with throw_away(
-        client, spec.name, image, ["sh", "-ec", text, script, *spec.arguments], user=USER, network_mode="none",
+        client, spec.name, image, ["sh", "-ec", text, script, *spec.arguments], user=USER, **spec.memory,
         environment={"VOLUME": MOUNT, **environment}, mounts=[Mount(MOUNT, volume, type="volume")],
     ) as container:  # fmt: skip
         done = finish(container, timeout_s=TIMEOUT_S)

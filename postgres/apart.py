@@ -9,7 +9,6 @@ for as in the other scripts.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import time
@@ -22,8 +21,8 @@ from typing import Any
 import psycopg
 from psycopg import Connection, pq
 
-from postgres import half_way, landing, leftovers, notices, steps, timeouts
-from postgres.connection import said, told
+from postgres import half_way, landing, leftovers, notices, step_records, steps, timeouts
+from postgres.connection import told
 from postgres.diagnostics import RETRIABLE, ServerMessage, explain
 from postgres.errors import SqlFailed
 from postgres.execution import COPYING, Ran, _message, _outcome, gone
@@ -31,7 +30,6 @@ from postgres.half_way import Started, statement_hash
 from postgres.landing import Write
 from postgres.lexing import line_and_column
 from postgres.message import Message
-from postgres.plain_text import one_line
 from postgres.planning import Pending
 from postgres.scripts import Script
 from postgres.steps import Step
@@ -39,27 +37,12 @@ from postgres.steps import Step
 # 25001: can't run inside a transaction block; 2D000: a procedure wants to commit
 NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
 CAREFUL = re.compile(r"read[\s_]+only|\b(role|authorization)\b", re.IGNORECASE)
+NOT_IN_A_BLOCK = "  it can't be one transaction with the statements around it: take it out of BEGIN … COMMIT"
 # How long the objects of a script are recorded step by step, each time with a look at the whole schema.
 NOTING_S, NOTING_SHARE = 5.0, 0.1
-Noted = tuple[
-    Mapping[str, Sequence[int]], list[Write]
-]  # by role the OIDs that are held back; and what records the schema
+Noted = tuple[Mapping[str, Sequence[int]], list[Write]]  # what is held back, by role; and what records the schema
 # Of a connection in a transaction, and of where the script's rest begins
 NoteObjects = Callable[[Connection[Any], int], Noted]
-HELD = (
-    "UPDATE pgstack.statement SET note = coalesce(note, '{}') || %s::jsonb WHERE script = %s AND number ="
-    " (SELECT max(number) FROM pgstack.statement WHERE script = %s AND state = 'done')"
-)
-NAMES_NOTED = "UPDATE pgstack.statement SET note = note - 'names' WHERE script = %s AND note ? 'names'"
-OVER_STARTED = (
-    " ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, at = clock_timestamp(),"
-    " note = coalesce(was.note, '{}') || coalesce(excluded.note, '{}')"
-)
-STARTED = (
-    "INSERT INTO pgstack.statement (script, number, normalised, state, note) VALUES (%s, %s, %s, 'started', %s)"
-    " ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, normalised = excluded.normalised,"
-    " note = excluded.note, at = clock_timestamp()"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +194,7 @@ class _Run:
         noting = steps.changes_schema(self.script, step.numbers) and self.may_note()
         sets = steps.sets(self.script, step.numbers)
         self.leave(self.record(step))  # before it begins: a transaction with a snapshot of its own sees it, too
-        land = f"{_land(sets)};COMMIT"
+        land = f"{step_records.land(sets)};COMMIT"
         if not self.careful and not noting:
             self.send(replace(message, suffix=f"\n;{land}"))
             return self.mark_not_noted(step)
@@ -249,7 +232,7 @@ class _Run:
         self.noting_s += time.monotonic() - began
         if self.not_noted:
             self.not_noted = False
-            return [(NAMES_NOTED, (self.script.name,)), *writes]
+            return [step_records.names_noted(self.script), *writes]
         return writes
 
     def message(self, step: Step) -> Message:
@@ -341,29 +324,13 @@ class _Run:
             self.owner.execute("ROLLBACK")
 
     def start(self, number: int, noted: dict[str, Any]) -> None:
-        normalised = statement_hash(self.script, number)
-        self.records.execute(STARTED, (self.script.name, number, normalised, json.dumps(noted)))
-        self.started[number] = Started(number, normalised, noted)
+        self.write(step_records.begun(self.script, number, noted))
+        self.started[number] = Started(number, statement_hash(self.script, number), noted)
 
     def drop(self, own: leftovers.Own, number: int, *, valid_too: bool = False) -> None:
         line, _ = line_and_column(self.script.text, self.script.statements[number].start)
-        for _, name, valid in own.indexes:
-            if valid and not valid_too:
-                continue
-            try:
-                self.records.execute(f"SET lock_timeout = {round(self.locks.timeout_s * 1000)}".encode())
-                self.records.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
-            except psycopg.DatabaseError as error:
-                if self.records.closed:
-                    raise
-                raise SqlFailed(
-                    f"{self.script.path}:{line}: {one_line(name)}, INVALID since an earlier try, can't be dropped: "
-                    f"{said(error)}",
-                    sqlstate=error.sqlstate or "", script=self.script.name, line=line,
-                ) from None  # fmt: skip
-            finally:
-                if not self.records.closed:
-                    self.records.execute("RESET lock_timeout")
+        timeout_s = self.locks.timeout_s
+        leftovers.drop(self.records, own, self.script, line, lock_timeout_s=timeout_s, valid_too=valid_too)
 
     def forget_edited(self, cut: Sequence[Step]) -> None:
         """What statements left that are others now, since their edit. One that only moved keeps what is known of it."""
@@ -373,45 +340,24 @@ class _Run:
                 continue
             place = next((n for n in sorted(single) if self.has_moved_to(n, entry)), None)
             if place is not None:
-                self.records.execute(
-                    "UPDATE pgstack.statement SET number = %s WHERE script = %s AND number = %s",
-                    (place, self.script.name, number),
-                )
+                self.write(step_records.moved(self.script, number, place))
                 self.started[place] = replace(self.started.pop(number), number=place)
                 continue
             near = min(number, len(self.script.statements) - 1)
             own = leftovers.look(self.records, entry.note)
             named = bool(entry.note and entry.note.get("name"))  # one without a name may be another's
             self.retrying(partial(self.drop, valid_too=named), own, near)
-            self.records.execute(
-                "DELETE FROM pgstack.statement WHERE script = %s AND number = %s", (self.script.name, number)
-            )
+            self.write(step_records.forgotten(self.script, number))
             del self.started[number]
 
     def has_moved_to(self, number: int, entry: Started) -> bool:
         free = number >= self.finished and number not in self.started
         return free and statement_hash(self.script, number) == entry.normalised
 
-    def record(self, step: Step, *, noted: bool = False, over: str = "") -> Write:
-        """The record of a step and of what came before it, in SQL that any setting of a session reads the same way.
-
-        `noted`: the objects it made are recorded too. Where not, the names in it tell which may be its own.
-        `over`: what happens to a record that is there. With the last statement goes what `land` is given.
-        """
-        rows, values = [], []
-        for number in self.not_recorded(step):
-            changes = not noted and steps.changes_schema(self.script, [number])
-            known: dict[str, Any] = {"names": steps.names(self.script, number)} if changes else {}
-            if number == step.last and noted and self.held:
-                known["held"] = self.held
-            last = not over and number == step.last
-            rows.append(
-                "(%s, %s, %s, 'done', " + ("coalesce(%s::jsonb || $1, %s::jsonb, $1))" if last else "%s::jsonb)")
-            )
-            note = json.dumps(known) if known else None
-            values += [self.script.name, number, statement_hash(self.script, number), *([note] * (1 + last))]
-        columns = "(script, number, normalised, state, note)"
-        return f"INSERT INTO pgstack.statement{over and ' AS was'} {columns} VALUES {', '.join(rows)}{over}", values
+    def record(self, step: Step, *, noted: bool = False, over: bool = False) -> Write:
+        """What records a step and what came before it."""
+        numbers = self.not_recorded(step)
+        return step_records.done(self.script, numbers, last=step.last, noted=noted, held=self.held, over=over)
 
     def not_recorded(self, step: Step) -> list[int]:
         return [*self.unrecorded, *(number for number in step.numbers if number >= self.finished)]
@@ -420,7 +366,7 @@ class _Run:
         """On the other connection, once the step has run."""
         noting = objects and steps.changes_schema(self.script, step.numbers) and self.may_note()
         with self.records.transaction():
-            self.write(self.record(step, noted=noting or not objects, over=OVER_STARTED))
+            self.write(self.record(step, noted=noting or not objects, over=True))
             if noting:
                 self.note_there(self.end_of(step))
             elif objects:
@@ -439,28 +385,11 @@ class _Run:
         for write in self.note(self.records, behind):
             self.write(write)
         if self.held:
-            self.write((HELD, (json.dumps({"held": self.held}), self.script.name, self.script.name)))
+            self.write(step_records.held_back(self.script, self.held))
 
     def write(self, write: Write) -> None:
         statement, values = write
         self.records.execute(statement.encode(), values)
-
-
-NOT_IN_A_BLOCK = "  it can't be one transaction with the statements around it: take it out of BEGIN … COMMIT"
-
-
-def _land(settings: Sequence[str]) -> str:
-    """Writes what was left; with the values that settings have now, for a rerun."""
-    if not settings:
-        return landing.LAND
-    names = (_quoted(name) for name in settings)
-    values = ",".join(f"{name},pg_catalog.current_setting({name},true)" for name in names)
-    kept = f"pg_catalog.jsonb_build_object('settings',pg_catalog.jsonb_build_object({values}))"
-    return f"SELECT pgstack.land({kept})"
-
-
-def _quoted(text: str) -> str:
-    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _not_in_a_block(error: SqlFailed) -> SqlFailed:

@@ -111,11 +111,15 @@ class Spec:
             found.append("pg_hba.conf and the TLS files become root's, which the server can't write")
         return found
 
+    @property
+    def memory(self) -> dict[str, Any]:
+        """The limit as the Docker SDK takes it: no swap."""
+        return {"mem_limit": f"{self.memory_mb}m", "memswap_limit": f"{self.memory_mb}m"}
+
     def limits(self) -> dict[str, Any]:
         """As the Docker SDK takes them."""
         return {
-            "mem_limit": f"{self.memory_mb}m",
-            "memswap_limit": f"{self.memory_mb}m",
+            **self.memory,
             "nano_cpus": round(self.cpus * 1e9),
             "shm_size": f"{self.shm_mb}m",
         }

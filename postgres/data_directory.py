@@ -18,10 +18,11 @@ import docker
 from docker.models.containers import Container
 from docker.types import Mount
 
-from postgres import docker_exec, queries, shell, strangers
-from postgres.container import LOCK_TAKEN, PORT, Spec
+from postgres import docker_exec, queries, shell, single_user, strangers
+from postgres.container import LOCK_TAKEN, PORT, SOCKETS, TMPFS, Spec
 from postgres.diagnosis import State, diagnose
 from postgres.docker_host import ROOT, DockerFailed, Finished, finish, log_of, put, throw_away, told
+from postgres.embedded import ADMIN
 from postgres.errors import ServerError
 from postgres.images import VOLUME
 from postgres.validation import version_tuple
@@ -118,8 +119,9 @@ def prepare(client: docker.DockerClient, spec: Spec, image: str, volume: str, pa
     Returns (system identifier, "initdb" or "found"). Raises ServerError with the cause.
     """
     install(client, spec, image, volume)
-    with _step(client, spec.name, image, volume, "prepare", environment={"MAJOR": str(spec.major)}) as container:
-        put(container, "/tmp", {PASSWORD_FILE: password})
+    environment = {"MAJOR": str(spec.major), "SETTINGS": " ".join(single_user.OPTIONS)}
+    with _step(client, spec.name, image, volume, "prepare", environment=environment, **spec.memory) as container:
+        put(container, "/tmp", {PASSWORD_FILE: single_user.verifier(ADMIN, password)})
         done = finish(container)
     said = [line for line in done.output.splitlines() if line.startswith("identifier ")]  # around it: the server's log
     if done.code != 0 or not said:
@@ -155,7 +157,7 @@ def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgve
     password = secrets.token_urlsafe(24)
     command = ["sh", "-ec", shell.get("trial"), "trial", *spec.arguments]
     with throw_away(
-        client, spec.name, image, command, user=USER, environment={"TRIAL": TRIAL}, network_mode="none",
+        client, spec.name, image, command, user=USER, environment={"TRIAL": TRIAL}, tmpfs={SOCKETS: TMPFS[SOCKETS]},
         mounts=[Mount(VOLUME, volume, type="volume", read_only=True)], told_end=False, **spec.limits(),
     ) as container:  # fmt: skip
         put(container, "/tmp", {PASSWORD_FILE: password})
@@ -208,11 +210,12 @@ def _versions(container: Container, password: str, pgvector_minimum: str) -> str
 def _step(
     client: docker.DockerClient, name: str, image: str, volume: str, *scripts: str,
     at: str = VOLUME, read_only: bool = False, environment: Mapping[str, str] | None = None, user: str = USER,
+    **limits: Any,
 ) -> Iterator[Container]:  # fmt: skip
     """A created throw-away container that will run the scripts of `postgres/shell/` on the volume, mounted `at`."""
     with throw_away(
-        client, name, image, ["sh", "-ec", "\n".join(map(shell.get, scripts))], user=user, network_mode="none",
-        environment={"VOLUME": at, **(environment or {})},
+        client, name, image, ["sh", "-ec", "\n".join(map(shell.get, scripts))], user=user,
+        environment={"VOLUME": at, **(environment or {})}, **limits,
         mounts=[Mount(at, volume, type="bind" if volume.startswith("/") else "volume", read_only=read_only)],
     ) as container:  # fmt: skip
         yield container

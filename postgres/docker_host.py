@@ -22,6 +22,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
+from docker.types import Mount
 
 from postgres import docker_context, docker_tls, end_mark, ssh
 from postgres.docker_context import DEFAULT
@@ -36,8 +37,10 @@ LOG_LINES = 20
 MARKS = 2  # one a stream
 ROOT = "root"
 OF_ROOT = ["CHOWN", "FOWNER", "FSETID", "DAC_OVERRIDE"]  # what handing files over to another user needs
+TMP = "/tmp"
 HARDENED: Mapping[str, Any] = MappingProxyType(
-    {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "pids_limit": 1024}
+    {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "pids_limit": 1024, "read_only": True}
+    | {"mem_limit": "512m", "memswap_limit": "512m", "network_mode": "none"}
 )
 
 
@@ -155,10 +158,16 @@ def throw_away(
 
     `name`: the stack's container name. `told_end`: its log says that it ended, which `finish` wants; not for what is
     there to be stopped. `options` as the Docker SDK's `containers.create` takes them. It has no capabilities but, where
-    its user is root or `cap_add` says so, those that hand files over, gains no privileges, and has few processes.
+    its user is root or `cap_add` says so, those that hand files over, gains no privileges, and has few processes, a
+    memory limit, and no network unless it is told one. It writes to its mounts and to /tmp alone, an anonymous volume:
+    `put` reaches no tmpfs, which is there only once it runs.
     """
     if options.get("user") == ROOT:
         options = {"cap_add": OF_ROOT} | options
+    hardened = dict(HARDENED)
+    if options.get("network"):
+        del hardened["network_mode"]
+    options["mounts"] = [*options.get("mounts", []), anonymous(TMP, name)]
     with told():
         container = client.containers.create(
             image,
@@ -166,13 +175,18 @@ def throw_away(
             name=f"{name}-throw-away-{secrets.token_hex(3)}",
             labels={NAME_LABEL: name, ROLE_LABEL: "throw-away"},
             entrypoint=[],
-            **{**HARDENED, **options},
+            **{**hardened, **options},
         )
     try:
         yield container
     finally:
         with suppress(DockerException, requests.RequestException):
             container.remove(force=True, v=True)
+
+
+def anonymous(place: str, name: str) -> Mount:
+    """A volume without a name that goes with its container; its label says whose it is, should it stay."""
+    return Mount(place, None, type="volume", labels={NAME_LABEL: name, ROLE_LABEL: "throw-away"})
 
 
 def finish(container: Container, *, timeout_s: float = 600.0, lines: int = 200) -> Finished:

@@ -101,15 +101,18 @@ def written(connection: Connection[Any]) -> int | None:
     return int(row[0]) if row and row[0] is not None else None
 
 
-def compare(connection: Connection[Any]) -> tuple[Difference, ...]:
-    """Compare the live schema with the recorded one, what has grown included. Empty where nothing is recorded yet."""
+def compare(connection: Connection[Any], recording: str = "") -> tuple[Difference, ...]:
+    """Compare the live schema with the recorded one, what has grown included. Empty where nothing is recorded yet.
+
+    `recording`: the no-transaction script whose objects are to be recorded now; what its statements name counts, too.
+    """
     recorded = written(connection)
     if recorded is None:
         return ()
     with connection.transaction(force_rollback=True):  # in an open transaction the path would stay empty for scripts
         qualify_names(connection)
         found = tuple(Difference(*row) for row in connection.execute(comparison(recorded)).fetchall())
-        found = leftovers.without_own(connection, found)
+        found = leftovers.without_own(connection, found, recording)
     return tuple(difference for difference in found if not _same_order(difference))
 
 
@@ -161,12 +164,12 @@ def _recorded() -> LiteralString:
     return "SELECT kind, identity, definition FROM (" + inventory() + ") AS i UNION ALL " + FORMAT_ROW
 
 
-def record_changes(connection: Connection[Any], before: Sequence[Difference]) -> list[Write]:
-    """The same for a part of a script, in the open transaction: only what changed is written."""
+def record_changes(connection: Connection[Any], before: Sequence[Difference], script: str) -> list[Write]:
+    """The same for a part of a no-transaction script, in the open transaction: only what changed is written."""
     connection.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
     if written(connection) is None:
         return record(connection, before)
-    made = [difference for difference in compare(connection) if difference not in before]
+    made = [difference for difference in compare(connection, script) if difference not in before]
     return _put([(difference.kind, difference.identity, difference.live) for difference in made])
 
 

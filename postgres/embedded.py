@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from postgres import host_based
+from postgres import host_based, single_user
 from postgres.connection import REFUSED, Address, connect
 from postgres.errors import ConnectionFailed, ServerError
 
@@ -136,7 +136,7 @@ def initialise(directory: Directory, password: str) -> None:
     unfinished.mkdir(mode=0o700)
     give_to_server(unfinished)
     with tempfile.NamedTemporaryFile("w", prefix="pgstack-") as password_file:
-        password_file.write(password)
+        password_file.write(single_user.verifier(ADMIN, password))
         password_file.flush()
         result = _run(
             [str(binaries(directory.major) / "initdb"), "-D", str(unfinished), "-U", ADMIN, "-E", "UTF8",
@@ -304,10 +304,10 @@ def ensure_password(directory: Directory, port: int, password: str) -> None:
             raise
     settings = written_settings(directory)
     stop(directory)
-    quoted = password.replace("'", "''")  # single-user mode takes a line as a command: no newline in a password
+    program = str(binaries(directory.major) / "postgres")
     result = _run(
-        [str(binaries(directory.major) / "postgres"), "--single", "-D", str(directory.path), "postgres"],
-        stdin=f"ALTER ROLE {ADMIN} PASSWORD '{quoted}';\n",
+        [program, "--single", *single_user.OPTIONS, "-D", str(directory.path), "postgres"],
+        stdin=f"ALTER ROLE {ADMIN} PASSWORD '{single_user.verifier(ADMIN, password)}';\n",
     )
     if result.returncode != 0:
         raise ServerError(f"could not set the password in single-user mode{_cause(result.stderr)}")

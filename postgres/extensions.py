@@ -90,7 +90,7 @@ def offered(client: docker.DockerClient, name: str, image: str) -> Offer | None:
     """None where it can't be found out. `name`: the stack's container. Raises DockerFailed."""
     command = ["sh", "-c", shell.get("extensions_offered")]
     with throw_away(
-        client, name, image, command, user=USER, network_mode="none", read_only=True, tmpfs={OLD_MOUNT: ""}
+        client, name, image, command, user=USER, tmpfs={OLD_MOUNT: ""}
     ) as container:  # fmt: skip
         done = finish(container, timeout_s=60, lines=10000)
     return parse(done.output) if done.code == 0 else None

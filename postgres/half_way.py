@@ -61,10 +61,16 @@ def remembered(connection: Connection[Any], script: str) -> dict[int, dict[str, 
             for row in rows if row[0] == script and row[2]}  # fmt: skip
 
 
-def notes(connection: Connection[Any]) -> list[dict[str, Any]]:
-    """Of all statements whose objects may not be recorded: those that began, and done ones by the names in them."""
-    rows = _rows(connection, "SELECT state, to_jsonb(s) -> 'note'")
-    return [note for state, note in rows if note and (state == "started" or "names" in note)]
+def notes(connection: Connection[Any], but_done_of: str = "") -> list[dict[str, Any]]:
+    """Of all statements whose objects may not be recorded: those that began, and done ones by the names in them.
+
+    `but_done_of`: without the done ones of that script.
+    """
+    rows = _rows(connection, "SELECT state, to_jsonb(s) -> 'note', script")
+    return [
+        note for state, note, script in rows
+        if note and (state == "started" or ("names" in note and script != but_done_of))
+    ]  # fmt: skip
 
 
 def _rows(connection: Connection[Any], columns: str) -> list[tuple[Any, ...]]:

@@ -15,8 +15,11 @@ import psycopg
 from psycopg import Connection
 
 from postgres import half_way, queries
+from postgres.connection import said
 from postgres.difference import Difference
+from postgres.errors import SqlFailed
 from postgres.lexing import Token
+from postgres.plain_text import one_line
 from postgres.scripts import Script
 
 IDENTIFIER = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
@@ -120,14 +123,19 @@ def after_failure(connection: Connection[Any], noted: dict[str, Any]) -> dict[st
     return noted | {"left": [oid for oid, _, valid in look(connection, noted).indexes if not valid]}
 
 
-def without_own(connection: Connection[Any], differences: tuple[Difference, ...]) -> tuple[Difference, ...]:
-    """The differences that no half-done statement of a script explains."""
+def without_own(
+    connection: Connection[Any], differences: tuple[Difference, ...], named_too: str = ""
+) -> tuple[Difference, ...]:
+    """The differences that no half-done statement of a script explains.
+
+    `named_too`: a script the names in whose statements explain nothing, since what it made is now recorded.
+    """
     if not differences:
         return differences
     own: set[str] = set()
     vanishing: set[str] = set()
     names: set[str] = set()
-    for noted in half_way.notes(connection):
+    for noted in half_way.notes(connection, named_too):
         if noted.get("kind") in ("create index", "reindex"):
             rows = connection.execute(queries.get("leftovers_own"), _values(noted)).fetchall()
             own |= {identity for _, _, identity, _ in rows}
@@ -162,3 +170,29 @@ def _explained(difference: Difference, own: set[str], vanishing: set[str]) -> bo
 
 def _values(noted: dict[str, Any]) -> dict[str, Any]:
     return dict.fromkeys(("table", "name", "left")) | {"had": []} | noted
+
+
+def drop(
+    records: Connection[Any], own: Own, script: Script, line: int, *, lock_timeout_s: float, valid_too: bool
+) -> None:
+    """Drop the indexes that an earlier try of the statement in that `line` left; valid ones only if `valid_too`.
+
+    Raises SqlFailed.
+    """
+    for _, name, valid in own.indexes:
+        if valid and not valid_too:
+            continue
+        try:
+            records.execute(f"SET lock_timeout = {round(lock_timeout_s * 1000)}".encode())
+            records.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
+        except psycopg.DatabaseError as error:
+            if records.closed:
+                raise
+            raise SqlFailed(
+                f"{script.path}:{line}: {one_line(name)}, INVALID since an earlier try, can't be dropped: "
+                f"{said(error)}",
+                sqlstate=error.sqlstate or "", script=script.name, line=line,
+            ) from None  # fmt: skip
+        finally:
+            if not records.closed:
+                records.execute("RESET lock_timeout")

@@ -54,7 +54,7 @@ def refusal(was: Place, wanted: Place, image: str, *, other_engine: bool) -> str
             "start empty\n"
             f"  go on there:  pgvector:dockerHost: {was.engine}\n"
             "  or move it. While that engine is still the stack's:  pgstack backup create STACK;  pgstack down STACK\n"
-            f"    {RETAINED}\n"
+            f"    {RETAINED}; before it, keep what `pgstack backup key STACK` prints as pgvector:backupKey\n"
             "  then on the other one:  pgstack up STACK;  pgstack backup restore STACK"
         )
     if was.same_on_one_engine(wanted):

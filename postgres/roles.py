@@ -17,19 +17,15 @@ import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import TupleRow
 
-from postgres import queries
+from postgres import queries, single_user
 from postgres.connection import STEPS, Address, connect, told
 from postgres.errors import SqlFailed, nearest
 
 OWNER, APP, READONLY = "schema_owner", "app", "readonly"
 BACKUP = "pgstack_backup"  # only where backups are scheduled: backup_role.py
+UNLOGGED = ("log_statement = none", "log_min_duration_statement = -1", "log_min_error_statement = panic",
+            "log_min_duration_sample = -1", "log_transaction_sample_rate = 0")  # fmt: skip
 NO_POWERS = sql.SQL("NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
-
-
-def verifier(connection: Connection[Any], role: str, password: str) -> str:
-    """The SCRAM-SHA-256 verifier that ALTER ROLE stores, computed by libpq on this side."""
-    made = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
-    return made.decode()
 
 
 def ensure_cluster(connection: Connection[Any], database: str, passwords: Mapping[str, str]) -> None:
@@ -60,10 +56,14 @@ def ensure_cluster(connection: Connection[Any], database: str, passwords: Mappin
 
 
 def set_password(connection: Connection[Any], role: str, password: str) -> None:
-    """Let `role` log in with `password`. The server sees the verifier alone, and logs not even that."""
-    secret = sql.Literal(verifier(connection, role, password))
+    """Let `role` log in with `password`. The server sees the verifier alone, and logs not even that.
+
+    `connection`: an administrator's, in autocommit or in a transaction.
+    """
+    secret = sql.Literal(single_user.verifier(role, password))
     with connection.transaction():
-        connection.execute("SET LOCAL log_statement = 'none'")
+        for setting in UNLOGGED:
+            connection.execute(f"SET LOCAL {setting}".encode())
         connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), secret))
 
 

@@ -72,7 +72,7 @@ def load(
 
     `listed_elsewhere`: entries of other environments, so that a file only they list is no orphan. `cache`: a file
     that remembers what was found out about each text.
-    Raises ScriptError with every mistake found.
+    Raises ScriptError with every mistake found; at once where a link leads out of `root`.
     """
     problems: list[str] = []
     on_disk, strays = _on_disk(root)
@@ -104,9 +104,12 @@ def load(
 
 
 def load_verify(root: Path, *, cache: Path | None = None) -> tuple[Script, ...]:
-    """The scripts in `root/verify` and below, by path. They check and leave nothing behind. `cache`: as for `load`."""
+    """The scripts in `root/verify` and below, by path. They check and leave nothing behind. `cache`: as for `load`.
+
+    Raises ScriptError.
+    """
     remembered = ScriptCache(cache)
-    names = sorted(name for name in _files(root, "verify") if name.endswith(".sql"))
+    names = sorted(name for name in _inside(root, "verify") if name.endswith(".sql"))
     found = tuple(read(root, name, remembered) for name in names if not _hidden(name))
     remembered.save()
     return found
@@ -116,7 +119,7 @@ def _on_disk(root: Path) -> tuple[set[str], list[str]]:
     """The names of all scripts below `root` without the reserved folders, and what only looks like a script."""
     scripts: set[str] = set()
     strays: list[str] = []
-    for name in _files(root):
+    for name in _inside(root):
         top, _, rest = name.partition("/")
         if rest and top == "queries":
             continue
@@ -132,10 +135,27 @@ def _hidden(name: str) -> bool:
     return any(part.startswith(".") for part in name.split("/"))
 
 
-def _files(root: Path, folder: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+def _inside(root: Path, folder: str = "") -> list[str]:
+    """Every file below. Raises ScriptError where a link leads out of `root`: a preview would show what it leads to."""
+    leaving: list[str] = []
+    names = list(_files(root, leaving, folder))
+    if leaving:
+        raise ScriptError(
+            "\n".join(
+                f"sql/{name} is a link that leads out of sql/\n  put the file itself there, or delete the link"
+                for name in sorted(leaving)
+            )
+        )
+    return names
+
+
+def _files(
+    root: Path, leaving: list[str], folder: str = "", above: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[str]:
     """Every file below, hidden ones and what a link leads to as well. Without pathlib: there may be thousands.
 
-    `above`: the folders this one lies in; a link that leads back to one of them is not followed.
+    `above`: the folders this one lies in; a link that leads back to one of them is not followed. One that leads out of
+    `root` isn't either: where a script could be meant, it is added to `leaving`.
     """
     place = os.path.join(root, folder)  # noqa: PTH118
     try:
@@ -148,10 +168,13 @@ def _files(root: Path, folder: str = "", above: frozenset[tuple[int, int]] = fro
         return
     for entry in entries:
         name = f"{folder}/{entry.name}" if folder else entry.name
-        if entry.is_file():
+        if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root.resolve()):
+            if not _hidden(name) and (entry.is_dir() or LOOKS_LIKE_SQL.search(name)):
+                leaving.append(name)
+        elif entry.is_file():
             yield name
         elif entry.is_dir() and entry.name not in NO_FOLDERS:
-            yield from _files(root, name, above | {here})
+            yield from _files(root, leaving, name, above | {here})
 
 
 def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], told: list[str] | None) -> list[str]:

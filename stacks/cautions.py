@@ -1,9 +1,13 @@
-"""What a stack may do and had better not: said in each preview, in `up` and by `doctor`, and refused by nobody."""
+"""What a stack may do and had better not: said in each preview, in `up` and by `doctor`, and refused by nobody.
+
+Why it is said and not refused: docs/decisions/0013-unsafe-combinations-are-said.md.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import ip_address
+from pathlib import Path
 
 import yaml
 
@@ -39,7 +43,16 @@ def cautions(environment: Environment, environ: Mapping[str, str]) -> list[tuple
 
 
 def _passphrase_is_empty(environ: Mapping[str, str]) -> bool:
-    return environ.get(PASSPHRASE) == "" and not environ.get(PASSPHRASE_FILE)
+    """As Pulumi reads them (readPassphrase, secrets/passphrase/manager.go): the variable counts before the file,
+    also where it is empty, and white space around a file's content is none of it.
+    """
+    if PASSPHRASE in environ:
+        return environ[PASSPHRASE] == ""
+    file = Path(environ.get(PASSPHRASE_FILE) or "/")
+    try:
+        return file.is_file() and not file.read_bytes().strip()  # no pipe: what is read of one is gone for Pulumi
+    except OSError:  # Pulumi says that it can't be read
+        return False
 
 
 def _has_provider(stack: str) -> bool:

@@ -29,6 +29,7 @@ from postgres.settings import derive as derive_settings
 from postgres.upgrade.decision import Method, Reindex
 from stacks.docker_keys import DockerKeys
 from stacks.role_keys import RoleKeys
+from stacks.secret_keys import SecretKeys
 
 NAMESPACE = "pgvector"
 STACKS = Path(__file__).parent
@@ -39,7 +40,7 @@ DEFAULT_SCRIPTS = ("init.sql", "integration_upgrade.sql", "install_pgvector.sql"
 DAY_S = 86400.0
 # libyaml, where PyYAML was built with it, reads a list of 10,000 scripts ten times as fast
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-SECRETS = ("adminPassword", "appPassword", "readonlyPassword", "tlsKey")
+SECRETS = ("adminPassword", "appPassword", "readonlyPassword", "tlsKey", "backupKey")
 
 EnvironmentName = Literal["local", "dev", "test", "staging", "production"]
 ENVIRONMENTS: tuple[str, ...] = get_args(EnvironmentName)
@@ -47,12 +48,6 @@ ENVIRONMENTS: tuple[str, ...] = get_args(EnvironmentName)
 
 class ConfigError(PgstackError):
     """A stack file, or the name of a stack, is wrong. The message lists every mistake."""
-
-
-def _one_line(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and (not value.get_secret_value() or set(value.get_secret_value()) & {"\n", "\r", "\0"}):
-        raise ValueError("a password is one line and not empty")
-    return value
 
 
 def _own_database(value: str) -> str:
@@ -100,11 +95,10 @@ def _by_a_container(value: Schedule | None, info: ValidationInfo) -> Schedule | 
     return value
 
 
-Password = Annotated[SecretStr | None, AfterValidator(_one_line)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 
 
-class Environment(RoleKeys, DockerKeys):
+class Environment(RoleKeys, SecretKeys, DockerKeys):
     """One stack. Frozen; unknown keys are errors. Keys in the stack files are camelCase: `memoryMb`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, allow_inf_nan=False)
@@ -182,7 +176,8 @@ class Environment(RoleKeys, DockerKeys):
         description="Folder on this machine for backups, one below it a stack; left out: `.data/backups`.",
     )
     backup_copy: Annotated[str | None, AfterValidator(_ssh_folder)] = Field(
-        default=None, description="Folder on another host for a copy of each backup: `ssh://USER@HOST[:PORT]/PATH`."
+        default=None,
+        description="Folder on another host for encrypted copies of backups: `ssh://USER@HOST[:PORT]/PATH`.",
     )
     backup_keep: int = Field(
         ge=1, le=10000, description="Backups kept; the last whose drill was good stays in any case."
@@ -190,10 +185,6 @@ class Environment(RoleKeys, DockerKeys):
     backup: Annotated[Schedule | None, AfterValidator(_by_a_container)] = Field(
         default=None, description='A backup a day by itself: `{at: "02:00", keep: 14}`, UTC; docs/backup.md.'
     )
-    admin_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
-    app_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
-    readonly_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
-
     tls_key: Annotated[SecretStr | None, AfterValidator(_both_or_none)] = Field(
         default=None, validate_default=True, description="Secret; the PEM key of tlsCertificate."
     )

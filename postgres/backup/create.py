@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import ValidationError
+
 from postgres import queries, shell
 from postgres.backup import manifest as manifests
 from postgres.backup.contents import Contents
@@ -29,10 +31,11 @@ WORK = "backup"
 
 
 def create(
-    workshop: Workshop, server: Server, into: Path, *, stack: str, database: str, jobs: int = 2,
+    workshop: Workshop, server: Server, into: Path, *, stack: str, database: str, jobs: int = 2, key: str = "",
     report: Report = lambda _: None,
 ) -> Manifest:  # fmt: skip
-    """A new backup in the folder `into`, named after the time. `server`: its superuser; `database`: the stack's own.
+    """A new backup in the folder `into`, named after the time. `server`: its superuser; `database`: the stack's own;
+    `key`: it is signed with, "" for none.
 
     Raises BackupFailed; the server isn't touched.
     """
@@ -42,11 +45,14 @@ def create(
         started = _free_time(into)
         unfinished = into / f"{started:{STAMP}}{UNFINISHED}"
         try:
-            found = _make(workshop, server, unfinished, started, stack, database, jobs, report)
+            found = _make(workshop, server, unfinished, started, stack, database, jobs, key, report)
             settle(unfinished, into / f"{started:{STAMP}}")
-        except (PgstackError, OSError) as error:
+        except (PgstackError, OSError, ValidationError) as error:
             shutil.rmtree(unfinished, ignore_errors=True)
-            told = str(error) if isinstance(error, PgstackError) else f"{unfinished}: {error.strerror}"
+            if isinstance(error, ValidationError):  # a database or a library whose name no backup may have
+                told = manifests.problem_of(error)
+            else:
+                told = str(error) if isinstance(error, PgstackError) else f"{unfinished}: {error.strerror}"
             raise BackupFailed(f"the backup failed, nothing of it is kept: {told}") from None
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -63,7 +69,7 @@ def _free_time(into: Path) -> datetime:
 
 def _make(
     workshop: Workshop, server: Server, unfinished: Path, started: datetime, stack: str, database: str, jobs: int,
-    report: Report,
+    key: str, report: Report,
 ) -> Manifest:  # fmt: skip
     begun = time.monotonic()
     (about,) = rows(
@@ -95,7 +101,7 @@ def _make(
             "databases": databases, "files": manifests.files_of(unfinished),
         }
     )  # fmt: skip
-    manifests.write(manifest, unfinished)
+    manifests.write(manifest, unfinished, key)
     for path in [unfinished, *unfinished.rglob("*")]:
         path.chmod(0o700 if path.is_dir() else 0o600)
     return manifest

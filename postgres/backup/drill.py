@@ -8,22 +8,25 @@ an exit code 0 of pg_dump and a right SHA-256 can both be had for a dump that do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from postgres import shell
-from postgres.backup import loader, loading
+from postgres.backup import loader, loading, role_statements
 from postgres.backup.contents import Contents, differences, older_extensions
-from postgres.backup.manifest import GLOBALS, BackupRefused, Manifest, verify
+from postgres.backup.manifest import BackupRefused, Manifest, Trust, Untrusted, globals_of, verify
+from postgres.backup.role_statements import Statement
 from postgres.backup.store import DrillResult, note_drill
 from postgres.errors import ServerError
-from postgres.upgrade.workshop import HOUR_S, SUPERUSER, Server, Workshop, execute, must, start, stop
+from postgres.upgrade.workshop import SUPERUSER, Server, Workshop, execute, must, start, stop
 
 WORK = "drill"
 CLEAR = 'pg_ctl stop -s -m immediate -D "$D" >/dev/null 2>&1 || true; rm -rf "$D" "$D.log"'
+NO_KEY = Trust()
 MOST_PROBLEMS = 20
+AT_ONCE = 50  # statements that one psql is given
 START_S = 120
 LEAST_LOCKS = 256
 OUT_OF_LOCKS = "out of shared memory"
@@ -38,21 +41,33 @@ SETTINGS = {
 
 def drill(
     workshop: Workshop, backup: Path, *, jobs: int = 2, vector_indexes: bool = False, major: int | None = None,
-    report: Callable[[str], None] = lambda _: None,
+    superusers: bool = False, trust: Trust = NO_KEY, report: Callable[[str], None] = lambda _: None,
 ) -> DrillResult:  # fmt: skip
     """Try the finished backup in the folder `backup`; the result is also noted beside it. `major`: of the programs.
+    `superusers`: roles of the backup may be superusers, which the drill's server then makes them.
+    `trust`: what the backup must prove.
 
-    Never raises for what is wrong with the backup: that is the result. Raises ServerError, DockerFailed where the
-    throw-away server can't be had; then nothing is noted.
+    Never raises for what is wrong with the backup: that is the result. Raises Untrusted where it may be somebody
+    else's, BackupRefused where superusers would have to be asked for, ServerError and DockerFailed where the throw-away
+    server can't be had; then nothing is noted.
     """
     at, begun = datetime.now(UTC).replace(microsecond=0), time.monotonic()
     try:
-        manifest = verify(backup)
-        if major is not None and major < manifest.major:
-            raise ServerError(f"PostgreSQL {major} can't read a backup of {manifest.major}: nothing was tried")
-        problems = _try(workshop, backup, manifest, major or manifest.major, jobs, vector_indexes, report)
+        manifest = verify(backup, trust=trust)
+        statements = role_statements.parse(globals_of(backup, manifest))
+    except Untrusted:
+        raise
     except BackupRefused as refusal:
         problems = str(refusal).splitlines()
+    else:
+        if major is not None and major < manifest.major:
+            raise ServerError(f"PostgreSQL {major} can't read a backup of {manifest.major}: nothing was tried")
+        # the administrator is there already, and as it is
+        statements = [each for each in statements if each.names != {SUPERUSER}]
+        statements = role_statements.without_backup_role(statements, made=True)  # the databases name it
+        role_statements.refuse_powers(statements, (SUPERUSER, *role_statements.POWERFUL), allowed=superusers)
+        trial = _Trial(manifest, statements, major or manifest.major, jobs, vector_indexes)
+        problems = _try(workshop, backup, trial, report)
     result = DrillResult(
         ok=not problems, at=at, seconds=round(time.monotonic() - begun, 1), vector_indexes=vector_indexes,
         problems=tuple(problems[:MOST_PROBLEMS]),
@@ -74,10 +89,19 @@ def _size(contents: Contents) -> int:
     return len(contents.rows) + len(contents.sequences) + len(contents.objects) + len(contents.vector_indexes)
 
 
-def _try(
-    workshop: Workshop, backup: Path, manifest: Manifest, major: int, jobs: int, vector_indexes: bool,
-    report: Callable[[str], None],
-) -> list[str]:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What is restored, and how; `major`: of the programs."""
+
+    manifest: Manifest
+    statements: Sequence[Statement]
+    major: int
+    jobs: int
+    vector_indexes: bool
+
+
+def _try(workshop: Workshop, backup: Path, trial: _Trial, report: Callable[[str], None]) -> list[str]:
+    major, manifest = trial.major, trial.manifest
     directory = workshop.beside(major, WORK)
     handed = workshop.hand(backup)
     must("clearing away a former drill", workshop.run(major, "sh", "-ec", CLEAR, environment={"D": directory}))
@@ -94,27 +118,31 @@ def _try(
         settings = SETTINGS | {"shared_preload_libraries": manifest.preload, "max_locks_per_transaction": room}
         server = start(workshop, major, directory, settings, wait_s=START_S)
         try:
-            return _restore_all(workshop, server, handed, manifest, jobs, vector_indexes, report)
+            return _restore_all(workshop, server, handed, trial, report)
         finally:
             stop(workshop, major, directory)
     finally:
         workshop.run(major, "sh", "-ec", CLEAR, environment={"D": directory})
 
 
+def _make_roles(workshop: Workshop, server: Server, statements: Sequence[Statement]) -> None:
+    """One statement each; without passwords, since nobody logs in. Raises ServerError."""
+    texts = [each.bare.as_string(None) for each in statements]
+    for at in range(0, len(texts), AT_ONCE):
+        first, *then = texts[at : at + AT_ONCE]
+        execute(workshop, server, "postgres", first, then=then)
+
+
 def _restore_all(
-    workshop: Workshop, server: Server, handed: str, manifest: Manifest, jobs: int, vector_indexes: bool,
-    report: Callable[[str], None],
-) -> list[str]:  # fmt: skip
+    workshop: Workshop, server: Server, handed: str, trial: _Trial, report: Callable[[str], None]
+) -> list[str]:
     """What is wrong, in words. Every database is tried, also after one that fails."""
+    manifest, jobs, vector_indexes = trial.manifest, trial.jobs, trial.vector_indexes
     report("roles")
-    # the superuser of initdb is there already
-    script = f'sed "/^CREATE ROLE {SUPERUSER};$/d" "$FILE" | psql -Xqw -o /dev/null -v ON_ERROR_STOP=1 -d postgres -f -'
-    done = workshop.run(
-        server.major, "sh", "-ec", script, environment=server.environment | {"FILE": f"{handed}/{GLOBALS}"},
-        timeout_s=HOUR_S,
-    )  # fmt: skip
-    if done.code != 0:
-        return ["the roles can't be restored:", *done.tail().splitlines()]
+    try:
+        _make_roles(workshop, server, trial.statements)
+    except ServerError as error:
+        return ["the roles can't be restored:", *str(error).splitlines()]
     execute(workshop, server, "postgres", loader.DROP, then=(loader.CREATE,))
     login = replace(server, user=loader.ROLE, superuser=False)
     problems = []

@@ -1,23 +1,27 @@
 """Copies of backups on another host, over the user's own `ssh`: sent, added up over there, listed, fetched, removed.
 
-Invariant over there as here: a folder named after a time is a whole backup, since it gets that name after its digests
-were compared. The host needs sh, tar and sha256sum, nothing of ours.
+Invariant over there as here: a folder named after a time is a whole backup, since it gets that name after its digest
+was compared. It holds one encrypted file (`sealed.py`); copies of earlier versions are plain. The host needs sh, tar
+and sha256sum, nothing of ours.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from postgres import ssh
-from postgres.backup.manifest import NAME, BackupFailed, BackupRefused, Manifest, sha256, verify
+from postgres.backup import sealed
+from postgres.backup.manifest import BackupFailed, BackupRefused, verify
 from postgres.backup.retention import Kept
-from postgres.backup.store import FINISHED, UNFINISHED, drill_file, settle
+from postgres.backup.store import FINISHED, UNFINISHED, last_drill, settle
 from postgres.errors import ConnectionFailed, PgstackError
 from postgres.upgrade.archive import CHUNK, pack, unpack
 
@@ -37,8 +41,8 @@ umask 077
 mkdir -p "$1"
 find "$1" -maxdepth 1 -name '*.unfinished' -mtime +1 -exec rm -rf {} +  # of killed runs; another may be at work
 rm -rf "$1/$2.unfinished"
-mkdir "$1/$2.unfinished"
-tar -xf - -C "$1/$2.unfinished"
+mkdir "$1/$2.unfinished" "$1/$2.unfinished/$2"
+cat >"$1/$2.unfinished/$2/$3"
 """
 FINISH = """
 cd "$1/$2.unfinished/$2"
@@ -47,6 +51,7 @@ sync
 mv "$1/$2.unfinished/$2" "$1/$2"
 rmdir "$1/$2.unfinished"
 """
+FETCH = 'if [ -f "$1/$2/$3" ]; then exec cat "$1/$2/$3"; else exec tar -cf - -C "$1" "$2"; fi'
 NOTE = '[ ! -d "$1/$2" ] || { umask 077; cat >"$1/$2.drill.json.new"; mv "$1/$2.drill.json.new" "$1/$2.drill.json"; }'
 REMOVE = """
 [ -d "$1/$2" ] || exit 0
@@ -58,10 +63,13 @@ rm -rf "$1/$2.unfinished" "$1/$2.drill.json"
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """A folder on another host. `url`: `ssh://USER@HOST[:PORT]/PATH`; the stack's copies lie below it."""
+    """A folder on another host. `url`: `ssh://USER@HOST[:PORT]/PATH`; the stack's copies lie below it. `key`: of the
+    stack's state; "" where it isn't needed, or isn't there yet.
+    """
 
     url: str
     stack: str
+    key: str = field(default="", repr=False)
 
     @property
     def folder(self) -> str:
@@ -73,18 +81,28 @@ class Elsewhere:
         rows = sorted(tuple(line.split()) for line in said if len(line.split()) == 2)
         return [Kept(name, VERDICTS.get(word)) for name, word in rows if FINISHED.fullmatch(name)]
 
-    def send(self, backup: Path, manifest: Manifest) -> None:
-        """Copy a finished backup; nothing is done where it is there already. Raises BackupFailed."""
+    def send(self, backup: Path) -> None:
+        """Copy a finished backup, encrypted; nothing is done where it is there already. Raises BackupFailed."""
         if any(each.name == backup.name for each in self.kept()):
             return
-        self._run(RECEIVE, backup.name, stdin=pack(backup))
-        sums = {name: file.sha256 for name, file in manifest.files.items()} | {NAME: sha256(backup / NAME)}
-        lines = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
-        self._run(FINISH, backup.name, stdin=[lines.encode()])
+        digest = hashlib.sha256()
+
+        def counted() -> Iterator[bytes]:
+            for chunk in sealed.seal(pack(backup), self.key):
+                digest.update(chunk)
+                yield chunk
+
+        self._run(RECEIVE, backup.name, sealed.NAME, stdin=counted())
+        self._run(FINISH, backup.name, stdin=[f"{digest.hexdigest()}  {sealed.NAME}\n".encode()])
 
     def note(self, backup: Path) -> None:
-        """What the last drill of a backup found, where the backup has a copy. Raises BackupFailed."""
-        self._run(NOTE, backup.name, stdin=[drill_file(backup).read_bytes()])
+        """Whether the last drill found a backup good, where the backup has a copy. Raises BackupFailed.
+
+        Nothing else that the drill found: it names tables and counts rows.
+        """
+        found = last_drill(backup)
+        if found is not None:
+            self._run(NOTE, backup.name, stdin=[json.dumps({"ok": found.ok}).encode() + b"\n"])
 
     def remove(self, names: Sequence[str]) -> None:
         """Raises BackupFailed."""
@@ -100,9 +118,9 @@ class Elsewhere:
         finished, unfinished = into / name, into / f"{name}{UNFINISHED}"
         if finished.exists():
             raise BackupRefused(f"{finished} is there already")
-        with self._started('tar -cf - -C "$1" "$2"', name) as running:
+        with self._started(FETCH, name, sealed.NAME) as running:
             try:
-                unpack(iter(running.read, b""), unfinished)
+                unpack(sealed.opened(iter(running.read, b""), self.key), unfinished)
             except PgstackError as error:
                 raise BackupFailed(f"fetching {name} failed: {error}") from None
         verify(unfinished)

@@ -5,22 +5,21 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from postgres.backup import store
+from postgres.backup import sealed, store
 from postgres.backup.elsewhere import Elsewhere
-from postgres.backup.manifest import Manifest
 from postgres.backup.retention import Kept, doomed
 from postgres.upgrade.workshop import Report
 
 
-def keep(newest: Path, manifest: Manifest, count: int, place: Elsewhere | None, report: Report) -> None:
+def keep(newest: Path, count: int, place: Elsewhere | None, report: Report) -> None:
     """`newest`: the finished backup; `count`: of those that stay, here and in `place`. Raises BackupFailed."""
     with store.alone(newest.parent):
         for name in prune(newest.parent, count):
             report(f"removed {name}: {count} are kept")
     if place is None:
         return
-    place.send(newest, manifest)
-    report(f"copied to {place.url}")
+    place.send(newest)
+    report(f"copied to {place.url}, encrypted; to open it by hand:  {sealed.by_hand(place.stack)}")
     gone = doomed(place.kept(), count)
     place.remove(gone)
     for name in gone:

@@ -1,28 +1,42 @@
 """What is written down with a backup, and the check of a backup against it.
 
 Invariant: a folder with a manifest holds exactly the files the manifest lists, each with its size and SHA-256, and the
-manifest has the digest of itself. Anything else is refused, by name. No password is in it; the roles' hashes are in
+manifest has the digest of itself. Anything else is refused, by name. Its HMAC, with a key of the stack's state, tells
+that nobody else wrote it and that it is the stack's of this time. No password is in it; the roles' hashes are in
 `globals.sql`, which only its owner reads.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import quote
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
+from postgres.backup import libraries
 from postgres.backup.contents import FROZEN, Contents
 from postgres.errors import PgstackError
+from postgres.plain_text import one_line
 
 NAME = "manifest.json"
 GLOBALS = "globals.sql"
-FORMAT = 1
+FORMAT = 2  # 1 has no signature
 MOST = 5  # problems that are told
 OTHER = "  use another one:  pgstack backup list STACK"
+UNSIGNED_HELP = (
+    "  if you know who made it, and where it has lain since:  --unsigned (whoever made it gets a superuser's rights)"
+)
+LONGEST_NAME = 63  # bytes
+# what pg_dump writes into its folder
+PART = re.compile(r"[a-z0-9_]+\.(?:dat|toc)(?:\.(?:gz|lz4|zst))?")
 
 
 class BackupRefused(PgstackError):
@@ -33,11 +47,41 @@ class BackupFailed(PgstackError):
     """A backup, a drill or a restore that didn't work; the server that serves is as it was."""
 
 
+def _name(value: str) -> str:
+    if not 0 < len(value.encode()) <= LONGEST_NAME or not value.isprintable():
+        raise ValueError("no name of a database or a role")
+    return value
+
+
+def _plain_libraries(value: str) -> str:
+    if found := libraries.not_plain([value]):
+        raise ValueError(f"{one_line(found)} is no library of the server's own folder")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a backup must prove: that it was signed with `key`, or nothing where `unsigned` ones are taken."""
+
+    key: str = field(default="", repr=False)
+    unsigned: bool = False
+
+
+UNSIGNED = Trust(unsigned=True)
+
+
+class Untrusted(BackupRefused):
+    """A backup that may be somebody else's. Nothing is said about what is in it."""
+
+
 class File(BaseModel):
     model_config = FROZEN
 
-    bytes: int
-    sha256: str
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Privilege(BaseModel):
@@ -65,17 +109,19 @@ class Database(BaseModel):
 
     model_config = FROZEN
 
-    name: str
+    name: Name
     folder: str
-    owner: str
+    owner: Name
     encoding: str
     collate: str
     ctype: str
-    provider: str = Field(default="c", description="As pg_database has it: c libc, i ICU, b built in.")
+    provider: Literal["c", "i", "b"] = Field(
+        default="c", description="As pg_database has it: c libc, i ICU, b built in."
+    )
     locale: str | None = None
-    connection_limit: int = -1
+    connection_limit: int = Field(default=-1, ge=-1)
     comment: str | None = None
-    bytes: int
+    bytes: int = Field(ge=0)
     privileges: tuple[Privilege, ...] = ()
     settings: tuple[Setting, ...] = ()
     drifted: tuple[tuple[str, str], ...] | None = Field(
@@ -84,6 +130,12 @@ class Database(BaseModel):
     contents: Contents
     sequences_after: Mapping[str, int]
 
+    @model_validator(mode="after")
+    def _folder_of_its_name(self) -> Self:
+        if self.folder != quote(self.name, safe="") or self.folder in (".", ".."):
+            raise ValueError(f"{one_line(self.folder)} is no folder of the database {one_line(self.name)}")
+        return self
+
 
 class Manifest(BaseModel):
     """A finished backup. `database`: the stack's own among `databases`; times in UTC, `seconds` it took."""
@@ -91,16 +143,29 @@ class Manifest(BaseModel):
     model_config = FROZEN
 
     format: int = FORMAT
-    stack: str
+    stack: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     started_at: datetime
-    seconds: float
-    server_version: str
-    major: int
-    preload: str = Field(default="", description="shared_preload_libraries, which some extensions need.")
-    database: str
-    schema_revision: str
+    seconds: float = Field(ge=0)
+    server_version: str = Field(pattern=r"^[0-9][0-9A-Za-z.]*$")
+    major: int = Field(ge=1, le=999)
+    preload: Annotated[str, AfterValidator(_plain_libraries)] = Field(
+        default="", description="shared_preload_libraries, which some extensions need."
+    )
+    database: Name
+    schema_revision: str = Field(pattern=r"^(?:[0-9a-f]{12}|empty)$")
     databases: tuple[Database, ...]
     files: Mapping[str, File]
+
+    @model_validator(mode="after")
+    def _files_of_pg_dump(self) -> Self:
+        folders = {each.folder for each in self.databases}
+        for name in self.files:
+            folder, _, part = name.rpartition("/")
+            if name != GLOBALS and (folder not in folders or not PART.fullmatch(part)):
+                raise ValueError(f"{one_line(name)} is no file of a backup")
+        if GLOBALS not in self.files:
+            raise ValueError(f"{GLOBALS} is no file of it")
+        return self
 
     @property
     def bytes(self) -> int:
@@ -120,16 +185,20 @@ class Manifest(BaseModel):
         )
 
 
-def write(manifest: Manifest, folder: Path) -> None:
+def write(manifest: Manifest, folder: Path, key: str = "") -> None:
+    """`key`: it is signed with; "": it isn't."""
     content = manifest.model_dump(mode="json", by_alias=True)
-    text = json.dumps(content | {"digest": _digest(content)}, indent=1, ensure_ascii=False, sort_keys=True)
+    proof = {"digest": _digest(content)} | ({"signature": _signature(content, key)} if key else {})
+    text = json.dumps(content | proof, indent=1, ensure_ascii=False, sort_keys=True)
     path = folder / NAME
     path.touch(mode=0o600)
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def read(folder: Path) -> Manifest:
-    """Raises BackupRefused where it is missing, cut off, altered, or of a later version of this program."""
+def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
+    """Raises BackupRefused where it is missing, cut off, altered, or of a later version of this program; Untrusted
+    where it isn't signed as `trust` demands.
+    """
     path = folder / NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -141,20 +210,56 @@ def read(folder: Path) -> Manifest:
         raise BackupRefused(f"{path} is no manifest\n{OTHER}")
     if isinstance(content.get("format"), int) and content["format"] > FORMAT:
         raise BackupRefused(f"{path} was written by a later version of pgvector-stacks\n  use that one")
-    if content.pop("digest", None) != _digest(content):
+    digest, signature = content.pop("digest", None), content.pop("signature", None)
+    if digest != _digest(content):
         raise BackupRefused(f"{path} was altered: it doesn't match its own digest\n{OTHER}")
+    if not trust.unsigned:
+        _check_signature(folder, content, signature, trust.key)
     try:
-        return Manifest.model_validate(content)
+        manifest = Manifest.model_validate(content)
     except ValidationError as error:
-        raise BackupRefused(f"{path} is no manifest: {error.errors()[0]['msg']}\n{OTHER}") from None
+        raise BackupRefused(f"{path} is no manifest of a backup: {problem_of(error)}\n{OTHER}") from None
+    name = folder.name.removesuffix(".unfinished")
+    if not trust.unsigned and f"{manifest.started_at:%Y%m%dT%H%M%SZ}" != name:
+        raise Untrusted(f"the backup {name} is of another time: it was made at {manifest.started_at:%Y%m%dT%H%M%SZ}")
+    return manifest
 
 
-def verify(folder: Path, *, digests: bool = True) -> Manifest:
+def _check_signature(folder: Path, content: object, signature: object, key: str) -> None:
+    name = folder.name.removesuffix(".unfinished")
+    if not key:
+        raise Untrusted(
+            f"nothing tells whether the backup {name} is this stack's own: its state has no key\n"
+            f"  the next `up` makes one, for the backups after it\n{UNSIGNED_HELP}"
+        )
+    if not isinstance(signature, str) or not signature:
+        raise Untrusted(
+            f"the backup {name} isn't signed: it was made by an earlier version, or somebody else made it\n"
+            f"{UNSIGNED_HELP}"
+        )
+    if not hmac.compare_digest(signature.encode(), _signature(content, key).encode()):
+        raise Untrusted(
+            f"the backup {name} isn't signed with this stack's key: somebody altered it, or it is another stack's, or "
+            "of this one before a `down`\n"
+            "  with the key of that time, if you kept it (`pgstack backup key`), as pgvector:backupKey and an `up` it "
+            f"is accepted\n{UNSIGNED_HELP}"
+        )
+
+
+def problem_of(error: ValidationError) -> str:
+    """Which field is wrong, and why."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    words = f"{where}: {first['msg'].removeprefix('Value error, ')}" if where else first["msg"]
+    return one_line(words.removeprefix("Value error, "))[:300]
+
+
+def verify(folder: Path, *, digests: bool = True, trust: Trust = UNSIGNED) -> Manifest:
     """The manifest of a whole backup. `digests` False: names and sizes alone, which is quick.
 
-    Raises BackupRefused naming what is missing, cut off, altered or too much.
+    Raises BackupRefused naming what is missing, cut off, altered or too much; Untrusted as `read`.
     """
-    manifest = read(folder)
+    manifest = read(folder, trust)
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() or path.is_symlink()} - {
         NAME
     }
@@ -163,6 +268,8 @@ def verify(folder: Path, *, digests: bool = True) -> Manifest:
         path = folder / name
         if name not in there:
             problems.append(f"{name}: missing")
+        elif path.is_symlink():
+            problems.append(f"{name}: a link")
         elif (size := path.stat().st_size) != file.bytes:
             problems.append(f"{name}: {size} bytes, written were {file.bytes}")
         elif digests and sha256(path) != file.sha256:
@@ -172,6 +279,19 @@ def verify(folder: Path, *, digests: bool = True) -> Manifest:
         lines = "\n".join(f"  {each}" for each in problems[:MOST] + more)
         raise BackupRefused(f"the backup {folder.name} is damaged:\n{lines}\n{OTHER}")
     return manifest
+
+
+def globals_of(folder: Path, manifest: Manifest) -> str:
+    """The text of `globals.sql`, of the very bytes that the manifest has the digest of. Raises BackupRefused."""
+    try:
+        content = (folder / GLOBALS).read_bytes()
+        if hashlib.sha256(content).hexdigest() != manifest.files[GLOBALS].sha256:
+            raise BackupRefused(f"the backup {folder.name} is damaged:\n  {GLOBALS}: altered\n{OTHER}")
+        return content.decode()
+    except (OSError, ValueError) as error:
+        raise BackupRefused(
+            f"{folder / GLOBALS} can't be read: {' '.join(str(error).split())[:200]}\n{OTHER}"
+        ) from None
 
 
 def files_of(folder: Path) -> dict[str, File]:
@@ -188,6 +308,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _canonical(content: object) -> bytes:
+    return json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+
+
 def _digest(content: object) -> str:
-    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_canonical(content)).hexdigest()
+
+
+def _signature(content: object, key: str) -> str:
+    """Of everything in the manifest, the digests of all files among it."""
+    return hmac.new(key.encode(), _canonical(content), hashlib.sha256).hexdigest()

@@ -8,10 +8,9 @@ former one is kept under another name: nothing here drops it. Passwords of roles
 
 from __future__ import annotations
 
-import re
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,10 +20,11 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from postgres import drift, roles
-from postgres.backup import loader, loading
+from postgres import drift, queries, roles
+from postgres.backup import libraries, loader, loading, role_statements
 from postgres.backup.contents import differences, older_extensions
-from postgres.backup.manifest import GLOBALS, BackupFailed, BackupRefused, Database, Manifest
+from postgres.backup.manifest import BackupFailed, BackupRefused, Database, Manifest, globals_of
+from postgres.backup.role_statements import Statement
 from postgres.connection import Address, connect, said, told
 from postgres.plain_text import one_line
 from postgres.up_lock import locked
@@ -32,23 +32,19 @@ from postgres.upgrade.workshop import Server, Workshop, passfile_line
 
 NEW, BEFORE = "pgstack_restoring_", "pgstack_before_"
 STAMP = "%Y%m%dt%H%M%Sz"
-CREATE = "CREATE ROLE "
 ATTEMPTS = 3
 PROVIDERS = {"c": " LOCALE_PROVIDER libc", "i": " LOCALE_PROVIDER icu ICU_LOCALE {}",
              "b": " LOCALE_PROVIDER builtin BUILTIN_LOCALE {}"}  # fmt: skip
 POLL_S = 0.05
-IDENTIFIER = r'("(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)'
-ROLE = re.compile(
-    rf"CREATE ROLE {IDENTIFIER};|ALTER ROLE {IDENTIFIER} (?:WITH|SET) .*;|GRANT {IDENTIFIER} TO {IDENTIFIER}(?: .*)?;"
-)
 
 
 def restore(
     workshop: Workshop, server: Server, admin: Address, backup: Path, manifest: Manifest, database: str, *,
-    jobs: int = 2, lock_wait_s: float = 30.0, report: Callable[[str], None] = lambda _: None,
+    jobs: int = 2, lock_wait_s: float = 30.0, superusers: bool = False, report: Callable[[str], None] = lambda _: None,
 ) -> str | None:  # fmt: skip
     """`database` of a verified backup becomes `admin.database`. The name the former one has now, None where none was.
 
+    `superusers`: roles that the server lacks may be made superusers.
     Raises BackupRefused, BackupFailed, ConnectionFailed: then the live database is as it was.
     """
     source = manifest.of(database)
@@ -57,13 +53,20 @@ def restore(
             f"the backup is of PostgreSQL {manifest.major}, the server is {server.major}: an older one can't read it\n"
             f"  restore into a stack of PostgreSQL {manifest.major} or newer:  pgstack backup restore … --into STACK"
         )
+    statements = role_statements.parse(globals_of(backup, manifest))
+    wrong = [word for each in source.settings if (word := libraries.problem(each.name, [each.value]))]
+    if wrong and not superusers:
+        raise BackupRefused(
+            f"a setting of the backup's database {source.name} is refused:\n  {wrong[0]}\n"
+            "  if it is meant, ask for it:  --superusers"
+        )
     now = f"{datetime.now(UTC):{STAMP}}"
     new, before = f"{NEW}{now}", f"{BEFORE}{now}"
     with _in_words(), locked(admin, lock_wait_s) as cluster:
         for name in _left(cluster):
             report(f"drops {name}, which a restore that was killed left")
             _drop(cluster, name)
-        make_roles(cluster, (backup / GLOBALS).read_text(encoding="utf-8"), report)
+        make_roles(cluster, statements, report, superusers=superusers)
         _create(cluster, new, source)
         try:
             report(f"database {source.name}, {source.contents.row_count} rows, beside the live one")
@@ -97,9 +100,9 @@ def restore(
 def _loader(cluster: Connection[Any], workshop: Workshop, server: Server) -> Iterator[Server]:
     """The login that loads rows, for as long as it does; one that a killed restore left is replaced."""
     password = secrets.token_urlsafe(32)
-    verifier = sql.Literal(roles.verifier(cluster, loader.ROLE, password))
     cluster.execute(loader.DROP.encode())
-    cluster.execute(sql.SQL(loader.CREATE + " PASSWORD {}").format(verifier))
+    cluster.execute(loader.CREATE.encode())
+    roles.set_password(cluster, loader.ROLE, password)
     try:
         passfile = workshop.put("passfile-loading", passfile_line(password))
         yield replace(server, user=loader.ROLE, passfile=passfile, superuser=False)
@@ -125,35 +128,23 @@ def _drop(cluster: Connection[Any], name: str) -> None:
     cluster.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def lacking_roles(globals_sql: str, present: Collection[str]) -> list[str]:
-    """The statements of pg_dumpall that make the roles which aren't there, in their order; of the others, none."""
-    found = []
-    for line in globals_sql.splitlines():
-        match = ROLE.fullmatch(line)
-        if match is None:
-            continue
-        words = [group for group in match.groups() if group]
-        names = {word[1:-1].replace('""', '"') if word.startswith('"') else word for word in words}
-        if names - set(present) and roles.BACKUP not in names:  # which `up` makes, for its own schedule
-            found.append(line)
-    return found
+def make_roles(
+    cluster: Connection[Any], statements: Sequence[Statement], report: Callable[[str], None], *, superusers: bool
+) -> None:
+    """Those that the server lacks, in one transaction, with their password hashes and memberships.
 
-
-def made_by(statements: Sequence[str]) -> list[str]:
-    """The roles that they make, as SQL writes them: a name may have spaces."""
-    return [line.removeprefix(CREATE).rstrip(";") for line in statements if line.startswith(CREATE)]
-
-
-def make_roles(cluster: Connection[Any], globals_sql: str, report: Callable[[str], None]) -> None:
-    """Those that the server lacks, in one transaction, with their password hashes and memberships."""
-    present = {row[0] for row in cluster.execute("SELECT rolname FROM pg_roles").fetchall()}
-    statements = lacking_roles(globals_sql, present)
-    if not statements:
+    Raises BackupRefused where one would be a superuser, unless `superusers` are asked for.
+    """
+    present = cluster.execute(queries.get("roles_present")).fetchall()
+    wanted = role_statements.lacking(role_statements.without_backup_role(statements), [name for name, _ in present])
+    role_statements.refuse_powers(wanted, [name for name, powerful in present if powerful], allowed=superusers)
+    if not wanted:
         return
-    report(f"makes roles: {', '.join(made_by(statements))}")
+    report(f"makes roles: {', '.join(one_line(each.makes) for each in wanted if each.makes)}")
     with cluster.transaction():
-        for statement in statements:
-            cluster.execute(statement.encode())
+        cluster.execute("SET LOCAL log_statement = 'none'")  # their hashes
+        for statement in wanted:
+            cluster.execute(statement.command)
 
 
 def _create(cluster: Connection[Any], name: str, source: Database) -> None:

@@ -29,6 +29,7 @@ from postgres.readiness import limit_processes
 from postgres.upgrade.workshop import passfile_line
 
 ROOT, ROOT_FILE = "root.crt", "pgstack-root.crt"  # in the volume, as the password: a new one is read at the next run
+KEY_FILE = "pgstack-backup-key"
 MOUNT, BACKUPS = "/pgstack", "/backups"
 MEMORY_MB, CPUS, PIDS, JOBS = 512, "1.0", 64, 2  # cpus as the plugin reads them back
 STOP_GRACE_S = 10
@@ -119,19 +120,22 @@ class Installation:
     owner: str
 
 
-def install(client: docker.DockerClient, wanted: Installation, password: str, certificate: str = "") -> None:
-    """Put scripts and password into the volume, and see whether the folder can be written. Raises ServerError."""
+def install(client: docker.DockerClient, wanted: Installation, password: str, key: str, certificate: str = "") -> None:
+    """Put scripts, password and the key that signs into the volume, and see whether the folder can be written.
+
+    Raises ServerError.
+    """
     environment = {"VOLUME": MOUNT, "FOLDER": folder(), "OWNER": wanted.owner, "BACKUPS": BACKUPS}
     mounts = [Mount(MOUNT, wanted.volume, type="volume"), Mount(BACKUPS, wanted.directory, type="bind")]
     # under a name of its own: an `up` removes the throw-aways of the server's
     stray = {place: "" for place in tmpfs(17) | tmpfs(18) if place != "/tmp"}
     with throw_away(
         client, name_of(wanted.server), wanted.image, ["sh", "-ec", shell.get("install", "backup_install")],
-        user="root", cap_add=[*OF_ROOT, "SETUID", "SETGID"], network_mode="none",
+        user="root", cap_add=[*OF_ROOT, "SETUID", "SETGID"],
         environment=environment, mounts=mounts, tmpfs=stray,
     ) as container:  # fmt: skip
         given = {f"{FILE_PREFIX}{name}": text for name, text in files().items()}
-        secret = {PASSWORD_FILE: passfile_line(password), ROOT_FILE: strangers.root_of(certificate)}
+        secret = {PASSWORD_FILE: passfile_line(password), KEY_FILE: key, ROOT_FILE: strangers.root_of(certificate)}
         put(container, "/tmp", given | secret)
         done = finish(container)
     if done.code != 0:

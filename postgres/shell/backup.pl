@@ -3,7 +3,7 @@
 #   backup.pl doomed DIRECTORY KEEP     prints which backups may go, as postgres/backup/retention.py decides
 use strict;
 use warnings;
-use Digest::SHA qw(sha256_hex);
+use Digest::SHA qw(hmac_sha256_hex sha256_hex);
 use Encode qw(encode);
 use File::Basename qw(dirname);
 use File::Find qw(find);
@@ -87,6 +87,14 @@ sub canonical {
     return JSON::PP->new->canonical->ascii->encode($held) =~ s/\x7f/\\u007f/gr; # some versions leave it as it is
 }
 
+# With the key of the stack's state, which `up` put beside the password.
+sub signature {
+    my ($text) = @_;
+    my $key = slurp(dirname($HERE) . '/backup-key');
+    die "the key that signs backups is empty\n" if $key eq '';
+    return hmac_sha256_hex($text, $key);
+}
+
 sub make {
     my ($into, $name) = @_;
     my $begun = time;
@@ -100,15 +108,16 @@ sub make {
     my @databases = map { dump_database($_, $into) } @$cluster;
     my ($own) = grep { $_->{name} eq $ENV{DATABASE} } @databases;
     my $manifest = {
-        format => 1, stack => $ENV{STACK}, database => $ENV{DATABASE},
+        format => 2, stack => $ENV{STACK}, database => $ENV{DATABASE},
         startedAt => $name =~ s/^(....)(..)(..)T(..)(..)(..)Z$/$1-$2-$3T$4:$5:$6Z/r,
         seconds => time - $begun, serverVersion => $about->{version}, major => $about->{major},
         preload => $about->{preload}, schemaRevision => schema_revision($own && $own->{contents}{ledger}),
         databases => \@databases, files => files_of($into),
     };
-    my $digest = sha256_hex(canonical($manifest));
+    my $text = canonical($manifest);
+    my %proof = (digest => sha256_hex($text), signature => signature($text));
     open(my $file, '>:raw', "$into/manifest.json") or die "manifest.json: $!\n";
-    print $file JSON::PP->new->canonical->ascii->indent->indent_length(1)->space_after->encode({ %$manifest, digest => $digest });
+    print $file JSON::PP->new->canonical->ascii->indent->indent_length(1)->space_after->encode({ %$manifest, %proof });
     close($file) or die "manifest.json: $!\n";
 }
 

@@ -6,6 +6,8 @@ install -o "$uid" -g "$gid" -m 400 /tmp/pgstack-password "$VOLUME/passfile.unfin
 mv -T "$VOLUME/passfile.unfinished" "$VOLUME/passfile" # a run reads the former or the new one
 install -o "$uid" -g "$gid" -m 400 /tmp/pgstack-root.crt "$VOLUME/root.crt.unfinished"
 mv -T "$VOLUME/root.crt.unfinished" "$VOLUME/root.crt"
+install -o "$uid" -g "$gid" -m 400 /tmp/pgstack-backup-key "$VOLUME/backup-key.unfinished"
+mv -T "$VOLUME/backup-key.unfinished" "$VOLUME/backup-key"
 chown "$OWNER" "$VOLUME"
 if ! perl -MJSON::PP -MDigest::SHA -e 1; then
     echo "pgstack: the image has no perl with JSON::PP and Digest::SHA"

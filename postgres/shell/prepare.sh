@@ -1,5 +1,5 @@
-# Makes the data directory of one major in the volume, or, where it is there already, makes the given password the
-# administrator's; an adopted one may lack that role. Runs as the image's postgres user; nobody else may serve the
+# Makes the data directory of one major in the volume, or, where it is there already, makes the given verifier the
+# administrator's password; an adopted one may lack that role. Runs as the image's postgres user; nobody else may serve the
 # directory meanwhile. The last line is "identifier NUMBER by initdb|found".
 umask 077
 directory=$VOLUME/$MAJOR
@@ -8,13 +8,12 @@ exec 9>"$directory/pgstack.lock"
 flock -n 9 || { echo "pgstack: another server holds $directory/pgstack.lock"; exit 75; }
 if [ -f "$directory/docker/PG_VERSION" ]; then
     by=found
-    password=$(sed "s/'/''/g" /tmp/pgstack-password)
+    verifier=$(cat /tmp/pgstack-password)
     # single-user mode takes a line as a command, and is the first superuser whatever its name is
-    postgres --single -c exit_on_error=on -c password_encryption=scram-sha-256 -c standard_conforming_strings=on \
-        -D "$directory/docker" postgres >/dev/null <<SQL
+    postgres --single $SETTINGS -D "$directory/docker" postgres >/dev/null <<SQL
 DO 'BEGIN IF to_regrole(''postgres'') IS NULL THEN CREATE ROLE postgres; END IF; END';
 ALTER ROLE postgres SUPERUSER CREATEDB CREATEROLE REPLICATION BYPASSRLS LOGIN;
-ALTER ROLE postgres VALID UNTIL 'infinity' CONNECTION LIMIT -1 PASSWORD '$password';
+ALTER ROLE postgres VALID UNTIL 'infinity' CONNECTION LIMIT -1 PASSWORD '$verifier';
 SQL
 else
     by=initdb

@@ -7,7 +7,7 @@ import os
 import shutil
 import tarfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
@@ -16,7 +16,7 @@ from postgres.errors import ServerError
 CHUNK = 1 << 20
 
 
-class _Stream(io.RawIOBase):
+class Stream(io.RawIOBase):
     """Chunks as a file that is read once."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
@@ -45,7 +45,7 @@ def unpack(chunks: Iterable[bytes], into: Path) -> None:
     """
     into.mkdir(mode=0o700)
     try:
-        with tarfile.open(fileobj=io.BufferedReader(_Stream(chunks), CHUNK), mode="r|") as archive:
+        with tarfile.open(fileobj=io.BufferedReader(Stream(chunks), CHUNK), mode="r|") as archive:
             for entry in archive:
                 inside = PurePosixPath(*PurePosixPath(entry.name).parts[1:])
                 if ".." in inside.parts or inside.is_absolute() or not (entry.isfile() or entry.isdir()):
@@ -61,21 +61,40 @@ def unpack(chunks: Iterable[bytes], into: Path) -> None:
         raise ServerError(f"what the throw-away container sent ended early: {error}") from None
 
 
-def pack(folder: Path) -> Iterator[bytes]:
-    """The archive of a folder, under its own name. Raises OSError for a file that can't be read."""
+def pack(folder: Path, owner: tuple[int, int] | None = None) -> Iterator[bytes]:
+    """The archive of a folder, under its own name. Raises OSError for a file that can't be read.
+
+    `owner`: UID and GID that its files are to have; None: those they have.
+    """
+
+    def owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        if owner is not None:
+            entry.uid, entry.gid = owner
+            entry.uname = entry.gname = ""  # which would count before the numbers
+        return entry
+
+    def write(pipe: BinaryIO) -> None:
+        with tarfile.open(fileobj=pipe, mode="w|") as archive:
+            archive.add(folder, folder.name, filter=owned)
+
+    return piped(write)
+
+
+def piped(write: Callable[[BinaryIO], object]) -> Iterator[bytes]:
+    """What `write` puts into the file that it is given, as chunks; it works in a thread. Raises what it raises."""
     reading, writing = os.pipe()
     failed: list[BaseException] = []
 
-    def write() -> None:
+    def work() -> None:
         try:
-            with open(writing, "wb") as pipe, tarfile.open(fileobj=pipe, mode="w|") as archive:  # noqa: PTH123
-                archive.add(folder, folder.name)
+            with open(writing, "wb") as pipe:  # noqa: PTH123
+                write(pipe)
         except BrokenPipeError:
             pass  # the reader has its own error
         except BaseException as error:
             failed.append(error)
 
-    thread = threading.Thread(target=write, daemon=True)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     with cast(BinaryIO, open(reading, "rb", buffering=0)) as pipe:  # noqa: PTH123
         while chunk := pipe.read(CHUNK):

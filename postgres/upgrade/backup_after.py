@@ -7,7 +7,7 @@ that is what a drill is for, in its own time.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from postgres.backup import store
@@ -22,7 +22,7 @@ from postgres.upgrade.workshop import Report, Server, Workshop
 @dataclass(frozen=True, slots=True)
 class BackupAfter:
     """`into`: the folder of the stack's backups; `database`: the stack's own; `count`: how many are kept, there and in
-    the copies of `place`.
+    the copies of `place`; `key`: it is signed with, "" for none.
     """
 
     into: Path
@@ -30,6 +30,7 @@ class BackupAfter:
     database: str
     count: int
     place: Elsewhere | None
+    key: str = field(default="", repr=False)
 
     def make(
         self, at_the_server: AbstractContextManager[tuple[Workshop, Server]], report: Report, warn: Report
@@ -39,10 +40,10 @@ class BackupAfter:
             with at_the_server as (workshop, server):
                 report(f"a backup of PostgreSQL {server.major}, which serves meanwhile")
                 with told("back up", dump(workshop, server, self.database), report):
-                    manifest = create(workshop, server, self.into, stack=self.stack, database=self.database)
+                    create(workshop, server, self.into, stack=self.stack, database=self.database, key=self.key)
             newest = store.listed(self.into)[-1].folder
             report(f"backup {newest}; to try it out:  pgstack backup drill {self.stack}")
-            keep(newest, manifest, self.count, self.place, report)
+            keep(newest, self.count, self.place, report)
         except Exception as error:  # even a bug: the next `up` would find nothing to do
             known = isinstance(error, (PgstackError, OSError))
             reason = str(error) if known else f"{type(error).__name__}: {error}"

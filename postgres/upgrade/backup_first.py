@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from postgres.backup.create import create
 from postgres.backup.drill import WORK as RESTORED
 from postgres.backup.drill import drill
 from postgres.backup.elsewhere import Elsewhere
-from postgres.backup.manifest import BackupFailed, read
+from postgres.backup.manifest import UNSIGNED, BackupFailed, BackupRefused, Trust, read
 from postgres.upgrade.progress import PACE, Pace, directory, dump, told
 from postgres.upgrade.workshop import Report, Server, Workshop, rows
 
@@ -26,7 +26,7 @@ from postgres.upgrade.workshop import Report, Server, Workshop, rows
 @dataclass(frozen=True, slots=True)
 class BackupFirst:
     """`into`: the folder of the stack's backups; `database`: the stack's own; `max_age_h`: of a good drill, in hours;
-    0: always a new one; `place`: where its copy goes.
+    0: always a new one; `place`: where its copy goes; `key`: it is signed with, "" for none.
     """
 
     into: Path
@@ -34,6 +34,11 @@ class BackupFirst:
     database: str
     max_age_h: float
     place: Elsewhere | None = None
+    key: str = field(default="", repr=False)
+
+    @property
+    def trust(self) -> Trust:
+        return Trust(self.key) if self.key else UNSIGNED
 
     def is_recent(self, last_good: datetime | None, now: datetime) -> bool:
         return last_good is not None and now - last_good < timedelta(hours=self.max_age_h)
@@ -49,22 +54,23 @@ class BackupFirst:
         with self._copying():  # a host that is away is told before the dump, which may take hours
             if self.place is not None:
                 self.place.kept()
-        last = store.last_good_drill(self.into) if self.into.is_dir() else None
-        if self.is_recent(last, datetime.now(UTC)):
+        good = [each for each in store.listed(self.into) if each.drill is not None and each.drill.ok]
+        last = max((each.drill.at for each in good if each.drill is not None), default=None)
+        if self.is_recent(last, datetime.now(UTC)) and self._is_own(good[-1].folder):
             report(f"no new backup: the last good drill is of {last:%Y-%m-%d %H:%M} UTC (pgvector:drillMaxAgeH)")
-            good = [each for each in store.listed(self.into) if each.drill is not None and each.drill.ok]
             self._copy(good[-1].folder, report)
             return
         with at_the_server as (workshop, server):
             with told("back up", dump(workshop, server, self.database), report, pace):
-                manifest = create(workshop, server, self.into, stack=self.stack, database=self.database)
+                manifest = create(workshop, server, self.into, stack=self.stack, database=self.database, key=self.key)
             restored = sum(each.bytes - _left_out(workshop, server, each.name) for each in manifest.databases)
         newest = store.listed(self.into)[-1]
         report(f"backup {newest.folder}")
         with store.alone(self.into), apart as workshop:
             data = f"{workshop.beside(server.major, RESTORED)}/base"
             with told("restore the backup", directory(workshop, data, restored), report, pace):
-                result = drill(workshop, newest.folder, major=server.major)
+                # made here and now: its superusers are the server's own
+                result = drill(workshop, newest.folder, major=server.major, superusers=True, trust=self.trust)
         if not result.ok:
             problems = "\n".join(f"    {problem.strip()}" for problem in result.problems[:5])
             raise BackupFailed(
@@ -74,10 +80,17 @@ class BackupFirst:
         report(f"restored and compared in {result.seconds:.0f} s: good")
         self._copy(newest.folder, report)
 
+    def _is_own(self, backup: Path) -> bool:
+        try:
+            read(backup, self.trust)
+        except BackupRefused:
+            return False
+        return True
+
     def _copy(self, backup: Path, report: Report) -> None:
         if self.place is not None:
             with self._copying():
-                self.place.send(backup, read(backup))
+                self.place.send(backup)
                 self.place.note(backup)
             report(f"its copy is at {self.place.url}")
 

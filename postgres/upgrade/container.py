@@ -25,7 +25,7 @@ from docker.types import Mount
 from postgres import docker_exec
 from postgres.connection import Address, connect
 from postgres.container import HBA, LOCK, LOCK_TAKEN, OLD_MOUNT, Spec
-from postgres.docker_host import OF_ROOT, finish, throw_away, told
+from postgres.docker_host import OF_ROOT, TMP, anonymous, finish, throw_away, told
 from postgres.embedded import ADMIN
 from postgres.errors import ServerError
 from postgres.images import VOLUME
@@ -34,10 +34,11 @@ from postgres.upgrade.facts import Disk, Target
 from postgres.upgrade.workshop import HOUR_S, Done, must
 
 USER = "postgres"
-PRIVATE = "/pgstack-workshop"
+PRIVATE = f"{TMP}/pgstack-workshop"
 CARRIED = "/opt/pgstack-carried"
-HANDED = "/pgstack-handed"
-SHM = "256m"
+HANDED = f"{TMP}/pgstack-handed"
+# a drill's server takes a quarter of the memory; the rest is page cache
+LIMITS = {"shm_size": "256m", "mem_limit": "1g", "memswap_limit": "1g"}
 LIBRARIES_DEEP = 6
 NO_STRAY = {OLD_MOUNT: ""}  # images up to 17 would add an anonymous volume there
 
@@ -71,7 +72,10 @@ class ContainerWorkshop:
         return self._carry_out(["sh", "-ec", script], variables, USER)
 
     def as_root(self, script: str, **variables: str) -> Done:
-        """For the container's own files, and in the volume for pg_hba.conf alone, which is root's."""
+        """For the container's own files, and in the volume for pg_hba.conf alone, which is root's.
+
+        Only one that `carries` has a root who may do that.
+        """
         return self._carry_out(["sh", "-ec", script], variables, "root")
 
     @contextmanager
@@ -127,10 +131,10 @@ class ContainerWorkshop:
 
     def hand(self, folder: Path) -> str:
         place = f"{HANDED}/{folder.name}"
-        must("making a folder", self.as_root(f"install -d -o {USER} -m 700 {HANDED}"))
+        said = must("making a folder", self.sh(f"mkdir -p -m 700 {HANDED}; id -u; id -g"))
+        uid, gid = map(int, said.split())
         with told():
-            self.container.put_archive(HANDED, pack(folder))
-        must("handing over a folder", self.as_root(f'chown -R {USER} "$FOLDER"', FOLDER=place))
+            self.container.put_archive(HANDED, pack(folder, (uid, gid)))
         return place
 
     def _carry_out(self, words: list[str], environment: Mapping[str, str], user: str) -> Done:
@@ -143,27 +147,29 @@ class ContainerWorkshop:
 @contextmanager
 def workshop(
     client: docker.DockerClient, name: str, image: str, volume: str | None, *, network: str | None = None,
-    limits: Mapping[str, Any] | None = None, then: str = "",
+    limits: Mapping[str, Any] | None = None, then: str = "", carries: bool = False,
 ) -> Iterator[ContainerWorkshop]:  # fmt: skip
-    """A running one, gone afterwards. `network`: where the source server is reached by its container's name; `then`: a
-    shell script that it runs when this process was killed.
+    """A running one, gone afterwards. `network`: where the source server is reached by its container's name; left out,
+    it has none; `then`: a shell script that it runs when this process was killed; `carries`: `carry_programs` is going
+    to be called, which writes where the image has its own.
 
     Without a volume its data directories are gone with it.
     """
+    # for `as_root`, whom no-new-privileges would leave without capabilities
+    opened = {"cap_add": OF_ROOT, "security_opt": [], "read_only": False} if carries else {}
     with throw_away(
         client, name, image, ["sh", "-c", f"cat >/dev/null; {then}"], user=USER, working_dir="/", stdin_open=True,
-        network=network, mounts=[Mount(VOLUME, volume, type="volume")] if volume else [], tmpfs=NO_STRAY, init=True,
-        told_end=False,
-        cap_add=OF_ROOT, security_opt=[],  # for `as_root`, whom no-new-privileges would leave without them
+        network=network, tmpfs=NO_STRAY, init=True, told_end=False,
+        mounts=[Mount(VOLUME, volume, type="volume") if volume else anonymous(VOLUME, name)],
         auto_remove=bool(then),  # nobody else removes it then
-        **(limits or {"shm_size": SHM}),
+        **opened, **(limits or LIMITS),
     ) as container:  # fmt: skip
         with told():
             leash = container.attach_socket(params={"stdin": 1, "stream": 1})
             container.start()
         made = ContainerWorkshop(container)
         try:
-            must("making a folder", made.as_root(f"install -d -o {USER} -m 700 {PRIVATE}"))
+            must("making a folder", made.sh(f"mkdir -m 700 {PRIVATE}"))
             yield made
         finally:
             docker_exec.close(leash._response)
@@ -174,7 +180,7 @@ def carry_programs(client: docker.DockerClient, made: ContainerWorkshop, name: s
     library = f"/usr/lib/postgresql/{major}"
     shared = f"/usr/share/postgresql/{major}"
     with throw_away(
-        client, name, image, ["sleep", "infinity"], user="root", network_mode="none", init=True, tmpfs=NO_STRAY,
+        client, name, image, ["sleep", "infinity"], user="root", init=True, tmpfs=NO_STRAY,
         told_end=False,
     ) as source, told():  # fmt: skip
         source.start()
@@ -299,9 +305,7 @@ def disk(server: Container) -> Disk:
 def target_of_image(client: docker.DockerClient, name: str, image: str, major: int) -> Target:
     """Version and extensions of an image that is there, without starting a server. Raises ServerError."""
     command = ["sh", "-c", _asks_for_target(major)]
-    with throw_away(
-        client, name, image, command, user=USER, network_mode="none", read_only=True, tmpfs=NO_STRAY
-    ) as made:
+    with throw_away(client, name, image, command, user=USER, tmpfs=NO_STRAY) as made:
         done = finish(made, timeout_s=60, lines=2000)
     return _target(Done(done.code, done.output), image, major)
 

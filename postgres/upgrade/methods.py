@@ -146,7 +146,8 @@ def _pg_upgrade(upgrade: Upgrade) -> None:
     with copies:  # it writes into its working directory
         done = workshop.run(
             upgrade.new, "sh", "-c", f"cd {shlex.quote(workshop.sockets)} && exec {shlex.join(words)}",
-            environment={"PGOPTIONS": undisturbed(upgrade.old)},
+            # bytes as they are, whatever encoding a database sets for its clients: both sides have the same
+            environment={"PGOPTIONS": undisturbed(upgrade.old), "PGCLIENTENCODING": "SQL_ASCII"},
         )  # fmt: skip
     if done.code != 0:
         raise ServerError(f"pg_upgrade failed\n{done.tail(20)}{_reports(workshop, upgrade.unfinished)}")

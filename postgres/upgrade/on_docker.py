@@ -85,7 +85,7 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
     server = _server(wanted)
     data_directory.install(client, new, wanted.new_image, wanted.volume)
     with container.workshop(
-        client, new.name, wanted.new_image, wanted.volume, network=wanted.network, limits=new.limits()
+        client, new.name, wanted.new_image, wanted.volume, network=wanted.network, limits=new.limits(), carries=True
     ) as made:
         hands = container.ContainerHands(made, server, old, new.major, wanted.address, wanted.grace_s)
         container.carry_programs(client, made, old.name, wanted.old_image, old.major)
@@ -133,7 +133,7 @@ def at_the_server(
 
 @contextmanager
 def _apart(wanted: Wanted) -> Iterator[Workshop]:
-    limits = wanted.before.limits() | {"network_mode": "none"}
+    limits = wanted.before.limits()
     with container.workshop(wanted.client, wanted.before.name, wanted.old_image, None, limits=limits) as made:
         yield made
 

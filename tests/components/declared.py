@@ -78,7 +78,7 @@ class Echo(mocks.Mocks):
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         outs = args.inputs | COMPUTED.get(args.typ, {})
-        if args.typ == f"{DYNAMIC}GeneratedPassword":
+        if args.typ in (f"{DYNAMIC}GeneratedPassword", f"{DYNAMIC}BackupKey"):
             outs["value"] = f"generated {args.name}"
         return args.name, {
             key: pulumi.Output.secret(value) if key in self.secret_outputs else value for key, value in outs.items()

@@ -9,6 +9,7 @@ import pytest
 
 from components.backup_schedule import BackupFilesProvider
 from components.engine import ONLY_AT_AN_UPGRADE, as_before
+from postgres.backup.sidecar import UNUSED_UID
 from postgres.errors import PgstackError
 from tests.components.declared import DYNAMIC, Runner, database
 
@@ -53,7 +54,8 @@ def test_the_container_is_hardened_and_holds_no_password(run: Runner, tmp_path: 
     assert inputs["readOnly"]
     assert inputs["capabilities"] == {"drops": ["ALL"]}
     assert inputs["securityOpts"] == ["no-new-privileges"]
-    assert inputs["user"] == f"{os.getuid()}:{os.getgid()}"
+    mine = f"{os.getuid()}:{os.getgid()}"
+    assert inputs["user"] == (mine if os.getuid() else f"{UNUSED_UID}:{UNUSED_UID}")  # never root
     assert inputs["memory"] == inputs["memorySwap"] == 512
     assert inputs["cpus"] == "1.0"
     assert inputs["restart"] == server.inputs["restart"]
@@ -68,7 +70,8 @@ def test_the_container_is_hardened_and_holds_no_password(run: Runner, tmp_path: 
     assert "PGUSER=pgstack_backup" in inputs["envs"]
     assert "admin-password" not in str(files.inputs)
     assert files.inputs["backupPassword"] == "generated backup-password"
-    assert "backupPassword" in files.secret
+    assert files.inputs["backupKey"] == "generated backup-key"
+    assert {"backupPassword", "backupKey"} <= files.secret
     assert backup.delete_before_replace
 
 

@@ -28,6 +28,7 @@ def test_local_declares_a_server_three_passwords_and_the_schema(run: Runner) -> 
         "admin-password": "GeneratedPassword",
         "app-password": "GeneratedPassword",
         "readonly-password": "GeneratedPassword",
+        "backup-key": "BackupKey",
         "server": "EmbeddedServer",
         "schema": "SqlSchema",
     }
@@ -48,6 +49,7 @@ def test_the_server_is_declared_by_where_it_lies_and_what_it_may_use(run: Runner
         "stack": "local",
         "database": "app",
         "backupKeep": 3,
+        "backupKey": "generated backup-key",
         WANTED: {key: inputs(environment)[key] for key in WANTED_INPUTS},
     }
     assert server.delete_before_replace
@@ -125,9 +127,9 @@ def test_every_password_is_a_secret_and_nothing_else_holds_one(run: Runner, conf
     found = run(database(config)).declared
     passwords = {"adminPassword", "appPassword", "readonlyPassword"}
     assert found["schema"].secret >= passwords
-    assert "adminPassword" in found["server"].secret
+    assert {"adminPassword", "backupKey"} <= found["server"].secret
     for each in found.values():
-        held = json.dumps({key: value for key, value in each.inputs.items() if key not in passwords})
+        held = json.dumps({key: value for key, value in each.inputs.items() if key not in passwords | {"backupKey"}})
         assert "hunter" not in held
         assert "generated " not in held
 

@@ -35,6 +35,7 @@ def test_each_resource_is_declared_once_and_below_the_stack(run: Runner, stack: 
         "admin-password": "GeneratedPassword",
         "app-password": "GeneratedPassword",
         "readonly-password": "GeneratedPassword",
+        "backup-key": "BackupKey",
         "claim": "Claim",
         "preflight": "Preflight",
         "docker": "pulumi:providers:docker",

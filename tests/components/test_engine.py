@@ -10,6 +10,7 @@ from components.engine import ONLY_AT_AN_UPGRADE, as_far_as_they_count, backup_a
 from postgres.backup.elsewhere import Elsewhere
 from stacks.environment import ENVIRONMENTS, from_config
 
+KEY: Any = "key"
 PLAIN = {"major": 17.0, "stack": "production", "database": "app"}
 WANTED = {
     "upgradeBackup": True,
@@ -36,14 +37,14 @@ def test_what_the_state_has_of_an_upgrade_stays() -> None:
 @pytest.mark.parametrize("stack", ENVIRONMENTS)
 def test_drift_is_refused_before_an_upgrade_where_it_is_refused_at_all(stack: str) -> None:
     environment = from_config(stack, {})
-    found = no_drift({"database": "as deployed"}, upgrade_inputs(environment))
+    found = no_drift({"database": "as deployed"}, upgrade_inputs(environment, KEY))
     assert (found is None) == (environment.drift == "report")
     if found is not None:
         assert (found.stack, found.database) == (stack, "as deployed")
 
 
 def test_without_an_older_state_the_declared_database_is_asked() -> None:
-    news: dict[str, Any] = upgrade_inputs(from_config("staging", {"database": "shop"}))
+    news: dict[str, Any] = upgrade_inputs(from_config("staging", {"database": "shop"}), KEY)
     found = no_drift({}, news)
     assert found is not None
     assert found.database == "shop"

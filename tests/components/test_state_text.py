@@ -17,6 +17,7 @@ from pulumi.dynamic.dynamic import serialize_provider
 from components.provider import PICKLE_PROTOCOL, serialized
 
 TEXTS = {
+    "components.backup_key.BackupKeyProvider": "gASVMgAAAAAAAACMFWNvbXBvbmVudHMuYmFja3VwX2tleZSMEUJhY2t1cEtleVByb3ZpZGVylJOUKYGULg==",
     "components.backup_schedule.BackupFilesProvider": "gASVOQAAAAAAAACMGmNvbXBvbmVudHMuYmFja3VwX3NjaGVkdWxllIwTQmFja3VwRmlsZXNQcm92aWRlcpSTlCmBlC4=",
     "components.backup_schedule.BackupRunsProvider": "gASVOAAAAAAAAACMGmNvbXBvbmVudHMuYmFja3VwX3NjaGVkdWxllIwSQmFja3VwUnVuc1Byb3ZpZGVylJOUKYGULg==",
     "components.certificate.GeneratedCertificateProvider": "gASVPgAAAAAAAACMFmNvbXBvbmVudHMuY2VydGlmaWNhdGWUjBxHZW5lcmF0ZWRDZXJ0aWZpY2F0ZVByb3ZpZGVylJOUKYGULg==",

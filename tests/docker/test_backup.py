@@ -18,6 +18,7 @@ from postgres.connection import connect
 from postgres.docker_host import NAME_LABEL
 from tests.docker.conftest import PG15, PG17, PG18, DockerStack, Make
 from tests.engine.checkout import KNOWN_SECRETS
+from tests.security.containers_seen import throw_aways
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
 
@@ -64,9 +65,12 @@ def ours(stack: DockerStack) -> list[str]:
 
 
 def volumes(stack: DockerStack) -> set[str]:
-    """Of the stack and those without a name; other tests make some of theirs meanwhile."""
-    names = {each.name for each in stack.client.volumes.list()}
-    return {name for name in names if not name.startswith("pgstack-test-") or name.startswith(stack.name)}
+    """That no container uses: of the stack, and those that tell of none. Other tests make some of theirs meanwhile."""
+    unused = stack.client.volumes.list(filters={"dangling": True})
+    whose = {each.name: (each.attrs["Labels"] or {}).get(NAME_LABEL, each.name) for each in unused}
+    return {
+        name for name, of in whose.items() if not of.startswith("pgstack-test-") or of.startswith(stack.name)
+    }  # fmt: skip
 
 
 def test_a_backup_is_made_tried_out_and_restored_while_the_server_serves(make: Make) -> None:
@@ -77,7 +81,7 @@ def test_a_backup_is_made_tried_out_and_restored_while_the_server_serves(make: M
     stack.do("CREATE TABLE public.near AS SELECT i, format('[%s,1]', i)::vector(2) AS v FROM generate_series(1, 500) i")
     stack.do("CREATE INDEX near_v ON public.near USING hnsw (v vector_l2_ops)")
     started = stack.started_at
-    with written_to(stack) as written:
+    with throw_aways(stack.client, stack.name) as seen, written_to(stack) as written:
         before = written()
         said = stack.ok("backup", "create", "dev")
         between = rows_in(newest(stack), "public.kept") - 1000
@@ -86,6 +90,8 @@ def test_a_backup_is_made_tried_out_and_restored_while_the_server_serves(make: M
         assert "good" in drilled
         assert not any(secret in said + drilled for secret in KNOWN_SECRETS)
         assert written() > between
+    assert len(seen.containers) == 2
+    assert seen.weaknesses(network=stack.name) == []
     folder = newest(stack)
     text = (folder / "manifest.json").read_text()
     assert not any(secret in text for secret in KNOWN_SECRETS)

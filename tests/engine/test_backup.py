@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from postgres.backup.manifest import Trust, read, write
 from postgres.backup.store import alone
 from postgres.connection import connect
 from tests.engine.checkout import Checkout, wait_until_gone
@@ -129,6 +130,63 @@ def test_a_truncated_an_altered_and_an_incomplete_backup_are_refused(deployed: C
     assert "pgstack backup create local" in deployed.fails("doctor").replace("\n", " ")
     assert "good" in deployed.ok("backup", "drill")
     assert "pgstack backup" not in deployed.run("doctor").stdout
+
+
+def test_only_a_backup_with_the_stacks_own_key_is_tried_and_restored(deployed: Checkout) -> None:
+    fill(deployed, 100)
+    deployed.ok("backup", "create")
+    key = deployed.ok("backup", "key").strip()
+    assert re.fullmatch(r"[\w-]{32}", key)
+    assert key not in deployed.state() + deployed.ok("outputs", "local", "--show-secrets")
+    (folder,) = backups(deployed)
+    signed = read(folder, Trust(key))
+    commands = (["drill", "local"], ["restore", "local", "--confirm", "local"])
+    write(signed, folder)  # as an earlier version did
+    for command in commands:
+        assert "isn't signed" in deployed.fails("backup", *command)
+    assert "good" in deployed.ok("backup", "drill", "local", "--unsigned")
+    deployed.do("DELETE FROM app.kept")
+    write(signed, folder, "another stack's key")
+    for command in commands:
+        assert "isn't signed with this stack's key" in deployed.fails("backup", *command)
+    assert count(deployed) == 0
+    deployed.ok("backup", "restore", "local", "--confirm", "local", "--unsigned")
+    assert count(deployed) == 100
+    # a key of one's own counts from the next `up` on, and the generated one again without it
+    write(signed, folder, key)
+    deployed.secret("backupKey", "k" * 32)
+    deployed.ok("up")
+    assert deployed.ok("backup", "key").strip() == "k" * 32
+    assert "isn't signed with this stack's key" in deployed.fails("backup", "drill")
+    deployed.configure(backupKey=None)
+    assert "backup-key" in deployed.ok("up")
+    assert "good" in deployed.ok("backup", "drill")
+
+
+def test_a_state_from_before_there_was_a_key_gets_one_with_the_next_up(deployed: Checkout) -> None:
+    file = deployed.root / ".pulumi" / "stacks" / "pgvector" / "local.json"
+    content = json.loads(file.read_text())
+    latest = content["checkpoint"]["latest"]
+    latest["resources"] = [each for each in latest["resources"] if not each["urn"].endswith("::backup-key")]
+    for each in latest["resources"]:
+        for part in ("inputs", "outputs"):
+            each.get(part, {}).pop("backupKey", None)
+        each["dependencies"] = [urn for urn in each.get("dependencies", []) if not urn.endswith("::backup-key")]
+        each.get("propertyDependencies", {}).pop("backupKey", None)
+    file.write_text(json.dumps(content))
+    assert "it isn't signed: the state has no key yet" in deployed.ok("backup", "create")
+    assert "its state has no key" in deployed.fails("backup", "drill")
+    assert "has no key yet" in deployed.fails("backup", "key")
+    (old,) = backups(deployed)
+    server = deployed.ask("SELECT pg_postmaster_start_time()")
+    said = deployed.ok("preview")
+    assert "backup-key" in said
+    deployed.ok("up")
+    assert deployed.ask("SELECT pg_postmaster_start_time()") == server
+    assert "is up: unchanged" in deployed.ok("up")
+    assert "isn't signed" in deployed.fails("backup", "drill", "local", old.name)
+    deployed.ok("backup", "create")
+    assert "good" in deployed.ok("backup", "drill")
 
 
 def test_kill_9_in_the_middle_leaves_nothing_that_looks_finished(deployed: Checkout) -> None:

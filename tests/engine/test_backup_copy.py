@@ -32,6 +32,9 @@ def test_copies_are_sent_kept_and_fetched(deployed: Checkout, ssh_host: Host, tm
     said = deployed.ok("backup", "create")
     assert "copied to ssh://" in said
     (first,) = place.iterdir()
+    assert [each.name for each in first.iterdir()] == ["backup.tar.age"]
+    assert "age -d -i FILE backup.tar.age" in said
+    assert b"toc.dat" not in (first / "backup.tar.age").read_bytes()
     assert "no drill yet" in deployed.ok("backup", "fetch", "local")
     deployed.ok("backup", "drill")
     assert f"{first.name}  drill good" in deployed.ok("backup", "fetch", "local")
@@ -47,9 +50,9 @@ def test_copies_are_sent_kept_and_fetched(deployed: Checkout, ssh_host: Host, tm
     deployed.ok("backup", "fetch", "local", there[-1])
     deployed.ok("backup", "restore", "local", "--confirm", "local")
     assert count(deployed) == 500
-    damaged = next((place / there[1] / "app").glob("*.dat.gz"))
+    damaged = place / there[1] / "backup.tar.age"
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    assert "is damaged" in deployed.fails("backup", "fetch", "local", there[1])
+    assert "or it is damaged" in deployed.fails("backup", "fetch", "local", there[1])
     assert not (deployed.root / ".data" / "backups" / "local" / there[1]).exists()
 
 

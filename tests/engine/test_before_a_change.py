@@ -110,7 +110,7 @@ def test_whatever_changes_the_server_what_can_not_go_on_is_refused_before(deploy
                     assert words in said, (key, refusal.__name__, command)
         # the very connection of before: no client was cut
         assert client.execute("SELECT pg_postmaster_start_time()").fetchone() == started
-    assert "7 unchanged" in deployed.ok("preview", "--expect-no-changes")
+    assert "8 unchanged" in deployed.ok("preview", "--expect-no-changes")
 
 
 def test_a_preview_beside_a_change_of_the_server_names_scripts_drift_and_what_goes_with_a_database(

@@ -28,7 +28,7 @@ OUTPUTS = {
 
 def test_up_brings_a_validated_database_and_a_second_one_says_unchanged(checkout: Checkout) -> None:
     said = checkout.ok("up")
-    assert "local is up: 7 created" in said
+    assert "local is up: 8 created" in said
     found = checkout.outputs()
     assert set(found) == OUTPUTS
     assert all(result.startswith("ok") for result in found["validation"].values())
@@ -38,7 +38,7 @@ def test_up_brings_a_validated_database_and_a_second_one_says_unchanged(checkout
         readonly.execute("DELETE FROM tenant")
     before = checkout.state()
     assert "local is up: unchanged" in checkout.ok("up")
-    assert "7 unchanged" in checkout.ok("preview", "--expect-no-changes")
+    assert "8 unchanged" in checkout.ok("preview", "--expect-no-changes")
     assert _without_times(checkout.state()) == _without_times(before)
 
 
@@ -83,7 +83,7 @@ def test_a_state_from_before_the_listings_were_text_shows_no_change(deployed: Ch
                 lines = resource[side][key].splitlines()
                 resource[side][key] = dict(line.split("  ") for line in lines)
     file.write_text(json.dumps(content))
-    assert "7 unchanged" in deployed.ok("preview", "--expect-no-changes")
+    assert "8 unchanged" in deployed.ok("preview", "--expect-no-changes")
     deployed.add_script("create table app.rating (id int)", "0004_rating.sql")
     said = deployed.fails("preview", "--diff", "--expect-no-changes", code=2)
     assert re.search(r"\+ 0004 0004_rating\.sql", said)
@@ -110,7 +110,7 @@ def test_an_edited_script_is_an_error_in_preview(deployed: Checkout) -> None:
     assert "-- pgstack: repeatable" in said
     assert "edited   sql/init.sql" in deployed.fails("status", code=2)
     path.write_text(path.read_text().replace("DEFAULT 'de'", "DEFAULT /* no change */  'en'"))
-    assert "7 unchanged" in deployed.ok("preview", "--expect-no-changes")
+    assert "8 unchanged" in deployed.ok("preview", "--expect-no-changes")
 
 
 def test_a_server_found_dead_is_started_again_and_nothing_is_lost(deployed: Checkout) -> None:
@@ -275,7 +275,7 @@ def test_someone_logged_in_elsewhere_with_a_passphrase_gets_the_same(checkout: C
     (home / ".pulumi" / "credentials.json").write_text('{"current": "https://example.invalid"}')
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     said = checkout.ok("up", HOME=str(home), XDG_CACHE_HOME=cache, PULUMI_CONFIG_PASSPHRASE="mine")
-    assert "7 created" in said
+    assert "8 created" in said
 
 
 def test_two_checkouts_side_by_side_have_ports_of_their_own(deployed: Checkout, tmp_path: Path) -> None:

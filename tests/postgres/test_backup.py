@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.backup import drill, store
+from postgres.backup import drill, role_statements, store
 from postgres.backup.contents import Contents, VectorIndex, differences, older_extensions
 from postgres.backup.loading import split
 from postgres.backup.manifest import BackupRefused, read
-from postgres.backup.restore import lacking_roles, made_by
 from postgres.backup.retention import Kept, doomed
 
 HELD = Contents(
@@ -111,7 +110,7 @@ GLOBALS = """--
 SET standard_conforming_strings = on;
 \\restrict abc
 CREATE ROLE app;
-ALTER ROLE app WITH NOSUPERUSER LOGIN PASSWORD 'SCRAM-SHA-256$4096:a';
+ALTER ROLE app WITH NOSUPERUSER LOGIN PASSWORD 'SCRAM-SHA-256$4096:a=$b=:c=';
 CREATE ROLE "a ""b"" c";
 ALTER ROLE "a ""b"" c" WITH LOGIN;
 ALTER ROLE "a ""b"" c" SET search_path TO 'x';
@@ -122,9 +121,12 @@ GRANT "a ""b"" c" TO app WITH INHERIT TRUE GRANTED BY postgres;
 
 
 def test_only_roles_that_lack_are_made() -> None:
-    assert lacking_roles(GLOBALS, {"app", "postgres"}) == GLOBALS.splitlines()[5:8] + GLOBALS.splitlines()[9:11]
-    assert lacking_roles(GLOBALS, {"app", 'a "b" c'}) == []
-    assert made_by(lacking_roles(GLOBALS, {"postgres"})) == ["app", '"a ""b"" c"']
+    found = role_statements.parse(GLOBALS)
+    assert [each.line for each in found] == list(range(4, 12))
+    wanted = role_statements.lacking(found, {"app", "postgres"})
+    assert [each.line for each in wanted] == [6, 7, 8, 10, 11]
+    assert [each.makes for each in wanted if each.makes] == ['a "b" c']
+    assert role_statements.lacking(found, {"app", 'a "b" c'}) == []
 
 
 def test_only_finished_folders_are_backups_and_the_last_good_drill_is_found(tmp_path: Path) -> None:

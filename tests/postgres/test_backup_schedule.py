@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postgres import shell
-from postgres.backup import schedule
+from postgres.backup import manifest, schedule
 from postgres.backup.retention import Kept, doomed
 from postgres.backup.schedule import Schedule, is_overdue, last_failure
 from tests.lacking import lacking
@@ -114,4 +114,20 @@ def test_the_container_writes_json_as_the_manifests_digest_wants_it(tmp_path: Pa
     path.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
     code = "require shift; print canonical(JSON::PP->new->utf8->decode(slurp(shift)))"
     said = perl("-e", code, str(PERL), str(path))
-    assert said == json.dumps(told, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    assert (
+        said
+        == manifest._canonical(told).decode()
+        == json.dumps(told, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    )
+
+
+def test_the_container_signs_as_we_do(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    copied = tmp_path / "scripts" / "backup.pl"
+    copied.write_bytes(PERL.read_bytes())
+    (tmp_path / "backup-key").write_text("a key of the state")
+    told = {"files": {"globals.sql": "\u00fc"}}
+    # perl's own $0 is `-e` here; the scripts' folder is that of $0
+    code = "BEGIN { $0 = $ARGV[0] } require $0; print signature(canonical(JSON::PP->new->utf8->decode($ARGV[1])))"
+    said = perl("-e", code, str(copied), json.dumps(told))
+    assert said == manifest._signature(told, "a key of the state")

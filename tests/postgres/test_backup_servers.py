@@ -13,7 +13,7 @@ from postgres import drift, embedded, queries
 from postgres.backup import store
 from postgres.backup.create import create
 from postgres.backup.drill import drill
-from postgres.backup.manifest import BackupFailed, BackupRefused, Manifest, verify
+from postgres.backup.manifest import UNSIGNED, BackupFailed, BackupRefused, Manifest, verify
 from postgres.backup.restore import restore
 from postgres.connection import Address, connect
 from postgres.upgrade import local
@@ -122,7 +122,7 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
     assert {index.name for index in own.contents.vector_indexes} >= {"part_v", "near; it", "part_1_v_idx"}
     workshop, server, into = place
     for vector_indexes in (False, True):
-        result = drill(workshop, folder, vector_indexes=vector_indexes)
+        result = drill(workshop, folder, trust=UNSIGNED, vector_indexes=vector_indexes)
         assert result.problems == ()
     assert store.last_good_drill(into) is not None
     with connect(everything.admin, application="test", own_path=True) as connection:
@@ -166,7 +166,7 @@ def test_what_isn_t_in_the_dump_is_found_by_a_drill(everything: FreshDatabase, p
     others = [each for each in manifest.databases if each.name != own.name]
     changed = manifest.model_copy(update={"databases": (*others, own.model_copy(update={"contents": more}))})
     manifests.write(changed, folder)
-    result = drill(place[0], folder)
+    result = drill(place[0], folder, trust=UNSIGNED)
     assert not result.ok
     assert result.problems == (f"database {own.name}: rows of app.heir: 1, was 2",)
     assert store.last_good_drill(place[2]) is None

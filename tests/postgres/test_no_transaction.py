@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from postgres import drift
+from postgres.connection import connect
 from postgres.errors import PlanRefused, SqlFailed
 from tests.conftest import FreshDatabase, script
 
@@ -69,3 +71,20 @@ def test_a_procedure_may_commit(fresh_database: FreshDatabase) -> None:
     apart = script(HEAD + "do $$ begin insert into app.tenant (name) values ('x'); commit; end $$")
     assert fresh_database.apply(apart).ran
     assert fresh_database.ask("SELECT count(*) FROM app.tenant") == [(1,)]
+
+
+def test_a_step_with_a_snapshot_of_its_own_is_recorded(fresh_database: FreshDatabase) -> None:
+    """What it may write is left before it begins: it sees nothing that comes later."""
+    text = "-- pgstack: no-transaction\n" + "".join(
+        f"BEGIN ISOLATION LEVEL {level}; CREATE TABLE app.{name} (id int); INSERT INTO app.{name} VALUES (1); COMMIT;\n"
+        for name, level in (("one", "REPEATABLE READ"), ("two", "SERIALIZABLE"))
+    )
+    assert fresh_database.apply(script(text)).ran == ("0004_test.sql",)
+    assert fresh_database.ask("SELECT (SELECT count(*) FROM app.one), (SELECT count(*) FROM app.two)") == [(1, 1)]
+    with connect(fresh_database.admin) as connection:
+        assert drift.find(connection) == ()
+    with pytest.raises(SqlFailed):
+        fresh_database.apply(script(text), script(text.replace("app.", "app.x") + "SELECT 1/0", "0005.sql"))
+    with connect(fresh_database.admin) as connection:
+        assert drift.find(connection) == ()
+    assert fresh_database.ask("SELECT count(*) FROM pgstack.statement") == [(8,)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,27 @@ def test_the_empty_passphrase_is_told_where_it_counts(
         file.write_text(text)
         assert ("the empty passphrase" in said(stack, EMPTY)) is tells
     file.unlink()
-    assert said(stack, EMPTY | {"PULUMI_CONFIG_PASSPHRASE_FILE": "/run/secret"}) == ""
     assert said(stack, {}) == ""  # plain `pulumi` asks for it, or a key service has it
+
+
+@pytest.mark.parametrize("content", ["", " \n"])
+def test_a_file_without_a_passphrase_is_told_as_the_empty_one(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "passphrase"
+    file.write_text(content)
+    by_file = {"PULUMI_CONFIG_PASSPHRASE_FILE": str(file)}
+    assert "the empty passphrase" in said("production", by_file)
+    assert said("production", by_file | {"PULUMI_CONFIG_PASSPHRASE": "one"}) == ""
+    assert said("dev", by_file) == ""
+    file.write_text("one\n")
+    assert said("production", by_file) == ""
+    assert "the empty passphrase" in said("production", by_file | EMPTY)  # which Pulumi takes before the file
+
+
+def test_a_passphrase_that_comes_through_a_pipe_is_left_to_pulumi(tmp_path: Path) -> None:
+    pipe = tmp_path / "passphrase"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, tmp_path / "missing", ""):
+        assert said("production", {"PULUMI_CONFIG_PASSPHRASE_FILE": str(path)}) == ""
 
 
 @pytest.mark.parametrize("stack", ["staging", "production"])

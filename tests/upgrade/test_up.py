@@ -18,7 +18,7 @@ import pytest
 
 from pgstack.toolchain import Toolchain
 from postgres import embedded
-from postgres.backup.manifest import Manifest, read
+from postgres.backup.manifest import Manifest, Trust, read
 from postgres.backup.store import alone, listed
 from postgres.upgrade import guardian
 from tests.docker.test_ssh import ssh_host
@@ -154,7 +154,10 @@ def test_the_backup_is_on_the_other_host_before_anything_stops(old: Checkout, ss
     copied, upgraded, after = "its copy is at ssh://", "upgrade 16 → 18: make the standby", "copied to ssh://"
     assert said.index(copied) < said.index(upgraded) < said.index(after)
     place = tmp_path / "far" / "local"
-    assert [read(each).major for each in sorted(place.glob("*Z"))] == [16, 18]
+    copies, here = sorted(place.glob("*Z")), old.root / ".data" / "backups" / "local"
+    assert [[file.name for file in each.iterdir()] for each in copies] == [["backup.tar.age"]] * 2
+    own = Trust(old.ok("backup", "key").strip())  # which the `up` that upgrades makes
+    assert [read(here / each.name, own).major for each in copies] == [16, 18]
     assert "drill good" in old.ok("backup", "fetch", "local").splitlines()[0]
     assert rows(old) == [(18, ROWS)]
 

@@ -1,0 +1,128 @@
+"""Each container that we make beside the server's can do no more than its work needs, whatever takes it over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import docker
+import pytest
+from docker.errors import APIError
+from docker.types import Mount
+
+from postgres import adoption, data_directory, docker_host, extensions
+from postgres.backup import restore
+from postgres.backup.create import create
+from postgres.backup.drill import drill
+from postgres.backup.manifest import verify
+from postgres.connection import Address, connect
+from postgres.container import Spec
+from postgres.images import VOLUME
+from postgres.upgrade import container, on_docker
+from tests.docker.conftest import NO_STRAY, PG17, free_port
+from tests.docker.conftest import docker_engine as docker_engine
+from tests.docker.conftest import image as image
+from tests.security.containers_seen import Seen, throw_aways, weaknesses
+
+pytestmark = pytest.mark.docker
+NAME = f"pgstack-test-{os.getpid()}-ours"
+SPEC = Spec(NAME, 17, {}, 512, 1, 64)
+WORD = "a password"
+ATTACKS = {
+    "a file of the image's": "echo x >/usr/lib/postgresql/x",
+    "a program for everybody": "echo x >/usr/local/bin/psql",
+    "what the loader reads": "echo x >/etc/ld.so.preload",
+    "another user": "setpriv --reuid=0 --regid=0 --clear-groups true",
+    "somebody else's file": "chown 0:0 /tmp/pgstack-workshop",
+    "a device": "mknod /tmp/device b 8 0",
+    "a mount": "mount -t tmpfs none /tmp",
+}
+
+
+@pytest.fixture(scope="module")
+def server(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> Iterator[tuple[Seen, Address]]:
+    """As an `up` makes it, on a network of its own; what was seen meanwhile."""
+    with ExitStack() as left:
+
+        def gone(thing: Callable[[], None]) -> None:
+            with suppress(APIError):
+                thing()
+
+        volume = docker_engine.volumes.create(NAME)
+        left.callback(gone, volume.remove)
+        network = docker_engine.networks.create(NAME)
+        left.callback(gone, network.remove)
+        with throw_aways(docker_engine, NAME) as seen:
+            data_directory.prepare(docker_engine, SPEC, image(PG17), NAME, WORD)
+            data_directory.look(docker_engine, NAME, PG17, NAME)
+            data_directory.trial(docker_engine, SPEC, PG17, NAME, "0.8.0")
+            adoption.look(docker_engine, NAME, PG17, NAME)
+            assert extensions.offered(docker_engine, NAME, PG17) is not None
+            container.target_of_image(docker_engine, NAME, PG17, 17)
+        port = free_port()
+        made = docker_engine.containers.run(
+            PG17, SPEC.command, entrypoint=[], user="postgres", read_only=True, detach=True, name=NAME, network=NAME,
+            environment=SPEC.environment, tmpfs=NO_STRAY | SPEC.tmpfs, ports={"5432/tcp": ("127.0.0.1", port)},
+            mounts=[Mount(VOLUME, NAME, type="volume")],
+        )  # fmt: skip
+        left.callback(lambda: made.remove(force=True, v=True))
+        admin = Address("127.0.0.1", port, "postgres", "postgres", WORD)
+        with connect(admin, wait_s=60) as connection:
+            connection.execute("CREATE DATABASE app")
+        yield seen, admin
+
+
+def test_no_container_of_an_up_can_do_more_than_its_work(server: tuple[Seen, Address]) -> None:
+    seen, _ = server
+    assert seen.made >= 7
+    assert len(seen.containers) == seen.made
+    assert seen.weaknesses(network="none") == []
+
+
+def test_no_container_of_a_backup_a_drill_and_a_restore_can_do_more_than_its_work(
+    docker_engine: docker.DockerClient, server: tuple[Seen, Address], tmp_path: Path
+) -> None:
+    admin = server[1]
+    app = Address(admin.host, admin.port, "app", admin.user, admin.password)
+    with connect(app) as connection:
+        connection.execute("CREATE TABLE public.kept AS SELECT generate_series(1, 100) AS i")
+    with throw_aways(docker_engine, NAME) as seen:
+        with on_docker.at_the_server(docker_engine, NAME, PG17, 17, admin) as (made, live):
+            create(made, live, tmp_path, stack="dev", database="app")
+            (backup,) = tmp_path.glob("*Z")
+            restore.restore(made, live, app, backup, verify(backup), "app")
+        with container.workshop(docker_engine, NAME, PG17, None) as apart:
+            assert drill(apart, backup, major=17).ok
+    with connect(app) as connection:
+        assert connection.execute("SELECT count(*) FROM public.kept").fetchone() == (100,)
+    assert [each["HostConfig"]["NetworkMode"] for each in seen.containers] == [NAME, "none"]
+    assert seen.weaknesses(network=NAME) == []
+
+
+def test_what_takes_over_a_drill_gets_nowhere(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> None:
+    with container.workshop(docker_engine, NAME, image(PG17), None) as made:
+        assert [what for what, attack in ATTACKS.items() if made.sh(attack).code == 0] == []
+        status = made.sh("cat /proc/self/status").output
+        assert "CapBnd:\t0000000000000000" in status
+        assert "NoNewPrivs:\t1" in status
+        interfaces = made.sh("ls /sys/class/net").output.split()
+        assert interfaces == ["lo"]
+        assert made.as_root("chown postgres /usr").code != 0
+        mounts = made.container.attrs["Mounts"]
+        assert {each["Destination"] for each in mounts} == {VOLUME, "/tmp"}
+    left = {each.name for each in docker_engine.volumes.list()} & {each["Name"] for each in mounts}
+    assert left == set()
+
+
+def test_that_of_an_upgrade_keeps_a_root_who_writes_and_no_more(
+    docker_engine: docker.DockerClient, image: Callable[[str], str]
+) -> None:
+    """It takes up the old version's programs; no-new-privileges would leave root, executed later, no capability."""
+    with container.workshop(docker_engine, NAME, image(PG17), None, carries=True) as made:
+        found = docker_host.server_of(docker_engine, str(made.container.name))
+        assert found is not None
+        assert [line.partition(": ")[2] for line in weaknesses(found.attrs, "none")] == [
+            "none for another user", "no new privileges", "read-only root",
+        ]  # fmt: skip
