@@ -96,8 +96,9 @@ def note_drill(folder: Path, result: DrillResult) -> None:
     """Replaced as a whole."""
     path = drill_file(folder)
     new = path.with_name(f"{path.name}.new")
-    new.touch(mode=0o600)
-    new.write_text(result.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(result.model_dump_json(by_alias=True, indent=1) + "\n")  # never through a link of the container's
     give_to_owner(new)
     new.replace(path)
 
@@ -113,13 +114,11 @@ def alone(directory: Path) -> Iterator[None]:
     """The folder, made where it isn't there, for us alone. Raises BackupFailed where another run works in it."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise BackupFailed(f"backups can't be kept in {directory}: {error.strerror}") from None
-    if os.geteuid() == 0:  # the container of the schedule takes it too
-        there = directory.stat()
-        os.fchown(lock, there.st_uid, there.st_gid)
     try:
+        give_to_owner(directory / ".lock")  # the container of the schedule takes it too
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -154,7 +153,8 @@ def give_to_owner(path: Path) -> None:
         return
     there = path.parent.stat()
     for each in [*path.rglob("*"), path]:
-        os.chown(each, there.st_uid, there.st_gid, follow_symlinks=False)
+        if each.lstat().st_uid != there.st_uid:  # on NFS root is nobody, and so are its files
+            os.chown(each, there.st_uid, there.st_gid, follow_symlinks=False)
 
 
 def _sync(path: Path) -> None:

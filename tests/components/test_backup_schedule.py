@@ -93,7 +93,7 @@ def test_an_engine_elsewhere_is_refused_with_the_other_way(run: Runner, host: st
     said, declared = run.refused(database({"backup": SCHEDULE, "dockerHost": host}, "dev"), PgstackError)
     assert f"pgvector:backup: the Docker Engine {host} (pgvector:dockerHost) is elsewhere" in said
     assert "pgstack backup create dev" in said
-    assert set(declared) <= {"dev"}
+    assert set(declared) <= {"dev", "backup-key"}
 
 
 def test_an_offline_preview_elsewhere_sees_no_other_folder_and_no_other_owner(monkeypatch: pytest.MonkeyPatch) -> None:
