@@ -7,7 +7,7 @@ makes it so, and drops it when the schedule is gone. Names that begin with `pgst
 Why these rights: pg_dump demands rows that policies hide (BYPASSRLS) and locks each table (SELECT does); the manifest
 has a setting that only `pg_read_all_settings` sees. Large objects have rights of their own, which `pg_read_all_data`
 doesn't give: `lo_compat_privileges`, which only an administrator sets, turns them off, and the functions that write are
-taken from it (sql/queries/large_objects_closed.sql).
+taken from it (sql/queries/large_objects_closed.sql). COMMENT ON LARGE OBJECT is what stays.
 """
 
 from __future__ import annotations

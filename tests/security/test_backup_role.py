@@ -71,6 +71,7 @@ REFUSED = (
     "SELECT lo_put(4711, 0, 'EVIL!')", "SELECT lo_unlink(4711)", "SELECT lo_create(0)", "SELECT lo_creat(-1)",
     "SELECT lo_from_bytea(0, 'x')", "SELECT lo_truncate(lo_open(4711, 393216), 0)",
     "SELECT lo_truncate64(lo_open(4711, 393216), 0)", "SELECT lowrite(lo_open(4711, 393216), 'x')",
+    "ALTER LARGE OBJECT 4711 OWNER TO pgstack_backup", "GRANT ALL ON LARGE OBJECT 4711 TO PUBLIC",
     "SELECT lo_import('/etc/passwd')", "SELECT lo_export(4711, '/tmp/x')",
     "CREATE TABLE public.t ()", "CREATE TABLE s.t ()", "CREATE TEMP TABLE t ()", "CREATE SCHEMA mine",
     "CREATE FUNCTION s.f() RETURNS int LANGUAGE sql RETURN 1", "ALTER TABLE s.item ADD x int", "DROP TABLE s.item",
