@@ -33,26 +33,23 @@ UNLOCK = "SELECT pg_catalog.pg_advisory_unlock_all()"
 OUR_PATH = "SET search_path = pg_catalog, pg_temp"
 SETTINGS = "RESET ALL"
 END = ";".join([*ROLE, *REST, UNLOCK, SETTINGS])
+# Searched for in lower case, which takes half the time of IGNORECASE.
 # A script without any of these words neither changes nor sees rights, settings or roles: it creates, alters, comments.
 NOISY = re.compile(
     r"\b(?:attach|call|database|detach|do(?!\s+(?:nothing|update)\b)|execute(?!\s+(?:function|procedure))|grant|perform|refresh|revoke|select|user)\b"
-    r"|acl|advisory|authorization|constraints|own(?:er|ed)|privilege|role|currval|lastval",
-    re.IGNORECASE,
+    r"|acl|advisory|authorization|constraints|own(?:er|ed)|privilege|role|currval|lastval"
 )
 # A script without any of these leaves nothing in its session that one without the words above could see.
 LEAVES = re.compile(
     r"\b(?:close|deallocate|declare|discard|listen|load|prepare|reset|set(?!\s+(?:null|default|not|data|schema)\b)|temp|temporary|unlisten)\b"
-    r"|pg_temp|set_config",
-    re.IGNORECASE,
+    r"|pg_temp|set_config"
 )
 # Nor does one with these, unless it runs somebody's function or there is something to check at its end.
 CHANGES_ROWS = re.compile(
-    r"\b(?:copy|insert|merge|truncate|(?<!\bon\s)(?:delete|update)|(?<!\bfor\s)values|with(?!\s*\())\b", re.IGNORECASE
+    r"\b(?:copy|insert|merge|truncate|(?<!\bon\s)(?:delete|update)|(?<!\bfor\s)values|with(?!\s*\())\b"
 )
 CONSTANT = re.compile(r"""--[^\n]*|'(?:[^']|'')*'|"[^"]*\"""")
-MAKES_CODE = re.compile(
-    r"\b(?:call|do(?!\s+(?:nothing|update)\b)|execute|extension|function|language|procedure)\b", re.IGNORECASE
-)
+MAKES_CODE = re.compile(r"\b(?:call|do(?!\s+(?:nothing|update)\b)|execute|extension|function|language|procedure)\b")
 CLOSES_PUBLIC = re.compile(r"\brevoke\b[^;]*\bon\s+schema\b[^;]*\bpublic\b[^;]*\bfrom\b[^;]*\bpublic\b", re.IGNORECASE)
 HALF = 1 << 31  # OIDs are 32 bits and begin again
 
@@ -104,8 +101,8 @@ class Session:
 
     def before(self, script: Script) -> bool:
         """Give what is due if this script may see or change it. False where it can't: then nothing has to be asked."""
-        text = words_of(script.text)
-        self.deferring = self.deferring or "deferrable" in text.lower()
+        text = words_of(script.text).lower()
+        self.deferring = self.deferring or "deferrable" in text
         self.has_code = self.has_code or MAKES_CODE.search(text) is not None
         noisy = NOISY.search(text) is not None or (
             (self.has_code or self.deferring) and CHANGES_ROWS.search(text) is not None
@@ -328,7 +325,7 @@ def words_of(text: str) -> str:
     >>> words_of("INSERT INTO note VALUES ('call back')")
     'INSERT INTO note VALUES ( )'
     """
-    if any(mark in text for mark in ("$", "\\", "/*")) or MAKES_CODE.search(CONSTANT.sub(" ", text)):
+    if any(mark in text for mark in ("$", "\\", "/*")) or MAKES_CODE.search(CONSTANT.sub(" ", text).lower()):
         return text
     return CONSTANT.sub(lambda found: found[0] if found[0][0] == '"' else " ", text)
 
