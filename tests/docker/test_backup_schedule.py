@@ -64,7 +64,7 @@ def in_its_volume(stack: DockerStack) -> str:
     words = 'find /v -type f -exec sh -c "basename {}; cat {}" \\;; stat -c "%a %u" /v/passfile'
     volume = {f"{stack.name}-backup": {"bind": "/v", "mode": "ro"}}
     said = stack.client.containers.run(
-        PG18, ["sh", "-euc", words], user="root", network_mode="none", remove=True, volumes=volume, tmpfs=NO_STRAY
+        PG17, ["sh", "-euc", words], user="root", network_mode="none", remove=True, volumes=volume, tmpfs=NO_STRAY
     )  # fmt: skip
     text = bytes(said).decode()
     assert text.endswith(f"400 {sidecar(stack).attrs['Config']['User'].split(':')[0]}\n")
