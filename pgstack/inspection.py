@@ -11,6 +11,7 @@ import psycopg
 from pgstack.deployed import address_of, own_address
 from postgres import (
     apply,
+    backup_role,
     baseline,
     database_drift,
     drift,
@@ -47,6 +48,8 @@ class Database:
         """`via`: the ssh URL through which it is reached, if any."""
         urls = {roles.APP: outputs.get("appUrl"), roles.READONLY: outputs.get("readonlyUrl")}
         passwords = {role: [address_of(str(url)).password] for role, url in urls.items() if url}
+        if word := outputs.get("backupPassword"):
+            passwords[roles.BACKUP] = [str(word)]
         return cls(own_address(outputs, "adminUrl", via), passwords)
 
 
@@ -96,6 +99,9 @@ def _status(database: Database, stack: str, say: Say) -> bool:
         ledger = apply.read_ledger(connection)
         found = drift.seen(connection)
         wrong_roles = role_drift.find(connection, database.passwords, environment.role_limits)
+        wrong_roles += backup_role.find(
+            connection, database.passwords.get(roles.BACKUP, ()), wanted=environment.backup is not None
+        )
         rules = host_rules.find(connection, tls=environment.engine == "docker" and environment.tls == "require")
         noted, itself = role_drift.notes(connection), database_drift.find(connection, database.admin.database)
         pending: tuple[Pending, ...] = ()

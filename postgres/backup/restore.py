@@ -136,7 +136,7 @@ def make_roles(
     Raises BackupRefused where one would be a superuser, unless `superusers` are asked for.
     """
     present = cluster.execute(queries.get("roles_present")).fetchall()
-    wanted = role_statements.lacking(statements, [name for name, _ in present])
+    wanted = role_statements.lacking(role_statements.without_backup_role(statements), [name for name, _ in present])
     role_statements.refuse_powers(wanted, [name for name, powerful in present if powerful], allowed=superusers)
     if not wanted:
         return
@@ -169,12 +169,15 @@ def give_properties(cluster: Connection[Any], name: str, source: Database) -> No
     database = sql.Identifier(name)
     with cluster.transaction():
         for right in source.privileges:
-            if right.grantee == source.owner:
+            if right.grantee in (source.owner, roles.BACKUP):
                 continue
             who = sql.Identifier(right.grantee) if right.grantee else sql.SQL("PUBLIC")
             option = sql.SQL(" WITH GRANT OPTION" if right.grantable else "")
             kind = sql.SQL({"CREATE": "CREATE", "CONNECT": "CONNECT"}.get(right.privilege, "TEMPORARY"))
             cluster.execute(sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(kind, database, who, option))
+        if cluster.execute("SELECT FROM pg_roles WHERE rolname = %s", (roles.BACKUP,)).fetchone() is not None:
+            grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")  # also where the backup is older than its role
+            cluster.execute(grant.format(database, sql.Identifier(roles.BACKUP)))
         limit = sql.Literal(source.connection_limit)
         cluster.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit))
         cluster.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(source.comment)))
