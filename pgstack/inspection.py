@@ -58,8 +58,11 @@ def listed(environment: Environment) -> tuple[Script, ...]:
     return load(SQL, environment.scripts, listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
 
 
-def rows(scripts: Sequence[Script], ledger: Sequence[Applied]) -> list[tuple[str, str, str]]:
-    """(state, name, detail) a script: applied, pending, edited, changed (repeatable), removed. Pure."""
+def rows(scripts: Sequence[Script], ledger: Sequence[Applied], known: bool = True) -> list[tuple[str, str, str]]:
+    """(state, name, detail) a script: applied, pending, edited, changed (repeatable), removed. Pure.
+
+    `known` False: the list can't be read, so nothing is said of what is removed.
+    """
     ran = {row.name: row for row in ledger}
     found = []
     for script in scripts:
@@ -75,7 +78,9 @@ def rows(scripts: Sequence[Script], ledger: Sequence[Applied]) -> list[tuple[str
             found.append(("changed" if script.repeatable else "edited", script.name, detail))
     for row in ran.values():
         by = one_line(row.applied_by)
-        found.append(("removed", one_line(row.name), f"{row.applied_at:%Y-%m-%d %H:%M} by {by}"))
+        found.append(
+            ("removed" if known else "applied", one_line(row.name), f"{row.applied_at:%Y-%m-%d %H:%M} by {by}")
+        )
     return found
 
 
@@ -90,11 +95,11 @@ def status(database: Database, stack: str, say: Say) -> bool:
 def _status(database: Database, stack: str, say: Say) -> bool:
     """Print the state of each script and the drift; True where anything is not as listed. Raises ConnectionFailed."""
     environment = from_file(stack)
-    problem = ""
+    problem, known = "", True
     try:
         scripts: tuple[Script, ...] = listed(environment)
     except ScriptError as error:
-        scripts, problem = (), str(error)
+        scripts, problem, known = (), str(error), False
     with connect(database.admin, options=LOOK) as connection:
         ledger = apply.read_ledger(connection)
         found = drift.seen(connection)
@@ -116,7 +121,7 @@ def _status(database: Database, stack: str, say: Say) -> bool:
         wrong_roles, noted = wrong_roles + database_drift.findings(itself), noted + database_drift.noted(itself)
     seen = role_drift.told(baseline.without_pending(found, pending), wrong_roles)
     differences = [*seen.drift, *rules, *(f"{line} (`up` mends it)" for line in seen.mended)]
-    states = rows(scripts, ledger)
+    states = rows(scripts, ledger, known)
     for state, name, detail in states:
         say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))
     for difference in differences:

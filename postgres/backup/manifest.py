@@ -30,9 +30,10 @@ NAME = "manifest.json"
 GLOBALS = "globals.sql"
 FORMAT = 2  # 1 has no signature
 MOST = 5  # problems that are told
-OTHER = "  use another one:  pgstack backup list STACK"
+OTHER = "  use another one (pgstack backup list STACK), or make one:  pgstack backup create STACK"
 UNSIGNED_HELP = (
-    "  if you know who made it, and where it has lain since:  --unsigned (whoever made it gets a superuser's rights)"
+    "  if it is yours, and nobody else could write where it has lain since, say so: add  --unsigned  to the command\n"
+    "    (whoever made it gets a superuser's rights)"
 )
 LONGEST_NAME = 63  # bytes
 # what pg_dump writes into its folder
