@@ -16,6 +16,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, LiteralString
@@ -128,6 +129,9 @@ def apply(
             except PgstackError as error:
                 _note_failure(address, error)
                 raise
+            finally:
+                with suppress(psycopg.OperationalError):
+                    landing.clear(admin)  # what a script that failed didn't take
             return Outcome(
                 revision=made.after,
                 ran=tuple(pending.script.name for pending in made.pending),

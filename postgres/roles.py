@@ -138,5 +138,6 @@ def owner_connection(admin: Connection[Any], address: Address, *, options: str =
     finally:
         try:
             admin.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(sql.Identifier(OWNER)))
+            admin.execute(queries.get("orphans_end"))  # a script may have let somebody in
         except psycopg.OperationalError:
             admin.close()  # the server is gone; a random password nobody knows stays behind

@@ -26,6 +26,7 @@ from postgres.backup.contents import differences, older_extensions
 from postgres.backup.manifest import BackupFailed, BackupRefused, Database, Manifest, globals_of
 from postgres.backup.role_statements import Statement
 from postgres.connection import Address, connect, said, told
+from postgres.guc_values import LISTS
 from postgres.plain_text import one_line
 from postgres.up_lock import locked
 from postgres.upgrade.workshop import Server, Workshop, passfile_line
@@ -142,7 +143,8 @@ def make_roles(
         return
     report(f"makes roles: {', '.join(one_line(each.makes) for each in wanted if each.makes)}")
     with cluster.transaction():
-        cluster.execute("SET LOCAL log_statement = 'none'")  # their hashes
+        for setting in roles.UNLOGGED:  # their hashes
+            cluster.execute(f"SET LOCAL {setting}".encode())
         for statement in wanted:
             cluster.execute(statement.command)
 
@@ -182,13 +184,15 @@ def give_properties(cluster: Connection[Any], name: str, source: Database) -> No
         cluster.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit))
         cluster.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(source.comment)))
         for setting in source.settings:
-            # from the current value: how it is quoted is the setting's own affair
-            cluster.execute("SELECT set_config(%s, %s, true)", (setting.name, setting.value))
             word = sql.Identifier(*setting.name.split("."))
             whose = sql.SQL("DATABASE {}").format(database)
             if setting.role:
                 whose = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(setting.role), database)
-            cluster.execute(sql.SQL("ALTER {} SET {} FROM CURRENT").format(whose, word))
+            if setting.name.lower() in LISTS:  # from the current value: how it is quoted is the setting's own affair
+                cluster.execute("SELECT set_config(%s, %s, true)", (setting.name, setting.value))
+                cluster.execute(sql.SQL("ALTER {} SET {} FROM CURRENT").format(whose, word))
+            else:  # never set here: it may be one that stops this very transaction
+                cluster.execute(sql.SQL("ALTER {} SET {} TO {}").format(whose, word, sql.Literal(setting.value)))
 
 
 def swap(admin: Address, new: str, before: str) -> str | None:

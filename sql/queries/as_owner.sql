@@ -7,6 +7,7 @@ DECLARE
     role text;
     number integer := 0;
 BEGIN
+    PERFORM set_config(name, 'view, foreign-table', true) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind';
     FOR owner IN
         SELECT r.oid, r.rolname FROM pg_roles r
          WHERE NOT r.rolsuper AND EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid AND c.relkind IN ('r', 'm'))
