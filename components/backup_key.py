@@ -17,7 +17,7 @@ class BackupKeyProvider(ResourceProvider):
     """Input: configured (optional). It is made once, also while the config has one, which then counts."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult("backup-key", _outs(props, secrets.token_urlsafe(BYTES)))
+        return CreateResult("backup-key", _outs(props, secrets.token_hex(BYTES)))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         return UpdateResult(_outs(_news, _olds["generated"]))

@@ -2,8 +2,8 @@
 
 Its volume (scripts, password) → BackupFiles (fills it, makes the folder of the backups, sees whether it can be written)
 → the Container → BackupRuns (it waits for its time; its processes are limited). Nothing of this is declared for a stack
-without the key. A new password is an update of the files: no restart. Another image replaces the container, as the
-server's. Taking it away leaves the backups.
+without the key. The schema makes its role meanwhile (postgres/backup_role.py), before any script runs: a script that
+fails stops no backup. Another image replaces the container, as the server's. Taking it away leaves the backups.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OF_THIS_MACHINE = ("directory", "owner")
 
 def declare(
     environment: Environment, engine: Endpoint, image: docker.RemoteImage, network: docker.Network,
-    ready: pulumi.Resource, admin_password: pulumi.Output[str], key: pulumi.Output[str],
+    ready: pulumi.Resource, password: pulumi.Output[str], key: pulumi.Output[str],
     certificate: pulumi.Output[str],
     labels: Mapping[str, pulumi.Input[str]],
     options: pulumi.ResourceOptions, docker_options: pulumi.ResourceOptions, hooks: pulumi.ResourceHookBinding,
@@ -53,10 +53,10 @@ def declare(
         {
             "docker": engine.url, "name": environment.name, "image": image.image_id, "volume": volume.name,
             "directory": str(environment.backups), "owner": owner, "folder": sidecar.folder(),
-            "adminPassword": admin_password, "backupKey": key,
+            "backupPassword": password, "backupKey": key,
         }
         | ({"certificate": certificate} if tls else {}),
-        pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[ready])),  # it knows a new password
+        pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[ready])),
     )  # fmt: skip
     variables = sidecar.environment(
         environment.name, environment.major, environment.stack, environment.database, environment.backup,
@@ -151,13 +151,14 @@ def _install(props: dict[str, Any]) -> None:
     is_new = schedule.since(directory) is None
     try:
         schedule.begin(directory, datetime.now(UTC))
+        sidecar.hand_over(directory, props["owner"])
     except OSError as error:
         raise ServerError(f"backups can't be kept in {directory}: {error.strerror}") from None
     wanted = sidecar.Installation(
         props["name"], props["image"], props["volume"], props["directory"], props["owner"]
     )  # fmt: skip
     client = connect(props["docker"])
-    sidecar.install(client, wanted, props["adminPassword"], props["backupKey"], props.get("certificate") or "")
+    sidecar.install(client, wanted, props["backupPassword"], props["backupKey"], props.get("certificate") or "")
     if is_new:
         sidecar.start_anew(client, props["name"])
 

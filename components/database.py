@@ -63,6 +63,7 @@ class Database(pulumi.ComponentResource):
                     ("via", self.server.via),
                     ("certificate", self.server.certificate),
                     ("buildMemoryMb", self.server.build_memory_mb),
+                    ("backupPassword", self.server.backup_password),
                 )
                 if isinstance(value, pulumi.Output) or value
             },

@@ -69,6 +69,7 @@ class _Declaration:
         self.name, self.backup_key = environment.name, backup_key
         self.options = pulumi.ResourceOptions(parent=parent)
         self.admin_password = password("admin-password", environment.admin_password, parent)
+        self.backup_password = password("backup-password", None, parent) if environment.backup is not None else None
         self.claim = Claim("claim", self.options)
         preflight = Preflight(
             "preflight",
@@ -138,12 +139,12 @@ class _Declaration:
             | backup_inputs(environment, self.backup_key),
             self.options,
         )
-        if environment.backup is not None:
+        if self.backup_password is not None:
             from components import backup_schedule
             from postgres.backup import sidecar
 
             backup_schedule.declare(
-                environment, self.engine, image, network, ready, self.admin_password, self.backup_key,
+                environment, self.engine, image, network, ready, self.backup_password, self.backup_key,
                 certificate,
                 self._labels("backup"),
                 self.options, self.docker,
@@ -160,6 +161,7 @@ class _Declaration:
             admin_password=self.admin_password,
             sslmode=sslmode,
             build_memory_mb=self.tuned.build_mb,
+            backup_password=self.backup_password,
             via="" if self.engine == offline.NOT_ASKED else self.engine.via,
             network=self.name,
             internal_host=self.name,

@@ -42,6 +42,7 @@ class Server:
     via: str = ""  # ssh://…: host and port are as seen from over there
     network: str | None = None  # where containers reach it as `internal_host`, port 5432
     internal_host: str | None = None
+    backup_password: pulumi.Output[str] | None = None  # of postgres/backup_role.py; None: no backups are scheduled
     certificate: pulumi.Output[str] | None = None  # PEM; what a client checks the server's against
 
 

@@ -217,6 +217,7 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
         extensions=tuple(props.get("extensions") or ()),
         app_password=props.get("appPassword") or "",
         readonly_password=props.get("readonlyPassword") or "",
+        backup_password=props.get("backupPassword") or "",
         limits=RoleLimits.from_inputs(props.get("roleLimits")),
     )
     try:
@@ -254,6 +255,7 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
         build_memory_mb=int(props.get("buildMemoryMb") or 0),
         app_password=props["appPassword"],
         readonly_password=props["readonlyPassword"],
+        backup_password=props.get("backupPassword") or "",
         adopted=bool(props.get("adopt")),
         limits=RoleLimits.from_inputs(props.get("roleLimits")),
     )

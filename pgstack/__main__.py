@@ -1,5 +1,16 @@
-"""`python -m pgstack`: the same command line."""
+"""`pgstack` and `python -m pgstack`: the command line, imported where Ctrl-C is expected."""
 
-from pgstack.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run a command. Ctrl-C while the program is still being read is no traceback either."""
+    try:
+        from pgstack import cli
+    except KeyboardInterrupt:
+        sys.exit("stopped")
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -106,6 +106,7 @@ def down(workspace: Workspace, *, delete_data: bool) -> None:
     """Take the stack's resources away. The data stays, unless asked otherwise."""
     stack = workspace.select(create=False)
     environment = from_file(workspace.name)
+    _say_of_the_key(workspace, environment)
     if environment.engine == "docker":
         _down_docker(workspace, environment, stack, delete_data=delete_data)
         return
@@ -118,6 +119,17 @@ def down(workspace: Workspace, *, delete_data: bool) -> None:
         workspace.say(f"{workspace.name} is down; its data stays in {data.relative_to(ROOT)}/ for the next up")
     else:
         workspace.say(f"{workspace.name} is down")
+
+
+def _say_of_the_key(workspace: Workspace, environment: Environment) -> None:
+    """Backups are signed with a key of the state, which goes."""
+    kept = sum(1 for _ in environment.backups.glob("*Z")) if environment.backups.is_dir() else 0
+    if kept and environment.backup_key is None:
+        workspace.say(
+            f"{kept} backup(s) stay in {environment.backups}; the key that signs them goes with the state:\n"
+            "  they need --unsigned from then on. To keep it, before a `down`:"
+            f"  pgstack backup key {workspace.name}  (docs/backup.md)"
+        )
 
 
 def _delete(data: Path) -> None:
@@ -254,13 +266,21 @@ QUIET = re.compile(r"^( [~ ] {2}\S+:\S+ \S+( refreshing.*| refresh( \([\d.]+s\))
 # Colours around it: a terminal gets them.
 ERRORED = re.compile(r"^(\x1b\[[\d;]*m|\s)*[1-9]\d* errored\b")
 
-# where the engine's plan lies, which is gone when it is read
-PLANNED = re.compile(r"^(Update plan written to|Run `pulumi up --plan=)")
+# where the engine's plan lies, which is gone when it is read; and, after a `down`, a command that takes the stack file
+# away as well
+MISLEADING = re.compile(
+    r"^(Update plan written to|Run `pulumi up --plan=|The resources in the stack have been deleted|"
+    r"If you want to remove the stack completely)"
+)
 
 LOCKED = re.compile(r"^error: the stack is currently locked|^\s+file://.*: created by ")  # _locked says it
 
 
 def _print(line: str) -> None:
-    if not any(hidden.match(line) for hidden in (QUIET, PLANNED, LOCKED)):
+    if any(hidden.match(line) for hidden in (QUIET, MISLEADING, LOCKED)):
+        return
+    try:
         sys.stdout.write(f"{coloured(line) if sys.stdout.isatty() else safe(line)}\n")
         sys.stdout.flush()
+    except BrokenPipeError:  # `pgstack up | head`: nobody reads on, and the work goes on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,7 +38,8 @@ class Output:
 def outputs(state: Mapping[str, Any], configured: Mapping[str, str] | None = None) -> dict[str, Output]:
     """The stack's outputs, the server's address as it is now; without outputs what the resources know. {}: no server.
 
-    The administrator's URL is always among them, shown only where the stack file asks for it.
+    The administrator's URL is always among them, shown only where the stack file asks for it; the password of scheduled
+    backups is never shown.
     What only a finished `up` knows (`schemaRevision`, `validation`) is missing where none was. `configured`: passwords
     of the stack file (`appPassword`), which the first `up` used instead of the generated ones.
     """
@@ -66,6 +67,8 @@ def outputs(state: Mapping[str, Any], configured: Mapping[str, str] | None = Non
     if "adminUrl" not in exported and "appUrl" in exported:
         address = replace(address_of(str(exported["appUrl"].value)), user=ADMIN, password=words[ADMIN])
         exported["adminUrl"] = Output(address.url, secret=True, shown=False)
+    if word := (_resource(state, "SqlSchema") or {}).get("backupPassword"):
+        exported["backupPassword"] = Output(word, secret=True, shown=False)
     return exported
 
 

@@ -11,6 +11,7 @@ import psycopg
 from pgstack.deployed import address_of, own_address
 from postgres import (
     apply,
+    backup_role,
     baseline,
     database_drift,
     drift,
@@ -47,6 +48,8 @@ class Database:
         """`via`: the ssh URL through which it is reached, if any."""
         urls = {roles.APP: outputs.get("appUrl"), roles.READONLY: outputs.get("readonlyUrl")}
         passwords = {role: [address_of(str(url)).password] for role, url in urls.items() if url}
+        if word := outputs.get("backupPassword"):
+            passwords[roles.BACKUP] = [str(word)]
         return cls(own_address(outputs, "adminUrl", via), passwords)
 
 
@@ -55,8 +58,11 @@ def listed(environment: Environment) -> tuple[Script, ...]:
     return load(SQL, environment.scripts, listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
 
 
-def rows(scripts: Sequence[Script], ledger: Sequence[Applied]) -> list[tuple[str, str, str]]:
-    """(state, name, detail) a script: applied, pending, edited, changed (repeatable), removed. Pure."""
+def rows(scripts: Sequence[Script], ledger: Sequence[Applied], known: bool = True) -> list[tuple[str, str, str]]:
+    """(state, name, detail) a script: applied, pending, edited, changed (repeatable), removed. Pure.
+
+    `known` False: the list can't be read, so nothing is said of what is removed.
+    """
     ran = {row.name: row for row in ledger}
     found = []
     for script in scripts:
@@ -72,7 +78,9 @@ def rows(scripts: Sequence[Script], ledger: Sequence[Applied]) -> list[tuple[str
             found.append(("changed" if script.repeatable else "edited", script.name, detail))
     for row in ran.values():
         by = one_line(row.applied_by)
-        found.append(("removed", one_line(row.name), f"{row.applied_at:%Y-%m-%d %H:%M} by {by}"))
+        found.append(
+            ("removed" if known else "applied", one_line(row.name), f"{row.applied_at:%Y-%m-%d %H:%M} by {by}")
+        )
     return found
 
 
@@ -87,15 +95,18 @@ def status(database: Database, stack: str, say: Say) -> bool:
 def _status(database: Database, stack: str, say: Say) -> bool:
     """Print the state of each script and the drift; True where anything is not as listed. Raises ConnectionFailed."""
     environment = from_file(stack)
-    problem = ""
+    problem, known = "", True
     try:
         scripts: tuple[Script, ...] = listed(environment)
     except ScriptError as error:
-        scripts, problem = (), str(error)
+        scripts, problem, known = (), str(error), False
     with connect(database.admin, options=LOOK) as connection:
         ledger = apply.read_ledger(connection)
         found = drift.seen(connection)
         wrong_roles = role_drift.find(connection, database.passwords, environment.role_limits)
+        wrong_roles += backup_role.find(
+            connection, database.passwords.get(roles.BACKUP, ()), wanted=environment.backup is not None
+        )
         rules = host_rules.find(connection, tls=environment.engine == "docker" and environment.tls == "require")
         noted, itself = role_drift.notes(connection), database_drift.find(connection, database.admin.database)
         pending: tuple[Pending, ...] = ()
@@ -110,7 +121,7 @@ def _status(database: Database, stack: str, say: Say) -> bool:
         wrong_roles, noted = wrong_roles + database_drift.findings(itself), noted + database_drift.noted(itself)
     seen = role_drift.told(baseline.without_pending(found, pending), wrong_roles)
     differences = [*seen.drift, *rules, *(f"{line} (`up` mends it)" for line in seen.mended)]
-    states = rows(scripts, ledger)
+    states = rows(scripts, ledger, known)
     for state, name, detail in states:
         say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))
     for difference in differences:

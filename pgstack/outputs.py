@@ -34,7 +34,7 @@ def read(workspace: Workspace, state: Mapping[str, Any] | None = None) -> dict[s
         found = deployed.outputs(state, workspace.config())
     if not found:
         raise PgstackError(
-            f"{workspace.name} has no outputs yet, and no server in its state\n"
+            f"{workspace.name} is not up: it was never deployed, or taken down\n"
             f"  deploy it:  pgstack up {workspace.name}"
         )
     if FINISHED not in found:

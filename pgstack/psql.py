@@ -49,14 +49,15 @@ def variables(to: Address, inherited: Mapping[str, str], certificate: str = "") 
 
 
 def program(environment: Environment) -> str | None:
-    """The psql of this host, or the embedded server's; None where neither will do."""
-    if found := shutil.which("psql"):
+    """The embedded server's psql for an embedded stack, of its version; else this host's; None: neither will do."""
+    found = shutil.which("psql")
+    if found and environment.engine != "embedded":
         return found
     try:
         ours = embedded.binaries(max(embedded.VERSIONS)) / "psql"
     except PgstackError:
-        return None
-    return str(ours) if environment.tls == "off" and ours.is_file() else None
+        return found
+    return str(ours) if environment.tls == "off" and ours.is_file() else found
 
 
 def in_container(environment: Environment, engine: str, interactive: bool) -> list[str]:

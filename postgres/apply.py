@@ -16,6 +16,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, LiteralString
@@ -25,6 +26,7 @@ from psycopg import Connection
 
 from postgres import (
     apart,
+    backup_role,
     baseline,
     database_drift,
     drift,
@@ -66,6 +68,7 @@ class Request:
     """maintenance_work_mem of the scripts, in MiB, which run one after the other; 0: the server's own"""
     app_password: str = field(default="", repr=False)
     readonly_password: str = field(default="", repr=False)
+    backup_password: str = field(default="", repr=False)  # "": no backups are scheduled
     limits: RoleLimits | None = None  # of app and readonly; None: there are none
     adopted: bool = False  # the database was made by other means: see postgres/takeover.py
 
@@ -103,9 +106,15 @@ def apply(
         roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
         role_drift.mend(cluster, request.limits)  # and of roles just made
         database_drift.close_neighbours(cluster, address.database)
+        if request.backup_password:
+            backup_role.ensure(cluster, request.backup_password)
+        else:
+            backup_role.remove(cluster)
         with connect(address, wait_s=5) as admin:
             half_way.end_orphans(admin)
             roles.ensure_database(admin)
+            if request.backup_password:
+                backup_role.close_large_objects(admin)
             landing.clear(admin)
             _put_right(admin, request.lock_timeout_s, report)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
@@ -120,6 +129,9 @@ def apply(
             except PgstackError as error:
                 _note_failure(address, error)
                 raise
+            finally:
+                with suppress(psycopg.OperationalError):
+                    landing.clear(admin)  # what a script that failed didn't take
             return Outcome(
                 revision=made.after,
                 ran=tuple(pending.script.name for pending in made.pending),

@@ -64,8 +64,8 @@ def check(
         with connect(there) as admin:
             roles.ensure_database(admin)
             roles.ensure_extensions(admin, ("vector", *extensions))
-        with roles.owner_connection(cluster, there) as owner:
-            wanted = _made_by(owner, scripts, pending)
+        with connect(there) as admin, roles.owner_connection(cluster, there) as owner:
+            wanted = _made_by(owner, admin, scripts, pending)
     finally:
         cluster.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
     with connect(address) as admin:
@@ -150,7 +150,7 @@ def _names(text: str, difference: Difference) -> bool:
 
 
 def _made_by(
-    owner: Connection[Any], scripts: Sequence[Script], pending: Sequence[Pending]
+    owner: Connection[Any], admin: Connection[Any], scripts: Sequence[Script], pending: Sequence[Pending]
 ) -> dict[tuple[str, str], str]:
     chosen = {entry.script.name for entry in pending}
     wanted: dict[tuple[str, str], str] = {}
@@ -163,7 +163,7 @@ def _made_by(
         if script.no_transaction:
             session.begin()
             owner.commit()
-            apart.run(owner, owner, entry)
+            apart.run(owner, admin, entry)
             session.follow_apart(script, resumed=False)
             owner.commit()
         else:

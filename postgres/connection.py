@@ -109,6 +109,10 @@ def connect(
                 continue
             raise ConnectionFailed(explain(address, error, waited_s=wait_s if passing else 0.0)) from None
         connection.prepare_threshold = None
+        if not own_path and connection.info.server_version >= 170000:  # older servers refuse it as an option
+            connection.execute("SET transaction_timeout = 0")
+            if not autocommit:
+                connection.commit()
         return connection
 
 

@@ -21,7 +21,8 @@ from postgres.landing import Write
 
 # catalog functions write a name with its schema where the path doesn't lead there, and constants as the session has it
 FORMS = (
-    "search_path = ''", "datestyle = 'ISO, MDY'", "intervalstyle = postgres", "bytea_output = hex",
+    # not '': temporary tables, which a script may name as the catalog's, would come first
+    "search_path = pg_catalog, pg_temp", "datestyle = 'ISO, MDY'", "intervalstyle = postgres", "bytea_output = hex",
     "extra_float_digits = 1", "quote_all_identifiers = off", "standard_conforming_strings = on",
 )  # fmt: skip
 NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)

@@ -17,7 +17,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from postgres import database_drift, role_drift, roles
+from postgres import backup_role, database_drift, role_drift, roles
 from postgres.connection import Address
 from postgres.difference import Difference
 from postgres.role_limits import RoleLimits
@@ -34,6 +34,7 @@ class Made:
     extensions: tuple[str, ...] = ()
     app_password: str = field(default="", repr=False)
     readonly_password: str = field(default="", repr=False)
+    backup_password: str = field(default="", repr=False)  # "": no backups are scheduled
     limits: RoleLimits | None = None
     differences: tuple[Difference, ...] = ()
 
@@ -59,6 +60,12 @@ def changed_roles(connection: Connection[Any], made: Made) -> tuple[str, ...]:
     return role_drift.find(connection, {role: [word] for role, word in words.items() if word}, made.limits)
 
 
+def changed_backup_role(connection: Connection[Any], made: Made) -> tuple[str, ...]:
+    """The role of scheduled backups, or what is left of it."""
+    words = [made.backup_password] if made.backup_password else []
+    return backup_role.find(connection, words, wanted=bool(words))
+
+
 def changed_database(connection: Connection[Any], made: Made) -> tuple[str, ...]:
     """The stack's database itself, and who may enter its neighbours; of a database of before, what the next does."""
     found = database_drift.find(connection, made.address.database)
@@ -73,6 +80,7 @@ def lost_rights(_: Connection[Any], made: Made) -> tuple[str, ...]:
 KINDS: tuple[Callable[[Connection[Any], Made], tuple[str, ...]], ...] = (
     lost_extensions,
     changed_roles,
+    changed_backup_role,
     changed_database,
     lost_rights,
 )

@@ -155,9 +155,9 @@ def _same(name: str, one: str, other: str) -> bool:
     return guc_values.same(name, "integer", LIMITED[name], one, other)
 
 
-def read(connection: Connection[Any]) -> list[Role]:
-    """Our roles that are there. Raises InsufficientPrivilege where the connection's role may not read them."""
-    rows = connection.execute(queries.get("role_attributes"), {"names": list(OURS)}).fetchall()
+def read(connection: Connection[Any], names: Sequence[str] = OURS) -> list[Role]:
+    """Those that are there. Raises InsufficientPrivilege where the connection's role may not read them."""
+    rows = connection.execute(queries.get("role_attributes"), {"names": list(names)}).fetchall()
     return [
         Role(
             name, can_login, verifier, expired, limit, tuple(powers), tuple(member_of), connects, inherits,
@@ -185,7 +185,7 @@ def notes(connection: Connection[Any]) -> tuple[str, ...]:
         found = read(connection)
     except errors.InsufficientPrivilege:
         return ()
-    others = connection.execute(queries.get("roles_of_others"), {"names": list(OURS)}).fetchall()
+    others = connection.execute(queries.get("roles_of_others"), {"names": [*OURS, roles.BACKUP]}).fetchall()
     return noted(found, [(name, powers, memberships) for name, powers, memberships in others])
 
 
@@ -208,10 +208,15 @@ def mend(cluster: Connection[Any], limits: RoleLimits | None = None) -> None:
         if found.limit != most:
             cluster.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(role, sql.Literal(most)))
         _mend_settings(cluster, found, limits)
-        grants = {"member": found.name, "roles": list(found.member_of)}
-        for other, member, grantor in cluster.execute(queries.get("role_memberships"), grants).fetchall():
-            revoke = f"REVOKE {other} FROM {member} GRANTED BY {grantor} CASCADE"  # the server quoted the names
-            cluster.execute(revoke.encode())
+        revoke_memberships(cluster, found.name, found.member_of)
+
+
+def revoke_memberships(cluster: Connection[Any], member: str, groups: Sequence[str]) -> None:
+    """Take `member` out of them, whoever put it in. `cluster`: the administrator's."""
+    grants = {"member": member, "roles": list(groups)}
+    for other, name, grantor in cluster.execute(queries.get("role_memberships"), grants).fetchall():
+        revoke = f"REVOKE {other} FROM {name} GRANTED BY {grantor} CASCADE"  # the server quoted the names
+        cluster.execute(revoke.encode())
 
 
 def _mend_settings(cluster: Connection[Any], found: Role, limits: RoleLimits | None) -> None:

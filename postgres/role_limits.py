@@ -14,6 +14,7 @@ from typing import Any
 from postgres.errors import SettingRefused
 
 RESERVED = 5
+OF_A_BACKUP = 4  # psql, pg_dump and its workers: as no superuser's they get none of those the server reserves
 LEAST_TEMPORARY_MB = 1024
 IDLE_IN_TRANSACTION_S: float = 600
 KEYS = ("appConnections", "readonlyConnections", "tempFileLimitMb", "idleInTransactionS")
@@ -65,6 +66,7 @@ def derive(
     memory_mb: int,
     *,
     reserved: int = 0,
+    scheduled: bool = False,
     app: int | None = None,
     readonly: int | None = None,
     temporary_mb: int | None = None,
@@ -72,10 +74,12 @@ def derive(
 ) -> RoleLimits:
     """The limits of a server with `max_connections`, of which it keeps `reserved` for superusers by its own settings.
 
+    `scheduled`: there is a schedule of backups, whose role is no superuser.
+
     A fifth of the connections is `readonly`'s, the rest `app`'s; a session's temporary files take twice the memory.
     Raises SettingRefused where what is asked for leaves too few connections.
     """
-    most = max_connections - max(RESERVED, reserved + 2) - 1
+    most = max_connections - max(RESERVED, reserved + 2) - 1 - (OF_A_BACKUP if scheduled else 0)
     if readonly is None:
         rest = most - app if app is not None else most
         readonly = max(1, min(most // 5, rest))

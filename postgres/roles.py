@@ -22,6 +22,7 @@ from postgres.connection import STEPS, Address, connect, told
 from postgres.errors import SqlFailed, nearest
 
 OWNER, APP, READONLY = "schema_owner", "app", "readonly"
+BACKUP = "pgstack_backup"  # only where backups are scheduled: backup_role.py
 UNLOGGED = ("log_statement = none", "log_min_duration_statement = -1", "log_min_error_statement = panic",
             "log_min_duration_sample = -1", "log_transaction_sample_rate = 0")  # fmt: skip
 NO_POWERS = sql.SQL("NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
@@ -137,5 +138,6 @@ def owner_connection(admin: Connection[Any], address: Address, *, options: str =
     finally:
         try:
             admin.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(sql.Identifier(OWNER)))
+            admin.execute(queries.get("orphans_end"))  # a script may have let somebody in
         except psycopg.OperationalError:
             admin.close()  # the server is gone; a random password nobody knows stays behind

@@ -215,8 +215,9 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
         settings = self.tuned.settings if docker else derive_settings(self.limits, durability=self.durability)
         kept = (settings.get("superuser_reserved_connections", "3"), settings.get("reserved_connections", "0"))
         return derive_role_limits(
-            int(settings["max_connections"]), self.memory_mb, reserved=sum(map(int, kept)), app=self.app_connections,
-            readonly=self.readonly_connections, temporary_mb=self.temp_file_limit_mb,
+            int(settings["max_connections"]), self.memory_mb, reserved=sum(map(int, kept)),
+            scheduled=self.backup is not None, app=self.app_connections, readonly=self.readonly_connections,
+            temporary_mb=self.temp_file_limit_mb,
             idle_in_transaction_s=self.idle_in_transaction_s,
         )  # fmt: skip
 

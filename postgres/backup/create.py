@@ -21,7 +21,7 @@ from postgres.backup import manifest as manifests
 from postgres.backup.contents import Contents
 from postgres.backup.manifest import BackupFailed, Manifest
 from postgres.backup.store import STAMP, UNFINISHED, alone, remove_unfinished, settle
-from postgres.errors import PgstackError
+from postgres.errors import PgstackError, ServerError
 from postgres.scripts import revision
 from postgres.upgrade import records
 from postgres.upgrade.workshop import HOUR_S, Report, Server, Workshop, must, rows
@@ -92,6 +92,12 @@ def _make(
     finally:
         workshop.sh('rm -rf "$WORK"', WORK=work)
     databases = [_with_contents(each, unfinished) for each in databases]
+    names = {row["name"] for row in rows(workshop, server, "postgres", "SELECT datname AS name FROM pg_database")}
+    if database in names - {each["name"] for each in databases}:
+        raise ServerError(
+            f"the database {database} is a template, or takes no connections: the backup would be without it\n"
+            "  pgstack up STACK  puts that right"
+        )
     own = next((each for each in databases if each["name"] == database), None)
     manifest = Manifest.model_validate(
         {

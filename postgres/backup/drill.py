@@ -64,6 +64,7 @@ def drill(
             raise ServerError(f"PostgreSQL {major} can't read a backup of {manifest.major}: nothing was tried")
         # the administrator is there already, and as it is
         statements = [each for each in statements if each.names != {SUPERUSER}]
+        statements = role_statements.without_backup_role(statements, made=True)  # the databases name it
         role_statements.refuse_powers(statements, (SUPERUSER, *role_statements.POWERFUL), allowed=superusers)
         trial = _Trial(manifest, statements, major or manifest.major, jobs, vector_indexes)
         problems = _try(workshop, backup, trial, report)

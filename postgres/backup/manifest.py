@@ -30,9 +30,10 @@ NAME = "manifest.json"
 GLOBALS = "globals.sql"
 FORMAT = 2  # 1 has no signature
 MOST = 5  # problems that are told
-OTHER = "  use another one:  pgstack backup list STACK"
+OTHER = "  use another one (pgstack backup list STACK), or make one:  pgstack backup create STACK"
 UNSIGNED_HELP = (
-    "  if you know who made it, and where it has lain since:  --unsigned (whoever made it gets a superuser's rights)"
+    "  if it is yours, and nobody else could write where it has lain since, say so: add  --unsigned  to the command\n"
+    "    (whoever made it gets a superuser's rights)"
 )
 LONGEST_NAME = 63  # bytes
 # what pg_dump writes into its folder
@@ -260,9 +261,9 @@ def verify(folder: Path, *, digests: bool = True, trust: Trust = UNSIGNED) -> Ma
     Raises BackupRefused naming what is missing, cut off, altered or too much; Untrusted as `read`.
     """
     manifest = read(folder, trust)
-    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() or path.is_symlink()} - {
-        NAME
-    }
+    # whatever is no folder counts: programs read a pipe of a file's name, too
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
+    there -= {NAME}
     problems = [f"{name}: not in the manifest" for name in sorted(there - manifest.files.keys())]
     for name, file in sorted(manifest.files.items()):
         path = folder / name
@@ -270,6 +271,8 @@ def verify(folder: Path, *, digests: bool = True, trust: Trust = UNSIGNED) -> Ma
             problems.append(f"{name}: missing")
         elif path.is_symlink():
             problems.append(f"{name}: a link")
+        elif not path.is_file():
+            problems.append(f"{name}: no file")
         elif (size := path.stat().st_size) != file.bytes:
             problems.append(f"{name}: {size} bytes, written were {file.bytes}")
         elif digests and sha256(path) != file.sha256:

@@ -26,6 +26,7 @@ from postgres.backup.contents import differences, older_extensions
 from postgres.backup.manifest import BackupFailed, BackupRefused, Database, Manifest, globals_of
 from postgres.backup.role_statements import Statement
 from postgres.connection import Address, connect, said, told
+from postgres.guc_values import LISTS
 from postgres.plain_text import one_line
 from postgres.up_lock import locked
 from postgres.upgrade.workshop import Server, Workshop, passfile_line
@@ -136,13 +137,14 @@ def make_roles(
     Raises BackupRefused where one would be a superuser, unless `superusers` are asked for.
     """
     present = cluster.execute(queries.get("roles_present")).fetchall()
-    wanted = role_statements.lacking(statements, [name for name, _ in present])
+    wanted = role_statements.lacking(role_statements.without_backup_role(statements), [name for name, _ in present])
     role_statements.refuse_powers(wanted, [name for name, powerful in present if powerful], allowed=superusers)
     if not wanted:
         return
     report(f"makes roles: {', '.join(one_line(each.makes) for each in wanted if each.makes)}")
     with cluster.transaction():
-        cluster.execute("SET LOCAL log_statement = 'none'")  # their hashes
+        for setting in roles.UNLOGGED:  # their hashes
+            cluster.execute(f"SET LOCAL {setting}".encode())
         for statement in wanted:
             cluster.execute(statement.command)
 
@@ -169,23 +171,28 @@ def give_properties(cluster: Connection[Any], name: str, source: Database) -> No
     database = sql.Identifier(name)
     with cluster.transaction():
         for right in source.privileges:
-            if right.grantee == source.owner:
+            if right.grantee in (source.owner, roles.BACKUP):
                 continue
             who = sql.Identifier(right.grantee) if right.grantee else sql.SQL("PUBLIC")
             option = sql.SQL(" WITH GRANT OPTION" if right.grantable else "")
             kind = sql.SQL({"CREATE": "CREATE", "CONNECT": "CONNECT"}.get(right.privilege, "TEMPORARY"))
             cluster.execute(sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(kind, database, who, option))
+        if cluster.execute("SELECT FROM pg_roles WHERE rolname = %s", (roles.BACKUP,)).fetchone() is not None:
+            grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")  # also where the backup is older than its role
+            cluster.execute(grant.format(database, sql.Identifier(roles.BACKUP)))
         limit = sql.Literal(source.connection_limit)
         cluster.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit))
         cluster.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(source.comment)))
         for setting in source.settings:
-            # from the current value: how it is quoted is the setting's own affair
-            cluster.execute("SELECT set_config(%s, %s, true)", (setting.name, setting.value))
             word = sql.Identifier(*setting.name.split("."))
             whose = sql.SQL("DATABASE {}").format(database)
             if setting.role:
                 whose = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(setting.role), database)
-            cluster.execute(sql.SQL("ALTER {} SET {} FROM CURRENT").format(whose, word))
+            if setting.name.lower() in LISTS:  # from the current value: how it is quoted is the setting's own affair
+                cluster.execute("SELECT set_config(%s, %s, true)", (setting.name, setting.value))
+                cluster.execute(sql.SQL("ALTER {} SET {} FROM CURRENT").format(whose, word))
+            else:  # never set here: it may be one that stops this very transaction
+                cluster.execute(sql.SQL("ALTER {} SET {} TO {}").format(whose, word, sql.Literal(setting.value)))
 
 
 def swap(admin: Address, new: str, before: str) -> str | None:

@@ -19,6 +19,7 @@ from psycopg import sql
 from postgres.backup import libraries
 from postgres.backup.manifest import GLOBALS, MOST, OTHER, BackupRefused
 from postgres.plain_text import one_line
+from postgres.roles import BACKUP
 
 SHOWN = 60  # characters of a statement that is refused
 SKIPPED = re.compile(r"\s*|--.*|\\(?:un)?restrict [A-Za-z0-9]+|SET [a-z_]+ = (?:on|off|'[A-Za-z0-9_]+');")
@@ -95,6 +96,11 @@ def refuse_powers(statements: Iterable[Statement], powerful: Collection[str], *,
             f"the backup gives roles a superuser's rights:\n{''.join(wrong[:MOST])}"
             "  if they are meant to have them, ask for it:  --superusers"
         )
+
+
+def without_backup_role(statements: Iterable[Statement], *, made: bool = False) -> list[Statement]:
+    """Without what is said of the role of scheduled backups, which `up` makes. `made`: it is, without a right."""
+    return [each for each in statements if BACKUP not in each.names or (made and each.makes == BACKUP)]
 
 
 def lacking(statements: Iterable[Statement], present: Iterable[str]) -> list[Statement]:

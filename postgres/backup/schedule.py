@@ -8,6 +8,7 @@ schedule.failed    when the last run failed, and what it said last; the next one
 from __future__ import annotations
 
 import json
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,8 +79,9 @@ def begin(directory: Path, now: datetime) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / SINCE
     if since(directory) is None:
-        path.touch(mode=0o600)
-        path.write_text(json.dumps({"since": now.replace(microsecond=0).isoformat()}) + "\n", encoding="utf-8")
+        path.unlink(missing_ok=True)  # never through a link that the container's user made
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(json.dumps({"since": now.replace(microsecond=0).isoformat()}) + "\n")
 
 
 def end(directory: Path) -> None:

@@ -1,9 +1,9 @@
 """The container that makes backups by itself, beside the server's: what it is like, and what no plugin does for it.
 
-It has the server's image, so its programs are the server's; it reads its scripts and the administrator's password from
-a small volume of its own and writes into the folder of the stack's backups on this machine, as that folder's owner.
-The password is in no environment, no argument and no log, and a new one is read at the next run. Its scripts lie in a
-folder named after their content: others make another container.
+It has the server's image, so its programs are the server's; it reads its scripts and its password from a small volume
+of its own and writes into the folder of the stack's backups on this machine, as that folder's owner. Its role may only
+read (postgres/backup_role.py). The password is in no environment, no argument and no log. Its scripts lie in a folder
+named after their content: others make another container.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from docker.types import Mount
 
 from postgres import queries, shell, strangers
 from postgres.backup.schedule import Schedule
+from postgres.backup_role import ROLE
 from postgres.container import OLD_MOUNT, PORT, TMPFS
 from postgres.data_directory import FILE_PREFIX, PASSWORD_FILE, state_of
 from postgres.docker_host import OF_ROOT, Endpoint, finish, put, server_of, throw_away, told
-from postgres.embedded import ADMIN
 from postgres.errors import PgstackError, ServerError
 from postgres.images import VOLUME
 from postgres.readiness import limit_processes
@@ -33,6 +33,9 @@ KEY_FILE = "pgstack-backup-key"
 MOUNT, BACKUPS = "/pgstack", "/backups"
 MEMORY_MB, CPUS, PIDS, JOBS = 512, "1.0", 64, 2  # cpus as the plugin reads them back
 STOP_GRACE_S = 10
+# Instead of root. No account's: systemd's list of uids has 65520 to 65533 as unused. Below 65536, which an engine with
+# user namespaces maps.
+UNUSED_UID = 65521
 START_S, POLL_S = 30.0, 0.2
 
 
@@ -77,7 +80,7 @@ def environment(
     return {
         "BACKUPS": BACKUPS, "DATABASE": database, "HOME": "/tmp", "JOBS": str(JOBS), "KEEP": str(keep), "LC_ALL": "C",
         "PATH": path, "PGCONNECT_TIMEOUT": "10", "PGHOST": server, "PGPASSFILE": f"{MOUNT}/passfile",
-        "PGPORT": str(PORT), "PGUSER": ADMIN, "SECOND": str(schedule.second), "STACK": stack,
+        "PGPORT": str(PORT), "PGUSER": ROLE, "SECOND": str(schedule.second), "STACK": stack,
         **strangers.variables(sslmode, f"{MOUNT}/{ROOT}" if verified else ""),
     }  # fmt: skip
 
@@ -88,12 +91,22 @@ def tmpfs(major: int) -> dict[str, str]:
 
 
 def owner_of(directory: Path) -> str:
-    """UID:GID of the folder of the backups; ours where it is still to be made."""
+    """UID:GID of the folder of the backups; ours where it is still to be made. Never root: `UNUSED_UID` instead."""
     try:
         found = directory.stat()
+        uid, gid = found.st_uid, found.st_gid
     except OSError:
-        return f"{os.getuid()}:{os.getgid()}"
-    return f"{found.st_uid}:{found.st_gid}"
+        uid, gid = os.getuid(), os.getgid()
+    return f"{uid}:{gid}" if uid else f"{UNUSED_UID}:{UNUSED_UID}"
+
+
+def hand_over(directory: Path, owner: str) -> None:
+    """Give root's folder, and the backups in it, to the container's user. Raises OSError. `owner`: UID:GID."""
+    if os.geteuid() != 0 or directory.stat().st_uid != 0:
+        return
+    uid, gid = map(int, owner.split(":"))
+    for path in [*directory.rglob("*"), directory]:
+        os.chown(path, uid, gid, follow_symlinks=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,8 +96,10 @@ def note_drill(folder: Path, result: DrillResult) -> None:
     """Replaced as a whole."""
     path = drill_file(folder)
     new = path.with_name(f"{path.name}.new")
-    new.touch(mode=0o600)
-    new.write_text(result.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(result.model_dump_json(by_alias=True, indent=1) + "\n")  # never through a link of the container's
+    give_to_owner(new)
     new.replace(path)
 
 
@@ -112,10 +114,11 @@ def alone(directory: Path) -> Iterator[None]:
     """The folder, made where it isn't there, for us alone. Raises BackupFailed where another run works in it."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise BackupFailed(f"backups can't be kept in {directory}: {error.strerror}") from None
     try:
+        give_to_owner(directory / ".lock")  # the container of the schedule takes it too
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -139,8 +142,19 @@ def settle(unfinished: Path, finished: Path) -> None:
     """On the disk before it has its name: a crash leaves a whole backup or none."""
     for path in [*unfinished.rglob("*"), unfinished]:
         _sync(path)
+    give_to_owner(unfinished)
     unfinished.rename(finished)
     _sync(finished.parent)
+
+
+def give_to_owner(path: Path) -> None:
+    """What root makes in a folder is its owner's, as whom the schedule's container reads and removes it."""
+    if os.geteuid() != 0:
+        return
+    there = path.parent.stat()
+    for each in [*path.rglob("*"), path]:
+        if each.lstat().st_uid != there.st_uid:  # on NFS root is nobody, and so are its files
+            os.chown(each, there.st_uid, there.st_gid, follow_symlinks=False)
 
 
 def _sync(path: Path) -> None:

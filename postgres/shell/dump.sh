@@ -6,7 +6,18 @@ export PGOPTIONS="-c search_path=pg_catalog,pg_temp -c role=none -c statement_ti
 export PGAPPNAME=pgstack PGCLIENTENCODING=UTF8 FOLDER JOBS
 psql -XAtqw -v ON_ERROR_STOP=1 -v contents="$CONTENTS" -f - <<'END'
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout' \g /dev/null
-BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; -- rows are counted by a role that is gone with the question
+SELECT current_setting('is_superuser') = 'on' AS superuser \gset
+-- an administrator counts rows by a role that is gone with the question; another counts them himself, and nothing that
+-- a table's owner wrote may write with his rights
+\if :superuser
+BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE;
+\else
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SELECT EXISTS (SELECT FROM pg_user_mapping) AS mapped \gset
+\if :mapped
+\warn user mappings are in it without their passwords, which only an administrator reads: pgstack backup create
+\endif
+\endif
 SELECT pg_export_snapshot() AS snapshot \gset
 \setenv SNAPSHOT :snapshot
 \o `printf %s "$FOLDER.before"`

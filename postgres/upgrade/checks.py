@@ -20,19 +20,13 @@ SAMPLE_ROWS = 100
 # values as text, whatever the server's settings are
 SESSION = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';"
 FUNCTIONS = f"""
-CREATE FUNCTION pg_temp.pgstack_sample(t regclass) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE found text;
-BEGIN
-    EXECUTE format('SELECT md5(string_agg(r::text, chr(10))) FROM (SELECT * FROM ONLY %s LIMIT {SAMPLE_ROWS}) AS r', t)
-       INTO found;
-    RETURN coalesce(found, 'empty');
-END $$;
-CREATE FUNCTION pg_temp.pgstack_count(t regclass) RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE found bigint;
-BEGIN
-    EXECUTE format('SELECT count(*) FROM ONLY %s', t) INTO found;
-    RETURN found;
-END $$;
+CREATE FUNCTION pg_temp.pgstack_sample(t regclass) RETURNS text LANGUAGE sql AS $$
+    SELECT coalesce((SELECT * FROM pg_temp.pgstack_ask(t, format(
+        'SELECT md5(string_agg(r::text, chr(10))) FROM (SELECT * FROM ONLY %s LIMIT {SAMPLE_ROWS}) AS r', t))), 'empty')
+$$;
+CREATE FUNCTION pg_temp.pgstack_count(t regclass) RETURNS bigint LANGUAGE sql AS $$
+    SELECT (SELECT * FROM pg_temp.pgstack_ask(t, format('SELECT count(*)::text FROM ONLY %s', t)))::bigint
+$$;
 """
 Fingerprint = Mapping[str, str]
 
@@ -42,7 +36,8 @@ def fingerprint(workshop: Workshop, server: Server, databases: Iterable[str], *,
     query = queries.get("upgrade_fingerprint").replace("{exact}", "true" if exact else "false")
     found: dict[str, str] = {}
     for database in databases:
-        asked = rows(workshop, server, database, query, first=SESSION + FUNCTIONS)
+        first = f"{SESSION}{queries.get('as_owner')}{FUNCTIONS}"
+        asked = rows(workshop, server, database, query, first=first, last=queries.get("as_owner_end"))
         found |= {f"{database}: {row['what']}": str(row["how"]) for row in asked}
     return found
 

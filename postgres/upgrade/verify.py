@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from postgres import queries, shell
 from postgres.errors import ServerError
 from postgres.strangers import UNDEMANDING
@@ -40,7 +42,8 @@ SESSION = (
     f"{checks.SESSION} SET search_path = '';"
     " SET extra_float_digits = 1; SET lc_monetary = 'C'; SET work_mem = '64MB';\n"
 )
-READ_ONLY = "SET default_transaction_read_only = on;\n"
+BEGIN = f"BEGIN;\n{queries.get('as_owner')}"
+END = f"{queries.get('as_owner_end')}COMMIT;\n"
 # the process that copies is noted: one that was interrupted goes on by itself
 COPYING = """
     mkdir -p "$(dirname "$TO")"
@@ -179,10 +182,9 @@ def _contents(workshop: Workshop, server: Server, database: str, tables: list[st
     found = {}
     for first in range(0, len(tables), BATCH):
         batch = tables[first : first + BATCH]
-        asked = "".join(
-            f"SELECT count(*), coalesce(sum(hash), 0) FROM ({_hashes(table)}) AS each;\n" for table in batch
-        )
-        said = _ask(workshop, server, database, SESSION + READ_ONLY + asked)
+        summed = "SELECT concat_ws('|', count(*), coalesce(sum(hash), 0)) FROM ({hashes}) AS each"
+        asked = "".join(f"SELECT {_as_owner(table, summed)};\n" for table in batch)
+        said = _ask(workshop, server, database, SESSION + BEGIN + asked + END)
         for table, line in zip(batch, said.splitlines(), strict=True):
             count, total = line.split("|")
             found[table] = Rows(int(count), int(total))
@@ -197,9 +199,15 @@ def _hashes(table: str) -> str:
     return f'SELECT hashtextextended(ROW(kept_row.*)::text COLLATE "C", 0) AS hash FROM ONLY {table} AS kept_row'
 
 
-def _ask(workshop: Workshop, server: Server, database: str, sql: str) -> str:
+def _as_owner(table: str, query: str = "SELECT hash::text FROM ({hashes}) AS each") -> str:
+    """The call that asks it with the rights of the table's owner. {hashes}: a number for each row."""
+    name, text = (sql.Literal(each).as_string(None) for each in (table, query.format(hashes=_hashes(table))))
+    return f"pg_temp.pgstack_ask({name}, {text})"
+
+
+def _ask(workshop: Workshop, server: Server, database: str, text: str) -> str:
     variables = server.environment | {
-        "PGDATABASE": database, "FILE": workshop.put("verify.sql", sql), "LEASH": workshop.leash,
+        "PGDATABASE": database, "FILE": workshop.put("verify.sql", text), "LEASH": workshop.leash,
     }  # fmt: skip
     script = shell.get("leash", "ask")
     return must(
@@ -216,16 +224,18 @@ def _count(workshop: Workshop, copy: Server, live: Server, database: str, table:
             f"{database}: table {table} differs; to count its rows takes {size(rows_in_all * ROW_BYTES + MARGIN_BYTES)}"
             f" free, there are {size(free)}"
         )
-    there = f"{SESSION}{READ_ONLY}COPY ({_hashes(table)}) TO STDOUT;\n"
-    here = f"""{SESSION}
+    there = f"{SESSION}{BEGIN}COPY (SELECT {_as_owner(table)}) TO STDOUT;\n{END}"
+    here = f"""{SESSION}{BEGIN}
         CREATE TEMPORARY TABLE theirs (hash bigint);
         \\copy pg_temp.theirs FROM pstdin
-        WITH kept AS (SELECT hash, count(*) AS times FROM ({_hashes(table)}) AS each GROUP BY hash),
+        WITH kept AS (
+                 SELECT hash::bigint AS hash, count(*) AS times FROM {_as_owner(table)} AS each(hash) GROUP BY hash
+             ),
              now AS (SELECT hash, count(*) AS times FROM pg_temp.theirs GROUP BY hash)
         SELECT coalesce(sum(greatest(coalesce(kept.times, 0) - coalesce(now.times, 0), 0)), 0),
                coalesce(sum(greatest(coalesce(now.times, 0) - coalesce(kept.times, 0), 0)), 0)
           FROM kept FULL JOIN now USING (hash);
-    """
+        {END}"""
     variables: Mapping[str, str] = copy.environment | {
         "PGDATABASE": database, "LEASH": workshop.leash,
         "OTHER_HOST": live.host, "OTHER_PORT": str(live.port), "OTHER_USER": live.user, "OTHER_PASSFILE": live.passfile,

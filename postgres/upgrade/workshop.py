@@ -142,12 +142,14 @@ def with_password(workshop: Workshop, major: int, host: str, port: int, admin: A
     return Server(major, host, port, admin.user, passfile, demands=demands)
 
 
-def rows(workshop: Workshop, server: Server, database: str, query: str, *, first: str = "") -> list[dict[str, Any]]:
-    """What a query returns, through psql: values as JSON has them. `first`: statements of the same session that return
-    nothing. Raises ServerError.
+def rows(
+    workshop: Workshop, server: Server, database: str, query: str, *, first: str = "", last: str = ""
+) -> list[dict[str, Any]]:
+    """What a query returns, through psql: values as JSON has them. `first` and `last`: statements of the same
+    transaction that return nothing. Raises ServerError.
     """
     wrapped = f"SELECT coalesce(json_agg(row_to_json(found)), '[]') FROM (\n{query.strip().rstrip(';')}\n) AS found"
-    said = execute(workshop, server, database, f"{first}\n{wrapped}")
+    said = execute(workshop, server, database, f"{first}\n{wrapped};\n{last}")
     try:
         found: list[dict[str, Any]] = json.loads(said)
     except ValueError:

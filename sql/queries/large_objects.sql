@@ -13,7 +13,7 @@ BEGIN
             SELECT DISTINCT pg_get_userbyid(a.grantee)
               FROM pg_database d CROSS JOIN aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
              WHERE d.datname = current_database() AND a.grantee <> 0 AND a.privilege_type = 'CONNECT'
-               AND pg_get_userbyid(a.grantee) <> 'readonly'
+               AND pg_get_userbyid(a.grantee) NOT IN ('readonly', 'pgstack_backup')
              ORDER BY 1
         LOOP
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', made, holder);

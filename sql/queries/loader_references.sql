@@ -1,4 +1,5 @@
--- Lets the login that loads rows refer to the tables of superusers, whose rights it never has.
+-- Lets the login that loads rows refer to the tables of superusers, whose rights it never has. Not read them: the rows of
+-- a key to such a table are checked one by one, by the triggers of the key.
 DO $$
 DECLARE
     found record;
@@ -12,7 +13,7 @@ BEGIN
            AND n.nspname NOT IN ('information_schema', 'pgstack')
     LOOP
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO pgstack_loading', found.nspname);
-        EXECUTE format('GRANT SELECT, REFERENCES ON %I.%I TO pgstack_loading', found.nspname, found.relname);
+        EXECUTE format('GRANT REFERENCES ON %I.%I TO pgstack_loading', found.nspname, found.relname);
     END LOOP;
 END
 $$

@@ -30,6 +30,6 @@ SELECT 'number of ' || kind, count
            ('large objects', (SELECT count(*) FROM pg_largeobject_metadata)::text),
            ('publications', (SELECT count(*) FROM pg_publication)::text),
            ('roles', (SELECT count(*) || ', ' || count(rolpassword) || ' with a password' FROM pg_authid
-                       WHERE oid >= 16384 OR oid = 10))
+                       WHERE (oid >= 16384 OR oid = 10) AND rolname !~ '^pgstack_asking_'))
        ) AS counted(kind, count)
  ORDER BY 1

@@ -9,6 +9,7 @@ import pytest
 
 from components.backup_schedule import BackupFilesProvider
 from components.engine import ONLY_AT_AN_UPGRADE, as_before
+from postgres.backup.sidecar import UNUSED_UID
 from postgres.errors import PgstackError
 from tests.components.declared import DYNAMIC, Runner, database
 
@@ -25,16 +26,21 @@ def test_a_stack_without_a_schedule_declares_nothing_of_it(run: Runner) -> None:
     scheduled = run(database({"backup": SCHEDULE}, "production")).declared
     added = {name: each.type.removeprefix(DYNAMIC) for name, each in scheduled.items() if name not in without}
     assert added == {
+        "backup-password": "GeneratedPassword",
         "backup-files-volume": "docker:index/volume:Volume",
         "backup-files": "BackupFiles",
         "backup": "docker:index/container:Container",
         "backup-runs": "BackupRuns",
     }
-    # nothing else changes, but for what only an upgrade reads: the server isn't restarted for it
+    # nothing else changes, but for what only an upgrade reads: the server isn't restarted. The schema makes the role
     before, after = (
         {name: as_before({}, found[name].inputs, ONLY_AT_AN_UPGRADE) for name in without}
         for found in (without, scheduled)
     )
+    assert after["schema"].pop("backupPassword") == "generated backup-password"
+    assert "backupPassword" in scheduled["schema"].secret
+    mine, theirs = (found["schema"].pop("roleLimits") for found in (after, before))
+    assert mine["appConnections"] < theirs["appConnections"]  # its connections are no superuser's
     assert after == before
 
 
@@ -48,7 +54,8 @@ def test_the_container_is_hardened_and_holds_no_password(run: Runner, tmp_path: 
     assert inputs["readOnly"]
     assert inputs["capabilities"] == {"drops": ["ALL"]}
     assert inputs["securityOpts"] == ["no-new-privileges"]
-    assert inputs["user"] == f"{os.getuid()}:{os.getgid()}"
+    mine = f"{os.getuid()}:{os.getgid()}"
+    assert inputs["user"] == (mine if os.getuid() else f"{UNUSED_UID}:{UNUSED_UID}")  # never root
     assert inputs["memory"] == inputs["memorySwap"] == 512
     assert inputs["cpus"] == "1.0"
     assert inputs["restart"] == server.inputs["restart"]
@@ -60,9 +67,11 @@ def test_the_container_is_hardened_and_holds_no_password(run: Runner, tmp_path: 
         ("bind", str(tmp_path / "kept" / "dev"), "/backups", None),
     ]
     assert "generated" not in str(inputs)
-    assert files.inputs["adminPassword"] == "generated admin-password"
+    assert "PGUSER=pgstack_backup" in inputs["envs"]
+    assert "admin-password" not in str(files.inputs)
+    assert files.inputs["backupPassword"] == "generated backup-password"
     assert files.inputs["backupKey"] == "generated backup-key"
-    assert {"adminPassword", "backupKey"} <= files.secret
+    assert {"backupPassword", "backupKey"} <= files.secret
     assert backup.delete_before_replace
 
 
@@ -84,7 +93,7 @@ def test_an_engine_elsewhere_is_refused_with_the_other_way(run: Runner, host: st
     said, declared = run.refused(database({"backup": SCHEDULE, "dockerHost": host}, "dev"), PgstackError)
     assert f"pgvector:backup: the Docker Engine {host} (pgvector:dockerHost) is elsewhere" in said
     assert "pgstack backup create dev" in said
-    assert set(declared) <= {"dev"}
+    assert set(declared) <= {"dev", "backup-key"}
 
 
 def test_an_offline_preview_elsewhere_sees_no_other_folder_and_no_other_owner(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,18 @@ def now(stack: DockerStack, *, fails: bool = False) -> str:
     return done.text
 
 
+def in_its_volume(stack: DockerStack) -> str:
+    """The name and text of each file there, as root of the Docker host sees them."""
+    words = 'find /v -type f -exec sh -c "basename {}; cat {}" \\;; stat -c "%a %u" /v/passfile'
+    volume = {f"{stack.name}-backup": {"bind": "/v", "mode": "ro"}}
+    said = stack.client.containers.run(
+        PG17, ["sh", "-euc", words], user="root", network_mode="none", remove=True, volumes=volume, tmpfs=NO_STRAY
+    )  # fmt: skip
+    text = bytes(said).decode()
+    assert text.endswith(f"400 {sidecar(stack).attrs['Config']['User'].split(':')[0]}\n")
+    return text
+
+
 def eventually(true: Callable[[], bool], within_s: float) -> bool:
     deadline = time.monotonic() + within_s
     while not true():
@@ -81,6 +93,9 @@ def test_a_scheduled_backup_is_one_as_create_makes_it(make: Make, of: str) -> No
     stack = make("dev", image=of, tls="require", backup=far() | {"keep": 2})
     stack.up()
     KNOWN_SECRETS.extend(stack.passwords())
+    kept = in_its_volume(stack)
+    assert not any(secret in kept for secret in stack.passwords())
+    KNOWN_SECRETS.append(kept.split("passfile\n", 1)[1].split("\n", 1)[0].rsplit(":", 1)[1])  # its own
     stack.fill(1000)
     stack.do('CREATE DATABASE "a b/ü"')
     stack.do("CREATE TABLE public.near AS SELECT i, format('[%s,1]', i)::vector(2) AS v FROM generate_series(1, 500) i")
@@ -111,6 +126,8 @@ def test_a_scheduled_backup_is_one_as_create_makes_it(make: Make, of: str) -> No
     told = json.dumps(container.attrs) + container.logs().decode() + said + (made / "manifest.json").read_text()
     assert not any(secret in told for secret in KNOWN_SECRETS)
     assert not any(secret in stack.state() for secret in KNOWN_SECRETS)
+    assert container.attrs["Config"]["User"].split(":")[0] == str(folder(stack).stat().st_uid) != "0"
+    assert {"PGUSER=pgstack_backup", "PGSSLMODE=verify-ca"} <= set(container.attrs["Config"]["Env"])
     host = container.attrs["HostConfig"]
     assert (host["ReadonlyRootfs"], host["CapDrop"], host["PidsLimit"]) == (True, ["ALL"], 64)
     assert host["PortBindings"] in (None, {})
@@ -141,7 +158,7 @@ def test_a_schedule_comes_and_goes_and_the_server_never_notices(make: Make) -> N
     stack.up()
     started = stack.started_at
     stack.configure(backup=far())
-    assert "is up: 4 created" in stack.up()
+    assert "is up: 5 created, 1 updated" in stack.up()
     first = sidecar(stack).id
     stack.configure(backup=far() | {"keep": 5})
     stack.up()
@@ -154,7 +171,8 @@ def test_a_schedule_comes_and_goes_and_the_server_never_notices(make: Make) -> N
     stack.configure(backupDirectory=None)
     now(stack)
     stack.configure(backup=None)
-    assert "is up: 4 deleted" in stack.up()
+    assert "is up: 5 deleted, 1 updated" in stack.up()
+    assert stack.ask("SELECT FROM pg_roles WHERE rolname = 'pgstack_backup'") == []
     assert stack.of_role("backup") == []
     assert len(backups(stack)) == 1
     assert stack.started_at == started

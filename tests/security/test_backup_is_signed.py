@@ -107,7 +107,7 @@ def test_the_key_is_a_secret_in_no_text() -> None:
     assert KEY not in repr(Trust(KEY))
     made = BackupKeyProvider().create({})
     assert made.outs is not None
-    assert len(made.outs["value"]) == 32
+    assert len(made.outs["value"]) == 48
     kept = BackupKeyProvider().update("backup-key", made.outs, {"configured": KEY}).outs
     assert kept == {"generated": made.outs["value"], "value": KEY, "configured": KEY}
     assert (BackupKeyProvider().update("backup-key", kept, {}).outs or {})["value"] == made.outs["value"]

@@ -16,7 +16,7 @@ from postgres import adoption, data_directory, docker_host, extensions
 from postgres.backup import restore
 from postgres.backup.create import create
 from postgres.backup.drill import drill
-from postgres.backup.manifest import verify
+from postgres.backup.manifest import Trust, verify
 from postgres.connection import Address, connect
 from postgres.container import Spec
 from postgres.images import VOLUME
@@ -28,6 +28,7 @@ from tests.security.containers_seen import Seen, throw_aways, weaknesses
 
 pytestmark = pytest.mark.docker
 NAME = f"pgstack-test-{os.getpid()}-ours"
+KEY = "0123456789abcdef" * 4
 SPEC = Spec(NAME, 17, {}, 512, 1, 64)
 WORD = "a password"
 ATTACKS = {
@@ -90,11 +91,11 @@ def test_no_container_of_a_backup_a_drill_and_a_restore_can_do_more_than_its_wor
         connection.execute("CREATE TABLE public.kept AS SELECT generate_series(1, 100) AS i")
     with throw_aways(docker_engine, NAME) as seen:
         with on_docker.at_the_server(docker_engine, NAME, PG17, 17, admin) as (made, live):
-            create(made, live, tmp_path, stack="dev", database="app")
+            create(made, live, tmp_path, stack="dev", database="app", key=KEY)
             (backup,) = tmp_path.glob("*Z")
-            restore.restore(made, live, app, backup, verify(backup), "app")
+            restore.restore(made, live, app, backup, verify(backup, trust=Trust(KEY)), "app")
         with container.workshop(docker_engine, NAME, PG17, None) as apart:
-            assert drill(apart, backup, major=17).ok
+            assert drill(apart, backup, major=17, trust=Trust(KEY)).ok
     with connect(app) as connection:
         assert connection.execute("SELECT count(*) FROM public.kept").fetchone() == (100,)
     assert [each["HostConfig"]["NetworkMode"] for each in seen.containers] == [NAME, "none"]

@@ -1,0 +1,135 @@
+"""What somebody found who attacked the whole: each as it was done, and refused now."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from postgres import embedded, role_drift
+from postgres.backup import store
+from postgres.backup.create import create
+from postgres.backup.drill import drill
+from postgres.backup.manifest import BackupFailed, BackupRefused, Trust, verify
+from postgres.backup.restore import restore
+from postgres.connection import connect
+from postgres.errors import SqlFailed
+from postgres.upgrade import local
+from postgres.upgrade.workshop import Server as Reached
+from postgres.upgrade.workshop import passfile_line
+from tests.conftest import FreshDatabase, script
+
+HEAD = "-- pgstack: no-transaction\n"
+KEY = "k" * 40
+
+
+def test_a_temporary_table_doesnt_stand_for_the_catalog(fresh_database: FreshDatabase) -> None:
+    fresh_database.do("CREATE TABLE public.admins_own (secret text)")
+    columns = [
+        name for (name,) in fresh_database.ask(
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'pg_attribute'::regclass AND attnum > 0"
+            " AND attname <> 'attmissingval' ORDER BY attnum"
+        )
+    ]  # fmt: skip
+    text = (
+        f"{HEAD}CREATE TEMP TABLE pg_attribute AS SELECT {', '.join(columns)} FROM pg_catalog.pg_attribute;\n"
+        "UPDATE pg_temp.pg_attribute SET attacl = '{schema_owner=r/postgres}'"
+        " WHERE attrelid = 'public.admins_own'::regclass AND attname = 'secret';\n"
+        "CREATE TABLE app.noted (id int);\nSELECT pg_terminate_backend(pg_backend_pid())"
+    )
+    for _ in range(2):
+        with pytest.raises(SqlFailed):
+            fresh_database.apply(script(text))
+    forged = fresh_database.ask(
+        "SELECT FROM pgstack.object WHERE definition ~ 'schema_owner' AND identity ~ 'admins_own'"
+    )
+    assert forged == []
+    assert fresh_database.ask(
+        "SELECT has_column_privilege('schema_owner', 'public.admins_own', 'secret', 'SELECT')"
+    ) == [(False,)]
+
+
+def test_whom_a_script_let_in_is_out_behind_it(fresh_database: FreshDatabase) -> None:
+    text = f"{HEAD}ALTER ROLE CURRENT_USER PASSWORD 'known';\nSELECT pg_sleep(3)"
+    running = threading.Thread(target=lambda: fresh_database.apply(script(text)))
+    running.start()
+    to = replace(fresh_database.admin, user="schema_owner", password="known")
+    end = time.monotonic() + 20
+    while True:
+        try:
+            stays = connect(to)
+            break
+        except Exception:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    running.join()
+    with pytest.raises(psycopg.OperationalError):
+        stays.execute("SELECT")
+    stays.close()
+    with connect(fresh_database.admin) as connection:
+        assert role_drift.find(connection, {}) == ()
+
+
+def test_a_pipe_beside_the_files_of_a_backup_is_refused(fresh_database: FreshDatabase, tmp_path: Path) -> None:
+    """pg_restore prefers N.dat to N.dat.gz, and reads a pipe of that name."""
+    with local.workshop(tmp_path / "root") as workshop:
+        passfile = workshop.put("passfile", passfile_line(fresh_database.admin.password))
+        server = Reached(18, embedded.HOST, fresh_database.admin.port, passfile=passfile)
+        name = fresh_database.admin.database
+        create(workshop, server, tmp_path / "backups", stack="test", database=name, key=KEY)
+        folder = store.chosen(tmp_path / "backups", None)
+        os.mkfifo(folder / name / "1.dat")
+        with pytest.raises(BackupRefused, match=r"1\.dat: not in the manifest"):
+            verify(folder, trust=Trust(KEY))
+        (folder / name / "1.dat").unlink()
+        assert verify(folder, trust=Trust(KEY)).database == name
+
+
+def test_a_template_is_no_backup_without_the_database(fresh_database: FreshDatabase, tmp_path: Path) -> None:
+    name = fresh_database.admin.database
+    made = script(f"ALTER DATABASE {name} IS_TEMPLATE true")
+    fresh_database.apply(made)
+    with local.workshop(tmp_path / "root") as workshop:
+        passfile = workshop.put("passfile", passfile_line(fresh_database.admin.password))
+        server = Reached(18, embedded.HOST, fresh_database.admin.port, passfile=passfile)
+        with pytest.raises(BackupFailed, match="is a template"):
+            create(workshop, server, tmp_path / "backups", stack="test", database=name)
+    fresh_database.apply(made)
+    assert fresh_database.ask("SELECT datistemplate FROM pg_database WHERE datname = current_database()") == [(False,)]
+
+
+def test_a_setting_of_readonlys_own_spoils_no_restore(fresh_database: FreshDatabase, tmp_path: Path) -> None:
+    name = fresh_database.admin.database
+    with connect(fresh_database.as_role("readonly")) as connection:
+        connection.execute(f"ALTER ROLE readonly IN DATABASE {name} SET transaction_read_only = on".encode())
+        connection.execute(f"ALTER ROLE readonly IN DATABASE {name} SET search_path = app, public".encode())
+    target = replace(fresh_database.admin, database=f"{name}_restored")
+    with local.workshop(tmp_path / "root") as workshop:
+        passfile = workshop.put("passfile", passfile_line(fresh_database.admin.password))
+        server = Reached(18, embedded.HOST, fresh_database.admin.port, passfile=passfile)
+        manifest = create(workshop, server, tmp_path / "backups", stack="test", database=name, key=KEY)
+        folder = store.chosen(tmp_path / "backups", None)
+        assert drill(workshop, folder, trust=Trust(KEY)).problems == ()
+        try:
+            restore(workshop, server, target, folder, manifest, name)
+            with connect(target) as connection:
+                settings = "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setdatabase ="
+                found = connection.execute(
+                    f"{settings} (SELECT oid FROM pg_database WHERE datname = current_database()) AND setrole <> 0"
+                    " ORDER BY 1".encode()
+                ).fetchall()
+            assert found == [("search_path=app, public",), ("transaction_read_only=on",)]
+        finally:
+            with connect(replace(fresh_database.admin, database="postgres")) as cluster:
+                cluster.execute(f'DROP DATABASE IF EXISTS "{target.database}" WITH (FORCE)'.encode())
+
+
+def test_a_no_transaction_script_may_be_baseline(fresh_database: FreshDatabase) -> None:
+    fresh_database.do("SET ROLE schema_owner; CREATE TABLE app.b (id int)")
+    fresh_database.apply(script(f"{HEAD}CREATE TABLE app.b (id int)"), baseline=("0004_test.sql",))
+    assert fresh_database.names()[-1] == "0004_test.sql"
