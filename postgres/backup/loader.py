@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from psycopg import sql
 
 from postgres import queries
-from postgres.backup.order import lent
 from postgres.upgrade.workshop import Server, Workshop, execute, rows
 
 ROLE = "pgstack_loading"
@@ -55,14 +54,16 @@ def rights_of_all(workshop: Workshop, server: Server, database: str, owners: Col
     """
     names = sql.Literal(sorted(owners)).as_string(None)
     found = rows(workshop, server, database, queries.get("loader_lacks").replace("{owners}", f"{names}::text[]"))
-    give, take = lent([(row["what"], row["name"], row["role"]) for row in found])
+    lent = [(f"{row['right']} ON {row['what']} {row['name']}", row["role"]) for row in found]
     with ExitStack() as stack:
         for owner in sorted(owners):
             stack.enter_context(rights_of(workshop, server, database, owner))
+        give = [f"GRANT {right} TO {role}" for right, role in lent]
         execute(workshop, server, database, ";".join([*give, queries.get("loader_references")]))
         yield
-        if take:
-            execute(workshop, server, database, ";".join(take))
+        if lent:
+            take = ";".join(f"REVOKE {right} FROM {role}" for right, role in lent)
+            execute(workshop, server, database, take)
 
 
 @contextmanager

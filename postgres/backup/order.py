@@ -11,7 +11,7 @@ comments. Rights come last, since they may take from an owner what it takes to m
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 DATABASE = re.compile(r"(?:DATABASE|DATABASE PROPERTIES|(?:ACL|COMMENT|SECURITY LABEL) - DATABASE) ")
@@ -80,13 +80,3 @@ def _add(groups: list[Group], as_owner: bool, line: str) -> None:
     if not groups or groups[-1].as_owner != as_owner:
         groups.append(Group(as_owner))
     groups[-1].lines.append(line)
-
-
-def lent(missing: Sequence[tuple[str, str, str]]) -> tuple[list[str], list[str]]:
-    """Statements that give (what, its quoted name, the quoted role) CREATE and USAGE, and those that take it again."""
-    give, take = [], []
-    for what, name, role in missing:
-        rights = "CREATE" if what == "DATABASE" else "CREATE, USAGE"
-        give.append(f"GRANT {rights} ON {what} {name} TO {role}")
-        take.append(f"REVOKE {rights} ON {what} {name} FROM {role}")
-    return give, take
