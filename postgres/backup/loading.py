@@ -38,12 +38,13 @@ def split(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[list[str
 
 def load(
     workshop: Workshop, server: Server, dump: str, database: str, indexes: Sequence[VectorIndex], *, jobs: int,
-    vector_indexes: bool, login: Server, create: bool = False,
+    vector_indexes: bool, login: Server, create: bool = False, superusers: bool = False,
 ) -> None:  # fmt: skip
     """Restore the dump in the folder `dump` (as the workshop sees it). Raises ServerError with what pg_restore said.
 
     `create`: make the database, replacing one; `database` is then the name it has in the dump. `login`: the same server
     as `loader.ROLE`, which is there: what no superuser owns is made and loaded over it, with its owners' rights.
+    `superusers`: the schema is the superuser's to make, whoever owns it; the rows aren't.
     """
     making = "--clean --if-exists --create" if create else ""
     script = f'exec pg_restore -l {"--create" if create else ""} "$DUMP"'
@@ -65,7 +66,7 @@ def load(
         )  # fmt: skip
         must("pg_restore", done)
 
-    powerless = loader.powerless(workshop, server)
+    powerless = set() if superusers else loader.powerless(workshop, server)
     made, vectors = order.order(first, powerless), order.order(second, powerless)
 
     def make(groups: Sequence[order.Group], name: str, options: str) -> None:

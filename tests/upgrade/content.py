@@ -117,7 +117,8 @@ ASKED: dict[str, LiteralString] = {
     "relations": "SELECT oid::regclass::text, relkind, relowner::regrole::text,"
     # rights that are written down and the default are the same as none written down
     " replace(regexp_replace(nullif(relacl, acldefault("
-    "CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", relowner))::text, '(a\\*?r\\*?w\\*?d\\*?D\\*?x\\*?t\\*?)m\\*?', '\\1', 'g'), ' ', ''),"
+    "CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", relowner))::text,"
+    " '(a\\*?r\\*?w\\*?d\\*?D\\*?x\\*?t\\*?)m\\*?', '\\1', 'g'), ' ', ''),"
     " reloptions::text, relpersistence, relrowsecurity FROM pg_class WHERE oid >= 16384 AND relkind <> 't'"
     " AND relnamespace::regnamespace::text <> 'pg_toast'",
     "functions": "SELECT pg_get_functiondef(p.oid), proowner::regrole::text, proacl::text FROM pg_proc p"
