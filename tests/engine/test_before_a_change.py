@@ -167,7 +167,7 @@ def test_after_a_first_up_that_failed_every_command_works_from_the_state(checkou
     assert "division by zero" in said
     assert "its first `up` did not" in checkout.fails("doctor")
     for command in (("verify",), ("test-connection",)):
-        assert "no outputs yet" not in checkout.run(*command).stdout
+        assert "is not up" not in checkout.run(*command).stdout
     assert checkout.ask("SELECT count(*) FROM pgstack.event")[0][0] > 0
     checkout.ok("backup", "create", "local")
     (checkout.root / "sql" / LATER).write_text("SELECT 1")
