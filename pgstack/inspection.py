@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -58,17 +59,23 @@ def listed(environment: Environment) -> tuple[Script, ...]:
     return load(SQL, environment.scripts, listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
 
 
-def rows(scripts: Sequence[Script], ledger: Sequence[Applied], known: bool = True) -> list[tuple[str, str, str]]:
+def rows(
+    scripts: Sequence[Script], ledger: Sequence[Applied], known: bool = True,
+    done: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> list[tuple[str, str, str]]:  # fmt: skip
     """(state, name, detail) a script: applied, pending, edited, changed (repeatable), removed. Pure.
 
-    `known` False: the list can't be read, so nothing is said of what is removed.
+    `known` False: the list can't be read, so nothing is said of what is removed. `done`: of no-transaction scripts that
+    stopped half-way, the statements that are done.
     """
     ran = {row.name: row for row in ledger}
     found = []
     for script in scripts:
         row = ran.pop(script.name, None)
         if row is None:
-            found.append(("pending", script.name, ""))
+            ended = done.get(script.name)
+            part = f"half-way: {len(ended)} of {len(script.statements)} statements are done" if ended else ""
+            found.append(("pending", script.name, part))
             continue
         by = one_line(row.applied_by)
         detail = f"{row.applied_at:%Y-%m-%d %H:%M} by {by}{' (baseline)' if row.baseline else ''}"
@@ -112,8 +119,8 @@ def _status(database: Database, stack: str, say: Say) -> bool:
         pending: tuple[Pending, ...] = ()
         events = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
         last = connection.execute(queries.get("last_failure")).fetchone() if events and events[0] else None
+        done = half_way.read(connection)
         try:
-            done = half_way.read(connection)
             pending = plan(scripts, ledger, where=stack, baseline=environment.baseline, done=done).pending
         except PlanRefused as refusal:
             problem = problem or str(refusal)
@@ -121,7 +128,7 @@ def _status(database: Database, stack: str, say: Say) -> bool:
         wrong_roles, noted = wrong_roles + database_drift.findings(itself), noted + database_drift.noted(itself)
     seen = role_drift.told(baseline.without_pending(found, pending), wrong_roles)
     differences = [*seen.drift, *rules, *(f"{line} (`up` mends it)" for line in seen.mended)]
-    states = rows(scripts, ledger, known)
+    states = rows(scripts, ledger, known, done)
     for state, name, detail in states:
         say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))
     for difference in differences:

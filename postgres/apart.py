@@ -75,9 +75,13 @@ def run(
     work = _Run(owner, records, entry.script, locks or Locks(), note_objects)
     try:
         work.all()
-    except SqlFailed:
+    except SqlFailed as error:
         with suppress(psycopg.Error):
             work.stopped()
+        if work.behind:
+            line, _ = line_and_column(entry.script.text, work.behind)
+            more = f"what stands before, to line {line}, is done and stays; the next `up` goes on behind it"
+            raise error.saying_more(more) from None
         raise
     owner.execute("DISCARD ALL")
     owner.autocommit = False
@@ -293,11 +297,8 @@ class _Run:
 
     def alone(self, number: int) -> None:
         """In no transaction of ours, without a record."""
-        self.send(self.as_it_is(number))
-
-    def as_it_is(self, number: int) -> Message:
         statement = self.script.statements[number]
-        return Message(statement.start, statement.end, number, number)
+        self.send(Message(statement.start, statement.end, number, number))
 
     def send(self, message: Message) -> None:
         """Raises SqlFailed."""
@@ -388,8 +389,7 @@ class _Run:
             self.write(step_records.held_back(self.script, self.held))
 
     def write(self, write: Write) -> None:
-        statement, values = write
-        self.records.execute(statement.encode(), values)
+        self.records.execute(write[0].encode(), write[1])
 
 
 def _not_in_a_block(error: SqlFailed) -> SqlFailed:

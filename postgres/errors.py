@@ -49,6 +49,11 @@ class SqlFailed(PgstackError):
         self.script = script
         self.line = line
 
+    def saying_more(self, more: str) -> SqlFailed:
+        """The same with a line more."""
+        told, recorded = (f"{text}\n  {more}" for text in (str(self), self.recorded))
+        return SqlFailed(told, sqlstate=self.sqlstate, script=self.script, line=self.line, recorded=recorded)
+
 
 class ValidationFailed(PgstackError):
     """The scripts are committed, but the server doesn't do what the environment demands."""

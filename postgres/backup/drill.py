@@ -66,7 +66,7 @@ def drill(
         statements = [each for each in statements if each.names != {SUPERUSER}]
         statements = role_statements.without_backup_role(statements, made=True)  # the databases name it
         role_statements.refuse_powers(statements, (SUPERUSER, *role_statements.POWERFUL), allowed=superusers)
-        trial = _Trial(manifest, statements, major or manifest.major, jobs, vector_indexes)
+        trial = _Trial(manifest, statements, major or manifest.major, jobs, vector_indexes, superusers)
         problems = _try(workshop, backup, trial, report)
     result = DrillResult(
         ok=not problems, at=at, seconds=round(time.monotonic() - begun, 1), vector_indexes=vector_indexes,
@@ -98,6 +98,7 @@ class _Trial:
     major: int
     jobs: int
     vector_indexes: bool
+    superusers: bool
 
 
 def _try(workshop: Workshop, backup: Path, trial: _Trial, report: Callable[[str], None]) -> list[str]:
@@ -151,7 +152,7 @@ def _restore_all(
         try:
             loading.load(
                 workshop, server, f"{handed}/{database.folder}", database.name, database.contents.vector_indexes,
-                jobs=jobs, vector_indexes=vector_indexes, login=login, create=True,
+                jobs=jobs, vector_indexes=vector_indexes, login=login, create=True, superusers=trial.superusers,
             )  # fmt: skip
             found = loading.contents(workshop, server, database.name)
         except ServerError as error:

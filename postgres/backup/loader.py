@@ -6,7 +6,7 @@ and a SET SESSION AUTHORIZATION, so each owner's rows come over a login that has
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from psycopg import sql
@@ -41,40 +41,29 @@ def shares(lines: Iterable[str], owner_of: Mapping[str, str]) -> dict[str, list[
     return found
 
 
-def keys(lines: Iterable[str], owner_of: Mapping[str, str]) -> tuple[list[str], list[str], list[str]]:
-    """Of the lines of pg_restore's list: the foreign keys of tables that no superuser owns; comments on constraints,
-    which come behind them; and the rest. Pure.
-
-    The server checks a key by a query over both tables, and plans it with the rights of whoever adds it.
-
-    >>> owner_of = {"TABLE DATA app part schema_owner": "schema_owner"}
-    >>> keys(["7; 2606 9 FK CONSTRAINT app part part_item_fkey schema_owner", "8; 1259 9 INDEX app i o"], owner_of)
-    (['7; 2606 9 FK CONSTRAINT app part part_item_fkey schema_owner'], [], ['8; 1259 9 INDEX app i o'])
-    """
-    owners_of = {told.removeprefix("TABLE DATA ").rsplit(" ", 1)[0]: owner for told, owner in owner_of.items()}
-    found: list[str] = []
-    behind: list[str] = []
-    rest: list[str] = []
-    for line in lines:
-        told = line.split(" ", 3)[-1]
-        if told.startswith("FK CONSTRAINT "):
-            named = told.removeprefix("FK CONSTRAINT ")
-            (found if any(named.startswith(f"{table} ") for table in owners_of) else rest).append(line)
-        elif told.startswith("COMMENT ") and " CONSTRAINT " in told:
-            behind.append(line)
-        else:
-            rest.append(line)
-    return found, behind, rest
+def powerless(workshop: Workshop, server: Server) -> set[str]:
+    """The roles that own something and are no superusers, PostgreSQL's own left out. Raises ServerError."""
+    query = f"SELECT rolname AS name FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname <> '{ROLE}'"
+    return {row["name"] for row in rows(workshop, server, "postgres", query)}
 
 
 @contextmanager
-def rights_of_all(workshop: Workshop, server: Server, database: str, owners: Iterable[str]) -> Iterator[None]:
-    """The login has the rights of all of them meanwhile, and may refer to tables of a superuser. Raises ServerError."""
+def rights_of_all(workshop: Workshop, server: Server, database: str, owners: Collection[str]) -> Iterator[None]:
+    """The login has the rights of all of them meanwhile, and may refer to tables of a superuser. They may make objects
+    where they have some: rights are restored at the end. Raises ServerError.
+    """
+    names = sql.Literal(sorted(owners)).as_string(None)
+    found = rows(workshop, server, database, queries.get("loader_lacks").replace("{owners}", f"{names}::text[]"))
+    lent = [(f"{row['right']} ON {row['what']} {row['name']}", row["role"]) for row in found]
     with ExitStack() as stack:
-        for owner in sorted(set(owners)):
+        for owner in sorted(owners):
             stack.enter_context(rights_of(workshop, server, database, owner))
-        execute(workshop, server, database, queries.get("loader_references"))
+        give = [f"GRANT {right} TO {role}" for right, role in lent]
+        execute(workshop, server, database, ";".join([*give, queries.get("loader_references")]))
         yield
+        if lent:
+            take = ";".join(f"REVOKE {right} FROM {role}" for right, role in lent)
+            execute(workshop, server, database, take)
 
 
 @contextmanager

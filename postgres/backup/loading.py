@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from postgres import queries, shell
-from postgres.backup import loader
+from postgres.backup import loader, order
 from postgres.backup.contents import Contents, VectorIndex
 from postgres.upgrade.workshop import HOUR_S, Server, Workshop, execute, must
 
@@ -38,13 +38,13 @@ def split(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[list[str
 
 def load(
     workshop: Workshop, server: Server, dump: str, database: str, indexes: Sequence[VectorIndex], *, jobs: int,
-    vector_indexes: bool, login: Server, create: bool = False,
+    vector_indexes: bool, login: Server, create: bool = False, superusers: bool = False,
 ) -> None:  # fmt: skip
     """Restore the dump in the folder `dump` (as the workshop sees it). Raises ServerError with what pg_restore said.
 
     `create`: make the database, replacing one; `database` is then the name it has in the dump. `login`: the same server
-    as `loader.ROLE`, which is there; tables' rows are loaded over it, and foreign keys added, with the rights of their
-    owners.
+    as `loader.ROLE`, which is there: what no superuser owns is made and loaded over it, with its owners' rights.
+    `superusers`: the schema is the superuser's to make, whoever owns it; the rows aren't.
     """
     making = "--clean --if-exists --create" if create else ""
     script = f'exec pg_restore -l {"--create" if create else ""} "$DUMP"'
@@ -66,21 +66,30 @@ def load(
         )  # fmt: skip
         must("pg_restore", done)
 
-    run(server, "all.list", first, f"{making} --section=pre-data -j {jobs}", beside if create else database)
-    owner_of = loader.owners(workshop, server, database)
-    shares = loader.shares(first, owner_of)
+    powerless = set() if superusers else loader.powerless(workshop, server)
+    made, vectors = order.order(first, powerless), order.order(second, powerless)
+
+    def make(groups: Sequence[order.Group], name: str, options: str) -> None:
+        for number, group in enumerate(groups):
+            if group.as_owner:
+                with loader.rights_of_all(workshop, server, database, made.owners | vectors.owners):
+                    run(login, f"{name}-{number}.list", group.lines, options)
+            else:
+                run(server, f"{name}-{number}.list", group.lines, options)
+
+    run(server, "database.list", made.database, f"{making} --section=pre-data", beside if create else database)
+    make(made.schema, "before", "--section=pre-data")
+    shares = loader.shares(first, loader.owners(workshop, server, database))
     for number, (owner, lines) in enumerate(shares.items()):
         if owner:
             with loader.rights_of(workshop, server, database, owner):
                 run(login, f"rows-{number}.list", lines, f"--section=data -j {jobs}")
     run(server, "rows.list", shares.get("", []), f"--section=data -j {jobs}")
-    keys, said_of_them, rest = loader.keys(first, owner_of)
-    run(server, "rest.list", rest, f"--section=post-data -j {jobs}")
-    if keys:
-        with loader.rights_of_all(workshop, server, database, owner_of.values()):
-            run(login, "keys.list", keys, f"--section=post-data -j {jobs}")
-    run(server, "of-keys.list", said_of_them, "--section=post-data")
-    run(server, "vector-indexes.list", second if vector_indexes else [], "")
+    make(made.schema, "behind", f"--section=post-data -j {jobs}")
+    if vector_indexes:
+        make(vectors.schema, "vector-indexes", "--section=post-data")
+    run(server, "said.list", made.said + (vectors.said if vector_indexes else []), "")
+    make(made.last, "last", "--section=post-data")
 
 
 def conninfo(database: str) -> str:

@@ -45,7 +45,7 @@ def restore(
 ) -> str | None:  # fmt: skip
     """`database` of a verified backup becomes `admin.database`. The name the former one has now, None where none was.
 
-    `superusers`: roles that the server lacks may be made superusers.
+    `superusers`: roles that the server lacks may be made superusers, who also make what others own.
     Raises BackupRefused, BackupFailed, ConnectionFailed: then the live database is as it was.
     """
     source = manifest.of(database)
@@ -75,7 +75,7 @@ def restore(
             with _loader(cluster, workshop, server) as login:
                 loading.load(
                     workshop, server, dump, new, source.contents.vector_indexes, jobs=jobs, vector_indexes=True,
-                    login=login,
+                    login=login, superusers=superusers,
                 )  # fmt: skip
             report("compares it with the backup's manifest")
             found = loading.contents(workshop, server, new)

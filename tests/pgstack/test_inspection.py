@@ -81,3 +81,14 @@ def test_a_database_is_found_again_from_its_output_whatever_the_password(
 ) -> None:
     address = Address("127.0.0.1", port, database, "postgres", password)
     assert Database.from_outputs({"adminUrl": address.url}) == Database(address)
+
+
+def test_a_script_that_stopped_half_way_says_how_far_it_came() -> None:
+    stopped = named("b.sql", "-- pgstack: no-transaction\nVACUUM; SELECT 1; SELECT 2;")
+    assert rows([stopped], (), done={"b.sql": ["x", "y"]}) == [
+        ("pending", "b.sql", "half-way: 2 of 3 statements are done")
+    ]
+
+
+def test_of_a_list_that_cant_be_read_nothing_is_said_to_be_removed() -> None:
+    assert rows([], ran(named("a.sql", "SELECT 1")), known=False)[0][0] == "applied"

@@ -238,12 +238,40 @@ CREATE TABLE app.part (of_item int REFERENCES app.item);
 CREATE INDEX folded_too ON app.part ((of_item::text || app.word('folded')));
 CREATE MATERIALIZED VIEW app.kept AS SELECT app.word(word) AS word FROM app.item;
 CREATE SEQUENCE app.numbers START 7;
+CREATE TABLE app.a1 (x app.checked[] DEFAULT '{default}');
+CREATE TYPE app.c AS (x app.checked);
+CREATE VIEW app.v AS SELECT '(composite)'::app.c AS c;
+CREATE TABLE app.p (x app.checked) PARTITION BY LIST (x);
+CREATE TABLE app.p1 PARTITION OF app.p FOR VALUES IN ('bound');
+CREATE FUNCTION app.zs(app.checked, int) RETURNS app.checked LANGUAGE sql AS 'select $1';
+CREATE AGGREGATE app.ag(int) (sfunc = app.zs, stype = app.checked, initcond = 'first');
+CREATE TABLE app.pk (x text) PARTITION BY LIST ((x || app.word('key')));
+CREATE TABLE app.s (x text);
+CREATE FUNCTION app.chk(r app.s) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN PERFORM app.tries('row type'); RETURN true; END $$;
+ALTER TABLE app.s ADD CONSTRAINT c CHECK (app.chk(s.*));
+INSERT INTO app.s VALUES ('x');
+CREATE TABLE app.g (x text, y text GENERATED ALWAYS AS (x || app.word('generated')) STORED);
+CREATE TABLE app.po (x text);
+CREATE POLICY p ON app.po USING (x = ANY ('{policy}'::app.checked[]));
+CREATE TYPE app.r AS RANGE (subtype = app.checked);
+CREATE TABLE app.rr (x app.r DEFAULT '[range,range]');
+CREATE FUNCTION app.zz(x app.checked[] DEFAULT '{argument}') RETURNS int LANGUAGE sql AS 'select 1';
+CREATE TABLE app.tw (x text);
+CREATE FUNCTION app.tf() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN new; END $$;
+CREATE TRIGGER t BEFORE INSERT ON app.tw FOR EACH ROW WHEN (new.x = ANY ('{when}'::app.checked[]))
+    EXECUTE FUNCTION app.tf();
+CREATE STATISTICS app.sst ON (x || app.word('statistics')), x FROM app.tw;
+CREATE INDEX in_part ON app.item (id) WHERE word = ANY ('{predicate}'::app.checked[]);
+COMMENT ON CONSTRAINT c ON app.s IS 'said behind it';
+REVOKE ALL ON SCHEMA app FROM PUBLIC;
+REVOKE INSERT ON app.s FROM CURRENT_USER;
 INSERT INTO app.item (word) SELECT 'w' || i FROM generate_series(1, 40) AS i;
 """
 
 
 def test_a_drill_and_a_restore(empty_database: FreshDatabase, tmp_path: Path) -> None:
-    """Rows are loaded with their owner's rights: CHECKs, domains and generated columns run while they are."""
+    """What the owner has is made and loaded with the owner's rights: much of it computes while it is."""
     (traces := tmp_path / "ran").mkdir()
     (root := tmp_path / "root").mkdir()
     address, name = empty_database.admin, empty_database.admin.database

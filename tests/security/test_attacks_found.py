@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -133,3 +134,60 @@ def test_a_no_transaction_script_may_be_baseline(fresh_database: FreshDatabase) 
     fresh_database.do("SET ROLE schema_owner; CREATE TABLE app.b (id int)")
     fresh_database.apply(script(f"{HEAD}CREATE TABLE app.b (id int)"), baseline=("0004_test.sql",))
     assert fresh_database.names()[-1] == "0004_test.sql"
+
+
+OWNERS = """
+CREATE ROLE {name}_other; CREATE ROLE {name}_third;
+CREATE SCHEMA admins; GRANT ALL ON SCHEMA admins TO {name}_other, schema_owner;
+CREATE TABLE admins.own (id int PRIMARY KEY); INSERT INTO admins.own VALUES (1);
+GRANT REFERENCES, SELECT ON admins.own TO {name}_other WITH GRANT OPTION;
+SET ROLE {name}_other;
+CREATE DOMAIN admins.word AS text CHECK (value <> '');
+CREATE TABLE admins.theirs (id int PRIMARY KEY REFERENCES admins.own, words admins.word[] DEFAULT '{{a}}');
+INSERT INTO admins.theirs VALUES (1);
+GRANT SELECT ON admins.own TO {name}_third;
+ALTER DEFAULT PRIVILEGES IN SCHEMA admins GRANT SELECT ON TABLES TO {name}_third;
+SET ROLE schema_owner;
+CREATE TABLE admins.ours (id int); INSERT INTO admins.ours VALUES (1), (2);
+CREATE MATERIALIZED VIEW app.seen AS SELECT id FROM admins.ours;
+CREATE PUBLICATION told FOR TABLE app.tenant WHERE (tenant_id > 3);
+COMMENT ON TABLE admins.ours IS 'said';
+RESET ROLE;
+GRANT SELECT ON admins.theirs TO schema_owner; ALTER TABLE app.tenant OWNER TO {name}_third;
+REVOKE CREATE ON SCHEMA admins FROM {name}_other, schema_owner;
+CREATE FUNCTION admins.noted() RETURNS event_trigger LANGUAGE plpgsql AS 'begin end';
+CREATE EVENT TRIGGER noted ON ddl_command_end EXECUTE FUNCTION admins.noted();
+"""
+
+
+def test_what_several_owners_have_comes_back(fresh_database: FreshDatabase, tmp_path: Path) -> None:
+    """Also where an owner has lost the right to make it: rights are restored last."""
+    name = fresh_database.admin.database
+    fresh_database.do(OWNERS.format(name=name))
+    target = replace(fresh_database.admin, database=f"{name}_restored")
+    program = [str(embedded.binaries(18) / "pg_dump"), "--schema-only", "--restrict-key=x", "-d"]
+    try:
+        with local.workshop(tmp_path / "root") as workshop:
+            passfile = workshop.put("passfile", passfile_line(fresh_database.admin.password))
+            server = Reached(18, embedded.HOST, fresh_database.admin.port, passfile=passfile)
+            manifest = create(workshop, server, tmp_path / "backups", stack="test", database=name, key=KEY)
+            folder = store.chosen(tmp_path / "backups", None)
+            assert drill(workshop, folder, trust=Trust(KEY)).problems == ()
+            restore(workshop, server, target, folder, manifest, name)
+        written = [
+            set(
+                subprocess.run([*program, address.url], capture_output=True, text=True, check=True).stdout.split("\n\n")
+            )
+            for address in (fresh_database.admin, target)
+        ]  # in no order: objects are made in another one
+        assert written[0] == written[1]
+        with connect(target) as connection:
+            assert connection.execute("SELECT count(*) FROM app.seen").fetchone() == (2,)
+    finally:
+        with connect(replace(fresh_database.admin, database="postgres")) as cluster:
+            cluster.execute(f'DROP DATABASE IF EXISTS "{target.database}" WITH (FORCE)'.encode())
+        fresh_database.do(f"REVOKE ALL ON admins.own FROM {name}_other CASCADE")
+        for role in (f"{name}_third", f"{name}_other"):
+            fresh_database.do(f"DROP OWNED BY {role} CASCADE")
+        for role in (f"{name}_third", f"{name}_other"):
+            fresh_database.do(f"DROP ROLE {role}")

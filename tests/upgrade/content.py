@@ -115,7 +115,10 @@ ASKED: dict[str, LiteralString] = {
     " AND adnum = attnum WHERE attrelid >= 16384 AND attnum > 0 AND NOT attisdropped"
     " AND c.relkind NOT IN ('t', 'i', 'I')",
     "relations": "SELECT oid::regclass::text, relkind, relowner::regrole::text,"
-    " replace(regexp_replace(relacl::text, '(a\\*?r\\*?w\\*?d\\*?D\\*?x\\*?t\\*?)m\\*?', '\\1', 'g'), ' ', ''),"
+    # rights that are written down and the default are the same as none written down
+    " replace(regexp_replace(nullif(relacl, acldefault("
+    "CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", relowner))::text,"
+    " '(a\\*?r\\*?w\\*?d\\*?D\\*?x\\*?t\\*?)m\\*?', '\\1', 'g'), ' ', ''),"
     " reloptions::text, relpersistence, relrowsecurity FROM pg_class WHERE oid >= 16384 AND relkind <> 't'"
     " AND relnamespace::regnamespace::text <> 'pg_toast'",
     "functions": "SELECT pg_get_functiondef(p.oid), proowner::regrole::text, proacl::text FROM pg_proc p"
@@ -140,7 +143,8 @@ ASKED: dict[str, LiteralString] = {
     " FROM pg_publication_rel JOIN pg_publication p ON p.oid = prpubid",
     "statistics": "SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext",
     "extensions": "SELECT extname, extversion FROM pg_extension",
-    "schemas": "SELECT nspname, nspowner::regrole::text, nspacl::text FROM pg_namespace WHERE nspname !~ '^pg_'",
+    "schemas": "SELECT nspname, nspowner::regrole::text, nullif(nspacl, acldefault('n', nspowner))::text"
+    " FROM pg_namespace WHERE nspname !~ '^pg_'",
 }
 OF_ALL: dict[str, LiteralString] = {
     "roles": "SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication,"
