@@ -7,7 +7,7 @@ makes it so, and drops it when the schedule is gone. Names that begin with `pgst
 Why these rights: pg_dump demands rows that policies hide (BYPASSRLS) and locks each table (SELECT does); the manifest
 has a setting that only `pg_read_all_settings` sees. Large objects have rights of their own, which `pg_read_all_data`
 doesn't give: `lo_compat_privileges`, which only an administrator sets, turns them off, and the functions that write are
-taken from it (sql/queries/large_objects_closed.sql). COMMENT ON LARGE OBJECT is what stays.
+taken from it (sql/queries/large_objects.sql). COMMENT ON LARGE OBJECT is what stays.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from postgres.role_drift import Role, fits
 ROLE = roles.BACKUP
 POWERS, MEMBER_OF = ("BYPASSRLS",), ("pg_read_all_data", "pg_read_all_settings")
 SETTINGS = {"default_transaction_read_only": "on", "lo_compat_privileges": "on"}
+CHANGE_LARGE_OBJECTS = ("lo_put", "lo_truncate", "lo_truncate64", "lo_unlink", "lowrite")
 CONNECTIONS = 8  # psql, pg_dump and its two workers, and those of a run that was killed a moment ago
 ATTRIBUTES = f"NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS INHERIT CONNECTION LIMIT {CONNECTIONS}"
 
@@ -100,7 +101,7 @@ def ensure(cluster: Connection[Any], password: str) -> None:
 def close_large_objects(admin: Connection[Any]) -> None:
     """In the connection's database, which is the stack's: others keep writing them. `admin`: the administrator's."""
     with admin.transaction():
-        admin.execute(queries.get("large_objects_closed"))
+        roles.close_large_objects(admin, ROLE, (*roles.MAKE_LARGE_OBJECTS, *CHANGE_LARGE_OBJECTS))
 
 
 def remove(cluster: Connection[Any]) -> None:

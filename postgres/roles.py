@@ -8,7 +8,7 @@ Passwords go to the server as SCRAM verifiers computed here, so that no log ever
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -25,6 +25,7 @@ OWNER, APP, READONLY = "schema_owner", "app", "readonly"
 BACKUP = "pgstack_backup"  # only where backups are scheduled: backup_role.py
 UNLOGGED = ("log_statement = none", "log_min_duration_statement = -1", "log_min_error_statement = panic",
             "log_min_duration_sample = -1", "log_transaction_sample_rate = 0")  # fmt: skip
+MAKE_LARGE_OBJECTS = ("lo_creat", "lo_create", "lo_from_bytea")
 NO_POWERS = sql.SQL("NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
 
 
@@ -86,9 +87,15 @@ def ensure_database(connection: Connection[Any]) -> None:
         with connection.transaction():
             connection.execute(queries.get("pgstack_owners"))
             connection.execute(queries.get("ledger_create"))
-            connection.execute(queries.get("large_objects"))
+            close_large_objects(connection, READONLY, MAKE_LARGE_OBJECTS)
     except psycopg.errors.InsufficientPrivilege as error:
         raise told(error) from None
+
+
+def close_large_objects(connection: Connection[Any], role: str, functions: Sequence[str]) -> None:
+    """Take these functions from `role`, in the connection's database. `connection`: the administrator's."""
+    text = queries.get("large_objects").replace("{role}", role)
+    connection.execute(text.replace("{functions}", "{" + ",".join(functions) + "}").encode())
 
 
 def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> str:

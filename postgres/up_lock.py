@@ -36,8 +36,6 @@ def locked(address: Address, wait_s: float) -> Iterator[Connection[Any]]:
     """
     there = replace(address, database="postgres")
     with connect(there, wait_s=CONNECT_WAIT_S) as connection, connect(there, wait_s=CONNECT_WAIT_S) as holder:
-        if holder.info.server_version >= 170000:
-            holder.execute("SET transaction_timeout = 0")
         deadline = time.monotonic() + wait_s
         while not _take(holder, connection):
             if time.monotonic() > deadline:
@@ -58,16 +56,11 @@ def _take(holder: Connection[Any], beside: Connection[Any]) -> bool:
         holder.execute("ROLLBACK")
         _create(holder)
         return False
-    if _take_older(beside):
+    taken = beside.execute("SELECT pg_try_advisory_lock(%(classid)s::int, %(objid)s::int)", OLDER).fetchone()
+    if taken == (True,) or holder.execute(queries.get("lock_holder"), OLDER).fetchone() is None:
         return True
     holder.execute("ROLLBACK")
     return False
-
-
-def _take_older(connection: Connection[Any]) -> bool:
-    if connection.execute("SELECT pg_try_advisory_lock(%(classid)s::int, %(objid)s::int)", OLDER).fetchone() == (True,):
-        return True
-    return connection.execute(queries.get("older_lock_holder"), OLDER).fetchone() is None
 
 
 def _create(connection: Connection[Any]) -> None:

@@ -11,6 +11,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from postgres import apply, embedded, role_limits, roles
 from postgres.connection import Address, connect
 from postgres.scripts import Script, load, load_verify, parse
 from postgres.settings import Limits, derive
+from postgres.upgrade import local
+from postgres.upgrade.local import LocalWorkshop
+from postgres.upgrade.workshop import Server as Reached
+from postgres.upgrade.workshop import passfile_line
 from stacks.environment import DEFAULT_SCRIPTS, SQL
 from tests.docker_plugin import install
 from tests.engine.checkout import Checkout, copy_of_the_program, stop_servers
@@ -81,6 +86,18 @@ class FreshDatabase:
 
     def apply(self, *more: Script, **options: Any) -> apply.Outcome:
         return apply.apply(self.admin, self.request(*more, **options))
+
+    def bring_up(self, **options: Any) -> None:
+        """`apply`, as a stack's `up` does it: `app` and `readonly` get their password."""
+        self.apply(**{"app_password": self.app_password, "readonly_password": self.app_password} | options)
+
+    @contextmanager
+    def programs(self, root: Path) -> Iterator[tuple[LocalWorkshop, Reached]]:
+        """pg_dump and the others beside the server, in the folder `root`, and how they reach it."""
+        root.mkdir(exist_ok=True)
+        with local.workshop(root) as workshop:
+            passfile = workshop.put("passfile", passfile_line(self.server.password))
+            yield workshop, Reached(18, embedded.HOST, self.server.port, passfile=passfile)
 
 
 def default_scripts() -> tuple[Script, ...]:

@@ -1,4 +1,4 @@
-"""What a database holds, and in what two answers to that question differ. Pure."""
+"""What a database holds: the question, and in what two answers to it differ. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+from postgres import queries
 
 FROZEN = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
@@ -19,6 +21,11 @@ class VectorIndex(BaseModel):
     oid: int
     schema_name: str = Field(alias="schema")
     name: str
+
+
+def question() -> str:
+    """As a superuser asks it: rows are counted with the rights of their tables' owners. One transaction's."""
+    return "".join(map(queries.get, ("as_owner", "backup_contents", "as_owner_end")))
 
 
 class Contents(BaseModel):

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from postgres import queries, shell
 from postgres.backup import manifest as manifests
-from postgres.backup.contents import Contents
+from postgres.backup.contents import Contents, question
 from postgres.backup.manifest import BackupFailed, Manifest
 from postgres.backup.store import STAMP, UNFINISHED, alone, remove_unfinished, settle
 from postgres.errors import PgstackError, ServerError
@@ -74,9 +74,15 @@ def _make(
     begun = time.monotonic()
     (about,) = rows(
         workshop, server, "postgres",
-        "SELECT current_setting('server_version') AS version, current_setting('shared_preload_libraries') AS preload",
+        "SELECT current_setting('server_version') AS version, current_setting('shared_preload_libraries') AS preload,"
+        " (SELECT json_agg(datname) FROM pg_database) AS databases",
     )  # fmt: skip
     cluster = rows(workshop, server, "postgres", queries.get("backup_cluster"))
+    if database in about["databases"] and database not in (row["name"] for row in cluster):
+        raise ServerError(
+            f"the database {database} is a template, or takes no connections: the backup would be without it\n"
+            "  pgstack up STACK  puts that right"
+        )
     work = workshop.beside(server.major, WORK)
     must("making a folder", workshop.sh('rm -rf "$WORK"; umask 077; mkdir -p "$WORK"', WORK=work))
     try:
@@ -92,12 +98,6 @@ def _make(
     finally:
         workshop.sh('rm -rf "$WORK"', WORK=work)
     databases = [_with_contents(each, unfinished) for each in databases]
-    names = {row["name"] for row in rows(workshop, server, "postgres", "SELECT datname AS name FROM pg_database")}
-    if database in names - {each["name"] for each in databases}:
-        raise ServerError(
-            f"the database {database} is a template, or takes no connections: the backup would be without it\n"
-            "  pgstack up STACK  puts that right"
-        )
     own = next((each for each in databases if each["name"] == database), None)
     manifest = Manifest.model_validate(
         {
@@ -118,7 +118,7 @@ def _dump(
 ) -> dict[str, Any]:
     report(f"database {row['name']}, {row['bytes'] / 2**20:.0f} MiB")
     folder = quote(row["name"], safe="")
-    contents = workshop.put("contents.sql", queries.get("backup_contents"))
+    contents = workshop.put("contents.sql", question())
     variables = {"PGDATABASE": row["name"], "FOLDER": f"{work}/{folder}", "CONTENTS": contents, "JOBS": str(jobs),
                  "LEASH": workshop.leash}  # fmt: skip
     done = workshop.run(

@@ -1,7 +1,8 @@
-"""The login over which rows are loaded, so that nothing that a table's owner wrote runs with an administrator's rights.
+"""The login over which objects are made and rows are loaded, so that nothing that their owner wrote runs with an
+administrator's rights.
 
-COPY evaluates CHECKs, domains and generated columns, whose functions the owner wrote. A function can undo a SET ROLE
-and a SET SESSION AUTHORIZATION, so each owner's rows come over a login that has this owner's rights and no others.
+COPY evaluates CHECKs, domains and generated columns, and so do CREATE and ALTER; the owner wrote their functions. A
+function can undo a SET ROLE and a SET SESSION AUTHORIZATION, so this is a login that has owners' rights and no others.
 """
 
 from __future__ import annotations
@@ -42,28 +43,36 @@ def shares(lines: Iterable[str], owner_of: Mapping[str, str]) -> dict[str, list[
 
 
 def powerless(workshop: Workshop, server: Server) -> set[str]:
-    """The roles that own something and are no superusers, PostgreSQL's own left out. Raises ServerError."""
+    """The roles that are no superusers, PostgreSQL's own left out. Raises ServerError."""
     query = f"SELECT rolname AS name FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname <> '{ROLE}'"
     return {row["name"] for row in rows(workshop, server, "postgres", query)}
 
 
 @contextmanager
 def rights_of_all(workshop: Workshop, server: Server, database: str, owners: Collection[str]) -> Iterator[None]:
-    """The login has the rights of all of them meanwhile, and may refer to tables of a superuser. They may make objects
-    where they have some: rights are restored at the end. Raises ServerError.
+    """The login has the rights of all of them meanwhile, and may refer to the tables of superusers that are there.
+
+    Raises ServerError.
     """
-    names = sql.Literal(sorted(owners)).as_string(None)
-    found = rows(workshop, server, database, queries.get("loader_lacks").replace("{owners}", f"{names}::text[]"))
-    lent = [(f"{row['right']} ON {row['what']} {row['name']}", row["role"]) for row in found]
     with ExitStack() as stack:
         for owner in sorted(owners):
             stack.enter_context(rights_of(workshop, server, database, owner))
-        give = [f"GRANT {right} TO {role}" for right, role in lent]
-        execute(workshop, server, database, ";".join([*give, queries.get("loader_references")]))
+        if owners:
+            execute(workshop, server, database, queries.get("loader_references"))
         yield
-        if lent:
-            take = ";".join(f"REVOKE {right} FROM {role}" for right, role in lent)
-            execute(workshop, server, database, take)
+
+
+@contextmanager
+def room_for(workshop: Workshop, server: Server, database: str, owners: Collection[str]) -> Iterator[None]:
+    """The owners may make objects in each schema that is there: rights are restored at the end. Raises ServerError."""
+    names = sql.Literal(sorted(owners)).as_string(None)
+    found = rows(workshop, server, database, queries.get("loader_lacks").replace("{owners}", f"{names}::text[]"))
+    lent = [(f"{row['right']} ON {row['what']} {row['name']}", row["role"]) for row in found]
+    if lent:
+        execute(workshop, server, database, ";".join(f"GRANT {right} TO {role}" for right, role in lent))
+    yield
+    if lent:
+        execute(workshop, server, database, ";".join(f"REVOKE {right} FROM {role}" for right, role in lent))
 
 
 @contextmanager

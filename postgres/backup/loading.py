@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 
-from postgres import queries, shell
+from postgres import shell
 from postgres.backup import loader, order
-from postgres.backup.contents import Contents, VectorIndex
+from postgres.backup.contents import Contents, VectorIndex, question
 from postgres.upgrade.workshop import HOUR_S, Server, Workshop, execute, must
 
 LONG_S = 48 * HOUR_S
@@ -68,14 +69,14 @@ def load(
 
     powerless = set() if superusers else loader.powerless(workshop, server)
     made, vectors = order.order(first, powerless), order.order(second, powerless)
+    owners = made.owners | vectors.owners
 
     def make(groups: Sequence[order.Group], name: str, options: str) -> None:
-        for number, group in enumerate(groups):
-            if group.as_owner:
-                with loader.rights_of_all(workshop, server, database, made.owners | vectors.owners):
-                    run(login, f"{name}-{number}.list", group.lines, options)
-            else:
-                run(server, f"{name}-{number}.list", group.lines, options)
+        with loader.rights_of_all(workshop, server, database, owners if groups else ()):
+            for number, group in enumerate(groups):
+                lent = loader.room_for(workshop, server, database, owners) if group.as_owner else nullcontext()
+                with lent:
+                    run(login if group.as_owner else server, f"{name}-{number}.list", group.lines, options)
 
     run(server, "database.list", made.database, f"{making} --section=pre-data", beside if create else database)
     make(made.schema, "before", "--section=pre-data")
@@ -104,5 +105,5 @@ def conninfo(database: str) -> str:
 
 def contents(workshop: Workshop, server: Server, database: str) -> Contents:
     """What the database holds now. Raises ServerError."""
-    said = execute(workshop, server, database, queries.get("backup_contents"), timeout_s=LONG_S)
+    said = execute(workshop, server, database, question(), timeout_s=LONG_S)
     return Contents.model_validate_json(said)

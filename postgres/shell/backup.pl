@@ -104,12 +104,12 @@ sub make {
         . " current_setting('shared_preload_libraries') AS preload"
     ) };
     my $cluster = rows(slurp("$HERE/cluster.sql"));
+    my @all = @{ rows('SELECT datname AS name FROM pg_database') };
+    die "the database $ENV{DATABASE} is a template, or takes no connections: the backup would be without it\n"
+        if (grep { $_->{name} eq $ENV{DATABASE} } @all) && !grep { $_->{name} eq $ENV{DATABASE} } @$cluster;
     run('pg_dumpall', '-w', '--globals-only', '--no-tablespaces', '-f', "$into/globals.sql");
     my @databases = map { dump_database($_, $into) } @$cluster;
     my ($own) = grep { $_->{name} eq $ENV{DATABASE} } @databases;
-    my $there = grep { $_->{name} eq $ENV{DATABASE} } @{ rows('SELECT datname AS name FROM pg_database') };
-    die "the database $ENV{DATABASE} is a template, or takes no connections: the backup would be without it\n"
-        if $there && !$own;
     my $manifest = {
         format => 2, stack => $ENV{STACK}, database => $ENV{DATABASE},
         startedAt => $name =~ s/^(....)(..)(..)T(..)(..)(..)Z$/$1-$2-$3T$4:$5:$6Z/r,

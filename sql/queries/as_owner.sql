@@ -20,7 +20,7 @@ BEGIN
         EXECUTE format('ALTER FUNCTION pg_temp.%I(text) OWNER TO %I', 'of ' || owner.oid, role);
     END LOOP;
 END $$;
-CREATE FUNCTION pg_temp.pgstack_ask(relation regclass, query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION pg_temp.pgstack_ask(relation regclass, query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
     of record;
 BEGIN

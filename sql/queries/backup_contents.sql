@@ -3,15 +3,11 @@
 -- Sequences keep to no snapshot: the number that comes next is asked before and after the dump.
 -- Each count is taken in a subtransaction that is undone: its locks go with it, and the number stays in the variable.
 -- Held to the end, the locks of some 10,000 tables and their indexes would be more than a server has room for.
--- Rows are counted with the rights of the table's owner: the planner runs IMMUTABLE functions in the expressions of its
--- indexes, and the owner wrote these. The role that has them sees all rows, and is gone with the question.
+-- Behind as_owner.sql rows are counted with the rights of the tables' owners; without it, with those of whoever asks.
 DO $contents$
 DECLARE
     sequences_only constant boolean := coalesce(current_setting('pgstack.sequences_only', true), '') = 'yes';
-    superuser constant boolean := (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
-    counting text[] := '{}';
-    owner text;
-    role text;
+    as_owner constant boolean := to_regprocedure('pg_temp.pgstack_ask(regclass, text)') IS NOT NULL;
     found record;
     number numeric;
     row_names text[] := '{}';
@@ -23,26 +19,10 @@ BEGIN
     PERFORM set_config('search_path', '', true);
     -- an `up` beside this may give a view the name of a table or a sequence: it is refused, and the backup fails
     PERFORM set_config(name, 'view, foreign-table', true) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind';
-    FOR owner IN
-        SELECT r.rolname FROM pg_roles r
-         WHERE superuser AND NOT sequences_only AND NOT r.rolsuper
-           AND EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid AND c.relkind = 'r')
-    LOOP
-        role := format('pgstack_counting_%s_%s', pg_backend_pid(), cardinality(counting));
-        EXECUTE format('CREATE ROLE %I BYPASSRLS IN ROLE %I', role, owner);
-        EXECUTE format('CREATE FUNCTION pg_temp.%I(query text) RETURNS numeric LANGUAGE plpgsql SECURITY DEFINER'
-                       ' SET search_path = '''' AS $f$DECLARE n numeric; BEGIN EXECUTE query INTO n; RETURN n; END$f$',
-                       'of ' || owner);
-        EXECUTE format('ALTER FUNCTION pg_temp.%I(text) OWNER TO %I', 'of ' || owner, role);
-        counting := counting || role;
-    END LOOP;
     FOR found IN
-        SELECT c.relkind, format('%I.%I', s.nspname, c.relname) AS name, q.seqincrement, s.nspname, o.rolname AS owner,
-               superuser AND NOT o.rolsuper AS as_owner,
-               has_table_privilege(o.oid, c.oid, 'SELECT') AND has_schema_privilege(o.oid, s.oid, 'USAGE') AS may
+        SELECT c.relkind, format('%I.%I', s.nspname, c.relname) AS name, q.seqincrement
           FROM pg_class c
           JOIN pg_namespace s ON s.oid = c.relnamespace
-          JOIN pg_roles o ON o.oid = c.relowner
           LEFT JOIN pg_sequence q ON q.seqrelid = c.oid
          WHERE c.relkind IN ('r', 'S') AND c.relpersistence <> 't'
            AND s.nspname !~ '^pg_' AND s.nspname <> 'information_schema'
@@ -52,13 +32,9 @@ BEGIN
     LOOP
         CONTINUE WHEN found.relkind = 'r' AND sequences_only;
         BEGIN
-            IF found.relkind = 'r' AND found.as_owner THEN
-                IF NOT found.may THEN  -- undone with the subtransaction
-                    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', found.nspname, found.owner);
-                    EXECUTE format('GRANT SELECT ON %s TO %I', found.name, found.owner);
-                END IF;
-                EXECUTE format('SELECT pg_temp.%I(%L)', 'of ' || found.owner,
-                               'SELECT count(*) FROM ONLY ' || found.name) INTO number;
+            IF found.relkind = 'r' AND as_owner THEN
+                EXECUTE format('SELECT * FROM pg_temp.pgstack_ask(%L, %L)', found.name,
+                               format('SELECT count(*)::text FROM ONLY %s', found.name)) INTO number;
             ELSIF found.relkind = 'r' THEN
                 EXECUTE format('SELECT count(*) FROM ONLY %s', found.name) INTO number;
             ELSE
@@ -76,10 +52,6 @@ BEGIN
             sequence_names := sequence_names || found.name;
             sequence_next := sequence_next || number::text;
         END IF;
-    END LOOP;
-    FOREACH role IN ARRAY counting LOOP
-        EXECUTE format('DROP OWNED BY %I', role);
-        EXECUTE format('DROP ROLE %I', role);
     END LOOP;
     IF to_regclass('pgstack.ledger') IS NOT NULL THEN
         EXECUTE 'SELECT coalesce(jsonb_agg(jsonb_build_array(name, normalised) ORDER BY position, name), ''[]'')'
@@ -145,4 +117,4 @@ SELECT current_setting('pgstack.counted')::jsonb || jsonb_build_object(
     'vectorIndexes', (SELECT coalesce(jsonb_agg(jsonb_build_object('oid', oid::bigint, 'schema', nspname, 'name', relname)
                                                 ORDER BY nspname, relname), '[]') FROM index WHERE vector),
     'extensions', (SELECT coalesce(jsonb_object_agg(extname, extversion), '{}') FROM pg_extension),
-    'largeObjects', (SELECT count(*) FROM pg_largeobject_metadata))
+    'largeObjects', (SELECT count(*) FROM pg_largeobject_metadata));

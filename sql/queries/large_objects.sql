@@ -1,13 +1,15 @@
--- Who may make large objects in this database: those who may enter it, but for `readonly`. PostgreSQL lets everybody,
--- and a right of everybody can't be taken from one.
+-- Takes the functions {functions} from the role {role}: those that make large objects, or change them. PostgreSQL lets
+-- everybody run them, and a right of everybody can't be taken from one: those who may enter this database get it, but for
+-- `readonly` and the role of scheduled backups.
 DO $$
 DECLARE
+    names constant text[] := '{functions}';
     made regprocedure;
     holder text;
 BEGIN
     FOR made IN SELECT oid FROM pg_proc
-                 WHERE pronamespace = 'pg_catalog'::regnamespace AND proname IN ('lo_creat', 'lo_create', 'lo_from_bytea')
-                   AND has_function_privilege('readonly', oid, 'EXECUTE') ORDER BY oid
+                 WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY (names)
+                   AND has_function_privilege('{role}', oid, 'EXECUTE') ORDER BY oid
     LOOP
         FOR holder IN
             SELECT DISTINCT pg_get_userbyid(a.grantee)
@@ -18,11 +20,11 @@ BEGIN
         LOOP
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', made, holder);
         END LOOP;
-        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC, readonly', made);
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC, {role}', made);
     END LOOP;
     FOR made, holder IN  -- a role that was dropped and made again
         SELECT p.oid, r.rolname FROM pg_proc p CROSS JOIN pg_roles r
-         WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname IN ('lo_creat', 'lo_create', 'lo_from_bytea')
+         WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY (names)
            AND r.rolname IN ('app', 'schema_owner') AND NOT has_function_privilege(r.oid, p.oid, 'EXECUTE') ORDER BY 1, 2
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', made, holder);

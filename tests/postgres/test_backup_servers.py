@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from postgres import drift, embedded, queries
+from postgres import drift, queries
 from postgres.backup import store
 from postgres.backup.create import create
 from postgres.backup.drill import drill
 from postgres.backup.manifest import UNSIGNED, BackupFailed, BackupRefused, Manifest, verify
 from postgres.backup.restore import restore
 from postgres.connection import Address, connect
-from postgres.upgrade import local
 from postgres.upgrade.local import LocalWorkshop
 from postgres.upgrade.workshop import Server as Reached
-from postgres.upgrade.workshop import passfile_line
 from tests.conftest import FreshDatabase
 
 EVERYTHING = r'''
@@ -74,10 +72,8 @@ def everything(fresh_database: FreshDatabase) -> FreshDatabase:
 
 @pytest.fixture
 def place(everything: FreshDatabase, tmp_path: Path) -> Iterator[tuple[LocalWorkshop, Reached, Path]]:
-    with local.workshop(tmp_path / "a root") as made:
-        (tmp_path / "a root").mkdir()
-        passfile = made.put("passfile", passfile_line(everything.server.password))
-        yield made, Reached(18, embedded.HOST, everything.server.port, passfile=passfile), tmp_path / "backups"
+    with everything.programs(tmp_path / "a root") as (made, server):
+        yield made, server, tmp_path / "backups"
 
 
 Place = tuple[LocalWorkshop, Reached, Path]

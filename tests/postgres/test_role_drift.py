@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from postgres import apply, drift, role_drift
+from postgres import drift, role_drift
 from postgres.connection import connect
 from postgres.role_drift import Role, findings, fits
 from tests.conftest import ROLE_LIMITS, FreshDatabase, script
@@ -33,9 +33,7 @@ def stack(empty_database: FreshDatabase) -> Iterator[FreshDatabase]:
 
 
 def bring_up(database: FreshDatabase) -> None:
-    password = database.app_password
-    request = database.request(scripts=(SCRIPT,), app_password=password, readonly_password=password)
-    apply.apply(database.admin, request)
+    database.bring_up(scripts=(SCRIPT,))
 
 
 def told(database: FreshDatabase) -> role_drift.Seen:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pgstack import inspection
-from postgres import apply, drift, embedded, half_way, role_drift, roles, validation
+from postgres import apply, drift, half_way, role_drift, roles, validation
 from postgres.backup import store
 from postgres.backup.create import create
 from postgres.backup.drill import drill
@@ -20,9 +20,8 @@ from postgres.backup.manifest import UNSIGNED
 from postgres.backup.restore import restore
 from postgres.connection import connect
 from postgres.scripts import Script
-from postgres.upgrade import checks, facts, local, records, statistics, verify
-from postgres.upgrade.workshop import Server as Reached
-from postgres.upgrade.workshop import execute, passfile_line
+from postgres.upgrade import checks, facts, records, statistics, verify
+from postgres.upgrade.workshop import execute
 from tests.conftest import FreshDatabase, script
 
 TRIES = """
@@ -191,10 +190,7 @@ def test_up_status_and_accept(hostile: Hostile) -> None:
 def test_backup_and_the_questions_of_an_upgrade(hostile: Hostile, tmp_path: Path) -> None:
     """Whoever plans a query over a table runs the functions of constants in its indexes: `folded`."""
     address, name = hostile.database.admin, hostile.database.admin.database
-    (root := tmp_path / "root").mkdir()
-    with local.workshop(root) as workshop:
-        passfile = workshop.put("passfile", passfile_line(address.password))
-        server = Reached(18, embedded.HOST, address.port, passfile=passfile)
+    with hostile.database.programs(tmp_path / "root") as (workshop, server):
         create(workshop, server, tmp_path / "backups", stack="test", database=name)
         assert hostile.ran() == []
         for exact in (True, False):
@@ -273,14 +269,11 @@ INSERT INTO app.item (word) SELECT 'w' || i FROM generate_series(1, 40) AS i;
 def test_a_drill_and_a_restore(empty_database: FreshDatabase, tmp_path: Path) -> None:
     """What the owner has is made and loaded with the owner's rights: much of it computes while it is."""
     (traces := tmp_path / "ran").mkdir()
-    (root := tmp_path / "root").mkdir()
     address, name = empty_database.admin, empty_database.admin.database
     text = "CREATE SCHEMA app;" + TRIES.replace("FOLDER", str(traces)) + LOADED
     empty_database.apply(scripts=(script(text, "0001_loaded.sql"),))
     target = replace(address, database=f"{name}_restored")
-    with local.workshop(root) as workshop:
-        passfile = workshop.put("passfile", passfile_line(address.password))
-        server = Reached(18, embedded.HOST, address.port, passfile=passfile)
+    with empty_database.programs(tmp_path / "root") as (workshop, server):
         manifest = create(workshop, server, tmp_path / "backups", stack="test", database=name)
         folder = store.chosen(tmp_path / "backups", None)
         assert drill(workshop, folder, trust=UNSIGNED, vector_indexes=True).problems == ()

@@ -19,10 +19,7 @@ from postgres.backup.drill import drill
 from postgres.backup.manifest import BackupFailed, BackupRefused, Trust, verify
 from postgres.backup.restore import restore
 from postgres.connection import connect
-from postgres.errors import SqlFailed
-from postgres.upgrade import local
-from postgres.upgrade.workshop import Server as Reached
-from postgres.upgrade.workshop import passfile_line
+from postgres.errors import ConnectionFailed, SqlFailed
 from tests.conftest import FreshDatabase, script
 
 HEAD = "-- pgstack: no-transaction\n"
@@ -65,7 +62,7 @@ def test_whom_a_script_let_in_is_out_behind_it(fresh_database: FreshDatabase) ->
         try:
             stays = connect(to)
             break
-        except Exception:
+        except ConnectionFailed:  # not yet
             assert time.monotonic() < end
             time.sleep(0.05)
     running.join()
@@ -78,9 +75,7 @@ def test_whom_a_script_let_in_is_out_behind_it(fresh_database: FreshDatabase) ->
 
 def test_a_pipe_beside_the_files_of_a_backup_is_refused(fresh_database: FreshDatabase, tmp_path: Path) -> None:
     """pg_restore prefers N.dat to N.dat.gz, and reads a pipe of that name."""
-    with local.workshop(tmp_path / "root") as workshop:
-        passfile = workshop.put("passfile", passfile_line(fresh_database.admin.password))
-        server = Reached(18, embedded.HOST, fresh_database.admin.port, passfile=passfile)
+    with fresh_database.programs(tmp_path / "root") as (workshop, server):
         name = fresh_database.admin.database
         create(workshop, server, tmp_path / "backups", stack="test", database=name, key=KEY)
         folder = store.chosen(tmp_path / "backups", None)
@@ -95,11 +90,11 @@ def test_a_template_is_no_backup_without_the_database(fresh_database: FreshDatab
     name = fresh_database.admin.database
     made = script(f"ALTER DATABASE {name} IS_TEMPLATE true")
     fresh_database.apply(made)
-    with local.workshop(tmp_path / "root") as workshop:
-        passfile = workshop.put("passfile", passfile_line(fresh_database.admin.password))
-        server = Reached(18, embedded.HOST, fresh_database.admin.port, passfile=passfile)
-        with pytest.raises(BackupFailed, match="is a template"):
-            create(workshop, server, tmp_path / "backups", stack="test", database=name)
+    with (
+        fresh_database.programs(tmp_path / "root") as (workshop, server),
+        pytest.raises(BackupFailed, match="is a template"),
+    ):
+        create(workshop, server, tmp_path / "backups", stack="test", database=name)
     fresh_database.apply(made)
     assert fresh_database.ask("SELECT datistemplate FROM pg_database WHERE datname = current_database()") == [(False,)]
 
@@ -110,9 +105,7 @@ def test_a_setting_of_readonlys_own_spoils_no_restore(fresh_database: FreshDatab
         connection.execute(f"ALTER ROLE readonly IN DATABASE {name} SET transaction_read_only = on".encode())
         connection.execute(f"ALTER ROLE readonly IN DATABASE {name} SET search_path = app, public".encode())
     target = replace(fresh_database.admin, database=f"{name}_restored")
-    with local.workshop(tmp_path / "root") as workshop:
-        passfile = workshop.put("passfile", passfile_line(fresh_database.admin.password))
-        server = Reached(18, embedded.HOST, fresh_database.admin.port, passfile=passfile)
+    with fresh_database.programs(tmp_path / "root") as (workshop, server):
         manifest = create(workshop, server, tmp_path / "backups", stack="test", database=name, key=KEY)
         folder = store.chosen(tmp_path / "backups", None)
         assert drill(workshop, folder, trust=Trust(KEY)).problems == ()
@@ -167,9 +160,7 @@ def test_what_several_owners_have_comes_back(fresh_database: FreshDatabase, tmp_
     target = replace(fresh_database.admin, database=f"{name}_restored")
     program = [str(embedded.binaries(18) / "pg_dump"), "--schema-only", "--restrict-key=x", "-d"]
     try:
-        with local.workshop(tmp_path / "root") as workshop:
-            passfile = workshop.put("passfile", passfile_line(fresh_database.admin.password))
-            server = Reached(18, embedded.HOST, fresh_database.admin.port, passfile=passfile)
+        with fresh_database.programs(tmp_path / "root") as (workshop, server):
             manifest = create(workshop, server, tmp_path / "backups", stack="test", database=name, key=KEY)
             folder = store.chosen(tmp_path / "backups", None)
             assert drill(workshop, folder, trust=Trust(KEY)).problems == ()

@@ -23,10 +23,8 @@ from postgres.backup.manifest import GLOBALS, UNSIGNED, BackupRefused, Manifest,
 from postgres.backup.restore import restore
 from postgres.backup.role_statements import POWERFUL, parse, refuse_powers
 from postgres.connection import connect
-from postgres.upgrade import local
 from postgres.upgrade.local import LocalWorkshop
 from postgres.upgrade.workshop import Server as Reached
-from postgres.upgrade.workshop import passfile_line
 from tests.conftest import FreshDatabase, Server
 
 CRIMES = [
@@ -173,10 +171,8 @@ def test_every_role_that_pg_dumpall_writes_comes_back_the_same(odd: FreshDatabas
 
 @pytest.fixture
 def place(odd: FreshDatabase, tmp_path: Path) -> Iterator[tuple[LocalWorkshop, Reached, Path]]:
-    with local.workshop(tmp_path / "a root") as made:
-        (tmp_path / "a root").mkdir()
-        passfile = made.put("passfile", passfile_line(odd.server.password))
-        yield made, Reached(18, embedded.HOST, odd.server.port, passfile=passfile), tmp_path / "backups"
+    with odd.programs(tmp_path / "a root") as (made, server):
+        yield made, server, tmp_path / "backups"
 
 
 Place = tuple[LocalWorkshop, Reached, Path]

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from postgres import apply, backup_role, drift, embedded, mending, role_drift
+from postgres import backup_role, drift, embedded, mending, role_drift
 from postgres.backup import role_statements, schedule, sidecar, store
 from postgres.backup.manifest import BackupFailed
 from postgres.backup.store import DrillResult
@@ -55,9 +55,7 @@ def stack(empty_database: FreshDatabase) -> Iterator[FreshDatabase]:
 
 
 def bring_up(database: FreshDatabase, **options: Any) -> None:
-    words = {"app_password": database.app_password, "readonly_password": database.app_password}
-    given = {"scripts": (SCRIPT,), "backup_password": PASSWORD} | words | options
-    apply.apply(database.admin, database.request(**given))
+    database.bring_up(**{"scripts": (SCRIPT,), "backup_password": PASSWORD} | options)
 
 
 def role(database: FreshDatabase, name: str = "") -> Address:

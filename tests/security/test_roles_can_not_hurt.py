@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgstack import inspection
-from postgres import apply, database_drift, drift, host_rules, mending, role_drift, roles
+from postgres import database_drift, drift, host_rules, mending, role_drift, roles
 from postgres.connection import Address, connect
 from postgres.errors import ConnectionFailed, SettingRefused
 from postgres.role_limits import RESERVED, RoleLimits, derive
@@ -36,8 +36,7 @@ def stack(empty_database: FreshDatabase) -> Iterator[FreshDatabase]:
 
 
 def bring_up(database: FreshDatabase, **options: Any) -> None:
-    words = {"app_password": database.app_password, "readonly_password": database.app_password}
-    apply.apply(database.admin, database.request(**({"scripts": (SCRIPT,)} | words | options)))
+    database.bring_up(**{"scripts": (SCRIPT,)} | options)
 
 
 def in_postgres(database: FreshDatabase) -> Address:
