@@ -1,4 +1,8 @@
-"""The key that signs a stack's backups: in its state, encrypted, as its passwords are."""
+"""The key that signs a stack's backups: in its state, encrypted, as its passwords are.
+
+It is as old as the data and the first resource that Pulumi asks about: so it also knows which engine has the data, and
+another one is refused before anything changes.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,23 @@ import secrets
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, ResourceProvider, UpdateResult
 from pydantic import SecretStr
 
 from components.password import BYTES
-from components.provider import DynamicResource
+from components.provider import DynamicResource, refused
+from postgres import relocation
+from postgres.errors import PgstackError
 
 
 class BackupKeyProvider(ResourceProvider):
-    """Input: configured (optional). It is made once, also while the config has one, which then counts."""
+    """Inputs: configured (optional), engine. It is made once, also while the config has one, which then counts."""
+
+    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        was = _olds.get("engine", news["engine"])  # a state from before has none
+        if was != news["engine"]:
+            return refused(news, PgstackError(relocation.other_engine(was, news["engine"])))
+        return CheckResult(news, [])
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         return CreateResult("backup-key", _outs(props, secrets.token_hex(BYTES)))
@@ -25,9 +37,8 @@ class BackupKeyProvider(ResourceProvider):
 
 def _outs(props: dict[str, Any], generated: str) -> dict[str, Any]:
     configured = props.get("configured")
-    return {"generated": generated, "value": configured or generated} | (
-        {"configured": configured} if configured else {}
-    )
+    outs = {"generated": generated, "value": configured or generated, "engine": props["engine"]}
+    return outs | ({"configured": configured} if configured else {})
 
 
 class BackupKey(DynamicResource, module="pgvector", name="BackupKey"):
@@ -35,8 +46,10 @@ class BackupKey(DynamicResource, module="pgvector", name="BackupKey"):
 
     value: pulumi.Output[str]
 
-    def __init__(self, name: str, configured: SecretStr | None, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, configured: SecretStr | None, engine: str, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         hidden = pulumi.ResourceOptions(additional_secret_outputs=["value", "generated", "configured"])
         given = pulumi.Output.secret(configured.get_secret_value()) if configured else None
-        props = {"configured": given, "value": None, "generated": None}
+        props = {"configured": given, "engine": engine, "value": None, "generated": None}
         super().__init__(BackupKeyProvider(), name, props, pulumi.ResourceOptions.merge(hidden, opts))

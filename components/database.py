@@ -37,7 +37,8 @@ class Database(pulumi.ComponentResource):
         for meaning, remedy in cautions(environment, os.environ):
             pulumi.log.warn(f"{meaning}\n  {remedy}")
         props = sql_schema.inputs(environment)  # first: a wrong script is reported before anything is declared
-        self.backup_key = BackupKey("backup-key", environment.backup_key, pulumi.ResourceOptions(parent=self))
+        inside = pulumi.ResourceOptions(parent=self)
+        self.backup_key = BackupKey("backup-key", environment.backup_key, environment.engine, inside)
         wanted = {key: value for key, value in props.items() if key in WANTED_INPUTS}
         self.server = ENGINES[environment.engine](environment, self, wanted, self.backup_key.value)
         self.app_password = password("app-password", environment.app_password, self)

@@ -46,6 +46,17 @@ def _normal(path: str) -> str:
     return posixpath.normpath(path) if path else ""
 
 
+def other_engine(was: str, wanted: str) -> str:
+    """Why a stack that was made with the engine `was` ("docker", "embedded") doesn't go on with another."""
+    return (
+        f"pgvector:engine: this stack's data is with the {was} engine; with {wanted} the server would start empty\n"
+        f"  go on as it is:  pgvector:engine: {was}\n"
+        "  or move it. While that engine is still the stack's:  pgstack backup create STACK;  pgstack down STACK\n"
+        f"    {RETAINED}; before it, keep what `pgstack backup key STACK` prints as pgvector:backupKey\n"
+        f"  then with {wanted}:  pgstack up STACK;  pgstack backup restore STACK"
+    )
+
+
 def refusal(was: Place, wanted: Place, image: str, *, other_engine: bool) -> str:
     """Why the server may not start at `wanted` while its data is at `was`, and the ways out; "" where it may."""
     if other_engine:

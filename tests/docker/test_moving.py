@@ -94,3 +94,35 @@ def test_a_key_that_would_leave_the_data_behind_is_refused_and_the_ways_out_keep
     said = stack.ok("down", "test", "--delete-data")
     assert f"test is down, its data deleted; not this stack's, so it stays in {folder}: notes.txt" in said
     assert [each.name for each in folder.iterdir()] == ["notes.txt"]
+
+
+def test_another_engine_is_refused_before_anything_changes_and_a_backup_moves_the_data(make: Make) -> None:
+    stack = make("dev")
+    embedded = {"engine": "embedded", "port": None, "containerName": None, "image": None}
+    docker = {key: stack.configured(key) for key in embedded}
+    stack.up()
+    stack.fill()
+    started = stack.started_at
+    stack.configure(**embedded)
+    for said in (stack.fails("preview", "dev"), stack.refused()):
+        assert "this stack's data is with the docker engine; with embedded the server would start empty" in said
+        assert "go on as it is:  pgvector:engine: docker" in said
+    assert (stack.rows(), stack.started_at) == (1000, started)
+    assert not (stack.root / ".data" / "dev").exists()
+
+    # by the steps
+    stack.configure(**docker)
+    key = stack.ok("backup", "key", "dev").strip()
+    stack.ok("backup", "create", "dev")
+    stack.ok("down", "dev")
+    stack.configure(**embedded)
+    stack.secret("backupKey", key)
+    stack.up()
+    stack.ok("backup", "restore", "dev", "--confirm", "dev")
+    assert stack.rows() == 1000
+
+    # and back: nothing is made on the Docker host
+    stack.configure(**docker)
+    assert "this stack's data is with the embedded engine; with docker" in stack.refused()
+    assert stack.of_name() == []
+    assert stack.rows() == 1000
