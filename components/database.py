@@ -17,7 +17,7 @@ from postgres import roles
 from postgres.connection import Address
 from postgres.container import PORT
 from stacks import offline
-from stacks.cautions import cautions
+from stacks.cautions import cautions, is_root_of_a_host
 from stacks.environment import Environment
 
 ENGINES: Mapping[str, Callable[[Environment, pulumi.Resource, Mapping[str, Any], pulumi.Output[str]], Server]] = {
@@ -34,7 +34,7 @@ class Database(pulumi.ComponentResource):
             offline.refuse_up(os.environ)
         super().__init__("pgvector:index:Database", environment.stack, None, opts)
         self.environment = environment
-        for meaning, remedy in cautions(environment, os.environ):
+        for meaning, remedy in cautions(environment, os.environ, root=is_root_of_a_host(os.environ)):
             pulumi.log.warn(f"{meaning}\n  {remedy}")
         props = sql_schema.inputs(environment)  # first: a wrong script is reported before anything is declared
         inside = pulumi.ResourceOptions(parent=self)

@@ -23,7 +23,7 @@ from postgres.diagnosis import crash, diagnose
 from postgres.errors import PgstackError
 from postgres.plain_text import safe
 from postgres.preflight import Finding
-from stacks.cautions import cautions
+from stacks.cautions import cautions, is_root_of_a_host
 from stacks.environment import ROOT, Environment, from_file
 
 LEAST_FREE_MB = 1024
@@ -46,7 +46,9 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
         toolchain = find_or_get(say)
         findings.append(Finding("Pulumi", toolchain.note))
         workspace = Workspace(stack, toolchain, say)
-        findings += [Finding("caution", *each) for each in cautions(environment, os.environ)]
+        findings += [
+            Finding("caution", *each) for each in cautions(environment, os.environ, root=is_root_of_a_host(os.environ))
+        ]
         found = stack_outputs.read(workspace)
         finished = found.get(stack_outputs.FINISHED)
         findings.append(

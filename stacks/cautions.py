@@ -5,6 +5,7 @@ Why it is said and not refused: docs/decisions/0013-unsafe-combinations-are-said
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,11 +15,20 @@ import yaml
 from stacks.environment import LOADER, NAMESPACE, STACKS, Environment
 
 GUARDED = ("staging", "production")
+CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")  # Docker's, and Podman's
+CONTAINER_VARIABLES = ("container", "KUBERNETES_SERVICE_HOST")  # systemd's rule (Container Interface), Kubernetes'
 PASSPHRASE, PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"
 
 
-def cautions(environment: Environment, environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(what it means, what to do) for each that holds. `environ`: of the process that runs the program.
+def is_root_of_a_host(environ: Mapping[str, str]) -> bool:
+    """True where this process is root, and not that of a container."""
+    in_a_container = any(map(os.path.exists, CONTAINER_FILES)) or any(map(environ.get, CONTAINER_VARIABLES))
+    return os.geteuid() == 0 and not in_a_container
+
+
+def cautions(environment: Environment, environ: Mapping[str, str], *, root: bool) -> list[tuple[str, str]]:
+    """(what it means, what to do) for each that holds. `environ`: of the process that runs the program; `root`: it is
+    the root of a host.
 
     Raises OSError, yaml.YAMLError: the stack file is there and was read before.
     """
@@ -29,6 +39,13 @@ def cautions(environment: Environment, environ: Mapping[str, str]) -> list[tuple
                 f"{NAMESPACE}:bindAddress {environment.bind_address} lets other machines in, and {NAMESPACE}:tls is "
                 "off: queries and rows go over the network in clear (passwords don't: SCRAM)",
                 f"pulumi config set --stack {environment.stack} {NAMESPACE}:tls require",
+            )
+        )
+    if environment.engine == "embedded" and root:
+        found.append(
+            (
+                "the embedded server runs with root's files: its superuser reads every file of this machine",
+                "run pgstack as an ordinary user, who owns the checkout and its .data",
             )
         )
     if environment.stack in GUARDED and _passphrase_is_empty(environ) and not _has_provider(environment.stack):

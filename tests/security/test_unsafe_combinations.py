@@ -16,8 +16,15 @@ from tests.conftest import FreshDatabase
 EMPTY = {"PULUMI_CONFIG_PASSPHRASE": ""}
 
 
-def said(stack: str, environ: dict[str, str], **keys: str) -> str:
-    return "\n".join(meaning for meaning, _ in cautions.cautions(from_config(stack, keys), environ))
+def said(stack: str, environ: dict[str, str], *, root: bool = False, **keys: str) -> str:
+    found = cautions.cautions(from_config(stack, keys), environ, root=root)
+    return "\n".join(meaning for meaning, _ in found)
+
+
+def test_an_embedded_server_with_roots_files_is_told_outside_of_a_container() -> None:
+    assert "its superuser reads every file of this machine" in said("local", {}, root=True)
+    assert said("local", {}) == said("dev", {}, root=True) == ""
+    assert not cautions.is_root_of_a_host({"container": "podman"})
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "::"])
