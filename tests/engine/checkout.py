@@ -107,24 +107,24 @@ class Checkout:
     def add_script(self, text: str, name: str) -> None:
         """Write it and list it last in the stack."""
         (self.root / "sql" / name).write_text(text)
-        content = self._stack_file()
+        content = self.file()
         listed = content.setdefault("config", {}).setdefault("pgvector:scripts", list(DEFAULT_SCRIPTS))
         listed.append(name)
-        self._write_stack_file(content)
+        self.write_file(content)
 
     def configure(self, **keys: object) -> None:
         """Set keys of the stack file; None takes one out."""
-        content = self._stack_file()
+        content = self.file()
         config = content.setdefault("config", {})
         for key, value in keys.items():
             config[f"pgvector:{key}"] = value
             if value is None:
                 del config[f"pgvector:{key}"]
-        self._write_stack_file(content)
+        self.write_file(content)
 
     def configured(self, key: str) -> object:
         """A key of the stack file, None where it isn't there."""
-        return self._stack_file().get("config", {}).get(f"pgvector:{key}")
+        return self.file().get("config", {}).get(f"pgvector:{key}")
 
     def secret(self, key: str, value: str) -> None:
         """Set an encrypted key of the stack file, as a user does."""
@@ -135,11 +135,12 @@ class Checkout:
             cwd=self.root, env=self.environment(), capture_output=True, check=True,
         )  # fmt: skip
 
-    def _stack_file(self) -> dict[str, Any]:
+    def file(self) -> dict[str, Any]:
+        """The content of the stack file."""
         found: dict[str, Any] = yaml.safe_load((self.root / "stacks" / f"Pulumi.{self.stack}.yaml").read_text())
         return found
 
-    def _write_stack_file(self, content: dict[str, Any]) -> None:
+    def write_file(self, content: dict[str, Any]) -> None:
         (self.root / "stacks" / f"Pulumi.{self.stack}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
     @property

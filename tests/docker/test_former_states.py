@@ -1,0 +1,15 @@
+"""The same on Docker: what the plugin keeps is today's, what we keep is of an earlier commit."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.docker.conftest import Make
+from tests.engine import former_state
+
+pytestmark = [pytest.mark.engine, pytest.mark.docker]
+
+
+@pytest.mark.parametrize("commit", former_state.COMMITS)
+def test_a_state_and_a_ledger_of_before_are_unchanged_on_docker(commit: str, make: Make) -> None:
+    former_state.check(make("dev"), former_state.FORMER / commit / "dev", resources=16)
