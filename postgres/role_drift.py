@@ -22,7 +22,7 @@ from typing import Any
 
 from psycopg import Connection, errors, sql
 
-from postgres import definitions, drift, guc_values, queries, roles
+from postgres import definitions, drift, guc_values, queries, roles, up_lock
 from postgres.difference import Difference
 from postgres.plain_text import one_line
 from postgres.role_limits import RoleLimits
@@ -63,11 +63,13 @@ class Role:
 
 
 def findings(
-    found: Iterable[Role], passwords: Mapping[str, Sequence[str]], limits: RoleLimits | None = None
-) -> tuple[str, ...]:
+    found: Iterable[Role], passwords: Mapping[str, Sequence[str]], limits: RoleLimits | None = None, *,
+    working: bool = False,
+) -> tuple[str, ...]:  # fmt: skip
     """What is wrong, a sentence each. `passwords`: by role, those that are right; of a role without any, none is asked.
 
-    `limits`: None where nothing was said of them: then they are not looked at.
+    `limits`: None where nothing was said of them: then they are not looked at. `working`: an `up` is, which lets
+    `schema_owner` log in.
     Pure. A database where none of our roles is was never brought up: then nothing is wrong.
     """
     there = {role.name: role for role in found}
@@ -84,7 +86,7 @@ def findings(
             told.append(f"role {name} doesn't inherit (NOINHERIT)")
         told += [f"role {name} {words}" for words in _wrong_settings(role, limits)]
         if name not in LOGINS:
-            told += [f"role {name} may log in (LOGIN): only while an `up` works"] * role.can_login
+            told += [f"role {name} may log in (LOGIN): only while an `up` works"] * (role.can_login and not working)
             continue
         if not role.can_login:
             told.append(f"role {name} can't log in (NOLOGIN)")
@@ -174,7 +176,8 @@ def find(
 ) -> tuple[str, ...]:
     """`findings` in the connection's database. Empty where the connection's role may not read them."""
     try:
-        return findings(read(connection), passwords, limits)
+        working = up_lock.taken(connection)  # asked first: an `up` that ends meanwhile took the login back before
+        return findings(read(connection), passwords, limits, working=working)
     except errors.InsufficientPrivilege:
         return ()
 

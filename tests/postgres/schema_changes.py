@@ -353,7 +353,8 @@ ALTER ROLE someone SET work_mem = '5MB'
 GRANT SELECT ON s.child TO "some one"; GRANT SELECT ON s.child TO someone; \
 REVOKE ALL ON s.child FROM "some one", someone
 ALTER SERVER far OPTIONS (DROP host); ALTER SERVER far OPTIONS (ADD host 'x')
-ALTER FOREIGN TABLE s.away ALTER a OPTIONS (DROP x, ADD u 'v'); ALTER FOREIGN TABLE s.away ALTER a OPTIONS (DROP u, ADD x 'y')
+ALTER FOREIGN TABLE s.away ALTER a OPTIONS (DROP x, ADD u 'v'); \
+ALTER FOREIGN TABLE s.away ALTER a OPTIONS (DROP u, ADD x 'y')
 COMMENT ON CONSTRAINT small ON s.younger IS 'inherited'
 COMMENT ON RULE "_RETURN" ON s.seen IS 'a view'
 """

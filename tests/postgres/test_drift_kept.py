@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from pgstack import inspection
@@ -161,6 +165,32 @@ def test_accepting_takes_what_belongs_to_the_object(
     assert words(empty_database) == ()
     with pytest.raises(PgstackError, match="nothing drifted"):
         accept(empty_database, kind, identity)
+
+
+def test_what_others_make_and_drop_while_the_schema_is_looked_at_is_neither_drift_nor_an_error(
+    empty_database: FreshDatabase,
+) -> None:
+    bring_up(empty_database, FIRST)
+    made = "PARTITION OF s.log FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')"
+    stop = threading.Event()
+
+    def churn() -> None:
+        with connect(empty_database.admin) as connection:
+            connection.execute("SET ROLE schema_owner")
+            for number in itertools.count():
+                if stop.is_set():
+                    return
+                connection.execute(f"CREATE TABLE s.passing_{number} {made}".encode())
+                connection.execute(f"DROP TABLE s.passing_{number}".encode())
+
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(churn)
+        try:
+            for _ in range(15):
+                assert words(empty_database) == ()
+        finally:
+            stop.set()
+        other.result()
 
 
 ZONED = script(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from postgres import drift, role_drift
+from postgres import drift, role_drift, roles, up_lock
 from postgres.connection import connect
 from postgres.role_drift import Role, findings, fits
 from tests.conftest import ROLE_LIMITS, FreshDatabase, script
@@ -29,6 +29,7 @@ def stack(empty_database: FreshDatabase) -> Iterator[FreshDatabase]:
     try:
         yield empty_database
     finally:
+        empty_database.do("DROP ROLE IF EXISTS team")
         bring_up(empty_database)  # the roles are the server's: other tests want them whole
 
 
@@ -104,6 +105,24 @@ def test_a_password_is_compared_as_the_server_does_without_asking_it(stack: Fres
         made = connection.pgconn.encrypt_password(password.encode(), b"app", b"scram-sha-256").decode()
     assert fits(password, made)
     assert not fits(password + "x", made)
+
+
+def test_readonly_is_in_no_role_that_writes(stack: FreshDatabase) -> None:
+    name = stack.admin.database
+    stack.do(
+        f"CREATE ROLE team; GRANT app TO team; GRANT team TO readonly; REVOKE CONNECT ON DATABASE {name} FROM readonly"
+    )
+    assert told(stack) == role_drift.Seen((), ("role readonly is a member of team",))
+    bring_up(stack)
+    assert told(stack) == role_drift.Seen((), ())
+    connect(stack.as_role("readonly")).close()
+
+
+def test_the_login_that_an_up_lends_the_owner_is_none_of_its_drift(stack: FreshDatabase) -> None:
+    with up_lock.locked(stack.admin, 5) as cluster, roles.owner_connection(cluster, stack.admin):
+        assert told(stack) == role_drift.Seen((), ())
+    stack.do("ALTER ROLE schema_owner LOGIN")
+    assert told(stack).mended == ("role schema_owner may log in (LOGIN): only while an `up` works",)
 
 
 def test_a_server_that_was_never_brought_up_has_no_wrong_roles() -> None:
