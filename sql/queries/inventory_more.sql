@@ -106,7 +106,7 @@ WITH space AS MATERIALIZED (
     UNION ALL
     SELECT 'server', 'pg_foreign_server'::regclass, s.oid, srvowner, coalesce(srvacl, acldefault('S', srvowner)),
            format('%I', srvname),
-           concat_ws(E'\n', format('wrapper: %I', fdwname), 'type: ' || srvtype, 'version: ' || srvversion,
+           concat_ws(E'\n', format('wrapper: %I', fdwname), 'type: ' || nullif(srvtype, ''), 'version: ' || nullif(srvversion, ''),
                      'options: ' || (SELECT string_agg(one, ', ' ORDER BY one) FROM unnest(srvoptions) AS one))
       FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = srvfdw
     UNION ALL

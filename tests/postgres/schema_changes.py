@@ -352,6 +352,7 @@ ALTER SYSTEM SET log_min_messages = 'warning'
 ALTER ROLE someone SET work_mem = '5MB'
 GRANT SELECT ON s.child TO "some one"; GRANT SELECT ON s.child TO someone; \
 REVOKE ALL ON s.child FROM "some one", someone
+ALTER SERVER far VERSION ''
 ALTER SERVER far OPTIONS (DROP host); ALTER SERVER far OPTIONS (ADD host 'x')
 ALTER FOREIGN TABLE s.away ALTER a OPTIONS (DROP x, ADD u 'v'); \
 ALTER FOREIGN TABLE s.away ALTER a OPTIONS (DROP u, ADD x 'y')
