@@ -284,8 +284,7 @@ def _apart(
 
     def note_objects(connection: Connection[Any], behind: int) -> apart.Noted:
         held = session.follow_step(entry.script, behind)
-        with session.zone():
-            return held, drift.record_changes(connection, drifted, entry.script.name)
+        return held, drift.record_changes(connection, drifted, entry.script.name)
 
     ran = apart.run(owner, admin, entry, locks=locks, note_objects=note_objects)
     try:

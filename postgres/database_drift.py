@@ -20,7 +20,10 @@ NEIGHBOURS = ("postgres", "template1")
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """As `database_attributes.sql` finds them. `entered_by_all`: of `NEIGHBOURS`; `limit`: -1 is none."""
+    """As `database_attributes.sql` finds them. `entered_by_all`: of `NEIGHBOURS`; `limit`: -1 is none.
+
+    `former`: what restores replaced.
+    """
 
     name: str
     owner: str
@@ -30,6 +33,7 @@ class Attributes:
     role: str | None
     entered_by_all: tuple[str, ...]
     large_objects: tuple[str, ...]
+    former: tuple[str, ...]
 
 
 def findings(found: Attributes) -> tuple[str, ...]:
@@ -52,9 +56,12 @@ def findings(found: Attributes) -> tuple[str, ...]:
 
 def noted(found: Attributes) -> tuple[str, ...]:
     """What may be meant so, and is left alone. Pure."""
-    if found.limit < 0:
-        return ()
-    return (f"database {found.name} takes {found.limit} connections at most (CONNECTION LIMIT)",)
+    told = [
+        f"database {name} is what a restore replaced, and takes its room until it is dropped" for name in found.former
+    ]
+    if found.limit >= 0:
+        told.append(f"database {found.name} takes {found.limit} connections at most (CONNECTION LIMIT)")
+    return tuple(map(one_line, told))
 
 
 def find(connection: Connection[Any], database: str) -> Attributes | None:
@@ -62,8 +69,8 @@ def find(connection: Connection[Any], database: str) -> Attributes | None:
     row = connection.execute(queries.get("database_attributes"), {"database": database}).fetchone()
     if row is None:
         return None
-    name, owner, takes, template, limit, role, entered, large = row
-    return Attributes(name, owner, takes, template, limit, role, tuple(entered), tuple(large))
+    name, owner, takes, template, limit, role, entered, large, former = row
+    return Attributes(name, owner, takes, template, limit, role, tuple(entered), tuple(large), tuple(former))
 
 
 def mend(cluster: Connection[Any], database: str) -> None:

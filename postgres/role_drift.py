@@ -17,12 +17,12 @@ import re
 import unicodedata
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg import Connection, errors, sql
 
-from postgres import definitions, drift, guc_values, queries, roles
+from postgres import definitions, drift, guc_values, queries, roles, up_lock
 from postgres.difference import Difference
 from postgres.plain_text import one_line
 from postgres.role_limits import RoleLimits
@@ -63,11 +63,13 @@ class Role:
 
 
 def findings(
-    found: Iterable[Role], passwords: Mapping[str, Sequence[str]], limits: RoleLimits | None = None
-) -> tuple[str, ...]:
+    found: Iterable[Role], passwords: Mapping[str, Sequence[str]], limits: RoleLimits | None = None, *,
+    working: bool = False,
+) -> tuple[str, ...]:  # fmt: skip
     """What is wrong, a sentence each. `passwords`: by role, those that are right; of a role without any, none is asked.
 
-    `limits`: None where nothing was said of them: then they are not looked at.
+    `limits`: None where nothing was said of them: then they are not looked at. `working`: an `up` is, which lets
+    `schema_owner` log in.
     Pure. A database where none of our roles is was never brought up: then nothing is wrong.
     """
     there = {role.name: role for role in found}
@@ -84,7 +86,7 @@ def findings(
             told.append(f"role {name} doesn't inherit (NOINHERIT)")
         told += [f"role {name} {words}" for words in _wrong_settings(role, limits)]
         if name not in LOGINS:
-            told += [f"role {name} may log in (LOGIN): only while an `up` works"] * role.can_login
+            told += [f"role {name} may log in (LOGIN): only while an `up` works"] * (role.can_login and not working)
             continue
         if not role.can_login:
             told.append(f"role {name} can't log in (NOLOGIN)")
@@ -174,7 +176,8 @@ def find(
 ) -> tuple[str, ...]:
     """`findings` in the connection's database. Empty where the connection's role may not read them."""
     try:
-        return findings(read(connection), passwords, limits)
+        working = up_lock.taken(connection)  # asked first: an `up` that ends meanwhile took the login back before
+        return findings(read(connection), passwords, limits, working=working)
     except errors.InsufficientPrivilege:
         return ()
 
@@ -256,6 +259,35 @@ def is_mended(difference: Difference) -> bool:
     return was == now and after < before and {right.grantee for right in before - after} <= set(OURS)
 
 
+def parted(difference: Difference) -> tuple[Difference | None, Difference | None]:
+    """What an `up` puts right of a difference, and the rest of it. Pure.
+
+    An object with another owner is all rest: who owned it has lost rights with it.
+    """
+    if is_mended(difference):
+        return difference, None
+    lost = {right.grantee for _, those in lost_rights([difference]) for right in those}
+    if not lost or difference.recorded is None or difference.live is None:
+        return None, difference
+    was, now = definitions.parse(difference.recorded), definitions.parse(difference.live)
+    if was.get("owner") != now.get("owner"):
+        return None, difference
+    lines = set(now.get("right", ()))
+    for role in lost:
+        before, after = (_of_grantee(role, found.get("right", ())) for found in (was, now))
+        if definitions.rights(after) <= definitions.rights(before):
+            lines = lines - set(after) | set(before)
+    rights = [f"right: {line}" for line in sorted(lines)]
+    healed = "\n".join([definitions.without(difference.live, ["right"]), *rights])
+    if lines == set(now.get("right", ())):
+        return None, difference
+    return replace(difference, recorded=healed), replace(difference, live=healed)
+
+
+def _of_grantee(role: str, lines: Sequence[str]) -> list[str]:
+    return [line for line in lines if {right.grantee for right in definitions.rights([line])} == {role}]
+
+
 def give_back(connection: Connection[Any], differences: Iterable[Difference]) -> list[str]:
     """Grant what `lost_rights` finds, as the objects' owners; a sentence for each object.
 
@@ -282,8 +314,10 @@ def told(differences: Sequence[Difference] | None, wrong_roles: Sequence[str]) -
     """`differences`: None where they are not known, since the catalog was locked. Pure."""
     if differences is None:
         return Seen(drift.NOT_KNOWN, tuple(wrong_roles))
-    mended = [difference for difference in differences if is_mended(difference)]
-    rest = [difference for difference in differences if difference not in mended]
+    parts = [parted(difference) for difference in differences]
+    mended, rest = (
+        ([each for each in those if each is not None] for those in zip(*parts, strict=True)) if parts else ([], [])
+    )
     return Seen(drift.in_words(rest), (*wrong_roles, *drift.in_words(mended)))
 
 

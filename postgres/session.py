@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import psycopg
-from psycopg import Connection, pq, sql
+from psycopg import Connection, sql
 
 from postgres import queries, rights, timeouts
 from postgres.connection import said
@@ -167,21 +166,6 @@ class Session:
         self._give(looked, [script])
         self.known |= {one.oid for one in looked}  # what another role owns a later step may still give to the owner
         return self.held
-
-    @contextmanager
-    def zone(self) -> Iterator[None]:
-        """In a step's open transaction the time zone that a new connection would have: definitions are read in it."""
-        if self.connection.info.transaction_status != pq.TransactionStatus.INTRANS:
-            yield
-            return
-        was = self.connection.execute("SELECT pg_catalog.current_setting('timezone')").fetchone()
-        now = {name.lower(): value for name, value in self.seen.items()}.get("timezone")
-        self.connection.execute("SET LOCAL timezone TO DEFAULT")
-        put = "SELECT pg_catalog.set_config('timezone', %s, true)"
-        if now is not None:
-            self.connection.execute(put, (now,))
-        yield
-        self.connection.execute(put, was)
 
     def follow_apart(self, script: Script, *, resumed: bool) -> None:
         """End the session of a script that ran outside of a transaction, and follow it.

@@ -63,6 +63,12 @@ def _take(holder: Connection[Any], beside: Connection[Any]) -> bool:
     return False
 
 
+def taken(connection: Connection[Any]) -> bool:
+    """True while an `up` works on the connection's server."""
+    row = connection.execute(queries.get("up_lock_taken"), OLDER).fetchone()
+    return bool(row and row[0])
+
+
 def _create(connection: Connection[Any]) -> None:
     """Two first `up`s may come together: one of them makes it."""
     try:

@@ -14,6 +14,7 @@ from postgres import drift, queries
 from postgres.upgrade.workshop import Server, Workshop, execute, rows
 
 PATH = "".join(f"SET {form};" for form in drift.FORMS)  # as drift.find has it
+OLD_PATH = f"{PATH}SET {drift.OLD_FORM};"
 Drifted = Mapping[str, Sequence[Mapping[str, str]]]
 
 
@@ -22,7 +23,7 @@ def drifted(workshop: Workshop, server: Server, databases: Iterable[str]) -> Dri
     found = {}
     for database in databases:
         if (written := _format(workshop, server, database)) is not None:
-            asked = rows(workshop, server, database, drift.comparison(written), first=PATH)
+            asked = rows(workshop, server, database, drift.comparison(written), first=_path(written))
             found[database] = [{"kind": row["kind"], "identity": row["identity"]} for row in asked]
     return found
 
@@ -32,7 +33,7 @@ def drift_of(workshop: Workshop, server: Server, database: str) -> list[tuple[st
     written = _format(workshop, server, database)
     if written is None:
         return []
-    asked = rows(workshop, server, database, drift.comparison(written), first=PATH)
+    asked = rows(workshop, server, database, drift.comparison(written), first=_path(written))
     return [(row["kind"], row["identity"]) for row in asked if not row["grown"]]
 
 
@@ -45,6 +46,10 @@ def renew(workshop: Workshop, server: Server, before: Drifted) -> None:
             f" FROM pg_catalog.json_to_recordset({literal}) AS found(kind text, identity text);"
         )
         execute(workshop, server, database, f"{PATH} {table} {drift.renewal()}")
+
+
+def _path(written: int) -> str:
+    return PATH if written == drift.FORMAT else OLD_PATH
 
 
 def _format(workshop: Workshop, server: Server, database: str) -> int | None:

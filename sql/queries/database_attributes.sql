@@ -1,6 +1,6 @@
 -- What ALTER DATABASE, GRANT and REVOKE could have done to the stack's database and its neighbours: its owner, whether it
 -- takes connections and is a template, its limit, the role it makes of a session; which of PostgreSQL's own databases
--- everybody may enter; which functions that make large objects `readonly` may call.
+-- everybody may enter; which functions that make large objects `readonly` may call; which databases restores kept.
 SELECT d.datname, pg_get_userbyid(d.datdba), d.datallowconn, d.datistemplate, d.datconnlimit,
        (SELECT substr(word, strpos(word, '=') + 1) FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) AS word
          WHERE s.setdatabase = d.oid AND s.setrole = 0 AND word LIKE 'role=%%'),
@@ -11,5 +11,6 @@ SELECT d.datname, pg_get_userbyid(d.datdba), d.datallowconn, d.datistemplate, d.
        ARRAY(SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_roles r ON r.rolname = 'readonly'
               WHERE d.datname = current_database() AND p.pronamespace = 'pg_catalog'::regnamespace
                 AND p.proname IN ('lo_creat', 'lo_create', 'lo_from_bytea')
-                AND has_function_privilege(r.oid, p.oid, 'EXECUTE') ORDER BY 1)
+                AND has_function_privilege(r.oid, p.oid, 'EXECUTE') ORDER BY 1),
+       ARRAY(SELECT o.datname::text FROM pg_database o WHERE starts_with(o.datname, 'pgstack_before_') ORDER BY 1)
   FROM pg_database d WHERE d.datname = %(database)s

@@ -50,7 +50,8 @@ WITH space AS MATERIALIZED (
                CASE WHEN a.attcollation <> t.typcollation AND a.attcollation <> 0
                     THEN 'collation: ' || a.attcollation::regcollation END,
                CASE WHEN a.attnotnull THEN 'not null: ' || CASE
-                    WHEN r.parent IS NOT NULL OR k.oid IS NULL THEN 'yes'
+                    WHEN r.parent IS NOT NULL OR k.oid IS NULL
+                    THEN concat_ws(' ', 'yes', CASE WHEN NOT k.convalidated THEN 'not valid' END)
                     WHEN NOT k.conislocal THEN 'inherited'
                     ELSE concat_ws(' ', CASE WHEN k.conname = r.relname || '_' || a.attname || '_not_null' THEN 'yes'
                                              ELSE quote_ident(k.conname) END,
@@ -65,13 +66,13 @@ WITH space AS MATERIALIZED (
                CASE WHEN NOT a.attislocal AND r.parent IS NULL THEN 'inherited: yes' END,
                'statistics: ' || nullif(a.attstattarget, -1),
                'options: ' || (SELECT string_agg(one, ', ' ORDER BY one) FROM unnest(a.attoptions) AS one),
-               'foreign options: ' || array_to_string(a.attfdwoptions, ', '),
+               'foreign options: ' || (SELECT string_agg(one, ', ' ORDER BY one) FROM unnest(a.attfdwoptions) AS one),
                CASE WHEN a.attacl IS NOT NULL THEN
                     (SELECT string_agg('right: ' || one::text, E'\n' ORDER BY one::text COLLATE "C")
                        FROM unnest(a.attacl) AS one) END,
                n.lines, named.lines), '') AS own
       FROM relation r
-      JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+      JOIN pg_attribute a ON a.attrelid = r.oid AND (a.attnum > 0 OR a.attacl IS NOT NULL) AND NOT a.attisdropped
       JOIN pg_type t ON t.oid = a.atttypid
       LEFT JOIN pg_attrdef d ON d.adrelid = r.oid AND d.adnum = a.attnum
       LEFT JOIN pg_constraint k ON a.attnotnull AND k.conrelid = r.oid AND k.contype = 'n' AND k.conkey[1] = a.attnum
@@ -110,7 +111,8 @@ SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 
            CASE WHEN parent IS NULL THEN 'inherits: ' ||
                (SELECT string_agg(inhparent::regclass::text, ', ' ORDER BY inhseqno) FROM pg_inherits WHERE inhrelid = oid) END,
            CASE WHEN relkind = 'f' THEN
-               (SELECT concat_ws(E'\n', format('server: %I', srvname), 'foreign options: ' || array_to_string(ftoptions, ', '))
+               (SELECT concat_ws(E'\n', format('server: %I', srvname),
+                                  'foreign options: ' || (SELECT string_agg(one, ', ' ORDER BY one) FROM unnest(ftoptions) AS one))
                   FROM pg_foreign_table t JOIN pg_foreign_server f ON f.oid = ftserver WHERE ftrelid = r.oid) END,
            CASE WHEN relkind IN ('v', 'm') THEN concat('query: md5 ', md5(pg_get_viewdef(oid))) END,
            'triggers of constraints: ' || s.names, notes),
@@ -147,8 +149,10 @@ SELECT 'index', format('%s.%I', r.identity, i.relname),
 UNION ALL
 SELECT 'constraint', format('%s.%I', r.identity, k.conname),
        concat_ws(E'\n', 'definition: ' || replace(pg_get_constraintdef(k.oid), E'\n', E'\n  '),
-           CASE WHEN NOT k.conislocal THEN 'inherited: yes' END, n.lines),
-       r.parent IS NOT NULL AND k.coninhcount > 0 AND n.lines IS NULL
+           CASE WHEN NOT k.conislocal THEN 'inherited: yes' END,
+           -- pg_dump writes no comment on an inherited check
+           CASE WHEN k.conislocal OR k.contype <> 'c' THEN n.lines END),
+       r.parent IS NOT NULL AND k.coninhcount > 0 AND (n.lines IS NULL OR NOT k.conislocal AND k.contype = 'c')
   FROM relation r JOIN pg_constraint k ON k.conrelid = r.oid
   LEFT JOIN note n ON n.class = 'pg_constraint'::regclass AND n.object = k.oid
  WHERE k.contype NOT IN ('n', 't') AND (k.conparentid = 0 OR k.contype IN ('p', 'u', 'x') AND n.lines IS NOT NULL)
@@ -167,7 +171,7 @@ SELECT 'rule', format('%s.%I', r.identity, w.rulename),
            n.lines), false
   FROM relation r JOIN pg_rewrite w ON w.ev_class = r.oid
   LEFT JOIN note n ON n.class = 'pg_rewrite'::regclass AND n.object = w.oid
- WHERE w.rulename <> '_RETURN' OR n.lines IS NOT NULL
+ WHERE w.rulename <> '_RETURN'
 UNION ALL
 SELECT 'policy', format('%s.%I', r.identity, p.polname),
        concat_ws(E'\n', CASE WHEN p.polpermissive THEN 'kind: permissive' ELSE 'kind: restrictive' END,

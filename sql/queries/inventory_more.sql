@@ -30,7 +30,8 @@ WITH space AS MATERIALIZED (
     SELECT 'operator family', 'pg_opfamily'::regclass, f.oid, opfowner, NULL, format('%I.%I using %I', nspname, opfname, amname),
            concat_ws(E'\n',
                (SELECT string_agg(format('operator: %s %s %s%s', amopstrategy, amopopr::regoperator, amoppurpose,
-                                         ' ' || nullif(amopsortfamily, 0)), E'\n'
+                                         ' ' || (SELECT format('%s.%I', opfnamespace::regnamespace, opfname)
+                                                   FROM pg_opfamily WHERE oid = amopsortfamily)), E'\n'
                                   ORDER BY amopstrategy, amopopr::regoperator::text) FROM pg_amop WHERE amopfamily = f.oid),
                (SELECT string_agg(format('function: %s %s for %s, %s', amprocnum, amproc::regprocedure,
                                          amproclefttype::regtype, amprocrighttype::regtype), E'\n'
@@ -100,13 +101,13 @@ WITH space AS MATERIALIZED (
     SELECT 'foreign data wrapper', 'pg_foreign_data_wrapper'::regclass, oid, fdwowner,
            coalesce(fdwacl, acldefault('F', fdwowner)), format('%I', fdwname),
            concat_ws(E'\n', 'handler: ' || nullif(fdwhandler, 0)::regproc, 'validator: ' || nullif(fdwvalidator, 0)::regproc,
-                     'options: ' || array_to_string(fdwoptions, ', '))
+                     'options: ' || (SELECT string_agg(one, ', ' ORDER BY one) FROM unnest(fdwoptions) AS one))
       FROM pg_foreign_data_wrapper
     UNION ALL
     SELECT 'server', 'pg_foreign_server'::regclass, s.oid, srvowner, coalesce(srvacl, acldefault('S', srvowner)),
            format('%I', srvname),
-           concat_ws(E'\n', format('wrapper: %I', fdwname), 'type: ' || srvtype, 'version: ' || srvversion,
-                     'options: ' || array_to_string(srvoptions, ', '))
+           concat_ws(E'\n', format('wrapper: %I', fdwname), 'type: ' || nullif(srvtype, ''), 'version: ' || nullif(srvversion, ''),
+                     'options: ' || (SELECT string_agg(one, ', ' ORDER BY one) FROM unnest(srvoptions) AS one))
       FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = srvfdw
     UNION ALL
     SELECT 'user mapping', 'pg_user_mapping'::regclass, umid, NULL, NULL, format('for %I server %I', usename, srvname), 'there: yes'

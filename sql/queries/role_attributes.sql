@@ -1,9 +1,9 @@
 -- Of the roles that are there of those named: what ALTER ROLE and GRANT could have done to them.
--- `powerful`: they are in these, which are PostgreSQL's own, superusers, owners of the schema, or have powers, directly or
+-- `powerful`: they are in these, which are PostgreSQL's own, superusers, `app` or `schema_owner`, or have powers, directly or
 -- not; `others`: the rest they are in. `settings`: ALTER ROLE … SET, with the database it holds in, '' for all.
 WITH power AS (
     SELECT oid FROM pg_roles
-     WHERE rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls OR rolname = 'schema_owner'
+     WHERE rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls OR rolname IN ('schema_owner', 'app')
         OR (rolname ~ '^pg_' AND rolname <> 'pg_database_owner')
 ), membership AS (
     SELECT DISTINCT m.member, g.rolname::text AS role,

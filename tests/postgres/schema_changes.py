@@ -19,6 +19,7 @@ CREATE TABLE s.parent (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name 
 CREATE TABLE s.child (id serial PRIMARY KEY, parent bigint CONSTRAINT to_parent REFERENCES s.parent, code text UNIQUE,
     v vector(3), during int4range, "Odd.Name" int);
 CREATE TABLE s.older (a int NOT NULL, b int); CREATE TABLE s.younger (c int) INHERITS (s.older);
+ALTER TABLE s.older ADD CONSTRAINT small CHECK (a < 100);
 CREATE INDEX younger_c ON s.younger (c);
 CREATE TABLE s.typed OF s.pair;
 CREATE TABLE s.log (at date NOT NULL, v int) PARTITION BY RANGE (at);
@@ -52,7 +53,7 @@ CREATE RULE quiet AS ON DELETE TO s.older DO INSTEAD NOTHING;
 ALTER TABLE s.parent ENABLE ROW LEVEL SECURITY;
 CREATE POLICY mine ON s.parent AS RESTRICTIVE FOR SELECT TO someone USING (n = 1);
 CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION s.watch();
-CREATE FOREIGN DATA WRAPPER wrapper; CREATE SERVER far FOREIGN DATA WRAPPER wrapper OPTIONS (host 'x');
+CREATE FOREIGN DATA WRAPPER wrapper; CREATE SERVER far FOREIGN DATA WRAPPER wrapper OPTIONS (host 'x', port '1');
 CREATE USER MAPPING FOR someone SERVER far OPTIONS (name 'x');
 CREATE FOREIGN TABLE s.away (a int OPTIONS (x 'y'), b text) SERVER far OPTIONS (path 'z');
 CREATE PUBLICATION news FOR TABLE s.parent, TABLE s.child (id, code) WHERE (id > 3);
@@ -154,6 +155,8 @@ ALTER TABLE s.log DETACH PARTITION s.log_2
 ALTER TABLE s.log ATTACH PARTITION s.log_2 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')
 CREATE INDEX own_index ON s.log_2 (v)
 ALTER TABLE s.log_2 ALTER v SET DEFAULT 5
+ALTER TABLE s.log_2 ADD CONSTRAINT filled NOT NULL v NOT VALID
+ALTER TABLE s.log_2 VALIDATE CONSTRAINT filled
 DROP TABLE s.log_2
 CREATE TABLE s.rest PARTITION OF s.log DEFAULT PARTITION BY LIST (v)
 ALTER TABLE s.log ADD PRIMARY KEY (at, v)
@@ -194,6 +197,7 @@ DROP MATERIALIZED VIEW s.kept
 ALTER FOREIGN TABLE s.away OPTIONS (SET path 'w')
 ALTER FOREIGN TABLE s.away ALTER a OPTIONS (SET x 'q')
 ALTER FOREIGN TABLE s.away ADD CHECK (a > 0)
+ALTER FOREIGN TABLE s.away OPTIONS (ADD more 'x')
 ALTER SEQUENCE s.numbers INCREMENT BY 3 CACHE 5 CYCLE
 ALTER SEQUENCE s.numbers AS int MAXVALUE 100
 ALTER SEQUENCE s.numbers OWNED BY s.quick.i
@@ -297,6 +301,7 @@ GRANT SELECT ON s.parent TO someone WITH GRANT OPTION
 GRANT USAGE ON SCHEMA s TO someone
 SET ROLE someone; GRANT SELECT ON s.parent TO "some one"; RESET ROLE
 REVOKE INSERT (name) ON s.parent FROM someone
+GRANT SELECT (ctid) ON s.parent TO someone
 GRANT SELECT ON s.older TO PUBLIC
 GRANT MAINTAIN ON s.older TO someone
 REVOKE ALL ON s.older FROM postgres
@@ -347,4 +352,10 @@ ALTER SYSTEM SET log_min_messages = 'warning'
 ALTER ROLE someone SET work_mem = '5MB'
 GRANT SELECT ON s.child TO "some one"; GRANT SELECT ON s.child TO someone; \
 REVOKE ALL ON s.child FROM "some one", someone
+ALTER SERVER far VERSION ''
+ALTER SERVER far OPTIONS (DROP host); ALTER SERVER far OPTIONS (ADD host 'x')
+ALTER FOREIGN TABLE s.away ALTER a OPTIONS (DROP x, ADD u 'v'); \
+ALTER FOREIGN TABLE s.away ALTER a OPTIONS (DROP u, ADD x 'y')
+COMMENT ON CONSTRAINT small ON s.younger IS 'inherited'
+COMMENT ON RULE "_RETURN" ON s.seen IS 'a view'
 """

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from pgstack import inspection
@@ -161,3 +165,56 @@ def test_accepting_takes_what_belongs_to_the_object(
     assert words(empty_database) == ()
     with pytest.raises(PgstackError, match="nothing drifted"):
         accept(empty_database, kind, identity)
+
+
+def test_what_others_make_and_drop_while_the_schema_is_looked_at_is_neither_drift_nor_an_error(
+    empty_database: FreshDatabase,
+) -> None:
+    bring_up(empty_database, FIRST)
+    made = "PARTITION OF s.log FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')"
+    stop = threading.Event()
+
+    def churn() -> None:
+        with connect(empty_database.admin) as connection:
+            connection.execute("SET ROLE schema_owner")
+            for number in itertools.count():
+                if stop.is_set():
+                    return
+                connection.execute(f"CREATE TABLE s.passing_{number} {made}".encode())
+                connection.execute(f"DROP TABLE s.passing_{number}".encode())
+
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(churn)
+        try:
+            for _ in range(15):
+                assert words(empty_database) == ()
+        finally:
+            stop.set()
+        other.result()
+
+
+ZONED = script(
+    """
+    CREATE SCHEMA z;
+    CREATE TABLE z.log (at timestamptz DEFAULT '2026-01-01', CHECK (at > '2020-01-01')) PARTITION BY RANGE (at);
+    CREATE TABLE z.log_1 PARTITION OF z.log FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+    CREATE VIEW z.late AS SELECT FROM z.log WHERE at > timestamptz '2026-01-02';
+    """,
+    "0001.sql",
+)
+
+
+@pytest.mark.parametrize("form", [drift.FORMAT, 1])
+def test_another_time_zone_of_the_database_is_no_drift(empty_database: FreshDatabase, form: int) -> None:
+    name = empty_database.admin.database
+    empty_database.do(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'")
+    bring_up(empty_database, ZONED)
+    if form == 1:  # what an earlier version wrote, it wrote in the database's zone: that is read so
+        with connect(empty_database.admin) as connection, connection.transaction():
+            connection.execute("SET LOCAL search_path = ''")
+            connection.execute("TRUNCATE pgstack.object")
+            connection.execute("INSERT INTO pgstack.object " + queries.get("inventory_1"))
+        assert words(empty_database) == ()
+        bring_up(empty_database, ZONED)
+    empty_database.do(f"ALTER DATABASE {name} SET timezone = 'America/Lima'")
+    assert words(empty_database) == ()

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from postgres import drift, role_drift
+from postgres import definitions, drift, role_drift, roles, up_lock
 from postgres.connection import connect
-from postgres.role_drift import Role, findings, fits
+from postgres.difference import Difference
+from postgres.role_drift import Role, findings, fits, parted
 from tests.conftest import ROLE_LIMITS, FreshDatabase, script
 
 SCRIPT = script(
@@ -29,6 +32,7 @@ def stack(empty_database: FreshDatabase) -> Iterator[FreshDatabase]:
     try:
         yield empty_database
     finally:
+        empty_database.do("DROP ROLE IF EXISTS team")
         bring_up(empty_database)  # the roles are the server's: other tests want them whole
 
 
@@ -93,9 +97,10 @@ def test_a_dropped_role_is_told_and_made_again_with_all_its_rights(stack: FreshD
 
 def test_a_right_that_others_gained_is_left_to_people(stack: FreshDatabase) -> None:
     stack.do("GRANT SELECT ON s.item TO PUBLIC; REVOKE INSERT ON s.item FROM app")
-    assert told(stack) == role_drift.Seen(("table s.item was changed: app lost INSERT; PUBLIC gained SELECT",), ())
+    gained, lost = "table s.item was changed: PUBLIC gained SELECT", "table s.item was changed: app lost INSERT"
+    assert told(stack) == role_drift.Seen((gained,), (lost,))
     bring_up(stack)  # gives back what our role lost, takes nothing
-    assert told(stack) == role_drift.Seen(("table s.item was changed: PUBLIC gained SELECT",), ())
+    assert told(stack) == role_drift.Seen((gained,), ())
 
 
 @pytest.mark.parametrize("password", ["simple", "p@ss:w/rd?#[]%25 &=é\"'\\$x", "ﬁancé ²", "\u00a0x"])
@@ -104,6 +109,65 @@ def test_a_password_is_compared_as_the_server_does_without_asking_it(stack: Fres
         made = connection.pgconn.encrypt_password(password.encode(), b"app", b"scram-sha-256").decode()
     assert fits(password, made)
     assert not fits(password + "x", made)
+
+
+LETTERS = st.dictionaries(
+    st.sampled_from(["app", "readonly", "schema_owner", "other", '"o t"', ""]),
+    st.text("rawd", min_size=1, max_size=4).map(lambda text: "".join(sorted(set(text)))),
+)
+REST = st.sampled_from(["type: integer", "type: bigint", "comment: x\n  right: app=r/x"])
+
+
+def table(rights: dict[str, str], rest: str) -> str:
+    lines = [f"right: {grantee}={letters}/schema_owner" for grantee, letters in rights.items()]
+    return "\n".join(["owner: schema_owner", *sorted(lines), rest])
+
+
+@given(LETTERS, LETTERS, REST, REST)
+def test_a_difference_parts_into_what_an_up_gives_back_and_the_rest(
+    was: dict[str, str], now: dict[str, str], recorded: str, live: str
+) -> None:
+    whole = Difference("table", "s.t", table(was, recorded), table(now, live))
+    assume(whole.recorded != whole.live)
+    mended, rest = parted(whole)
+    assert mended or rest
+    given_back = whole.live if mended is None else mended.recorded
+    before, after = (
+        definitions.rights(definitions.parse(str(text)).get("right", [])) for text in (given_back, whole.live)
+    )
+    kept = {role for role, letters in now.items() if set(letters) - set(was.get(role, ""))}
+    expected = {
+        (role, definitions.PRIVILEGES[letter])
+        for role, letters in was.items()
+        if role in role_drift.OURS and role not in kept
+        for letter in letters
+        if letter not in now.get(role, "")
+    }
+    assert {(right.grantee, right.privilege) for right in before - after} == expected
+    assert after <= before
+    assert bool(mended) == bool(expected)
+    if rest is not None:
+        assert definitions.changes(str(rest.recorded), str(rest.live))
+        words = str(rest)
+        assert all(f"{role} lost" not in words for role in role_drift.OURS if role not in kept)
+
+
+def test_readonly_is_in_no_role_that_writes(stack: FreshDatabase) -> None:
+    name = stack.admin.database
+    stack.do(
+        f"CREATE ROLE team; GRANT app TO team; GRANT team TO readonly; REVOKE CONNECT ON DATABASE {name} FROM readonly"
+    )
+    assert told(stack) == role_drift.Seen((), ("role readonly is a member of team",))
+    bring_up(stack)
+    assert told(stack) == role_drift.Seen((), ())
+    connect(stack.as_role("readonly")).close()
+
+
+def test_the_login_that_an_up_lends_the_owner_is_none_of_its_drift(stack: FreshDatabase) -> None:
+    with up_lock.locked(stack.admin, 5) as cluster, roles.owner_connection(cluster, stack.admin):
+        assert told(stack) == role_drift.Seen((), ())
+    stack.do("ALTER ROLE schema_owner LOGIN")
+    assert told(stack).mended == ("role schema_owner may log in (LOGIN): only while an `up` works",)
 
 
 def test_a_server_that_was_never_brought_up_has_no_wrong_roles() -> None:
