@@ -40,7 +40,7 @@ from postgres import (
     row_security,
     takeover,
 )
-from postgres.connection import Address, connect, server_version
+from postgres.connection import Address, connect, said, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.difference import Difference
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
@@ -126,6 +126,10 @@ def apply(
                     done=half_way.read(admin),
                 )  # fmt: skip
                 _carry_out(cluster, admin, address, request, made, pgvector, report, warn)
+                database_drift.mend(
+                    cluster, address.database
+                )  # a script may have changed it, as the next `up` would see
+                roles.ensure_database_rights(cluster, address.database)
             except PgstackError as error:
                 _note_failure(address, error)
                 raise
@@ -321,6 +325,13 @@ def land(
             raise
         script = ran[-1].pending.script if ran else commit.request.scripts[-1]
         raise execution.gone(script, error) from None
+    except psycopg.Error as error:  # a script made the transaction read only
+        if error.sqlstate in RETRIABLE:
+            raise
+        raise SqlFailed(
+            f"the scripts ran, but can't be recorded: {said(error)} ({error.sqlstate})\n  all of them is undone",
+            sqlstate=error.sqlstate or "",
+        ) from None
 
 
 def _rows(entries: Sequence[execution.Ran], pgvector: str) -> dict[str, Any]:
