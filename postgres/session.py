@@ -43,10 +43,12 @@ NOISY = re.compile(
 CHANGES_ROWS = re.compile(
     r"\b(?:copy|insert|merge|truncate|(?<!\bon\s)(?:delete|update)|(?<!\bfor\s)values|with(?!\s*\())\b"
 )
-# These run somebody's functions without changing rows themselves: defaults, checks, views.
-COMPUTES = re.compile(
-    r"\b(?:alter\s+(?:domain|foreign|table)|explain|fetch|materialized|move)\b|(?:^|[;(\n]|\*/|\bas)\s*table\b"
+# These ask views without a SELECT: what those tell, of rights too, and run.
+READS = re.compile(
+    r"\b(?:explain|fetch|materialized|move)\b"
+    r"|(?<!create\s)(?<!alter\s)(?<!drop\s)(?<!unlogged\s)(?<!temp\s)(?<!temporary\s)(?<!foreign\s)(?<!\bon\s)\btable\b"
 )
+ALTERS = re.compile(r"\balter\s+(?:domain|foreign|table)\b")  # may run a default, a check, a domain's
 CONSTANT = re.compile(r"""--[^\n]*|'(?:[^']|'')*'|"[^"]*\"""")
 MAKES_CODE = re.compile(r"\b(?:call|do(?!\s+(?:nothing|update)\b)|execute|extension|function|language|procedure)\b")
 CLOSES_PUBLIC = re.compile(r"\brevoke\b[^;]*\bon\s+schema\b[^;]*\bpublic\b[^;]*\bfrom\b[^;]*\bpublic\b", re.IGNORECASE)
@@ -120,8 +122,9 @@ class Session:
         self.has_code = self.has_code or MAKES_CODE.search(text) is not None
         noisy = (
             NOISY.search(text) is not None
+            or READS.search(text) is not None
             or ((self.has_code or self.deferring) and CHANGES_ROWS.search(text) is not None)
-            or (self.has_code and COMPUTES.search(text) is not None)
+            or (self.has_code and ALTERS.search(text) is not None)
         )
         if noisy:
             self.finish()

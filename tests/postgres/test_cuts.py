@@ -73,7 +73,9 @@ do $$ begin execute format('alter database %I set search_path = b, a, public', c
 do $$ begin execute format('alter database %I reset search_path', current_database()); end $$;
 do $$ begin execute format('alter database %I set my.word = {n}', current_database()); end $$;
 insert into a.log values ('call, grant and role {n}') on conflict do nothing; -- don't select
-create sequence a.k{n} cache 5; create table a.n{n} (i int default nextval('a.k{n}')); insert into a.n{n} default values;
+create sequence if not exists a.k cache 5; insert into a.log values (nextval('a.k'));
+create or replace view a.tells as select grantee || table_name from information_schema.table_privileges;
+create table a.y{n} (i int); insert into a.log table a.tells;
 alter table a.log add column if not exists side{n} int default a.side(); create table side{n} ();
 create table a.s{n} as table a.sides;
 {sides}
@@ -321,6 +323,7 @@ MOVES_THE_PATH = """create function a.moves(int) returns int language plpgsql as
   execute format('alter database %I set search_path = b, public', current_database()); return 1; end $$;
 create view a.moving as select a.moves(1); create domain a.whole_number as int; create table a.k (i a.whole_number);
 insert into a.k values (1)"""
+TELLS = "create view a.tells as select grantee || table_name from information_schema.table_privileges"
 HISTORIES = {
     "attached": (PARENT, "create table a.part (id int)", "alter table a.whole attach partition a.part default"),
     "detached": (
@@ -331,6 +334,7 @@ HISTORIES = {
     "given back": ("set role cut_other; create table a.r ()", "alter table a.r owner to schema_owner"),
     "a default computes": (MOVES_THE_PATH, "alter table a.k add m int default a.moves(2)", "create table here ()"),
     "a view computes": (MOVES_THE_PATH, "create materialized view a.mv as table a.moving", "create table here ()"),
+    "a view tells": (TELLS, "create table a.k ()", "insert into a.log table a.tells"),
     "a cursor computes": (MOVES_THE_PATH, "declare c cursor for table a.moving; fetch c", "create table here ()"),
     "what a session has": (
         "create table a.k (id int generated always as identity (cache 10), v text);"
