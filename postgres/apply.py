@@ -35,6 +35,7 @@ from postgres import (
     landing,
     notices,
     queries,
+    repeatables,
     role_drift,
     roles,
     row_security,
@@ -196,7 +197,8 @@ def _carry_out(
     if not groups:
         return
     with roles.owner_connection(cluster, address, options=options) as owner, notices.listening(owner, warn):
-        for line in row_security.warnings(admin, [entry.script for group in groups for entry in group.pending]):
+        to_run = [entry.script for group in groups for entry in group.pending]
+        for line in (*repeatables.warnings(to_run), *row_security.warnings(admin, to_run)):
             warn(line)
         session = Session(owner, underneath(cluster))
         for number, group in enumerate(groups):

@@ -6,7 +6,8 @@ have left; so the same scripts make the same database however they are cut into 
 Behind each script, in its own message (`tail`): role and session authorization, deferred constraints, cursors,
 temporary objects, prepared statements, listens, advisory locks, sequence values and settings end. Then `follow`: what
 ALTER DATABASE and ALTER ROLE changed holds for the next script, and what the script made gets its rights.
-One thing a session can't forget: a custom setting (`SET app.tenant`) is empty afterwards, and not unset.
+Two things a session can't forget: a custom setting (`SET app.tenant`) is empty afterwards, and not unset; and what
+SET CONSTRAINTS ALL says of constraints that are made later.
 """
 
 from __future__ import annotations
