@@ -35,12 +35,13 @@ from postgres import (
     landing,
     notices,
     queries,
+    repeatables,
     role_drift,
     roles,
     row_security,
     takeover,
 )
-from postgres.connection import Address, connect, server_version
+from postgres.connection import Address, connect, said, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.difference import Difference
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
@@ -126,6 +127,10 @@ def apply(
                     done=half_way.read(admin),
                 )  # fmt: skip
                 _carry_out(cluster, admin, address, request, made, pgvector, report, warn)
+                database_drift.mend(
+                    cluster, address.database
+                )  # a script may have changed it, as the next `up` would see
+                roles.ensure_database_rights(cluster, address.database)
             except PgstackError as error:
                 _note_failure(address, error)
                 raise
@@ -192,7 +197,8 @@ def _carry_out(
     if not groups:
         return
     with roles.owner_connection(cluster, address, options=options) as owner, notices.listening(owner, warn):
-        for line in row_security.warnings(admin, [entry.script for group in groups for entry in group.pending]):
+        to_run = [entry.script for group in groups for entry in group.pending]
+        for line in (*repeatables.warnings(to_run), *row_security.warnings(admin, to_run)):
             warn(line)
         session = Session(owner, underneath(cluster))
         for number, group in enumerate(groups):
@@ -320,6 +326,13 @@ def land(
             raise
         script = ran[-1].pending.script if ran else commit.request.scripts[-1]
         raise execution.gone(script, error) from None
+    except psycopg.Error as error:  # a script made the transaction read only
+        if error.sqlstate in RETRIABLE:
+            raise
+        raise SqlFailed(
+            f"the scripts ran, but can't be recorded: {said(error)} ({error.sqlstate})\n  all of them is undone",
+            sqlstate=error.sqlstate or "",
+        ) from None
 
 
 def _rows(entries: Sequence[execution.Ran], pgvector: str) -> dict[str, Any]:

@@ -46,6 +46,12 @@ def ensure_cluster(connection: Connection[Any], database: str, passwords: Mappin
     if exists is None:
         connection.execute(sql.SQL("CREATE DATABASE {database} OWNER {owner}").format(**names))
     connection.execute(sql.SQL("ALTER DATABASE {database} OWNER TO {owner}").format(**names))
+    ensure_database_rights(connection, database)
+
+
+def ensure_database_rights(connection: Connection[Any], database: str) -> None:
+    """Who may enter. `connection`: the administrator's, in database postgres, autocommit."""
+    names = {"database": sql.Identifier(database)}
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {database} FROM PUBLIC").format(**names))
     for role, privileges in ((APP, "CONNECT, TEMPORARY"), (READONLY, "CONNECT")):
         held = connection.execute(

@@ -6,7 +6,8 @@ have left; so the same scripts make the same database however they are cut into 
 Behind each script, in its own message (`tail`): role and session authorization, deferred constraints, cursors,
 temporary objects, prepared statements, listens, advisory locks, sequence values and settings end. Then `follow`: what
 ALTER DATABASE and ALTER ROLE changed holds for the next script, and what the script made gets its rights.
-One thing a session can't forget: a custom setting (`SET app.tenant`) is empty afterwards, and not unset.
+Two things a session can't forget: a custom setting (`SET app.tenant`) is empty afterwards, and not unset; and what
+SET CONSTRAINTS ALL says of constraints that are made later.
 """
 
 from __future__ import annotations
@@ -38,15 +39,16 @@ NOISY = re.compile(
     r"\b(?:attach|call|database|detach|do(?!\s+(?:nothing|update)\b)|execute(?!\s+(?:function|procedure))|grant|perform|refresh|revoke|select|user)\b"
     r"|acl|advisory|authorization|constraints|own(?:er|ed)|privilege|role|currval|lastval"
 )
-# A script without any of these leaves nothing in its session that one without the words above could see.
-LEAVES = re.compile(
-    r"\b(?:close|deallocate|declare|discard|listen|load|prepare|reset|set(?!\s+(?:null|default|not|data|schema)\b)|temp|temporary|unlisten)\b"
-    r"|pg_temp|set_config"
-)
 # Nor does one with these, unless it runs somebody's function or there is something to check at its end.
 CHANGES_ROWS = re.compile(
     r"\b(?:copy|insert|merge|truncate|(?<!\bon\s)(?:delete|update)|(?<!\bfor\s)values|with(?!\s*\())\b"
 )
+# These ask views without a SELECT: what those tell, of rights too, and run.
+READS = re.compile(
+    r"\b(?:explain|fetch|materialized|move)\b"
+    r"|(?<!create\s)(?<!alter\s)(?<!drop\s)(?<!unlogged\s)(?<!temp\s)(?<!temporary\s)(?<!foreign\s)(?<!\bon\s)\btable\b"
+)
+ALTERS = re.compile(r"\balter\s+(?:domain|foreign|table)\b")  # may run a default, a check, a domain's
 CONSTANT = re.compile(r"""--[^\n]*|'(?:[^']|'')*'|"[^"]*\"""")
 MAKES_CODE = re.compile(r"\b(?:call|do(?!\s+(?:nothing|update)\b)|execute|extension|function|language|procedure)\b")
 CLOSES_PUBLIC = re.compile(r"\brevoke\b[^;]*\bon\s+schema\b[^;]*\bpublic\b[^;]*\bfrom\b[^;]*\bpublic\b", re.IGNORECASE)
@@ -68,6 +70,7 @@ class Session:
         self.underneath = underneath
         self.again: list[str] = []  # statements that put back what RESET ALL takes
         with connection.transaction(force_rollback=True):
+            self._load_libraries()
             self.opened = self._settings()
         self.seen = self.opened
         self.ours: frozenset[str] = frozenset()
@@ -76,9 +79,23 @@ class Session:
         self.known: set[int] = set()
         self.deferring = False
         self.has_code = True  # functions that are neither PostgreSQL's nor pgvector's
-        self.leaves = True
-        self.unfollowed = self.untidy = False
+        self.unfollowed = False
         self.held: dict[str, list[int]] = {}  # by role, what a step made that the script's rest gives it
+
+    def _load_libraries(self) -> None:
+        """Load PL/pgSQL and pgvector, as their first use does: until then a session has none of their settings.
+
+        Only the superuser may set what no library knows, so ALTER DATABASE … SET hnsw.ef_search would fail or not
+        depending on what ran before in the same session.
+        """
+        self.connection.execute("DO LANGUAGE plpgsql 'BEGIN END'")
+        found = self.connection.execute(
+            "SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e"
+            " JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace"
+            " WHERE e.extname OPERATOR(pg_catalog.=) 'vector' AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')"
+        ).fetchone()
+        if found:
+            self.connection.execute(f"SELECT {found[0]}.vector_dims('[1]'::{found[0]}.vector)".encode())
 
     def begin(self) -> None:
         """Look at what is there before a group's scripts run."""
@@ -88,7 +105,7 @@ class Session:
         self.ours = frozenset(ours) | {"role"}  # set by our options, too, but no view shows it
         self.lock_timeout_ms = float(lock)
         self.again = ["SET transaction_timeout = 0"] if has_limit else []
-        self.unfollowed = self.untidy = False
+        self.unfollowed = False
         self.held = {}
         self.known = {one.oid for one in self._new()}
         self.seen = self.opened
@@ -103,19 +120,18 @@ class Session:
         text = words_of(script.text).lower()
         self.deferring = self.deferring or "deferrable" in text
         self.has_code = self.has_code or MAKES_CODE.search(text) is not None
-        noisy = NOISY.search(text) is not None or (
-            (self.has_code or self.deferring) and CHANGES_ROWS.search(text) is not None
+        noisy = (
+            NOISY.search(text) is not None
+            or READS.search(text) is not None
+            or ((self.has_code or self.deferring) and CHANGES_ROWS.search(text) is not None)
+            or (self.has_code and ALTERS.search(text) is not None)
         )
-        self.leaves = noisy or LEAVES.search(text) is not None
         if noisy:
             self.finish()
         return noisy
 
     def tail(self, noisy: bool) -> tuple[list[str], int | None]:
         """The statements that end the script's session, and which of them checks deferred constraints."""
-        if not self.leaves:
-            self.untidy = True
-            return [], None
         settle = [_plain("session_constraints")] if noisy and self.deferring else []
         looks = [UNLOCK, OUR_PATH, self._look(), _plain("session_settings")] if noisy else []
         return [*ROLE, *settle, *REST, *looks, SETTINGS, *self.again], len(ROLE) if settle else None
@@ -138,13 +154,19 @@ class Session:
             raise _not_followed(script, error) from None
 
     def finish(self) -> None:
-        """End the session of the scripts that left next to nothing in it, and give the rights on what they made."""
-        if self.untidy:
-            self.untidy = False
-            self.connection.execute(";".join([END, *self.again]).encode())
-        if self.unfollowed:
-            self.unfollowed = False
+        """Give the rights on what the scripts made that weren't asked about."""
+        if not self.unfollowed:
+            return
+        self.unfollowed = False
+        try:
             self._follow(self._new(), [])
+        except psycopg.Error as error:
+            if self.connection.closed or error.sqlstate in RETRIABLE:
+                raise
+            raise SqlFailed(
+                f"what the scripts made can't be given its rights: {said(error)} ({error.sqlstate})",
+                sqlstate=error.sqlstate or "",
+            ) from None
 
     def follow_step(self, script: Script, behind: int) -> Mapping[str, Sequence[int]]:
         """Give the rights on what a step of a script outside of a transaction made; its settings stay as they are.
