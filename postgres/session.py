@@ -81,8 +81,11 @@ class Session:
         self.unfollowed = self.untidy = False
         self.held: dict[str, list[int]] = {}  # by role, what a step made that the script's rest gives it
 
-    def begin(self) -> None:
-        """Look at what is there before a group's scripts run."""
+    def begin(self, settings: Mapping[str, str] | None = None) -> None:
+        """Look at what is there before a group's scripts run.
+
+        `settings`: those of database and role that the session began with; None for today's.
+        """
         with self.connection.transaction(force_rollback=True):
             (row,) = self._ask(queries.get("session_opening"))
         _, ours, lock, has_limit, self.deferring, self.since, self.has_code = row
@@ -93,7 +96,7 @@ class Session:
         self.held = {}
         self.known = {one.oid for one in self._new()}
         self.seen = self.opened
-        self._adopt(self._settings())
+        self._adopt(self._settings() if settings is None else dict(settings))
 
     def text(self, script: Script) -> str:
         """The script as it is sent."""
