@@ -61,5 +61,6 @@ def again_on_locks(
             time.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, 5.0)
         except PgstackError:
-            owner.rollback()
+            if not owner.closed:
+                owner.rollback()
             raise

@@ -52,9 +52,9 @@ PIECES = {
         " insert into app.{t} values (current_setting('test.c{n}')::int)", [0],
     ),
     "database": (
-        "set test.d{n} = '{n}'; do $$ begin execute format('alter database %I set search_path = app, x{n}',"
+        "set test.d{n} = '{n}'; do $$ begin execute format('alter database %I set search_path = app, x{t}',"
         " current_database()); end $$; {stop}; insert into app.{t} select {n} where not"
-        " current_setting('search_path') ~ 'x{n}'", [0],
+        " current_setting('search_path') ~ 'x{t}'", [0],
     ),
     "named temp": ("create table app.{t}_{n}w (temp int); {stop}; insert into app.{t} values (('{n}')::int)", [0]),
     "table": ("create table app.{t}_{n} (i int); {stop}; insert into app.{t} values ({n})", [0]),
@@ -93,6 +93,7 @@ def lines(fresh_database: FreshDatabase) -> Lines:
 )
 @example(["setting", "block", "path"], [(1, "failed"), (2, "terminated")])
 @example(["index", "temporary", "index"], [(0, "doubled"), (1, "terminated"), (2, "doubled")])
+@example(["database", "released", "computed", "named temp"], [(0, "failed"), (2, "terminated")])
 @example(["undone", "table", "prepared"], [(0, "failed"), (1, "terminated"), (2, "failed")])
 def test_each_effect_comes_once_wherever_it_stops(
     lines: Lines, pieces: list[str], stops: list[tuple[int, str]]
