@@ -29,7 +29,7 @@ from postgres.execution import COPYING, Ran, _message, _outcome, gone
 from postgres.half_way import Started, statement_hash
 from postgres.landing import Write
 from postgres.lexing import line_and_column
-from postgres.message import Message
+from postgres.message import Message, not_in_a_block, of_step
 from postgres.planning import Pending
 from postgres.scripts import Script
 from postgres.steps import Step
@@ -37,7 +37,8 @@ from postgres.steps import Step
 # 25001: can't run inside a transaction block; 2D000: a procedure wants to commit
 NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
 CAREFUL = re.compile(r"read[\s_]+only|\b(role|authorization)\b", re.IGNORECASE)
-NOT_IN_A_BLOCK = "  it can't be one transaction with the statements around it: take it out of BEGIN … COMMIT"
+LOCK_TIMEOUT = "55P03"
+COMMITS_INSIDE = "it may have committed part of its work, which stays; the next `up` runs it again from its beginning"
 # How long the objects of a script are recorded step by step, each time with a look at the whole schema.
 NOTING_S, NOTING_SHARE = 5.0, 0.1
 Noted = tuple[Mapping[str, Sequence[int]], list[Write]]  # what is held back, by role; and what records the schema
@@ -62,17 +63,19 @@ def run(
     *,
     locks: Locks | None = None,
     note_objects: NoteObjects = lambda *_: ({}, []),
+    opening: Mapping[str, str] | None = None,
 ) -> Ran:
     """Run a no-transaction script from where it stopped. `owner`: the scripts' connection, as new again afterwards.
 
     `records`: another connection in the same database that may write `pgstack.statement` and that no script has
     touched. `note_objects`: records the schema as it is now, called in an open transaction with the place in the text
-    behind which the script has its rest, and returns what is held back for it. Raises SqlFailed.
+    behind which the script has its rest, and returns what is held back for it. `opening`: what database and role had
+    set when the script began, for its reruns. Raises SqlFailed.
     """
     began = time.monotonic()
     owner.rollback()
     owner.autocommit = True
-    work = _Run(owner, records, entry.script, locks or Locks(), note_objects)
+    work = _Run(owner, records, entry.script, locks or Locks(), note_objects, opening or {})
     try:
         work.all()
     except SqlFailed as error:
@@ -95,6 +98,7 @@ class _Run:
     script: Script
     locks: Locks
     note_objects: NoteObjects
+    opening: Mapping[str, str]
     unrecorded: list[int] = field(default_factory=list)  # statements that only set the session, since the last record
     started: dict[int, Started] = field(default_factory=dict)
     finished: int = 0
@@ -104,6 +108,7 @@ class _Run:
     noting_s: float = 0.0
     not_noted: bool = False
     behind: int = 0  # where the rest begins
+    repeatable: bool = True  # the statement that failed may be tried again
     held: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @cached_property
@@ -164,10 +169,10 @@ class _Run:
                 self.undo()
                 if self.owner.closed or self.records.closed:
                     raise error if isinstance(error, SqlFailed) else gone(self.script, error) from None
-                if error.sqlstate not in RETRIABLE:
+                if error.sqlstate not in RETRIABLE or (error.sqlstate != LOCK_TIMEOUT and not self.repeatable):
                     raise error if isinstance(error, SqlFailed) else told(error) from None
                 waited += min(time.monotonic() - began, max(self.lock_timeout_s, 1.0))
-                if waited + pause > self.locks.wait_s:
+                if waited + pause > self.locks.wait_s or not self.repeatable:
                     raise self.locks.not_given(error, self.locks.wait_s) if self.locks.not_given else error from None
             self.locks.report(f"waits for a lock; again in {pause:.1f} s")
             time.sleep(pause * random.uniform(0.8, 1.2))
@@ -184,14 +189,14 @@ class _Run:
             if error.sqlstate not in NEEDS_NO_TRANSACTION or self.owner.closed:
                 raise
             if step.kind != "statement":
-                raise _not_in_a_block(error) from None
+                raise not_in_a_block(error) from None
         self.undo()
         landing.withdraw(self.records, self.owner)
         return self.outside(step.first)
 
     def inside(self, step: Step) -> None:
         """A step in a transaction, with its record and the objects it made."""
-        message = self.message(step)
+        message = of_step(self.script, self.text, step, self.finished)
         if step.kind == "undone block":
             self.send(message)
             return self.record_apart(step, objects=False)
@@ -239,27 +244,13 @@ class _Run:
             return [step_records.names_noted(self.script), *writes]
         return writes
 
-    def message(self, step: Step) -> Message:
-        """The statements of a step behind BEGIN; those of a block that an older version ran one by one are left out."""
-        found, resumed = self.script.statements, max(step.first, self.finished)
-        if step.kind in ("statement", "temporary"):
-            return Message(found[step.first].start, found[step.last].end, step.first, step.last, "BEGIN;", leading=1)
-        if step.kind == "undone block" and resumed == step.first:
-            return Message(found[step.first].start, found[step.last].end, step.first, step.last)
-        begin = self.text[found[step.first].start : found[step.first].end]
-        inner = range(max(step.first + 1, resumed), step.last)
-        end = "\n;ROLLBACK" if step.kind == "undone block" else ""
-        if not inner:
-            return Message(found[step.last].start, found[step.last].start, step.last, step.last, f"{begin}\n;", end, 1)
-        return Message(found[inner[0]].start, found[inner[-1]].end, inner[0], inner[-1], f"{begin}\n;", end, 1)
-
     def outside(self, number: int) -> None:
         """A statement that runs in no transaction: started, run, done. What an earlier try left is dropped first."""
         step = Step(number, number)
         if (before := self.started.get(number)) is not None:
             noted = before.note if before.note is not None else leftovers.by_name(self.owner, self.script, number)
             own = leftovers.look(self.records, noted)
-            if own.finished:
+            if own.finished and not leftovers.is_there(self.owner, self.script, number, noted):
                 return self.record_apart(step)
             self.drop(own, number)
             if own.to_finalize:
@@ -268,11 +259,14 @@ class _Run:
         self.start(number, noted)
         try:
             self.patiently(number)
-        except SqlFailed:
+        except SqlFailed as error:
             self.undo()
+            if steps.may_commit_inside(self.script, number):
+                self.repeatable = False  # what it has committed would come twice
+                error = error.saying_more(COMMITS_INSIDE)
             if not self.owner.closed and not self.records.closed:
                 self.start(number, leftovers.after_failure(self.records, noted))
-            raise
+            raise error from None
         return self.record_apart(step)
 
     def finalize(self, step: Step) -> None:
@@ -282,8 +276,9 @@ class _Run:
         self.record_apart(step)
 
     def patiently(self, number: int) -> None:
-        """Where waiting keeps nobody waiting, for as long as is allowed: a new try would build the index again."""
-        beside = steps.waits_beside_others(self.script, number) and self.locks.wait_s > self.locks.timeout_s > 0
+        """As long as is allowed, where waiting keeps nobody waiting or a new try would repeat what is done."""
+        waits = steps.waits_beside_others(self.script, number) or steps.may_commit_inside(self.script, number)
+        beside = waits and self.locks.wait_s > self.locks.timeout_s > 0
         query = "SELECT setting = reset_val FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'"
         if not beside or self.owner.execute(query).fetchone() != (True,):  # the script has its own
             return self.alone(number)
@@ -358,7 +353,9 @@ class _Run:
     def record(self, step: Step, *, noted: bool = False, over: bool = False) -> Write:
         """What records a step and what came before it."""
         numbers = self.not_recorded(step)
-        return step_records.done(self.script, numbers, last=step.last, noted=noted, held=self.held, over=over)
+        return step_records.done(
+            self.script, numbers, last=step.last, noted=noted, held=self.held, over=over, opening=self.opening
+        )
 
     def not_recorded(self, step: Step) -> list[int]:
         return [*self.unrecorded, *(number for number in step.numbers if number >= self.finished)]
@@ -366,35 +363,30 @@ class _Run:
     def record_apart(self, step: Step, *, objects: bool = True) -> None:
         """On the other connection, once the step has run."""
         noting = objects and steps.changes_schema(self.script, step.numbers) and self.may_note()
-        with self.records.transaction():
-            self.write(self.record(step, noted=noting or not objects, over=True))
-            if noting:
+        self.write(self.record(step, noted=not objects, over=True))
+        if objects:
+            self.mark_not_noted(step)
+        if noting:
+            try:
                 self.note_there(self.end_of(step))
-            elif objects:
-                self.mark_not_noted(step)
+            except psycopg.errors.LockNotAvailable:  # nobody waits for that; the names tell until the next look
+                self.not_noted = True
         for number in step.numbers:
             self.started.pop(number, None)
 
     def stopped(self) -> None:
         """What the finished steps made is recorded at last, where they were too many."""
         if self.not_noted and not self.records.closed:
-            with self.records.transaction():
-                self.note_there(self.behind)
+            self.note_there(self.behind)
 
     def note_there(self, behind: int) -> None:
-        """Record the schema on the other connection."""
-        for write in self.note(self.records, behind):
-            self.write(write)
-        if self.held:
-            self.write(step_records.held_back(self.script, self.held))
+        """Record the schema on the other connection, together with what it tells. Raises LockNotAvailable."""
+        with self.records.transaction():
+            self.records.execute(f"SET LOCAL lock_timeout = {round(self.locks.timeout_s * 1000)}".encode())
+            for write in self.note(self.records, behind):
+                self.write(write)
+            if self.held:
+                self.write(step_records.held_back(self.script, self.held))
 
     def write(self, write: Write) -> None:
         self.records.execute(write[0].encode(), write[1])
-
-
-def _not_in_a_block(error: SqlFailed) -> SqlFailed:
-    told, recorded = (
-        "\n".join([line for line in text.split("\n") if "pgstack: no-transaction" not in line] + [NOT_IN_A_BLOCK])
-        for text in (str(error), error.recorded)
-    )
-    return SqlFailed(told, sqlstate=error.sqlstate, script=error.script, line=error.line, recorded=recorded)

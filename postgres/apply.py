@@ -11,10 +11,8 @@ A failure leaves the database as the last committed group left it.
 from __future__ import annotations
 
 import getpass
-import random
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,8 +42,8 @@ from postgres import (
 from postgres.connection import Address, connect, said, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.difference import Difference
-from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
-from postgres.lock_waits import lock_not_given
+from postgres.errors import ConnectionFailed, PgstackError
+from postgres.lock_waits import again_on_locks, lock_not_given
 from postgres.planning import Applied, Group, Pending, Plan, plan
 from postgres.role_limits import RoleLimits
 from postgres.scripts import Script
@@ -243,29 +241,15 @@ def _together(
     A savepoint would keep the locks already taken while it waits, and readers would queue behind them.
     """
     owner = session.connection
-    deadline = time.monotonic() + commit.request.lock_wait_s
-    pause = 0.2
-    while True:
-        try:
-            drifted = commit.drifted(owner)  # the catalog is locked too while others change it
-            session.begin()
-            began = landing.transaction(owner)
-            ran = execution.run_together(session, group.pending, lambda entry: report(f"runs {entry.script.path}"))
-            land(admin, owner, ran, commit, drifted, began)
-            return
-        except (psycopg.Error, SqlFailed) as error:
-            if not owner.closed:
-                owner.rollback()
-            if error.sqlstate not in RETRIABLE:
-                raise
-            if time.monotonic() + pause > deadline:
-                raise lock_not_given(admin, error, commit.request.lock_wait_s) from None
-            report(f"waits for a lock; all is undone, again in {pause:.1f} s")
-            time.sleep(pause * random.uniform(0.8, 1.2))
-            pause = min(pause * 2, 5.0)
-        except PgstackError:
-            owner.rollback()
-            raise
+
+    def attempt() -> None:
+        drifted = commit.drifted(owner)  # the catalog is locked too while others change it
+        session.begin()
+        began = landing.transaction(owner)
+        ran = execution.run_together(session, group.pending, lambda entry: report(f"runs {entry.script.path}"))
+        land(admin, owner, ran, commit, drifted, began)
+
+    again_on_locks(attempt, owner, admin, commit.request.lock_wait_s, report)
 
 
 def _apart(
@@ -275,11 +259,18 @@ def _apart(
     (entry,) = group.pending
     report(f"runs {entry.script.path}")
     request = commit.request
-    drifted = commit.drifted(owner)
-    resumed = bool(half_way.read(owner).get(entry.script.name))
-    session.begin()
-    session.held = half_way.held(owner, entry.script.name)
-    owner.commit()  # what database and role have set meanwhile holds outside of this transaction, too
+    name = entry.script.name
+
+    def look() -> tuple[Difference, ...]:
+        drifted = commit.drifted(owner)
+        session.begin(half_way.opening(owner, name))
+        session.held = half_way.held(owner, name)
+        owner.commit()  # what database and role have set meanwhile holds outside of this transaction, too
+        return drifted
+
+    drifted = again_on_locks(look, owner, admin, request.lock_wait_s, report)
+    resumed = bool(half_way.read(owner).get(name))
+    owner.commit()
     kept = "what ran before it stays, and `up` goes on with it"
     locks = apart.Locks(
         timeout_s=request.lock_timeout_s,
@@ -292,13 +283,15 @@ def _apart(
         held = session.follow_step(entry.script, behind)
         return held, drift.record_changes(connection, drifted, entry.script.name)
 
-    ran = apart.run(owner, admin, entry, locks=locks, note_objects=note_objects)
-    try:
-        session.follow_apart(entry.script, resumed=resumed)
+    ran = apart.run(owner, admin, entry, locks=locks, note_objects=note_objects, opening=session.seen)
+
+    def finish() -> None:
+        nonlocal resumed
+        whole, resumed = resumed, True  # a second try can't tell what is new
+        session.follow_apart(entry.script, resumed=whole)
         land(admin, owner, [ran], commit, drifted, landing.transaction(owner))
-    except PgstackError:
-        owner.rollback()
-        raise
+
+    again_on_locks(finish, owner, admin, request.lock_wait_s, report, kept)
 
 
 def land(

@@ -15,7 +15,7 @@ from psycopg import Connection
 
 from postgres import queries, steps
 from postgres.errors import PlanRefused
-from postgres.lexing import line_and_column
+from postgres.lexing import excerpt, line_and_column
 from postgres.scripts import Script, normalise
 
 ORPHANS_WAIT_S = 10.0
@@ -59,6 +59,12 @@ def remembered(connection: Connection[Any], script: str) -> dict[int, dict[str, 
     rows = _rows(connection, "SELECT script, number, to_jsonb(s) -> 'note' -> 'settings'")
     return {row[1]: {name: value for name, value in row[2].items() if value is not None}
             for row in rows if row[0] == script and row[2]}  # fmt: skip
+
+
+def opening(connection: Connection[Any], script: str) -> dict[str, str] | None:
+    """The settings of database and role that the session of `script` began with, where it may have changed them."""
+    rows = _rows(connection, "SELECT script, to_jsonb(s) -> 'note' -> 'opening'")
+    return next((row[1] for row in rows if row[0] == script and row[1] is not None), None)
 
 
 def notes(connection: Connection[Any], but_done_of: str = "") -> list[dict[str, Any]]:
@@ -131,11 +137,9 @@ def _stuck(script: Script, hashes: Sequence[str], where: str) -> str | None:
             f"  put the header back; statements that did not run yet may change\n{_by_hand(script.name)}"
         )
     count = len(script.statements)
-    if [statement_hash(script, index) for index in range(min(count, len(hashes)))] != list(hashes):
-        return (
-            f"{stopped}, and a statement that already ran was changed since\n"
-            "  undo that edit; statements that did not run yet may change"
-        )
+    for index, ran in enumerate(hashes):
+        if index >= count or statement_hash(script, index) != ran:
+            return f"{stopped}, and {_edited(script, index, len(hashes))}"
     for step in steps.cut(script)[0]:
         if step.kind == "temporary" and step.first < len(hashes) <= step.last:
             line, _ = line_and_column(script.text, script.statements[len(hashes)].start)
@@ -144,6 +148,23 @@ def _stuck(script: Script, hashes: Sequence[str], where: str) -> str | None:
                 f"  edit the rest so that it makes what it needs under another name\n{_by_hand(script.name)}"
             )
     return None
+
+
+def _edited(script: Script, index: int, finished: int) -> str:
+    """What is wrong where statement `index` is another than the one that ran, and what to do."""
+    ran = f"{finished} ran" if finished > 1 else "1 ran"
+    undo = f"  undo that edit: the first {finished} statements stay as they ran" if finished > 1 else "  undo that edit"
+    may = "; those behind may change, and a mend of what ran goes there, too"
+    if index >= len(script.statements):
+        return (
+            f"a statement that already ran was changed since: it has {len(script.statements)} statements now, "
+            f"but {ran}\n{undo}{may}\n{_by_hand(script.name)}"
+        )
+    line, column = line_and_column(script.text, script.statements[index].start)
+    return (
+        f"a statement that already ran was changed since: statement {index + 1}, line {line}, is not the one that ran\n"
+        f"{excerpt(script.text, line, column)}\n{undo}{may}\n{_by_hand(script.name)}"
+    )
 
 
 def _gone(name: str, hashes: Sequence[str], pending: Sequence[Script], where: str) -> str:

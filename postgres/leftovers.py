@@ -116,6 +116,12 @@ def look(connection: Connection[Any], noted: dict[str, Any] | None) -> Own:
     return Own(finished=pending is None, to_finalize=bool(pending and pending[0]))
 
 
+def is_there(owner: Connection[Any], script: Script, number: int, noted: dict[str, Any]) -> bool:
+    """True where what DROP INDEX or DETACH PARTITION takes away is there under another OID: in a restored backup."""
+    identity = noted.get("identity")
+    return identity is not None and note(owner, script, number).get("identity") == identity
+
+
 def after_failure(connection: Connection[Any], noted: dict[str, Any]) -> dict[str, Any]:
     """The note once the statement is known to have failed: what it left, and nothing that comes later."""
     if noted.get("kind") not in ("create index", "reindex"):

@@ -1,17 +1,22 @@
-"""Says who holds the lock that a script didn't get in time."""
+"""Tries again where a lock isn't given in time, and says who holds it."""
 
 from __future__ import annotations
 
-from typing import Any
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import Connection
 
 from postgres import queries, row_values
 from postgres.connection import told
-from postgres.errors import SqlFailed
+from postgres.diagnostics import RETRIABLE
+from postgres.errors import PgstackError, SqlFailed
 from postgres.plain_text import one_line
 
+Result = TypeVar("Result")
 ALL_UNDONE = "all was undone each time, so that nobody had to wait for us"
 
 
@@ -29,3 +34,33 @@ def lock_not_given(
         lines.append(f"  open for {since}: process {pid} ({who}): {shown}")
         lines.append(f"    wait for it, or end it:  SELECT pg_terminate_backend({pid})")
     return SqlFailed("\n".join(lines), sqlstate=error.sqlstate or "", script=script, line=line, recorded=recorded)
+
+
+def again_on_locks(
+    attempt: Callable[[], Result], owner: Connection[Any], admin: Connection[Any], wait_s: float,
+    report: Callable[[str], None], kept: str = ALL_UNDONE,
+) -> Result:  # fmt: skip
+    """What `attempt` returns, which works in a transaction of `owner` and takes part in no other.
+
+    On a lock that isn't given in time all of it is undone and tried again, for `wait_s` seconds: a savepoint would keep
+    the locks already taken while it waits, and readers would queue behind them. Raises SqlFailed.
+    """
+    deadline = time.monotonic() + wait_s
+    pause = 0.2
+    while True:
+        try:
+            return attempt()
+        except (psycopg.Error, SqlFailed) as error:
+            if not owner.closed:
+                owner.rollback()
+            if error.sqlstate not in RETRIABLE:
+                raise
+            if time.monotonic() + pause > deadline:
+                raise lock_not_given(admin, error, wait_s, kept) from None
+            report(f"waits for a lock; all is undone, again in {pause:.1f} s")
+            time.sleep(pause * random.uniform(0.8, 1.2))
+            pause = min(pause * 2, 5.0)
+        except PgstackError:
+            if not owner.closed:
+                owner.rollback()
+            raise

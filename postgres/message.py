@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from postgres.diagnostics import ServerMessage
+from postgres.errors import SqlFailed
 from postgres.scripts import Script
+from postgres.steps import Step
+
+SYNTAX_ERROR = "42601"
+NOT_IN_A_BLOCK = "  it can't be one transaction with the statements around it: take it out of BEGIN … COMMIT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class Message:
         index = self.first + max(0, done - self.leading)
         if message.position is not None:
             place = self.start + message.position - 1 - len(self.prefix)
-            if place < self.start:  # in the words before
+            if place < self.start or (place > self.end and message.sqlstate != SYNTAX_ERROR):  # in the words before
                 message = replace(message, position=None)
             elif place > self.end:  # the last statement doesn't end
                 message = replace(message, text="syntax error at end of input", position=self.end + 1)
@@ -37,3 +42,30 @@ class Message:
         elif index > self.last:
             message = replace(message, hint="", context="a constraint that was deferred to the end of the transaction")
         return message, min(index, self.last)
+
+
+def of_step(script: Script, text: str, step: Step, finished: int) -> Message:
+    """The statements of a step behind BEGIN; those of a block that an older version ran one by one are left out.
+
+    `text`: the script as it is sent; `finished`: how many of its statements ran.
+    """
+    found, resumed = script.statements, max(step.first, finished)
+    if step.kind in ("statement", "temporary"):
+        return Message(found[step.first].start, found[step.last].end, step.first, step.last, "BEGIN;", leading=1)
+    if step.kind == "undone block" and resumed == step.first:
+        return Message(found[step.first].start, found[step.last].end, step.first, step.last)
+    begin = text[found[step.first].start : found[step.first].end]
+    inner = range(max(step.first + 1, resumed), step.last)
+    end = "\n;ROLLBACK" if step.kind == "undone block" else ""
+    if not inner:
+        return Message(found[step.last].start, found[step.last].start, step.last, step.last, f"{begin}\n;", end, 1)
+    return Message(found[inner[0]].start, found[inner[-1]].end, inner[0], inner[-1], f"{begin}\n;", end, 1)
+
+
+def not_in_a_block(error: SqlFailed) -> SqlFailed:
+    """The error with other advice: the statement is in a BEGIN … COMMIT of a no-transaction script."""
+    told, recorded = (
+        "\n".join([line for line in text.split("\n") if "pgstack: no-transaction" not in line] + [NOT_IN_A_BLOCK])
+        for text in (str(error), error.recorded)
+    )
+    return SqlFailed(told, sqlstate=error.sqlstate, script=error.script, line=error.line, recorded=recorded)

@@ -97,8 +97,11 @@ class Session:
         if found:
             self.connection.execute(f"SELECT {found[0]}.vector_dims('[1]'::{found[0]}.vector)".encode())
 
-    def begin(self) -> None:
-        """Look at what is there before a group's scripts run."""
+    def begin(self, settings: Mapping[str, str] | None = None) -> None:
+        """Look at what is there before a group's scripts run.
+
+        `settings`: those of database and role that the session began with; None for today's.
+        """
         with self.connection.transaction(force_rollback=True):
             (row,) = self._ask(queries.get("session_opening"))
         _, ours, lock, has_limit, self.deferring, self.since, self.has_code = row
@@ -109,7 +112,7 @@ class Session:
         self.held = {}
         self.known = {one.oid for one in self._new()}
         self.seen = self.opened
-        self._adopt(self._settings())
+        self._adopt(self._settings() if settings is None else dict(settings))
 
     def text(self, script: Script) -> str:
         """The script as it is sent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from postgres.half_way import statement_hash
 from postgres.landing import Write
 from postgres.scripts import Script
 
+CHANGES_OPENING = re.compile(r"\b(database|role|user)\b", re.IGNORECASE)  # ALTER DATABASE … SET, in a body, too
 BEGUN = (
     "INSERT INTO pgstack.statement (script, number, normalised, state, note) VALUES (%s, %s, %s, 'started', %s)"
     " ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, normalised = excluded.normalised,"
@@ -55,13 +57,15 @@ def held_back(script: Script, held: Mapping[str, Sequence[int]]) -> Write:
 
 
 def done(
-    script: Script, numbers: Sequence[int], *, last: int, noted: bool, held: Mapping[str, Sequence[int]], over: bool
-) -> Write:
+    script: Script, numbers: Sequence[int], *, last: int, noted: bool, held: Mapping[str, Sequence[int]], over: bool,
+    opening: Mapping[str, str],
+) -> Write:  # fmt: skip
     """The statements `numbers` are done.
 
     `noted`: the objects they made are recorded too. Where not, the names in a statement tell which may be its own.
-    `over`: they are recorded as begun, on the administrator's own connection. Otherwise this lands, and what `land` is
-    given goes with the `last`.
+    `opening`: what database and role had set when the script began; the first statement's record keeps it where the
+    script may change that. `over`: they are recorded as begun, on the administrator's own connection. Otherwise this
+    lands, and what `land` is given goes with the `last`.
     """
     rows: list[str] = []
     values: list[Any] = []
@@ -70,6 +74,8 @@ def done(
         known: dict[str, Any] = {"names": steps.names(script, number)} if changes else {}
         if number == last and noted and held:
             known["held"] = held
+        if number == 0 and CHANGES_OPENING.search(script.text):
+            known["opening"] = dict(opening)
         lands = not over and number == last
         rows.append(f"(%s, %s, %s, 'done', {'coalesce(%s::jsonb || $1, %s::jsonb, $1)' if lands else '%s::jsonb'})")
         note = json.dumps(known) if known else None

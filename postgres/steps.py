@@ -31,6 +31,10 @@ ROWS_ONLY = frozenset({
 })  # fmt: skip
 ALL = "ALL"
 TEMPORARY = frozenset({"TEMP", "TEMPORARY"})
+BEFORE_TEMP = frozenset({"CREATE", "OR", "REPLACE", "LOCAL", "GLOBAL"})  # behind others it is a name: (temp int)
+CONSTANT = frozenset(
+    {"SCONST", "ICONST", "FCONST", "TRUE_P", "FALSE_P", "NULL_P", "ASCII_40", "ASCII_41", "ASCII_44", "ASCII_45"}
+)
 MADE_IN_A_BODY = re.compile(
     r"\bcreate\s+(?:or\s+replace\s+)?(?:local\s+|global\s+)?temp(?:orary)?\s+(?:recursive\s+)?(?:table|view|sequence)"
     r"\s+(?:if\s+not\s+exists\s+)?\"?(\w+)",
@@ -175,7 +179,9 @@ def _made(script: Script, number: int, *, renaming: bool) -> set[str]:
     names = set()
     for place, word in enumerate(upper):
         begins = upper[0] == "CREATE" and place <= 6
-        if word in TEMPORARY and (begins or upper[place - 1] == "INTO"):
+        if word in TEMPORARY and (
+            upper[place - 1] == "INTO" or (upper[0] == "CREATE" and {*upper[:place]} <= BEFORE_TEMP)
+        ):
             place += 1
             while upper[place] in ("TABLE", "VIEW", "SEQUENCE", "RECURSIVE", "IF", "NOT", "EXISTS"):
                 place += 1
@@ -233,6 +239,11 @@ def waits_beside_others(script: Script, number: int) -> bool:
     return runs_outside_only(script, number) and words(script, number, 1)[0] in ("CREATE", "DROP", "REINDEX")
 
 
+def may_commit_inside(script: Script, number: int) -> bool:
+    """True for a statement whose code may commit, where it runs outside of a transaction."""
+    return words(script, number, 1)[0] in ("DO", "CALL")
+
+
 def only_sets_the_session(script: Script, number: int) -> bool:
     """True for a statement without an effect outside of its session."""
     upper = words(script, number, 6)
@@ -263,10 +274,7 @@ def computed(script: Script, number: int) -> bool:
     if "SET_CONFIG" not in upper or not only_sets_the_session(script, number):
         return False
     tokens = script.statements[number].tokens
-    return any(token.name == "ASCII_40" for token in tokens[upper.index("SET_CONFIG") + 2 :]) or any(
-        token.name.startswith("CURRENT_") or token.name in ("SESSION_USER", "USER", "LOCALTIME", "LOCALTIMESTAMP")
-        for token in tokens
-    )
+    return not all(token.name in CONSTANT for token in tokens[upper.index("SET_CONFIG") + 1 :])
 
 
 def sets(script: Script, numbers: Iterable[int]) -> list[str]:
@@ -365,9 +373,12 @@ def _kept(script: Script, step: Step, stop: int) -> list[int]:
             name = folded(script.text, script.statements[number].tokens[-1])
             if kind == "savepoint":
                 marks.append((name, len(kept)))
-            elif kind == "rollback to":
-                before = next((count for mark, count in reversed(marks) if mark == name), len(kept))
-                kept = kept[:before] + [later for later in kept[before:] if _survives(script, later)]
+            elif kind in ("release", "rollback to"):
+                place = next((place for place in reversed(range(len(marks))) if marks[place][0] == name), len(marks))
+                before = marks[place][1] if place < len(marks) else len(kept)
+                if kind == "rollback to":
+                    kept = kept[:before] + [later for later in kept[before:] if _survives(script, later)]
+                del marks[place + (kind == "rollback to") :]  # one that is rolled back to stays, those behind it end
     if step.kind == "undone block":
         kept = [number for number in kept if _survives(script, number)]
     return kept

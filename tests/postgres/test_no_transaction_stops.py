@@ -43,6 +43,20 @@ PIECES = {
         "create temp table x{n} as select {n} as id; {stop}; insert into app.{t} select id from x{n}; drop table x{n}",
         [0],
     ),
+    "released": (
+        "begin; set test.r{n} = '{n}'; savepoint s; set test.r{n} = '7'; savepoint s; set test.r{n} = '8'; release s;"
+        " rollback to s; commit; {stop}; insert into app.{t} values (current_setting('test.r{n}')::int)", [0],
+    ),
+    "computed": (
+        "select set_config('test.c{n}', '{n}'::int::text, false); {stop};"
+        " insert into app.{t} values (current_setting('test.c{n}')::int)", [0],
+    ),
+    "database": (
+        "set test.d{n} = '{n}'; do $$ begin execute format('alter database %I set search_path = app, x{t}',"
+        " current_database()); end $$; {stop}; insert into app.{t} select {n} where not"
+        " current_setting('search_path') ~ 'x{t}'", [0],
+    ),
+    "named temp": ("create table app.{t}_{n}w (temp int); {stop}; insert into app.{t} values (('{n}')::int)", [0]),
     "table": ("create table app.{t}_{n} (i int); {stop}; insert into app.{t} values ({n})", [0]),
     "procedure": ("do $$ begin insert into app.{t} values ({n}); commit; end $$; {stop}", [0]),
 }  # fmt: skip
@@ -79,6 +93,7 @@ def lines(fresh_database: FreshDatabase) -> Lines:
 )
 @example(["setting", "block", "path"], [(1, "failed"), (2, "terminated")])
 @example(["index", "temporary", "index"], [(0, "doubled"), (1, "terminated"), (2, "doubled")])
+@example(["database", "released", "computed", "named temp"], [(0, "failed"), (2, "terminated")])
 @example(["undone", "table", "prepared"], [(0, "failed"), (1, "terminated"), (2, "failed")])
 def test_each_effect_comes_once_wherever_it_stops(
     lines: Lines, pieces: list[str], stops: list[tuple[int, str]]

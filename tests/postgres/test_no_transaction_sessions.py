@@ -1,0 +1,211 @@
+"""No-transaction scripts: what ends a session half-way, what another server has, who holds a lock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from postgres import drift, steps
+from postgres.connection import connect
+from postgres.errors import PgstackError, PlanRefused, SqlFailed
+from tests.conftest import FreshDatabase, script
+
+HEAD = "-- pgstack: no-transaction\n"
+BASE = script(
+    "create schema a; create schema b; create table a.log (v text); create table a.t (i int);"
+    " create table a.p (i int) partition by range (i); create table a.p1 partition of a.p for values from (0) to (9)",
+    "1.sql",
+)
+LOG = "select coalesce(string_agg(v, ' ' order by v), '') from a.log"
+
+
+def up(database: FreshDatabase, text: str, **options: Any) -> None:
+    database.apply(scripts=(BASE, script(HEAD + text, "2.sql")), **options)
+    assert differences(database) == []
+    assert database.ask("SELECT FROM pgstack.statement") == []
+
+
+def stop(database: FreshDatabase, text: str, why: str = "division by zero", **options: Any) -> str:
+    with pytest.raises(PgstackError, match=why) as failed:
+        database.apply(scripts=(BASE, script(HEAD + text, "2.sql")), **options)
+    assert differences(database) == []
+    return str(failed.value)
+
+
+def differences(database: FreshDatabase) -> list[str]:
+    with connect(database.admin) as connection:
+        return list(drift.in_words(drift.find(connection)))
+
+
+OPENINGS = (
+    "do $$ begin execute format('alter database %I set search_path = b', current_database()); end $$; {stop};"
+    " create table k (i int); insert into a.log values ('k')",
+    "begin; do $$ begin execute format('alter database %I set search_path = b', current_database()); end $$; commit;"
+    " set my.x = 'x'; {stop}; create table k (i int); insert into a.log values ('k')",
+    "vacuum a.t; do $$ begin execute format('alter database %I set search_path = b', current_database()); end $$;"
+    " {stop}; create table k (i int); insert into a.log values ('k')",
+)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize("text", OPENINGS)
+def test_what_it_sets_for_the_database_holds_from_the_next_script_on(
+    empty_database: FreshDatabase, text: str, stopped: bool
+) -> None:
+    """A rerun's new connection has the setting already; the session that the script began in hadn't."""
+    if stopped:
+        stop(empty_database, text.format(stop="select 1/0"))
+    last = script("create table l (i int)", "3.sql")
+    empty_database.apply(scripts=(BASE, script(HEAD + text.format(stop="select 1"), "2.sql"), last))
+    assert differences(empty_database) == []
+    found = empty_database.ask("SELECT schemaname, tablename FROM pg_tables WHERE tablename IN ('k', 'l') ORDER BY 2")
+    assert found == [("public", "k"), ("b", "l")]
+
+
+SETTINGS = {
+    "begin; savepoint s; set my.a = '1'; savepoint s; set my.b = '2'; release s; rollback to s; commit": "",
+    "begin; savepoint s; set my.a = '1'; savepoint t; set my.b = '2'; rollback to s; savepoint t; set my.c = '3';"
+    " rollback to t; set my.d = '4'; commit": "4",
+    "select set_config('my.a', 'now'::timestamptz::text, false); insert into a.log values (current_setting('my.a'));"
+    " create function a.same() returns boolean language sql as"
+    " $$ select count(*) = 1 and min(v) = current_setting('my.a') from a.log $$": None,
+}
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize("text", SETTINGS)
+def test_a_rerun_has_the_settings_of_the_first_session(empty_database: FreshDatabase, text: str, stopped: bool) -> None:
+    wanted = SETTINGS[text]
+    look = "select string_agg(current_setting('my.' || n, true), '') from unnest(array['a', 'b', 'c', 'd']) n"
+    rest = f"delete from a.log where not a.same(); insert into a.log values (({look}))"
+    if wanted is not None:
+        rest = f"insert into a.log values (coalesce(({look}), ''))"
+    if stopped:
+        stop(empty_database, f"{text}; select 1/0; {rest}")
+    up(empty_database, f"{text}; select 1; {rest}")
+    if wanted is not None:
+        assert empty_database.ask(LOG) == [(wanted,)]
+    else:
+        assert empty_database.ask("SELECT count(*), count(DISTINCT v) FROM a.log") == [(2, 1)]
+
+
+def test_only_what_is_made_temporary_is_temporary() -> None:
+    """TEMP is no reserved word: weather has a column of that name."""
+    made = script(HEAD + "create table a.w (temp int); create index concurrently on a.w (temp); select 1::int")
+    assert [step.kind for step in steps.cut(made)[0]] == ["statement"] * 3
+    assert steps.cut(made)[1] == ()
+    for word in ("temp", "temporary", "local temp", "global temporary", "or replace temp"):
+        kind = "view x as select 1 as i" if "replace" in word else "table x (i int)"
+        used = script(HEAD + f"create {word} {kind}; select * from x")
+        assert [step.kind for step in steps.cut(used)[0]] == ["temporary"]
+
+
+TAKEN_AWAY = {
+    "drop index concurrently a.x": "SELECT count(*) FROM pg_class WHERE relname = 'x'",
+    "alter table a.p detach partition a.p1 concurrently": "SELECT count(*) FROM pg_inherits WHERE inhrelid::regclass"
+    " = 'a.p1'::regclass",
+}
+
+
+@pytest.mark.parametrize("statement", TAKEN_AWAY)
+def test_what_a_restored_backup_still_has_is_taken_away(empty_database: FreshDatabase, statement: str) -> None:
+    """A dump taken while the statement was waiting: the OIDs in its note are those of the other server."""
+    text = f"create index x on a.t (i); {statement}; "
+    lock = "LOCK TABLE a.t, a.p, a.p1 IN ACCESS SHARE MODE"
+    with connect(empty_database.admin, autocommit=False) as reader:
+        stop(empty_database, "create index x on a.t (i); select 1/0")
+        reader.execute(lock.encode())
+        stop(empty_database, text + "select 1", "lock timeout", lock_timeout_s=0.1, lock_wait_s=0.2)
+    # as in a restored one: what was there is whole, and has other numbers
+    empty_database.do(
+        "DO $$ BEGIN IF NOT (SELECT coalesce((SELECT indisvalid FROM pg_index WHERE indexrelid ="
+        " to_regclass('a.x')), false)) THEN DROP INDEX IF EXISTS a.x; SET ROLE schema_owner;"
+        " CREATE INDEX x ON a.t (i); RESET ROLE; END IF; END $$"
+    )
+    if "detach" in statement:
+        if empty_database.ask("SELECT FROM pg_inherits WHERE inhdetachpending"):
+            empty_database.do("ALTER TABLE a.p DETACH PARTITION a.p1 FINALIZE")
+            empty_database.do("ALTER TABLE a.p ATTACH PARTITION a.p1 FOR VALUES FROM (0) TO (9)")
+        empty_database.do("UPDATE pgstack.statement SET note = note || '{\"oid\": 1}' WHERE state = 'started'")
+    up(empty_database, text + "select 1")
+    assert empty_database.ask(TAKEN_AWAY[statement]) == [(0,)]
+
+
+COMMITS = (
+    "do $$ begin insert into a.log values ('1'); commit; lock table a.t in share mode; insert into a.log values ('2');"
+    " end $$; insert into a.log values ('3')"
+)
+
+
+def test_a_procedure_that_commits_waits_and_is_not_tried_again(empty_database: FreshDatabase) -> None:
+    """What it committed before the lock would come twice."""
+    empty_database.apply(scripts=(BASE,))
+    with connect(empty_database.admin, autocommit=False) as holder:
+        holder.execute("LOCK TABLE a.t IN ROW EXCLUSIVE MODE")
+
+        def let_go() -> None:
+            while empty_database.ask(LOG) == [("",)]:
+                time.sleep(0.05)
+            time.sleep(0.4)
+            holder.rollback()
+
+        ends = threading.Thread(target=let_go)
+        ends.start()
+        up(empty_database, COMMITS, lock_timeout_s=0.1, lock_wait_s=10)
+        ends.join()
+    assert empty_database.ask(LOG) == [("1 2 3",)]
+
+
+def test_a_procedure_that_commits_and_gets_no_lock_is_told(empty_database: FreshDatabase) -> None:
+    empty_database.apply(scripts=(BASE,))
+    with connect(empty_database.admin, autocommit=False) as holder:
+        holder.execute("LOCK TABLE a.t IN ROW EXCLUSIVE MODE")
+        told = stop(empty_database, COMMITS, "lock timeout", lock_timeout_s=0.1, lock_wait_s=0.5)
+    assert "may have committed part of its work" in told
+    assert empty_database.ask(LOG) == [("1",)]
+
+
+@pytest.mark.parametrize("text", ["insert into a.log values ('1')", "vacuum a.t; insert into a.log values ('1')"])
+def test_a_locked_catalog_is_waited_for(empty_database: FreshDatabase, text: str) -> None:
+    """Looking at the schema needs locks, too: before the first step, after each, and at the end."""
+    empty_database.apply(scripts=(BASE,))
+    with connect(empty_database.admin, autocommit=False, application="reporting") as holder:
+        holder.execute("CREATE INDEX ON a.t (i)")
+        holder.execute("LOCK TABLE a.t, a.p IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(SqlFailed, match=r"(?s)lock timeout.*no lock within.*reporting"):
+            empty_database.apply(scripts=(BASE, script(HEAD + text, "2.sql")), lock_timeout_s=0.1, lock_wait_s=0.5)
+        ends = threading.Timer(0.8, holder.rollback)
+        ends.start()
+        up(empty_database, text, lock_timeout_s=0.1, lock_wait_s=5)
+        ends.join()
+    assert empty_database.ask(LOG) == [("1",)]
+
+
+def test_an_error_in_a_prepared_text_is_told_as_it_is(empty_database: FreshDatabase) -> None:
+    """Its position is one of the text that was prepared."""
+    text = "set search_path = a; prepare p as insert into log values (current_user); set search_path = b; execute p"
+    for head in (HEAD, ""):
+        with pytest.raises(SqlFailed, match=r'2\.sql:\d(:\d+)?: relation "log" does not exist \(42P01\)'):
+            empty_database.apply(scripts=(BASE, script(head + text, "2.sql")))
+
+
+def test_an_edit_of_what_ran_names_the_statement(empty_database: FreshDatabase) -> None:
+    first = "insert into a.log values ('1');\ninsert into a.log values ('2');\n"
+    stop(empty_database, first + "select 1/0")
+    for text, told in (
+        (
+            first.replace("'2'", "'3'") + "select 1",
+            r"(?s)statement 2, line 3, .*3 \| insert into a\.log values \('3'\)",
+        ),
+        (first.split("\n")[0], r"it has 1 statements? now, but 2 ran"),
+        ("select 0;\n" + first, r"statement 1, line 2, is not the one that ran"),
+    ):
+        with pytest.raises(PlanRefused, match=told) as refused:
+            up(empty_database, text)
+        assert "the first 2 statements stay as they ran" in str(refused.value)
+        assert "DELETE FROM pgstack.statement WHERE script = '2.sql'" in str(refused.value)
+    up(empty_database, first + "select 1")
+    assert empty_database.ask(LOG) == [("1 2",)]
