@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from pgstack import outputs as stack_outputs
 from pgstack.backup_places import Deployed, apart, at_the_server, jobs
-from pgstack.backup_trust import Unsigned, trust
+from pgstack.backup_trust import Unsigned, key_if_any, trust
 from pgstack.backup_trust import key as key_of
 from pgstack.confirm import must_be_typed
 from pgstack.deployed import backup_key
@@ -22,9 +23,18 @@ from postgres.backup.create import create as make
 from postgres.backup.drill import drill as try_out
 from postgres.backup.elsewhere import Elsewhere
 from postgres.backup.keep import keep
-from postgres.backup.manifest import BackupFailed, BackupRefused, Manifest, verify
+from postgres.backup.manifest import (
+    NO_KEY,
+    NOT_SIGNED,
+    BackupFailed,
+    BackupRefused,
+    Manifest,
+    Trust,
+    Untrusted,
+    read,
+    verify,
+)
 from postgres.backup.restore import restore as bring_back
-from postgres.backup.store import DrillResult
 from postgres.connection import connect
 from postgres.errors import ConnectionFailed, PgstackError
 from postgres.plain_text import safe
@@ -72,22 +82,25 @@ def list_(
     stack: Stack = "local",
     digests: Annotated[bool, typer.Option("--verify", help="Read every file and compare its SHA-256.")] = False,
 ) -> None:
-    """List the backups of a stack. Exit code 1 where one is damaged."""
+    """List the backups of a stack, and whether each is signed with its key. Exit code 1 where one is damaged."""
     directory = from_file(stack).backups
+    backups = store.listed(directory)
+    key = key_if_any(stack) if backups else None
     table = Table(show_header=True, header_style="bold")
-    for column in ("backup", "server", "size", "rows", "revision", "last drill"):
+    for column in ("backup", "server", "size", "rows", "revision", "signed", "last drill"):
         table.add_column(column, no_wrap=column != "last drill", overflow="fold")
     damaged = []
-    for backup in store.listed(directory):
+    for backup in backups:
         try:
             manifest = verify(backup.folder, digests=digests)
         except BackupRefused as refusal:
             damaged.append(str(refusal))
-            table.add_row(backup.name, "damaged", "", "", "", drilled(backup.drill))
+            table.add_row(backup.name, "damaged", "", "", "", "", drilled(backup, key))
             continue
         table.add_row(
             backup.name, manifest.server_version, size(manifest.bytes), f"{manifest.rows:,}",
-            manifest.schema_revision, drilled(backup.drill),
+            manifest.schema_revision, doubt(backup.folder, key) or ("not checked" if key is None else "yes"),
+            drilled(backup, key),
         )  # fmt: skip
     if not table.row_count:
         typer.echo(f"no backup in {directory}")
@@ -197,8 +210,20 @@ def key(
     typer.echo(sealed.identity(found) if age else found)
 
 
-def finding(environment: Environment) -> Finding:
+def doubt(folder: Path, key: str | None) -> str:
+    """Why a whole backup may not be the stack's own, in a few words; "" where it is, or `key` isn't known."""
+    try:
+        if key is not None:
+            read(folder, Trust(key))
+    except Untrusted as refusal:
+        return refusal.short
+    return ""
+
+
+def finding(environment: Environment, key: str | None = None) -> Finding:
     """For `status` and `doctor`: the last backup and the last drill, and what to do where that is not enough.
+
+    `key`: that signs the stack's backups, "" where it has none yet; None: signatures aren't looked at.
 
     Where the data is protected, having no backup, or none that was ever tried, is wrong.
     """
@@ -209,24 +234,30 @@ def finding(environment: Environment) -> Finding:
     if not backups:
         return Finding("backup", "none yet", create_one if needed else "")
     newest = backups[-1]
-    good = store.last_good_drill(environment.backups)
-    words = f"last {newest.started_at:{TIME}}, drill {drilled(newest.drill)}"
+    good = store.last_good_drill(environment.backups, key or None)
+    words = f"last {newest.started_at:{TIME}}, drill {drilled(newest, key)}"
     if newest.drill is None and good is not None:
         words += f"; last good drill {good:{TIME}}"
     try:
         verify(newest.folder, digests=False)
     except BackupRefused as refusal:
         return Finding("backup", f"{words}; {str(refusal).splitlines()[0].rstrip(':')}", create_one)
+    if doubted := doubt(newest.folder, key):
+        words += f"; it is {doubted}" if doubted != NO_KEY else ""
+        if doubted != NO_KEY and (needed or doubted != NOT_SIGNED):
+            return Finding("backup", words, create_one)
     if newest.drill is not None and not newest.drill.ok:
         return Finding("backup", words, create_one)
     return Finding("backup", words, drill_one if needed and good is None else "")
 
 
-def drilled(result: DrillResult | None) -> str:
-    """A drill in a few words."""
+def drilled(backup: store.Backup, key: str | None) -> str:
+    """Its last drill in a few words. `key`: as `finding`."""
+    result = backup.drill
     if result is None:
         return "none yet"
-    return f"{'good' if result.ok else 'FAILED'} {result.at:{TIME}}, {result.seconds:.0f} s"
+    told = f"{'good' if result.ok else 'FAILED'} {result.at:{TIME}}, {result.seconds:.0f} s"
+    return told if not key or result.signed(backup.name, key) else f"{told} (by a record that isn't signed)"
 
 
 def size(count: int) -> str:
