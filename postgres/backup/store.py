@@ -116,13 +116,18 @@ def note_drill(folder: Path, result: DrillResult, key: str = "") -> None:
     new.replace(path)
 
 
-def last_good_drill(directory: Path, key: str | None = None) -> datetime | None:
-    """When a backup of this folder was last restored and found good; None where that never was.
+def good(directory: Path, key: str | None = None) -> list[Backup]:
+    """The backups of this folder whose last drill found them good, the oldest first.
 
-    `key`: of the stack; records that aren't signed with it don't count. None: all do.
+    `key`: of the stack; drills whose record isn't signed with it don't count. None: all do.
     """
-    drills = [(each.name, each.drill) for each in listed(directory) if each.drill is not None and each.drill.ok]
-    return max((drill.at for name, drill in drills if key is None or drill.signed(name, key)), default=None)
+    found = [each for each in listed(directory) if each.drill is not None and each.drill.ok]
+    return [each for each in found if key is None or (each.drill and each.drill.signed(each.name, key))]
+
+
+def last_good_drill(directory: Path, key: str | None = None) -> datetime | None:
+    """When one of `good` was last restored and found good; None where none ever was."""
+    return max((each.drill.at for each in good(directory, key) if each.drill), default=None)
 
 
 @contextmanager

@@ -164,6 +164,7 @@ def test_a_drill_that_never_was_is_told(tmp_path: Path) -> None:
         assert "by a record that isn't signed" in found.found
         assert found.remedy == "pgstack backup drill production"
         assert store.last_good_drill(made.parent, KEY) is None
+        assert store.good(made.parent, KEY) == []  # by which an upgrade goes, too
     assert commands.finding(environment, None).good  # whose state can't be read: nothing is said of signatures
 
 
