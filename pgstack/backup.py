@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +25,8 @@ from postgres.backup.keep import keep
 from postgres.backup.manifest import (
     NO_KEY,
     NOT_SIGNED,
+    OTHER_KEY,
+    OTHER_TIME,
     BackupFailed,
     BackupRefused,
     Manifest,
@@ -41,6 +42,7 @@ from postgres.plain_text import safe
 from postgres.preflight import Finding
 from stacks.environment import ENVIRONMENTS, Environment, from_file
 
+NO_RECORD = "the record of its drill isn't signed"
 TIME = "%Y-%m-%d %H:%M UTC"
 Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")]
 Name = Annotated[str | None, typer.Argument(metavar="BACKUP", help="As `list` names it; left out: the newest.")]
@@ -87,26 +89,30 @@ def list_(
     backups = store.listed(directory)
     key = key_if_any(stack) if backups else None
     table = Table(show_header=True, header_style="bold")
-    for column in ("backup", "server", "size", "rows", "revision", "signed", "last drill"):
+    for column in ("backup", "server", "size", "rows", "revision", "last drill"):
         table.add_column(column, no_wrap=column != "last drill", overflow="fold")
-    damaged = []
+    damaged, doubted = [], []
     for backup in backups:
         try:
             manifest = verify(backup.folder, digests=digests)
         except BackupRefused as refusal:
             damaged.append(str(refusal))
-            table.add_row(backup.name, "damaged", "", "", "", "", drilled(backup, key))
+            table.add_row(backup.name, "damaged", "", "", "", drilled(backup))
             continue
         table.add_row(
             backup.name, manifest.server_version, size(manifest.bytes), f"{manifest.rows:,}",
-            manifest.schema_revision, doubt(backup.folder, key) or ("not checked" if key is None else "yes"),
-            drilled(backup, key),
+            manifest.schema_revision, drilled(backup),
         )  # fmt: skip
+        doubted += [f"{backup.name}: {words}" for words in doubts(backup, key)]
     if not table.row_count:
         typer.echo(f"no backup in {directory}")
         return
     Console(markup=False, highlight=False, emoji=False).print(table)
     typer.echo(str(directory))
+    if key is None:
+        typer.echo("whether they are signed isn't known: the state of the stack can't be read")
+    for line in doubted:
+        typer.echo(line)
     if damaged:
         raise BackupRefused("\n".join(damaged).replace("STACK", stack))
 
@@ -210,22 +216,27 @@ def key(
     typer.echo(sealed.identity(found) if age else found)
 
 
-def doubt(folder: Path, key: str | None) -> str:
-    """Why a whole backup may not be the stack's own, in a few words; "" where it is, or `key` isn't known."""
+def doubts(backup: store.Backup, key: str | None) -> list[str]:
+    """Why a whole backup, and the record of its drill, may not be the stack's own; none where they are.
+
+    `key`: that signs the stack's backups, "" where it has none yet; None: signatures aren't looked at.
+    """
+    if key is None:
+        return []
+    found = []
     try:
-        if key is not None:
-            read(folder, Trust(key))
+        read(backup.folder, Trust(key))
     except Untrusted as refusal:
-        return refusal.short
-    return ""
+        found.append(refusal.short)
+    if key and backup.drill is not None and not backup.drill.signed(backup.name, key):
+        found.append(NO_RECORD)
+    return found
 
 
 def finding(environment: Environment, key: str | None = None) -> Finding:
     """For `status` and `doctor`: the last backup and the last drill, and what to do where that is not enough.
 
-    `key`: that signs the stack's backups, "" where it has none yet; None: signatures aren't looked at.
-
-    Where the data is protected, having no backup, or none that was ever tried, is wrong.
+    Where the data is protected, having no backup, or none that was ever tried, is wrong. `key`: as `doubts`.
     """
     stack = environment.stack
     create_one, drill_one = f"pgstack backup create {stack}", f"pgstack backup drill {stack}"
@@ -235,29 +246,28 @@ def finding(environment: Environment, key: str | None = None) -> Finding:
         return Finding("backup", "none yet", create_one if needed else "")
     newest = backups[-1]
     good = store.last_good_drill(environment.backups, key or None)
-    words = f"last {newest.started_at:{TIME}}, drill {drilled(newest, key)}"
+    words = f"last {newest.started_at:{TIME}}, drill {drilled(newest)}"
     if newest.drill is None and good is not None:
         words += f"; last good drill {good:{TIME}}"
     try:
         verify(newest.folder, digests=False)
     except BackupRefused as refusal:
         return Finding("backup", f"{words}; {str(refusal).splitlines()[0].rstrip(':')}", create_one)
-    if doubted := doubt(newest.folder, key):
-        words += f"; it is {doubted}" if doubted != NO_KEY else ""
-        if doubted != NO_KEY and (needed or doubted != NOT_SIGNED):
-            return Finding("backup", words, create_one)
+    doubted = [word for word in doubts(newest, key) if word != NO_KEY]
+    words += "".join(f"; {word}" for word in doubted)
+    if OTHER_KEY in doubted or OTHER_TIME in doubted or (needed and NOT_SIGNED in doubted):
+        return Finding("backup", words, create_one)
     if newest.drill is not None and not newest.drill.ok:
         return Finding("backup", words, create_one)
     return Finding("backup", words, drill_one if needed and good is None else "")
 
 
-def drilled(backup: store.Backup, key: str | None) -> str:
-    """Its last drill in a few words. `key`: as `finding`."""
+def drilled(backup: store.Backup) -> str:
+    """Its last drill in a few words."""
     result = backup.drill
     if result is None:
         return "none yet"
-    told = f"{'good' if result.ok else 'FAILED'} {result.at:{TIME}}, {result.seconds:.0f} s"
-    return told if not key or result.signed(backup.name, key) else f"{told} (by a record that isn't signed)"
+    return f"{'good' if result.ok else 'FAILED'} {result.at:{TIME}}, {result.seconds:.0f} s"
 
 
 def size(count: int) -> str:

@@ -36,7 +36,9 @@ UNSIGNED_HELP = (
     "  if it is yours, and nobody else could write where it has lain since, say so: add  --unsigned  to the command\n"
     "    (whoever made it gets a superuser's rights)"
 )
-NO_KEY, NOT_SIGNED = "no key yet", "not signed"  # why a backup isn't trusted, in short
+# why a backup isn't trusted, in short
+NO_KEY, NOT_SIGNED, OTHER_KEY = "no key yet", "not signed", "signed with another key"
+OTHER_TIME = "of another time"
 LONGEST_NAME = 63  # bytes
 # what pg_dump writes into its folder
 PART = re.compile(r"[a-z0-9_]+\.(?:dat|toc)(?:\.(?:gz|lz4|zst))?")
@@ -229,7 +231,7 @@ def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
     name = folder.name.removesuffix(".unfinished")
     if not trust.unsigned and f"{manifest.started_at:%Y%m%dT%H%M%SZ}" != name:
         made = f"it was made at {manifest.started_at:%Y%m%dT%H%M%SZ}"
-        raise Untrusted(f"the backup {name} is of another time: {made}", "of another time")
+        raise Untrusted(f"the backup {name} is of another time: {made}", OTHER_TIME)
     return manifest
 
 
@@ -253,7 +255,7 @@ def _check_signature(folder: Path, content: object, signature: object, key: str)
             "of this one before a `down`\n"
             "  with the key of that time, if you kept it (`pgstack backup key`), as pgvector:backupKey and an `up` it "
             f"is accepted\n{UNSIGNED_HELP}",
-            "signed with another key",
+            OTHER_KEY,
         )
 
 

@@ -161,7 +161,7 @@ def test_a_drill_that_never_was_is_told(tmp_path: Path) -> None:
     ):
         store.note_drill(made, forged)
         found = commands.finding(environment, KEY)
-        assert "by a record that isn't signed" in found.found
+        assert "the record of its drill isn't signed" in found.found
         assert found.remedy == "pgstack backup drill production"
         assert store.last_good_drill(made.parent, KEY) is None
         assert store.good(made.parent, KEY) == []  # by which an upgrade goes, too
@@ -175,12 +175,13 @@ def test_whose_a_backup_is_is_told(key: str, words: str, tmp_path: Path) -> None
     made = signed(tmp_path / "production", key)
     (tmp_path / "local").symlink_to(made.parent)
     store.note_drill(made, GOOD, KEY)
-    assert commands.doubt(made, KEY) == words
-    assert commands.doubt(made, None) == ""
-    assert commands.doubt(made, "") == "no key yet"
+    (backup,) = store.listed(made.parent)
+    assert commands.doubts(backup, KEY) == [words] * bool(words)
+    assert commands.doubts(backup, None) == []
+    assert commands.doubts(backup, "") == ["no key yet"]
     found = commands.finding(from_config("production", {"backupDirectory": str(tmp_path)}), KEY)
     assert found.good is not bool(words)
-    assert (f"it is {words}" in found.found) is bool(words)
+    assert (f"; {words}" in found.found) is bool(words)
     here = commands.finding(from_config("local", {"backupDirectory": str(tmp_path)}), KEY)
     assert here.good is (key != OTHER_STACKS_KEY)  # an old one of a stack without protection is no fault
 
