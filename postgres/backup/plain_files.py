@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +71,17 @@ def give_to_owner(descriptor: int, folder: Path) -> None:
         os.fchown(descriptor, there.st_uid, there.st_gid)
 
 
+def _makes_files_of_roots(folder: Path) -> bool:
+    """False on NFS, where all of root's files may be the folder's owner's."""
+    path = folder / f".{secrets.token_hex(8)}"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        path.unlink(missing_ok=True)
+        return os.fstat(descriptor).st_uid == 0
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def private(folder: Path) -> Iterator[Path]:
     """Make `folder` and reach it by a path that another user can't turn elsewhere, as long as this lasts.
@@ -83,7 +95,7 @@ def private(folder: Path) -> Iterator[Path]:
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if os.fstat(descriptor).st_uid == parent.st_uid:
+        if os.fstat(descriptor).st_uid == parent.st_uid and _makes_files_of_roots(folder.parent):
             raise OSError(errno.EINVAL, "somebody put another folder there", str(folder))
         yield Path(OPENED) / str(descriptor)
     finally:
