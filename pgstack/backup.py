@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pgstack import outputs as stack_outputs
 from pgstack.backup_places import Deployed, apart, at_the_server, jobs
-from pgstack.backup_trust import Unsigned, trust
+from pgstack.backup_trust import Unsigned, key_if_any, trust
 from pgstack.backup_trust import key as key_of
 from pgstack.confirm import must_be_typed
 from pgstack.deployed import backup_key
@@ -22,15 +22,27 @@ from postgres.backup.create import create as make
 from postgres.backup.drill import drill as try_out
 from postgres.backup.elsewhere import Elsewhere
 from postgres.backup.keep import keep
-from postgres.backup.manifest import BackupFailed, BackupRefused, Manifest, verify
+from postgres.backup.manifest import (
+    NO_KEY,
+    NOT_SIGNED,
+    OTHER_KEY,
+    OTHER_TIME,
+    BackupFailed,
+    BackupRefused,
+    Manifest,
+    Trust,
+    Untrusted,
+    read,
+    verify,
+)
 from postgres.backup.restore import restore as bring_back
-from postgres.backup.store import DrillResult
 from postgres.connection import connect
 from postgres.errors import ConnectionFailed, PgstackError
 from postgres.plain_text import safe
 from postgres.preflight import Finding
 from stacks.environment import ENVIRONMENTS, Environment, from_file
 
+NO_RECORD = "the record of its drill isn't signed"
 TIME = "%Y-%m-%d %H:%M UTC"
 Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")]
 Name = Annotated[str | None, typer.Argument(metavar="BACKUP", help="As `list` names it; left out: the newest.")]
@@ -72,28 +84,35 @@ def list_(
     stack: Stack = "local",
     digests: Annotated[bool, typer.Option("--verify", help="Read every file and compare its SHA-256.")] = False,
 ) -> None:
-    """List the backups of a stack. Exit code 1 where one is damaged."""
+    """List the backups of a stack, and whether each is signed with its key. Exit code 1 where one is damaged."""
     directory = from_file(stack).backups
+    backups = store.listed(directory)
+    key = key_if_any(stack) if backups else None
     table = Table(show_header=True, header_style="bold")
     for column in ("backup", "server", "size", "rows", "revision", "last drill"):
         table.add_column(column, no_wrap=column != "last drill", overflow="fold")
-    damaged = []
-    for backup in store.listed(directory):
+    damaged, doubted = [], []
+    for backup in backups:
         try:
             manifest = verify(backup.folder, digests=digests)
         except BackupRefused as refusal:
             damaged.append(str(refusal))
-            table.add_row(backup.name, "damaged", "", "", "", drilled(backup.drill))
+            table.add_row(backup.name, "damaged", "", "", "", drilled(backup))
             continue
         table.add_row(
             backup.name, manifest.server_version, size(manifest.bytes), f"{manifest.rows:,}",
-            manifest.schema_revision, drilled(backup.drill),
+            manifest.schema_revision, drilled(backup),
         )  # fmt: skip
+        doubted += [f"{backup.name}: {words}" for words in doubts(backup, key)]
     if not table.row_count:
         typer.echo(f"no backup in {directory}")
         return
     Console(markup=False, highlight=False, emoji=False).print(table)
     typer.echo(str(directory))
+    if key is None:
+        typer.echo("whether they are signed isn't known: the state of the stack can't be read")
+    for line in doubted:
+        typer.echo(line)
     if damaged:
         raise BackupRefused("\n".join(damaged).replace("STACK", stack))
 
@@ -197,10 +216,27 @@ def key(
     typer.echo(sealed.identity(found) if age else found)
 
 
-def finding(environment: Environment) -> Finding:
+def doubts(backup: store.Backup, key: str | None) -> list[str]:
+    """Why a whole backup, and the record of its drill, may not be the stack's own; none where they are.
+
+    `key`: that signs the stack's backups, "" where it has none yet; None: signatures aren't looked at.
+    """
+    if key is None:
+        return []
+    found = []
+    try:
+        read(backup.folder, Trust(key))
+    except Untrusted as refusal:
+        found.append(refusal.short)
+    if key and backup.drill is not None and not backup.drill.signed(backup.name, key):
+        found.append(NO_RECORD)
+    return found
+
+
+def finding(environment: Environment, key: str | None = None) -> Finding:
     """For `status` and `doctor`: the last backup and the last drill, and what to do where that is not enough.
 
-    Where the data is protected, having no backup, or none that was ever tried, is wrong.
+    Where the data is protected, having no backup, or none that was ever tried, is wrong. `key`: as `doubts`.
     """
     stack = environment.stack
     create_one, drill_one = f"pgstack backup create {stack}", f"pgstack backup drill {stack}"
@@ -209,21 +245,26 @@ def finding(environment: Environment) -> Finding:
     if not backups:
         return Finding("backup", "none yet", create_one if needed else "")
     newest = backups[-1]
-    good = store.last_good_drill(environment.backups)
-    words = f"last {newest.started_at:{TIME}}, drill {drilled(newest.drill)}"
+    good = store.last_good_drill(environment.backups, key or None)
+    words = f"last {newest.started_at:{TIME}}, drill {drilled(newest)}"
     if newest.drill is None and good is not None:
         words += f"; last good drill {good:{TIME}}"
     try:
         verify(newest.folder, digests=False)
     except BackupRefused as refusal:
         return Finding("backup", f"{words}; {str(refusal).splitlines()[0].rstrip(':')}", create_one)
+    doubted = [word for word in doubts(newest, key) if word != NO_KEY]
+    words += "".join(f"; {word}" for word in doubted)
+    if OTHER_KEY in doubted or OTHER_TIME in doubted or (needed and NOT_SIGNED in doubted):
+        return Finding("backup", words, create_one)
     if newest.drill is not None and not newest.drill.ok:
         return Finding("backup", words, create_one)
     return Finding("backup", words, drill_one if needed and good is None else "")
 
 
-def drilled(result: DrillResult | None) -> str:
-    """A drill in a few words."""
+def drilled(backup: store.Backup) -> str:
+    """Its last drill in a few words."""
+    result = backup.drill
     if result is None:
         return "none yet"
     return f"{'good' if result.ok else 'FAILED'} {result.at:{TIME}}, {result.seconds:.0f} s"

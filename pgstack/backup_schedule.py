@@ -9,6 +9,7 @@ import docker
 from postgres import docker_host
 from postgres.backup import schedule, sidecar, store
 from postgres.data_directory import state_of
+from postgres.plain_text import quoted
 from postgres.preflight import Finding
 from stacks.environment import Environment
 
@@ -31,7 +32,7 @@ def finding(environment: Environment, now: datetime) -> Finding | None:
         f"read its log:  docker logs {sidecar.name_of(environment.name)};  make one:  pgstack backup create {stack}"
     )
     failure = schedule.last_failure(directory, newest)
-    said = f"\nthe last run failed, {failure}" if failure else ""
+    said = f"\nthe last run failed, {quoted(failure)}" if failure else ""
     if schedule.is_overdue(newest, since, now):
         last = f"the last is of {newest:{TIME}}" if newest else f"none since {since:{TIME}}"
         return Finding(WHAT, f"{words}; overdue: {last}{said}", remedy)

@@ -35,6 +35,14 @@ def trust(stack: str, *, unsigned: bool, say: Callable[[str], None]) -> Trust:
         ) from None
 
 
+def key_if_any(stack: str) -> str | None:
+    """The same as `key`; None where the state can't be read: then nothing is said of signatures."""
+    try:
+        return key(stack, lambda _: None)
+    except PgstackError:
+        return None
+
+
 def key(stack: str, say: Callable[[str], None]) -> str:
     """Of the stack's state; "" where no `up` has made one yet. Raises PgstackError."""
     return deployed.backup_key(Workspace(stack, find_or_get(say), say).state())

@@ -13,7 +13,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from pgstack import backup, backup_schedule, connection_check, deploy, inspection, printing
+from pgstack import backup, backup_schedule, backup_trust, connection_check, deploy, inspection, printing
 from pgstack import outputs as stack_outputs
 from pgstack.new_script import new_script
 from pgstack.toolchain import Toolchain, ToolchainError, find_or_get
@@ -165,7 +165,7 @@ def status(stack: Stack = "local") -> None:
     """List scripts (applied, pending, edited, removed), drift and the last failure. Exit code 2: something differs."""
     check_name(stack)
     differs = inspection.status(_database(stack), stack, printing.echo)
-    printing.echo(f"backup   {backup.finding(from_file(stack)).found}")
+    printing.echo(f"backup   {backup.finding(from_file(stack), backup_trust.key_if_any(stack)).found}")
     if scheduled := backup_schedule.at_present(from_file(stack)):
         printing.echo(f"schedule {scheduled.found}")
     if differs:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.table import Table
 
-from pgstack import backup, backup_schedule
+from pgstack import backup, backup_schedule, backup_trust
 from pgstack import outputs as stack_outputs
 from pgstack.deploy import docker_endpoint, via
 from pgstack.inspection import Database, status
@@ -38,7 +38,7 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
         findings.append(Finding("stack file", f"stacks/Pulumi.{stack}.yaml is right"))
     except PgstackError as error:
         return [Finding("stack file", str(error), f"edit stacks/Pulumi.{stack}.yaml")]
-    findings.append(backup.finding(environment))
+    findings.append(backup.finding(environment, backup_trust.key_if_any(stack)))
     if scheduled := backup_schedule.at_present(environment):
         findings.append(scheduled)
     findings += _embedded(environment) if environment.engine == "embedded" else _docker(environment)

@@ -7,7 +7,6 @@ a kill leaves nothing with a final name. Each database has a snapshot of its own
 
 from __future__ import annotations
 
-import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +17,10 @@ from pydantic import ValidationError
 
 from postgres import queries, shell
 from postgres.backup import manifest as manifests
+from postgres.backup import plain_files
 from postgres.backup.contents import Contents, question
 from postgres.backup.manifest import BackupFailed, Manifest
-from postgres.backup.store import STAMP, UNFINISHED, alone, remove_unfinished, settle
+from postgres.backup.store import STAMP, alone, remove_unfinished, settle, unfinished
 from postgres.errors import PgstackError, ServerError
 from postgres.scripts import revision
 from postgres.upgrade import records
@@ -43,20 +43,17 @@ def create(
         for name in remove_unfinished(into):
             report(f"removed {name}, which a run that was killed left")
         started = _free_time(into)
-        unfinished = into / f"{started:{STAMP}}{UNFINISHED}"
+        finished = into / f"{started:{STAMP}}"
         try:
-            found = _make(workshop, server, unfinished, started, stack, database, jobs, key, report)
-            settle(unfinished, into / f"{started:{STAMP}}")
+            with unfinished(finished) as made:
+                found = _make(workshop, server, made, started, stack, database, jobs, key, report)
+                settle(made, finished)
         except (PgstackError, OSError, ValidationError) as error:
-            shutil.rmtree(unfinished, ignore_errors=True)
             if isinstance(error, ValidationError):  # a database or a library whose name no backup may have
                 told = manifests.problem_of(error)
             else:
-                told = str(error) if isinstance(error, PgstackError) else f"{unfinished}: {error.strerror}"
+                told = str(error) if isinstance(error, PgstackError) else f"{finished}: {error.strerror}"
             raise BackupFailed(f"the backup failed, nothing of it is kept: {told}") from None
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
         return found
 
 
@@ -68,7 +65,7 @@ def _free_time(into: Path) -> datetime:
 
 
 def _make(
-    workshop: Workshop, server: Server, unfinished: Path, started: datetime, stack: str, database: str, jobs: int,
+    workshop: Workshop, server: Server, made: Path, started: datetime, stack: str, database: str, jobs: int,
     key: str, report: Report,
 ) -> Manifest:  # fmt: skip
     begun = time.monotonic()
@@ -94,22 +91,21 @@ def _make(
         )
         must("pg_dumpall", done)
         databases = [_dump(workshop, server, row, work, jobs, report) for row in cluster]
-        workshop.bring(work, unfinished)
+        workshop.bring(work, made)
     finally:
         workshop.sh('rm -rf "$WORK"', WORK=work)
-    databases = [_with_contents(each, unfinished) for each in databases]
+    databases = [_with_contents(each, made) for each in databases]
     own = next((each for each in databases if each["name"] == database), None)
     manifest = Manifest.model_validate(
         {
             "stack": stack, "startedAt": started.replace(microsecond=0), "seconds": round(time.monotonic() - begun, 1),
             "serverVersion": str(about["version"]).split(" ")[0], "major": server.major, "preload": about["preload"],
             "database": database, "schemaRevision": revision(own["contents"].ledger) if own else "empty",
-            "databases": databases, "files": manifests.files_of(unfinished),
+            "databases": databases, "files": manifests.files_of(made),
         }
     )  # fmt: skip
-    manifests.write(manifest, unfinished, key)
-    for path in [unfinished, *unfinished.rglob("*")]:
-        path.chmod(0o700 if path.is_dir() else 0o600)
+    manifests.write(manifest, made, key)
+    plain_files.close_to_others(made)
     return manifest
 
 
@@ -138,11 +134,11 @@ def _dump(
     }
 
 
-def _with_contents(database: dict[str, Any], unfinished: Path) -> dict[str, Any]:
+def _with_contents(database: dict[str, Any], made: Path) -> dict[str, Any]:
     """The two answers that lie beside the dump go into the manifest."""
     found = []
     for when in ("before", "after"):
-        path = unfinished / f"{database['folder']}.{when}"
+        path = made / f"{database['folder']}.{when}"
         found.append(Contents.model_validate_json(path.read_text(encoding="utf-8")))
         path.unlink()
     return database | {"contents": found[0], "sequencesAfter": found[1].sequences}

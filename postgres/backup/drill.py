@@ -72,7 +72,7 @@ def drill(
         ok=not problems, at=at, seconds=round(time.monotonic() - begun, 1), vector_indexes=vector_indexes,
         problems=tuple(problems[:MOST_PROBLEMS]),
     )  # fmt: skip
-    note_drill(backup, result)
+    note_drill(backup, result, trust.key)
     return result
 
 

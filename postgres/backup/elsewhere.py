@@ -21,7 +21,7 @@ from postgres import ssh
 from postgres.backup import sealed
 from postgres.backup.manifest import BackupFailed, BackupRefused, verify
 from postgres.backup.retention import Kept
-from postgres.backup.store import FINISHED, UNFINISHED, last_drill, settle
+from postgres.backup.store import FINISHED, last_drill, settle, unfinished
 from postgres.errors import ConnectionFailed, PgstackError
 from postgres.upgrade.archive import CHUNK, pack, unpack
 
@@ -115,16 +115,17 @@ class Elsewhere:
         if name not in {each.name for each in there}:
             last = ", ".join(each.name for each in there[-5:]) or "none"
             raise BackupRefused(f"there is no backup {name!r} at {self.url}\n  there are: {last}")
-        finished, unfinished = into / name, into / f"{name}{UNFINISHED}"
+        finished = into / name
         if finished.exists():
             raise BackupRefused(f"{finished} is there already")
-        with self._started(FETCH, name, sealed.NAME) as running:
-            try:
-                unpack(sealed.opened(iter(running.read, b""), self.key), unfinished)
-            except PgstackError as error:
-                raise BackupFailed(f"fetching {name} failed: {error}") from None
-        verify(unfinished)
-        settle(unfinished, finished)
+        with unfinished(finished) as made:
+            with self._started(FETCH, name, sealed.NAME) as running:
+                try:
+                    unpack(sealed.opened(iter(running.read, b""), self.key), made)
+                except PgstackError as error:
+                    raise BackupFailed(f"fetching {name} failed: {error}") from None
+            verify(made)
+            settle(made, finished)
         return finished
 
     def _run(self, script: str, *words: str, stdin: Iterable[bytes] = ()) -> bytes:

@@ -12,9 +12,11 @@ from contextlib import nullcontext
 from postgres import shell
 from postgres.backup import loader, order
 from postgres.backup.contents import Contents, VectorIndex, question
+from postgres.errors import ServerError
 from postgres.upgrade.workshop import HOUR_S, Server, Workshop, execute, must
 
 LONG_S = 48 * HOUR_S
+LINES = 12  # of what a program said
 LISTED = re.compile(r"^\d+; (?P<table>\d+) (?P<oid>\d+) (?P<rest>.*)$")
 
 
@@ -65,7 +67,8 @@ def load(
             to.major, "sh", "-ec", shell.get("leash", "restore"), environment=to.environment | variables,
             timeout_s=LONG_S,
         )  # fmt: skip
-        must("pg_restore", done)
+        if done.code != 0:
+            raise ServerError(f"pg_restore failed\n{reason(done.output)}")
 
     powerless = set() if superusers else loader.powerless(workshop, server)
     made, vectors = order.order(first, powerless), order.order(second, powerless)
@@ -91,6 +94,20 @@ def load(
         make(vectors.schema, "vector-indexes", "--section=post-data")
     run(server, "said.list", made.said + (vectors.said if vector_indexes else []), "")
     make(made.last, "last", "--section=post-data")
+
+
+def reason(output: str) -> str:
+    """What pg_restore says of the first statement that failed, which may be a long one, indented. Pure.
+
+    >>> print(reason("pg_restore: from TOC entry 3; 1259 9 TABLE t o\\npg_restore: error: x\\nCommand was: CREATE"))
+        pg_restore: from TOC entry 3; 1259 9 TABLE t o
+        pg_restore: error: x
+        Command was: CREATE
+    """
+    lines = output.strip().splitlines()
+    at = next((number for number, line in enumerate(lines) if ": error: " in line), len(lines))
+    first = max(0, at - 1) if at < len(lines) else max(0, at - LINES)
+    return "\n".join(f"    {line}" for line in lines[first : first + LINES])
 
 
 def conninfo(database: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
-from postgres.backup import libraries
+from postgres.backup import libraries, plain_files
 from postgres.backup.contents import FROZEN, Contents
 from postgres.errors import PgstackError
 from postgres.plain_text import one_line
@@ -35,6 +36,9 @@ UNSIGNED_HELP = (
     "  if it is yours, and nobody else could write where it has lain since, say so: add  --unsigned  to the command\n"
     "    (whoever made it gets a superuser's rights)"
 )
+# why a backup isn't trusted, in short
+NO_KEY, NOT_SIGNED, OTHER_KEY = "no key yet", "not signed", "signed with another key"
+OTHER_TIME = "of another time"
 LONGEST_NAME = 63  # bytes
 # what pg_dump writes into its folder
 PART = re.compile(r"[a-z0-9_]+\.(?:dat|toc)(?:\.(?:gz|lz4|zst))?")
@@ -75,7 +79,11 @@ UNSIGNED = Trust(unsigned=True)
 
 
 class Untrusted(BackupRefused):
-    """A backup that may be somebody else's. Nothing is said about what is in it."""
+    """A backup that may be somebody else's. Nothing is said about what is in it. `short`: why, in a few words."""
+
+    def __init__(self, message: str, short: str) -> None:
+        super().__init__(message)
+        self.short = short
 
 
 class File(BaseModel):
@@ -191,9 +199,9 @@ def write(manifest: Manifest, folder: Path, key: str = "") -> None:
     content = manifest.model_dump(mode="json", by_alias=True)
     proof = {"digest": _digest(content)} | ({"signature": _signature(content, key)} if key else {})
     text = json.dumps(content | proof, indent=1, ensure_ascii=False, sort_keys=True)
-    path = folder / NAME
-    path.touch(mode=0o600)
-    path.write_text(text + "\n", encoding="utf-8")
+    new = os.open(folder / NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(new, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
 
 
 def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
@@ -202,7 +210,7 @@ def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
     """
     path = folder / NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(plain_files.content_of(path))
     except FileNotFoundError:
         raise BackupRefused(f"{folder} is no finished backup: it has no {NAME}") from None
     except (OSError, ValueError) as error:
@@ -222,7 +230,8 @@ def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
         raise BackupRefused(f"{path} is no manifest of a backup: {problem_of(error)}\n{OTHER}") from None
     name = folder.name.removesuffix(".unfinished")
     if not trust.unsigned and f"{manifest.started_at:%Y%m%dT%H%M%SZ}" != name:
-        raise Untrusted(f"the backup {name} is of another time: it was made at {manifest.started_at:%Y%m%dT%H%M%SZ}")
+        made = f"it was made at {manifest.started_at:%Y%m%dT%H%M%SZ}"
+        raise Untrusted(f"the backup {name} is of another time: {made}", OTHER_TIME)
     return manifest
 
 
@@ -231,19 +240,22 @@ def _check_signature(folder: Path, content: object, signature: object, key: str)
     if not key:
         raise Untrusted(
             f"nothing tells whether the backup {name} is this stack's own: its state has no key\n"
-            f"  the next `up` makes one, for the backups after it\n{UNSIGNED_HELP}"
+            f"  the next `up` makes one, for the backups after it\n{UNSIGNED_HELP}",
+            NO_KEY,
         )
     if not isinstance(signature, str) or not signature:
         raise Untrusted(
             f"the backup {name} isn't signed: it was made by an earlier version, or somebody else made it\n"
-            f"{UNSIGNED_HELP}"
+            f"{UNSIGNED_HELP}",
+            NOT_SIGNED,
         )
     if not hmac.compare_digest(signature.encode(), _signature(content, key).encode()):
         raise Untrusted(
             f"the backup {name} isn't signed with this stack's key: somebody altered it, or it is another stack's, or "
             "of this one before a `down`\n"
             "  with the key of that time, if you kept it (`pgstack backup key`), as pgvector:backupKey and an `up` it "
-            f"is accepted\n{UNSIGNED_HELP}"
+            f"is accepted\n{UNSIGNED_HELP}",
+            OTHER_KEY,
         )
 
 
@@ -273,7 +285,7 @@ def verify(folder: Path, *, digests: bool = True, trust: Trust = UNSIGNED) -> Ma
             problems.append(f"{name}: a link")
         elif not path.is_file():
             problems.append(f"{name}: no file")
-        elif (size := path.stat().st_size) != file.bytes:
+        elif (size := path.lstat().st_size) != file.bytes:
             problems.append(f"{name}: {size} bytes, written were {file.bytes}")
         elif digests and sha256(path) != file.sha256:
             problems.append(f"{name}: altered (its SHA-256 is another)")
@@ -287,7 +299,7 @@ def verify(folder: Path, *, digests: bool = True, trust: Trust = UNSIGNED) -> Ma
 def globals_of(folder: Path, manifest: Manifest) -> str:
     """The text of `globals.sql`, of the very bytes that the manifest has the digest of. Raises BackupRefused."""
     try:
-        content = (folder / GLOBALS).read_bytes()
+        content = plain_files.content_of(folder / GLOBALS)
         if hashlib.sha256(content).hexdigest() != manifest.files[GLOBALS].sha256:
             raise BackupRefused(f"the backup {folder.name} is damaged:\n  {GLOBALS}: altered\n{OTHER}")
         return content.decode()
@@ -307,7 +319,8 @@ def files_of(folder: Path) -> dict[str, File]:
 
 
 def sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    """Raises OSError."""
+    with plain_files.reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -317,6 +330,11 @@ def _canonical(content: object) -> bytes:
 
 def _digest(content: object) -> str:
     return hashlib.sha256(_canonical(content)).hexdigest()
+
+
+def signature(purpose: str, content: object, key: str) -> str:
+    """Of something else than a manifest, which begins with a brace. `purpose`: what it is of."""
+    return hmac.new(key.encode(), f"{purpose}\n".encode() + _canonical(content), hashlib.sha256).hexdigest()
 
 
 def _signature(content: object, key: str) -> str:

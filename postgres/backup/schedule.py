@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from postgres.backup import plain_files
 from postgres.errors import nearest
 
 # a day, and the time that the largest backup may take
@@ -93,7 +94,7 @@ def end(directory: Path) -> None:
 def since(directory: Path) -> datetime | None:
     """None where there is no schedule, or no `up` has made it yet."""
     try:
-        return datetime.fromisoformat(json.loads((directory / SINCE).read_text(encoding="utf-8"))["since"])
+        return datetime.fromisoformat(json.loads(plain_files.note(directory / SINCE))["since"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -102,7 +103,7 @@ def last_failure(directory: Path, newest: datetime | None) -> str:
     """When the last run failed and what it said; "" where none failed, or a backup was made since."""
     path = directory / FAILED
     try:
-        text, at = path.read_text(encoding="utf-8", errors="replace").strip(), path.stat().st_mtime
+        text, at = plain_files.note(path).strip(), path.lstat().st_mtime
     except OSError:
         return ""
     return "" if newest is not None and newest.timestamp() > at else text

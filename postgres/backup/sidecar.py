@@ -18,6 +18,7 @@ import docker
 from docker.types import Mount
 
 from postgres import queries, shell, strangers
+from postgres.backup import plain_files
 from postgres.backup.schedule import Schedule
 from postgres.backup_role import ROLE
 from postgres.container import OLD_MOUNT, PORT, TMPFS
@@ -105,8 +106,7 @@ def hand_over(directory: Path, owner: str) -> None:
     if os.geteuid() != 0 or directory.stat().st_uid != 0:
         return
     uid, gid = map(int, owner.split(":"))
-    for path in [*directory.rglob("*"), directory]:
-        os.chown(path, uid, gid, follow_symlinks=False)
+    plain_files.give(directory, uid, gid)
 
 
 @dataclass(frozen=True, slots=True)

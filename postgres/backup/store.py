@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import fcntl
+import hmac
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from postgres.backup import manifest, plain_files
 from postgres.backup.contents import FROZEN
 from postgres.backup.manifest import BackupFailed, BackupRefused
 
@@ -39,6 +41,15 @@ class DrillResult(BaseModel):
     seconds: float
     vector_indexes: bool
     problems: tuple[str, ...] = ()
+    signature: str = ""
+
+    def proof(self, name: str, key: str) -> str:
+        """The signature that it must have as the record of the backup of that name."""
+        content = {"backup": name} | self.model_dump(mode="json", exclude={"signature"})
+        return manifest.signature("pgstack: the record of a drill", content, key)
+
+    def signed(self, name: str, key: str) -> bool:
+        return bool(key) and hmac.compare_digest(self.signature.encode(), self.proof(name, key).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +98,36 @@ def drill_file(folder: Path) -> Path:
 def last_drill(folder: Path) -> DrillResult | None:
     """None where there was none, or its note can't be read."""
     try:
-        return DrillResult.model_validate_json(drill_file(folder).read_text(encoding="utf-8"))
+        return DrillResult.model_validate_json(plain_files.note(drill_file(folder)))
     except (OSError, ValidationError, ValueError):
         return None
 
 
-def note_drill(folder: Path, result: DrillResult) -> None:
-    """Replaced as a whole."""
+def note_drill(folder: Path, result: DrillResult, key: str = "") -> None:
+    """Replaced as a whole. `key`: it is signed with, "" for none."""
+    if key:
+        result = result.model_copy(update={"signature": result.proof(folder.name, key)})
     path = drill_file(folder)
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(result.model_dump_json(by_alias=True, indent=1) + "\n")  # never through a link of the container's
-    give_to_owner(new)
+        plain_files.give_to_owner(file.fileno(), path.parent)
     new.replace(path)
 
 
-def last_good_drill(directory: Path) -> datetime | None:
-    """When a backup of this folder was last restored and found good; None where that never was."""
-    good = [each.drill.at for each in listed(directory) if each.drill is not None and each.drill.ok]
-    return max(good, default=None)
+def good(directory: Path, key: str | None = None) -> list[Backup]:
+    """The backups of this folder whose last drill found them good, the oldest first.
+
+    `key`: of the stack; drills whose record isn't signed with it don't count. None: all do.
+    """
+    found = [each for each in listed(directory) if each.drill is not None and each.drill.ok]
+    return [each for each in found if key is None or (each.drill and each.drill.signed(each.name, key))]
+
+
+def last_good_drill(directory: Path, key: str | None = None) -> datetime | None:
+    """When one of `good` was last restored and found good; None where none ever was."""
+    return max((each.drill.at for each in good(directory, key) if each.drill), default=None)
 
 
 @contextmanager
@@ -118,7 +139,7 @@ def alone(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise BackupFailed(f"backups can't be kept in {directory}: {error.strerror}") from None
     try:
-        give_to_owner(directory / ".lock")  # the container of the schedule takes it too
+        plain_files.give_to_owner(lock, directory)  # the container of the schedule takes it too
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -138,23 +159,29 @@ def remove_unfinished(directory: Path) -> list[str]:
     return [path.name for path in left]
 
 
-def settle(unfinished: Path, finished: Path) -> None:
-    """On the disk before it has its name: a crash leaves a whole backup or none."""
-    for path in [*unfinished.rglob("*"), unfinished]:
+@contextmanager
+def unfinished(finished: Path) -> Iterator[Path]:
+    """The path at which the backup `finished` is to be made, which is there only once `settle` gave it its name.
+
+    It lies in a folder of ours beside it, in which nobody else gets at it. Raises OSError.
+    """
+    folder = finished.with_name(f"{finished.name}{UNFINISHED}")
+    try:
+        with plain_files.private(folder) as inside:
+            yield inside / finished.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def settle(made: Path, finished: Path) -> None:
+    """On the disk before it has its name: a crash leaves a whole backup or none. Raises OSError."""
+    for path in [*made.rglob("*"), made]:
         _sync(path)
-    give_to_owner(unfinished)
-    unfinished.rename(finished)
+    if os.geteuid() == 0:  # it is the folder's owner's, as whom the schedule's container reads and removes it
+        there = finished.parent.stat()
+        plain_files.give(made, there.st_uid, there.st_gid)
+    made.rename(finished)
     _sync(finished.parent)
-
-
-def give_to_owner(path: Path) -> None:
-    """What root makes in a folder is its owner's, as whom the schedule's container reads and removes it."""
-    if os.geteuid() != 0:
-        return
-    there = path.parent.stat()
-    for each in [*path.rglob("*"), path]:
-        if each.lstat().st_uid != there.st_uid:  # on NFS root is nobody, and so are its files
-            os.chown(each, there.st_uid, there.st_gid, follow_symlinks=False)
 
 
 def _sync(path: Path) -> None:

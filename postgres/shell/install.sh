@@ -2,8 +2,11 @@
 # a server that still runs with the former ones keeps them. As root: the server's user may read them, and neither change
 # them nor rename the folder, since the volume is root's with the sticky bit. As the image's postgres user, where the
 # volume lies on what gives root no rights (NFS): they are that user's.
+# What has the name already may be a process's of that user, which would keep a file open to write: it goes, and one that
+# comes instead is an error, here as at the end.
 umask 077
-mkdir -p "$FOLDER.unfinished"
+rm -rf "$FOLDER.unfinished"
+mkdir "$FOLDER.unfinished"
 cp /tmp/pgstack-file-* "$FOLDER.unfinished/"
 for file in "$FOLDER.unfinished"/pgstack-file-*; do
     mv "$file" "$FOLDER.unfinished/${file##*/pgstack-file-}"
@@ -19,4 +22,4 @@ else
     chmod 600 "$FOLDER.unfinished"/*
 fi
 rm -rf "$FOLDER"
-mv "$FOLDER.unfinished" "$FOLDER"
+mv -T "$FOLDER.unfinished" "$FOLDER"

@@ -54,8 +54,8 @@ class BackupFirst:
         with self._copying():  # a host that is away is told before the dump, which may take hours
             if self.place is not None:
                 self.place.kept()
-        good = [each for each in store.listed(self.into) if each.drill is not None and each.drill.ok]
-        last = max((each.drill.at for each in good if each.drill is not None), default=None)
+        good = store.good(self.into, self.key or None)
+        last = store.last_good_drill(self.into, self.key or None)
         if self.is_recent(last, datetime.now(UTC)) and self._is_own(good[-1].folder):
             report(f"no new backup: the last good drill is of {last:%Y-%m-%d %H:%M} UTC (pgvector:drillMaxAgeH)")
             self._copy(good[-1].folder, report)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import shlex
 import time
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from postgres.backup import loader, loading
 from postgres.errors import ServerError
-from postgres.upgrade import checks, progress, records
+from postgres.upgrade import as_owners, checks, progress, records
 from postgres.upgrade.workshop import (
     SECLUDED,
     Done,
@@ -171,7 +169,9 @@ def _dump_and_restore(upgrade: Upgrade) -> None:
     must("a folder for the dump", workshop.sh('umask 077; mkdir "$D"', D=folder))
     old = start(workshop, upgrade.old, upgrade.old_directory, preload, upgrade.source.superuser)
     try:
-        globals_ = _program(upgrade, old, "pg_dumpall", "--globals-only", "-f", f"{folder}/globals.sql")
+        globals_ = _program(
+            upgrade, old, "pg_dumpall", "--globals-only", "--no-tablespaces", "-f", f"{folder}/globals.sql"
+        )
         must("pg_dumpall --globals-only", globals_)
         for number, database in enumerate(upgrade.source.databases):
             upgrade.report(f"dumps database {database}")
@@ -192,26 +192,9 @@ def _dump_and_restore(upgrade: Upgrade) -> None:
 
 
 def _restore(upgrade: Upgrade, new: Server, folder: str) -> None:
-    workshop = upgrade.workshop
-    without_own_role(workshop, f"{folder}/globals.sql", upgrade.source.superuser)
-    words = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-f", f"{folder}/globals.sql")
-    must("restoring roles", _program(upgrade, new, "psql", *words))
-    execute(workshop, new, "postgres", loader.DROP, then=(loader.CREATE,))
-    login = replace(new, user=loader.ROLE, superuser=False)
-    for number, database in enumerate(upgrade.source.databases):
-        upgrade.report(f"restores database {database}")
-        loading.load(
-            workshop, new, f"{folder}/{number}", database, (), jobs=int(JOBS), vector_indexes=False, login=login,
-            create=True,
-        )  # fmt: skip
-    execute(workshop, new, "postgres", loader.DROP)
-
-
-def without_own_role(workshop: Workshop, path: str, superuser: str) -> None:
-    """Take the line out of pg_dumpall's output that makes the role which initdb has made."""
-    quoted = superuser if superuser.isidentifier() and superuser.islower() else f'"{superuser}"'
-    script = 'grep -vxF "CREATE ROLE $R;" "$F" >"$F.new" || true; mv "$F.new" "$F"'
-    must(f"preparing {path}", workshop.sh(script, F=path, R=quoted))
+    workshop, source = upgrade.workshop, upgrade.source
+    as_owners.make_roles(workshop, new, f"{folder}/globals.sql", source.superuser)
+    as_owners.restore(workshop, new, folder, source.databases, jobs=int(JOBS), report=upgrade.report)
 
 
 def _program(upgrade: Upgrade, server: Server, *words: str) -> Done:

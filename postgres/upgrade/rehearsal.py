@@ -8,14 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from postgres import queries
 from postgres.errors import ServerError
-from postgres.upgrade.decision import refusals
+from postgres.plain_text import one_line
+from postgres.upgrade import as_owners
+from postgres.upgrade.decision import Method, refusals
 from postgres.upgrade.facts import Source, Target
 from postgres.upgrade.finish import carry_settings
-from postgres.upgrade.methods import without_own_role
 from postgres.upgrade.workshop import Server, Workshop, execute, must, rows, start, stop
 
-FAILED_AT = re.compile(r":(\d+): (ERROR|FATAL): +(.*)")
+MOST = 5  # functions that are told
+# pg_restore's words
+FAILED = {
+    "entry": re.compile(r"from TOC entry \d+; \d+ \d+ (.*)"), "error": re.compile(r"(?:ERROR|FATAL): +(.*)"),
+    "statement": re.compile(r"Command was: (.*)"),
+}  # fmt: skip
 
 
 def rehearse(
@@ -26,26 +33,29 @@ def rehearse(
     scratch: str,
     settings: Mapping[str, str],
     report: Callable[[str], None],
+    *,
+    method: Method,
 ) -> list[str]:
-    """Returns the names of the settings that the target has. Raises ServerError with what the target doesn't take."""
-    schema = f"{scratch}.sql"
+    """Returns the names of the settings that the target has. Raises ServerError with what the target doesn't take, and
+    where pg_upgrade, which makes the schema as the superuser, would run code of an owner.
+    """
+    folder = f"{scratch}.dump"
     preload = {"shared_preload_libraries": source.preload} if source.preload else {}
     try:
-        done = workshop.run(
-            new, "pg_dumpall", "--schema-only", "--no-role-passwords", "-f", schema, environment=live.environment
-        )
-        must("dumping the live schema", done)
-        without_own_role(workshop, schema, source.superuser)
-        server = start(workshop, new, scratch, {**settings, **preload}, source.superuser)
+        _dump(workshop, source, new, live, folder)
+        counting = {"track_functions": "all"}  # which only a superuser can turn off
+        server = start(workshop, new, scratch, {**settings, **preload, **counting}, source.superuser)
         try:
             if reasons := refusals(source, target_of(workshop, server)):
                 raise ServerError("\n".join(reasons))
-            _restore(workshop, server, schema, new)
+            _restore(workshop, server, folder, source, new)
+            if method != "dump":
+                _refuse_owners_code(workshop, server, source)
             known = [row["name"] for row in rows(workshop, server, "postgres", "SELECT name FROM pg_settings")]
         finally:
             stop(workshop, new, scratch)
     finally:
-        workshop.sh('rm -f "$F"', F=schema)
+        workshop.sh('rm -rf "$D"', D=folder)
     if lost := carry_settings(workshop, source, scratch, known):
         report(f"PostgreSQL {new} hasn't these settings any more, they are not carried over: {', '.join(lost)}")
     start(workshop, new, scratch, {**settings, **preload}, source.superuser)
@@ -61,21 +71,43 @@ def target_of(workshop: Workshop, server: Server) -> Target:
     return Target(number // 10000, number % 10000, {row["name"]: row["version"] for row in asked})
 
 
-def _restore(workshop: Workshop, server: Server, schema: str, new: int) -> None:
-    done = workshop.run(
-        new, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-f", schema, environment=server.environment
-    )
-    if done.code == 0:
-        return
-    at = FAILED_AT.search(done.output)
-    if at is None:
-        raise ServerError(f"PostgreSQL {new} doesn't take the schema\n{done.tail()}")
-    line = int(at[1])
-    script = 'head -n "$L" "$F" | grep "^-- Name: " | tail -n 1; sed -n "$L"p "$F"'
-    named = workshop.sh(f"{script} || true", F=schema, L=str(line)).output.strip().splitlines()
-    what = named[0].removeprefix("-- Name: ") if named else "?"
-    statement = named[-1].strip() if named else ""
-    raise ServerError(
-        f"rehearsed on an empty server: PostgreSQL {new} doesn't take {what}\n    {at[3]}\n    {statement[:300]}\n"
-        "  change it in the running database, or choose a later release of the target"
-    )
+def _dump(workshop: Workshop, source: Source, new: int, live: Server, folder: str) -> None:
+    must("a folder for the schema", workshop.sh('umask 077; rm -rf "$D"; mkdir "$D"', D=folder))
+    words = ("--roles-only", "--no-role-passwords", "-f", f"{folder}/roles.sql")
+    must("dumping the roles", workshop.run(new, "pg_dumpall", *words, environment=live.environment))
+    for number, database in enumerate(source.databases):
+        done = workshop.run(
+            new, "pg_dump", "-Fd", "--schema-only", "-f", f"{folder}/{number}",
+            environment=live.environment | {"PGDATABASE": database},
+        )  # fmt: skip
+        must(f"dumping the schema of {database}", done)
+
+
+def _refuse_owners_code(workshop: Workshop, server: Server, source: Source) -> None:
+    query = queries.get("upgrade_owners_code")
+    ran = [
+        f"{name}: {one_line(row['name'])}" for name in source.databases for row in rows(workshop, server, name, query)
+    ]
+    if ran:
+        raise ServerError(
+            f"while PostgreSQL makes the schema it runs functions of the schema's owner: {', '.join(ran[:MOST])}\n"
+            "  a CHECK of a domain, a generated column or a constraint of a partition calls them; pg_upgrade would run "
+            "them with a superuser's rights\n"
+            "  change what calls them, or have it made with the owner's rights (down for as long as loading takes):\n"
+            "    pgvector:upgradeMethod: dump"
+        )
+
+
+def _restore(workshop: Workshop, server: Server, folder: str, source: Source, new: int) -> None:
+    as_owners.make_roles(workshop, server, f"{folder}/roles.sql", source.superuser)
+    try:
+        as_owners.restore(workshop, server, folder, source.databases, jobs=1, report=lambda _: None)
+    except ServerError as error:
+        told = {name: found[1] for name, pattern in FAILED.items() if (found := pattern.search(str(error)))}
+        if "error" not in told:
+            raise
+        raise ServerError(
+            f"rehearsed on an empty server: PostgreSQL {new} doesn't take {told.get('entry', '?')}\n"
+            f"    {told['error']}\n    {told.get('statement', '')[:300]}\n"
+            "  change it in the running database, or choose a later release of the target"
+        ) from None

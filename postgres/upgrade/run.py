@@ -26,7 +26,7 @@ UNFINISHED, STANDBY, REHEARSAL = "docker.unfinished", "standby", "rehearsal"
 CHECKSUMS_BY_DEFAULT = STATISTICS_KEPT = 18
 LEFTOVERS = (
     UNFINISHED, STANDBY, REHEARSAL, methods.DUMP, *(f"{name}.log" for name in (UNFINISHED, STANDBY, REHEARSAL)),
-    f"{REHEARSAL}.sql", f"{REHEARSAL}.sql.new",
+    f"{REHEARSAL}.dump", f"{REHEARSAL}.sql", f"{REHEARSAL}.sql.new",  # .sql: an earlier version's
 )  # fmt: skip
 R = TypeVar("R")
 
@@ -169,8 +169,9 @@ class Upgrade:
         must("a copy of the new cluster", self.workshop.sh('cp -a "$A" "$B"', A=self.unfinished, B=copy))
         try:
             self.known_path = rehearsal.rehearse(
-                self.workshop, self.source, self.new, self.live, copy, self.settings, self.report
-            )
+                self.workshop, self.source, self.new, self.live, copy, self.settings, self.report,
+                method=self.choice.method,
+            )  # fmt: skip
         finally:
             self.workshop.sh('rm -rf "$A" "$A.log"', A=copy)
 

@@ -163,7 +163,7 @@ def execute(
     """Run SQL through psql, and what it printed. Statements of one text are one transaction; `then`: further texts of
     the same session. What databases and roles have set for the application doesn't count. Raises ServerError.
     """
-    # through the environment: no quoting, nothing of it in an argument that `ps` shows, and -d takes a `=` apart
+    # through the environment: no quoting, and -d takes a `=` apart. `ps` shows psql's arguments: no secret is in a text
     texts = {f"SQL{number}": text for number, text in enumerate((sql, *then))}
     options = " ".join(f'-c "${name}"' for name in texts)
     # a server whose C library is another one than its data's warns at every connection: shown only after a failure

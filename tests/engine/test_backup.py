@@ -130,6 +130,11 @@ def test_a_truncated_an_altered_and_an_incomplete_backup_are_refused(deployed: C
     assert "pgstack backup create local" in deployed.fails("doctor").replace("\n", " ")
     assert "good" in deployed.ok("backup", "drill")
     assert "pgstack backup" not in deployed.run("doctor").stdout
+    assert "signed" not in deployed.ok("backup", "list")
+    drill = folder.with_name(f"{folder.name}.drill.json")
+    drill.write_text(drill.read_text().replace('"signature": "', '"signature": "x'))
+    assert f"{folder.name}: the record of its drill isn't signed" in deployed.ok("backup", "list")
+    assert "the record of its drill isn't signed" in deployed.run("status").stdout
 
 
 def test_only_a_backup_with_the_stacks_own_key_is_tried_and_restored(deployed: Checkout) -> None:

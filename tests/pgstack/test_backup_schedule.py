@@ -41,7 +41,7 @@ def test_a_schedule_is_told_with_its_next_run_and_what_went_wrong(tmp_path: Path
     os.utime(failed, (at, at))
     words, good = said(tmp_path, datetime(2026, 11, 26, 3, tzinfo=UTC))
     assert (words.splitlines()[1:], good) == (
-        ["the last run failed, 2026-11-26 02:00 UTC", "no route to host"],
+        ["the last run failed, 2026-11-26 02:00 UTC", "    | no route to host"],
         False,
     )
     words, good = said(tmp_path, datetime(2026, 11, 26, 5, tzinfo=UTC))

@@ -262,8 +262,10 @@ def test_a_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (folder / "a%20b").mkdir(parents=True)
     (tmp_path / "elsewhere").write_text("x")
     (folder / GLOBALS).write_text("")
-    (folder / "a%20b" / "toc.dat").symlink_to(tmp_path / "elsewhere")
+    (folder / "a%20b" / "toc.dat").write_text("x")
     files = {name: file.model_dump(mode="json") for name, file in manifests.files_of(folder).items()}
     manifests.write(Manifest.model_validate(MANIFEST | {"files": files}), folder)
+    (folder / "a%20b" / "toc.dat").unlink()
+    (folder / "a%20b" / "toc.dat").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(BackupRefused, match=r"a%20b/toc\.dat: a link"):
         verify(folder)

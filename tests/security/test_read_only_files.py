@@ -104,3 +104,42 @@ def test_all_of_it_can_be_deleted(docker_engine: docker.DockerClient, image: Cal
         assert data_directory.delete(docker_engine, name, PG17, name, name) == ()
     finally:
         docker_engine.volumes.get(name).remove(force=True)
+
+
+HELD = """
+    cd "$VOLUME"
+    mkdir -p mine
+    case $KIND in folder) mkdir "$FOLDER.unfinished" ;; *) ln -s mine "$FOLDER.unfinished" ;; esac
+    : >"$FOLDER.unfinished/pgstack-file-pg_hba.conf"
+    chmod 666 "$FOLDER.unfinished/pgstack-file-pg_hba.conf"
+    exec 7<>"$FOLDER.unfinished/pgstack-file-pg_hba.conf"
+    : >/tmp/ready
+    while [ -e "$FOLDER.unfinished" ]; do sleep 0.05; done
+    sleep 0.2
+    echo 'host all all all trust' >&7
+    rm /tmp/ready
+"""
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_a_process_of_its_that_waits_for_the_next_up_keeps_no_file(
+    server: tuple[Container, Address], docker_engine: docker.DockerClient, volume: str, kind: str
+) -> None:
+    now = spec(files_of_root=True)
+    found = docker_engine.api.exec_create(
+        server[0].id, ["sh", "-ec", HELD], user="postgres",
+        environment={"VOLUME": VOLUME, "FOLDER": now.folder, "KIND": kind},
+    )  # fmt: skip
+    docker_engine.api.exec_start(found, detach=True)
+
+    def until(script: str) -> None:
+        waited = f"for _ in $(seq 200); do if {script}; then exit 0; fi; sleep 0.05; done; exit 1"
+        assert run(server[0], ["sh", "-c", waited], user="postgres").code == 0
+
+    until("[ -e /tmp/ready ]")
+    data_directory.install(docker_engine, now, PG17, volume)
+    until("[ ! -e /tmp/ready ]")
+    said = run(server[0], ["sh", "-c", f"cat {now.folder}/{HBA}; stat -c %u {now.folder} {now.folder}/{HBA}"])
+    assert said.text.endswith("\n0\n0\n")
+    assert "trust" not in said.text
+    assert now.files[HBA] in said.text
