@@ -42,7 +42,7 @@ from postgres import (
 from postgres.connection import Address, connect, said, server_version
 from postgres.diagnostics import RETRIABLE
 from postgres.difference import Difference
-from postgres.errors import ConnectionFailed, PgstackError
+from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
 from postgres.lock_waits import again_on_locks, lock_not_given
 from postgres.planning import Applied, Group, Pending, Plan, plan
 from postgres.role_limits import RoleLimits
@@ -99,9 +99,8 @@ def apply(
         database_drift.mend(cluster, address.database)
         if request.adopted:
             takeover.make_room(cluster, address, report)
-        role_drift.mend(
-            cluster, request.limits
-        )  # first: a right that a membership gives isn't given to the role itself
+        # first: a right that a membership gives isn't given to the role itself
+        role_drift.mend(cluster, request.limits)
         roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
         role_drift.mend(cluster, request.limits)  # and of roles just made
         database_drift.close_neighbours(cluster, address.database)
@@ -125,9 +124,8 @@ def apply(
                     done=half_way.read(admin),
                 )  # fmt: skip
                 _carry_out(cluster, admin, address, request, made, pgvector, report, warn)
-                database_drift.mend(
-                    cluster, address.database
-                )  # a script may have changed it, as the next `up` would see
+                # a script may have changed them, as the next `up` would see
+                database_drift.mend(cluster, address.database)
                 roles.ensure_database_rights(cluster, address.database)
             except PgstackError as error:
                 _note_failure(address, error)
@@ -323,7 +321,8 @@ def land(
         if error.sqlstate in RETRIABLE:
             raise
         raise SqlFailed(
-            f"the scripts ran, but can't be recorded: {said(error)} ({error.sqlstate})\n  all of them is undone",
+            f"the scripts ran, but can't be recorded: {said(error)} ({error.sqlstate}); all of them are undone\n"
+            "  a script made its transaction read only (SET TRANSACTION READ ONLY): take that out",
             sqlstate=error.sqlstate or "",
         ) from None
 
