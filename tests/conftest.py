@@ -35,6 +35,7 @@ from tests.engine.checkout import Checkout, copy_of_the_program, stop_servers
 # Half of what `local` has, so that two workers and a deployment fit into a small runner.
 LIMITS = Limits(memory_mb=512, cpus=2)
 ROLE_LIMITS = role_limits.derive(100, 1024)  # those of `local`
+TEMPLATE = "template_app"
 COUNTER = itertools.count(1)
 
 
@@ -152,6 +153,12 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def template(server: Server) -> str:
+    bring_up_template(server)
+    return TEMPLATE
+
+
+def bring_up_template(server: Server) -> None:
+    """Also what a test puts right with that took something from a role of the server."""
     request = apply.Request(
         stack="test",
         scripts=default_scripts(),
@@ -160,8 +167,7 @@ def template(server: Server) -> str:
         readonly_password=server.password,
         limits=ROLE_LIMITS,
     )
-    apply.apply(server.admin("template_app"), request)
-    return "template_app"
+    apply.apply(server.admin(TEMPLATE), request)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from postgres import definitions, drift, role_drift, roles, up_lock
 from postgres.connection import connect
 from postgres.difference import Difference
 from postgres.role_drift import Role, findings, fits, parted
-from tests.conftest import ROLE_LIMITS, FreshDatabase, script
+from tests.conftest import ROLE_LIMITS, FreshDatabase, bring_up_template, script
 
 SCRIPT = script(
     "CREATE SCHEMA s; CREATE TABLE s.item (id int, secret text); CREATE VIEW s.seen AS SELECT id FROM s.item;"
@@ -93,6 +93,7 @@ def test_a_dropped_role_is_told_and_made_again_with_all_its_rights(stack: FreshD
     assert told(stack) == role_drift.Seen((), ())
     with connect(stack.as_role("readonly")) as connection:
         connection.execute("SELECT secret FROM s.item, s.seen")
+    bring_up_template(stack.server)
 
 
 def test_a_right_that_others_gained_is_left_to_people(stack: FreshDatabase) -> None:
