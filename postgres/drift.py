@@ -25,6 +25,8 @@ FORMS = (
     "search_path = pg_catalog, pg_temp", "datestyle = 'ISO, MDY'", "intervalstyle = postgres", "bytea_output = hex",
     "extra_float_digits = 1", "quote_all_identifiers = off", "standard_conforming_strings = on",
 )  # fmt: skip
+# as well, since format 2: values with a time zone or a currency, in defaults, bounds and expressions
+VALUES = ("timezone = 'UTC'", "lc_monetary = 'C'")
 NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)
 FORMAT = 2  # of the definitions in pgstack.object: its row of this kind; ledgers from before have none and are 1
 FORMAT_ROW = "SELECT 'format', 'record', '2'"
@@ -111,7 +113,7 @@ def compare(connection: Connection[Any], recording: str = "") -> tuple[Differenc
     if recorded is None:
         return ()
     with connection.transaction(force_rollback=True):  # in an open transaction the path would stay empty for scripts
-        qualify_names(connection)
+        qualify_names(connection, recorded)
         found = tuple(Difference(*row) for row in connection.execute(comparison(recorded)).fetchall())
         found = leftovers.without_own(connection, found, recording)
     return tuple(difference for difference in found if not _same_order(difference))
@@ -217,9 +219,14 @@ def renew_restored(connection: Connection[Any], drifted: Iterable[tuple[str, str
     renew(connection, stays)
 
 
-def qualify_names(connection: Connection[Any]) -> None:
+def forms(written: int = FORMAT) -> tuple[str, ...]:
+    """The settings that decide how definitions are written; `written`: the format of those they are compared with."""
+    return (*FORMS, *VALUES) if written == FORMAT else FORMS
+
+
+def qualify_names(connection: Connection[Any], written: int = FORMAT) -> None:
     """Until the transaction ends: names with their schemas and constants in one form, whatever the database has set."""
-    connection.execute(";".join(f"SET LOCAL {form}" for form in FORMS).encode())
+    connection.execute(";".join(f"SET LOCAL {form}" for form in forms(written)).encode())
 
 
 def _put(rows: Sequence[tuple[str, str, str | None]]) -> list[Write]:

@@ -117,7 +117,8 @@ def undisturbed(major: int, *, superuser: bool = True) -> str:
     turn event triggers off.
     """
     settings = {
-        "search_path": "pg_catalog,pg_temp", "role": "none",
+        "search_path": "pg_catalog,pg_temp", "role": "none", "local_preload_libraries": "",
+        "extra_float_digits": "1", "quote_all_identifiers": "off",
         "statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
         "default_transaction_read_only": "off",
     }  # fmt: skip
