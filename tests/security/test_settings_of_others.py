@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from postgres import drift, validation
+from postgres.backup.create import create
 from postgres.connection import connect
 from postgres.errors import ConnectionFailed
 from tests.conftest import FreshDatabase, script
@@ -35,7 +38,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("whose", ["DATABASE {name}", "ROLE schema_owner IN DATABASE {name}"])
-def test_what_is_set_gets_at_nothing_of_ours(fresh_database: FreshDatabase, whose: str) -> None:
+def test_what_is_set_gets_at_nothing_of_ours(fresh_database: FreshDatabase, whose: str, tmp_path: Path) -> None:
     stack = fresh_database
     stack.apply(TABLE)
     of = f"ALTER {whose.format(name=stack.admin.database)} SET "
@@ -46,6 +49,8 @@ def test_what_is_set_gets_at_nothing_of_ours(fresh_database: FreshDatabase, whos
     if whose.startswith("DATABASE"):
         with pytest.raises(ConnectionFailed, match=r"loads a library .*\n.*takes local_preload_libraries"):
             stack.ask("SELECT 1")
+        with stack.programs(tmp_path / "root") as (workshop, server):
+            create(workshop, server, tmp_path / "backups", stack="test", database=stack.admin.database)
     check = script("SELECT 'no rows' WHERE NOT EXISTS (SELECT FROM app.one)", "verify/1.sql")
     more = script(
         "UPDATE app.one SET i = i; CREATE TABLE app.two (t timestamptz DEFAULT '2026-01-02 03:04+00')", "0005.sql"
