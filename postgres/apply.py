@@ -193,8 +193,9 @@ def _carry_out(
     if not groups:
         return
     with roles.owner_connection(cluster, address, options=options) as owner, notices.listening(owner, warn):
-        to_run = [entry.script for group in groups for entry in group.pending]
-        for line in (*repeatables.warnings(to_run), *row_security.warnings(admin, to_run)):
+        pending = [entry.script for group in groups for entry in group.pending]
+        hidden = row_security.warnings(admin, pending)
+        for line in (*repeatables.warnings(pending), *hidden):
             warn(line)
         session = Session(owner, underneath(cluster))
         for number, group in enumerate(groups):
@@ -210,6 +211,9 @@ def _carry_out(
                 _together(session, admin, group, commit, report)
             else:
                 _apart(session, admin, group, commit, report)
+        for line in row_security.warnings(admin, pending, ran=True):
+            if line not in hidden:  # a script of this `up` made it so, before another read it
+                warn(line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,21 +22,25 @@ SESSION = (
     "-c client_connection_check_interval=1000 -c statement_timeout=0 -c lock_timeout=0"
     " -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
 )
-# Settings of database and role that would change what our own steps do, and no script needs
+# Settings of database and role that would change what our own steps do, or keep us out, and no script needs
 STEPS = (
-    "-c role=none -c default_transaction_read_only=off -c default_transaction_deferrable=off"
-    r" -c default_transaction_isolation=read\ committed"
+    "-c role=none -c local_preload_libraries= -c default_transaction_read_only=off"
+    r" -c default_transaction_deferrable=off -c default_transaction_isolation=read\ committed"
 )
 # No name that we write leads to a function, operator or type that somebody else made, who would have our rights then;
 # and what we read is written as we read it.
 OURS = (
     f"-c search_path=pg_catalog,pg_temp {STEPS} -c datestyle=ISO,MDY -c intervalstyle=postgres -c bytea_output=hex"
-    " -c standard_conforming_strings=on"
+    " -c standard_conforming_strings=on -c extra_float_digits=1 -c quote_all_identifiers=off"
 )
 RETRY_S = 0.2
 REFUSED = "the server refuses the password"
 MENDED = "somebody changed the role by hand: pgstack up STACK  puts the stack's own roles right"
 OPENED = "somebody changed the database: pgstack up STACK  opens it again"
+LIBRARY = (
+    "pgstack up STACK  takes local_preload_libraries away; of session_preload_libraries, which a superuser has set:\n"
+    "    ALTER DATABASE … RESET session_preload_libraries, or ALTER ROLE …, while connected to the database postgres"
+)
 LOOK = "-c lock_timeout=3000 -c statement_timeout=60000"  # a preview never waits behind anyone for long
 
 
@@ -146,6 +150,7 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
         ("not permitted to log in", "the role may not log in (NOLOGIN)", MENDED),
         ("too many connections for role", "all connections that the role may have are taken", _more(address.user)),
         ("not currently accepting connections", "the database takes no connections (ALLOW_CONNECTIONS false)", OPENED),
+        ("could not access file", "the database or the role loads a library that isn't there", LIBRARY),
         ("permission denied for database", "the role may not connect to the database", MENDED),
         ("does not exist", "the database or the role does not exist", "check pgvector:database"),
         ("too many clients", "all connections are taken", "close some: SELECT * FROM pg_stat_activity"),

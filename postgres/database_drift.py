@@ -1,7 +1,8 @@
 """What somebody changed of the stack's database itself, and who may enter PostgreSQL's own databases.
 
 Invariant: the database belongs to `schema_owner`, takes connections, is no template (a backup takes none) and makes no
-session another role; nobody enters `postgres` and `template1` only because everybody may, where a session could hold
+session another role and loads no library into it, which a script could set and which keeps all out where it isn't
+there; nobody enters `postgres` and `template1` only because everybody may, where a session could hold
 locks and fill the disk; `readonly` makes no large objects. An `up` mends all of it.
 """
 
@@ -31,6 +32,7 @@ class Attributes:
     template: bool
     limit: int
     role: str | None
+    libraries: str | None
     entered_by_all: tuple[str, ...]
     large_objects: tuple[str, ...]
     former: tuple[str, ...]
@@ -48,6 +50,8 @@ def findings(found: Attributes) -> tuple[str, ...]:
         told.append(f"{name} is a template (IS_TEMPLATE): no backup has it")
     if found.role is not None:
         told.append(f"{name} makes sessions the role {found.role} (SET role)")
+    if found.libraries is not None:
+        told.append(f"{name} makes sessions load {found.libraries} (SET local_preload_libraries)")
     told += [f"everybody may enter the database {other}" for other in found.entered_by_all]
     if found.large_objects:
         told.append(f"role {roles.READONLY} may make large objects")
@@ -69,8 +73,10 @@ def find(connection: Connection[Any], database: str) -> Attributes | None:
     row = connection.execute(queries.get("database_attributes"), {"database": database}).fetchone()
     if row is None:
         return None
-    name, owner, takes, template, limit, role, entered, large, former = row
-    return Attributes(name, owner, takes, template, limit, role, tuple(entered), tuple(large), tuple(former))
+    name, owner, takes, template, limit, role, libraries, entered, large, former = row
+    return Attributes(
+        name, owner, takes, template, limit, role, libraries, tuple(entered), tuple(large), tuple(former)
+    )
 
 
 def mend(cluster: Connection[Any], database: str) -> None:
@@ -85,6 +91,8 @@ def mend(cluster: Connection[Any], database: str) -> None:
         cluster.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(name))
     if found.role is not None:
         cluster.execute(sql.SQL("ALTER DATABASE {} RESET role").format(name))
+    if found.libraries is not None:
+        cluster.execute(sql.SQL("ALTER DATABASE {} RESET local_preload_libraries").format(name))
 
 
 def close_neighbours(cluster: Connection[Any], database: str) -> None:

@@ -23,10 +23,11 @@ from postgres.landing import Write
 FORMS = (
     # not '': temporary tables, which a script may name as the catalog's, would come first
     "search_path = pg_catalog, pg_temp", "datestyle = 'ISO, MDY'", "intervalstyle = postgres", "bytea_output = hex",
-    "extra_float_digits = 1", "quote_all_identifiers = off", "standard_conforming_strings = on", "lc_monetary = 'C'",
-    "timezone = 'UTC'",
+    "extra_float_digits = 1", "quote_all_identifiers = off", "standard_conforming_strings = on",
 )  # fmt: skip
-OLD_FORM = "timezone = DEFAULT"  # of format 1: as the server, the database or the role had it
+# as well, since format 2: values with a time zone or a currency, in defaults, bounds and expressions
+VALUES = ("timezone = 'UTC'", "lc_monetary = 'C'")
+FORMER = ("timezone = DEFAULT",)  # format 1: as the server, the database or the role had it
 NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)
 LOOKS = 10
 FORMAT = 2  # of the definitions in pgstack.object: its row of this kind; ledgers from before have none and are 1
@@ -127,9 +128,7 @@ def _looked(connection: Connection[Any], recorded: int, recording: str) -> list[
         try:
             # in an open transaction the path would stay empty for scripts
             with connection.transaction(force_rollback=True):
-                qualify_names(connection)
-                if recorded != FORMAT:
-                    connection.execute(f"SET LOCAL {OLD_FORM}".encode())
+                qualify_names(connection, recorded)
                 found = tuple(Difference(*row) for row in connection.execute(comparison(recorded)).fetchall())
                 return list(leftovers.without_own(connection, found, recording))
         except errors.InternalError_:  # "could not open relation with OID …", "cache lookup failed for …"
@@ -238,9 +237,14 @@ def renew_restored(connection: Connection[Any], drifted: Iterable[tuple[str, str
     renew(connection, stays)
 
 
-def qualify_names(connection: Connection[Any]) -> None:
+def forms(written: int = FORMAT) -> tuple[str, ...]:
+    """The settings that decide how definitions are written; `written`: the format of those they are compared with."""
+    return (*FORMS, *(VALUES if written == FORMAT else FORMER))
+
+
+def qualify_names(connection: Connection[Any], written: int = FORMAT) -> None:
     """Until the transaction ends: names with their schemas and constants in one form, whatever the database has set."""
-    connection.execute(";".join(f"SET LOCAL {form}" for form in FORMS).encode())
+    connection.execute(";".join(f"SET LOCAL {form}" for form in forms(written)).encode())
 
 
 def _put(rows: Sequence[tuple[str, str, str | None]]) -> list[Write]:

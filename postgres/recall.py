@@ -195,8 +195,8 @@ class Asks:
         some = f"SELECT ({distance})::float8::text FROM {index.table} {index.where}"
         nearest = f"{some} ORDER BY {distance} LIMIT {NEIGHBOURS}"
         return (
-            self._distances(nearest, "enable_indexscan = off"),
-            self._distances(nearest, "enable_seqscan = off", *WIDE),
+            self._distances(nearest, "enable_seqscan = on", "enable_indexscan = off"),
+            self._distances(nearest, "enable_seqscan = off", "enable_indexscan = on", *WIDE),
             self._distances(f"{some} LIMIT {AT_RANDOM}", "enable_seqscan = on"),
         )
 

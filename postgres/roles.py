@@ -139,10 +139,12 @@ def owner_connection(admin: Connection[Any], address: Address, *, options: str =
     """
     password = secrets.token_urlsafe(32)
     set_password(admin, OWNER, password)
+    # an option, since a script's end resets what is set; servers before 17 know no such setting
+    timeout = "-c transaction_timeout=0" if admin.info.server_version >= 170000 else ""
     try:
         connection = connect(
-            replace(address, user=OWNER, password=password), wait_s=5, options=f"{STEPS} {options}", autocommit=False,
-            own_path=True,
+            replace(address, user=OWNER, password=password), wait_s=5, options=f"{STEPS} {timeout} {options}",
+            autocommit=False, own_path=True,
         )  # fmt: skip
         try:
             yield connection

@@ -153,11 +153,11 @@ def _index_is_used(method: str) -> Callable[[Connection[Any], Demands], str]:
         )
         question = f"SELECT id FROM pg_temp.pgstack_probe ORDER BY embedding OPERATOR({schema}.<->) '[50,1,6]' LIMIT 1"
         try:
-            connection.execute("SET enable_seqscan = off")
+            connection.execute("SET enable_seqscan = off; SET enable_indexscan = on")
             plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {question}".encode()).fetchall())
             row = connection.execute(question.encode()).fetchone()
         finally:
-            connection.execute("RESET enable_seqscan")
+            connection.execute("RESET enable_seqscan; RESET enable_indexscan")
             connection.execute("DROP TABLE pg_temp.pgstack_probe")
         if "Index Scan using" not in plan:
             raise CheckFailed(f"built, but the planner does not use it:\n{plan}")

@@ -25,7 +25,7 @@ sub rows {
     local $ENV{PGDATABASE} = 'postgres';
     local $ENV{PGAPPNAME} = 'pgstack';
     local $ENV{PGCLIENTENCODING} = 'UTF8';
-    local $ENV{PGOPTIONS} = '-c search_path=pg_catalog,pg_temp -c role=none';
+    local $ENV{PGOPTIONS} = '-c search_path=pg_catalog,pg_temp -c role=none -c local_preload_libraries=';
     my $wrapped = "SELECT coalesce(json_agg(row_to_json(found)), '[]') FROM (\n$sql\n) AS found";
     open(my $psql, '-|:raw', 'psql', '-XAtqw', '-v', 'ON_ERROR_STOP=1', '-c', $wrapped) or die "psql: $!\n";
     my $said = do { local $/; <$psql> };

@@ -2,7 +2,7 @@
 # -Z1: vectors hardly compress; the default level takes four times as long for a tenth less.
 # PGDATABASE and the rest of libpq's variables; FOLDER: to be made; CONTENTS: the question's file; JOBS. After leash.sh.
 umask 077
-export PGOPTIONS="-c search_path=pg_catalog,pg_temp -c role=none -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=60s"
+export PGOPTIONS="-c search_path=pg_catalog,pg_temp -c role=none -c local_preload_libraries= -c quote_all_identifiers=off -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0 -c lock_timeout=60s"
 export PGAPPNAME=pgstack PGCLIENTENCODING=UTF8 FOLDER JOBS
 psql -XAtqw -v ON_ERROR_STOP=1 -v contents="$CONTENTS" -f - <<'END'
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout' \g /dev/null

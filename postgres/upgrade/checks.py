@@ -92,7 +92,8 @@ def _ask(workshop: Workshop, server: Server, database: str, index: Mapping[str, 
         (middle,) = _answers(workshop, server, database, _as_json(at_random), "", owner)
         if owner and middle["d"] is None:
             return 0  # no row that a policy lets the owner see
-        session = "LOAD 'vector'; SET enable_seqscan = off; SET hnsw.ef_search = 200; SET ivfflat.probes = 100;"
+        session = "LOAD 'vector'; SET enable_seqscan = off; SET enable_indexscan = on;"
+        session += " SET hnsw.ef_search = 200; SET ivfflat.probes = 100;"
         (plan,) = _answers(workshop, server, database, f"EXPLAIN (FORMAT JSON) {select}", session, owner)
         near = _answers(workshop, server, database, _as_json(select), session, owner)
     except ServerError as error:

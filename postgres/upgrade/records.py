@@ -13,9 +13,12 @@ from psycopg import sql
 from postgres import drift, queries
 from postgres.upgrade.workshop import Server, Workshop, execute, rows
 
-PATH = "".join(f"SET {form};" for form in drift.FORMS)  # as drift.find has it
-OLD_PATH = f"{PATH}SET {drift.OLD_FORM};"
 Drifted = Mapping[str, Sequence[Mapping[str, str]]]
+
+
+def session(written: int = drift.FORMAT) -> str:
+    """The settings that drift.find has."""
+    return "".join(f"SET {form};" for form in drift.forms(written))
 
 
 def drifted(workshop: Workshop, server: Server, databases: Iterable[str]) -> Drifted:
@@ -23,7 +26,7 @@ def drifted(workshop: Workshop, server: Server, databases: Iterable[str]) -> Dri
     found = {}
     for database in databases:
         if (written := _format(workshop, server, database)) is not None:
-            asked = rows(workshop, server, database, drift.comparison(written), first=_path(written))
+            asked = rows(workshop, server, database, drift.comparison(written), first=session(written))
             found[database] = [{"kind": row["kind"], "identity": row["identity"]} for row in asked]
     return found
 
@@ -33,7 +36,7 @@ def drift_of(workshop: Workshop, server: Server, database: str) -> list[tuple[st
     written = _format(workshop, server, database)
     if written is None:
         return []
-    asked = rows(workshop, server, database, drift.comparison(written), first=_path(written))
+    asked = rows(workshop, server, database, drift.comparison(written), first=session(written))
     return [(row["kind"], row["identity"]) for row in asked if not row["grown"]]
 
 
@@ -45,11 +48,7 @@ def renew(workshop: Workshop, server: Server, before: Drifted) -> None:
             "CREATE TEMPORARY TABLE drifted AS SELECT kind, identity"
             f" FROM pg_catalog.json_to_recordset({literal}) AS found(kind text, identity text);"
         )
-        execute(workshop, server, database, f"{PATH} {table} {drift.renewal()}")
-
-
-def _path(written: int) -> str:
-    return PATH if written == drift.FORMAT else OLD_PATH
+        execute(workshop, server, database, f"{session()} {table} {drift.renewal()}")
 
 
 def _format(workshop: Workshop, server: Server, database: str) -> int | None:

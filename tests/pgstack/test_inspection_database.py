@@ -51,6 +51,27 @@ def test_a_script_that_row_security_hides_rows_from_is_told_so(fresh_database: F
     assert "sees only the rows that its policies let" in heard[0]
 
 
+def test_a_script_is_told_so_of_a_view_of_another_role_s_table_and_of_what_the_same_up_made_so(
+    fresh_database: FreshDatabase,
+) -> None:
+    role = f"other_{fresh_database.admin.database}"
+    try:
+        fresh_database.do(
+            f"CREATE ROLE {role}; CREATE TABLE app.theirs (id int); ALTER TABLE app.theirs ENABLE ROW LEVEL SECURITY;"
+            f"ALTER TABLE app.theirs OWNER TO {role}; GRANT ALL ON app.theirs TO schema_owner"
+        )
+        first = script(FORCED + "CREATE VIEW app.seen AS SELECT * FROM app.doc;")
+        more = script("UPDATE app.seen SET lang = 'en'; DELETE FROM app.theirs", "0005_more.sql")
+        heard: list[str] = []
+        apply.apply(fresh_database.admin, fresh_database.request(first, more), warn=heard.append)
+        assert [line.partition(": the script")[0] for line in heard] == [
+            f"sql/0005_more.sql: app.theirs has row level security and belongs to {role}",
+            "sql/0005_more.sql: app.seen reads app.doc, which has FORCE ROW LEVEL SECURITY",
+        ]
+    finally:
+        fresh_database.do(f"DROP TABLE app.theirs; DROP ROLE {role}")
+
+
 def test_a_verify_script_does_not_pass_over_rows_it_may_not_see(
     fresh_database: FreshDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,14 +74,23 @@ def test_a_script_that_makes_the_change_its_own_ends_the_drift(fresh_database: F
     assert words(fresh_database) == ()
 
 
-def test_how_a_database_writes_its_values_is_no_drift_and_hides_none(fresh_database: FreshDatabase) -> None:
+@pytest.mark.parametrize("styles_first", [True, False])
+def test_how_a_database_writes_its_values_is_no_drift_and_hides_none(
+    fresh_database: FreshDatabase, styles_first: bool
+) -> None:
     name = fresh_database.admin.database
     styles = "".join(
         f"ALTER DATABASE {name} SET {setting};"
-        for setting in ("datestyle = 'German'", "intervalstyle = 'iso_8601'", "bytea_output = 'escape'")
-    )
+        for setting in (
+            "datestyle = 'German'", "intervalstyle = 'iso_8601'", "bytea_output = 'escape'",
+            "timezone = 'Asia/Kathmandu'",
+        )
+    )  # fmt: skip
     columns = "d date DEFAULT '2020-02-01', i interval DEFAULT '1 day 2 hours', b bytea DEFAULT 'a'"
-    scripts = (script(styles, "0004_styles.sql"), script(f"create table app.one ({columns})", "0005_one.sql"))
+    columns += ", t timestamptz DEFAULT '2020-02-01 12:00+00'"
+    table = f"create table app.one ({columns})"
+    texts = (styles, table) if styles_first else (table, styles)
+    scripts = (script(texts[0], "0004_first.sql"), script(texts[1], "0005_second.sql"))
     for count in (1, 2, 2):
         fresh_database.apply(*scripts[:count])
         assert words(fresh_database) == ()

@@ -87,6 +87,8 @@ RAISED = {
     "GRANT CONNECT ON DATABASE postgres TO PUBLIC": "everybody may enter the database postgres",
     "GRANT CONNECT ON DATABASE template1 TO PUBLIC": "everybody may enter the database template1",
     "GRANT EXECUTE ON FUNCTION pg_catalog.lo_create(oid) TO PUBLIC": "role readonly may make large objects",
+    # last: only our own connections get in from here on
+    "ALTER DATABASE {name} SET local_preload_libraries = 'nosuch'": "load nosuch (SET local_preload_libraries)",
 }  # fmt: skip
 
 
