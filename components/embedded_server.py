@@ -87,9 +87,11 @@ class EmbeddedServerProvider(ResourceProvider):
             made = _upgrade(_olds, _news)
         outs = _bring_up(_news, _olds["adminPassword"]) | made
         if upgraded:
-            from postgres.upgrade import reindex  # with all that runs scripts: the program only declares
+            from postgres.upgrade import reindex, statistics  # with all that runs scripts: the program only declares
 
-            reindex.complete(_address(outs["port"], outs["adminPassword"]), pulumi.log.info)
+            address = _address(outs["port"], outs["adminPassword"])
+            reindex.complete(address, pulumi.log.info)
+            statistics.complete(address)
             _back_up(_olds, outs)
         return UpdateResult(outs)
 

@@ -74,9 +74,7 @@ def find(connection: Connection[Any], database: str) -> Attributes | None:
     if row is None:
         return None
     name, owner, takes, template, limit, role, libraries, entered, large, former = row
-    return Attributes(
-        name, owner, takes, template, limit, role, libraries, tuple(entered), tuple(large), tuple(former)
-    )
+    return Attributes(name, owner, takes, template, limit, role, libraries, tuple(entered), tuple(large), tuple(former))
 
 
 def mend(cluster: Connection[Any], database: str) -> None:

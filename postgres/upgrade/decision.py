@@ -89,6 +89,11 @@ def refusals(source: Source, target: Target) -> list[str]:
             f"columns of types that hold catalog numbers, which change: {_some(columns)}\n"
             "  ALTER TABLE … ALTER COLUMN … TYPE text USING …::text;  and back afterwards"
         )
+    if domains := source.all("acting_domains"):
+        found.append(
+            f"domains whose CHECK calls a volatile function of PostgreSQL or an extension: {_some(domains)}\n"
+            "  an upgrade would run it as the superuser: ALTER DOMAIN … DROP CONSTRAINT …; a trigger can check the same"
+        )
     return found + _extensions(source, target)
 
 

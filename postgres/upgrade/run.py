@@ -23,7 +23,7 @@ from postgres.upgrade.workshop import Report, Server, Workshop, control, must, r
 
 JOURNAL = "upgrade.json"
 UNFINISHED, STANDBY, REHEARSAL = "docker.unfinished", "standby", "rehearsal"
-CHECKSUMS_BY_DEFAULT = STATISTICS_KEPT = 18
+CHECKSUMS_BY_DEFAULT = 18
 LEFTOVERS = (
     UNFINISHED, STANDBY, REHEARSAL, methods.DUMP, *(f"{name}.log" for name in (UNFINISHED, STANDBY, REHEARSAL)),
     f"{REHEARSAL}.dump", f"{REHEARSAL}.sql", f"{REHEARSAL}.sql.new",  # .sql: an earlier version's
@@ -189,7 +189,7 @@ class Upgrade:
         # a restored dump was sorted by the new libraries
         known = {name: () if exact else each.text_indexes for name, each in self.source.databases.items()}
         finish.finish(
-            self.workshop, server, databases, self.report, statistics=self.new < STATISTICS_KEPT, known=known,
+            self.workshop, server, databases, self.report, statistics=self.new < methods.STATISTICS_KEPT, known=known,
             reindex=self.reindex,
         )  # fmt: skip
         records.renew(self.workshop, server, self.drifted)
@@ -371,7 +371,7 @@ def _finish_linked(workshop: Workshop, journal: Journal, settings: Mapping[str, 
     server = start(workshop, journal.new, unfinished, settings, journal.superuser)
     query = "SELECT datname AS name FROM pg_database WHERE datallowconn ORDER BY oid"
     databases = [row["name"] for row in rows(workshop, server, "postgres", query)]
-    finish.finish(workshop, server, databases, report, statistics=journal.new < STATISTICS_KEPT)
+    finish.finish(workshop, server, databases, report, statistics=journal.new < methods.STATISTICS_KEPT)
     records.renew(workshop, server, journal.drifted)
     checks.vector_indexes(workshop, server, databases)
     stop(workshop, journal.new, unfinished)

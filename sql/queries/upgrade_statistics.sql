@@ -6,6 +6,6 @@ SELECT n.nspname, c.relname
  WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema'
    AND (current_setting('server_version_num')::int < 180000 AND n.nspname <> 'pg_catalog'
         OR EXISTS (SELECT FROM pg_statistic_ext e WHERE e.stxrelid = c.oid)
-        OR n.nspname <> 'pg_catalog' AND c.relpages > 0
+        OR n.nspname <> 'pg_catalog' AND (c.relpages > 0 OR pg_relation_size(c.oid) > 0)
            AND NOT EXISTS (SELECT FROM pg_statistic s WHERE s.starelid = c.oid))
  ORDER BY 1, 2

@@ -11,14 +11,13 @@ import pytest
 from postgres import embedded
 from postgres.connection import connect
 from postgres.errors import ServerError
-from postgres.upgrade import as_owners, embedded_engine, local
+from postgres.upgrade import as_owners, embedded_engine, local, statistics
 from postgres.upgrade.workshop import Server, passfile_line
 from tests.upgrade import servers
 from tests.upgrade.servers import PASSWORD, Machine
 
 OWNER = "script_owner"
-# PostgreSQL computes each of these while it makes the object; an IMMUTABLE function may call another
-ATTACKS = r"""
+CODE = r"""
 CREATE FUNCTION public.strike(place text) RETURNS bool LANGUAGE plpgsql AS $$
 BEGIN
     IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
@@ -30,6 +29,9 @@ END $$;
 CREATE FUNCTION public.five(place text) RETURNS int IMMUTABLE LANGUAGE plpgsql
     AS 'BEGIN PERFORM public.strike(place); RETURN 5; END';
 CREATE FUNCTION public.fine(place text) RETURNS bool IMMUTABLE LANGUAGE sql RETURN public.five(place) = 5;
+"""
+# PostgreSQL computes each of these while it makes the object; an IMMUTABLE function may call another
+ATTACKS = r"""
 CREATE DOMAIN public.bound AS int CHECK (VALUE > 0 AND public.fine('bound'));
 CREATE TABLE public.p (i public.bound) PARTITION BY RANGE (i);
 CREATE TABLE public.p1 PARTITION OF public.p FOR VALUES FROM (1) TO (10);
@@ -43,6 +45,12 @@ CREATE INDEX ON public.q1 (i) WHERE i > public.five('predicate');
 CREATE TABLE public.g (i int, g int GENERATED ALWAYS AS (i + public.five('generated')) STORED);
 CREATE TABLE public.d (i int, x public.bound DEFAULT 5, CHECK (public.fine('rows')));
 INSERT INTO public.q VALUES (1); INSERT INTO public.g VALUES (1); INSERT INTO public.d VALUES (1);
+"""
+COLUMN = """
+CREATE DOMAIN public.word AS text CHECK (public.fine(VALUE));
+CREATE TABLE public.s (w public.word);
+INSERT INTO public.s SELECT 'w' || i % 3 FROM generate_series(1, 99) AS i;
+ANALYZE public.s;
 """
 
 
@@ -65,7 +73,7 @@ def test_no_code_of_an_owner_runs_as_the_superuser(tmp_path: Path) -> None:
             connection.execute(
                 f"CREATE ROLE {OWNER}; GRANT CREATE ON SCHEMA public TO {OWNER}; SET ROLE {OWNER}".encode()
             )
-            connection.execute(ATTACKS.format(owner=OWNER, out=out).encode())
+            connection.execute((CODE + ATTACKS).format(owner=OWNER, out=out).encode())
         with pytest.raises(ServerError, match="pg_upgrade would run them with a superuser's rights") as refused:
             embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
         assert "public.five(text)" in str(refused.value)
@@ -77,6 +85,25 @@ def test_no_code_of_an_owner_runs_as_the_superuser(tmp_path: Path) -> None:
             found = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (OWNER,)).fetchall()
             assert found == [(False,)]
             assert connection.execute("SELECT count(*) FROM public.q").fetchall() == [(1,)]
+
+
+def test_a_value_of_statistics_is_checked_by_nobody(tmp_path: Path) -> None:
+    """From 18 on pg_upgrade puts them back as the superuser, and a domain's CHECK is computed for each value."""
+    (out := tmp_path / "struck").mkdir()
+    for path in (out, *list(out.parents)[:-2]):
+        path.chmod(0o777)
+    with old_server(tmp_path / "data") as machine:
+        with connect(machine.address(machine.old, "app"), own_path=True) as connection:
+            connection.execute(
+                f"CREATE ROLE {OWNER}; GRANT CREATE ON SCHEMA public TO {OWNER}; SET ROLE {OWNER}".encode()
+            )
+            connection.execute((CODE + COLUMN).format(owner=OWNER, out=out).encode())
+        embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
+        assert list(out.iterdir()) == []
+        statistics.complete(machine.address(machine.new))
+        with connect(machine.address(machine.new, "app")) as connection:
+            asked = "SELECT n_distinct FROM pg_stats WHERE tablename = 's'"
+            assert connection.execute(asked).fetchall() == [(3,)]
 
 
 # as pg_dumpall writes them

@@ -103,6 +103,7 @@ REFUSED: list[tuple[dict[str, Any], Target, str]] = [
     ({"tablespaces": ["fast"]}, TARGET, "tablespaces: fast"),
     ({"closed_databases": ["c"]}, TARGET, "databases that take no connections: c"),
     ({"databases": {"d": Database(reg_columns=["t.c"])}}, TARGET, "d: t.c"),
+    ({"databases": {"d": Database(acting_domains=["e (lo_export)"])}}, TARGET, "d: e (lo_export)"),
     ({"databases": {"d": Database(extensions={"postgis": "3"})}}, TARGET, "the extension postgis 3, PostgreSQL 18.4"),
     ({"databases": {"d": Database(extensions={"vector": "0.9.0"})}}, TARGET, "pgvector 0.9.0, PostgreSQL 18.4 comes"),
 ]

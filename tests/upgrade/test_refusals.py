@@ -16,6 +16,11 @@ REFUSED: list[tuple[LiteralString, str, str]] = [
     ("CREATE TABLE r (f regproc); INSERT INTO r VALUES ('now')", r"app: public.r.f \(regproc\)", "TYPE text USING"),
     ("CREATE DATABASE closed ALLOW_CONNECTIONS false", "take no connections: closed", "ALLOW_CONNECTIONS true"),
     (
+        "CREATE ROLE o; CREATE DOMAIN d AS text CHECK (query_to_xml(VALUE, true, true, '') IS NOT NULL);"
+        " ALTER DOMAIN d OWNER TO o",
+        r"app: public.d \(query_to_xml\(text,boolean,boolean,text\)\)", "ALTER DOMAIN … DROP CONSTRAINT",
+    ),
+    (
         "CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)",
         "subscriptions: s: they would arrive disabled", "SET (slot_name = NONE)",
     ),
@@ -39,7 +44,7 @@ def refused(machine: Machine, reason: str, remedy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "reason", "remedy"), REFUSED, ids=["reg column", "closed database", "subscription"]
+    ("statement", "reason", "remedy"), REFUSED, ids=["reg column", "closed database", "domain", "subscription"]
 )
 def test_what_pg_upgrade_can_not_take_over(
     machine: Machine, statement: LiteralString, reason: str, remedy: str
