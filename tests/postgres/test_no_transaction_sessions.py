@@ -65,6 +65,7 @@ def test_what_it_sets_for_the_database_holds_from_the_next_script_on(
 
 
 SETTINGS = {
+    "do $$ begin perform set_config('my.a', '7', false); commit; set my.b = '8'; end $$": "78",
     "begin; savepoint s; set my.a = '1'; savepoint s; set my.b = '2'; release s; rollback to s; commit": "",
     "begin; savepoint s; set my.a = '1'; savepoint t; set my.b = '2'; rollback to s; savepoint t; set my.c = '3';"
     " rollback to t; set my.d = '4'; commit": "4",
