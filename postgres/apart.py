@@ -352,10 +352,11 @@ class _Run:
 
     def record(self, step: Step, *, noted: bool = False, over: bool = False) -> Write:
         """What records a step and what came before it."""
-        numbers = self.not_recorded(step)
+        left = step_records.left_in(self.owner, steps.sets(self.script, step.numbers)) if over else {}
         return step_records.done(
-            self.script, numbers, last=step.last, noted=noted, held=self.held, over=over, opening=self.opening
-        )
+            self.script, self.not_recorded(step), last=step.last, noted=noted, held=self.held, over=over,
+            opening=self.opening, left=left,
+        )  # fmt: skip
 
     def not_recorded(self, step: Step) -> list[int]:
         return [*self.unrecorded, *(number for number in step.numbers if number >= self.finished)]

@@ -1,4 +1,4 @@
-"""The SQL that records how far a no-transaction script has come, in `pgstack.statement`. Pure."""
+"""The SQL that records how far a no-transaction script has come, in `pgstack.statement`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from psycopg import Connection
 
 from postgres import landing, steps
 from postgres.half_way import statement_hash
@@ -58,14 +60,14 @@ def held_back(script: Script, held: Mapping[str, Sequence[int]]) -> Write:
 
 def done(
     script: Script, numbers: Sequence[int], *, last: int, noted: bool, held: Mapping[str, Sequence[int]], over: bool,
-    opening: Mapping[str, str],
+    opening: Mapping[str, str], left: Mapping[str, Any],
 ) -> Write:  # fmt: skip
     """The statements `numbers` are done.
 
     `noted`: the objects they made are recorded too. Where not, the names in a statement tell which may be its own.
     `opening`: what database and role had set when the script began; the first statement's record keeps it where the
-    script may change that. `over`: they are recorded as begun, on the administrator's own connection. Otherwise this
-    lands, and what `land` is given goes with the `last`.
+    script may change that. `over`: they are recorded as begun, on the administrator's own connection, the `last` with
+    what it `left` in the session. Otherwise this lands, and what `land` is given goes with the `last`.
     """
     rows: list[str] = []
     values: list[Any] = []
@@ -76,6 +78,8 @@ def done(
             known["held"] = held
         if number == 0 and CHANGES_OPENING.search(script.text):
             known["opening"] = dict(opening)
+        if number == last:
+            known |= left
         lands = not over and number == last
         rows.append(f"(%s, %s, %s, 'done', {'coalesce(%s::jsonb || $1, %s::jsonb, $1)' if lands else '%s::jsonb'})")
         note = json.dumps(known) if known else None
@@ -90,12 +94,19 @@ def land(settings: Sequence[str]) -> str:
     >>> land(["work_mem"])[:70]
     "SELECT pgstack.land(pg_catalog.jsonb_build_object('settings',pg_catalo"
     """
-    if not settings:
-        return landing.LAND
+    return f"SELECT pgstack.land({_values_now(settings)})" if settings else landing.LAND
+
+
+def left_in(owner: Connection[Any], settings: Sequence[str]) -> dict[str, Any]:
+    """The same of a step that has run outside of a transaction of ours, to be recorded with its `last` statement."""
+    row = owner.execute(f"SELECT {_values_now(settings)}".encode()).fetchone() if settings else None
+    return dict(row[0]) if row else {}
+
+
+def _values_now(settings: Sequence[str]) -> str:
     names = (_quoted(name) for name in settings)
     values = ",".join(f"{name},pg_catalog.current_setting({name},true)" for name in names)
-    kept = f"pg_catalog.jsonb_build_object('settings',pg_catalog.jsonb_build_object({values}))"
-    return f"SELECT pgstack.land({kept})"
+    return f"pg_catalog.jsonb_build_object('settings',pg_catalog.jsonb_build_object({values}))"
 
 
 def _quoted(text: str) -> str:

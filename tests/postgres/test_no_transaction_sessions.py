@@ -50,8 +50,7 @@ OPENINGS = (
 )
 
 
-@pytest.mark.parametrize("stopped", [False, True])
-@pytest.mark.parametrize("text", OPENINGS)
+@pytest.mark.parametrize(("text", "stopped"), [(OPENINGS[0], False), *((text, True) for text in OPENINGS)])
 def test_what_it_sets_for_the_database_holds_from_the_next_script_on(
     empty_database: FreshDatabase, text: str, stopped: bool
 ) -> None:
@@ -66,30 +65,28 @@ def test_what_it_sets_for_the_database_holds_from_the_next_script_on(
 
 
 SETTINGS = {
+    "do $$ begin perform set_config('my.a', '7', false); commit; set my.b = '8'; end $$": "78",
     "begin; savepoint s; set my.a = '1'; savepoint s; set my.b = '2'; release s; rollback to s; commit": "",
     "begin; savepoint s; set my.a = '1'; savepoint t; set my.b = '2'; rollback to s; savepoint t; set my.c = '3';"
     " rollback to t; set my.d = '4'; commit": "4",
-    "select set_config('my.a', 'now'::timestamptz::text, false); insert into a.log values (current_setting('my.a'));"
-    " create function a.same() returns boolean language sql as"
-    " $$ select count(*) = 1 and min(v) = current_setting('my.a') from a.log $$": None,
+    "select set_config('my.a', 'now'::timestamptz::text, false); "
+    "insert into a.log values (current_setting('my.a'))": None,
 }
 
 
-@pytest.mark.parametrize("stopped", [False, True])
 @pytest.mark.parametrize("text", SETTINGS)
-def test_a_rerun_has_the_settings_of_the_first_session(empty_database: FreshDatabase, text: str, stopped: bool) -> None:
-    wanted = SETTINGS[text]
-    look = "select string_agg(current_setting('my.' || n, true), '') from unnest(array['a', 'b', 'c', 'd']) n"
-    rest = f"delete from a.log where not a.same(); insert into a.log values (({look}))"
-    if wanted is not None:
-        rest = f"insert into a.log values (coalesce(({look}), ''))"
-    if stopped:
-        stop(empty_database, f"{text}; select 1/0; {rest}")
+def test_a_rerun_has_the_settings_of_the_first_session(empty_database: FreshDatabase, text: str) -> None:
+    rest = (
+        "insert into a.log select string_agg(current_setting('my.' || n, true), '') from unnest('{a,b,c,d}'::text[]) n"
+    )
+    stop(empty_database, f"{text}; select 1/0; {rest}")
     up(empty_database, f"{text}; select 1; {rest}")
-    if wanted is not None:
-        assert empty_database.ask(LOG) == [(wanted,)]
+    found = [row[0] for row in empty_database.ask("SELECT v FROM a.log")]
+    if SETTINGS[text] is None:  # a time of day, logged twice
+        assert len(found) == 2
+        assert len(set(found)) == 1
     else:
-        assert empty_database.ask("SELECT count(*), count(DISTINCT v) FROM a.log") == [(2, 1)]
+        assert [value or "" for value in found] == [SETTINGS[text]]
 
 
 def test_only_what_is_made_temporary_is_temporary() -> None:

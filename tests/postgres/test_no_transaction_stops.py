@@ -58,6 +58,10 @@ PIECES = {
     ),
     "named temp": ("create table app.{t}_{n}w (temp int); {stop}; insert into app.{t} values (('{n}')::int)", [0]),
     "table": ("create table app.{t}_{n} (i int); {stop}; insert into app.{t} values ({n})", [0]),
+    "setting procedure": (
+        "do $$ begin perform set_config('test.k{n}', '{n}', false); commit; end $$; {stop};"
+        " insert into app.{t} values (current_setting('test.k{n}')::int)", [0],
+    ),
     "procedure": ("do $$ begin insert into app.{t} values ({n}); commit; end $$; {stop}", [0]),
 }  # fmt: skip
 STOPS = {
