@@ -10,9 +10,6 @@ SELECT current_setting('is_superuser') = 'on' AS superuser \gset
 -- an administrator counts rows by a role that is gone with the question; another counts them himself, and nothing that
 -- a table's owner wrote may write with his rights
 \if :superuser
--- no event trigger refuses the function that counts
-SET session_replication_role = replica;
-SELECT set_config(name, 'off', false) FROM pg_settings WHERE name = 'event_triggers' \g /dev/null
 BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE;
 \else
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
