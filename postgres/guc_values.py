@@ -41,6 +41,9 @@ LISTS = frozenset(
 FOLDED = frozenset({"log_timezone", "timezone"})  # names of files, found whatever their case
 _INTEGER = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 _REAL = re.compile(r"[ \t\n\v\f\r]*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
+_HEXADECIMAL = re.compile(  # strtod reads it, too: 0x1.8p1
+    r"[ \t\n\v\f\r]*([+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?[0-9]+)?)"
+)
 _UNIT = re.compile(r"[ \t\n\v\f\r]*([^ \t\n\v\f\r]*)[ \t\n\v\f\r]*")
 MOST = 2**63 - 1
 
@@ -107,6 +110,8 @@ def _read(text: str, kind: str) -> tuple[float | None, str]:
         value = int(digits, base)
         if rest[:1] not in (".", "e", "E") and value <= MOST:
             return float(-value if match[1] == "-" else value), rest
+    if hexadecimal := _HEXADECIMAL.match(text):
+        return float.fromhex(hexadecimal[1]), text[hexadecimal.end() :]
     real = _REAL.match(text)
     return (None, text) if real is None else (float(real[1]), text[real.end() :])
 

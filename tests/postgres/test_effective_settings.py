@@ -116,6 +116,7 @@ def test_the_environment_of_libpq_changes_nothing(
 NUMBERS = st.one_of(
     st.integers(-5, 5000).map(str), st.integers(0, 5000).map(hex), st.integers(0, 600).map(lambda n: f"0{n:o}"),
     st.floats(0, 5000).map(lambda x: f"{x:.3f}"), st.floats(0, 99).map(lambda x: f"{x:.2e}"),
+    st.floats(0, 99).map(float.hex), st.sampled_from(["0x.8", "0x1.", "0X1P2", "-0x1", "0x1p", "0x1.8e1"]),
     st.sampled_from(["-1", "+1", ".5", "1.", "08", "1e3", "0x", "", " 1", "1 ", "nan", "inf", "1_000", "9" * 25]),
 )  # fmt: skip
 UNITS = st.sampled_from(
