@@ -46,6 +46,8 @@ def findings(found: Attributes) -> tuple[str, ...]:
         told.append(f"{name} belongs to {found.owner}")
     if not found.takes_connections:
         told.append(f"{name} takes no connections (ALLOW_CONNECTIONS false)")
+    if found.limit == 0:
+        told.append(f"{name} takes no connections (CONNECTION LIMIT 0)")
     if found.template:
         told.append(f"{name} is a template (IS_TEMPLATE): no backup has it")
     if found.role is not None:
@@ -63,7 +65,7 @@ def noted(found: Attributes) -> tuple[str, ...]:
     told = [
         f"database {name} is what a restore replaced, and takes its room until it is dropped" for name in found.former
     ]
-    if found.limit >= 0:
+    if found.limit > 0:
         told.append(f"database {found.name} takes {found.limit} connections at most (CONNECTION LIMIT)")
     return tuple(map(one_line, told))
 
@@ -85,6 +87,8 @@ def mend(cluster: Connection[Any], database: str) -> None:
     name = sql.Identifier(database)
     if not found.takes_connections:
         cluster.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+    if found.limit == 0:
+        cluster.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(name))
     if found.template:
         cluster.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(name))
     if found.role is not None:

@@ -53,7 +53,7 @@ def ensure_database_rights(connection: Connection[Any], database: str) -> None:
     """Who may enter. `connection`: the administrator's, in database postgres, autocommit."""
     names = {"database": sql.Identifier(database)}
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {database} FROM PUBLIC").format(**names))
-    for role, privileges in ((APP, "CONNECT, TEMPORARY"), (READONLY, "CONNECT")):
+    for role, privileges in ((OWNER, "ALL"), (APP, "CONNECT, TEMPORARY"), (READONLY, "CONNECT")):
         held = connection.execute(
             "SELECT has_database_privilege(%s, %s, 'CONNECT')", (role, database)
         ).fetchone()  # fmt: skip

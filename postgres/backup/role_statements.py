@@ -205,7 +205,7 @@ class _Reader:
         self.demand("SET")
         setting = self.name()
         self.demand("TO")
-        values = [self.take("text")]
+        values = [self.take("text") if self.tokens else ""]  # nothing: a list without elements, as pg_dumpall writes it
         while self.tokens and self.tokens[0] == Token("mark", ","):
             self.tokens.pop(0)
             values.append(self.take("text"))

@@ -21,11 +21,11 @@ SAMPLE_ROWS = 100
 SESSION = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';"
 FUNCTIONS = f"""
 CREATE FUNCTION pg_temp.pgstack_sample(t regclass) RETURNS text LANGUAGE sql AS $$
-    SELECT coalesce((SELECT * FROM pg_temp.pgstack_ask(t, format(
-        'SELECT md5(string_agg(r::text, chr(10))) FROM (SELECT * FROM ONLY %s LIMIT {SAMPLE_ROWS}) AS r', t))), 'empty')
+    SELECT coalesce(pg_temp.pgstack_answer(t, format(
+        'SELECT md5(string_agg(r::text, chr(10))) FROM (SELECT * FROM ONLY %s LIMIT {SAMPLE_ROWS}) AS r', t)), 'empty')
 $$;
 CREATE FUNCTION pg_temp.pgstack_count(t regclass) RETURNS bigint LANGUAGE sql AS $$
-    SELECT (SELECT * FROM pg_temp.pgstack_ask(t, format('SELECT count(*)::text FROM ONLY %s', t)))::bigint
+    SELECT pg_temp.pgstack_answer(t, format('SELECT count(*)::text FROM ONLY %s', t))::bigint
 $$;
 """
 Fingerprint = Mapping[str, str]

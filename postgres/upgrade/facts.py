@@ -58,7 +58,8 @@ class Database:
     extensions: Mapping[str, str] = field(default_factory=dict)
     reg_columns: Sequence[str] = ()
     acting_domains: Sequence[str] = ()  # whose CHECK calls a function that could do something, not only compute
-    owners_checks: Sequence[str] = ()  # domains whose CHECK calls a function that no superuser owns
+    checked_domains: Sequence[str] = ()  # those with a CHECK that no superuser owns
+    inherited_checks: Sequence[str] = ()  # tables whose inherited CHECK calls a function that no superuser owns
     unlogged: Sequence[str] = ()
     large_objects: int = 0
     relations: int = 0  # tables, their indexes and TOAST, sequences, views

@@ -141,7 +141,7 @@ def _pg_upgrade(upgrade: Upgrade) -> None:
     words = ["pg_upgrade", mode, "-b", workshop.programs(upgrade.old), "-B", workshop.programs(upgrade.new),
              "-d", source, "-D", upgrade.unfinished, "-U", upgrade.source.superuser, "-j", JOBS,
              "-o", options, "-O", options, "-p", "50432", "-P", "50433", "-s", workshop.sockets]  # fmt: skip
-    if upgrade.new >= STATISTICS_KEPT and upgrade.source.all("owners_checks"):
+    if upgrade.new >= STATISTICS_KEPT and upgrade.source.all("checked_domains"):
         # a value that comes back is checked as its type demands, by the superuser; they are collected anew
         words.append("--no-statistics")
     copies = upgrade.growing("transfer", upgrade.unfinished) if method == "copy" else nullcontext()

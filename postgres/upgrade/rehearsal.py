@@ -85,9 +85,8 @@ def _dump(workshop: Workshop, source: Source, new: int, live: Server, folder: st
 
 def _refuse_owners_code(workshop: Workshop, server: Server, source: Source) -> None:
     query = queries.get("upgrade_owners_code")
-    ran = [
-        f"{name}: {one_line(row['name'])}" for name in source.databases for row in rows(workshop, server, name, query)
-    ]
+    ran = [f"{name}: {row['name']}" for name in source.databases for row in rows(workshop, server, name, query)]
+    ran = [one_line(each) for each in (*ran, *source.all("inherited_checks"))]
     if ran:
         raise ServerError(
             f"while PostgreSQL makes the schema it runs functions of the schema's owner: {', '.join(ran[:MOST])}\n"

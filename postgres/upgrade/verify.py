@@ -39,11 +39,11 @@ SETTINGS = {
     "max_parallel_workers": "0",
 }  # fmt: skip
 SESSION = (
-    f"{checks.SESSION} SET search_path = '';"
+    f"{checks.SESSION} SET search_path = pg_catalog, pg_temp;"
     " SET extra_float_digits = 1; SET lc_monetary = 'C'; SET work_mem = '64MB';\n"
 )
 BEGIN = f"BEGIN;\n{queries.get('as_owner')}"
-END = f"{queries.get('as_owner_end')}COMMIT;\n"
+END = "ROLLBACK;\n"
 # the process that copies is noted: one that was interrupted goes on by itself
 COPYING = """
     mkdir -p "$(dirname "$TO")"
@@ -183,7 +183,7 @@ def _contents(workshop: Workshop, server: Server, database: str, tables: list[st
     for first in range(0, len(tables), BATCH):
         batch = tables[first : first + BATCH]
         summed = "SELECT concat_ws('|', count(*), coalesce(sum(hash), 0)) FROM ({hashes}) AS each"
-        asked = "".join(f"SELECT {_as_owner(table, summed)};\n" for table in batch)
+        asked = "".join(f"SELECT {_as_owner(table, summed, 'pgstack_answer')};\n" for table in batch)
         said = _ask(workshop, server, database, SESSION + BEGIN + asked + END)
         for table, line in zip(batch, said.splitlines(), strict=True):
             count, total = line.split("|")
@@ -199,10 +199,12 @@ def _hashes(table: str) -> str:
     return f'SELECT hashtextextended(ROW(kept_row.*)::text COLLATE "C", 0) AS hash FROM ONLY {table} AS kept_row'
 
 
-def _as_owner(table: str, query: str = "SELECT hash::text FROM ({hashes}) AS each") -> str:
+def _as_owner(
+    table: str, query: str = "SELECT hash::text FROM ({hashes}) AS each", function: str = "pgstack_ask"
+) -> str:
     """The call that asks it with the rights of the table's owner. {hashes}: a number for each row."""
     name, text = (sql.Literal(each).as_string(None) for each in (table, query.format(hashes=_hashes(table))))
-    return f"pg_temp.pgstack_ask({name}, {text})"
+    return f"pg_temp.{function}({name}::regclass, {text}::text)"
 
 
 def _ask(workshop: Workshop, server: Server, database: str, text: str) -> str:

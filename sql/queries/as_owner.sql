@@ -1,6 +1,8 @@
 -- pg_temp.pgstack_ask(relation, query): what a query over one relation returns, asked with the rights of its owner. The
 -- planner runs IMMUTABLE functions in the expressions of a relation's indexes, and the owner wrote these. The roles that
--- have such rights see all rows; as_owner_end.sql takes them away in the same transaction.
+-- have such rights see all rows; as_owner_end.sql takes them away in the same transaction, or a ROLLBACK does.
+-- From the question on the transaction only reads: what the owner wrote could make these functions anew, or others that
+-- are taken for them. So a transaction asks once, or by pgstack_answer (one value), whose subtransaction is undone.
 DO $$
 DECLARE
     owner record;
@@ -43,5 +45,17 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %s', of.nspname, of.asking);
         EXECUTE format('GRANT SELECT ON %s TO %s', relation, of.asking);
     END IF;
+    PERFORM set_config('transaction_read_only', 'on', true);
     RETURN QUERY EXECUTE format('SELECT pg_temp.%I($1)', 'of ' || of.oid) USING query;
+END $$;
+CREATE OR REPLACE FUNCTION pg_temp.pgstack_answer(relation regclass, query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    answer text;
+BEGIN
+    BEGIN
+        SELECT * INTO answer FROM pg_temp.pgstack_ask(relation, query);
+        RAISE SQLSTATE 'PGSTK';
+    EXCEPTION WHEN SQLSTATE 'PGSTK' THEN NULL;
+    END;
+    RETURN answer;
 END $$;

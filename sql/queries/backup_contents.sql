@@ -33,7 +33,7 @@ BEGIN
         CONTINUE WHEN found.relkind = 'r' AND sequences_only;
         BEGIN
             IF found.relkind = 'r' AND as_owner THEN
-                EXECUTE format('SELECT * FROM pg_temp.pgstack_ask(%L, %L)', found.name,
+                EXECUTE format('SELECT * FROM pg_temp.pgstack_ask(%L::regclass, %L::text)', found.name,
                                format('SELECT count(*)::text FROM ONLY %s', found.name)) INTO number;
             ELSIF found.relkind = 'r' THEN
                 EXECUTE format('SELECT count(*) FROM ONLY %s', found.name) INTO number;

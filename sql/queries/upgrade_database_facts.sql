@@ -1,5 +1,5 @@
--- What decides it in one database: extensions, columns that hold catalog numbers, domains whose CHECK acts or calls
--- functions of others than superusers, unlogged tables with rows.
+-- What decides it in one database: extensions, columns that hold catalog numbers, domains with a CHECK,
+-- inherited CHECKs that call functions of others than superusers, unlogged tables with rows.
 SELECT (SELECT coalesce(json_object_agg(extname, extversion), '{}') FROM pg_extension WHERE extname <> 'plpgsql')
            AS extensions,
        (SELECT coalesce(json_agg(format('%I.%I.%I (%s)', n.nspname, c.relname, a.attname, t.typname)), '[]')
@@ -23,12 +23,16 @@ SELECT (SELECT coalesce(json_object_agg(extname, extversion), '{}') FROM pg_exte
          WHERE NOT o.rolsuper AND l.lanname IN ('c', 'internal') AND (p.provolatile = 'v' OR p.proname ~ '_to_xml')
            AND p.oid NOT IN ('clock_timestamp()'::regprocedure, 'random()'::regprocedure)) AS acting_domains,
        -- a value of statistics that is put back is checked as one of its type
-       (SELECT coalesce(json_agg(DISTINCT format('%s (%s)', c.contypid::regtype, p.oid::regprocedure)), '[]')
+       (SELECT coalesce(json_agg(DISTINCT t.oid::regtype::text), '[]')
+          FROM pg_constraint c JOIN pg_type t ON t.oid = c.contypid JOIN pg_roles o ON o.oid = t.typowner
+         WHERE NOT o.rolsuper) AS checked_domains,
+       -- pg_upgrade adds these to a table that is there, and PostgreSQL computes their constants
+       (SELECT coalesce(json_agg(DISTINCT format('%s (%s)', c.conrelid::regclass, p.oid::regprocedure)), '[]')
           FROM pg_constraint c
          CROSS JOIN regexp_matches(c.conbin::text, ':(?:op)?funcid ([0-9]+)', 'g') AS called(number)
           JOIN pg_proc p ON p.oid = number[1]::oid
           JOIN pg_roles o ON o.oid = p.proowner
-         WHERE c.contypid <> 0 AND NOT o.rolsuper) AS owners_checks,
+         WHERE c.contype = 'c' AND c.conrelid <> 0 AND c.coninhcount > 0 AND NOT o.rolsuper) AS inherited_checks,
        (SELECT coalesce(json_agg(format('%I.%I', n.nspname, c.relname)), '[]')
           FROM pg_class c
           JOIN pg_namespace n ON n.oid = c.relnamespace
