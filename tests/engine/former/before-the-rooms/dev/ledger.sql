@@ -2,7 +2,7 @@
 -- PostgreSQL database dump
 --
 
-\restrict YjHem66UaEWhXLhbTkz23KUQ3SeXsJHYQjTrbMJKM60LFj7onSQVzrWF7gUf8LD
+\restrict N1JXCDatPmCrjDoG5VtPmo4XrVyoSISThR1lVFwlFgeCZYLGqK20ZoUd4b9czdd
 
 -- Dumped from database version 17.12 (Debian 17.12-0+deb13u1)
 -- Dumped by pg_dump version 18.4
@@ -224,8 +224,8 @@ ALTER TABLE pgstack.statement OWNER TO postgres;
 --
 
 COPY pgstack.event (id, at, kind, script, line, sqlstate, message, revision, by_whom) FROM stdin;
-1	2026-11-28 02:47:30.694888+00	applied	\N	\N	\N	init.sql, integration_upgrade.sql, install_pgvector.sql	7ed401a82945	root@vm
-2	2026-11-28 02:47:32.303812+00	validated	\N	\N	\N	validation: every check passed	7ed401a82945	root@vm
+1	2026-11-28 04:01:47.393302+00	applied	\N	\N	\N	init.sql, integration_upgrade.sql, install_pgvector.sql	7ed401a82945	root@vm
+2	2026-11-28 04:01:47.618907+00	validated	\N	\N	\N	validation: every check passed	7ed401a82945	root@vm
 \.
 
 
@@ -242,9 +242,9 @@ COPY pgstack.landing (id, pid, transaction, statements) FROM stdin;
 --
 
 COPY pgstack.ledger (name, "position", sha256, normalised, statements, duration_ms, baseline, applied_at, applied_by, git_commit, server_version, pgvector_version) FROM stdin;
-init.sql	1	34979d6f4eafcd37d758b89aff7c060fda2d590a29a5517b53556e43ff2ae87c	ca518b748382faa6889690743b2aadebba1e6f8ac2f9e8ce175358a617115280	12	37	f	2026-11-28 02:47:30.694272+00	root@vm	\N	17.12 (Debian 17.12-0+deb13u1)	0.8.0
-integration_upgrade.sql	2	bb2df1408517627562b1626906f609d9a8407fac37275f555c8b5b15517e7010	841bd790c59ea517bd5b20c9ef721439190c62745edfaba6c9ffc1b9991b9f8e	10	20	f	2026-11-28 02:47:30.694425+00	root@vm	\N	17.12 (Debian 17.12-0+deb13u1)	0.8.0
-install_pgvector.sql	3	cf5e675cbd28f88bfeeac607df298dd61539d6ec9cbc73abdac90f5fdea85e85	86c21aa5d128e0f5ce7a4cce5d0374753085bdd633199c33264c7951a2945398	5	22	f	2026-11-28 02:47:30.694433+00	root@vm	\N	17.12 (Debian 17.12-0+deb13u1)	0.8.0
+init.sql	1	34979d6f4eafcd37d758b89aff7c060fda2d590a29a5517b53556e43ff2ae87c	ca518b748382faa6889690743b2aadebba1e6f8ac2f9e8ce175358a617115280	12	14	f	2026-11-28 04:01:47.392544+00	root@vm	\N	17.12 (Debian 17.12-0+deb13u1)	0.8.0
+integration_upgrade.sql	2	bb2df1408517627562b1626906f609d9a8407fac37275f555c8b5b15517e7010	841bd790c59ea517bd5b20c9ef721439190c62745edfaba6c9ffc1b9991b9f8e	10	12	f	2026-11-28 04:01:47.39269+00	root@vm	\N	17.12 (Debian 17.12-0+deb13u1)	0.8.0
+install_pgvector.sql	3	cf5e675cbd28f88bfeeac607df298dd61539d6ec9cbc73abdac90f5fdea85e85	86c21aa5d128e0f5ce7a4cce5d0374753085bdd633199c33264c7951a2945398	5	9	f	2026-11-28 04:01:47.392701+00	root@vm	\N	17.12 (Debian 17.12-0+deb13u1)	0.8.0
 \.
 
 
@@ -473,5 +473,5 @@ GRANT SELECT ON TABLE pgstack.statement TO schema_owner;
 -- PostgreSQL database dump complete
 --
 
-\unrestrict YjHem66UaEWhXLhbTkz23KUQ3SeXsJHYQjTrbMJKM60LFj7onSQVzrWF7gUf8LD
+\unrestrict N1JXCDatPmCrjDoG5VtPmo4XrVyoSISThR1lVFwlFgeCZYLGqK20ZoUd4b9czdd
 
