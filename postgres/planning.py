@@ -3,19 +3,27 @@
 The state lives in two places: the list in the environment (what should have run, in which order) and the ledger in
 the database (what did). Invariant: what ran is a prefix of what is listed, script by script, by normalised hash.
 Anything else is refused with the script's name; nothing is ever guessed. A repeatable script has no place in that
-order: it runs behind all others, wherever it is listed, and may be listed anywhere else the next time.
+order: it runs behind all others, wherever it is listed, and may be listed anywhere else the next time. It runs again
+behind a script that drops something, which may be what it made: a fresh database has it, since it runs last there.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from postgres import dialect, half_way
 from postgres.errors import PlanRefused
 from postgres.scripts import Script, revision
+
+Reason = Literal["new", "repeatable changed", "repeatable again", "baseline"]
+# what goes with a table alone is nothing that a repeatable script makes, unless it takes others along
+DROPS = re.compile(
+    r"\bcascade\b|\bdrop\b(?!\s+(?:column|constraint|not|default|identity|expression|attribute)\b)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,7 @@ class Pending:
 
     position: int
     script: Script
-    reason: Literal["new", "repeatable changed", "baseline"]
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +104,11 @@ def plan(
     problems += cannot_begin(scripts, {row.name: row.normalised for row in ledger}, done or {}, baseline, where)
     if problems:
         raise PlanRefused("\n".join(problems))
+    dropped = _last_drop(scripts, applied, baseline) if any(script.repeatable for script in scripts) else None
     pending = [
         Pending(position, script, reason)
         for position, script in in_run_order(scripts)
-        if (reason := _reason(script, applied.get(script.name), baseline)) is not None
+        if (reason := _reason(script, applied.get(script.name), baseline, dropped)) is not None
     ]
     return Plan(
         groups=_grouped([entry for entry in pending if entry.reason != "baseline"]),
@@ -130,12 +139,22 @@ def in_run_order(scripts: Sequence[Script]) -> list[tuple[int, Script]]:
     return sorted(enumerate(scripts, start=1), key=lambda entry: entry[1].repeatable)
 
 
-def _reason(
-    script: Script, row: Applied | None, baseline: Sequence[str]
-) -> Literal["new", "repeatable changed", "baseline"] | None:
+def _last_drop(scripts: Sequence[Script], applied: Mapping[str, Applied], baseline: Sequence[str]) -> datetime | None:
+    """When a script that drops something ran last; the end of time where one has yet to run, None where none is."""
+    found = [
+        applied[script.name].applied_at if script.name in applied else datetime.max.replace(tzinfo=UTC)
+        for script in scripts
+        if not script.repeatable and script.name not in baseline and DROPS.search(script.text)
+    ]
+    return max(found, default=None)
+
+
+def _reason(script: Script, row: Applied | None, baseline: Sequence[str], dropped: datetime | None) -> Reason | None:
     if row is None:
         return "baseline" if script.name in baseline else "new"
-    return "repeatable changed" if script.normalised != row.normalised else None
+    if script.normalised != row.normalised:
+        return "repeatable changed"
+    return "repeatable again" if script.repeatable and dropped is not None and row.applied_at < dropped else None
 
 
 def _grouped(pending: Sequence[Pending]) -> tuple[Group, ...]:

@@ -336,6 +336,11 @@ HISTORIES = {
     "a view computes": (MOVES_THE_PATH, "create materialized view a.mv as table a.moving", "create table here ()"),
     "a view tells": (TELLS, "create table a.k ()", "insert into a.log table a.tells"),
     "a cursor computes": (MOVES_THE_PATH, "declare c cursor for table a.moving; fetch c", "create table here ()"),
+    "a repeatable is dropped": (
+        "create table a.k (n int); insert into a.k values (1)",
+        "-- pgstack: repeatable\ncreate or replace view a.doubled as select n * 2 as n from a.k",
+        "drop view if exists a.doubled; alter table a.k alter n type bigint",
+    ),
     "what a session has": (
         "create table a.k (id int generated always as identity (cache 10), v text);"
         "create view a.sets as select set_config('search_path', 'b', false)",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -84,6 +85,25 @@ def test_a_repeatable_script_runs_again_when_it_changes() -> None:
     before, after = (named("v.sql", f"-- pgstack: repeatable\nselect {n}") for n in (1, 2))
     (entry,) = plan([A, after], ran(A, before), where="dev").pending
     assert (entry.script.name, entry.reason, entry.position) == ("v.sql", "repeatable changed", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "again"),
+    [("DROP VIEW IF EXISTS v; ALTER TABLE t ALTER c TYPE bigint", True), ("drop function f cascade", True),
+     ("ALTER TABLE t DROP COLUMN c CASCADE", True), ("ALTER TABLE t DROP COLUMN c, DROP CONSTRAINT k", False),
+     ("ALTER TABLE t ALTER c DROP NOT NULL", False), ("SELECT 1", False)],
+)  # fmt: skip
+def test_a_repeatable_script_runs_again_behind_one_that_drops(text: str, again: bool) -> None:
+    """A fresh database has what it makes: there it runs last. Also where the drop came without it."""
+    view, drops = named("v.sql", "-- pgstack: repeatable\nselect 1"), named("d.sql", text)
+    told = [(entry.script.name, entry.reason) for entry in plan([A, view, drops], ran(A, view), where="dev").pending]
+    assert told == [("d.sql", "new"), *[("v.sql", "repeatable again")] * again]
+    rows = ran(A, view, drops)
+    assert plan([A, view, drops], rows, where="dev").pending == (), "together"
+    rows[2] = replace(rows[2], applied_at=rows[2].applied_at + timedelta(seconds=1))
+    told = [(entry.script.name, entry.reason) for entry in plan([A, view, drops], rows, where="dev").pending]
+    assert told == [("v.sql", "repeatable again")] * again
+    assert plan([A, view, drops], rows, where="dev", baseline=["d.sql"]).pending == ()
 
 
 def test_a_repeatable_script_runs_behind_all_others_wherever_it_is_listed() -> None:
