@@ -49,6 +49,7 @@ READS = re.compile(
     r"|(?<!create\s)(?<!alter\s)(?<!drop\s)(?<!unlogged\s)(?<!temp\s)(?<!temporary\s)(?<!foreign\s)(?<!\bon\s)\btable\b"
 )
 ALTERS = re.compile(r"\balter\s+(?:domain|foreign|table)\b")  # may run a default, a check, a domain's
+RETYPES = re.compile(r"\b(?:alter|drop)\b")  # may make another type of what a function was read with
 CONSTANT = re.compile(r"""--[^\n]*|'(?:[^']|'')*'|"[^"]*\"""")
 MAKES_CODE = re.compile(r"\b(?:call|do(?!\s+(?:nothing|update)\b)|execute|extension|function|language|procedure)\b")
 CLOSES_PUBLIC = re.compile(r"\brevoke\b[^;]*\bon\s+schema\b[^;]*\bpublic\b[^;]*\bfrom\b[^;]*\bpublic\b", re.IGNORECASE)
@@ -79,7 +80,7 @@ class Session:
         self.known: set[int] = set()
         self.deferring = False
         self.has_code = True  # functions that are neither PostgreSQL's nor pgvector's
-        self.unfollowed = False
+        self.retyped = self.unfollowed = False
         self.held: dict[str, list[int]] = {}  # by role, what a step made that the script's rest gives it
 
     def _load_libraries(self) -> None:
@@ -121,8 +122,9 @@ class Session:
     def before(self, script: Script) -> bool:
         """Give what is due if this script may see or change it. False where it can't: then nothing has to be asked."""
         text = words_of(script.text).lower()
-        self.deferring = self.deferring or "deferrable" in text
+        self.deferring = self.deferring or "defer" in text  # INITIALLY DEFERRED is enough
         self.has_code = self.has_code or MAKES_CODE.search(text) is not None
+        self.retyped = self.has_code and RETYPES.search(text) is not None
         noisy = (
             NOISY.search(text) is not None
             or READS.search(text) is not None
@@ -137,7 +139,8 @@ class Session:
         """The statements that end the script's session, and which of them checks deferred constraints."""
         settle = [_plain("session_constraints")] if noisy and self.deferring else []
         looks = [UNLOCK, OUR_PATH, self._look(), _plain("session_settings")] if noisy else []
-        return [*ROLE, *settle, *REST, *looks, SETTINGS, *self.again], len(ROLE) if settle else None
+        anew = [_plain("session_code")] if self.retyped else []
+        return [*ROLE, *settle, *REST, *anew, *looks, SETTINGS, *self.again], len(ROLE) if settle else None
 
     def follow(self, script: Script, noisy: bool, looks: Sequence[Sequence[tuple[str, ...]]]) -> None:
         """Give rights and settings behind a script. `looks`: the answers to the tail's questions. Raises SqlFailed."""
@@ -198,6 +201,7 @@ class Session:
         `resumed`: it began in another session; what no group recorded is then taken as its own.
         """
         self.connection.execute(END.encode())
+        self.connection.execute(queries.get("session_code"))
         if resumed:
             self._give(self._created(_UNRECORDED.format("coalesce(object.belongs, object.identity)")), [script])
         else:

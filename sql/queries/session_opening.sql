@@ -7,7 +7,7 @@ SELECT 'opening' AS pgstack_look, (SELECT coalesce(array_agg(name), '{}') FROM p
        EXISTS (SELECT FROM pg_constraint WHERE condeferrable)
        OR EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
                    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-                     AND p.prosrc ~* 'deferrable'),
+                     AND p.prosrc ~* 'defer'),
        lo_create(0)::bigint,
        EXISTS (SELECT FROM pg_proc p
                 WHERE p.oid >= 16384 AND p.pronamespace <> coalesce(to_regnamespace('pgstack')::oid, 0)

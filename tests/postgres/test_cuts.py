@@ -324,6 +324,11 @@ MOVES_THE_PATH = """create function a.moves(int) returns int language plpgsql as
 create view a.moving as select a.moves(1); create domain a.whole_number as int; create table a.k (i a.whole_number);
 insert into a.k values (1)"""
 TELLS = "create view a.tells as select grantee || table_name from information_schema.table_privileges"
+GROSS = (
+    "create function a.gross() returns trigger language plpgsql as"
+    " 'begin new.gross := new.net * 1.19; return new; end';"
+    "create trigger g before insert on a.k for each row execute function a.gross()"
+)
 HISTORIES = {
     "attached": (PARENT, "create table a.part (id int)", "alter table a.whole attach partition a.part default"),
     "detached": (
@@ -340,6 +345,34 @@ HISTORIES = {
         "create table a.k (n int); insert into a.k values (1)",
         "-- pgstack: repeatable\ncreate or replace view a.doubled as select n * 2 as n from a.k",
         "drop view if exists a.doubled; alter table a.k alter n type bigint",
+    ),
+    "deferred in one word": (
+        "create table a.k (id int primary key, of int references a.k initially deferred)",
+        "insert into a.k values (2, 1); insert into a.k values (1, null)",
+        "alter table a.k add x int; insert into a.k values (3, 3)",
+    ),
+    "a number gets finer": (
+        "create table a.k (net numeric(10,2), gross numeric(10,2));" + GROSS,
+        "insert into a.k (net) values (9.991)",
+        "alter table a.k alter net type numeric(12,4), alter gross type numeric(12,4)",
+        "insert into a.k (net) values (9.991)",
+    ),
+    "a column gets another type": (
+        "create table a.k (id int, v varchar(3)); create function a.f() returns trigger language plpgsql as"
+        " 'begin new.v := new.id || new.v; return new; end'; create trigger t before insert on a.k for each row"
+        " execute function a.f()",
+        "insert into a.k values (1, 'a')",
+        "alter table a.k alter id type bigint, alter v type text",
+        "insert into a.k values (9999999999, 'abcdef')",
+    ),
+    "an enum is made anew": (
+        "create type a.e as enum ('x'); create table a.k (e a.e, f a.e); create function a.f() returns trigger"
+        " language plpgsql as 'declare c a.k.e%type; begin c := new.e; new.f := c; return new; end';"
+        "create trigger t before insert on a.k for each row execute function a.f()",
+        "insert into a.k values ('x')",
+        "alter type a.e rename to old; create type a.e as enum ('x', 'y'); alter table a.k alter e type a.e using"
+        " e::text::a.e, alter f type a.e using f::text::a.e; drop type a.old",
+        "insert into a.k values ('y')",
     ),
     "what a session has": (
         "create table a.k (id int generated always as identity (cache 10), v text);"
