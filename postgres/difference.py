@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from postgres import definitions
 from postgres.plain_text import one_line
@@ -20,6 +21,7 @@ class Difference:
     """One object that is not as the scripts left it; `None` where it was or is not there.
 
     `grown`: part of a partition that came after the scripts and is no more than its parent makes of it. No drift.
+    `oid`: of the relation that it is, or is a part of, where that is there.
     """
 
     kind: str
@@ -27,6 +29,7 @@ class Difference:
     recorded: str | None
     live: str | None
     grown: bool = False
+    oid: int | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return one_line(self._words())
@@ -53,6 +56,18 @@ class Difference:
         owner = self.owner_column
         found = OF_RELATION.fullmatch(owner) if owner else None
         return found[1] if found else None
+
+    @property
+    def place(self) -> str | None:
+        """The relation that it is, or is a part of."""
+        return self.identity if self.kind in PARENTS else self.relation
+
+    def renamed(self, names: Mapping[int, str]) -> Difference:
+        """With the name that its relation has now. `names`: by OID."""
+        was, now = self.place, names.get(self.oid or 0)
+        if now is None or was is None or not self.identity.startswith(was):
+            return self
+        return replace(self, identity=now + self.identity.removeprefix(was))
 
     @property
     def owner_column(self) -> str | None:

@@ -10,7 +10,9 @@ before a script ran and that the script did not touch stays a difference: applyi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, LiteralString
 
 from psycopg import Connection, errors
@@ -55,16 +57,20 @@ def message(stack: str, differences: Sequence[str]) -> str:
     )
 
 
-def carried_over(before: Sequence[Difference], after: Sequence[Difference]) -> tuple[Difference, ...]:
+def carried_over(
+    before: Sequence[Difference], after: Sequence[Difference], names: Mapping[int, str] = MappingProxyType({})
+) -> tuple[Difference, ...]:
     """Which differences remain once scripts ran: those from before whose live side the scripts did not touch.
 
     `after` compares the same recorded rows with the schema the scripts made. What has grown stays so, whatever scripts
-    made of its parent.
+    made of its parent. `names`: of the relations by OID, now: a new name takes what differs along.
     """
     still = {(d.kind, d.identity): d for d in after}
+    moved = [difference.renamed(names) for difference in before]
     kept = [
         difference
-        for difference in before
+        for was, now_called in zip(before, moved, strict=True)
+        for difference in (now_called if (now_called.kind, now_called.identity) in still else was,)
         if (now := still.get((difference.kind, difference.identity))) is not None
         and (now.live == difference.live or (now.grown and difference.grown))
     ]
@@ -118,7 +124,26 @@ def compare(connection: Connection[Any], recording: str = "") -> tuple[Differenc
     if found:
         again = set(_looked(connection, recorded, recording))
         found = [difference for difference in found if difference in again]
-    return tuple(difference for difference in found if not _same_order(difference))
+    found = [difference for difference in found if not _same_order(difference)]
+    oids = _oids(connection, [each.place for each in found if each.place]) if found else {}
+    return tuple(replace(each, oid=oids.get(each.place or "")) for each in found)
+
+
+def _oids(connection: Connection[Any], names: Sequence[str]) -> dict[str, int]:
+    """Of the relations with these names, those that are there."""
+    query = "SELECT name, pg_catalog.to_regclass(name)::pg_catalog.oid FROM pg_catalog.unnest(%s::text[]) AS name"
+    return {name: oid for name, oid in connection.execute(query, (list(names),)).fetchall() if oid is not None}
+
+
+def _names(connection: Connection[Any], before: Sequence[Difference]) -> dict[int, str]:
+    """How the relations of `before` are called now, by OID. The transaction writes names with their schemas then."""
+    oids = sorted({each.oid for each in before if each.oid is not None})
+    if not oids:
+        return {}
+    query = "SELECT c.oid, c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c WHERE c.oid = ANY (%s)"
+    with connection.transaction(force_rollback=True):
+        qualify_names(connection)
+        return dict(connection.execute(query, (oids,)).fetchall())
 
 
 def _looked(connection: Connection[Any], recorded: int, recording: str) -> list[Difference]:
@@ -171,7 +196,7 @@ def record(connection: Connection[Any], before: Sequence[Difference]) -> list[Wr
     found it.
     """
     connection.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
-    kept = carried_over(before, compare(connection)) if before else ()
+    kept = carried_over(before, compare(connection), _names(connection, before)) if before else ()
     qualify_names(connection)
     return [
         ("DELETE FROM pgstack.object", None),
@@ -190,8 +215,10 @@ def record_changes(connection: Connection[Any], before: Sequence[Difference], sc
     connection.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
     if written(connection) is None:
         return record(connection, before)
+    names = _names(connection, before)
+    known = {(d.kind, d.identity, d.live): d.recorded for d in (each.renamed(names) for each in before)}
     made = [difference for difference in compare(connection, script) if difference not in before]
-    return _put([(difference.kind, difference.identity, difference.live) for difference in made])
+    return _put([(d.kind, d.identity, known.get((d.kind, d.identity, d.live), d.live)) for d in made])
 
 
 def renewal() -> LiteralString:

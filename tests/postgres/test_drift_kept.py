@@ -218,3 +218,37 @@ def test_another_time_zone_of_the_database_is_no_drift(empty_database: FreshData
         bring_up(empty_database, ZONED)
     empty_database.do(f"ALTER DATABASE {name} SET timezone = 'America/Lima'")
     assert words(empty_database) == ()
+
+
+CUSTOMERS = script(
+    "CREATE SCHEMA crm; CREATE TABLE crm.t (id int PRIMARY KEY, n int); ALTER TABLE crm.t ENABLE ROW LEVEL SECURITY;"
+    "CREATE POLICY p ON crm.t USING (n = 1); CREATE INDEX t_n ON crm.t (n)",
+    "0010.sql",
+)
+BY_HAND = (
+    "GRANT DELETE ON crm.t TO readonly; ALTER TABLE crm.t DISABLE ROW LEVEL SECURITY; ALTER TABLE crm.t ADD hand int;"
+    "ALTER POLICY p ON crm.t USING (true); DROP INDEX crm.t_n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("ALTER TABLE crm.t RENAME TO \"T 2\"", 'crm."T 2"'), ("ALTER SCHEMA crm RENAME TO sales", "sales.t"),
+     ("ALTER TABLE crm.t SET SCHEMA public", "public.t"),
+     ("-- pgstack: no-transaction\nALTER TABLE crm.t RENAME TO t2", "crm.t2"),
+     ("ALTER TABLE crm.t RENAME TO old; CREATE TABLE crm.t (LIKE crm.old)", "crm.old")],
+)  # fmt: skip
+def test_what_was_changed_by_hand_goes_along_with_a_new_name(
+    empty_database: FreshDatabase, text: str, name: str
+) -> None:
+    bring_up(empty_database, CUSTOMERS)
+    empty_database.do(BY_HAND)
+    bring_up(empty_database, CUSTOMERS, script(text, "0011.sql"))
+    lines = "\n".join(words(empty_database))
+    for expected in (
+        f"table {name} was changed: readonly gained DELETE; row security is none, was on",
+        f"column {name}.hand was added (integer)", f"policy {name}.p was changed",
+    ):  # fmt: skip
+        assert expected in lines
+    bring_up(empty_database, CUSTOMERS, script(text, "0011.sql"), script("SELECT 1", "0012.sql"))
+    assert "\n".join(words(empty_database)) == lines
