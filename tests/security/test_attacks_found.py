@@ -90,6 +90,8 @@ def test_a_template_is_no_backup_without_the_database(fresh_database: FreshDatab
     name = fresh_database.admin.database
     made = script(f"ALTER DATABASE {name} IS_TEMPLATE true")
     fresh_database.apply(made)
+    assert fresh_database.ask("SELECT datistemplate FROM pg_database WHERE datname = current_database()") == [(False,)]
+    fresh_database.do(f"ALTER DATABASE {name} IS_TEMPLATE true")
     with (
         fresh_database.programs(tmp_path / "root") as (workshop, server),
         pytest.raises(BackupFailed, match="is a template"),

@@ -105,12 +105,14 @@ def test_a_drill_of_an_untrusted_backup_starts_nothing_and_notes_nothing(tmp_pat
 
 def test_the_key_is_a_secret_in_no_text() -> None:
     assert KEY not in repr(Trust(KEY))
-    made = BackupKeyProvider().create({})
+    made = BackupKeyProvider().create({"engine": "docker"})
     assert made.outs is not None
     assert len(made.outs["value"]) == 48
-    kept = BackupKeyProvider().update("backup-key", made.outs, {"configured": KEY}).outs
-    assert kept == {"generated": made.outs["value"], "value": KEY, "configured": KEY}
-    assert (BackupKeyProvider().update("backup-key", kept, {}).outs or {})["value"] == made.outs["value"]
+    kept = BackupKeyProvider().update("backup-key", made.outs, {"configured": KEY, "engine": "docker"}).outs
+    assert kept == {"generated": made.outs["value"], "value": KEY, "configured": KEY, "engine": "docker"}
+    assert (BackupKeyProvider().update("backup-key", kept, {"engine": "docker"}).outs or {})["value"] == made.outs[
+        "value"
+    ]
 
 
 @given(st.binary(min_size=1, max_size=40), st.lists(st.binary(max_size=70_000), max_size=4))
