@@ -2,7 +2,7 @@
 -- PostgreSQL database dump
 --
 
-\restrict N1JXCDatPmCrjDoG5VtPmo4XrVyoSISThR1lVFwlFgeCZYLGqK20ZoUd4b9czdd
+\restrict lwJFzKWgPsGW5Rwe77OyJRbAhh6DJ6hxpumjC5Tmf3RO8hqq0A24JuxTbyjhKp1
 
 -- Dumped from database version 17.12 (Debian 17.12-0+deb13u1)
 -- Dumped by pg_dump version 18.4
@@ -224,8 +224,8 @@ ALTER TABLE pgstack.statement OWNER TO postgres;
 --
 
 COPY pgstack.event (id, at, kind, script, line, sqlstate, message, revision, by_whom) FROM stdin;
-1	2026-11-28 04:01:47.393302+00	applied	\N	\N	\N	init.sql, integration_upgrade.sql, install_pgvector.sql	7ed401a82945	root@vm
-2	2026-11-28 04:01:47.618907+00	validated	\N	\N	\N	validation: every check passed	7ed401a82945	root@vm
+1	2026-11-28 04:12:22.927171+00	applied	\N	\N	\N	init.sql, integration_upgrade.sql, install_pgvector.sql	7ed401a82945	root@vm
+2	2026-11-28 04:12:23.020889+00	validated	\N	\N	\N	validation: every check passed	7ed401a82945	root@vm
 \.
 
 
@@ -242,9 +242,9 @@ COPY pgstack.landing (id, pid, transaction, statements) FROM stdin;
 --
 
 COPY pgstack.ledger (name, "position", sha256, normalised, statements, duration_ms, baseline, applied_at, applied_by, git_commit, server_version, pgvector_version) FROM stdin;
-init.sql	1	34979d6f4eafcd37d758b89aff7c060fda2d590a29a5517b53556e43ff2ae87c	ca518b748382faa6889690743b2aadebba1e6f8ac2f9e8ce175358a617115280	12	14	f	2026-11-28 04:01:47.392544+00	root@vm	\N	17.12 (Debian 17.12-0+deb13u1)	0.8.0
-integration_upgrade.sql	2	bb2df1408517627562b1626906f609d9a8407fac37275f555c8b5b15517e7010	841bd790c59ea517bd5b20c9ef721439190c62745edfaba6c9ffc1b9991b9f8e	10	12	f	2026-11-28 04:01:47.39269+00	root@vm	\N	17.12 (Debian 17.12-0+deb13u1)	0.8.0
-install_pgvector.sql	3	cf5e675cbd28f88bfeeac607df298dd61539d6ec9cbc73abdac90f5fdea85e85	86c21aa5d128e0f5ce7a4cce5d0374753085bdd633199c33264c7951a2945398	5	9	f	2026-11-28 04:01:47.392701+00	root@vm	\N	17.12 (Debian 17.12-0+deb13u1)	0.8.0
+init.sql	1	34979d6f4eafcd37d758b89aff7c060fda2d590a29a5517b53556e43ff2ae87c	ca518b748382faa6889690743b2aadebba1e6f8ac2f9e8ce175358a617115280	12	17	f	2026-11-28 04:12:22.926717+00	root@vm	\N	17.12 (Debian 17.12-0+deb13u1)	0.8.0
+integration_upgrade.sql	2	bb2df1408517627562b1626906f609d9a8407fac37275f555c8b5b15517e7010	841bd790c59ea517bd5b20c9ef721439190c62745edfaba6c9ffc1b9991b9f8e	10	15	f	2026-11-28 04:12:22.926818+00	root@vm	\N	17.12 (Debian 17.12-0+deb13u1)	0.8.0
+install_pgvector.sql	3	cf5e675cbd28f88bfeeac607df298dd61539d6ec9cbc73abdac90f5fdea85e85	86c21aa5d128e0f5ce7a4cce5d0374753085bdd633199c33264c7951a2945398	5	10	f	2026-11-28 04:12:22.92683+00	root@vm	\N	17.12 (Debian 17.12-0+deb13u1)	0.8.0
 \.
 
 
@@ -263,9 +263,9 @@ table	app.document	owner: schema_owner\nright: app=arwd/schema_owner\nright: rea
 table	app.source	owner: schema_owner\nright: app=arwd/schema_owner\nright: readonly=r/schema_owner\nright: schema_owner=arwdDxtm/schema_owner\ncomment: A system documents come from: a wiki, a drive, a ticket system.
 table	app.sync_state	owner: schema_owner\nright: app=arwd/schema_owner\nright: readonly=r/schema_owner\nright: schema_owner=arwdDxtm/schema_owner\ncomment: How far a source was read; cursor is whatever the source calls its place.
 table	app.outbox	owner: schema_owner\nright: app=arwd/schema_owner\nright: readonly=r/schema_owner\nright: schema_owner=arwdDxtm/schema_owner\ncomment: Events to deliver, written in the transaction that makes them true.
-column	app.embedding.chunk_id	type: bigint\nnot null: yes\noptions: pg_attver=26890024
-column	app.embedding.model	type: text\nnot null: yes\noptions: pg_attver=26890024
-column	app.embedding.embedding	type: public.vector(384)\nnot null: yes\noptions: pg_attver=26890024
+column	app.embedding.chunk_id	type: bigint\nnot null: yes\noptions: pg_attver=26890184
+column	app.embedding.model	type: text\nnot null: yes\noptions: pg_attver=26890184
+column	app.embedding.embedding	type: public.vector(384)\nnot null: yes\noptions: pg_attver=26890184
 column	app.tenant.tenant_id	type: bigint\nnot null: yes\nidentity: a\noptions: pg_attver=26703880
 column	app.tenant.name	type: text\nnot null: yes\noptions: pg_attver=26703880
 column	app.tenant.created_at	type: timestamp with time zone\nnot null: yes\ndefault: now()\noptions: pg_attver=26703880
@@ -280,24 +280,24 @@ column	app.document.language	type: text\nnot null: yes\ndefault: 'en'::text\nopt
 column	app.document.metadata	type: jsonb\nnot null: yes\ndefault: '{}'::jsonb\noptions: pg_attver=26725944
 column	app.document.created_at	type: timestamp with time zone\nnot null: yes\ndefault: now()\noptions: pg_attver=26725944
 column	app.document.updated_at	type: timestamp with time zone\nnot null: yes\ndefault: now()\noptions: pg_attver=26725944
-column	app.document.source_id	type: bigint\noptions: pg_attver=26813008
-column	app.document.external_id	type: text\noptions: pg_attver=26813448
-column	app.document.external_version	type: text\noptions: pg_attver=26813888
-column	app.source.source_id	type: bigint\nnot null: yes\nidentity: a\noptions: pg_attver=26791336
-column	app.source.tenant_id	type: bigint\nnot null: yes\noptions: pg_attver=26791336
-column	app.source.kind	type: text\nnot null: yes\noptions: pg_attver=26791336
-column	app.source.name	type: text\nnot null: yes\noptions: pg_attver=26791336
-column	app.source.settings	type: jsonb\nnot null: yes\ndefault: '{}'::jsonb\noptions: pg_attver=26791336
-column	app.sync_state.source_id	type: bigint\nnot null: yes\noptions: pg_attver=26822816
-column	app.sync_state.status	type: app.sync_status\nnot null: yes\ndefault: 'pending'::app.sync_status\noptions: pg_attver=26822816
-column	app.sync_state.cursor	type: text\noptions: pg_attver=26822816
-column	app.sync_state.error	type: text\noptions: pg_attver=26822816
-column	app.sync_state.synced_at	type: timestamp with time zone\noptions: pg_attver=26822816
-column	app.outbox.outbox_id	type: bigint\nnot null: yes\nidentity: a\noptions: pg_attver=26845472
-column	app.outbox.topic	type: text\nnot null: yes\noptions: pg_attver=26845472
-column	app.outbox.payload	type: jsonb\nnot null: yes\noptions: pg_attver=26845472
-column	app.outbox.created_at	type: timestamp with time zone\nnot null: yes\ndefault: now()\noptions: pg_attver=26845472
-column	app.outbox.sent_at	type: timestamp with time zone\noptions: pg_attver=26845472
+column	app.document.source_id	type: bigint\noptions: pg_attver=26813088
+column	app.document.external_id	type: text\noptions: pg_attver=26813528
+column	app.document.external_version	type: text\noptions: pg_attver=26813968
+column	app.source.source_id	type: bigint\nnot null: yes\nidentity: a\noptions: pg_attver=26791416
+column	app.source.tenant_id	type: bigint\nnot null: yes\noptions: pg_attver=26791416
+column	app.source.kind	type: text\nnot null: yes\noptions: pg_attver=26791416
+column	app.source.name	type: text\nnot null: yes\noptions: pg_attver=26791416
+column	app.source.settings	type: jsonb\nnot null: yes\ndefault: '{}'::jsonb\noptions: pg_attver=26791416
+column	app.sync_state.source_id	type: bigint\nnot null: yes\noptions: pg_attver=26822896
+column	app.sync_state.status	type: app.sync_status\nnot null: yes\ndefault: 'pending'::app.sync_status\noptions: pg_attver=26822896
+column	app.sync_state.cursor	type: text\noptions: pg_attver=26822896
+column	app.sync_state.error	type: text\noptions: pg_attver=26822896
+column	app.sync_state.synced_at	type: timestamp with time zone\noptions: pg_attver=26822896
+column	app.outbox.outbox_id	type: bigint\nnot null: yes\nidentity: a\noptions: pg_attver=26845552
+column	app.outbox.topic	type: text\nnot null: yes\noptions: pg_attver=26845552
+column	app.outbox.payload	type: jsonb\nnot null: yes\noptions: pg_attver=26845552
+column	app.outbox.created_at	type: timestamp with time zone\nnot null: yes\ndefault: now()\noptions: pg_attver=26845552
+column	app.outbox.sent_at	type: timestamp with time zone\noptions: pg_attver=26845552
 column order	app.chunk	names: ["chunk_id", "document_id", "position", "content"]
 column order	app.document	names: ["document_id", "tenant_id", "title", "language", "metadata", "created_at", "updated_at", "source_id", "external_id", "external_version"]
 column order	app.embedding	names: ["chunk_id", "model", "embedding"]
@@ -473,5 +473,5 @@ GRANT SELECT ON TABLE pgstack.statement TO schema_owner;
 -- PostgreSQL database dump complete
 --
 
-\unrestrict N1JXCDatPmCrjDoG5VtPmo4XrVyoSISThR1lVFwlFgeCZYLGqK20ZoUd4b9czdd
+\unrestrict lwJFzKWgPsGW5Rwe77OyJRbAhh6DJ6hxpumjC5Tmf3RO8hqq0A24JuxTbyjhKp1
 

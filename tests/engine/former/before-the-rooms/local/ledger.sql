@@ -2,7 +2,7 @@
 -- PostgreSQL database dump
 --
 
-\restrict ADet4UeC8IG0PdCYnrNULtOhrqmog7svfG4CeybNmOIwJEa8jCTpqdq9AzThe5e
+\restrict 74YT1x7jJtnbhYRsVOfEzY1BzgDVsfbdi663CwL9QEjZTdAWSYEO2Y48Rqlwwe8
 
 -- Dumped from database version 18.4
 -- Dumped by pg_dump version 18.4
@@ -190,8 +190,8 @@ ALTER TABLE pgstack.statement OWNER TO postgres;
 --
 
 COPY pgstack.event (id, at, kind, script, line, sqlstate, message, revision, by_whom) FROM stdin;
-1	2026-11-28 04:01:44.811466+00	applied	\N	\N	\N	init.sql, integration_upgrade.sql, install_pgvector.sql	7ed401a82945	root@vm
-2	2026-11-28 04:01:44.962849+00	validated	\N	\N	\N	validation: every check passed	7ed401a82945	root@vm
+1	2026-11-28 04:12:20.526773+00	applied	\N	\N	\N	init.sql, integration_upgrade.sql, install_pgvector.sql	7ed401a82945	root@vm
+2	2026-11-28 04:12:20.611446+00	validated	\N	\N	\N	validation: every check passed	7ed401a82945	root@vm
 \.
 
 
@@ -208,9 +208,9 @@ COPY pgstack.landing (id, pid, transaction, statements) FROM stdin;
 --
 
 COPY pgstack.ledger (name, "position", sha256, normalised, statements, duration_ms, baseline, applied_at, applied_by, git_commit, server_version, pgvector_version) FROM stdin;
-init.sql	1	34979d6f4eafcd37d758b89aff7c060fda2d590a29a5517b53556e43ff2ae87c	ca518b748382faa6889690743b2aadebba1e6f8ac2f9e8ce175358a617115280	12	39	f	2026-11-28 04:01:44.810832+00	root@vm	\N	18.4	0.8.5
-integration_upgrade.sql	2	bb2df1408517627562b1626906f609d9a8407fac37275f555c8b5b15517e7010	841bd790c59ea517bd5b20c9ef721439190c62745edfaba6c9ffc1b9991b9f8e	10	18	f	2026-11-28 04:01:44.810973+00	root@vm	\N	18.4	0.8.5
-install_pgvector.sql	3	cf5e675cbd28f88bfeeac607df298dd61539d6ec9cbc73abdac90f5fdea85e85	86c21aa5d128e0f5ce7a4cce5d0374753085bdd633199c33264c7951a2945398	5	13	f	2026-11-28 04:01:44.810984+00	root@vm	\N	18.4	0.8.5
+init.sql	1	34979d6f4eafcd37d758b89aff7c060fda2d590a29a5517b53556e43ff2ae87c	ca518b748382faa6889690743b2aadebba1e6f8ac2f9e8ce175358a617115280	12	11	f	2026-11-28 04:12:20.526324+00	root@vm	\N	18.4	0.8.5
+integration_upgrade.sql	2	bb2df1408517627562b1626906f609d9a8407fac37275f555c8b5b15517e7010	841bd790c59ea517bd5b20c9ef721439190c62745edfaba6c9ffc1b9991b9f8e	10	9	f	2026-11-28 04:12:20.526424+00	root@vm	\N	18.4	0.8.5
+install_pgvector.sql	3	cf5e675cbd28f88bfeeac607df298dd61539d6ec9cbc73abdac90f5fdea85e85	86c21aa5d128e0f5ce7a4cce5d0374753085bdd633199c33264c7951a2945398	5	6	f	2026-11-28 04:12:20.52643+00	root@vm	\N	18.4	0.8.5
 \.
 
 
@@ -439,5 +439,5 @@ GRANT SELECT ON TABLE pgstack.statement TO schema_owner;
 -- PostgreSQL database dump complete
 --
 
-\unrestrict ADet4UeC8IG0PdCYnrNULtOhrqmog7svfG4CeybNmOIwJEa8jCTpqdq9AzThe5e
+\unrestrict 74YT1x7jJtnbhYRsVOfEzY1BzgDVsfbdi663CwL9QEjZTdAWSYEO2Y48Rqlwwe8
 
