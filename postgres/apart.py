@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection, pq
 
-from postgres import half_way, landing, leftovers, notices, step_records, steps, timeouts
+from postgres import half_way, landing, leftovers, notices, queries, step_records, steps, timeouts
 from postgres.connection import told
 from postgres.diagnostics import RETRIABLE, ServerMessage, explain
 from postgres.errors import SqlFailed
@@ -181,7 +181,7 @@ class _Run:
 
     def one(self, step: Step) -> None:
         """Run one step, recorded."""
-        if step.kind == "statement" and step.first in self.started:
+        if step.kind == "statement" and (step.first in self.started or self.commits(step.first)):
             return self.outside(step.first)
         try:
             return self.inside(step)
@@ -193,6 +193,12 @@ class _Run:
         self.undo()
         landing.withdraw(self.records, self.owner)
         return self.outside(step.first)
+
+    def commits(self, number: int) -> bool:
+        """A DO or a CALL that is seen to commit: tried in a transaction first, it would begin twice."""
+        asked = {"text": steps.text_of(self.script, number), "commits": steps.COMMITS}
+        may = steps.may_commit_inside(self.script, number)
+        return may and self.owner.execute(queries.get("commits_inside"), asked).fetchone() == (True,)
 
     def inside(self, step: Step) -> None:
         """A step in a transaction, with its record and the objects it made."""

@@ -239,9 +239,17 @@ def waits_beside_others(script: Script, number: int) -> bool:
     return runs_outside_only(script, number) and words(script, number, 1)[0] in ("CREATE", "DROP", "REINDEX")
 
 
+COMMITS = r"\m(commit|rollback)\M\s*(work\s*)?(and\s|;)"  # a statement of PL/pgSQL's, as PostgreSQL's patterns have it
+
+
 def may_commit_inside(script: Script, number: int) -> bool:
     """True for a statement whose code may commit, where it runs outside of a transaction."""
     return words(script, number, 1)[0] in ("DO", "CALL")
+
+
+def text_of(script: Script, number: int) -> str:
+    statement = script.statements[number]
+    return script.text[statement.start : statement.end]
 
 
 def only_sets_the_session(script: Script, number: int) -> bool:

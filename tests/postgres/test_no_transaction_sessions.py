@@ -206,3 +206,16 @@ def test_an_edit_of_what_ran_names_the_statement(empty_database: FreshDatabase) 
         assert "DELETE FROM pgstack.statement WHERE script = '2.sql'" in str(refused.value)
     up(empty_database, first + "select 1")
     assert empty_database.ask(LOG) == [("1 2",)]
+
+
+@pytest.mark.parametrize("call", ["DO $$ {body} $$", "CALL s.fill()"])
+def test_what_commits_inside_begins_once(empty_database: FreshDatabase, call: str) -> None:
+    """Tried in a transaction first it took a number of the sequence that no row had."""
+    body = "BEGIN FOR i IN 1..3 LOOP INSERT INTO s.kept DEFAULT VALUES; COMMIT; END LOOP; END"
+    made = script(
+        f"CREATE SCHEMA s; CREATE TABLE s.kept (id serial);CREATE PROCEDURE s.fill() LANGUAGE plpgsql AS $$ {body} $$",
+        "0001.sql",
+    )
+    apart = script(f"-- pgstack: no-transaction\n{call.format(body=body)}", "0002.sql")
+    empty_database.apply(scripts=(made, apart))
+    assert empty_database.ask("SELECT array_agg(id ORDER BY id) FROM s.kept") == [([1, 2, 3],)]
