@@ -111,6 +111,48 @@ def without(definition: str, words: Sequence[str]) -> str:
     return "\n".join(kept)
 
 
+def untouched(recorded: str, before: str, now: str) -> str:
+    """`now` with what differed `before` from what is `recorded`, and is still so, put back as it is recorded.
+
+    >>> untouched("a: 1\\nb: 1", "a: 2\\nb: 1", "a: 2\\nb: 3")
+    'a: 1\\nb: 3'
+    """
+    was, then, here = (_by_word(text) for text in (recorded, before, now))
+    if "" in was.keys() | then.keys() | here.keys():
+        return now
+    words = list(here)
+    for word, previous in zip(was, ("", *was), strict=False):
+        if word not in here and word not in then:
+            words.insert(words.index(previous) + 1 if previous in words else 0, word)
+    lines = [
+        line
+        for word in words
+        for line in (was if here.get(word) == then.get(word) != was.get(word) else here).get(word, ())
+    ]
+    rights = sorted(line for line in lines if line.startswith("right: "))
+    if not rights:
+        return "\n".join(lines)
+    at = next(number for number, line in enumerate(lines) if line.startswith("right: "))
+    rest = [line for line in lines if not line.startswith("right: ")]
+    return "\n".join([*rest[:at], *rights, *rest[at:]])
+
+
+def same_lines(one: str, other: str) -> bool:
+    """True for definitions that have words, and the same lines in whatever order."""
+    return sorted(LINE.split(one)) == sorted(LINE.split(other)) and "" not in parse(one)
+
+
+def _by_word(definition: str) -> dict[str, list[str]]:
+    """The lines by their word, and by their grantee; under "" what has no word."""
+    found: dict[str, list[str]] = {}
+    for line in LINE.split(definition) if definition else ():
+        word, colon, value = line.partition(": ")
+        if word == "right" and (item := ITEM.fullmatch(value)):
+            word = f"right {item['grantee']}"
+        found.setdefault(word if colon else "", []).append(line)
+    return found
+
+
 def expressions_alone(recorded: str, live: str) -> bool:
     """True where two definitions differ in expressions alone, or where one has no words."""
     was, now = parse(recorded), parse(live)

@@ -17,7 +17,7 @@ from typing import Any, LiteralString
 
 from psycopg import Connection, errors
 
-from postgres import leftovers, queries
+from postgres import definitions, leftovers, queries
 from postgres.difference import ORDER, PARENTS, Difference
 from postgres.landing import Write
 
@@ -67,17 +67,26 @@ def carried_over(
     """
     still = {(d.kind, d.identity): d for d in after}
     moved = [difference.renamed(names) for difference in before]
-    kept = [
-        difference
-        for was, now_called in zip(before, moved, strict=True)
-        for difference in (now_called if (now_called.kind, now_called.identity) in still else was,)
-        if (now := still.get((difference.kind, difference.identity))) is not None
-        and (now.live == difference.live or (now.grown and difference.grown))
-    ]
+    kept = []
+    for was, called in zip(before, moved, strict=True):
+        difference = called if (called.kind, called.identity) in still else was
+        now = still.get((difference.kind, difference.identity))
+        if now is not None and (rest := _rest(difference, now)) is not None:
+            kept.append(rest)
     partitions = {d.identity for d in kept if d.grown and d.kind == "table"}
     known = {(d.kind, d.identity) for d in kept}
     more = [d for d in after if d.grown and d.relation in partitions and (d.kind, d.identity) not in known]
     return (*kept, *more)
+
+
+def _rest(before: Difference, now: Difference) -> Difference | None:
+    """What scripts left of a difference: all of it, the lines that they didn't touch, or nothing. Pure."""
+    if now.live == before.live or (now.grown and before.grown):
+        return before
+    if before.recorded is None or before.live is None or now.live is None:
+        return None
+    wanted = definitions.untouched(before.recorded, before.live, now.live)
+    return None if wanted == now.live else replace(before, recorded=wanted, live=now.live)
 
 
 def inventory(*, digests: bool = True) -> LiteralString:
@@ -163,9 +172,13 @@ def _looked(connection: Connection[Any], recorded: int, recording: str) -> list[
 
 
 def _same_order(difference: Difference) -> bool:
-    """True for columns whose order differs by added and dropped ones alone: these are told by themselves."""
-    if difference.kind != ORDER or difference.recorded is None or difference.live is None:
+    """True for columns whose order differs by added and dropped ones alone: these are told by themselves. And for
+    definitions with the same lines: where a part of one was kept, a word may stand elsewhere.
+    """
+    if difference.recorded is None or difference.live is None:
         return False
+    if difference.kind != ORDER:
+        return definitions.same_lines(difference.recorded, difference.live)
     was, now = (json.loads(text.removeprefix("names: ")) for text in (difference.recorded, difference.live))
     return [name for name in was if name in now] == [name for name in now if name in was]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgstack import inspection
-from postgres import apply, drift
+from postgres import apply, definitions, drift
 from postgres.connection import connect
 from postgres.difference import Difference
 from postgres.drift import carried_over
@@ -126,3 +126,31 @@ def test_only_what_was_different_before_and_is_untouched_stays_drift(
     for difference in made(before):
         untouched = difference.identity in live and live[difference.identity] == difference.live
         assert (difference in kept) == untouched
+
+
+# values by word, as a definition has them: in one order, some of them not there
+WORDED = st.dictionaries(st.sampled_from(["owner", "type", "right a", "right b", "options"]), st.sampled_from("123"))
+
+
+@given(WORDED, WORDED, WORDED)
+def test_of_a_definition_what_a_script_did_not_touch_stays_as_it_was_recorded(
+    recorded: dict[str, str], before: dict[str, str], now: dict[str, str]
+) -> None:
+    def text(values: dict[str, str]) -> str:
+        lines = [f"{word}: {values[word]}" for word in ("owner", "type", "options") if word in values]
+        return "\n".join([*lines, *(f"right: {w[-1]}={values[w]}/x" for w in ("right a", "right b") if w in values)])
+
+    rights = str.maketrans("123", "rwd")
+    three = [
+        {word: value.translate(rights) if word.startswith("right") else value for word, value in each.items()}
+        for each in (recorded, before, now)
+    ]
+    was, then, here = three
+    expected = {}
+    for word in was.keys() | then.keys() | here.keys():
+        by_hand = then.get(word) != was.get(word) and here.get(word) == then.get(word)
+        if (value := (was if by_hand else here).get(word)) is not None:
+            expected[word] = value
+    merged = definitions.untouched(*map(text, three))
+    assert sorted(merged.splitlines()) == sorted(text(expected).splitlines())
+    assert definitions.untouched(text(was), text(was), text(here)) == text(here)

@@ -252,3 +252,20 @@ def test_what_was_changed_by_hand_goes_along_with_a_new_name(
         assert expected in lines
     bring_up(empty_database, CUSTOMERS, script(text, "0011.sql"), script("SELECT 1", "0012.sql"))
     assert "\n".join(words(empty_database)) == lines
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["COMMENT ON TABLE crm.t IS 'x'", "ALTER TABLE crm.t SET (fillfactor = 80)", "GRANT SELECT ON crm.t TO PUBLIC",
+     "COMMENT ON POLICY p ON crm.t IS 'y'", "REVOKE INSERT ON crm.t FROM app"],
+)  # fmt: skip
+def test_what_was_changed_by_hand_stays_drift_where_a_script_changes_another_thing_of_the_object(
+    empty_database: FreshDatabase, text: str
+) -> None:
+    bring_up(empty_database, CUSTOMERS)
+    empty_database.do(BY_HAND)
+    before = words(empty_database)
+    bring_up(empty_database, CUSTOMERS, script(text, "0011.sql"))
+    assert words(empty_database) == before
+    empty_database.do("REVOKE DELETE ON crm.t FROM readonly; ALTER TABLE crm.t ENABLE ROW LEVEL SECURITY")
+    assert not any(line.startswith("table crm.t was changed") for line in words(empty_database))
