@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from pgstack import backup, backup_schedule, backup_trust, connection_check, deploy, inspection, printing
+from pgstack import backup, backup_schedule, connection_check, deploy, deployed, inspection, printing
 from pgstack import outputs as stack_outputs
 from pgstack.new_script import new_script
 from pgstack.toolchain import Toolchain, ToolchainError, find_or_get
@@ -164,9 +165,12 @@ def psql(
 def status(stack: Stack = "local") -> None:
     """List scripts (applied, pending, edited, removed), drift and the last failure. Exit code 2: something differs."""
     check_name(stack)
-    differs = inspection.status(_database(stack), stack, printing.echo)
-    printing.echo(f"backup   {backup.finding(from_file(stack), backup_trust.key_if_any(stack)).found}")
-    if scheduled := backup_schedule.at_present(from_file(stack)):
+    environment, workspace = from_file(stack), Workspace(stack, quiet_toolchain(), say)
+    state = workspace.state()
+    database = inspection.Database.from_outputs(_values(stack_outputs.read(workspace, state)), deploy.via(environment))
+    differs = inspection.status(database, stack, printing.echo)
+    printing.echo(f"backup   {backup.finding(environment, deployed.backup_key(state)).found}")
+    if scheduled := backup_schedule.at_present(environment):
         printing.echo(f"schedule {scheduled.found}")
     if differs:
         raise typer.Exit(DIFFERS)
@@ -335,7 +339,10 @@ def _database(stack: str) -> inspection.Database:
 
 
 def _outputs(stack: str) -> dict[str, Any]:
-    found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
+    return _values(stack_outputs.read(Workspace(stack, quiet_toolchain(), say)))
+
+
+def _values(found: Mapping[str, stack_outputs.Output]) -> dict[str, Any]:
     return {key: output.value for key, output in found.items()}
 
 

@@ -20,6 +20,7 @@ from postgres.errors import PlanRefused
 from postgres.scripts import Script, revision
 
 Reason = Literal["new", "repeatable changed", "repeatable again", "baseline"]
+NEVER = datetime.max.replace(tzinfo=UTC)
 # what goes with a table alone is nothing that a repeatable script makes, unless it takes others along
 DROPS = re.compile(
     r"\bcascade\b|\bdrop\b(?!\s+(?:column|constraint|not|default|identity|expression|attribute)\b)", re.IGNORECASE
@@ -104,7 +105,7 @@ def plan(
     problems += cannot_begin(scripts, {row.name: row.normalised for row in ledger}, done or {}, baseline, where)
     if problems:
         raise PlanRefused("\n".join(problems))
-    dropped = _last_drop(scripts, applied, baseline) if any(script.repeatable for script in scripts) else None
+    dropped = _last_drop(scripts, applied, baseline)
     pending = [
         Pending(position, script, reason)
         for position, script in in_run_order(scripts)
@@ -140,12 +141,21 @@ def in_run_order(scripts: Sequence[Script]) -> list[tuple[int, Script]]:
 
 
 def _last_drop(scripts: Sequence[Script], applied: Mapping[str, Applied], baseline: Sequence[str]) -> datetime | None:
-    """When a script that drops something ran last; the end of time where one has yet to run, None where none is."""
+    """When a script that drops something ran last, the end of time where one has yet to run.
+
+    Looked for only behind the oldest run of a repeatable script; None where there is none.
+    """
+    oldest = min((applied[each.name].applied_at for each in scripts if each.repeatable and each.name in applied),
+                 default=None)  # fmt: skip
+    if oldest is None:
+        return None
     found = [
-        applied[script.name].applied_at if script.name in applied else datetime.max.replace(tzinfo=UTC)
+        at
         for script in scripts
-        if not script.repeatable and script.name not in baseline and DROPS.search(script.text)
-    ]
+        if not script.repeatable and script.name not in baseline
+        and (at := applied[script.name].applied_at if script.name in applied else NEVER) > oldest
+        and DROPS.search(script.text)
+    ]  # fmt: skip
     return max(found, default=None)
 
 

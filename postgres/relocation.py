@@ -46,7 +46,7 @@ def _normal(path: str) -> str:
     return posixpath.normpath(path) if path else ""
 
 
-def other_engine(was: str, wanted: str) -> str:
+def engine_refusal(was: str, wanted: str) -> str:
     """Why a stack that was made with the engine `was` ("docker", "embedded") doesn't go on with another."""
     return (
         f"pgvector:engine: this stack's data is with the {was} engine; with {wanted} the server would start empty\n"

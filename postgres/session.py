@@ -201,7 +201,8 @@ class Session:
         `resumed`: it began in another session; what no group recorded is then taken as its own.
         """
         self.connection.execute(END.encode())
-        self.connection.execute(queries.get("session_code"))
+        if RETYPES.search(words_of(script.text).lower()):
+            self.connection.execute(queries.get("session_code"))
         if resumed:
             self._give(self._created(_UNRECORDED.format("coalesce(object.belongs, object.identity)")), [script])
         else:

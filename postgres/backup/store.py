@@ -13,7 +13,7 @@ import hmac
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -121,13 +121,21 @@ def good(directory: Path, key: str | None = None) -> list[Backup]:
 
     `key`: of the stack; drills whose record isn't signed with it don't count. None: all do.
     """
-    found = [each for each in listed(directory) if each.drill is not None and each.drill.ok]
-    return [each for each in found if key is None or (each.drill and each.drill.signed(each.name, key))]
+    return [
+        each
+        for each in listed(directory)
+        if each.drill is not None and each.drill.ok and (key is None or each.drill.signed(each.name, key))
+    ]
+
+
+def last_drilled(backups: Iterable[Backup]) -> datetime | None:
+    """When one of them was last drilled; None where none ever was."""
+    return max((each.drill.at for each in backups if each.drill is not None), default=None)
 
 
 def last_good_drill(directory: Path, key: str | None = None) -> datetime | None:
     """When one of `good` was last restored and found good; None where none ever was."""
-    return max((each.drill.at for each in good(directory, key) if each.drill), default=None)
+    return last_drilled(good(directory, key))
 
 
 @contextmanager

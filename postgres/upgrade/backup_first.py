@@ -55,7 +55,7 @@ class BackupFirst:
             if self.place is not None:
                 self.place.kept()
         good = store.good(self.into, self.key or None)
-        last = store.last_good_drill(self.into, self.key or None)
+        last = store.last_drilled(good)
         if self.is_recent(last, datetime.now(UTC)) and self._is_own(good[-1].folder):
             report(f"no new backup: the last good drill is of {last:%Y-%m-%d %H:%M} UTC (pgvector:drillMaxAgeH)")
             self._copy(good[-1].folder, report)
