@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -268,15 +269,16 @@ class Session:
         return [one for one in found if one.owned]
 
     def _settings(self) -> dict[str, str]:
-        found: dict[str, str] = json.loads(self._ask(_plain("session_settings"))[0][1])
+        ((_, text),) = self._ask(_plain("session_settings"))
+        found: dict[str, str] = json.loads(text)
         return found
 
-    def _ask(self, query: str) -> list[tuple[Any, ...]]:
-        """The answer, found with a path on which nobody's functions lie; the path is put back."""
+    def _ask(self, query: str) -> Iterable[tuple[Any, ...]]:
+        """The rows, found with a path on which nobody's functions lie; the path is put back."""
         text = ";".join([OUR_PATH, query, "RESET search_path", *self.again])
         cursor = self.connection.execute(text.encode())
         cursor.nextset()
-        return cursor.fetchall()
+        return cursor  # row by row: there may be tens of thousands
 
     def _follow(self, created: Sequence[rights.Created], scripts: Sequence[Script]) -> None:
         """Give what is due on what was made since the last look."""
@@ -333,10 +335,10 @@ def underneath(admin: Connection[Any]) -> Callable[[Sequence[str]], Mapping[str,
 def _object(row: Sequence[Any]) -> rights.Created:
     """A row of rights_created, as text."""
     _, oid, kind, schema, name, identity, app, readonly, parent, app_there, readonly_there, belongs, owned = row
-    says = [role for role, said in zip(rights.ROLES, (app, readonly), strict=True) if said == "true"]
-    there = tuple(frozenset((held or "").split(",")) for held in (app_there, readonly_there))
+    says = rights.roles(app == "true", readonly == "true")
+    there = (rights.privileges(app_there or ""), rights.privileges(readonly_there or ""))
     return rights.Created(
-        int(oid), kind, schema, name, identity, frozenset(says), int(parent), (there[0], there[1]), belongs or "",
+        int(oid), sys.intern(kind), sys.intern(schema), name, identity, says, int(parent), there, belongs or "",
         owned == "true",
     )  # fmt: skip
 

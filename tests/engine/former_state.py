@@ -52,7 +52,9 @@ def keep(stack: Checkout, folder: Path) -> None:
     state = {SALT: stack.file()[SALT], "resources": resources}
     (folder / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
     (folder / "ledger.sql").write_text(_psql_of(stack, "pg_dump", "--schema=pgstack", "--no-comments"))
-    shutil.copytree(stack.root / "sql", folder.parent / "sql", ignore=shutil.ignore_patterns("queries"), dirs_exist_ok=True)
+    shutil.copytree(
+        stack.root / "sql", folder.parent / "sql", ignore=shutil.ignore_patterns("queries"), dirs_exist_ok=True
+    )
 
 
 def prepare(stack: Checkout, folder: Path) -> None:
