@@ -19,7 +19,8 @@ import pulumi
 import pulumi_docker as docker
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from components.provider import DynamicResource, as_deployed, inputs_of, plainly, settle_in
+from components.provider import DynamicResource, as_deployed, inputs_of, plainly
+from components.provider_process import settle_in
 from postgres import strangers
 from postgres.backup import schedule, sidecar
 from postgres.backup.sidecar import BACKUPS, CPUS, MEMORY_MB, MOUNT, STOP_GRACE_S
