@@ -318,6 +318,25 @@ def test_rights_are_given_apart_too_and_given_back_where_they_were_lost(empty_da
     assert empty_database.ask("SELECT has_sequence_privilege('readonly', 'rag.n_id_seq', 'SELECT')") == [(True,)]
 
 
+@pytest.mark.parametrize("listed_before", [False, True])
+def test_a_view_upon_a_repeatable_one_is_there_after_its_change(
+    empty_database: FreshDatabase, listed_before: bool
+) -> None:
+    """As in a fresh database: also where the one that drops is listed anew, before what is there."""
+    head, base = "-- pgstack: repeatable\n", script("create schema a", "1.sql")
+    below = [
+        script(f"{head}drop view if exists a.v cascade; create view a.v as select 1 as x{more}", "2.sql")
+        for more in ("", ", 2 as y")
+    ]
+    upon = script(f"{head}create or replace view a.w as select x from a.v", "3.sql")
+    made_before = script(f"{head}create or replace view a.v as select 1 as x", "0.sql")
+    empty_database.apply(scripts=(base, made_before, *([] if listed_before else below[:1]), upon))
+    ran = empty_database.apply(scripts=(base, made_before, below[1], upon)).ran
+    assert ran == ("2.sql", "3.sql")
+    assert empty_database.ask("SELECT v.y, w.x FROM a.v, a.w") == [(2, 1)]
+    assert empty_database.apply(scripts=(base, made_before, below[1], upon)).ran == ()
+
+
 PARENT = "create table a.whole (id int) partition by range (id); revoke all on a.whole from readonly"
 MOVES_THE_PATH = """create function a.moves(int) returns int language plpgsql as $$ begin
   execute format('alter database %I set search_path = b, public', current_database()); return 1; end $$;
