@@ -124,6 +124,22 @@ def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> st
     return str(versions["vector"])
 
 
+def lost_extensions(connection: Connection[Any], names: tuple[str, ...]) -> str:
+    """Why scripts can't commit that took away extensions which an `up` makes; empty where all are there.
+
+    Their next `up` would make them again, so what a later script finds would depend on how the `up`s are cut.
+    """
+    rows = connection.execute("SELECT extname FROM pg_catalog.pg_extension").fetchall()
+    lost = [name for name in names if (name,) not in rows]
+    if not lost:
+        return ""
+    return (
+        f"the scripts drop the extension {', '.join(lost)} (DROP SCHEMA … CASCADE drops what lies in the schema, too);"
+        " all of them are undone\n"
+        "  drop by name what is to go, or rename the schema"
+    )
+
+
 def _create_extension(connection: Connection[Any], name: str) -> None:
     """Into public, or where there is none beside pgvector; an extension with a schema of its own lies there."""
     with connection.transaction():

@@ -6,8 +6,9 @@ have left; so the same scripts make the same database however they are cut into 
 Behind each script, in its own message (`tail`): role and session authorization, deferred constraints, cursors,
 temporary objects, prepared statements, listens, advisory locks, sequence values and settings end. Then `follow`: what
 ALTER DATABASE and ALTER ROLE changed holds for the next script, and what the script made gets its rights.
-Two things a session can't forget: a custom setting (`SET app.tenant`) is empty afterwards, and not unset; and what
-SET CONSTRAINTS ALL says of constraints that are made later.
+RESET in a script goes back to that too (`postgres/resets.py`).
+Three things a session can't forget: a custom setting (`SET app.tenant`) is empty afterwards, and not unset; what SET
+CONSTRAINTS ALL says of constraints that are made later; and what it began with, to which a function's RESET goes back.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from postgres import queries, rights, timeouts
+from postgres import queries, resets, rights, timeouts
 from postgres.connection import said
 from postgres.diagnostics import RETRIABLE
 from postgres.errors import SqlFailed
@@ -80,6 +81,7 @@ class Session:
         self.connection = connection
         self.underneath = underneath
         self.again: list[str] = []  # statements that put back what RESET ALL takes
+        self.holds: dict[str, str] = {}  # by setting, the value that a new connection has and this one doesn't, in SQL
         with connection.transaction(force_rollback=True):
             self._load_libraries()
             self.opened = self._settings()
@@ -119,15 +121,16 @@ class Session:
         self.ours = frozenset(ours) | {"role"}  # set by our options, too, but no view shows it
         self.lock_timeout_ms = float(lock)
         self.again = ["SET transaction_timeout = 0"] if has_limit else []
+        self.holds = {}
         self.unfollowed = False
         self.held = {}
         self.known = {one.oid for one in self._new()}
         self.seen = self.opened
         self._adopt(self._settings() if settings is None else dict(settings))
 
-    def text(self, script: Script) -> str:
-        """The script as it is sent."""
-        return timeouts.as_sent(script, self.lock_timeout_ms)
+    def text(self, script: Script) -> tuple[str, Sequence[resets.Added]]:
+        """The script as it is sent, and what was put into it."""
+        return resets.as_sent(script, timeouts.as_sent(script, self.lock_timeout_ms), self.holds)
 
     def before(self, script: Script) -> bool:
         """Give what is due if this script may see or change it. False where it can't: then nothing has to be asked."""
@@ -233,6 +236,7 @@ class Session:
         if gone:
             wanted |= {name: "" for name in gone if "." in name} | dict(self.underneath(gone))
         self.again = [statement for statement in self.again if "transaction_timeout" in statement]
+        self.holds = {}
         self.connection.execute(";".join([SETTINGS, *self.again]).encode())
         for name, value in wanted.items():
             if name in self.ours or name == "transaction_timeout":
@@ -246,6 +250,7 @@ class Session:
                     raise
                 continue
             self.again.append(statement.as_string(self.connection))
+            self.holds[name] = sql.Literal(value).as_string(self.connection)
 
     def _window(self, oid: str) -> str:
         """The condition that an OID was given out since the last look."""
