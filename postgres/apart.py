@@ -189,7 +189,7 @@ class _Run:
             if error.sqlstate not in NEEDS_NO_TRANSACTION or self.owner.closed:
                 raise
             if step.kind != "statement":
-                raise not_in_a_block(error) from None
+                raise not_in_a_block(error, step) from None
         self.undo()
         landing.withdraw(self.records, self.owner)
         return self.outside(step.first)
