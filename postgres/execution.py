@@ -21,7 +21,7 @@ from postgres import notices, resets, row_values
 from postgres.diagnostics import ServerMessage, explain
 from postgres.errors import SqlFailed, ValidationFailed
 from postgres.lexing import Statement, line_and_column
-from postgres.message import SYNTAX_ERROR
+from postgres.message import found_behind
 from postgres.plain_text import one_line
 from postgres.planning import Pending
 from postgres.scripts import Script
@@ -140,10 +140,8 @@ def _texts(result: Any) -> Rows:
 def _told_of(script: Script, message: ServerMessage, index: int, checks: int | None) -> tuple[ServerMessage, int]:
     """The error as one of the script's own also where it came in what is sent behind it."""
     end = len(script.text)
-    if message.position is not None and message.position > end and message.sqlstate != SYNTAX_ERROR:
-        return replace(message, position=None), index  # of a text that was prepared before
-    if message.position is not None and message.position > end:  # the last statement doesn't end
-        return replace(message, text="syntax error at end of input", position=end + 1), index
+    if message.position is not None and message.position > end:
+        return found_behind(message, end), index
     last = len(script.statements) - 1
     if message.position is None and index > last:
         deferred = checks is not None and index == last + 1 + checks
