@@ -49,16 +49,25 @@ def powerless(workshop: Workshop, server: Server) -> set[str]:
 
 
 @contextmanager
-def rights_of_all(workshop: Workshop, server: Server, database: str, owners: Collection[str]) -> Iterator[None]:
-    """The login has the rights of all of them meanwhile, and may refer to the tables of superusers that are there.
+def rights_of_all(
+    workshop: Workshop, server: Server, database: str, owners: Collection[str],
+    referred: Collection[tuple[str, str]] = (),
+) -> Iterator[None]:  # fmt: skip
+    """The login has the rights of all of them meanwhile.
 
-    Raises ServerError.
+    `referred`: (schema, table) of keys: the login may refer to those that superusers own. Raises ServerError.
     """
     with ExitStack() as stack:
         for owner in sorted(owners):
             stack.enter_context(rights_of(workshop, server, database, owner))
-        if owners:
-            execute(workshop, server, database, queries.get("loader_references"))
+        if owners and referred:
+            pairs = sql.SQL(", ").join(
+                sql.SQL("({}, {})").format(sql.Literal(space), sql.Literal(table)) for space, table in sorted(referred)
+            )
+            query = sql.SQL(queries.get("loader_references")).format(pairs).as_string(None)
+            lent = [f"{row['right']} ON {row['what']} {row['name']}" for row in rows(workshop, server, database, query)]
+            if lent:
+                execute(workshop, server, database, ";".join(f"GRANT {right} TO {ROLE}" for right in lent))
         yield
 
 

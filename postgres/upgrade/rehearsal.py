@@ -73,6 +73,7 @@ def target_of(workshop: Workshop, server: Server) -> Target:
 
 def _dump(workshop: Workshop, source: Source, new: int, live: Server, folder: str) -> None:
     must("a folder for the schema", workshop.sh('umask 077; rm -rf "$D"; mkdir "$D"', D=folder))
+    execute(workshop, live, "postgres", queries.get("empty_lists"))
     words = ("--roles-only", "--no-role-passwords", "-f", f"{folder}/roles.sql")
     must("dumping the roles", workshop.run(new, "pg_dumpall", *words, environment=live.environment))
     for number, database in enumerate(source.databases):
