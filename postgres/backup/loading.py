@@ -41,12 +41,14 @@ def split(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[list[str
 
 def load(
     workshop: Workshop, server: Server, dump: str, database: str, indexes: Sequence[VectorIndex], *, jobs: int,
-    vector_indexes: bool, login: Server, create: bool = False, superusers: bool = False,
+    vector_indexes: bool, login: Server, create: bool = False, opening: str = "",
+    superusers: bool = False,
 ) -> None:  # fmt: skip
     """Restore the dump in the folder `dump` (as the workshop sees it). Raises ServerError with what pg_restore said.
 
     `create`: make the database, replacing one; `database` is then the name it has in the dump. `login`: the same server
     as `loader.ROLE`, which is there: what no superuser owns is made and loaded over it, with its owners' rights.
+    `opening`: SQL that runs in the database before anything is made in it.
     `superusers`: the schema is the superuser's to make, whoever owns it; the rows aren't.
     """
     making = "--clean --if-exists --create" if create else ""
@@ -82,6 +84,8 @@ def load(
                     run(login if group.as_owner else server, f"{name}-{number}.list", group.lines, options)
 
     run(server, "database.list", made.database, f"{making} --section=pre-data", beside if create else database)
+    if opening:
+        execute(workshop, server, database, opening)
     make(made.schema, "before", "--section=pre-data")
     shares = loader.shares(first, loader.owners(workshop, server, database))
     for number, (owner, lines) in enumerate(shares.items()):
