@@ -146,7 +146,8 @@ def _restore_all(
         _make_roles(workshop, server, trial.statements)
     except ServerError as error:
         return ["the roles can't be restored:", *str(error).splitlines()]
-    execute(workshop, server, "postgres", loader.DROP, then=(loader.CREATE,))
+    loader.drop(workshop, server)
+    execute(workshop, server, "postgres", loader.CREATE)
     login = replace(server, user=loader.ROLE, superuser=False)
     problems = []
     for database in manifest.databases:

@@ -26,6 +26,7 @@ from postgres.backup.contents import differences, older_extensions
 from postgres.backup.manifest import BackupFailed, BackupRefused, Database, Manifest, globals_of
 from postgres.backup.role_statements import Statement
 from postgres.connection import Address, connect, said, told
+from postgres.errors import ServerError
 from postgres.plain_text import one_line
 from postgres.up_lock import locked
 from postgres.upgrade.workshop import Server, Workshop, passfile_line
@@ -100,15 +101,15 @@ def restore(
 def _loader(cluster: Connection[Any], workshop: Workshop, server: Server) -> Iterator[Server]:
     """The login that loads rows, for as long as it does; one that a killed restore left is replaced."""
     password = secrets.token_urlsafe(32)
-    cluster.execute(loader.DROP.encode())
+    loader.drop(workshop, server)
     cluster.execute(loader.CREATE.encode())
     roles.set_password(cluster, loader.ROLE, password)
     try:
         passfile = workshop.put("passfile-loading", passfile_line(password))
         yield replace(server, user=loader.ROLE, passfile=passfile, superuser=False)
     finally:
-        with suppress(psycopg.Error):  # the server is gone, or its database keeps it: the next restore drops it
-            cluster.execute(loader.DROP.encode())
+        with suppress(ServerError):  # the server is gone: the next restore drops it
+            loader.drop(workshop, server)
 
 
 @contextmanager

@@ -47,7 +47,8 @@ def restore(
     """The dumps `0`, `1`, … in `folder`, of the databases in their order. `watched`: what runs with the owners' rights
     may drop no function. Raises ServerError.
     """
-    execute(workshop, server, "postgres", loader.DROP, then=(loader.CREATE,))
+    loader.drop(workshop, server)
+    execute(workshop, server, "postgres", loader.CREATE)
     login = Server(server.major, server.host, server.port, loader.ROLE, superuser=False)
     for number, database in enumerate(databases):
         report(f"restores database {database}")
@@ -55,4 +56,4 @@ def restore(
             workshop, server, f"{folder}/{number}", database, (), jobs=jobs, vector_indexes=False, login=login,
             create=True, opening=queries.get("upgrade_watch") if watched else "",
         )  # fmt: skip
-    execute(workshop, server, "postgres", loader.DROP)
+    loader.drop(workshop, server)

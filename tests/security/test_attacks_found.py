@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from postgres import embedded, role_drift
-from postgres.backup import store
+from postgres.backup import loader, store
 from postgres.backup.create import create
 from postgres.backup.drill import drill
 from postgres.backup.manifest import BackupFailed, BackupRefused, Trust, verify
@@ -133,6 +133,28 @@ def test_a_setting_of_readonlys_own_spoils_no_restore(fresh_database: FreshDatab
         finally:
             with connect(replace(fresh_database.admin, database="postgres")) as cluster:
                 cluster.execute(f'DROP DATABASE IF EXISTS "{target.database}" WITH (FORCE)'.encode())
+
+
+def test_what_app_grants_to_the_login_of_a_restore_keeps_out_no_other(
+    fresh_database: FreshDatabase, tmp_path: Path
+) -> None:
+    name = fresh_database.admin.database
+    target = replace(fresh_database.admin, database=f"{name}_restored")
+    fresh_database.do(loader.CREATE)  # as while a restore works
+    with connect(fresh_database.as_role("app")) as connection:
+        connection.execute("SELECT lo_create(4711)")
+        connection.execute(f"GRANT SELECT ON LARGE OBJECT 4711 TO {loader.ROLE}".encode())
+        connection.execute("CREATE TEMP TABLE kept (id int)")
+        connection.execute(f"GRANT SELECT ON kept TO {loader.ROLE}".encode())
+        with fresh_database.programs(tmp_path / "root") as (workshop, server):
+            manifest = create(workshop, server, tmp_path / "backups", stack="test", database=name, key=KEY)
+            folder = store.chosen(tmp_path / "backups", None)
+            try:
+                restore(workshop, server, target, folder, manifest, name)
+                assert fresh_database.ask("SELECT FROM pg_roles WHERE rolname = %s", loader.ROLE) == []
+            finally:
+                with connect(replace(fresh_database.admin, database="postgres")) as cluster:
+                    cluster.execute(f'DROP DATABASE IF EXISTS "{target.database}" WITH (FORCE)'.encode())
 
 
 def test_a_no_transaction_script_may_be_baseline(fresh_database: FreshDatabase) -> None:
