@@ -38,6 +38,11 @@ LISTS = frozenset(
      "local_preload_libraries", "listen_addresses", "unix_socket_directories", "debug_io_direct",
      "wal_consistency_checking", "createrole_self_grant", "restrict_nonsystem_relation_kind"}
 )  # fmt: skip
+# Lists whose elements the server quotes each by itself where it keeps them (GUC_LIST_QUOTE); others are one text.
+QUOTED_LISTS = frozenset(
+    {"search_path", "temp_tablespaces", "shared_preload_libraries", "session_preload_libraries",
+     "local_preload_libraries", "unix_socket_directories"}
+)  # fmt: skip
 FOLDED = frozenset({"log_timezone", "timezone"})  # names of files, found whatever their case
 _INTEGER = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 _REAL = re.compile(r"[ \t\n\v\f\r]*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
@@ -140,6 +145,18 @@ def _converted(value: float, unit: str, table: Mapping[str, int], own: int) -> f
 def _factor(size: int, own: int) -> float:
     """As the server's tables write it: a whole number, or one over it."""
     return float(size // own) if size >= own else 1.0 / (own // size)
+
+
+def elements_of(name: str, text: str) -> list[str]:
+    """What ALTER … SET takes, word for word, so that the server keeps the same text again.
+
+    >>> elements_of("search_path", '"", "a""b, c", app'), elements_of("log_destination", "csvlog, stderr")
+    (['', 'a"b, c', 'app'], ['csvlog, stderr'])
+    """
+    if name.lower() not in QUOTED_LISTS:
+        return [text]
+    found = re.findall(r'\s*(?:("(?:[^"]|"")*")|([^,]+?))\s*(?:,|$)', text)
+    return [quoted[1:-1].replace('""', '"') if quoted else plain for quoted, plain in found]
 
 
 def _elements(text: str) -> Iterator[str]:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from psycopg import sql
+
 from postgres import shell
-from postgres.backup import loader, loading, role_statements
+from postgres.backup import loader, loading, restore, role_statements
 from postgres.backup.contents import Contents, differences, older_extensions
 from postgres.backup.manifest import BackupRefused, Manifest, Trust, Untrusted, globals_of, verify
 from postgres.backup.role_statements import Statement
@@ -144,15 +146,20 @@ def _restore_all(
         _make_roles(workshop, server, trial.statements)
     except ServerError as error:
         return ["the roles can't be restored:", *str(error).splitlines()]
-    execute(workshop, server, "postgres", loader.DROP, then=(loader.CREATE,))
+    loader.drop(workshop, server)
+    execute(workshop, server, "postgres", loader.CREATE)
     login = replace(server, user=loader.ROLE, superuser=False)
     problems = []
     for database in manifest.databases:
         report(f"database {database.name}, {database.contents.row_count} rows")
         try:
+            # as a restore makes it: of what is set for a database, pg_dump writes some that nobody can read
+            made = restore.created(database.name, database).as_string(None)
+            gone = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(database.name)).as_string(None)
+            execute(workshop, server, "template1", gone, then=(made,))
             loading.load(
                 workshop, server, f"{handed}/{database.folder}", database.name, database.contents.vector_indexes,
-                jobs=jobs, vector_indexes=vector_indexes, login=login, create=True, superusers=trial.superusers,
+                jobs=jobs, vector_indexes=vector_indexes, login=login, superusers=trial.superusers,
             )  # fmt: skip
             found = loading.contents(workshop, server, database.name)
         except ServerError as error:

@@ -13,11 +13,32 @@ from contextlib import ExitStack, contextmanager
 from psycopg import sql
 
 from postgres import queries
+from postgres.errors import ServerError
 from postgres.upgrade.workshop import Server, Workshop, execute, rows
 
 ROLE = "pgstack_loading"
-DROP = f"DROP ROLE IF EXISTS {ROLE}"
 CREATE = f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+
+# Whoever has a large object or a temporary table may grant rights on it to any role that is there: they would keep it
+DEPENDING = f"""
+SELECT DISTINCT coalesce(d.datname, 'postgres') AS name FROM pg_shdepend s
+  LEFT JOIN pg_database d ON d.oid = s.dbid
+ WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = (SELECT oid FROM pg_roles WHERE rolname = '{ROLE}')
+"""
+TRIES = 5  # somebody grants anew meanwhile
+
+
+def drop(workshop: Workshop, server: Server) -> None:
+    """The login, if it is there, with all that was granted to it in any database. Raises ServerError."""
+    for attempt in range(1, TRIES + 1):
+        for row in rows(workshop, server, "postgres", DEPENDING):
+            execute(workshop, server, row["name"], f"DROP OWNED BY {ROLE}")
+        try:
+            execute(workshop, server, "postgres", f"DROP ROLE IF EXISTS {ROLE}")
+            return
+        except ServerError:
+            if attempt == TRIES:
+                raise
 
 
 def owners(workshop: Workshop, server: Server, database: str) -> dict[str, str]:
@@ -49,16 +70,25 @@ def powerless(workshop: Workshop, server: Server) -> set[str]:
 
 
 @contextmanager
-def rights_of_all(workshop: Workshop, server: Server, database: str, owners: Collection[str]) -> Iterator[None]:
-    """The login has the rights of all of them meanwhile, and may refer to the tables of superusers that are there.
+def rights_of_all(
+    workshop: Workshop, server: Server, database: str, owners: Collection[str],
+    referred: Collection[tuple[str, str]] = (),
+) -> Iterator[None]:  # fmt: skip
+    """The login has the rights of all of them meanwhile.
 
-    Raises ServerError.
+    `referred`: (schema, table) of keys: the login may refer to those that superusers own. Raises ServerError.
     """
     with ExitStack() as stack:
         for owner in sorted(owners):
             stack.enter_context(rights_of(workshop, server, database, owner))
-        if owners:
-            execute(workshop, server, database, queries.get("loader_references"))
+        if owners and referred:
+            pairs = sql.SQL(", ").join(
+                sql.SQL("({}, {})").format(sql.Literal(space), sql.Literal(table)) for space, table in sorted(referred)
+            )
+            query = sql.SQL(queries.get("loader_references")).format(pairs).as_string(None)
+            lent = [f"{row['right']} ON {row['what']} {row['name']}" for row in rows(workshop, server, database, query)]
+            if lent:
+                execute(workshop, server, database, ";".join(f"GRANT {right} TO {ROLE}" for right in lent))
         yield
 
 

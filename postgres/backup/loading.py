@@ -6,11 +6,11 @@ Vector indexes are built last and one after the other: a build takes maintenance
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 
 from postgres import shell
-from postgres.backup import loader, order
+from postgres.backup import loader, order, references
 from postgres.backup.contents import Contents, VectorIndex, question
 from postgres.errors import ServerError
 from postgres.upgrade.workshop import HOUR_S, Server, Workshop, execute, must
@@ -41,12 +41,14 @@ def split(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[list[str
 
 def load(
     workshop: Workshop, server: Server, dump: str, database: str, indexes: Sequence[VectorIndex], *, jobs: int,
-    vector_indexes: bool, login: Server, create: bool = False, superusers: bool = False,
+    vector_indexes: bool, login: Server, create: bool = False, opening: str = "",
+    superusers: bool = False,
 ) -> None:  # fmt: skip
     """Restore the dump in the folder `dump` (as the workshop sees it). Raises ServerError with what pg_restore said.
 
     `create`: make the database, replacing one; `database` is then the name it has in the dump. `login`: the same server
     as `loader.ROLE`, which is there: what no superuser owns is made and loaded over it, with its owners' rights.
+    `opening`: SQL that runs in the database before anything is made in it.
     `superusers`: the schema is the superuser's to make, whoever owns it; the rows aren't.
     """
     making = "--clean --if-exists --create" if create else ""
@@ -74,14 +76,16 @@ def load(
     made, vectors = order.order(first, powerless), order.order(second, powerless)
     owners = made.owners | vectors.owners
 
-    def make(groups: Sequence[order.Group], name: str, options: str) -> None:
-        with loader.rights_of_all(workshop, server, database, owners if groups else ()):
+    def make(groups: Sequence[order.Group], name: str, options: str, keys: Collection[tuple[str, str]] = ()) -> None:
+        with loader.rights_of_all(workshop, server, database, owners if groups else (), keys):
             for number, group in enumerate(groups):
                 lent = loader.room_for(workshop, server, database, owners) if group.as_owner else nullcontext()
                 with lent:
                     run(login if group.as_owner else server, f"{name}-{number}.list", group.lines, options)
 
     run(server, "database.list", made.database, f"{making} --section=pre-data", beside if create else database)
+    if opening:
+        execute(workshop, server, database, opening)
     make(made.schema, "before", "--section=pre-data")
     shares = loader.shares(first, loader.owners(workshop, server, database))
     for number, (owner, lines) in enumerate(shares.items()):
@@ -89,11 +93,21 @@ def load(
             with loader.rights_of(workshop, server, database, owner):
                 run(login, f"rows-{number}.list", lines, f"--section=data -j {jobs}")
     run(server, "rows.list", shares.get("", []), f"--section=data -j {jobs}")
-    make(made.schema, "behind", f"--section=post-data -j {jobs}")
+    make(made.schema, "behind", f"--section=post-data -j {jobs}", _keys(workshop, server.major, dump, first))
     if vector_indexes:
         make(vectors.schema, "vector-indexes", "--section=post-data")
     run(server, "said.list", made.said + (vectors.said if vector_indexes else []), "")
     make(made.last, "last", "--section=post-data")
+
+
+def _keys(workshop: Workshop, major: int, dump: str, lines: Sequence[str]) -> set[tuple[str, str]]:
+    """The tables that the dump's foreign keys refer to. Raises ServerError."""
+    keys = [line for line in lines if " FK CONSTRAINT " in line]
+    if not keys:
+        return set()
+    variables = {"LIST": workshop.put("keys.list", "\n".join(keys) + "\n"), "DUMP": dump}
+    text = workshop.run(major, "sh", "-ec", 'exec pg_restore -L "$LIST" -f - "$DUMP"', environment=variables)
+    return references.targets(must("reading the dump's foreign keys", text))
 
 
 def reason(output: str) -> str:

@@ -20,13 +20,13 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from postgres import drift, queries, roles
+from postgres import drift, guc_values, queries, roles
 from postgres.backup import libraries, loader, loading, role_statements
 from postgres.backup.contents import differences, older_extensions
 from postgres.backup.manifest import BackupFailed, BackupRefused, Database, Manifest, globals_of
 from postgres.backup.role_statements import Statement
 from postgres.connection import Address, connect, said, told
-from postgres.guc_values import LISTS
+from postgres.errors import ServerError
 from postgres.plain_text import one_line
 from postgres.up_lock import locked
 from postgres.upgrade.workshop import Server, Workshop, passfile_line
@@ -101,15 +101,15 @@ def restore(
 def _loader(cluster: Connection[Any], workshop: Workshop, server: Server) -> Iterator[Server]:
     """The login that loads rows, for as long as it does; one that a killed restore left is replaced."""
     password = secrets.token_urlsafe(32)
-    cluster.execute(loader.DROP.encode())
+    loader.drop(workshop, server)
     cluster.execute(loader.CREATE.encode())
     roles.set_password(cluster, loader.ROLE, password)
     try:
         passfile = workshop.put("passfile-loading", passfile_line(password))
         yield replace(server, user=loader.ROLE, passfile=passfile, superuser=False)
     finally:
-        with suppress(psycopg.Error):  # the server is gone, or its database keeps it: the next restore drops it
-            cluster.execute(loader.DROP.encode())
+        with suppress(ServerError):  # the server is gone: the next restore drops it
+            loader.drop(workshop, server)
 
 
 @contextmanager
@@ -149,15 +149,19 @@ def make_roles(
             cluster.execute(statement.command)
 
 
-def _create(cluster: Connection[Any], name: str, source: Database) -> None:
-    """Empty, closed to everybody but superusers. Raises BackupRefused where the server has no such locale."""
-    query = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}{}").format(
+def created(name: str, source: Database) -> sql.Composed:
+    """What makes a database like `source`, empty. Pure."""
+    return sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}{}").format(
         sql.Identifier(name), sql.Identifier(source.owner),
         *(sql.Literal(word) for word in (source.encoding, source.collate, source.ctype)),
         sql.SQL(PROVIDERS[source.provider]).format(sql.Literal(source.locale)),
     )  # fmt: skip
+
+
+def _create(cluster: Connection[Any], name: str, source: Database) -> None:
+    """Empty, closed to everybody but superusers. Raises BackupRefused where the server has no such locale."""
     try:
-        cluster.execute(query)
+        cluster.execute(created(name, source))
     except psycopg.errors.WrongObjectType as error:  # an invalid locale name
         raise BackupRefused(
             f"the server can't have a database like the backup's: {said(error)}\n"
@@ -188,11 +192,13 @@ def give_properties(cluster: Connection[Any], name: str, source: Database) -> No
             whose = sql.SQL("DATABASE {}").format(database)
             if setting.role:
                 whose = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(setting.role), database)
-            if setting.name.lower() in LISTS:  # from the current value: how it is quoted is the setting's own affair
-                cluster.execute("SELECT set_config(%s, %s, true)", (setting.name, setting.value))
+            if setting.value:  # never set here: it may be one that stops this very transaction, or names what is gone
+                values = guc_values.elements_of(setting.name, setting.value)
+                words = sql.SQL(", ").join(map(sql.Literal, values))
+                cluster.execute(sql.SQL("ALTER {} SET {} TO {}").format(whose, word, words))
+            else:  # no word of SQL says a list without elements
+                cluster.execute("SELECT set_config(%s, '', true)", (setting.name,))
                 cluster.execute(sql.SQL("ALTER {} SET {} FROM CURRENT").format(whose, word))
-            else:  # never set here: it may be one that stops this very transaction
-                cluster.execute(sql.SQL("ALTER {} SET {} TO {}").format(whose, word, sql.Literal(setting.value)))
 
 
 def swap(admin: Address, new: str, before: str) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from psycopg import sql
 
+from postgres import queries
 from postgres.backup import loader, loading, role_statements
 from postgres.backup.manifest import BackupRefused
 from postgres.errors import ServerError
@@ -40,15 +41,19 @@ def make_roles(workshop: Workshop, server: Server, path: str, superuser: str) ->
 
 
 def restore(
-    workshop: Workshop, server: Server, folder: str, databases: Iterable[str], *, jobs: int, report: Report
-) -> None:
-    """The dumps `0`, `1`, … in `folder`, of the databases in their order. Raises ServerError."""
-    execute(workshop, server, "postgres", loader.DROP, then=(loader.CREATE,))
+    workshop: Workshop, server: Server, folder: str, databases: Iterable[str], *, jobs: int, report: Report,
+    watched: bool = False,
+) -> None:  # fmt: skip
+    """The dumps `0`, `1`, … in `folder`, of the databases in their order. `watched`: what runs with the owners' rights
+    may drop no function. Raises ServerError.
+    """
+    loader.drop(workshop, server)
+    execute(workshop, server, "postgres", loader.CREATE)
     login = Server(server.major, server.host, server.port, loader.ROLE, superuser=False)
     for number, database in enumerate(databases):
         report(f"restores database {database}")
         loading.load(
             workshop, server, f"{folder}/{number}", database, (), jobs=jobs, vector_indexes=False, login=login,
-            create=True,
+            create=True, opening=queries.get("upgrade_watch") if watched else "",
         )  # fmt: skip
-    execute(workshop, server, "postgres", loader.DROP)
+    loader.drop(workshop, server)

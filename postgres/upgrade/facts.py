@@ -60,6 +60,8 @@ class Database:
     acting_domains: Sequence[str] = ()  # whose CHECK calls a function that could do something, not only compute
     checked_domains: Sequence[str] = ()  # those with a CHECK that no superuser owns
     inherited_checks: Sequence[str] = ()  # tables whose inherited CHECK calls a function that no superuser owns
+    calling_domains: Sequence[str] = ()  # whose CHECK calls a function that no superuser owns
+    owners_members: Sequence[str] = ()  # of extensions, which no superuser owns
     unlogged: Sequence[str] = ()
     large_objects: int = 0
     relations: int = 0  # tables, their indexes and TOAST, sequences, views

@@ -17,6 +17,7 @@ from postgres.upgrade.facts import Source, Target
 from postgres.upgrade.finish import carry_settings
 from postgres.upgrade.workshop import Server, Workshop, execute, must, rows, start, stop
 
+UNSEEN = ("inherited_checks", "calling_domains", "owners_members")  # what may run in pg_upgrade and not in a rehearsal
 MOST = 5  # functions that are told
 # pg_restore's words
 FAILED = {
@@ -48,7 +49,7 @@ def rehearse(
         try:
             if reasons := refusals(source, target_of(workshop, server)):
                 raise ServerError("\n".join(reasons))
-            _restore(workshop, server, folder, source, new)
+            _restore(workshop, server, folder, source, new, watched=method != "dump")
             if method != "dump":
                 _refuse_owners_code(workshop, server, source)
             known = [row["name"] for row in rows(workshop, server, "postgres", "SELECT name FROM pg_settings")]
@@ -73,6 +74,7 @@ def target_of(workshop: Workshop, server: Server) -> Target:
 
 def _dump(workshop: Workshop, source: Source, new: int, live: Server, folder: str) -> None:
     must("a folder for the schema", workshop.sh('umask 077; rm -rf "$D"; mkdir "$D"', D=folder))
+    execute(workshop, live, "postgres", queries.get("empty_lists"))
     words = ("--roles-only", "--no-role-passwords", "-f", f"{folder}/roles.sql")
     must("dumping the roles", workshop.run(new, "pg_dumpall", *words, environment=live.environment))
     for number, database in enumerate(source.databases):
@@ -86,21 +88,24 @@ def _dump(workshop: Workshop, source: Source, new: int, live: Server, folder: st
 def _refuse_owners_code(workshop: Workshop, server: Server, source: Source) -> None:
     query = queries.get("upgrade_owners_code")
     ran = [f"{name}: {row['name']}" for name in source.databases for row in rows(workshop, server, name, query)]
-    ran = [one_line(each) for each in (*ran, *source.all("inherited_checks"))]
+    unseen = (each for kind in UNSEEN for each in source.all(kind))
+    ran = [one_line(each) for each in (*ran, *unseen)]
     if ran:
         raise ServerError(
-            f"while PostgreSQL makes the schema it runs functions of the schema's owner: {', '.join(ran[:MOST])}\n"
-            "  a CHECK of a domain, a generated column or a constraint of a partition calls them; pg_upgrade would run "
+            "while PostgreSQL makes the schema it runs functions of the schema's owner, or may do so: "
+            f"{', '.join(ran[:MOST])}\n"
+            "  a CHECK of a domain, a generated column or a constraint of a partition calls them, or somebody added "
+            "them to an extension (ALTER EXTENSION … DROP … takes them out); pg_upgrade would run "
             "them with a superuser's rights\n"
             "  change what calls them, or have it made with the owner's rights (down for as long as loading takes):\n"
             "    pgvector:upgradeMethod: dump"
         )
 
 
-def _restore(workshop: Workshop, server: Server, folder: str, source: Source, new: int) -> None:
+def _restore(workshop: Workshop, server: Server, folder: str, source: Source, new: int, *, watched: bool) -> None:
     as_owners.make_roles(workshop, server, f"{folder}/roles.sql", source.superuser)
     try:
-        as_owners.restore(workshop, server, folder, source.databases, jobs=1, report=lambda _: None)
+        as_owners.restore(workshop, server, folder, source.databases, jobs=1, report=lambda _: None, watched=watched)
     except ServerError as error:
         told = {name: found[1] for name, pattern in FAILED.items() if (found := pattern.search(str(error)))}
         if "error" not in told:

@@ -33,6 +33,23 @@ SELECT (SELECT coalesce(json_object_agg(extname, extversion), '{}') FROM pg_exte
           JOIN pg_proc p ON p.oid = number[1]::oid
           JOIN pg_roles o ON o.oid = p.proowner
          WHERE c.contype = 'c' AND c.conrelid <> 0 AND c.coninhcount > 0 AND NOT o.rolsuper) AS inherited_checks,
+       -- a CHECK decides by itself, without a function that would be counted, what it calls and for whom
+       (SELECT coalesce(json_agg(DISTINCT format('%s (%s)', t.oid::regtype, p.oid::regprocedure)), '[]')
+          FROM pg_constraint c
+          JOIN pg_type t ON t.oid = c.contypid
+         CROSS JOIN regexp_matches(c.conbin::text, ':(?:op)?funcid ([0-9]+)', 'g') AS called(number)
+          JOIN pg_proc p ON p.oid = number[1]::oid
+          JOIN pg_roles o ON o.oid = p.proowner
+         WHERE NOT o.rolsuper) AS calling_domains,
+       -- pg_upgrade alone makes the members of an extension: no dump and no rehearsal has them
+       (SELECT coalesce(json_agg(format('%s (%s)', e.extname, pg_describe_object(d.classid, d.objid, 0))), '[]')
+          FROM pg_depend d
+          JOIN pg_extension e ON e.oid = d.refobjid
+         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+           AND EXISTS (SELECT FROM pg_shdepend s JOIN pg_roles o ON o.oid = s.refobjid
+                        WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+                          AND s.classid = d.classid AND s.objid = d.objid AND s.deptype = 'o'
+                          AND s.refclassid = 'pg_authid'::regclass AND NOT o.rolsuper)) AS owners_members,
        (SELECT coalesce(json_agg(format('%I.%I', n.nspname, c.relname)), '[]')
           FROM pg_class c
           JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from postgres import embedded, role_drift
-from postgres.backup import store
+from postgres.backup import loader, store
 from postgres.backup.create import create
 from postgres.backup.drill import drill
 from postgres.backup.manifest import BackupFailed, BackupRefused, Trust, verify
@@ -101,11 +101,26 @@ def test_a_template_is_no_backup_without_the_database(fresh_database: FreshDatab
     assert fresh_database.ask("SELECT datistemplate FROM pg_database WHERE datname = current_database()") == [(False,)]
 
 
+OWN_SETTINGS = (
+    "transaction_read_only = on", "search_path = ''", "temp_tablespaces = gone, 'Also \"gone'",
+    "default_tablespace = gone", "default_text_search_config = gone", "role = gone",
+    "createrole_self_grant = 'set, inherit'",
+)  # fmt: skip
+SETTINGS_OF_ROLES = """
+SELECT setrole::regrole::text, setconfig FROM pg_db_role_setting
+ WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) AND setrole <> 0 ORDER BY 1
+"""
+
+
 def test_a_setting_of_readonlys_own_spoils_no_restore(fresh_database: FreshDatabase, tmp_path: Path) -> None:
     name = fresh_database.admin.database
     with connect(fresh_database.as_role("readonly")) as connection:
-        connection.execute(f"ALTER ROLE readonly IN DATABASE {name} SET transaction_read_only = on".encode())
-        connection.execute(f"ALTER ROLE readonly IN DATABASE {name} SET search_path = app, public".encode())
+        for words in OWN_SETTINGS:
+            connection.execute(f"ALTER ROLE readonly IN DATABASE {name} SET {words}".encode())
+    with connect(fresh_database.as_role("app")) as connection:
+        connection.execute(f"ALTER ROLE app IN DATABASE {name} SET temp_tablespaces = ''".encode())
+        connection.execute("SELECT set_config('search_path', '', false)")  # a list without elements
+        connection.execute(f"ALTER ROLE app IN DATABASE {name} SET search_path FROM CURRENT".encode())
     target = replace(fresh_database.admin, database=f"{name}_restored")
     with fresh_database.programs(tmp_path / "root") as (workshop, server):
         manifest = create(workshop, server, tmp_path / "backups", stack="test", database=name, key=KEY)
@@ -114,15 +129,32 @@ def test_a_setting_of_readonlys_own_spoils_no_restore(fresh_database: FreshDatab
         try:
             restore(workshop, server, target, folder, manifest, name)
             with connect(target) as connection:
-                settings = "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setdatabase ="
-                found = connection.execute(
-                    f"{settings} (SELECT oid FROM pg_database WHERE datname = current_database()) AND setrole <> 0"
-                    " ORDER BY 1".encode()
-                ).fetchall()
-            assert found == [("search_path=app, public",), ("transaction_read_only=on",)]
+                assert connection.execute(SETTINGS_OF_ROLES).fetchall() == fresh_database.ask(SETTINGS_OF_ROLES)
         finally:
             with connect(replace(fresh_database.admin, database="postgres")) as cluster:
                 cluster.execute(f'DROP DATABASE IF EXISTS "{target.database}" WITH (FORCE)'.encode())
+
+
+def test_what_app_grants_to_the_login_of_a_restore_keeps_out_no_other(
+    fresh_database: FreshDatabase, tmp_path: Path
+) -> None:
+    name = fresh_database.admin.database
+    target = replace(fresh_database.admin, database=f"{name}_restored")
+    fresh_database.do(loader.CREATE)  # as while a restore works
+    with connect(fresh_database.as_role("app")) as connection:
+        connection.execute("SELECT lo_create(4711)")
+        connection.execute(f"GRANT SELECT ON LARGE OBJECT 4711 TO {loader.ROLE}".encode())
+        connection.execute("CREATE TEMP TABLE kept (id int)")
+        connection.execute(f"GRANT SELECT ON kept TO {loader.ROLE}".encode())
+        with fresh_database.programs(tmp_path / "root") as (workshop, server):
+            manifest = create(workshop, server, tmp_path / "backups", stack="test", database=name, key=KEY)
+            folder = store.chosen(tmp_path / "backups", None)
+            try:
+                restore(workshop, server, target, folder, manifest, name)
+                assert fresh_database.ask("SELECT FROM pg_roles WHERE rolname = %s", loader.ROLE) == []
+            finally:
+                with connect(replace(fresh_database.admin, database="postgres")) as cluster:
+                    cluster.execute(f'DROP DATABASE IF EXISTS "{target.database}" WITH (FORCE)'.encode())
 
 
 def test_a_no_transaction_script_may_be_baseline(fresh_database: FreshDatabase) -> None:

@@ -98,7 +98,9 @@ def test_a_value_of_statistics_is_checked_by_nobody(tmp_path: Path) -> None:
                 f"CREATE ROLE {OWNER}; GRANT CREATE ON SCHEMA public TO {OWNER}; SET ROLE {OWNER}".encode()
             )
             connection.execute((CODE + COLUMN).format(owner=OWNER, out=out).encode())
-        embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
+        with pytest.raises(ServerError, match=r"word \(public\.fine\(text\)\)"):
+            embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
+        embedded_engine.upgrade(machine.job, PASSWORD, "dump", machine.said.append)
         assert list(out.iterdir()) == []
         statistics.complete(machine.address(machine.new))
         with connect(machine.address(machine.new, "app")) as connection:
