@@ -63,11 +63,17 @@ class Difference:
         return self.identity if self.kind in PARENTS else self.relation
 
     def renamed(self, names: Mapping[int, str]) -> Difference:
-        """With the name that its relation has now. `names`: by OID."""
+        """With the name that its relation has now, also where an index's and a trigger's definition says it. `names`:
+        by OID.
+        """
         was, now = self.place, names.get(self.oid or 0)
         if now is None or was is None or not self.identity.startswith(was):
             return self
-        return replace(self, identity=now + self.identity.removeprefix(was))
+        recorded, live = self.recorded, self.live
+        if self.kind in ("index", "trigger"):
+            on = re.compile(rf"(?<= ON ){re.escape(was)}(?= )|(?<= ON ONLY ){re.escape(was)}(?= )")
+            recorded, live = (text and on.sub(lambda _: now, text, count=1) for text in (recorded, live))
+        return replace(self, identity=now + self.identity.removeprefix(was), recorded=recorded, live=live)
 
     @property
     def owner_column(self) -> str | None:

@@ -69,6 +69,10 @@ def carried_over(
     moved = [difference.renamed(names) for difference in before]
     kept = []
     for was, called in zip(before, moved, strict=True):
+        gone = was.live is None and (was.kind, was.identity) in still
+        if gone and called.identity != was.identity and (called.kind, called.identity) not in still:
+            kept.append(called)
+            continue
         difference = called if (called.kind, called.identity) in still else was
         now = still.get((difference.kind, difference.identity))
         if now is not None and (rest := _rest(difference, now)) is not None:
@@ -229,9 +233,16 @@ def record_changes(connection: Connection[Any], before: Sequence[Difference], sc
     if written(connection) is None:
         return record(connection, before)
     names = _names(connection, before)
-    known = {(d.kind, d.identity, d.live): d.recorded for d in (each.renamed(names) for each in before)}
-    made = [difference for difference in compare(connection, script) if difference not in before]
-    return _put([(d.kind, d.identity, known.get((d.kind, d.identity, d.live), d.live)) for d in made])
+    moved = [each.renamed(names) for each in before]
+    known = {(d.kind, d.identity, d.live): d.recorded for d in moved}
+    found = compare(connection, script)
+    rows: dict[tuple[str, str], str | None] = {}
+    for was, called in zip(before, moved, strict=True):
+        if was.live is None and called.identity != was.identity and was in found:  # dropped, and its table renamed
+            rows |= {(was.kind, was.identity): None, (called.kind, called.identity): called.recorded}
+    made = [difference for difference in found if difference not in before]
+    rows |= {(d.kind, d.identity): known.get((d.kind, d.identity, d.live), d.live) for d in made}
+    return _put([(kind, identity, definition) for (kind, identity), definition in rows.items()])
 
 
 def renewal() -> LiteralString:

@@ -27,7 +27,7 @@ WITH space AS MATERIALIZED (
            AND c.relrowsecurity <= parent.relrowsecurity AND c.relforcerowsecurity <= parent.relforcerowsecurity
            AND c.relreplident IN ('d', parent.relreplident) AND c.reloptions IS NULL
            AND NOT EXISTS (SELECT FROM pg_class toast WHERE toast.oid = c.reltoastrelid AND toast.reloptions IS NOT NULL)
-           AND c.reltablespace IN (0, parent.reltablespace) AND c.relam IN (0, 2, parent.relam)
+           AND c.reltablespace IN (0, parent.reltablespace) AND (c.relam = parent.relam OR c.relam = 2 AND c.relkind = 'r')
            AND (c.relacl IS NULL
                 OR c.relacl @> acldefault('r', c.relowner) AND c.relacl <@ acldefault('r', c.relowner)
                 OR c.relacl @> parent.relacl AND c.relacl <@ parent.relacl) AS plain
@@ -70,7 +70,10 @@ WITH space AS MATERIALIZED (
                CASE WHEN a.attacl IS NOT NULL THEN
                     (SELECT string_agg('right: ' || one::text, E'\n' ORDER BY one::text COLLATE "C")
                        FROM unnest(a.attacl) AS one) END,
-               n.lines, named.lines), '') AS own
+               n.lines, named.lines), '') AS own,
+           -- of a partition: pg_dump writes it, and one that came at run time has any, by how it was made
+           CASE WHEN r.parent IS NOT NULL AND k.conname <> r.relname || '_' || a.attname || '_not_null'
+                THEN 'name of not null: ' || quote_ident(k.conname) END AS not_null_name
       FROM relation r
       JOIN pg_attribute a ON a.attrelid = r.oid AND (a.attnum > 0 OR a.attacl IS NOT NULL) AND NOT a.attisdropped
       JOIN pg_type t ON t.oid = a.atttypid
@@ -103,7 +106,8 @@ SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 
            CASE WHEN relforcerowsecurity THEN 'forced row security: on' END,
            CASE relreplident WHEN 'f' THEN 'replica identity: full' WHEN 'n' THEN 'replica identity: nothing' END,
            CASE WHEN reloftype <> 0 THEN 'of type: ' || reloftype::regtype END,
-           CASE WHEN relam NOT IN (0, 2) THEN 'access method: ' || (SELECT amname FROM pg_am a WHERE a.oid = relam) END,
+           CASE WHEN relam <> 0 AND (relkind = 'p' OR relam <> 2)
+                THEN 'access method: ' || (SELECT amname FROM pg_am a WHERE a.oid = relam) END,
            CASE WHEN reltablespace <> 0
                 THEN 'tablespace: ' || (SELECT spcname FROM pg_tablespace p WHERE p.oid = reltablespace) END,
            CASE WHEN relkind = 'p' THEN 'partition by: ' || pg_get_partkeydef(oid) END,
@@ -119,7 +123,7 @@ SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 
        coalesce(plain AND s.names IS NULL, false)
   FROM relation r LEFT JOIN silenced s ON s.relation = r.oid
 UNION ALL
-SELECT 'column', c.identity, concat_ws(E'\n', c.shape, c.own),
+SELECT 'column', c.identity, concat_ws(E'\n', c.shape, c.not_null_name, c.own),
        coalesce(p.shape = c.shape AND (c.own IS NULL OR c.own = p.own), false)
   FROM "column" c LEFT JOIN "column" p ON p.relation = c.parent AND p.attname = c.attname
  WHERE c.relkind IN ('r', 'p', 'f') OR c.own IS NOT NULL OR position(E'\n' IN c.shape) > 0

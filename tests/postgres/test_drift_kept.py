@@ -222,12 +222,15 @@ def test_another_time_zone_of_the_database_is_no_drift(empty_database: FreshData
 
 CUSTOMERS = script(
     "CREATE SCHEMA crm; CREATE TABLE crm.t (id int PRIMARY KEY, n int); ALTER TABLE crm.t ENABLE ROW LEVEL SECURITY;"
-    "CREATE POLICY p ON crm.t USING (n = 1); CREATE INDEX t_n ON crm.t (n)",
+    "CREATE POLICY p ON crm.t USING (n = 1); CREATE INDEX t_n ON crm.t (n); CREATE INDEX t_up ON crm.t (n);"
+    "CREATE TRIGGER touch BEFORE UPDATE ON crm.t FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     "0010.sql",
 )
 BY_HAND = (
     "GRANT DELETE ON crm.t TO readonly; ALTER TABLE crm.t DISABLE ROW LEVEL SECURITY; ALTER TABLE crm.t ADD hand int;"
-    "ALTER POLICY p ON crm.t USING (true); DROP INDEX crm.t_n"
+    "ALTER POLICY p ON crm.t USING (true); DROP INDEX crm.t_n; DROP INDEX crm.t_up; CREATE INDEX t_up ON crm.t (n DESC);"
+    "CREATE OR REPLACE TRIGGER touch BEFORE UPDATE OR DELETE ON crm.t FOR EACH ROW"
+    " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
 )
 
 
@@ -247,11 +250,14 @@ def test_what_was_changed_by_hand_goes_along_with_a_new_name(
     lines = "\n".join(words(empty_database))
     for expected in (
         f"table {name} was changed: readonly gained DELETE; row security is none, was on",
-        f"column {name}.hand was added (integer)", f"policy {name}.p was changed",
+        f"column {name}.hand was added (integer)", f"policy {name}.p was changed", f"index {name}.t_n was dropped",
+        f"index {name}.t_up was changed", f"trigger {name}.touch was changed",
     ):  # fmt: skip
         assert expected in lines
     bring_up(empty_database, CUSTOMERS, script(text, "0011.sql"), script("SELECT 1", "0012.sql"))
     assert "\n".join(words(empty_database)) == lines
+    empty_database.do(f"CREATE INDEX t_n ON {name} (n)")
+    assert "t_n" not in "\n".join(words(empty_database))
 
 
 @pytest.mark.parametrize(
