@@ -35,6 +35,8 @@ class Difference:
         return one_line(self._words())
 
     def _words(self) -> str:
+        if self.kind == "rights" and None in (self.recorded, self.live):  # one side has those from the beginning
+            return f"{self.kind} {self.identity} were changed"
         if self.recorded is None:
             kind = definitions.first(self.live, "type") if self.kind == "column" else None
             return f"{self.kind} {self.identity} was added" + (f" ({kind})" if kind else "")
@@ -56,6 +58,11 @@ class Difference:
         owner = self.owner_column
         found = OF_RELATION.fullmatch(owner) if owner else None
         return found[1] if found else None
+
+    @property
+    def follows_from_query(self) -> bool:
+        """True for a view's column that came or went and has nothing of its own: the view's query tells it."""
+        return self.kind == "column" and not self.recorded and not self.live
 
     @property
     def place(self) -> str | None:

@@ -135,7 +135,7 @@ def test_a_right_that_nobody_has_any_more_is_recorded(empty_database: FreshDatab
     empty_database.do("REVOKE ALL ON FUNCTION public.l2_norm(public.halfvec) FROM PUBLIC, postgres")
     bring_up(empty_database, FIRST, SECOND)
     (said,) = words(empty_database)
-    assert said == "rights on function public.l2_norm(public.halfvec) was added"
+    assert said == "rights on function public.l2_norm(public.halfvec) were changed"
     assert accept(empty_database, "rights", "on function public.l2_norm(public.halfvec)")
     assert words(empty_database) == ()
 
