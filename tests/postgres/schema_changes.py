@@ -14,6 +14,8 @@ CREATE TYPE s.pair AS (a int, b text);
 CREATE TYPE s.span AS RANGE (subtype = float8, subtype_diff = float8mi);
 CREATE TYPE s.shell;
 CREATE SEQUENCE s.numbers;
+CREATE DOMAIN s.count AS int DEFAULT nextval('s.numbers');
+CREATE DOMAIN s.since AS timestamptz DEFAULT '2026-01-01 00:00+00';
 CREATE TABLE s.parent (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL, n int CHECK (n > 0),
     twice int GENERATED ALWAYS AS (n * 2) STORED, e s.mail, m s.mood, p s.pair);
 CREATE TABLE s.child (id serial PRIMARY KEY, parent bigint CONSTRAINT to_parent REFERENCES s.parent, code text UNIQUE,
@@ -362,4 +364,6 @@ ALTER FOREIGN TABLE s.away ALTER a OPTIONS (DROP x, ADD u 'v'); \
 ALTER FOREIGN TABLE s.away ALTER a OPTIONS (DROP u, ADD x 'y')
 COMMENT ON CONSTRAINT small ON s.younger IS 'inherited'
 COMMENT ON RULE "_RETURN" ON s.seen IS 'a view'
+SET search_path = s, public; ALTER DOMAIN s.count SET DEFAULT nextval('numbers'); RESET search_path
+SET timezone = 'Asia/Kathmandu'; ALTER DOMAIN s.since SET DEFAULT '2026-01-01 00:00+00'; RESET timezone
 """
