@@ -28,13 +28,13 @@ WITH space AS MATERIALIZED (
            AND c.relreplident IN ('d', parent.relreplident) AND c.reloptions IS NULL
            AND NOT EXISTS (SELECT FROM pg_class toast WHERE toast.oid = c.reltoastrelid AND toast.reloptions IS NOT NULL)
            AND c.reltablespace IN (0, parent.reltablespace) AND (c.relam = parent.relam OR c.relam = 2 AND c.relkind = 'r')
-           AND NOT EXISTS (SELECT FROM (
+           AND (c.relacl IS NULL OR c.relacl <@ (acldefault('r', c.relowner) || parent.relacl) OR NOT EXISTS (SELECT FROM (
                    SELECT * FROM aclexplode(c.relacl)
                    EXCEPT SELECT given.* FROM unnest(acldefault('r', c.relowner) || parent.relacl) AS one,
                                               aclexplode(ARRAY[one]) AS given
                    EXCEPT SELECT given.* FROM pg_default_acl d, aclexplode(defaclacl) AS given
                            WHERE defaclrole = c.relowner AND defaclobjtype = 'r' AND defaclnamespace IN (0, c.relnamespace)
-               ) AS own) AS plain
+                   ) AS own)) AS plain
       FROM pg_class c
       JOIN space s ON s.oid = c.relnamespace
       LEFT JOIN pg_inherits i ON c.relispartition AND i.inhrelid = c.oid
