@@ -29,6 +29,7 @@ from postgres.errors import PgstackError
 from postgres.settings import derive
 from postgres.upgrade import embedded_engine, facts, local, run
 from postgres.upgrade.decision import METHODS, Method, choose
+from postgres.upgrade.embedded_control import EmbeddedServerControl
 from postgres.upgrade.workshop import must, with_password
 from stacks.environment import from_config
 
@@ -187,8 +188,8 @@ def _ours(cluster: Cluster, port: int, method: Method) -> None:
         live = with_password(
             workshop, OLD, embedded.HOST, port, Address(embedded.HOST, port, "postgres", embedded.ADMIN, PASSWORD)
         )
-        hands = local.EmbeddedHands(old, new, cluster.settings, port)
-        run.Upgrade(workshop, hands, source, NEW, choice, live, cluster.settings, lambda _: None).carry_out()
+        control = EmbeddedServerControl(old, new, cluster.settings, port)
+        run.Upgrade(workshop, control, source, NEW, choice, live, cluster.settings, lambda _: None).carry_out()
 
 
 def _by_hand(cluster: Cluster) -> None:

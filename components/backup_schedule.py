@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ import pulumi
 import pulumi_docker as docker
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from components.provider import DynamicResource, as_deployed, inputs_of, plainly, settle_in
+from components.provider import DynamicResource, as_deployed, inputs_of, plainly
+from components.provider_process import settle_in
 from postgres import strangers
 from postgres.backup import schedule, sidecar
 from postgres.backup.sidecar import BACKUPS, CPUS, MEMORY_MB, MOUNT, STOP_GRACE_S
@@ -30,47 +32,77 @@ from stacks.environment import Environment
 OF_THIS_MACHINE = ("directory", "owner")
 
 
-def declare(
-    environment: Environment, engine: Endpoint, image: docker.RemoteImage, network: docker.Network,
-    ready: pulumi.Resource, password: pulumi.Output[str], key: pulumi.Output[str],
-    certificate: pulumi.Output[str],
-    labels: Mapping[str, pulumi.Input[str]],
-    options: pulumi.ResourceOptions, docker_options: pulumi.ResourceOptions, hooks: pulumi.ResourceHookBinding,
-) -> None:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The declared server that is backed up. `password`: of the role of scheduled backups; `key` signs them."""
+
+    engine: Endpoint
+    image: docker.RemoteImage
+    network: docker.Network
+    ready: pulumi.Resource
+    password: pulumi.Output[str]
+    key: pulumi.Output[str]
+    certificate: pulumi.Output[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the resources are declared. `ours`: of dynamic resources; `docker`: with the provider; `hooks`, `labels`: the
+    container's."""
+
+    ours: pulumi.ResourceOptions
+    docker: pulumi.ResourceOptions
+    hooks: pulumi.ResourceHookBinding
+    labels: Mapping[str, pulumi.Input[str]]
+
+
+def declare(environment: Environment, server: Server, options: Options) -> None:
     """For a stack with the key, on an engine of this machine."""
-    assert environment.backup is not None
-    tls, given = environment.tls == "require", environment.tls_certificate
-    away = engine == offline.NOT_ASKED
-    name, owner = sidecar.name_of(environment.name), sidecar.owner_of(environment.backups)
+    name = sidecar.name_of(environment.name)
     volume = docker.Volume(
         "backup-files-volume",
         name=name,
         driver="local",
-        opts=pulumi.ResourceOptions.merge(docker_options, pulumi.ResourceOptions(delete_before_replace=True)),
+        opts=pulumi.ResourceOptions.merge(options.docker, pulumi.ResourceOptions(delete_before_replace=True)),
     )
     files = BackupFiles(
         "backup-files",
         {
-            "docker": engine.url, "name": environment.name, "image": image.image_id, "volume": volume.name,
-            "directory": str(environment.backups), "owner": owner, "folder": sidecar.folder(),
-            "backupPassword": password, "backupKey": key,
+            "docker": server.engine.url, "name": environment.name, "image": server.image.image_id,
+            "volume": volume.name, "directory": str(environment.backups),
+            "owner": sidecar.owner_of(environment.backups), "folder": sidecar.folder(),
+            "backupPassword": server.password, "backupKey": server.key,
         }
-        | ({"certificate": certificate} if tls else {}),
-        pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[ready])),
+        | ({"certificate": server.certificate} if environment.tls == "require" else {}),
+        pulumi.ResourceOptions.merge(options.ours, pulumi.ResourceOptions(depends_on=[server.ready])),
     )  # fmt: skip
-    variables = sidecar.environment(
+    container = _container(environment, server, options, volume, files)
+    BackupRuns("backup-runs", {"docker": server.engine.url, "container": container.id}, options.ours)
+
+
+def _variables(environment: Environment) -> dict[str, str]:
+    """The environment variables of the container."""
+    assert environment.backup is not None
+    tls, given = environment.tls == "require", environment.tls_certificate
+    return sidecar.environment(
         environment.name, environment.major, environment.stack, environment.database, environment.backup,
         environment.backups_kept, sslmode="require" if tls else "",
         verified=tls and (given is None or bool(strangers.root_of(given))),
     )  # fmt: skip
-    container = docker.Container(
+
+
+def _container(
+    environment: Environment, server: Server, options: Options, volume: docker.Volume, files: pulumi.Resource
+) -> docker.Container:
+    away = server.engine == offline.NOT_ASKED
+    return docker.Container(
         "backup",
-        name=name,
-        image=image.image_id,
+        name=sidecar.name_of(environment.name),
+        image=server.image.image_id,
         entrypoints=["sh"],
         command=["-eu", f"{sidecar.folder()}/loop.sh"],
-        envs=[f"{key}={value}" for key, value in sorted(variables.items())],
-        user=owner,
+        envs=[f"{key}={value}" for key, value in sorted(_variables(environment).items())],
+        user=sidecar.owner_of(environment.backups),
         read_only=True,
         capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
         security_opts=["no-new-privileges"],
@@ -82,10 +114,10 @@ def declare(
         memory=MEMORY_MB,
         memory_swap=MEMORY_MB,
         cpus=CPUS,
-        networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=network.name)],
+        networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=server.network.name)],
         log_driver="json-file",
         log_opts={"max-size": f"{environment.log_max_size_mb}m", "max-file": str(environment.log_max_files)},
-        labels=[docker.ContainerLabelArgs(label=label, value=value) for label, value in labels.items()],
+        labels=[docker.ContainerLabelArgs(label=label, value=value) for label, value in options.labels.items()],
         restart=environment.restart,
         stop_signal="SIGTERM",
         stop_timeout=STOP_GRACE_S,
@@ -93,16 +125,15 @@ def declare(
         must_run=True,
         wait=False,
         opts=pulumi.ResourceOptions.merge(
-            docker_options,
+            options.docker,
             pulumi.ResourceOptions(
                 depends_on=[files],
                 delete_before_replace=True,
                 ignore_changes=["mounts", "user"] if away else None,
-                hooks=hooks,
+                hooks=options.hooks,
             ),
         ),
     )
-    BackupRuns("backup-runs", {"docker": engine.url, "container": container.id}, options)
 
 
 class BackupFilesProvider(ResourceProvider):

@@ -19,7 +19,8 @@ import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
 from components.engine import as_far_as_they_count, backup_first, no_drift
-from components.provider import DynamicResource, as_deployed, inputs_of, is_unknown, plainly, refused, settle_in
+from components.provider import DynamicResource, as_deployed, inputs_of, is_unknown, plainly, refused
+from components.provider_process import settle_in
 from components.schema_check import refuse_before_a_change, set_apart
 from postgres import adoption, data_directory, extensions
 from postgres.connection import Address, told

@@ -67,6 +67,7 @@ class _Declaration:
     ) -> None:  # fmt: skip
         self.environment, self.engine, self.tuned = environment, engine, tuned
         self.name, self.backup_key = environment.name, backup_key
+        self.host = "127.0.0.1" if environment.bind_address in ANYWHERE else environment.bind_address
         self.options = pulumi.ResourceOptions(parent=parent)
         self.admin_password = password("admin-password", environment.admin_password, parent)
         self.backup_password = password("backup-password", None, parent) if environment.backup is not None else None
@@ -86,12 +87,9 @@ class _Declaration:
     def server(self, schema: Mapping[str, Any]) -> Server:
         environment = self.environment
         image = docker.RemoteImage("image", name=environment.image, keep_locally=True, opts=self.docker)
-        volume = self._volume()
-        network = self._network()
+        volume, network = self._volume(), self._network()
         certificate, key = self._certificate()
-        sslmode = "require" if environment.tls == "require" else ""
-        host = "127.0.0.1" if environment.bind_address in ANYWHERE else environment.bind_address
-        certificate_and_key = pulumi.Output.all(certificate, key)
+        tls = environment.tls == "require"
         common = {
             "name": self.name,
             "volume": volume.name,
@@ -99,14 +97,55 @@ class _Declaration:
             "docker": self.engine.url,
             "memoryMb": environment.memory_mb,
             "adminPassword": self.admin_password,
-            "host": host,
+            "host": self.host,
             "port": environment.port,
-            "sslmode": sslmode,
+            "sslmode": "require" if tls else "",
         }
-        data = DataDirectory(
-            "data",
+        data = DataDirectory("data", common | self._data_inputs(certificate, key, schema), self.options)
+        spec = pulumi.Output.all(certificate, key).apply(lambda pair: self._spec(pair[0], pair[1]))
+        container = self._container(image, volume, network, spec, data)
+        ready = Readiness(
+            "ready",
             common
             | {
+                "container": container.id,
+                "fingerprint": spec.apply(lambda found: found.fingerprint),
+                "systemIdentifier": data.systemIdentifier,
+                "pidsLimit": environment.pids_limit,
+            }
+            | ({"certificate": certificate} if tls else {})
+            | backup_inputs(environment, self.backup_key),
+            self.options,
+        )
+        self._schedule_backups(image, network, ready, certificate)
+        return self._answer(ready, certificate)
+
+    def _answer(self, ready: Readiness, certificate: pulumi.Output[str]) -> Server:
+        environment = self.environment
+        return Server(
+            # known only once it answers; the inputs, so that a preview knows them
+            host=pulumi.Output.from_input(self.host),
+            port=pulumi.Output.from_input(environment.port or PORT),
+            identity=ready.identity,
+            version=ready.version,
+            settings=self.tuned.settings,
+            admin=ADMIN,
+            admin_password=self.admin_password,
+            sslmode="require" if environment.tls == "require" else "",
+            build_memory_mb=self.tuned.build_mb,
+            backup_password=self.backup_password,
+            via="" if self.engine == offline.NOT_ASKED else self.engine.via,
+            network=self.name,
+            internal_host=self.name,
+            certificate=certificate if environment.tls == "require" else None,
+        )
+
+    def _data_inputs(
+        self, certificate: pulumi.Output[str], key: pulumi.Output[str], schema: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        environment = self.environment
+        return (
+            {
                 "volumeName": environment.volume_name,
                 "imageName": environment.image,
                 "major": environment.major,
@@ -121,51 +160,24 @@ class _Declaration:
                 WANTED: schema,
             }
             | upgrade_inputs(environment, self.backup_key)
-            | ({"adopt": True} if environment.adopt_volume else {}),
-            self.options,
+            | ({"adopt": True} if environment.adopt_volume else {})
         )
-        spec = certificate_and_key.apply(lambda pair: self._spec(pair[0], pair[1]))
-        container = self._container(image, volume, network, spec, data)
-        ready = Readiness(
-            "ready",
-            common
-            | {
-                "container": container.id,
-                "fingerprint": spec.apply(lambda found: found.fingerprint),
-                "systemIdentifier": data.systemIdentifier,
-                "pidsLimit": environment.pids_limit,
-            }
-            | ({"certificate": certificate} if sslmode else {})
-            | backup_inputs(environment, self.backup_key),
-            self.options,
-        )
-        if self.backup_password is not None:
-            from components import backup_schedule
-            from postgres.backup import sidecar
 
-            backup_schedule.declare(
-                environment, self.engine, image, network, ready, self.backup_password, self.backup_key,
-                certificate,
-                self._labels("backup"),
-                self.options, self.docker,
-                self._before_create("backup", left_behind.remove_container, sidecar.name_of(self.name)),
-            )  # fmt: skip
-        return Server(
-            # known only once it answers; the inputs, so that a preview knows them
-            host=pulumi.Output.from_input(host),
-            port=pulumi.Output.from_input(environment.port or PORT),
-            identity=ready.identity,
-            version=ready.version,
-            settings=self.tuned.settings,
-            admin=ADMIN,
-            admin_password=self.admin_password,
-            sslmode=sslmode,
-            build_memory_mb=self.tuned.build_mb,
-            backup_password=self.backup_password,
-            via="" if self.engine == offline.NOT_ASKED else self.engine.via,
-            network=self.name,
-            internal_host=self.name,
-            certificate=certificate if environment.tls == "require" else None,
+    def _schedule_backups(
+        self, image: docker.RemoteImage, network: docker.Network, ready: Readiness, certificate: pulumi.Output[str]
+    ) -> None:
+        if self.backup_password is None:
+            return
+        from components import backup_schedule
+        from postgres.backup import sidecar
+
+        hooks = self._before_create("backup", left_behind.remove_container, sidecar.name_of(self.name))
+        backup_schedule.declare(
+            self.environment,
+            backup_schedule.Server(
+                self.engine, image, network, ready, self.backup_password, self.backup_key, certificate
+            ),
+            backup_schedule.Options(self.options, self.docker, hooks, self._labels("backup")),
         )
 
     def _spec(self, certificate: str, key: str) -> Spec:

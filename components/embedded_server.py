@@ -29,7 +29,8 @@ from components.engine import (
     upgrade_inputs,
 )  # fmt: skip
 from components.password import password
-from components.provider import DynamicResource, is_unknown, plainly, refused, settle_in
+from components.provider import DynamicResource, is_unknown, plainly, refused
+from components.provider_process import settle_in
 from components.schema_check import WANTED, refuse_before_a_change, set_apart
 from postgres import embedded, host_based, roles
 from postgres.connection import Address, connect, server_version, told

@@ -13,7 +13,8 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ResourceProvider, UpdateResult
 
-from components.provider import DynamicResource, as_deployed, is_unknown, refused, settle_in
+from components.provider import DynamicResource, as_deployed, is_unknown, refused
+from components.provider_process import settle_in
 from postgres import preflight, relocation
 from postgres.docker_host import Endpoint, connect
 from postgres.errors import PgstackError

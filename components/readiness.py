@@ -20,7 +20,8 @@ import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
 from components.engine import BACKUP_INPUTS, as_before, backup_after
-from components.provider import DynamicResource, as_deployed, inputs_of, plainly, settle_in
+from components.provider import DynamicResource, as_deployed, inputs_of, plainly
+from components.provider_process import settle_in
 from postgres import readiness
 from postgres.connection import Address
 from postgres.docker_host import Endpoint, connect

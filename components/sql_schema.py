@@ -19,7 +19,8 @@ import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from components.provider import DynamicResource, inputs_of, is_unknown, plainly, refused, settle_in
+from components.provider import DynamicResource, inputs_of, is_unknown, plainly, refused
+from components.provider_process import settle_in
 from components.schema_check import (
     SHORT,
     announce,

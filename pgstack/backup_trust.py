@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pgstack import deployed
-from pgstack.toolchain import ToolchainError, find_or_get
+from pgstack.toolchain import find, find_or_get
 from pgstack.workspace import Workspace
 from postgres.backup.manifest import UNSIGNED, Trust
 from postgres.errors import PgstackError
@@ -36,10 +36,13 @@ def trust(stack: str, *, unsigned: bool, say: Callable[[str], None]) -> Trust:
 
 
 def key_if_any(stack: str) -> str | None:
-    """The same as `key`; None where there is no Pulumi, or no state to read: then nothing is said of signatures."""
+    """The same as `key`; None where no Pulumi is at hand, or no state to read: then nothing is said of signatures."""
+    toolchain = find()
+    if toolchain is None:
+        return None
     try:
-        return key(stack, lambda _: None)
-    except (PgstackError, ToolchainError):
+        return deployed.backup_key(Workspace(stack, toolchain, lambda _: None).state())
+    except PgstackError:
         return None
 
 

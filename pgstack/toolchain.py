@@ -24,10 +24,11 @@ import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TextIO, TypeAlias
+from typing import Literal, TypeAlias
 
 from pgstack import release
 from pgstack.child import child
+from pgstack.moving_line import MovingLine
 
 Source: TypeAlias = Literal["path", "installer", "built"]
 Version: TypeAlias = tuple[int, int, int]
@@ -46,6 +47,7 @@ CHECKSUMS = PINNED / "checksums.txt"
 PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 SHIM, LANGUAGE_HOST = "pulumi-resource-pulumi-python", "pulumi-language-python"
+ON_PATH, NONE_ON_PATH = "PATH and ~/.pulumi/bin", ("no pulumi",)
 NEEDED_MB = (1800, 1700, 1500)  # for the work, Go's build cache, its modules: measured (3.259.0, linux/amd64)
 
 
@@ -227,25 +229,6 @@ def _site_answers(url: str) -> None:
         raise _Unavailable(trouble)
 
 
-class MovingLine:
-    """One line with the time passed: rewritten on a terminal, elsewhere written every 15 seconds."""
-
-    def __init__(self, stream: TextIO, every_s: float = 15.0) -> None:
-        self.stream, self.every_s = stream, every_s
-        self.started = self.last = time.monotonic()
-
-    def show(self, text: str) -> None:
-        """Shows the text in place of the last one; an empty text leaves a terminal's line empty."""
-        now = time.monotonic()
-        text = f"{text}, {int(now - self.started) // 60}:{int(now - self.started) % 60:02}" if text else ""
-        if self.stream.isatty():
-            self.stream.write(f"\r{text[: shutil.get_terminal_size().columns - 1]}\x1b[K")
-        elif text and now - self.last >= self.every_s:
-            self.last = now
-            self.stream.write(f"{text}\n")
-        self.stream.flush()
-
-
 @dataclass(frozen=True, slots=True)
 class _Work:
     """What each step of getting Pulumi needs: where, in which environment, and whom to tell."""
@@ -362,16 +345,25 @@ def _build(work: _Work) -> Candidate:
     return built
 
 
-def find_or_get(report: Callable[[str], None], *, environ: Mapping[str, str] = os.environ) -> Toolchain:
-    """A usable Pulumi: found, got earlier, installed or built, in this order; or ToolchainError with every reason."""
+def find(*, environ: Mapping[str, str] = os.environ) -> Toolchain | None:
+    """A usable Pulumi that is on this machine: found or got earlier. None where it would have to be got."""
     found, why = choose(_on_this_machine(environ))
     if found is not None:
         return toolchain(found, "found", {"before it": why} if why else {})
-    against: dict[str, Sequence[str]] = {"PATH and ~/.pulumi/bin": why or ("no pulumi",)}
+    try:
+        earlier = choose(_got_earlier(cache_dir(environ), environ))[0]
+    except (OSError, RuntimeError):  # RuntimeError: no HOME, and no such user
+        return None
+    return toolchain(earlier, "got earlier", {ON_PATH: why or NONE_ON_PATH}) if earlier else None
+
+
+def find_or_get(report: Callable[[str], None], *, environ: Mapping[str, str] = os.environ) -> Toolchain:
+    """A usable Pulumi: found, got earlier, installed or built, in this order; or ToolchainError with every reason."""
+    if there := find(environ=environ):
+        return there
+    against: dict[str, Sequence[str]] = {ON_PATH: choose(_on_this_machine(environ))[1] or NONE_ON_PATH}
     try:
         cache = cache_dir(environ)
-        if earlier := choose(_got_earlier(cache, environ))[0]:
-            return toolchain(earlier, "got earlier", against)
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / ".lock").open("w") as lock:  # the kernel lets go of it when its holder dies
             try:
@@ -390,6 +382,6 @@ def find_or_get(report: Callable[[str], None], *, environ: Mapping[str, str] = o
                         return toolchain(got, f"by the {way}", against)
                     except (_Unavailable, OSError) as error:
                         against[way] = (str(error),)
-    except (OSError, RuntimeError) as error:  # RuntimeError: no HOME, and no such user
+    except (OSError, RuntimeError) as error:
         against["cache directory"] = (str(error),)
     raise ToolchainError(failure(against))

@@ -11,7 +11,18 @@ from postgres import docker_host, embedded
 from postgres.container import PORT
 from postgres.errors import PgstackError
 from postgres.images import MAJORS, major_of
-from postgres.upgrade import collations, container, embedded_engine, facts, guardian, local, reindex, rollback, verify
+from postgres.upgrade import (
+    collations,
+    container,
+    docker_facts,
+    embedded_engine,
+    facts,
+    guardian,
+    local,
+    reindex,
+    rollback,
+    verify,
+)
 from postgres.upgrade.decision import decide, words
 from postgres.upgrade.journal import Journal
 from postgres.upgrade.no_drift import NoDrift
@@ -43,10 +54,10 @@ def check(environment: Environment, database: inspection.Database, target: str, 
         image = "" if target.isdigit() else target
         wanted = facts.Target(major)
         if image and docker_host.has_image(client, image):
-            wanted = container.target_of_image(client, environment.name, image, major)
+            wanted = docker_facts.target_of_image(client, environment.name, image, major)
         elif image:
             say(f"the image {image} isn't on the engine: its version and extensions are looked at during `up`")
-        disk = container.disk(server)
+        disk = docker_facts.disk(server)
     if major == source.major:
         raise PgstackError(f"{environment.stack} runs PostgreSQL {source.version} already")
     if environment.drift == "refuse":

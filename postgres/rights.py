@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from postgres.acting_code import Code, acting
@@ -83,6 +84,18 @@ class Grant:
     but: frozenset[str] = frozenset()
 
 
+@cache
+def privileges(listed: str) -> frozenset[str]:
+    """Of `SELECT,INSERT`; the same object for the same words, since thousands of tables have them."""
+    return frozenset(listed.split(",")) - {""}
+
+
+@cache
+def roles(app: bool, readonly: bool) -> frozenset[str]:
+    """Those of the two that are so; the same object each time."""
+    return frozenset(role for role, so in zip(ROLES, (app, readonly), strict=True) if so)
+
+
 def due(created: Sequence[Created], revoked: Sequence[Word]) -> list[Grant]:
     """What is to be granted on what one script created, given the words it has against it."""
     here = {one.oid: one for one in created}
@@ -99,7 +112,7 @@ def due(created: Sequence[Created], revoked: Sequence[Word]) -> list[Grant]:
                 above = whole.get((one.parent, role), frozenset()) if one.parent in here else one.on_parent[place]
                 left = [p for p in left if p in above]
             by_columns = {p: _columns(p, words) for p in left}
-            whole[one.oid, role] = frozenset(p for p in left if not by_columns[p])
+            whole[one.oid, role] = privileges(",".join(p for p in left if not by_columns[p]))
             for but in sorted(set(by_columns.values()), key=sorted):
                 grants.append(Grant(role, one, tuple(p for p in left if by_columns[p] == but), but))
     return grants

@@ -37,6 +37,8 @@ def locked(address: Address, wait_s: float) -> Iterator[Connection[Any]]:
     there = replace(address, database="postgres")
     with connect(there, wait_s=CONNECT_WAIT_S) as connection, connect(there, wait_s=CONNECT_WAIT_S) as holder:
         deadline = time.monotonic() + wait_s
+        if connection.execute("SELECT to_regclass('pgstack.up')").fetchone() == (None,):
+            _create(holder)
         while not _take(holder, connection):
             if time.monotonic() > deadline:
                 raise ConnectionFailed(_held_by(connection, wait_s))

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,11 @@ from docker.models.containers import Container
 from docker.types import Mount
 
 from postgres import docker_exec
-from postgres.connection import Address, connect
-from postgres.container import HBA, LOCK, LOCK_TAKEN, OLD_MOUNT, Spec
-from postgres.docker_host import OF_ROOT, TMP, anonymous, finish, throw_away, told
-from postgres.embedded import ADMIN
+from postgres.container import LOCK_TAKEN, OLD_MOUNT
+from postgres.docker_host import OF_ROOT, TMP, anonymous, throw_away, told
 from postgres.errors import ServerError
 from postgres.images import VOLUME
 from postgres.upgrade.archive import pack, unpack
-from postgres.upgrade.facts import Disk, Target
 from postgres.upgrade.workshop import HOUR_S, Done, must
 
 USER = "postgres"
@@ -236,99 +232,3 @@ def output_of(container: Container, command: Sequence[str], user: str = "root") 
         said = done.err.decode(errors="replace")
         raise ServerError(f"{command[0]} in the container {container.name} failed: {said}")
     return done.out
-
-
-class ContainerHands:
-    """See `run.Hands`: the server's own container, and the locks that every server of this product takes."""
-
-    def __init__(
-        self, made: ContainerWorkshop, server: Container, spec: Spec, new: int, address: Address, grace_s: int
-    ) -> None:
-        self.made, self.server, self.spec, self.new, self.address, self.grace_s = (
-            made, server, spec, new, address, grace_s,
-        )  # fmt: skip
-
-    def running(self) -> bool:
-        with told():
-            self.server.reload()
-            return bool(self.server.status == "running")
-
-    def stop(self) -> None:
-        with told():
-            self.server.stop(timeout=self.grace_s)
-
-    def start(self) -> None:
-        with told():
-            self.server.start()
-        connect(self.address, wait_s=HOUR_S).close()
-
-    def replication(self, *, allowed: bool) -> None:
-        """One more line in the server's pg_hba.conf, in the volume; only as long as the standby needs it."""
-        text = self.spec.files[HBA]
-        if allowed:
-            how = "hostssl" if self.spec.certificate else "host"
-            text += f"{how} replication {ADMIN} samenet scram-sha-256\n"
-        script = 'printf %s "$TEXT" >"$FILE.new"; chmod 640 "$FILE.new"; mv -T "$FILE.new" "$FILE"'
-        own = self.made.sh('test -w "$FOLDER"', FOLDER=self.spec.folder).code == 0
-        write = self.made.sh if own else self.made.as_root  # the folder's group is the server's user's
-        must("writing pg_hba.conf", write(script, TEXT=text, FILE=f"{self.spec.folder}/{HBA}"))
-        if self.running():
-            with connect(self.address, wait_s=HOUR_S) as connection:
-                connection.execute("SELECT pg_reload_conf()")
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        with ExitStack() as locks:
-            for major in (self.spec.major, self.new):
-                taken = f"another server runs on {VOLUME}/{major}: its lock is taken"
-                locks.enter_context(self.made.lock(f"{VOLUME}/{major}/{LOCK}", taken))
-            yield
-
-
-def disk(server: Container) -> Disk:
-    """Of the volume, as the running server sees it: its free space, and whether a copy that shares its blocks works
-    there. Raises ServerError.
-    """
-    script = f"""
-        if trial=$(mktemp -d {VOLUME}/.reflink-XXXXXX) && echo 1 >"$trial/one" &&
-            cp --reflink=always "$trial/one" "$trial/other"; then echo yes; else echo no; fi
-        rm -rf "$trial"
-        df -B1 --output=avail {VOLUME} | tail -n 1
-    """
-    said = output_of(server, ["sh", "-ec", script], USER)
-    found = re.fullmatch(rb"(yes|no)\s+(\d+)\s*", said)
-    if found is None:
-        raise ServerError(f"the free space of {VOLUME} can't be read: {said.decode(errors='replace').strip()[-300:]}")
-    return Disk(int(found[2]), found[1] == b"yes")
-
-
-def target_of_image(client: docker.DockerClient, name: str, image: str, major: int) -> Target:
-    """Version and extensions of an image that is there, without starting a server. Raises ServerError."""
-    command = ["sh", "-c", _asks_for_target(major)]
-    with throw_away(client, name, image, command, user=USER, tmpfs=NO_STRAY) as made:
-        done = finish(made, timeout_s=60, lines=2000)
-    return _target(Done(done.code, done.output), image, major)
-
-
-def target_in(made: ContainerWorkshop, major: int) -> Target:
-    """The same of the workshop's own image. Raises ServerError."""
-    return _target(made.sh(_asks_for_target(major)), made.container.attrs["Config"]["Image"], major)
-
-
-def _asks_for_target(major: int) -> str:
-    return (
-        f"/usr/lib/postgresql/{major}/bin/postgres --version;"
-        f" grep -H '^default_version' /usr/share/postgresql/{major}/extension/*.control;"
-        " getconf GNU_LIBC_VERSION || true"
-    )
-
-
-def _target(done: Done, image: str, major: int) -> Target:
-    if done.code != 0:
-        raise ServerError(
-            f"the image {image} has no PostgreSQL {major} where Debian's packages have it\n{done.tail(3)}"
-        )
-    version = re.search(r"PostgreSQL\) \d+\.(\d+)", done.output)
-    found = re.findall(r"([^/\s]+)\.control:\s*default_version\s*=\s*'([^']*)'", done.output)
-    libc = re.search(r"^glibc (\S+)", done.output, re.MULTILINE)
-    return Target(major, int(version[1]) if version else None, dict(found), libc[1] if libc else None)

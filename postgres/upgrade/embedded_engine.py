@@ -24,6 +24,8 @@ from postgres.connection import Address
 from postgres.errors import PgstackError, ServerError
 from postgres.upgrade import collations, decision, facts, guardian, local, methods, rollback, run
 from postgres.upgrade.backup_first import BackupFirst
+from postgres.upgrade.context import UNFINISHED, nothing
+from postgres.upgrade.embedded_control import EmbeddedServerControl
 from postgres.upgrade.guardian import Job
 from postgres.upgrade.journal import Journal
 from postgres.upgrade.no_drift import NoDrift
@@ -74,7 +76,7 @@ def upgrade(
     backup: BackupFirst | None = None,
     no_drift: NoDrift | None = None,
     reindex: decision.Reindex = "before",
-    before: Callable[[str], None] = run.nothing,
+    before: Callable[[str], None] = nothing,
     pace: Pace = PACE,
 ) -> Outcome:
     """Returns with the new server running. Raises PgstackError, psycopg.Error; then the old one serves as it did, or,
@@ -91,12 +93,12 @@ def upgrade(
         port = embedded.start(old, job.old_settings)
         embedded.ensure_password(old, port, password)
         source, _, choice = _decided(job, password, method, no_drift)
-        hands = local.EmbeddedHands(old, job.directory(job.new), job.old_settings, port)
+        control = EmbeddedServerControl(old, job.directory(job.new), job.old_settings, port)
         live = with_password(workshop, job.old, embedded.HOST, port, _admin(port, password))
         here = nullcontext((workshop, live)), nullcontext(workshop)
         first = partial(backup.make, *here, report, pace) if backup else None
         made = run.Upgrade(
-            workshop, hands, source, job.new, choice, live, job.settings, report, backup=first, before=before,
+            workshop, control, source, job.new, choice, live, job.settings, report, backup=first, before=before,
             pace=pace, reindex=reindex,
         )  # fmt: skip
         journal = made.carry_out()
@@ -104,7 +106,7 @@ def upgrade(
             before("serve")
             guardian.start_new(job)
         except BaseException as error:
-            _back(job, workshop, hands, journal, error, report)
+            _back(job, workshop, control, journal, error, report)
             raise
         downtime_s = round(time.monotonic() - made.stopped_at, 1)
         report(f"PostgreSQL {job.new} serves; down for {downtime_s} s")
@@ -142,7 +144,7 @@ def roll_back(job: Job) -> None:
 
 
 def _back(
-    job: Job, workshop: local.LocalWorkshop, hands: local.EmbeddedHands, journal: Journal, why: BaseException,
+    job: Job, workshop: local.LocalWorkshop, control: EmbeddedServerControl, journal: Journal, why: BaseException,
     report: Report,
 ) -> None:  # fmt: skip
     """The new server doesn't start as it is to serve: the old one does, unless there is no way back."""
@@ -152,10 +154,10 @@ def _back(
         report(f"link gave the way back up: the next `up` starts PostgreSQL {job.new}")
         return
     script = 'mv -T "$A" "$B"'
-    unfinished = workshop.beside(job.new, run.UNFINISHED)
+    unfinished = workshop.beside(job.new, UNFINISHED)
     must("setting the new directory aside", workshop.sh(script, A=workshop.directory(job.new), B=unfinished))
     try:
-        hands.start()
+        control.start()
     except PgstackError as error:
         raise ServerError(f"{why}\n  and PostgreSQL {job.old} doesn't start again: {error}") from None
     run.clean(workshop, job.old, job.new)

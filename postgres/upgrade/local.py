@@ -122,33 +122,3 @@ def workshop(root: Path) -> Iterator[LocalWorkshop]:
         os.close(held)
         guard.wait()
         shutil.rmtree(private, ignore_errors=True)
-
-
-class EmbeddedHands:
-    """See `run.Hands`: the server of a directory on this machine."""
-
-    def __init__(self, old: embedded.Directory, new: embedded.Directory, settings: dict[str, str], port: int) -> None:
-        self.old, self.new, self.settings, self.port = old, new, settings, port
-        self.stopping = False
-
-    def running(self) -> bool:
-        return embedded.pid(self.old) is not None
-
-    def stop(self) -> None:
-        self.stopping = True
-        embedded.stop(self.old)
-        self.stopping = False
-
-    def start(self) -> None:
-        if self.stopping:  # it was told to and took too long, or did so meanwhile: a server that is about to go is none
-            embedded.stop(self.old, at_once=True)
-            self.stopping = False
-        embedded.start(self.old, self.settings, port=self.port)
-
-    def replication(self, *, allowed: bool) -> None:
-        """initdb's pg_hba.conf lets the administrator's standby in from this machine, with the password."""
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        with embedded.only_one(self.old), embedded.only_one(self.new):
-            yield

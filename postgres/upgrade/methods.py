@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 from postgres.errors import ServerError
 from postgres.upgrade import as_owners, checks, progress, records
+from postgres.upgrade.context import Context
 from postgres.upgrade.workshop import (
     SECLUDED,
     Done,
@@ -23,9 +23,6 @@ from postgres.upgrade.workshop import (
     trusting,
     undisturbed,
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    from postgres.upgrade.run import Upgrade
 
 CATCH_UP_S = 3600.0
 HANDED_OVER_S = 60.0
@@ -43,10 +40,10 @@ RECOVERY = dict.fromkeys(
 ) | {"recovery_min_apply_delay": "0", "hot_standby": "on"}  # fmt: skip
 
 
-def make_standby(upgrade: Upgrade) -> None:
+def make_standby(upgrade: Context) -> None:
     """A streaming standby of the live server beside the new directory, caught up. Raises ServerError."""
     workshop = upgrade.workshop
-    upgrade.hands.replication(allowed=True)
+    upgrade.server.replication(allowed=True)
     with upgrade.growing("make the standby", upgrade.standby):
         done = workshop.run(
             upgrade.old, "pg_basebackup", "-D", upgrade.standby, "-R", "-X", "stream", "--checkpoint=fast",
@@ -69,7 +66,7 @@ def make_standby(upgrade: Upgrade) -> None:
         time.sleep(POLL_S)
 
 
-def _near(upgrade: Upgrade, standby: Server) -> bool:
+def _near(upgrade: Context, standby: Server) -> bool:
     """Streaming, and less than a segment of WAL behind: the rest is sent while the server shuts down."""
     now = execute(upgrade.workshop, upgrade.live, "postgres", "SELECT pg_current_wal_lsn()").strip()
     question = f"""SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'
@@ -77,7 +74,7 @@ def _near(upgrade: Upgrade, standby: Server) -> bool:
     return bool(rows(upgrade.workshop, standby, "postgres", question))
 
 
-def hand_over(upgrade: Upgrade) -> checks.Fingerprint:
+def hand_over(upgrade: Context) -> checks.Fingerprint:
     """The standby has all of the stopped server's WAL; it becomes a cluster of its own, stopped. Raises ServerError."""
     workshop = upgrade.workshop
     left = _shut_down(upgrade)
@@ -96,7 +93,7 @@ def hand_over(upgrade: Upgrade) -> checks.Fingerprint:
     return found
 
 
-def look(upgrade: Upgrade) -> checks.Fingerprint:
+def look(upgrade: Context) -> checks.Fingerprint:
     """The stopped server's fingerprint, from the old version behind closed doors; stopped again. Raises ServerError."""
     _shut_down(upgrade)
     dump = upgrade.choice.method == "dump"
@@ -112,7 +109,7 @@ def look(upgrade: Upgrade) -> checks.Fingerprint:
         stop(upgrade.workshop, upgrade.old, upgrade.old_directory)
 
 
-def _shut_down(upgrade: Upgrade) -> dict[str, str]:
+def _shut_down(upgrade: Context) -> dict[str, str]:
     found = control(upgrade.workshop, upgrade.old, upgrade.old_directory)
     state = found["Database cluster state"]
     if state != "shut down":
@@ -123,7 +120,7 @@ def _shut_down(upgrade: Upgrade) -> dict[str, str]:
     return found
 
 
-def transfer(upgrade: Upgrade) -> None:
+def transfer(upgrade: Context) -> None:
     """Raises ServerError with what the tool said; the old directory is as it was."""
     if upgrade.choice.method == "dump":
         _dump_and_restore(upgrade)
@@ -131,7 +128,7 @@ def transfer(upgrade: Upgrade) -> None:
         _pg_upgrade(upgrade)
 
 
-def _pg_upgrade(upgrade: Upgrade) -> None:
+def _pg_upgrade(upgrade: Context) -> None:
     workshop, method = upgrade.workshop, upgrade.choice.method
     source = upgrade.standby if method == "standby" else upgrade.old_directory
     mode = {"standby": "--link", "link": "--link", "clone": "--clone", "copy": "--copy"}[method]
@@ -166,7 +163,7 @@ def _reports(workshop: Workshop, directory: str) -> str:
     return f"\n{said.tail(20)}" if said.output.strip() else ""
 
 
-def _dump_and_restore(upgrade: Upgrade) -> None:
+def _dump_and_restore(upgrade: Context) -> None:
     """With the new version's pg_dump, as its manual demands, from the old server behind closed doors."""
     workshop, folder = upgrade.workshop, upgrade.workshop.beside(upgrade.new, DUMP)
     preload = upgrade.source.preloading
@@ -195,13 +192,13 @@ def _dump_and_restore(upgrade: Upgrade) -> None:
     workshop.sh('rm -rf "$D"', D=folder)
 
 
-def _restore(upgrade: Upgrade, new: Server, folder: str) -> None:
+def _restore(upgrade: Context, new: Server, folder: str) -> None:
     workshop, source = upgrade.workshop, upgrade.source
     as_owners.make_roles(workshop, new, f"{folder}/globals.sql", source.superuser)
     as_owners.restore(workshop, new, folder, source.databases, jobs=int(JOBS), report=upgrade.report)
 
 
-def _program(upgrade: Upgrade, server: Server, *words: str) -> Done:
+def _program(upgrade: Context, server: Server, *words: str) -> Done:
     """Of the new version, against whichever server."""
     return upgrade.workshop.run(upgrade.new, *words, environment=server.environment)
 

@@ -18,9 +18,11 @@ from postgres.connection import Address
 from postgres.container import PORT, Spec
 from postgres.docker_host import has_image, remove_left_throw_aways, server_of, told
 from postgres.errors import ServerError
-from postgres.upgrade import collations, container, facts, rollback, run
+from postgres.upgrade import collations, container, docker_facts, facts, rollback, run
 from postgres.upgrade.backup_first import BackupFirst
+from postgres.upgrade.context import nothing
 from postgres.upgrade.decision import Method, Reindex, decide, words
+from postgres.upgrade.docker_control import DockerServerControl
 from postgres.upgrade.journal import Journal
 from postgres.upgrade.no_drift import NoDrift
 from postgres.upgrade.progress import PACE, Pace
@@ -62,9 +64,9 @@ def preview(wanted: Wanted) -> str:
         )
     target = facts.Target(wanted.after.major)
     if has_image(wanted.client, wanted.new_image):  # a preview pulls nothing
-        target = container.target_of_image(wanted.client, wanted.after.name, wanted.new_image, target.major)
+        target = docker_facts.target_of_image(wanted.client, wanted.after.name, wanted.new_image, target.major)
     source = _asked(wanted)
-    choice = decide(source, target, container.disk(server), wanted.method)
+    choice = decide(source, target, docker_facts.disk(server), wanted.method)
     return collations.announced(source, target, choice, wanted.reindex)
 
 
@@ -76,7 +78,7 @@ def _asked(wanted: Wanted) -> facts.Source:
     return source
 
 
-def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) -> Journal:
+def carry_out(wanted: Wanted, before_step: Callable[[str], None] = nothing) -> Journal:
     """Afterwards the old server is stopped, the new data directory verified and complete. Raises PgstackError; then
     the old server serves.
     """
@@ -87,26 +89,26 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = run.nothing) 
     with container.workshop(
         client, new.name, wanted.new_image, wanted.volume, network=wanted.network, limits=new.limits(), carries=True
     ) as made:
-        hands = container.ContainerHands(made, server, old, new.major, wanted.address, wanted.grace_s)
+        control = DockerServerControl(made, server, old, new.major, wanted.address, wanted.grace_s)
         container.carry_programs(client, made, old.name, wanted.old_image, old.major)
-        if journal := run.found(made, old.major, new.major, serves=hands.running()):
+        if journal := run.found(made, old.major, new.major, serves=control.running()):
             wanted.report(f"a run that was killed had finished the upgrade to PostgreSQL {new.major}: goes on with it")
-            if hands.running():
-                hands.stop()
+            if control.running():
+                control.stop()
             return journal
-        if not hands.running():
-            hands.start()
-        hands.replication(allowed=False)  # a killed run's
+        if not control.running():
+            control.start()
+        control.replication(allowed=False)  # a killed run's
         data_directory.trial(client, new, wanted.new_image, wanted.volume, wanted.pgvector_minimum)
         source = _asked(wanted)
-        disk = container.disk(server)
-        target = container.target_in(made, new.major)
+        disk = docker_facts.disk(server)
+        target = docker_facts.target_in(made, new.major)
         choice = decide(source, target, disk, wanted.method)
         if choice.why:  # the preview may have known less
             wanted.report(words(source, target, choice))
         live = with_password(made, old.major, old.name, PORT, wanted.address)
         upgrade = run.Upgrade(
-            made, hands, source, new.major, choice, live, dict(new.settings), wanted.report,
+            made, control, source, new.major, choice, live, dict(new.settings), wanted.report,
             backup=partial(_back_up, wanted) if wanted.backup else None, before=before_step,
             reindex=wanted.reindex, old_image=wanted.old_image, pace=wanted.pace,
         )  # fmt: skip

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from postgres.container import HBA
 from postgres.errors import PgstackError, ServerError
-from postgres.upgrade import checks, finish, methods, progress, records, rehearsal
-from postgres.upgrade.decision import Choice, Reindex
-from postgres.upgrade.facts import Source
+from postgres.upgrade import checks, finish, methods, records, rehearsal
+from postgres.upgrade.context import STANDBY, UNFINISHED, Context, nothing
 from postgres.upgrade.journal import Journal, Next, next_step
-from postgres.upgrade.workshop import Report, Server, Workshop, control, must, rows, start, stop
+from postgres.upgrade.workshop import Report, Workshop, control, must, rows, start, stop
 
 JOURNAL = "upgrade.json"
-UNFINISHED, STANDBY, REHEARSAL = "docker.unfinished", "standby", "rehearsal"
+REHEARSAL = "rehearsal"
 CHECKSUMS_BY_DEFAULT = 18
 LEFTOVERS = (
     UNFINISHED, STANDBY, REHEARSAL, methods.DUMP, *(f"{name}.log" for name in (UNFINISHED, STANDBY, REHEARSAL)),
@@ -31,71 +28,8 @@ LEFTOVERS = (
 R = TypeVar("R")
 
 
-class Hands(Protocol):
-    """What only the engine can do with the server that is served from now."""
-
-    def running(self) -> bool:
-        """Whether it serves."""
-
-    def stop(self) -> None:
-        """With grace, and for good: nobody starts it again. Raises PgstackError."""
-
-    def start(self) -> None:
-        """On its untouched directory. Raises PgstackError."""
-
-    def replication(self, *, allowed: bool) -> None:
-        """Let the administrator's standby in, or no longer. Raises PgstackError."""
-
-    def alone(self) -> AbstractContextManager[None]:
-        """Nobody else can start a server on the old or the new directory meanwhile."""
-
-
-def nothing(_: str) -> None:
-    """Called before each step."""
-
-
-@dataclass
-class Upgrade:
-    """One run. `live`: how the running server is reached from the workshop; `settings`: what the new one runs with.
-
-    `before` is called with each step's name; a test lets it fail or die there. `backup` is called while the old server
-    serves.
-    """
-
-    workshop: Workshop
-    hands: Hands
-    source: Source
-    new: int
-    choice: Choice
-    live: Server
-    settings: dict[str, str]
-    report: Report
-    backup: Callable[[], None] | None = None
-    before: Callable[[str], None] = nothing
-    reindex: Reindex = "before"
-    old_image: str = ""
-    pace: progress.Pace = progress.PACE
-    seconds: dict[str, float] = field(default_factory=dict)
-    drifted: records.Drifted = field(default_factory=dict)
-    known_path: list[str] = field(default_factory=list)
-    stopped_at: float = 0.0
-    irreversible: bool = False
-
-    @property
-    def old(self) -> int:
-        return self.source.major
-
-    @property
-    def unfinished(self) -> str:
-        return self.workshop.beside(self.new, UNFINISHED)
-
-    @property
-    def standby(self) -> str:
-        return self.workshop.beside(self.new, STANDBY)
-
-    @property
-    def old_directory(self) -> str:
-        return self.workshop.directory(self.old)
+class Upgrade(Context):
+    """Carries it out: the steps."""
 
     def carry_out(self) -> Journal:
         """Returns the journal of the finished upgrade; the old server is stopped, none runs. Raises PgstackError."""
@@ -112,8 +46,8 @@ class Upgrade:
             raise
         self.stopped_at = time.monotonic()
         try:
-            self._step("stop", self.hands.stop)
-            with self.hands.alone():
+            self._step("stop", self.server.stop)
+            with self.server.alone():
                 journal = self._behind_closed_doors()
         except BaseException as error:
             self._back(error)
@@ -138,11 +72,6 @@ class Upgrade:
         found = act()
         self.seconds[name] = time.monotonic() - began
         return found
-
-    def growing(self, what: str, data: str) -> AbstractContextManager[None]:
-        """Tell meanwhile how far the data directory `data` is."""
-        look = progress.directory(self.workshop, f"{data}/base", self.source.data_bytes)
-        return progress.told(what, look, self.report, self.pace)
 
     def _journal(self, **more: Any) -> Journal:
         return Journal(
@@ -222,7 +151,7 @@ class Upgrade:
             return
         methods.undo_link(self.workshop, self.old_directory)
         try:
-            self.hands.start()
+            self.server.start()
         except PgstackError as error:
             raise ServerError(f"{why}\n  and PostgreSQL {self.old} doesn't start again: {error}") from None
         self.report(f"PostgreSQL {self.old} serves again: its data directory was not touched")
@@ -235,7 +164,7 @@ class Upgrade:
 
     def _close_the_door(self) -> None:
         if self.choice.method == "standby":
-            self.hands.replication(allowed=False)
+            self.server.replication(allowed=False)
 
     def _tell(self, journal: Journal) -> None:
         lines = [f"{name:<18}{seconds:>8.1f} s" for name, seconds in self.seconds.items()]

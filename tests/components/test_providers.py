@@ -20,7 +20,8 @@ from pulumi.output import Unknown
 
 from components.embedded_server import EmbeddedServerProvider
 from components.password import BYTES, GeneratedPasswordProvider
-from components.provider import Failed, is_unknown, plainly, refused
+from components.provider import is_unknown, plainly, refused
+from components.provider_process import Failed
 from components.sql_schema import NO_DRIFT, OUTPUTS, SqlSchemaProvider, inputs
 from postgres.errors import PgstackError, ServerError
 from postgres.scripts import load, load_verify, revision

@@ -19,7 +19,8 @@ from postgres import docker_exec, docker_host
 from postgres.docker_exec import AnswerCut
 from postgres.docker_host import DockerFailed, finish, throw_away
 from postgres.errors import ServerError
-from postgres.upgrade.container import ContainerWorkshop, disk, workshop
+from postgres.upgrade.container import ContainerWorkshop, workshop
+from postgres.upgrade.docker_facts import disk
 from postgres.upgrade.workshop import Done
 from tests.docker.conftest import NO_STRAY, PG17
 from tests.docker.engine_proxy import EngineProxy, engine_proxy

@@ -40,6 +40,7 @@ def end_while_it_copies(stack: DockerStack, how: signal.Signals) -> str:
         assert time.monotonic() < deadline
     os.kill(process.pid, how)
     said, _ = process.communicate(timeout=60)
+    deadline = time.monotonic() + 120
     while "verify" in in_15(stack) or stack.of_role("throw-away"):
         assert time.monotonic() < deadline
         time.sleep(0.5)

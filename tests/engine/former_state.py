@@ -1,7 +1,7 @@
 """States and ledgers that an earlier commit made: what today's code must take for its own, and call unchanged.
 
-A folder has `state.json` (our resources, the salt of their secrets), `ledger.sql` (pg_dump of the schema pgstack) and
-the `sql/` they are of.
+A folder a stack has `state.json` (our resources, the salt of their secrets) and `ledger.sql` (pg_dump of the schema
+pgstack); beside them lies the `sql/` they are of.
 With PGSTACK_KEEP_STATES set, the tests write the folder instead: by the commit whose states are to be kept.
 """
 
@@ -52,12 +52,14 @@ def keep(stack: Checkout, folder: Path) -> None:
     state = {SALT: stack.file()[SALT], "resources": resources}
     (folder / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
     (folder / "ledger.sql").write_text(_psql_of(stack, "pg_dump", "--schema=pgstack", "--no-comments"))
-    shutil.copytree(stack.root / "sql", folder / "sql", ignore=shutil.ignore_patterns("queries"), dirs_exist_ok=True)
+    shutil.copytree(
+        stack.root / "sql", folder.parent / "sql", ignore=shutil.ignore_patterns("queries"), dirs_exist_ok=True
+    )
 
 
 def prepare(stack: Checkout, folder: Path) -> None:
     """Before the first `up`: the scripts of then, and the salt, without which the state's secrets can't be read."""
-    shutil.copytree(folder / "sql", stack.root / "sql", dirs_exist_ok=True)
+    shutil.copytree(folder.parent / "sql", stack.root / "sql", dirs_exist_ok=True)
     stack.write_file(stack.file() | {SALT: _former(folder)[SALT]})
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from pgstack import release
 from pgstack import toolchain as t
+from pgstack.moving_line import MovingLine
 from tests.pgstack.conftest import NOWHERE, cache_of, fake_go, fake_pulumi, in_front, lines, write
 
 # deciding
@@ -130,7 +131,7 @@ def test_the_moving_line_is_rewritten_on_a_terminal_and_rare_elsewhere(monkeypat
 
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    terminal, plain = t.MovingLine(Terminal()), t.MovingLine(io.StringIO())
+    terminal, plain = MovingLine(Terminal()), MovingLine(io.StringIO())
     for seconds in (1.0, 14.0, 16.0, 29.0, 92.0):
         now[0] = seconds
         terminal.show("building 412/1630")
@@ -153,6 +154,15 @@ def test_the_one_on_path_is_taken_and_nothing_is_written(tmp_path: Path, environ
     note = f"pulumi 3.259.0, found: {pulumi}"
     assert found == t.Toolchain(pulumi, "3.259.0", "path", (pulumi.parent,), True, note)
     assert not list(Path(environ["HOME"]).iterdir())
+
+
+def test_what_only_looks_gets_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
+    assert t.find(environ=environ) is None
+    assert not list(Path(environ["HOME"]).iterdir())
+    pulumi = fake_pulumi(tmp_path / "bin", host=True)
+    assert t.find(environ=in_front(environ, pulumi.parent)) == t.find_or_get(
+        pytest.fail, environ=in_front(environ, pulumi.parent)
+    )
 
 
 def test_a_linked_one_finds_its_parts_where_it_really_lies(tmp_path: Path, environ: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components import provider
+from components import provider_process
 from pgstack import workspace as w
 from pgstack.toolchain import Toolchain
 from postgres.errors import PgstackError
@@ -153,7 +153,7 @@ def test_on_a_backend_of_the_users_local_has_the_users_passphrase_too() -> None:
 @pytest.mark.usefixtures("own_environ")
 def test_the_providers_know_the_command_line_they_leave_with() -> None:
     w.Workspace("local", tools("/t"), pytest.fail)
-    assert os.environ[provider.COMMAND_LINE] == str(os.getpid())
+    assert os.environ[provider_process.COMMAND_LINE] == str(os.getpid())
 
 
 @settings(deadline=None)

@@ -20,7 +20,7 @@ from postgres.backup.manifest import Trust, verify
 from postgres.connection import Address, connect
 from postgres.container import Spec
 from postgres.images import VOLUME
-from postgres.upgrade import container, on_docker
+from postgres.upgrade import container, docker_facts, on_docker
 from tests.docker.conftest import NO_STRAY, PG17, free_port
 from tests.docker.conftest import docker_engine as docker_engine
 from tests.docker.conftest import image as image
@@ -61,7 +61,7 @@ def server(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> I
             data_directory.trial(docker_engine, SPEC, PG17, NAME, "0.8.0")
             adoption.look(docker_engine, NAME, PG17, NAME)
             assert extensions.offered(docker_engine, NAME, PG17) is not None
-            container.target_of_image(docker_engine, NAME, PG17, 17)
+            docker_facts.target_of_image(docker_engine, NAME, PG17, 17)
         port = free_port()
         made = docker_engine.containers.run(
             PG17, SPEC.command, entrypoint=[], user="postgres", read_only=True, detach=True, name=NAME, network=NAME,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from components.provider import settle_in
+from components.provider_process import settle_in
 from pgstack import inspection, printing
 from pgstack.deploy import _print
 from postgres import apply, drift, row_values
@@ -73,7 +73,7 @@ def test_the_log_of_the_engine_is_harmless(monkeypatch: pytest.MonkeyPatch) -> N
     logged: list[str] = []
     for level in ("debug", "info", "warn", "error"):
         monkeypatch.setattr(pulumi.log, level, logged.append)
-    monkeypatch.setattr("components.provider._leave_with_the_engine", lambda: None)
+    monkeypatch.setattr("components.provider_process._leave_with_the_engine", lambda: None)
     monkeypatch.setattr("traceback.format_exc", lambda *_: "")
     settle_in()
     pulumi.log.warn(EVIL)
