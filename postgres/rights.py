@@ -9,7 +9,7 @@ are the same however the scripts are cut into ups.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -142,8 +142,38 @@ def statements(grants: Sequence[Grant]) -> Iterator[str]:
 
 
 def revoked_by(script: Script) -> list[Word]:
-    """What the script takes from the two roles, by its own text: also where they have nothing to lose yet."""
-    return _words(script, "REVOKE")
+    """What the script takes from the two roles, by its own text: also where they have nothing to lose yet.
+
+    Under the names too that its own ALTER … RENAME and SET SCHEMA give to what it names.
+    """
+    words = _words(script, "REVOKE")
+    for statement in script.statements if words else ():
+        code = Code(script.text, 0, statement.tokens)
+        if code.word(0) == "ALTER":
+            words += _renamed(code, words)
+    return words
+
+
+def _renamed(code: Code, words: Sequence[Word]) -> list[Word]:
+    """The words about what this ALTER gives another name or schema, with that one; none where it doesn't."""
+    last = len(code.tokens) - 1
+    new, verb = code.name(last), (code.word(last - 2), code.word(last - 1))
+    column = code.name(last - 2) if verb[1] == "TO" and "RENAME" in (code.word(last - 3), code.word(last - 4)) else None
+    if verb not in (("RENAME", "TO"), ("SET", "SCHEMA")) and column is None:
+        return []
+    place = 2 + (code.word(1) in ("MATERIALIZED", "FOREIGN"))
+    place += 2 if code.word(place) == "IF" else 0
+    place += code.word(place) == "ONLY"
+    ((schema, name), *_), _ = _names(code, place)
+    if code.word(1) == "SCHEMA":
+        spaces = [replace(word, name=new) for word in words if word.kind == "SCHEMA" and word.name == name]
+        return spaces + [replace(word, schema=new) for word in words if word.schema == name]
+    named = [word for word in words if word.name == name and (None in (schema, word.schema) or schema == word.schema)]
+    if verb == ("SET", "SCHEMA"):
+        return [replace(word, schema=new) for word in named]
+    if verb == ("RENAME", "TO"):
+        return [replace(word, name=new) for word in named]
+    return [replace(word, columns=frozenset({new})) for word in named if column in word.columns]
 
 
 def granted_by(script: Script, behind: int) -> list[Word]:

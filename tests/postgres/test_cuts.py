@@ -217,6 +217,22 @@ def test_rights_follow_each_script(empty_database: FreshDatabase) -> None:
     assert columns == [(True, False, True, True, True)]
 
 
+def test_a_revoke_holds_under_the_name_that_the_script_gives_later(empty_database: FreshDatabase) -> None:
+    listed = numbered(
+        "create schema old; create table old.doc_new (id int, iban text, n int); create table old.part (id int);"
+        "revoke all on old.doc_new from readonly; alter table if exists old.doc_new rename to doc;"
+        "revoke all on old.part from readonly; alter table old.part set schema public; alter table part rename to p;"
+        "create table old.person (id int, iban text); revoke select (iban) on old.person from readonly;"
+        "alter table only old.person rename column iban to number; alter schema old rename to rag",
+        "create table rag.doc_new (id int); alter table rag.doc_new rename to later",
+    )
+    empty_database.apply(scripts=listed)
+    found = {name: rights(empty_database, "readonly", name) for name in ("rag.doc", "rag.later", "public.p")}
+    assert found == {"rag.doc": "", "rag.later": "SELECT", "public.p": ""}
+    columns = "SELECT has_column_privilege('readonly', 'rag.person', c, 'SELECT') FROM unnest('{id,number}'::text[]) c"
+    assert empty_database.ask(columns) == [(True,), (False,)]
+
+
 @pytest.mark.usefixtures("other_role")
 def test_what_a_script_leaves_in_its_session_ends_with_it(empty_database: FreshDatabase) -> None:
     stage = "create temp table if not exists stage (v text); insert into stage values ('{}');"
