@@ -23,12 +23,13 @@ from psycopg import Connection, pq
 
 from postgres import half_way, landing, leftovers, notices, queries, step_records, step_settings, steps, timeouts
 from postgres.connection import told
-from postgres.diagnostics import RETRIABLE, ServerMessage, explain
+from postgres.diagnostics import ServerMessage, explain
 from postgres.errors import SqlFailed
 from postgres.execution import COPYING, Ran, _message, _outcome, gone
 from postgres.half_way import Started, statement_hash
 from postgres.landing import Write
 from postgres.lexing import line_and_column
+from postgres.lock_waits import RETRIABLE
 from postgres.message import Message, not_in_a_block, of_step
 from postgres.planning import Pending
 from postgres.scripts import Script

@@ -40,10 +40,9 @@ from postgres import (
     takeover,
 )
 from postgres.connection import Address, connect, said, server_version
-from postgres.diagnostics import RETRIABLE
 from postgres.difference import Difference
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
-from postgres.lock_waits import again_on_locks, lock_not_given
+from postgres.lock_waits import RETRIABLE, again_on_locks, lock_not_given
 from postgres.planning import Applied, Group, Pending, Plan, plan
 from postgres.role_limits import RoleLimits
 from postgres.scripts import Script
