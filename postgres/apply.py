@@ -110,7 +110,7 @@ def apply(
             half_way.end_orphans(admin)
             roles.ensure_database(admin)
             if request.backup_password:
-                backup_role.close_large_objects(admin)
+                backup_role.close_functions(admin)
             landing.clear(admin)
             _put_right(admin, request.lock_timeout_s, report)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))

@@ -13,6 +13,7 @@ from psycopg import Connection
 
 from postgres import execution, roles
 from postgres.connection import connect
+from postgres.errors import ScriptError, SqlFailed
 from postgres.lexing import line_and_column
 from postgres.lock_waits import RETRIABLE
 from postgres.scripts import Script
