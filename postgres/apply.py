@@ -40,10 +40,9 @@ from postgres import (
     takeover,
 )
 from postgres.connection import Address, connect, said, server_version
-from postgres.diagnostics import RETRIABLE
 from postgres.difference import Difference
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
-from postgres.lock_waits import again_on_locks, lock_not_given
+from postgres.lock_waits import RETRIABLE, Locks, again_on_locks, lock_not_given
 from postgres.planning import Applied, Group, Pending, Plan, plan
 from postgres.role_limits import RoleLimits
 from postgres.scripts import Script
@@ -111,7 +110,7 @@ def apply(
             half_way.end_orphans(admin)
             roles.ensure_database(admin)
             if request.backup_password:
-                backup_role.close_large_objects(admin)
+                backup_role.close_functions(admin)
             landing.clear(admin)
             _put_right(admin, request.lock_timeout_s, report)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
@@ -279,7 +278,7 @@ def _apart(
     resumed = bool(half_way.read(owner).get(name))
     owner.commit()
     kept = "what ran before it stays, and `up` goes on with it"
-    locks = apart.Locks(
+    locks = Locks(
         timeout_s=request.lock_timeout_s,
         wait_s=request.lock_wait_s,
         not_given=lambda error, waited_s: lock_not_given(admin, error, waited_s, kept),

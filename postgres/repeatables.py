@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from postgres.effects import words_of
 from postgres.scripts import Script
-from postgres.session import words_of
 
 EVERY = re.compile(
     r"\bon\s+all\s+(?:tables|sequences|functions|procedures|routines)\s+in\s+schema\b|\balter\s+default\s+privileges\b",

@@ -5,8 +5,8 @@ DECLARE
     found record;
 BEGIN
     FOR found IN
-        SELECT CASE WHEN s.setrole = 0 THEN format('DATABASE %I', d.datname)
-                    ELSE format('ROLE %I', r.rolname) || coalesce(format(' IN DATABASE %I', d.datname), '') END AS whose,
+        SELECT CASE WHEN s.setrole = 0 THEN 'DATABASE ' || quote_ident(d.datname)
+                    ELSE 'ROLE ' || quote_ident(r.rolname) || coalesce(' IN DATABASE ' || quote_ident(d.datname), '') END AS whose,
                split_part(word, '=', 1) AS name
           FROM pg_db_role_setting s
           LEFT JOIN pg_roles r ON r.oid = s.setrole

@@ -159,10 +159,11 @@ WITH space AS MATERIALIZED (
               FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE attacl IS NOT NULL
             UNION ALL
             SELECT 'pg_proc'::regclass, oid, 0, proacl, proowner, 'f', pronamespace FROM pg_proc
-             WHERE proacl IS NOT NULL  -- large_objects.sql and large_objects_closed.sql take EXECUTE from PUBLIC
+             WHERE proacl IS NOT NULL  -- functions_closed.sql takes EXECUTE from PUBLIC
                AND NOT (pronamespace = 'pg_catalog'::regnamespace
-                        AND proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_put', 'lo_truncate',
-                                        'lo_truncate64', 'lo_unlink', 'lowrite'))
+                        AND (proname ~ '^pg_(try_)?advisory_(xact_)?lock'
+                             OR proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_put', 'lo_truncate',
+                                            'lo_truncate64', 'lo_unlink', 'lowrite')))
             UNION ALL
             SELECT 'pg_type'::regclass, oid, 0, typacl, typowner, 'T', typnamespace FROM pg_type WHERE typacl IS NOT NULL
             UNION ALL

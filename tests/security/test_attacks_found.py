@@ -11,9 +11,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from postgres import embedded, role_drift
-from postgres.backup import loader, store
+from postgres import embedded, queries, role_drift
+from postgres.backup import loader, references, store
 from postgres.backup.create import create
 from postgres.backup.drill import drill
 from postgres.backup.manifest import BackupFailed, BackupRefused, Trust, verify
@@ -133,6 +135,45 @@ def test_a_setting_of_readonlys_own_spoils_no_restore(fresh_database: FreshDatab
         finally:
             with connect(replace(fresh_database.admin, database="postgres")) as cluster:
                 cluster.execute(f'DROP DATABASE IF EXISTS "{target.database}" WITH (FORCE)'.encode())
+
+
+def test_an_upgrade_dumps_lists_without_elements(fresh_database: FreshDatabase) -> None:
+    """pg_dump writes `SET search_path TO ;`: they get another form before."""
+    name = fresh_database.admin.database
+    for role, there in (("app", f"IN DATABASE {name} "), ("readonly", "")):
+        with connect(fresh_database.as_role(role)) as connection:
+            connection.execute("SELECT set_config('search_path', '', false)")
+            for setting in ("search_path", "local_preload_libraries"):
+                connection.execute(f"ALTER ROLE {role} {there}SET {setting} FROM CURRENT".encode())
+    asked = "SELECT setconfig FROM pg_db_role_setting WHERE setrole IN ('app'::regrole, 'readonly'::regrole)"
+    try:
+        for _ in range(2):
+            with connect(fresh_database.admin) as connection:
+                connection.execute(queries.get("empty_lists"))
+            words = [word for (found,) in fresh_database.ask(asked) for word in found]
+            assert words.count('search_path=""') == 2
+            assert not any(word.endswith("=") for word in words)
+    finally:
+        fresh_database.do("ALTER ROLE readonly RESET search_path")
+
+
+WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
+HARD = ("FOREIGN KEY (i) REFERENCES a.b(i);\n", '"', "'", "--", "x\n-- y", "\x010\x01", "k")
+NAMES = WORDS | st.sampled_from(HARD)
+
+
+@given(*[NAMES] * 5)
+def test_the_tables_of_keys_are_those_that_a_dump_names(
+    table: str, key: str, column: str, space: str, other: str
+) -> None:
+    table, key, column = (f'"{word.replace(chr(34), chr(34) * 2)}"' for word in (table, key, column))
+    quoted = ".".join(f'"{word.replace(chr(34), chr(34) * 2)}"' for word in (space, other))
+    text = (
+        f"-- Name: x'\" y; Type: FK CONSTRAINT\n\nALTER TABLE ONLY s.{table}\n    ADD CONSTRAINT {key} FOREIGN KEY "
+        f"({column}, i) REFERENCES {quoted}(id, {column}) ON DELETE SET NULL ({column});\n\n"
+    )
+    assert references.targets(text * 2) <= {tuple(word.replace("\x01", " ") for word in (space, other))}
+    assert len(references.targets(text)) == 1
 
 
 def test_what_app_grants_to_the_login_of_a_restore_keeps_out_no_other(
