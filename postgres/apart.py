@@ -21,14 +21,15 @@ from typing import Any
 import psycopg
 from psycopg import Connection, pq
 
-from postgres import half_way, landing, leftovers, notices, queries, step_records, steps, timeouts
+from postgres import half_way, landing, leftovers, notices, queries, step_records, step_settings, steps, timeouts
 from postgres.connection import told
-from postgres.diagnostics import RETRIABLE, ServerMessage, explain
+from postgres.diagnostics import ServerMessage, explain
 from postgres.errors import SqlFailed
 from postgres.execution import COPYING, Ran, _message, _outcome, gone
 from postgres.half_way import Started, statement_hash
 from postgres.landing import Write
 from postgres.lexing import line_and_column
+from postgres.lock_waits import RETRIABLE
 from postgres.message import Message, not_in_a_block, of_step
 from postgres.planning import Pending
 from postgres.scripts import Script
@@ -143,8 +144,8 @@ class _Run:
     def repeat(self, cut: Sequence[Step]) -> None:
         """Set the session as the finished steps have left it."""
         remembered = half_way.remembered(self.records, self.script.name)
-        setting = steps.repeated(self.script, cut, self.finished, remembered)
-        may_fail = steps.over(self.script, setting)
+        setting = step_settings.repeated(self.script, cut, self.finished, remembered)
+        may_fail = step_settings.over(self.script, setting)
         for entry in setting:
             if isinstance(entry, tuple):
                 self.owner.execute("SELECT pg_catalog.set_config(%s, %s, false)", entry)
@@ -189,7 +190,7 @@ class _Run:
             if error.sqlstate not in NEEDS_NO_TRANSACTION or self.owner.closed:
                 raise
             if step.kind != "statement":
-                raise not_in_a_block(error) from None
+                raise not_in_a_block(error, step) from None
         self.undo()
         landing.withdraw(self.records, self.owner)
         return self.outside(step.first)
@@ -207,7 +208,7 @@ class _Run:
             self.send(message)
             return self.record_apart(step, objects=False)
         noting = steps.changes_schema(self.script, step.numbers) and self.may_note()
-        sets = steps.sets(self.script, step.numbers)
+        sets = step_settings.sets(self.script, step.numbers)
         self.leave(self.record(step))  # before it begins: a transaction with a snapshot of its own sees it, too
         land = f"{step_records.land(sets)};COMMIT"
         if not self.careful and not noting:
@@ -358,7 +359,7 @@ class _Run:
 
     def record(self, step: Step, *, noted: bool = False, over: bool = False) -> Write:
         """What records a step and what came before it."""
-        left = step_records.left_in(self.owner, steps.sets(self.script, step.numbers)) if over else {}
+        left = step_records.left_in(self.owner, step_settings.sets(self.script, step.numbers)) if over else {}
         return step_records.done(
             self.script, self.not_recorded(step), last=step.last, noted=noted, held=self.held, over=over,
             opening=self.opening, left=left,

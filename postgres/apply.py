@@ -14,7 +14,7 @@ import getpass
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, LiteralString
@@ -31,7 +31,7 @@ from postgres import (
     execution,
     half_way,
     landing,
-    notices,
+    owner_session,
     queries,
     repeatables,
     role_drift,
@@ -40,14 +40,13 @@ from postgres import (
     takeover,
 )
 from postgres.connection import Address, connect, said, server_version
-from postgres.diagnostics import RETRIABLE
 from postgres.difference import Difference
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
-from postgres.lock_waits import again_on_locks, lock_not_given
+from postgres.lock_waits import RETRIABLE, again_on_locks, lock_not_given
 from postgres.planning import Applied, Group, Pending, Plan, plan
 from postgres.role_limits import RoleLimits
 from postgres.scripts import Script
-from postgres.session import Session, underneath
+from postgres.session import Session
 from postgres.up_lock import locked
 
 
@@ -91,7 +90,6 @@ def apply(
     """Run the pending scripts of `request`. `address`: the administrator in the target database.
 
     `report` gets the steps, `warn` what the server says while the scripts run.
-
     Raises PlanRefused, SqlFailed, ValidationFailed, ConnectionFailed: then nothing of the failing group is kept.
     """
     with locked(address, request.lock_wait_s) as cluster:
@@ -112,7 +110,7 @@ def apply(
             half_way.end_orphans(admin)
             roles.ensure_database(admin)
             if request.backup_password:
-                backup_role.close_large_objects(admin)
+                backup_role.close_functions(admin)
             landing.clear(admin)
             _put_right(admin, request.lock_timeout_s, report)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
@@ -182,22 +180,15 @@ def _carry_out(
             cluster, address, request.scripts, made.baseline, request.extensions,
             lock_wait_s=request.lock_wait_s, report=report,
         )  # fmt: skip
-    options = (
-        f"-c statement_timeout={round(request.statement_timeout_s * 1000)}"
-        f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
-        " -c role=none"  # whatever the database has set: ledger and record are schema_owner's
-        " -c standard_conforming_strings=on"  # as our scanner reads them, whatever the database has set
-        + (f" -c maintenance_work_mem={request.build_memory_mb}MB" if request.build_memory_mb else "")
-    )
     groups = made.groups or ((Group((), transactional=True),) if made.baseline or made.moved else ())
     if not groups:
         return
-    with roles.owner_connection(cluster, address, options=options) as owner, notices.listening(owner, warn):
+    session: Session | None = None
+    with ExitStack() as opened:
         pending = [entry.script for group in groups for entry in group.pending]
         hidden = row_security.warnings(admin, pending)
         for line in (*repeatables.warnings(pending), *hidden):
             warn(line)
-        session = Session(owner, underneath(cluster))
         for number, group in enumerate(groups):
             commit = Commit(
                 request=request,
@@ -207,6 +198,8 @@ def _carry_out(
                 revision=made.after,
                 adopted=adopted,
             )
+            if session is None or session.holds:  # a new connection has what the group before set for the database
+                session = owner_session.renewed(opened, cluster, address, _options(request), warn)
             if group.transactional:
                 _together(session, admin, group, commit, report)
             else:
@@ -214,6 +207,17 @@ def _carry_out(
         for line in row_security.warnings(admin, pending, ran=True):
             if line not in hidden:  # a script of this `up` made it so, before another read it
                 warn(line)
+
+
+def _options(request: Request) -> str:
+    """The settings with which the owner's connection begins, whatever the database has set."""
+    return (
+        f"-c statement_timeout={round(request.statement_timeout_s * 1000)}"
+        f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
+        " -c role=none"  # ledger and record are schema_owner's
+        " -c standard_conforming_strings=on"  # as our scanner reads them
+        + (f" -c maintenance_work_mem={request.build_memory_mb}MB" if request.build_memory_mb else "")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +305,8 @@ def land(
     drifted: tuple[Difference, ...], began: str,
 ) -> None:  # fmt: skip
     """Verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
+    if gone := roles.lost_extensions(owner, ("vector", *commit.request.extensions)):
+        raise SqlFailed(gone)
     for script in commit.verify:
         execution.check(owner, script)
     try:

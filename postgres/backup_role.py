@@ -7,7 +7,7 @@ makes it so, and drops it when the schedule is gone. Names that begin with `pgst
 Why these rights: pg_dump demands rows that policies hide (BYPASSRLS) and locks each table (SELECT does); the manifest
 has a setting that only `pg_read_all_settings` sees. Large objects have rights of their own, which `pg_read_all_data`
 doesn't give: `lo_compat_privileges`, which only an administrator sets, turns them off, and the functions that write are
-taken from it (sql/queries/large_objects.sql). COMMENT ON LARGE OBJECT is what stays.
+taken from it (sql/queries/functions_closed.sql). COMMENT ON LARGE OBJECT is what stays.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ ROLE = roles.BACKUP
 POWERS, MEMBER_OF = ("BYPASSRLS",), ("pg_read_all_data", "pg_read_all_settings")
 SETTINGS = {"default_transaction_read_only": "on", "lo_compat_privileges": "on"}
 CHANGE_LARGE_OBJECTS = ("lo_put", "lo_truncate", "lo_truncate64", "lo_unlink", "lowrite")
+CLOSED = (*roles.NOT_FOR_READERS, *CHANGE_LARGE_OBJECTS)
 CONNECTIONS = 8  # psql, pg_dump and its two workers, and those of a run that was killed a moment ago
 ATTRIBUTES = f"NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS INHERIT CONNECTION LIMIT {CONNECTIONS}"
 
@@ -34,7 +35,7 @@ def findings(
 ) -> tuple[str, ...]:
     """What an `up` mends, a sentence each. Pure.
 
-    `closed_to`: databases it should dump and may not enter; `writes`: functions by which it can change large objects;
+    `closed_to`: databases it should dump and may not enter; `writes`: functions of `CLOSED` that it may run;
     `passwords`: the right ones, none is asked where there is none; `wanted`: there is a schedule.
     """
     if found is None:
@@ -61,8 +62,10 @@ def findings(
         told.append(f"sets {name} = {value}" + (f" in database {database}" if database else ""))
     told += [f"doesn't set {name} = {value}" for _, name, value in sorted(declared - set(found.settings))]
     told += [f"may not connect to the database {database}" for database in closed_to]
-    if writes:
+    if any(name.startswith("lo") for name in writes):
         told.append("may change large objects")
+    if any(name.startswith("pg_") for name in writes):
+        told.append("may take advisory locks")
     if passwords and not any(fits(word, found.verifier) for word in passwords):
         told.append("has another password than the stack's")
     return tuple(one_line(f"role {ROLE} {words}") for words in told)
@@ -98,10 +101,10 @@ def ensure(cluster: Connection[Any], password: str) -> None:
         roles.set_password(cluster, ROLE, password)
 
 
-def close_large_objects(admin: Connection[Any]) -> None:
-    """In the connection's database, which is the stack's: others keep writing them. `admin`: the administrator's."""
+def close_functions(admin: Connection[Any]) -> None:
+    """In the connection's database, which is the stack's: others keep them. `admin`: the administrator's."""
     with admin.transaction():
-        roles.close_large_objects(admin, ROLE, (*roles.MAKE_LARGE_OBJECTS, *CHANGE_LARGE_OBJECTS))
+        roles.close_functions(admin, ROLE, CLOSED)
 
 
 def remove(cluster: Connection[Any]) -> None:
@@ -139,7 +142,8 @@ def _closed_to(connection: Connection[Any]) -> list[str]:
 
 
 def _writes(connection: Connection[Any]) -> list[str]:
-    return _names(connection.execute(queries.get("backup_role_writes"), {"role": ROLE}).fetchall())
+    asked = {"role": ROLE, "closed": list(CLOSED)}
+    return _names(connection.execute(queries.get("backup_role_writes"), asked).fetchall())
 
 
 def _names(rows: Iterable[Sequence[Any]]) -> list[str]:

@@ -37,6 +37,10 @@ RETRY_S = 0.2
 REFUSED = "the server refuses the password"
 MENDED = "somebody changed the role by hand: pgstack up STACK  puts the stack's own roles right"
 OPENED = "somebody changed the database: pgstack up STACK  opens it again"
+RESTARTED = (
+    "end the session that holds them; where nobody gets in any more, restart the server, which ends all of them,\n"
+    "  and find in its log who it was"
+)
 LIBRARY = (
     "pgstack up STACK  takes local_preload_libraries away; of session_preload_libraries, which a superuser has set:\n"
     "    ALTER DATABASE … RESET session_preload_libraries, or ALTER ROLE …, while connected to the database postgres"
@@ -155,6 +159,7 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
         ("does not exist", "the database or the role does not exist", "check pgvector:database"),
         ("too many clients", "all connections are taken", "close some: SELECT * FROM pg_stat_activity"),
         ("remaining connection slots", "all connections are taken", "close some: SELECT * FROM pg_stat_activity"),
+        ("max_locks_per_transaction", "sessions hold as many locks as the server has room for", RESTARTED),
         *strangers.SYMPTOMS,
         ("timeout expired", "no answer in time", "check host, port and firewall"),
         ("not translate host name", "the host name is not known", "check the host name"),

@@ -3,7 +3,7 @@
 Invariant: the database belongs to `schema_owner`, takes connections, is no template (a backup takes none) and makes no
 session another role and loads no library into it, which a script could set and which keeps all out where it isn't
 there; nobody enters `postgres` and `template1` only because everybody may, where a session could hold
-locks and fill the disk; `readonly` makes no large objects. An `up` mends all of it.
+locks and fill the disk; `readonly` makes no large objects and takes no advisory locks. An `up` mends all of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NEIGHBOURS = ("postgres", "template1")
 class Attributes:
     """As `database_attributes.sql` finds them. `entered_by_all`: of `NEIGHBOURS`; `limit`: -1 is none.
 
-    `former`: what restores replaced.
+    `closed`: functions that `readonly` may run and shouldn't; `former`: what restores replaced.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Attributes:
     role: str | None
     libraries: str | None
     entered_by_all: tuple[str, ...]
-    large_objects: tuple[str, ...]
+    closed: tuple[str, ...]
     former: tuple[str, ...]
 
 
@@ -55,8 +55,10 @@ def findings(found: Attributes) -> tuple[str, ...]:
     if found.libraries is not None:
         told.append(f"{name} makes sessions load {found.libraries} (SET local_preload_libraries)")
     told += [f"everybody may enter the database {other}" for other in found.entered_by_all]
-    if found.large_objects:
+    if any(name.startswith("lo_") for name in found.closed):
         told.append(f"role {roles.READONLY} may make large objects")
+    if any(name.startswith("pg_") for name in found.closed):
+        told.append(f"role {roles.READONLY} may take advisory locks")
     return tuple(map(one_line, told))
 
 
@@ -71,12 +73,14 @@ def noted(found: Attributes) -> tuple[str, ...]:
 
 
 def find(connection: Connection[Any], database: str) -> Attributes | None:
-    """None where there is no such database. Large objects are looked at in the connection's own database alone."""
-    row = connection.execute(queries.get("database_attributes"), {"database": database}).fetchone()
+    """None where there is no such database. Functions are looked at in the connection's own database alone."""
+    asked = {"database": database, "closed": list(roles.NOT_FOR_READERS)}
+    row = connection.execute(queries.get("database_attributes"), asked).fetchone()
     if row is None:
         return None
-    name, owner, takes, template, limit, role, libraries, entered, large, former = row
-    return Attributes(name, owner, takes, template, limit, role, libraries, tuple(entered), tuple(large), tuple(former))
+    *before, entered, closed, former = row
+    own: tuple[Any, ...] = (*before, tuple(entered), tuple(closed), tuple(former))
+    return Attributes(*own)
 
 
 def mend(cluster: Connection[Any], database: str) -> None:

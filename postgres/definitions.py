@@ -116,6 +116,8 @@ def untouched(recorded: str, before: str, now: str) -> str:
 
     >>> untouched("a: 1\\nb: 1", "a: 2\\nb: 1", "a: 2\\nb: 3")
     'a: 1\\nb: 3'
+    >>> untouched("a: 1", "a: 1\\nb: 2", "a: 1\\nb: 2\\nname of b: c")
+    'a: 1'
     """
     was, then, here = (_by_word(text) for text in (recorded, before, now))
     if "" in was.keys() | then.keys() | here.keys():
@@ -124,11 +126,8 @@ def untouched(recorded: str, before: str, now: str) -> str:
     for word, previous in zip(was, ("", *was), strict=False):
         if word not in here and word not in then:
             words.insert(words.index(previous) + 1 if previous in words else 0, word)
-    lines = [
-        line
-        for word in words
-        for line in (was if here.get(word) == then.get(word) != was.get(word) else here).get(word, ())
-    ]
+    kept = {word: (was if here.get(word) == then.get(word) != was.get(word) else here).get(word, ()) for word in words}
+    lines = [line for word in words if kept.get(word.removeprefix("name of "), True) for line in kept[word]]
     rights = sorted(line for line in lines if line.startswith("right: "))
     if not rights:
         return "\n".join(lines)

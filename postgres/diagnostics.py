@@ -55,7 +55,6 @@ EXISTS = (
     "  against the database and recorded, not run"
 )
 ADVICE |= dict.fromkeys(("42P07", "42P06", "42710", "42701", "42723"), EXISTS)
-RETRIABLE = frozenset({"55P03", "40P01"})  # lock_not_available, deadlock_detected
 
 
 def explain(script: Script, message: ServerMessage, index: int) -> SqlFailed:

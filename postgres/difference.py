@@ -35,6 +35,8 @@ class Difference:
         return one_line(self._words())
 
     def _words(self) -> str:
+        if self.kind == "rights" and None in (self.recorded, self.live):  # one side has those from the beginning
+            return f"{self.kind} {self.identity} were changed"
         if self.recorded is None:
             kind = definitions.first(self.live, "type") if self.kind == "column" else None
             return f"{self.kind} {self.identity} was added" + (f" ({kind})" if kind else "")
@@ -58,16 +60,27 @@ class Difference:
         return found[1] if found else None
 
     @property
+    def follows_from_query(self) -> bool:
+        """True for a view's column that came or went and has nothing of its own: the view's query tells it."""
+        return self.kind == "column" and not self.recorded and not self.live
+
+    @property
     def place(self) -> str | None:
         """The relation that it is, or is a part of."""
         return self.identity if self.kind in PARENTS else self.relation
 
     def renamed(self, names: Mapping[int, str]) -> Difference:
-        """With the name that its relation has now. `names`: by OID."""
+        """With the name that its relation has now, also where an index's and a trigger's definition says it. `names`:
+        by OID.
+        """
         was, now = self.place, names.get(self.oid or 0)
         if now is None or was is None or not self.identity.startswith(was):
             return self
-        return replace(self, identity=now + self.identity.removeprefix(was))
+        recorded, live = self.recorded, self.live
+        if self.kind in ("index", "trigger"):
+            on = re.compile(rf"(?<= ON ){re.escape(was)}(?= )|(?<= ON ONLY ){re.escape(was)}(?= )")
+            recorded, live = (text and on.sub(lambda _: now, text, count=1) for text in (recorded, live))
+        return replace(self, identity=now + self.identity.removeprefix(was), recorded=recorded, live=live)
 
     @property
     def owner_column(self) -> str | None:

@@ -63,12 +63,18 @@ def carried_over(
     """Which differences remain once scripts ran: those from before whose live side the scripts did not touch.
 
     `after` compares the same recorded rows with the schema the scripts made. What has grown stays so, whatever scripts
-    made of its parent. `names`: of the relations by OID, now: a new name takes what differs along.
+    made of its parent. `names`: of the relations by OID, now: a new name takes what differs along, and with a relation
+    that scripts dropped ends what was dropped of it.
     """
+    before = [each for each in before if each.live is not None or each.oid is None or each.oid in names]
     still = {(d.kind, d.identity): d for d in after}
     moved = [difference.renamed(names) for difference in before]
     kept = []
     for was, called in zip(before, moved, strict=True):
+        gone = was.live is None and (was.kind, was.identity) in still
+        if gone and called.identity != was.identity and (called.kind, called.identity) not in still:
+            kept.append(called)
+            continue
         difference = called if (called.kind, called.identity) in still else was
         now = still.get((difference.kind, difference.identity))
         if now is not None and (rest := _rest(difference, now)) is not None:
@@ -133,15 +139,19 @@ def compare(connection: Connection[Any], recording: str = "") -> tuple[Differenc
     if found:
         again = set(_looked(connection, recorded, recording))
         found = [difference for difference in found if difference in again]
-    found = [difference for difference in found if not _same_order(difference)]
+    found = [each for each in found if not _same_order(each) and not each.follows_from_query]
     oids = _oids(connection, [each.place for each in found if each.place]) if found else {}
     return tuple(replace(each, oid=oids.get(each.place or "")) for each in found)
 
 
 def _oids(connection: Connection[Any], names: Sequence[str]) -> dict[str, int]:
     """Of the relations with these names, those that are there."""
-    query = "SELECT name, pg_catalog.to_regclass(name)::pg_catalog.oid FROM pg_catalog.unnest(%s::text[]) AS name"
-    return {name: oid for name, oid in connection.execute(query, (list(names),)).fetchall() if oid is not None}
+    # not to_regclass, which fails in a schema that a hand made and that the scripts' role may not use
+    query = (
+        "SELECT name, c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,"
+        " pg_catalog.format('%%I.%%I', n.nspname, c.relname) AS name WHERE name = ANY (%s)"
+    )
+    return dict(connection.execute(query, (list(names),)).fetchall())
 
 
 def _names(connection: Connection[Any], before: Sequence[Difference]) -> dict[int, str]:
@@ -229,9 +239,20 @@ def record_changes(connection: Connection[Any], before: Sequence[Difference], sc
     if written(connection) is None:
         return record(connection, before)
     names = _names(connection, before)
-    known = {(d.kind, d.identity, d.live): d.recorded for d in (each.renamed(names) for each in before)}
-    made = [difference for difference in compare(connection, script) if difference not in before]
-    return _put([(d.kind, d.identity, known.get((d.kind, d.identity, d.live), d.live)) for d in made])
+    moved = [each.renamed(names) for each in before]
+    known = {(d.kind, d.identity, d.live): d.recorded for d in moved}
+    found = compare(connection, script)
+    rows: dict[tuple[str, str], str | None] = {}
+    for was, called in zip(before, moved, strict=True):
+        if was.live is not None or was.oid is None or was not in found:
+            continue
+        if was.oid not in names:  # dropped, and now its table too
+            rows[was.kind, was.identity] = None
+        elif called.identity != was.identity:  # dropped, and its table renamed
+            rows |= {(was.kind, was.identity): None, (called.kind, called.identity): called.recorded}
+    made = [difference for difference in found if difference not in before]
+    rows |= {(d.kind, d.identity): known.get((d.kind, d.identity, d.live), d.live) for d in made}
+    return _put([(kind, identity, definition) for (kind, identity), definition in rows.items()])
 
 
 def renewal() -> LiteralString:

@@ -17,11 +17,11 @@ import psycopg
 from psycopg import Connection, generators, pq
 from psycopg.pq import DiagnosticField, ExecStatus
 
-from postgres import notices, row_values
+from postgres import notices, resets, row_values
 from postgres.diagnostics import ServerMessage, explain
 from postgres.errors import SqlFailed, ValidationFailed
 from postgres.lexing import Statement, line_and_column
-from postgres.message import SYNTAX_ERROR
+from postgres.message import found_behind
 from postgres.plain_text import one_line
 from postgres.planning import Pending
 from postgres.scripts import Script
@@ -71,19 +71,27 @@ def run(session: Session, script: Script) -> int:
     if connection.info.transaction_status == pq.TransactionStatus.IDLE:
         connection.execute("SELECT")  # psycopg opens the transaction with the first statement it sees
     end, checks = session.tail(noisy)
-    count, answers = send(connection, script, session.text(script) + BEHIND + ";".join(end), checks=checks)
+    text, added = session.text(script)
+    count, answers = send(connection, script, text + BEHIND + ";".join(end), checks=checks, added=added)
     if connection.info.transaction_status != pq.TransactionStatus.INTRANS:
         raise SqlFailed(f"{script.path}: ended the transaction it runs in", script=script.name)
     session.follow(script, noisy, answers)
-    return count - len(end)
+    return count - len(end) - len(added)
 
 
 def send(
-    connection: Connection[Any], script: Script, text: str, *, first: int = 0, checks: int | None = None
+    connection: Connection[Any],
+    script: Script,
+    text: str,
+    *,
+    first: int = 0,
+    checks: int | None = None,
+    added: Sequence[resets.Added] = (),
 ) -> tuple[int, list[Rows]]:
     """Send `text` (statements from number `first` of `script`) as one message; count the results, keep LOOK's alone.
 
-    `checks`: which statement behind the script checks deferred constraints. Raises SqlFailed.
+    `checks`: which statement behind the script checks deferred constraints. `added`: what was put into the script.
+    Raises SqlFailed.
     """
     notices.begin(connection, script.path)
     wire = connection.pgconn
@@ -98,7 +106,10 @@ def send(
     if wire.status != pq.ConnStatus.OK:
         raise gone(script, _message(failed).text if failed is not None else "the connection was lost")
     if failed is not None:
-        raise explain(script, *_told_of(script, _message(failed), first + done, checks))
+        message = _message(failed)
+        if message.position is not None:
+            message = replace(message, position=resets.position_in_script(message.position, added))
+        raise explain(script, *_told_of(script, message, resets.number_in_script(first + done, added), checks))
     return done, answers
 
 
@@ -129,10 +140,8 @@ def _texts(result: Any) -> Rows:
 def _told_of(script: Script, message: ServerMessage, index: int, checks: int | None) -> tuple[ServerMessage, int]:
     """The error as one of the script's own also where it came in what is sent behind it."""
     end = len(script.text)
-    if message.position is not None and message.position > end and message.sqlstate != SYNTAX_ERROR:
-        return replace(message, position=None), index  # of a text that was prepared before
-    if message.position is not None and message.position > end:  # the last statement doesn't end
-        return replace(message, text="syntax error at end of input", position=end + 1), index
+    if message.position is not None and message.position > end:
+        return found_behind(message, end), index
     last = len(script.statements) - 1
     if message.position is None and index > last:
         deferred = checks is not None and index == last + 1 + checks

@@ -55,7 +55,7 @@ def held(connection: Connection[Any], script: str) -> dict[str, list[int]]:
 
 
 def remembered(connection: Connection[Any], script: str) -> dict[int, dict[str, str]]:
-    """By statement, the settings that its step left in the session of `script`: see steps.py, `sets`."""
+    """By statement, the settings that its step left in the session of `script`: see step_settings.py, `sets`."""
     rows = _rows(connection, "SELECT script, number, to_jsonb(s) -> 'note' -> 'settings'")
     return {row[1]: {name: value for name, value in row[2].items() if value is not None}
             for row in rows if row[0] == script and row[2]}  # fmt: skip

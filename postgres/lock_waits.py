@@ -12,11 +12,11 @@ from psycopg import Connection
 
 from postgres import queries, row_values
 from postgres.connection import told
-from postgres.diagnostics import RETRIABLE
 from postgres.errors import PgstackError, SqlFailed
 from postgres.plain_text import one_line
 
 Result = TypeVar("Result")
+RETRIABLE = frozenset({"55P03", "40P01"})  # lock_not_available, deadlock_detected
 ALL_UNDONE = "all was undone each time, so that nobody had to wait for us"
 
 

@@ -11,6 +11,10 @@ from postgres.steps import Step
 
 SYNTAX_ERROR = "42601"
 NOT_IN_A_BLOCK = "  it can't be one transaction with the statements around it: take it out of BEGIN … COMMIT"
+NOT_BESIDE_TEMPORARY = (
+    "  it can't be one transaction with the statements around it, which share a temporary object:\n"
+    "  make that an ordinary table and drop it at the end"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +37,25 @@ class Message:
         index = self.first + max(0, done - self.leading)
         if message.position is not None:
             place = self.start + message.position - 1 - len(self.prefix)
-            if place < self.start or (place > self.end and message.sqlstate != SYNTAX_ERROR):  # in the words before
+            if place < self.start:  # in the words before
                 message = replace(message, position=None)
-            elif place > self.end:  # the last statement doesn't end
-                message = replace(message, text="syntax error at end of input", position=self.end + 1)
+            elif place > self.end:
+                message = found_behind(message, self.end)
             else:
                 message = replace(message, position=place + 1)
         elif index > self.last:
             message = replace(message, hint="", context="a constraint that was deferred to the end of the transaction")
         return message, min(index, self.last)
+
+
+def found_behind(message: ServerMessage, end: int) -> ServerMessage:
+    """An error that the server places behind `end` (0-based), where what is sent of the script ends.
+
+    A syntax error there is a last statement that doesn't end; another is one of a text that was prepared before.
+    """
+    if message.sqlstate != SYNTAX_ERROR:
+        return replace(message, position=None)
+    return replace(message, text="syntax error at end of input", position=end + 1)
 
 
 def of_step(script: Script, text: str, step: Step, finished: int) -> Message:
@@ -62,10 +76,11 @@ def of_step(script: Script, text: str, step: Step, finished: int) -> Message:
     return Message(found[inner[0]].start, found[inner[-1]].end, inner[0], inner[-1], f"{begin}\n;", end, 1)
 
 
-def not_in_a_block(error: SqlFailed) -> SqlFailed:
-    """The error with other advice: the statement is in a BEGIN … COMMIT of a no-transaction script."""
+def not_in_a_block(error: SqlFailed, step: Step) -> SqlFailed:
+    """The error with other advice: the statement is in a step of several, in a no-transaction script."""
+    advice = NOT_BESIDE_TEMPORARY if step.kind == "temporary" else NOT_IN_A_BLOCK
     told, recorded = (
-        "\n".join([line for line in text.split("\n") if "pgstack: no-transaction" not in line] + [NOT_IN_A_BLOCK])
+        "\n".join([line for line in text.split("\n") if "pgstack: no-transaction" not in line] + [advice])
         for text in (str(error), error.recorded)
     )
     return SqlFailed(told, sqlstate=error.sqlstate, script=error.script, line=error.line, recorded=recorded)

@@ -105,12 +105,7 @@ def plan(
     problems += cannot_begin(scripts, {row.name: row.normalised for row in ledger}, done or {}, baseline, where)
     if problems:
         raise PlanRefused("\n".join(problems))
-    dropped = _last_drop(scripts, applied, baseline)
-    pending = [
-        Pending(position, script, reason)
-        for position, script in in_run_order(scripts)
-        if (reason := _reason(script, applied.get(script.name), baseline, dropped)) is not None
-    ]
+    pending = _pending(scripts, applied, baseline)
     return Plan(
         groups=_grouped([entry for entry in pending if entry.reason != "baseline"]),
         before=revision((row.name, row.normalised) for row in ledger),
@@ -140,23 +135,26 @@ def in_run_order(scripts: Sequence[Script]) -> list[tuple[int, Script]]:
     return sorted(enumerate(scripts, start=1), key=lambda entry: entry[1].repeatable)
 
 
-def _last_drop(scripts: Sequence[Script], applied: Mapping[str, Applied], baseline: Sequence[str]) -> datetime | None:
-    """When a script that drops something ran last, the end of time where one has yet to run.
+def _pending(scripts: Sequence[Script], applied: Mapping[str, Applied], baseline: Sequence[str]) -> list[Pending]:
+    """What runs and why, in the order in which it runs.
 
-    Looked for only behind the oldest run of a repeatable script; None where there is none.
+    A repeatable script runs again behind one that drops something and ran later than it: an ordinary one, or a
+    repeatable one listed before it. In a fresh database it runs behind both.
     """
+    pending = []
+    # Texts of ordinary scripts are searched only where they can be younger than a repeatable one that ran.
     oldest = min((applied[each.name].applied_at for each in scripts if each.repeatable and each.name in applied),
-                 default=None)  # fmt: skip
-    if oldest is None:
-        return None
-    found = [
-        at
-        for script in scripts
-        if not script.repeatable and script.name not in baseline
-        and (at := applied[script.name].applied_at if script.name in applied else NEVER) > oldest
-        and DROPS.search(script.text)
-    ]  # fmt: skip
-    return max(found, default=None)
+                 default=NEVER)  # fmt: skip
+    dropped: datetime | None = None
+    for position, script in in_run_order(scripts):
+        row = applied.get(script.name)
+        reason = _reason(script, row, baseline, dropped)
+        if reason is not None:
+            pending.append(Pending(position, script, reason))
+        at = row.applied_at if row is not None and reason is None else NEVER
+        if script.name not in baseline and at > oldest and DROPS.search(script.text):
+            dropped = max(dropped or at, at)
+    return pending
 
 
 def _reason(script: Script, row: Applied | None, baseline: Sequence[str], dropped: datetime | None) -> Reason | None:

@@ -26,6 +26,16 @@ BACKUP = "pgstack_backup"  # only where backups are scheduled: backup_role.py
 UNLOGGED = ("log_statement = none", "log_min_duration_statement = -1", "log_min_error_statement = panic",
             "log_min_duration_sample = -1", "log_transaction_sample_rate = 0")  # fmt: skip
 MAKE_LARGE_OBJECTS = ("lo_creat", "lo_create", "lo_from_bytea")
+# one statement of them fills the server's lock table, and then nobody logs in
+ADVISORY_LOCKS = tuple(
+    f"pg_{tried}advisory_{kind}lock{shared}"
+    for tried in ("", "try_")
+    for kind in ("", "xact_")
+    for shared in ("", "_shared")
+)
+# Everybody may run them, and who only reads may not. Dumps name them with their arguments: one whose arguments differ
+# between majors (pg_logical_emit_message) would stop an upgrade.
+NOT_FOR_READERS = (*MAKE_LARGE_OBJECTS, *ADVISORY_LOCKS)
 NO_POWERS = sql.SQL("NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
 
 
@@ -93,14 +103,14 @@ def ensure_database(connection: Connection[Any]) -> None:
         with connection.transaction():
             connection.execute(queries.get("pgstack_owners"))
             connection.execute(queries.get("ledger_create"))
-            close_large_objects(connection, READONLY, MAKE_LARGE_OBJECTS)
+            close_functions(connection, READONLY, NOT_FOR_READERS)
     except psycopg.errors.InsufficientPrivilege as error:
         raise told(error) from None
 
 
-def close_large_objects(connection: Connection[Any], role: str, functions: Sequence[str]) -> None:
+def close_functions(connection: Connection[Any], role: str, functions: Sequence[str]) -> None:
     """Take these functions from `role`, in the connection's database. `connection`: the administrator's."""
-    text = queries.get("large_objects").replace("{role}", role)
+    text = queries.get("functions_closed").replace("{role}", role)
     connection.execute(text.replace("{functions}", "{" + ",".join(functions) + "}").encode())
 
 
@@ -122,6 +132,22 @@ def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> st
             connection.execute(sql.SQL("ALTER EXTENSION {} UPDATE").format(sql.Identifier(name)))
     versions = {row[0]: row[1] for row in connection.execute(queries.get("extensions")).fetchall()}
     return str(versions["vector"])
+
+
+def lost_extensions(connection: Connection[Any], names: tuple[str, ...]) -> str:
+    """Why scripts can't commit that took away extensions which an `up` makes; empty where all are there.
+
+    Their next `up` would make them again, so what a later script finds would depend on how the `up`s are cut.
+    """
+    rows = connection.execute("SELECT extname FROM pg_catalog.pg_extension").fetchall()
+    lost = [name for name in names if (name,) not in rows]
+    if not lost:
+        return ""
+    return (
+        f"the scripts drop the extension {', '.join(lost)} (DROP SCHEMA … CASCADE drops what lies in the schema, too);"
+        " all of them are undone\n"
+        "  drop by name what is to go, or rename the schema"
+    )
 
 
 def _create_extension(connection: Connection[Any], name: str) -> None:

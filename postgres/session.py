@@ -6,8 +6,9 @@ have left; so the same scripts make the same database however they are cut into 
 Behind each script, in its own message (`tail`): role and session authorization, deferred constraints, cursors,
 temporary objects, prepared statements, listens, advisory locks, sequence values and settings end. Then `follow`: what
 ALTER DATABASE and ALTER ROLE changed holds for the next script, and what the script made gets its rights.
-Two things a session can't forget: a custom setting (`SET app.tenant`) is empty afterwards, and not unset; and what
-SET CONSTRAINTS ALL says of constraints that are made later.
+RESET in a script goes back to that too (`postgres/resets.py`).
+Three things a session can't forget: a custom setting (`SET app.tenant`) is empty afterwards, and not unset; what SET
+CONSTRAINTS ALL says of constraints that are made later; and what it began with, to which a function's RESET goes back.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from postgres import queries, rights, timeouts
+from postgres import effects, queries, resets, rights, timeouts
 from postgres.connection import said
-from postgres.diagnostics import RETRIABLE
 from postgres.errors import SqlFailed
+from postgres.lock_waits import RETRIABLE
 from postgres.scripts import Script
 
 ROLE = ("RESET SESSION AUTHORIZATION", "RESET ROLE")
@@ -34,34 +35,6 @@ UNLOCK = "SELECT pg_catalog.pg_advisory_unlock_all()"
 OUR_PATH = "SET search_path = pg_catalog, pg_temp"
 SETTINGS = "RESET ALL"
 END = ";".join([*ROLE, *REST, UNLOCK, SETTINGS])
-# Of a text in lower case. A script without any of these neither changes nor sees rights, settings or roles: it creates,
-# alters, comments. Words are looked for before patterns, which take ten times as long.
-WORD = re.compile(r"\w+")
-NOISY = {
-    "attach", "call", "database", "detach", "explain", "fetch", "grant", "materialized", "move", "perform", "refresh",
-    "revoke", "select", "user",
-}  # fmt: skip
-NOISY_PARTS = (
-    "acl", "advisory", "authorization", "constraints", "owned", "owner", "privilege", "role", "currval", "lastval",
-)  # fmt: skip
-# Nor does one with these in another place; the last asks a view without a SELECT.
-ELSEWHERE = {
-    "do": re.compile(r"do\b(?<!\wdo)(?!\s+(?:nothing|update)\b)"),
-    "execute": re.compile(r"execute\b(?<!\wexecute)(?!\s+(?:function|procedure))"),
-    "table": re.compile(
-        r"table\b(?<!\wtable)"
-        r"(?<!create\stable)(?<!foreign\stable)(?<!alter\stable)(?<!drop\stable)(?<!unlogged\stable)(?<!temp\stable)"
-        r"(?<!temporary\stable)(?<!\bon\stable)"
-    ),
-}
-# Nor does one with these, unless it runs somebody's function or there is something to check at its end.
-CHANGES_ROWS = re.compile(
-    r"\b(?:copy|insert|merge|truncate|(?<!\bon\s)(?:delete|update)|(?<!\bfor\s)values|with(?!\s*\())\b"
-)
-ALTERS = re.compile(r"\balter\s+(?:domain|foreign|table)\b")  # may run a default, a check, a domain's
-RETYPES = re.compile(r"\b(?:alter|drop)\b")  # may make another type of what a function was read with
-CONSTANT = re.compile(r"""--[^\n]*|'(?:[^']|'')*'|"[^"]*\"""")
-MAKES_CODE = re.compile(r"\b(?:call|do(?!\s+(?:nothing|update)\b)|execute|extension|function|language|procedure)\b")
 CLOSES_PUBLIC = re.compile(r"\brevoke\b[^;]*\bon\s+schema\b[^;]*\bpublic\b[^;]*\bfrom\b[^;]*\bpublic\b", re.IGNORECASE)
 HALF = 1 << 31  # OIDs are 32 bits and begin again
 
@@ -80,6 +53,7 @@ class Session:
         self.connection = connection
         self.underneath = underneath
         self.again: list[str] = []  # statements that put back what RESET ALL takes
+        self.holds: dict[str, str] = {}  # by setting, the value that a new connection has and this one doesn't, in SQL
         with connection.transaction(force_rollback=True):
             self._load_libraries()
             self.opened = self._settings()
@@ -119,27 +93,24 @@ class Session:
         self.ours = frozenset(ours) | {"role"}  # set by our options, too, but no view shows it
         self.lock_timeout_ms = float(lock)
         self.again = ["SET transaction_timeout = 0"] if has_limit else []
+        self.holds = {}
         self.unfollowed = False
         self.held = {}
         self.known = {one.oid for one in self._new()}
         self.seen = self.opened
         self._adopt(self._settings() if settings is None else dict(settings))
 
-    def text(self, script: Script) -> str:
-        """The script as it is sent."""
-        return timeouts.as_sent(script, self.lock_timeout_ms)
+    def text(self, script: Script) -> tuple[str, Sequence[resets.Added]]:
+        """The script as it is sent, and what was put into it."""
+        return resets.as_sent(script, timeouts.as_sent(script, self.lock_timeout_ms), self.holds)
 
     def before(self, script: Script) -> bool:
         """Give what is due if this script may see or change it. False where it can't: then nothing has to be asked."""
-        text = words_of(script.text).lower()
+        text = effects.words_of(script.text).lower()
         self.deferring = self.deferring or "defer" in text  # INITIALLY DEFERRED is enough
-        self.has_code = self.has_code or MAKES_CODE.search(text) is not None
-        self.retyped = self.has_code and RETYPES.search(text) is not None
-        noisy = (
-            _is_noisy(text)
-            or ((self.has_code or self.deferring) and CHANGES_ROWS.search(text) is not None)
-            or (self.has_code and ALTERS.search(text) is not None)
-        )
+        self.has_code = self.has_code or effects.makes_code(text)
+        self.retyped = self.has_code and effects.retypes(text)
+        noisy = effects.is_noisy(text, has_code=self.has_code, deferring=self.deferring)
         if noisy:
             self.finish()
         return noisy
@@ -210,7 +181,7 @@ class Session:
         `resumed`: it began in another session; what no group recorded is then taken as its own.
         """
         self.connection.execute(END.encode())
-        if RETYPES.search(words_of(script.text).lower()):
+        if effects.retypes(effects.words_of(script.text).lower()):
             self.connection.execute(queries.get("session_code"))
         if resumed:
             self._give(self._created(_UNRECORDED.format("coalesce(object.belongs, object.identity)")), [script])
@@ -233,6 +204,7 @@ class Session:
         if gone:
             wanted |= {name: "" for name in gone if "." in name} | dict(self.underneath(gone))
         self.again = [statement for statement in self.again if "transaction_timeout" in statement]
+        self.holds = {}
         self.connection.execute(";".join([SETTINGS, *self.again]).encode())
         for name, value in wanted.items():
             if name in self.ours or name == "transaction_timeout":
@@ -246,6 +218,7 @@ class Session:
                     raise
                 continue
             self.again.append(statement.as_string(self.connection))
+            self.holds[name] = sql.Literal(value).as_string(self.connection)
 
     def _window(self, oid: str) -> str:
         """The condition that an OID was given out since the last look."""
@@ -341,31 +314,6 @@ def _object(row: Sequence[Any]) -> rights.Created:
         int(oid), sys.intern(kind), sys.intern(schema), name, identity, says, int(parent), there, belongs or "",
         owned == "true",
     )  # fmt: skip
-
-
-def words_of(text: str) -> str:
-    """The script without comments and constants, which are data. All of it where a constant may be code, or escaped.
-
-    >>> words_of("INSERT INTO note VALUES ('call back')")
-    'INSERT INTO note VALUES ( )'
-    """
-    if any(mark in text for mark in ("$", "\\", "/*")) or MAKES_CODE.search(CONSTANT.sub(" ", text).lower()):
-        return text
-    return CONSTANT.sub(lambda found: found[0] if found[0][0] == '"' else " ", text)
-
-
-def _is_noisy(text: str) -> bool:
-    """Whether a script may change or see rights, settings or roles, by its words in lower case.
-
-    >>> _is_noisy("create table item (id int)"), _is_noisy("table item"), _is_noisy("grant select on item to readonly")
-    (False, True, True)
-    """
-    words = set(WORD.findall(text))
-    return (
-        not words.isdisjoint(NOISY)
-        or any(part in text for part in NOISY_PARTS)
-        or any(word in words and pattern.search(text) is not None for word, pattern in ELSEWHERE.items())
-    )
 
 
 def _plain(name: str) -> str:

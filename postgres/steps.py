@@ -2,25 +2,23 @@
 
 A step is one statement, or BEGIN … COMMIT (or ROLLBACK) as the script has it. A temporary object lives as long as its
 session, which a rerun doesn't have: what makes and uses one outside of BEGIN … COMMIT is one step too. Statements
-that only set the session (SET, PREPARE …) are repeated in a rerun: see `repeated`.
+that only set the session (SET, PREPARE …) are repeated in a rerun: see step_settings.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from postgres import acting_code, timeouts
 from postgres.lexing import Token, excerpt, line_and_column
 from postgres.scripts import Script
 
 Control = Literal["begin", "commit", "rollback", "savepoint", "rollback to", "release", "unsupported"]
 SESSION = frozenset({"SET", "RESET", "PREPARE", "DEALLOCATE", "LISTEN", "UNLISTEN", "LOAD", "DISCARD"})
 OF_THE_TRANSACTION = frozenset({"LOCAL", "CONSTRAINTS", "TRANSACTION"})  # SET LOCAL …
-NOT_UNDONE = frozenset({"PREPARE", "DEALLOCATE", "LOAD", "SELECT"})  # a ROLLBACK leaves these as they are
 SETTING_CALLS = re.compile(
     r"(set_config|setseed|pg_(try_)?advisory_(lock(_shared)?|unlock(_shared|_all)?))", re.IGNORECASE
 )
@@ -29,7 +27,6 @@ ROWS_ONLY = frozenset({
     "NOTIFY", "CHECKPOINT", "REFRESH", "EXPLAIN", "DECLARE", "FETCH", "MOVE", "CLOSE", "SAVEPOINT", "RELEASE",
     "BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "REINDEX",
 })  # fmt: skip
-ALL = "ALL"
 TEMPORARY = frozenset({"TEMP", "TEMPORARY"})
 BEFORE_TEMP = frozenset({"CREATE", "OR", "REPLACE", "LOCAL", "GLOBAL"})  # behind others it is a name: (temp int)
 CONSTANT = frozenset(
@@ -239,7 +236,8 @@ def waits_beside_others(script: Script, number: int) -> bool:
     return runs_outside_only(script, number) and words(script, number, 1)[0] in ("CREATE", "DROP", "REINDEX")
 
 
-COMMITS = r"\m(commit|rollback)\M\s*(work\s*)?(and\s|;)"  # a statement of PL/pgSQL's, as PostgreSQL's patterns have it
+# a statement of PL/pgSQL's, as PostgreSQL's patterns have it
+COMMITS = r"\m(commit|rollback)\M(\s|/\*([^*]|\*+[^*/])*\*+/|--[^\n]*\n)*(and\M|;)"
 
 
 def may_commit_inside(script: Script, number: int) -> bool:
@@ -259,11 +257,13 @@ def only_sets_the_session(script: Script, number: int) -> bool:
         return not (upper[0] == "SET" and upper[1:2] and upper[1] in OF_THE_TRANSACTION) and control(upper) is None
     if upper[0] != "SELECT":
         return False
-    call = upper[3:] if upper[1:3] == ["PG_CATALOG", "."] else upper[1:]
-    if len(call) < 2 or call[1] != "(" or not SETTING_CALLS.fullmatch(call[0]):
+    name = 3 if upper[1:3] == ["PG_CATALOG", "."] else 1
+    if not SETTING_CALLS.fullmatch("".join(upper[name : name + 1])):
         return False
     depth = 0
     tokens = script.statements[number].tokens
+    if [token.name for token in tokens[name + 1 : name + 2]] != ["ASCII_40"]:
+        return False
     for place, token in enumerate(tokens):  # nothing stands behind the call
         depth += (token.name == "ASCII_40") - (token.name == "ASCII_41")
         if depth == 0 and token.name == "ASCII_41":
@@ -285,36 +285,6 @@ def computed(script: Script, number: int) -> bool:
     return not all(token.name in CONSTANT for token in tokens[upper.index("SET_CONFIG") + 1 :])
 
 
-def sets(script: Script, numbers: Iterable[int]) -> list[str]:
-    """The settings that statements leave in the session though a rerun doesn't repeat them, as far as their own text
-    and that of DO blocks tell: set_config among other things, or with a value that is no constant; SET in a DO block.
-    """
-    found: dict[str, None] = {}
-    for number in numbers:
-        if only_sets_the_session(script, number) and not computed(script, number):
-            continue
-        own = script.text[script.statements[number].start : script.statements[number].end]
-        if re.search(r"\bset(_config)?\b", own, re.IGNORECASE):
-            for code in acting_code.of(script, script.statements[number]):
-                found |= dict.fromkeys(_settings(code, inner=code.text is not script.text))
-    return [name for name in found if name not in ("role", "session_authorization")]
-
-
-def _settings(code: acting_code.Code, *, inner: bool) -> Iterator[str]:
-    for place, token in enumerate(code.tokens):
-        if inner and token.name == "SET" and code.word(place - 1) in timeouts.BEFORE_A_STATEMENT:
-            at = place + (code.word(place + 1) == "SESSION") + 1
-            name = code.name(at)
-            if code.word(at + 1) == ".":
-                name, at = f"{name}.{code.name(at + 2)}", at + 2
-            if code.word(at + 1) in ("TO", "="):
-                yield name
-        elif code.name(place) == "set_config" and code.word(place + 1) == "(":
-            content = code.content(place + 2)
-            if content is not None and code.word(place + 3) == ",":
-                yield content[0].lower()
-
-
 def changes_schema(script: Script, numbers: Iterable[int]) -> bool:
     """False where all of these statements change rows or the session alone."""
     for number in numbers:
@@ -329,69 +299,3 @@ def changes_schema(script: Script, numbers: Iterable[int]) -> bool:
                 continue
         return True
     return False
-
-
-def repeated(
-    script: Script, steps: Sequence[Step], finished: int, remembered: Mapping[int, Mapping[str, str]]
-) -> list[int | tuple[str, str]]:
-    """The statements among the first `finished` that set the session as it is behind them, in their order.
-
-    `remembered`: by a step's last statement the settings that it left, instead of what computed them.
-    """
-    found: list[int | tuple[str, str]] = []
-    for step in steps:
-        if step.first >= finished:
-            break
-        kept = _kept(script, step, min(step.last + 1, finished))
-        found += [number for number in kept if step.last not in remembered or not computed(script, number)]
-        found += remembered.get(step.last, {}).items()
-    return found
-
-
-def over(script: Script, numbers: Sequence[int | tuple[str, str]]) -> set[int]:
-    """Which statements that a rerun repeats may fail: PREPARE, DEALLOCATE, and SET where a later one sets the same.
-
-    What they need may have gone since; a prepared statement that needs it would fail as well.
-    """
-    found = set()
-    ended: set[str] = set()
-    for number in reversed([number for number in numbers if isinstance(number, int)]):
-        upper = [word.strip('"').upper() for word in words(script, number, 5)]
-        if upper[0] in ("PREPARE", "DEALLOCATE"):
-            found.add(number)
-        elif upper[0] in ("SET", "RESET"):
-            rest = upper[2 if upper[1] == "SESSION" and upper[2:3] != ["AUTHORIZATION"] else 1 :]
-            name = ".".join([rest[0], *(rest[2:3] if rest[1:2] == ["."] else [])])
-            if name in ended or (ALL in ended and name not in ("ROLE", "SESSION")):
-                found.add(number)
-            ended.add(name)
-        elif upper[:2] == ["DISCARD", "ALL"]:
-            ended |= {ALL, "ROLE", "SESSION"}
-    return found
-
-
-def _kept(script: Script, step: Step, stop: int) -> list[int]:
-    kept: list[int] = []
-    marks: list[tuple[str, int]] = []  # savepoints, and how many were kept before each
-    for number in range(step.first, stop):
-        if only_sets_the_session(script, number):
-            kept.append(number)
-        elif step.kind in ("block", "undone block"):
-            kind = control(words(script, number, 6))
-            name = folded(script.text, script.statements[number].tokens[-1])
-            if kind == "savepoint":
-                marks.append((name, len(kept)))
-            elif kind in ("release", "rollback to"):
-                place = next((place for place in reversed(range(len(marks))) if marks[place][0] == name), len(marks))
-                before = marks[place][1] if place < len(marks) else len(kept)
-                if kind == "rollback to":
-                    kept = kept[:before] + [later for later in kept[before:] if _survives(script, later)]
-                del marks[place + (kind == "rollback to") :]  # one that is rolled back to stays, those behind it end
-    if step.kind == "undone block":
-        kept = [number for number in kept if _survives(script, number)]
-    return kept
-
-
-def _survives(script: Script, number: int) -> bool:
-    upper = words(script, number, 4)
-    return upper[0] in NOT_UNDONE and "SET_CONFIG" not in upper

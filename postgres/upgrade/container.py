@@ -2,7 +2,7 @@
 the old image, the programs of the old major.
 
 No third image: `/usr/lib/postgresql/<old>`, `/usr/share/postgresql/<old>` and the shared libraries that the new image
-lacks are copied through the Docker API (found with ldd, put on the loader's path by a file in ld.so.conf.d).
+lacks are copied through the Docker API into anonymous volumes (found with ldd, told to the loader by its variable).
 
 The container lives as long as this process holds its standard input: a killed provider leaves nothing at work, and
 the locks on the data directories go with it.
@@ -11,7 +11,6 @@ the locks on the data directories go with it.
 from __future__ import annotations
 
 import hashlib
-import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ from docker.types import Mount
 
 from postgres import docker_exec
 from postgres.container import LOCK_TAKEN, OLD_MOUNT
-from postgres.docker_host import OF_ROOT, TMP, anonymous, throw_away, told
+from postgres.docker_host import TMP, anonymous, throw_away, told
 from postgres.errors import ServerError
 from postgres.images import VOLUME
 from postgres.upgrade.archive import pack, unpack
@@ -32,6 +31,7 @@ from postgres.upgrade.workshop import HOUR_S, Done, must
 USER = "postgres"
 PRIVATE = f"{TMP}/pgstack-workshop"
 CARRIED = "/opt/pgstack-carried"
+BROUGHT = f"{TMP}/pgstack-brought"
 HANDED = f"{TMP}/pgstack-handed"
 # a drill's server takes a quarter of the memory; the rest is page cache
 LIMITS = {"shm_size": "256m", "mem_limit": "1g", "memswap_limit": "1g"}
@@ -68,10 +68,7 @@ class ContainerWorkshop:
         return self._carry_out(["sh", "-ec", script], variables, USER)
 
     def as_root(self, script: str, **variables: str) -> Done:
-        """For the container's own files, and in the volume for pg_hba.conf alone, which is root's.
-
-        Only one that `carries` has a root who may do that.
-        """
+        """For what is root's own: the places of the old programs, pg_hba.conf in the volume. It has no capability."""
         return self._carry_out(["sh", "-ec", script], variables, "root")
 
     @contextmanager
@@ -143,22 +140,26 @@ class ContainerWorkshop:
 @contextmanager
 def workshop(
     client: docker.DockerClient, name: str, image: str, volume: str | None, *, network: str | None = None,
-    limits: Mapping[str, Any] | None = None, then: str = "", carries: bool = False,
+    limits: Mapping[str, Any] | None = None, then: str = "", carries: int = 0,
 ) -> Iterator[ContainerWorkshop]:  # fmt: skip
     """A running one, gone afterwards. `network`: where the source server is reached by its container's name; left out,
-    it has none; `then`: a shell script that it runs when this process was killed; `carries`: `carry_programs` is going
-    to be called, which writes where the image has its own.
+    it has none; `then`: a shell script that it runs when this process was killed; `carries`: the major whose programs
+    `carry_programs` is going to bring.
 
     Without a volume its data directories are gone with it.
     """
-    # for `as_root`, whom no-new-privileges would leave without capabilities
-    opened = {"cap_add": OF_ROOT, "security_opt": [], "read_only": False} if carries else {}
+    places = [*_own_places(carries), CARRIED] if carries else []
     with throw_away(
         client, name, image, ["sh", "-c", f"cat >/dev/null; {then}"], user=USER, working_dir="/", stdin_open=True,
         network=network, tmpfs=NO_STRAY, init=True, told_end=False,
-        mounts=[Mount(VOLUME, volume, type="volume") if volume else anonymous(VOLUME, name)],
+        mounts=[
+            Mount(VOLUME, volume, type="volume") if volume else anonymous(VOLUME, name),
+            *(anonymous(place, name) for place in places),
+        ],
+        # no name in it is one that the image has: only what is lacking is carried there
+        environment={"LD_LIBRARY_PATH": CARRIED} if carries else {},
         auto_remove=bool(then),  # nobody else removes it then
-        **opened, **(limits or LIMITS),
+        **(limits or LIMITS),
     ) as container:  # fmt: skip
         with told():
             leash = container.attach_socket(params={"stdin": 1, "stream": 1})
@@ -171,22 +172,28 @@ def workshop(
             docker_exec.close(leash._response)
 
 
+def _own_places(major: int) -> tuple[str, str]:
+    """Where Debian's packages have a major's programs and what they read."""
+    return f"/usr/lib/postgresql/{major}", f"/usr/share/postgresql/{major}"
+
+
 def carry_programs(client: docker.DockerClient, made: ContainerWorkshop, name: str, image: str, major: int) -> None:
     """The programs of `major` from its own image into the workshop. Raises ServerError, DockerFailed."""
-    library = f"/usr/lib/postgresql/{major}"
-    shared = f"/usr/share/postgresql/{major}"
+    library, _ = _own_places(major)
     with throw_away(
         client, name, image, ["sleep", "infinity"], user="root", init=True, tmpfs=NO_STRAY,
         told_end=False,
     ) as source, told():  # fmt: skip
         source.start()
-        for folder in (library, shared):
+        for folder in _own_places(major):
             stream, _ = source.get_archive(folder)
-            made.container.put_archive(posixpath.dirname(folder), stream)
+            must("making a folder", made.as_root(f"mkdir -m 700 {BROUGHT}"))
+            made.container.put_archive(BROUGHT, stream)
+            moves = f'cp -a {BROUGHT}/{major}/. "$FOLDER"; rm -r {BROUGHT}'
+            must(f"putting {folder} of the old image in its place", made.as_root(moves, FOLDER=folder))
             if _listing(source, folder) != _listing(made.container, folder):
                 raise ServerError(f"{folder} of {image} did not come over whole: try again")
         found = _libraries(source, library)
-        must("making a folder", made.as_root(f"mkdir -p {CARRIED}; echo {CARRIED} >/etc/ld.so.conf.d/zz-pgstack.conf"))
         for _ in range(LIBRARIES_DEEP):  # ldd doesn't see through what is lacking
             lacking = [name for name, path in _libraries(made.container, library).items() if not path]
             wanted = [found[name] for name in lacking if found.get(name)]
@@ -194,7 +201,6 @@ def carry_programs(client: docker.DockerClient, made: ContainerWorkshop, name: s
                 break
             archive = output_of(source, ["tar", "-chf", "-", "--transform", "s|.*/||", *wanted])
             made.container.put_archive(CARRIED, archive)
-            must("putting the old image's libraries on the loader's path", made.as_root("ldconfig"))
 
 
 def _listing(container: Container, folder: str) -> bytes:

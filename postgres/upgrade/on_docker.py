@@ -87,8 +87,9 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = nothing) -> J
     server = _server(wanted)
     data_directory.install(client, new, wanted.new_image, wanted.volume)
     with container.workshop(
-        client, new.name, wanted.new_image, wanted.volume, network=wanted.network, limits=new.limits(), carries=True
-    ) as made:
+        client, new.name, wanted.new_image, wanted.volume, network=wanted.network, limits=new.limits(),
+        carries=old.major,
+    ) as made:  # fmt: skip
         control = DockerServerControl(made, server, old, new.major, wanted.address, wanted.grace_s)
         container.carry_programs(client, made, old.name, wanted.old_image, old.major)
         if journal := run.found(made, old.major, new.major, serves=control.running()):

@@ -1,6 +1,6 @@
 -- What ALTER DATABASE, GRANT and REVOKE could have done to the stack's database and its neighbours: its owner, whether it
 -- takes connections and is a template, its limit, the role it makes of a session, the libraries it loads into it; which of
--- PostgreSQL's own databases everybody may enter; which functions that make large objects `readonly` may call; which
+-- PostgreSQL's own databases everybody may enter; which functions that are closed to `readonly` it may call; which
 -- databases restores kept.
 SELECT d.datname, pg_get_userbyid(d.datdba), d.datallowconn, d.datistemplate, d.datconnlimit,
        (SELECT substr(word, strpos(word, '=') + 1) FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) AS word
@@ -13,7 +13,7 @@ SELECT d.datname, pg_get_userbyid(d.datdba), d.datallowconn, d.datistemplate, d.
                              WHERE grantee = 0 AND privilege_type = 'CONNECT') ORDER BY 1),
        ARRAY(SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_roles r ON r.rolname = 'readonly'
               WHERE d.datname = current_database() AND p.pronamespace = 'pg_catalog'::regnamespace
-                AND p.proname IN ('lo_creat', 'lo_create', 'lo_from_bytea')
+                AND p.proname = ANY (%(closed)s::text[])
                 AND has_function_privilege(r.oid, p.oid, 'EXECUTE') ORDER BY 1),
        ARRAY(SELECT o.datname::text FROM pg_database o WHERE starts_with(o.datname, 'pgstack_before_') ORDER BY 1)
   FROM pg_database d WHERE d.datname = %(database)s

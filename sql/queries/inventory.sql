@@ -27,10 +27,14 @@ WITH space AS MATERIALIZED (
            AND c.relrowsecurity <= parent.relrowsecurity AND c.relforcerowsecurity <= parent.relforcerowsecurity
            AND c.relreplident IN ('d', parent.relreplident) AND c.reloptions IS NULL
            AND NOT EXISTS (SELECT FROM pg_class toast WHERE toast.oid = c.reltoastrelid AND toast.reloptions IS NOT NULL)
-           AND c.reltablespace IN (0, parent.reltablespace) AND c.relam IN (0, 2, parent.relam)
-           AND (c.relacl IS NULL
-                OR c.relacl @> acldefault('r', c.relowner) AND c.relacl <@ acldefault('r', c.relowner)
-                OR c.relacl @> parent.relacl AND c.relacl <@ parent.relacl) AS plain
+           AND c.reltablespace IN (0, parent.reltablespace) AND (c.relam = parent.relam OR c.relam = 2 AND c.relkind = 'r')
+           AND (c.relacl IS NULL OR c.relacl <@ (acldefault('r', c.relowner) || parent.relacl) OR NOT EXISTS (SELECT FROM (
+                   SELECT * FROM aclexplode(c.relacl)
+                   EXCEPT SELECT given.* FROM unnest(acldefault('r', c.relowner) || parent.relacl) AS one,
+                                              aclexplode(ARRAY[one]) AS given
+                   EXCEPT SELECT given.* FROM pg_default_acl d, aclexplode(defaclacl) AS given
+                           WHERE defaclrole = c.relowner AND defaclobjtype = 'r' AND defaclnamespace IN (0, c.relnamespace)
+                   ) AS own)) AS plain
       FROM pg_class c
       JOIN space s ON s.oid = c.relnamespace
       LEFT JOIN pg_inherits i ON c.relispartition AND i.inhrelid = c.oid
@@ -46,17 +50,14 @@ WITH space AS MATERIALIZED (
      WHERE tgisinternal AND tgenabled <> 'O' GROUP BY 1
 ), "column" AS MATERIALIZED (
     SELECT r.oid AS relation, r.parent, r.relkind, a.attname, format('%s.%I', r.identity, a.attname) AS identity,
-           concat_ws(E'\n', 'type: ' || format_type(a.atttypid, a.atttypmod),
+           -- a view's follow from its query: what they have of their own is told, or an empty definition
+           concat_ws(E'\n', CASE WHEN r.relkind IN ('r', 'p', 'f') THEN 'type: ' || format_type(a.atttypid, a.atttypmod) END,
                CASE WHEN a.attcollation <> t.typcollation AND a.attcollation <> 0
                     THEN 'collation: ' || a.attcollation::regcollation END,
-               CASE WHEN a.attnotnull THEN 'not null: ' || CASE
-                    WHEN r.parent IS NOT NULL OR k.oid IS NULL
-                    THEN concat_ws(' ', 'yes', CASE WHEN NOT k.convalidated THEN 'not valid' END)
-                    WHEN NOT k.conislocal THEN 'inherited'
-                    ELSE concat_ws(' ', CASE WHEN k.conname = r.relname || '_' || a.attname || '_not_null' THEN 'yes'
-                                             ELSE quote_ident(k.conname) END,
-                                   CASE WHEN k.connoinherit THEN 'no inherit' END,
-                                   CASE WHEN NOT k.convalidated THEN 'not valid' END) END END,
+               CASE WHEN a.attnotnull THEN 'not null: ' || concat_ws(' ',
+                    CASE WHEN r.parent IS NULL AND NOT k.conislocal THEN 'inherited' ELSE 'yes' END,
+                    CASE WHEN r.parent IS NULL AND k.conislocal AND k.connoinherit THEN 'no inherit' END,
+                    CASE WHEN (r.parent IS NOT NULL OR k.conislocal) AND NOT k.convalidated THEN 'not valid' END) END,
                CASE WHEN a.attgenerated <> '' THEN 'generated: ' || a.attgenerated::text END,
                'default: ' || replace(pg_get_expr(d.adbin, d.adrelid), E'\n', E'\n  '),
                CASE WHEN a.attstorage <> t.typstorage THEN 'storage: ' || a.attstorage::text END,
@@ -70,7 +71,10 @@ WITH space AS MATERIALIZED (
                CASE WHEN a.attacl IS NOT NULL THEN
                     (SELECT string_agg('right: ' || one::text, E'\n' ORDER BY one::text COLLATE "C")
                        FROM unnest(a.attacl) AS one) END,
-               n.lines, named.lines), '') AS own
+               n.lines, named.lines), '') AS own,
+           -- not part of the shape: a partition that came at run time has any, by how it was made
+           CASE WHEN (r.parent IS NOT NULL OR k.conislocal) AND k.conname <> r.relname || '_' || a.attname || '_not_null'
+                THEN 'name of not null: ' || quote_ident(k.conname) END AS not_null_name
       FROM relation r
       JOIN pg_attribute a ON a.attrelid = r.oid AND (a.attnum > 0 OR a.attacl IS NOT NULL) AND NOT a.attisdropped
       JOIN pg_type t ON t.oid = a.atttypid
@@ -103,7 +107,8 @@ SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 
            CASE WHEN relforcerowsecurity THEN 'forced row security: on' END,
            CASE relreplident WHEN 'f' THEN 'replica identity: full' WHEN 'n' THEN 'replica identity: nothing' END,
            CASE WHEN reloftype <> 0 THEN 'of type: ' || reloftype::regtype END,
-           CASE WHEN relam NOT IN (0, 2) THEN 'access method: ' || (SELECT amname FROM pg_am a WHERE a.oid = relam) END,
+           CASE WHEN relam <> 0 AND (relkind = 'p' OR relam <> 2)
+                THEN 'access method: ' || (SELECT amname FROM pg_am a WHERE a.oid = relam) END,
            CASE WHEN reltablespace <> 0
                 THEN 'tablespace: ' || (SELECT spcname FROM pg_tablespace p WHERE p.oid = reltablespace) END,
            CASE WHEN relkind = 'p' THEN 'partition by: ' || pg_get_partkeydef(oid) END,
@@ -119,10 +124,10 @@ SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 
        coalesce(plain AND s.names IS NULL, false)
   FROM relation r LEFT JOIN silenced s ON s.relation = r.oid
 UNION ALL
-SELECT 'column', c.identity, concat_ws(E'\n', c.shape, c.own),
-       coalesce(p.shape = c.shape AND (c.own IS NULL OR c.own = p.own), false)
+SELECT 'column', c.identity, concat_ws(E'\n', nullif(c.shape, ''), c.not_null_name, c.own),
+       coalesce(string_to_array(c.shape, E'\n') <@ string_to_array(p.shape, E'\n')
+                AND (c.own IS NULL OR string_to_array(c.own, E'\n') <@ string_to_array(p.own, E'\n')), false)
   FROM "column" c LEFT JOIN "column" p ON p.relation = c.parent AND p.attname = c.attname
- WHERE c.relkind IN ('r', 'p', 'f') OR c.own IS NOT NULL OR position(E'\n' IN c.shape) > 0
 UNION ALL
 SELECT 'column order', r.identity, 'names: ' || jsonb_agg(attname ORDER BY attnum)::text, r.parent IS NOT NULL
   FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND attnum > 0 AND NOT attisdropped
@@ -224,7 +229,8 @@ SELECT CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' EN
            WHEN 'd' THEN concat_ws(E'\n', 'base: ' || format_type(t.typbasetype, t.typtypmod),
                (SELECT 'collation: ' || t.typcollation::regcollation FROM pg_type base
                  WHERE base.oid = t.typbasetype AND base.typcollation <> t.typcollation),
-               'default: ' || replace(t.typdefault, E'\n', E'\n  '), CASE WHEN t.typnotnull THEN 'not null: yes' END,
+               'default: ' || replace(pg_get_expr(t.typdefaultbin, 0), E'\n', E'\n  '),
+               CASE WHEN t.typnotnull THEN 'not null: yes' END,
                (SELECT string_agg(concat_ws(E'\n', format('constraint %I: %s', conname,
                                                            replace(pg_get_constraintdef(k.oid), E'\n', E'\n  ')),
                                             replace(m.lines, E'\n', E'\n  ')), E'\n' ORDER BY conname)

@@ -159,10 +159,11 @@ WITH space AS MATERIALIZED (
               FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE attacl IS NOT NULL
             UNION ALL
             SELECT 'pg_proc'::regclass, oid, 0, proacl, proowner, 'f', pronamespace FROM pg_proc
-             WHERE proacl IS NOT NULL  -- large_objects.sql and large_objects_closed.sql take EXECUTE from PUBLIC
+             WHERE proacl IS NOT NULL  -- functions_closed.sql takes EXECUTE from PUBLIC
                AND NOT (pronamespace = 'pg_catalog'::regnamespace
-                        AND proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_put', 'lo_truncate',
-                                        'lo_truncate64', 'lo_unlink', 'lowrite'))
+                        AND (proname ~ '^pg_(try_)?advisory_(xact_)?lock'
+                             OR proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_put', 'lo_truncate',
+                                            'lo_truncate64', 'lo_unlink', 'lowrite')))
             UNION ALL
             SELECT 'pg_type'::regclass, oid, 0, typacl, typowner, 'T', typnamespace FROM pg_type WHERE typacl IS NOT NULL
             UNION ALL
@@ -182,7 +183,16 @@ WITH space AS MATERIALIZED (
 SELECT f.kind, f.identity,
        concat_ws(E'\n', 'owner: ' || pg_get_userbyid(f.owner),
            (SELECT string_agg('right: ' || one::text, E'\n' ORDER BY one::text COLLATE "C") FROM unnest(f.acl) AS one),
-           f.definition, n.lines) AS definition, false AS follows
+           f.definition, n.lines) AS definition,
+       -- LIKE … INCLUDING ALL gives a partition its parent's statistics
+       f.kind = 'statistics' AND EXISTS (
+           SELECT FROM pg_statistic_ext own JOIN pg_class c ON c.oid = own.stxrelid AND c.relispartition
+             JOIN pg_inherits ON inhrelid = c.oid JOIN pg_statistic_ext up ON up.stxrelid = inhparent
+             LEFT JOIN note above ON above.class = f.class AND above.object = up.oid
+            WHERE own.oid = f.oid AND up.stxowner = own.stxowner AND up.stxkind = own.stxkind
+              AND pg_get_statisticsobjdef_columns(up.oid) = pg_get_statisticsobjdef_columns(own.oid)
+              AND coalesce(own.stxstattarget, -1) IN (-1, up.stxstattarget)
+              AND (n.lines IS NULL OR n.lines = above.lines)) AS follows
   FROM found f LEFT JOIN note n ON n.class = f.class AND n.object = f.oid
  WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = f.class AND d.objid = f.oid AND d.deptype = 'e')
 UNION ALL

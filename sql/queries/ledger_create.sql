@@ -1,5 +1,12 @@
 -- The ledger: what ran in this database. Only the administrator writes it; what belongs to the scripts' transaction, which
 -- is the owner's, lands by pgstack.land().
+DO $$ BEGIN
+    -- By the first `up` alone: later the schema public is as the scripts made it, where they have not dropped or renamed it.
+    IF to_regnamespace('pgstack') IS NULL AND to_regnamespace('public') IS NOT NULL THEN
+        REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+        GRANT CREATE, USAGE ON SCHEMA public TO schema_owner;
+    END IF;
+END $$;
 CREATE SCHEMA IF NOT EXISTS pgstack;
 
 CREATE TABLE IF NOT EXISTS pgstack.ledger (
@@ -96,8 +103,6 @@ DO $$ BEGIN
     END IF;
 END $$;
 
-REVOKE CREATE ON SCHEMA public FROM PUBLIC;
-GRANT CREATE, USAGE ON SCHEMA public TO schema_owner;
 REVOKE ALL ON SCHEMA pgstack FROM PUBLIC, schema_owner;
 REVOKE ALL ON ALL TABLES IN SCHEMA pgstack FROM PUBLIC, schema_owner;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA pgstack FROM PUBLIC, schema_owner;

@@ -14,6 +14,8 @@ CREATE TYPE s.pair AS (a int, b text);
 CREATE TYPE s.span AS RANGE (subtype = float8, subtype_diff = float8mi);
 CREATE TYPE s.shell;
 CREATE SEQUENCE s.numbers;
+CREATE DOMAIN s.count AS int DEFAULT nextval('s.numbers');
+CREATE DOMAIN s.since AS timestamptz DEFAULT '2026-01-01 00:00+00';
 CREATE TABLE s.parent (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL, n int CHECK (n > 0),
     twice int GENERATED ALWAYS AS (n * 2) STORED, e s.mail, m s.mood, p s.pair);
 CREATE TABLE s.child (id serial PRIMARY KEY, parent bigint CONSTRAINT to_parent REFERENCES s.parent, code text UNIQUE,
@@ -160,6 +162,7 @@ ALTER TABLE s.log_2 VALIDATE CONSTRAINT filled
 DROP TABLE s.log_2
 CREATE TABLE s.rest PARTITION OF s.log DEFAULT PARTITION BY LIST (v)
 ALTER TABLE s.log ADD PRIMARY KEY (at, v)
+ALTER TABLE s.log RENAME CONSTRAINT log_at_not_null TO log_at_filled
 COMMENT ON CONSTRAINT log_1_pkey ON s.log_1 IS 'its own'
 ALTER TABLE s.log DROP CONSTRAINT log_pkey
 CREATE INDEX only_here ON ONLY s.log (v)
@@ -293,6 +296,9 @@ CREATE OR REPLACE TRUSTED LANGUAGE plain HANDLER plpgsql_call_handler
 COMMENT ON LANGUAGE plain IS 'as it is'
 CREATE ACCESS METHOD heaps TYPE TABLE HANDLER heap_tableam_handler
 ALTER TABLE s.quick SET ACCESS METHOD heaps
+ALTER TABLE s.log SET ACCESS METHOD heaps
+ALTER TABLE s.log SET ACCESS METHOD heap
+ALTER TABLE s.log SET ACCESS METHOD DEFAULT
 CREATE TRANSFORM FOR int LANGUAGE plpgsql (FROM SQL WITH FUNCTION prsd_lextype(internal))
 ALTER DEFAULT PRIVILEGES FOR ROLE someone IN SCHEMA s GRANT SELECT ON TABLES TO "some one"
 ALTER DEFAULT PRIVILEGES FOR ROLE someone REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC
@@ -358,4 +364,6 @@ ALTER FOREIGN TABLE s.away ALTER a OPTIONS (DROP x, ADD u 'v'); \
 ALTER FOREIGN TABLE s.away ALTER a OPTIONS (DROP u, ADD x 'y')
 COMMENT ON CONSTRAINT small ON s.younger IS 'inherited'
 COMMENT ON RULE "_RETURN" ON s.seen IS 'a view'
+SET search_path = s, public; ALTER DOMAIN s.count SET DEFAULT nextval('numbers'); RESET search_path
+SET timezone = 'Asia/Kathmandu'; ALTER DOMAIN s.since SET DEFAULT '2026-01-01 00:00+00'; RESET timezone
 """

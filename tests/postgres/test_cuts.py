@@ -47,6 +47,10 @@ create schema c{n}; revoke all on schema c{n} from public; create table c{n}.t (
 drop view if exists a.v; create view a.v as select {n} as n;
 set search_path = b, public;
 set local search_path = '';
+reset search_path; create table r{n} ();
+set search_path to default; set my.word to default; create table d{n} ();
+reset all; create table e{n} ();
+grant all on schema public to public;
 set my.word = 'w{n}'; insert into a.log values (current_setting('my.word'));
 insert into a.log select coalesce(nullif(current_setting('my.word', true), ''), 'no word');
 insert into a.log select current_user || current_setting('search_path');
@@ -386,6 +390,22 @@ HISTORIES = {
         "insert into a.k default values;"
         "do $$ begin execute format('alter database %I set hnsw.ef_search = 77', current_database()); end $$",
     ),
+    "what a script resets": (
+        "do $$ begin execute format('alter database %I set search_path = b, public', current_database());"
+        " execute format('alter database %I set timezone = %L', current_database(), 'Asia/Tokyo'); end $$",
+        "create table r1 (); set search_path = a; reset search_path; create table r2 ()",
+        "set local search_path to default; create table r3 (); set time zone 'UTC'; set time zone local;"
+        "insert into a.log values (current_setting('timezone')); reset all; create table r4 ();"
+        "insert into a.log values (current_setting('timezone'))",
+        "-- pgstack: no-transaction\nset search_path = a; reset search_path; create table r5 ()",
+        "do $$ begin set search_path = a; reset search_path; create table r6 (); end $$",
+    ),
+    "public has another name": (
+        "alter schema public rename to core; create table core.v (v core.vector(3))",
+        "create table core.w (v core.vector(3))",
+        "create schema public; create table public.k ()",
+    ),
+    "public for everybody": ("grant all on schema public to public", "create table public.k ()"),
     "who may enter": (
         "do $$ begin execute format('grant connect on database %I to public', current_database());"
         " execute format('revoke connect on database %1$I from app; alter database %1$I set role = cut_other',"
@@ -407,6 +427,13 @@ def test_scripts_make_the_same_in_one_up_and_one_by_one(server: Server, template
             acl = database.ask("SELECT datacl::text FROM pg_database WHERE datname = current_database()")
             found.append((dumped(database), acl))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("text", ["drop schema public cascade", "drop schema public cascade; create schema public"])
+def test_a_script_that_drops_an_extension_of_every_up_is_refused(empty_database: FreshDatabase, text: str) -> None:
+    with pytest.raises(SqlFailed, match="drop the extension vector"):
+        empty_database.apply(scripts=numbered(text))
+    assert empty_database.names() == []
 
 
 @pytest.mark.parametrize("text", ["set transaction read only", "create table t (); set transaction_read_only = on"])

@@ -106,6 +106,48 @@ def test_partitions_that_come_and_go_at_run_time_are_no_drift_and_those_with_som
     assert words(empty_database) == ()
 
 
+NAMED = script(
+    """
+    CREATE SCHEMA s;
+    CREATE TABLE s.log (at int CONSTRAINT at_filled NOT NULL, v int NOT NULL, t text DEFAULT 'x')
+        PARTITION BY RANGE (at);
+    CREATE STATISTICS s.both ON at, v FROM s.log; COMMENT ON STATISTICS s.both IS 'both';
+    COMMENT ON COLUMN s.log.v IS 'a number'; ALTER TABLE s.log ALTER v SET STATISTICS 50;
+    """,
+    "0001.sql",
+)
+AS_ITS_PARENT = """
+    SET ROLE schema_owner;
+    CREATE TABLE s.log_1 PARTITION OF s.log FOR VALUES FROM (1) TO (2);
+    CREATE TABLE s.log_2 (LIKE s.log INCLUDING ALL);
+    ALTER TABLE s.log ATTACH PARTITION s.log_2 FOR VALUES FROM (2) TO (3);
+    CREATE TABLE s.new (LIKE s.log); ALTER TABLE s.new RENAME TO log_3;
+    ALTER TABLE s.log ATTACH PARTITION s.log_3 FOR VALUES FROM (3) TO (4);
+    CREATE TABLE s.log_4 PARTITION OF s.log FOR VALUES FROM (4) TO (5);
+    GRANT SELECT, INSERT, UPDATE, DELETE ON s.log_4 TO app; GRANT SELECT ON s.log_4 TO readonly;
+    ALTER DEFAULT PRIVILEGES IN SCHEMA s GRANT SELECT ON TABLES TO PUBLIC;
+    CREATE TABLE s.log_5 PARTITION OF s.log FOR VALUES FROM (5) TO (6);
+"""
+
+
+def test_a_partition_has_no_more_than_its_parent_however_it_was_made_and_whatever_becomes_of_its_parent(
+    empty_database: FreshDatabase,
+) -> None:
+    scripts = [NAMED]
+    bring_up(empty_database, *scripts)
+    empty_database.do(AS_ITS_PARENT)
+    assert words(empty_database) == ("default rights of schema_owner on tables in s was added",)
+    for text in (
+        "ALTER TABLE s.log RENAME CONSTRAINT log_v_not_null TO v_filled", "ALTER TABLE s.log RENAME TO logs",
+        "GRANT TRIGGER ON s.logs TO app", "ALTER SCHEMA s RENAME TO s2",
+    ):  # fmt: skip
+        scripts.append(script(text, f"000{len(scripts) + 1}.sql"))
+        bring_up(empty_database, *scripts)
+        assert [line for line in words(empty_database) if "log" in line] == []
+    empty_database.do("GRANT TRUNCATE ON s2.log_4 TO app")
+    assert "table s2.log_4 was added" in words(empty_database)
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -135,7 +177,7 @@ def test_a_right_that_nobody_has_any_more_is_recorded(empty_database: FreshDatab
     empty_database.do("REVOKE ALL ON FUNCTION public.l2_norm(public.halfvec) FROM PUBLIC, postgres")
     bring_up(empty_database, FIRST, SECOND)
     (said,) = words(empty_database)
-    assert said == "rights on function public.l2_norm(public.halfvec) was added"
+    assert said == "rights on function public.l2_norm(public.halfvec) were changed"
     assert accept(empty_database, "rights", "on function public.l2_norm(public.halfvec)")
     assert words(empty_database) == ()
 
@@ -222,12 +264,16 @@ def test_another_time_zone_of_the_database_is_no_drift(empty_database: FreshData
 
 CUSTOMERS = script(
     "CREATE SCHEMA crm; CREATE TABLE crm.t (id int PRIMARY KEY, n int); ALTER TABLE crm.t ENABLE ROW LEVEL SECURITY;"
-    "CREATE POLICY p ON crm.t USING (n = 1); CREATE INDEX t_n ON crm.t (n)",
+    "CREATE POLICY p ON crm.t USING (n = 1); CREATE INDEX t_n ON crm.t (n); CREATE INDEX t_up ON crm.t (n);"
+    "CREATE TRIGGER touch BEFORE UPDATE ON crm.t FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     "0010.sql",
 )
 BY_HAND = (
     "GRANT DELETE ON crm.t TO readonly; ALTER TABLE crm.t DISABLE ROW LEVEL SECURITY; ALTER TABLE crm.t ADD hand int;"
-    "ALTER POLICY p ON crm.t USING (true); DROP INDEX crm.t_n"
+    "ALTER POLICY p ON crm.t USING (true); DROP INDEX crm.t_n; DROP INDEX crm.t_up;"
+    "CREATE INDEX t_up ON crm.t (n DESC);"
+    "CREATE OR REPLACE TRIGGER touch BEFORE UPDATE OR DELETE ON crm.t FOR EACH ROW"
+    " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
 )
 
 
@@ -247,11 +293,14 @@ def test_what_was_changed_by_hand_goes_along_with_a_new_name(
     lines = "\n".join(words(empty_database))
     for expected in (
         f"table {name} was changed: readonly gained DELETE; row security is none, was on",
-        f"column {name}.hand was added (integer)", f"policy {name}.p was changed",
+        f"column {name}.hand was added (integer)", f"policy {name}.p was changed", f"index {name}.t_n was dropped",
+        f"index {name}.t_up was changed", f"trigger {name}.touch was changed",
     ):  # fmt: skip
         assert expected in lines
     bring_up(empty_database, CUSTOMERS, script(text, "0011.sql"), script("SELECT 1", "0012.sql"))
     assert "\n".join(words(empty_database)) == lines
+    empty_database.do(f"CREATE INDEX t_n ON {name} (n)")
+    assert "t_n" not in "\n".join(words(empty_database))
 
 
 @pytest.mark.parametrize(
@@ -269,3 +318,35 @@ def test_what_was_changed_by_hand_stays_drift_where_a_script_changes_another_thi
     assert words(empty_database) == before
     empty_database.do("REVOKE DELETE ON crm.t FROM readonly; ALTER TABLE crm.t ENABLE ROW LEVEL SECURITY")
     assert not any(line.startswith("table crm.t was changed") for line in words(empty_database))
+
+
+@pytest.mark.parametrize("head", ["", "-- pgstack: no-transaction\n"])
+def test_what_was_dropped_by_hand_ends_with_the_table_that_a_script_drops(
+    empty_database: FreshDatabase, head: str
+) -> None:
+    bring_up(empty_database, CUSTOMERS)
+    empty_database.do("DROP INDEX crm.t_n")
+    assert words(empty_database) == ("index crm.t.t_n was dropped",)
+    bring_up(empty_database, CUSTOMERS, script(f"{head}DROP TABLE crm.t", "0011.sql"))
+    assert words(empty_database) == ()
+
+
+def test_a_schema_made_by_hand_that_the_owner_of_the_scripts_may_not_use_stops_no_up(
+    empty_database: FreshDatabase,
+) -> None:
+    bring_up(empty_database, CUSTOMERS)
+    empty_database.do("CREATE SCHEMA hand; CREATE TABLE hand.made (id int)")
+    bring_up(empty_database, CUSTOMERS, script("COMMENT ON TABLE crm.t IS 'x'", "0011.sql"))
+    assert words(empty_database) == ("schema hand was added", "table hand.made was added")
+
+
+def test_columns_of_a_view_are_told_where_they_have_something_of_their_own(empty_database: FreshDatabase) -> None:
+    first = script("CREATE SCHEMA s; CREATE VIEW s.v AS SELECT 1 AS a, 2 AS b; COMMENT ON COLUMN s.v.a IS 'x'", "1.sql")
+    bring_up(empty_database, first)
+    empty_database.do("CREATE OR REPLACE VIEW s.v AS SELECT 1 AS a, 2 AS b, 3 AS c")
+    assert words(empty_database) == ("view s.v was changed: its query is another",)
+    assert accept(empty_database, "view", "s.v")
+    empty_database.do("COMMENT ON COLUMN s.v.a IS NULL; COMMENT ON COLUMN s.v.c IS 'y'")
+    assert words(empty_database) == (
+        "column s.v.a was changed: comment is none, was x", "column s.v.c was added",
+    )  # fmt: skip

@@ -13,9 +13,9 @@ from psycopg import Connection
 
 from postgres import execution, roles
 from postgres.connection import connect
-from postgres.diagnostics import RETRIABLE
 from postgres.errors import ScriptError, SqlFailed
 from postgres.lexing import line_and_column
+from postgres.lock_waits import RETRIABLE
 from postgres.scripts import Script
 from postgres.session import Session
 from tests.conftest import FreshDatabase, script

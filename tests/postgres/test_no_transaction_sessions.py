@@ -208,14 +208,71 @@ def test_an_edit_of_what_ran_names_the_statement(empty_database: FreshDatabase) 
     assert empty_database.ask(LOG) == [("1 2",)]
 
 
-@pytest.mark.parametrize("call", ["DO $$ {body} $$", "CALL s.fill()"])
-def test_what_commits_inside_begins_once(empty_database: FreshDatabase, call: str) -> None:
+COMMENTED = "commit /* ; */ -- so far\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "commit"),
+    [
+        ("DO $$ {body} $$", "COMMIT"),
+        ("DO $$ {body} $$", COMMENTED),
+        ('CALL s."Outer one"()', COMMENTED),
+        ('DO $$ BEGIN CALL s."Outer one"(); END $$', "COMMIT AND CHAIN"),
+    ],
+)
+def test_what_commits_inside_begins_once(empty_database: FreshDatabase, call: str, commit: str) -> None:
     """Tried in a transaction first it took a number of the sequence that no row had."""
-    body = "BEGIN FOR i IN 1..3 LOOP INSERT INTO s.kept DEFAULT VALUES; COMMIT; END LOOP; END"
+    body = f"BEGIN FOR i IN 1..3 LOOP INSERT INTO s.kept DEFAULT VALUES; {commit}; END LOOP; END"
     made = script(
-        f"CREATE SCHEMA s; CREATE TABLE s.kept (id serial);CREATE PROCEDURE s.fill() LANGUAGE plpgsql AS $$ {body} $$",
+        "CREATE SCHEMA s; CREATE TABLE s.kept (id serial);"
+        f"CREATE PROCEDURE s.fill() LANGUAGE plpgsql AS $$ {body} $$;"
+        'CREATE PROCEDURE s."Outer one"() LANGUAGE plpgsql AS $$ BEGIN CALL s.fill(); END $$',
         "0001.sql",
     )
     apart = script(f"-- pgstack: no-transaction\n{call.format(body=body)}", "0002.sql")
     empty_database.apply(scripts=(made, apart))
     assert empty_database.ask("SELECT array_agg(id ORDER BY id) FROM s.kept") == [([1, 2, 3],)]
+
+
+def test_a_setting_for_the_transaction_alone_is_neither_kept_nor_computed_again(empty_database: FreshDatabase) -> None:
+    """A rerun took it for the session's: rows went into another schema's table."""
+    text = (
+        "create sequence a.s; create table a.one (i int); create table b.one (i int); set search_path = a;"
+        " do $$ begin execute 'select set_config(''search_path'', ''b'', true)'; insert into one values (1); end $$;"
+        " select set_config('my.n', nextval('a.s')::text, true);"
+        " begin; select pg_catalog.set_config('search_path', 'B'::text, 'on'); select set_config('my.n',"
+        " nextval('a.s')::text, (true)::bool and true); commit; {stop}; insert into one values (nextval('a.s'))"
+    )
+    stop(empty_database, text.format(stop="select 1/0"))
+    up(empty_database, text.format(stop="select 1"))
+    assert empty_database.ask("select (select array_agg(i) from a.one), (select array_agg(i) from b.one)") == [
+        ([3], [1])
+    ]
+
+
+def test_what_a_block_resets_stays_reset(empty_database: FreshDatabase) -> None:
+    text = (
+        "set my.word = 'set'; do $$ begin execute 'reset my.word'; end $$; {stop};"
+        " insert into a.log values ('<' || {value} || '>')"
+    )
+    value = "current_setting('my.word')"
+    stop(empty_database, text.format(stop="select 1/0", value=value))
+    up(empty_database, text.format(stop="select 1", value=value))
+    assert empty_database.ask(LOG) == [("<>",)]
+
+
+def test_an_advisory_lock_is_taken_again_however_its_call_is_written(empty_database: FreshDatabase) -> None:
+    text = (
+        "select pg_catalog.pg_advisory_lock(5); vacuum a.t; {stop}; insert into a.log select count(*)::text"
+        " from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()"
+    )
+    stop(empty_database, text.format(stop="select 1/0"))
+    up(empty_database, text.format(stop="select 1"))
+    assert empty_database.ask(LOG) == [("1",)]
+
+
+def test_what_commits_beside_a_temporary_table_is_told_to_use_another(empty_database: FreshDatabase) -> None:
+    text = "create temp table x as select 1 i; do $$ begin perform i from x; commit; end $$; drop table x"
+    told = stop(empty_database, text, "invalid transaction termination")
+    assert "which share a temporary object" in told
+    assert "BEGIN … COMMIT" not in told

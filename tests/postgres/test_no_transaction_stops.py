@@ -62,6 +62,11 @@ PIECES = {
         "do $$ begin perform set_config('test.k{n}', '{n}', false); commit; end $$; {stop};"
         " insert into app.{t} values (current_setting('test.k{n}')::int)", [0],
     ),
+    "local": (
+        "set search_path = app; do $$ begin perform set_config('search_path', 'pg_catalog', true); end $$; begin;"
+        " select set_config('search_path', 'pg_' || 'catalog', true); commit; {stop};"
+        " insert into {t} values ({n})", [0],
+    ),
     "procedure": ("do $$ begin insert into app.{t} values ({n}); commit; end $$; {stop}", [0]),
 }  # fmt: skip
 STOPS = {
@@ -99,6 +104,7 @@ def lines(fresh_database: FreshDatabase) -> Lines:
 @example(["index", "temporary", "index"], [(0, "doubled"), (1, "terminated"), (2, "doubled")])
 @example(["database", "released", "computed", "named temp"], [(0, "failed"), (2, "terminated")])
 @example(["undone", "table", "prepared"], [(0, "failed"), (1, "terminated"), (2, "failed")])
+@example(["local", "insert"], [(0, "failed")])
 def test_each_effect_comes_once_wherever_it_stops(
     lines: Lines, pieces: list[str], stops: list[tuple[int, str]]
 ) -> None:

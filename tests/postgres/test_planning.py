@@ -106,6 +106,20 @@ def test_a_repeatable_script_runs_again_behind_one_that_drops(text: str, again: 
     assert plan([A, view, drops], rows, where="dev", baseline=["d.sql"]).pending == ()
 
 
+def test_a_repeatable_script_runs_again_behind_a_repeatable_one_that_drops() -> None:
+    """`DROP VIEW … CASCADE; CREATE VIEW` takes along what those listed behind it made upon the view."""
+    head = "-- pgstack: repeatable\n"
+    before, upon = named("u.sql", head + "select 1"), named("w.sql", head + "select 2")
+    drops, edited = (named("v.sql", f"{head}drop view if exists v cascade; select {n}") for n in (1, 2))
+    rows = ran(A, before, drops, upon)
+    assert plan([A, before, drops, upon], rows, where="dev").pending == ()
+    told = [(one.script.name, one.reason) for one in plan([A, before, edited, upon], rows, where="dev").pending]
+    assert told == [("v.sql", "repeatable changed"), ("w.sql", "repeatable again")]
+    rows[2] = replace(rows[2], applied_at=rows[2].applied_at + timedelta(seconds=1))  # changed by an older version
+    told = [(one.script.name, one.reason) for one in plan([A, before, drops, upon], rows, where="dev").pending]
+    assert told == [("w.sql", "repeatable again")]
+
+
 def test_a_repeatable_script_runs_behind_all_others_wherever_it_is_listed() -> None:
     view, apart = (
         named("v.sql", "-- pgstack: repeatable\nselect 1"),

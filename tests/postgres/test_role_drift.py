@@ -18,7 +18,8 @@ from tests.conftest import ROLE_LIMITS, FreshDatabase, bring_up_template, script
 SCRIPT = script(
     "CREATE SCHEMA s; CREATE TABLE s.item (id int, secret text); CREATE VIEW s.seen AS SELECT id FROM s.item;"
     "CREATE SEQUENCE s.numbers; GRANT SELECT (secret) ON s.item TO readonly; CREATE FUNCTION s.f(v int) RETURNS int "
-    "LANGUAGE sql RETURN v; REVOKE EXECUTE ON FUNCTION s.f FROM PUBLIC; GRANT EXECUTE ON FUNCTION s.f TO app;"
+    "LANGUAGE sql RETURN v; CREATE VIEW s.part AS SELECT * FROM s.item; GRANT SELECT (id) ON s.part TO readonly;"
+    " REVOKE EXECUTE ON FUNCTION s.f FROM PUBLIC; GRANT EXECUTE ON FUNCTION s.f TO app;"
     "CREATE FUNCTION s.st(a float8, b float8) RETURNS float8 LANGUAGE sql AS 'SELECT a';"
     "CREATE AGGREGATE s.pct(float8 ORDER BY float8) (sfunc = s.st, stype = float8, finalfunc = s.st);"
     "REVOKE ALL ON FUNCTION s.pct FROM PUBLIC; GRANT EXECUTE ON FUNCTION s.pct TO app",
@@ -55,7 +56,8 @@ def test_what_was_done_to_our_roles_is_told_and_mended_by_the_next_up(stack: Fre
         f"ALTER ROLE readonly NOLOGIN; REVOKE CONNECT ON DATABASE {name} FROM readonly;"
         "REVOKE USAGE ON SCHEMA s FROM readonly; REVOKE SELECT ON s.item, s.seen FROM app;"
         "REVOKE ALL ON s.numbers FROM app;"
-        "REVOKE SELECT (secret) ON s.item FROM readonly; REVOKE EXECUTE ON FUNCTION s.f, s.pct FROM app"
+        "REVOKE SELECT (secret) ON s.item FROM readonly; REVOKE SELECT (id) ON s.part FROM readonly;"
+        "REVOKE EXECUTE ON FUNCTION s.f, s.pct FROM app"
     )
     seen = told(stack)
     assert seen.drift == ()

@@ -75,6 +75,7 @@ REFUSED = (
     "SELECT lo_from_bytea(0, 'x')", "SELECT lo_truncate(lo_open(4711, 393216), 0)",
     "SELECT lo_truncate64(lo_open(4711, 393216), 0)", "SELECT lowrite(lo_open(4711, 393216), 'x')",
     "ALTER LARGE OBJECT 4711 OWNER TO pgstack_backup", "GRANT ALL ON LARGE OBJECT 4711 TO PUBLIC",
+    "SELECT pg_advisory_lock(1)", "SELECT pg_try_advisory_xact_lock_shared(1, 2)",
     "SELECT lo_import('/etc/passwd')", "SELECT lo_export(4711, '/tmp/x')",
     "CREATE TABLE public.t ()", "CREATE TABLE s.t ()", "CREATE TEMP TABLE t ()", "CREATE SCHEMA mine",
     "CREATE FUNCTION s.f() RETURNS int LANGUAGE sql RETURN 1", "ALTER TABLE s.item ADD x int", "DROP TABLE s.item",
@@ -187,6 +188,8 @@ RAISED = {
     "ALTER ROLE pgstack_backup PASSWORD 'mine' VALID UNTIL '2020-01-01'":
         "role pgstack_backup has another password than the stack's",
     "GRANT EXECUTE ON FUNCTION pg_catalog.lo_unlink TO PUBLIC": "role pgstack_backup may change large objects",
+    "GRANT EXECUTE ON FUNCTION pg_catalog.pg_advisory_lock(bigint) TO pgstack_backup":
+        "role pgstack_backup may take advisory locks",
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from postgres.connection import Address, connect
 from postgres.container import Spec
 from postgres.images import VOLUME
 from postgres.upgrade import container, docker_facts, on_docker
-from tests.docker.conftest import NO_STRAY, PG17, free_port
+from tests.docker.conftest import NO_STRAY, PG15, PG17, free_port
 from tests.docker.conftest import docker_engine as docker_engine
 from tests.docker.conftest import image as image
 from tests.security.containers_seen import Seen, throw_aways, weaknesses
@@ -117,13 +117,19 @@ def test_what_takes_over_a_drill_gets_nowhere(docker_engine: docker.DockerClient
     assert left == set()
 
 
-def test_that_of_an_upgrade_keeps_a_root_who_writes_and_no_more(
+def test_what_takes_over_an_upgrade_gets_nowhere(
     docker_engine: docker.DockerClient, image: Callable[[str], str]
 ) -> None:
-    """It takes up the old version's programs; no-new-privileges would leave root, executed later, no capability."""
-    with container.workshop(docker_engine, NAME, image(PG17), None, carries=True) as made:
+    """Also as root: it takes up the old version's programs in volumes of its own, and has no capability for it."""
+    old, new = image(PG15), image(PG17)
+    with container.workshop(docker_engine, NAME, new, None, carries=15) as made:
+        container.carry_programs(docker_engine, made, NAME, old, 15)
+        assert "(PostgreSQL) 15" in made.run(15, "postgres", "--version").output
         found = docker_host.server_of(docker_engine, str(made.container.name))
         assert found is not None
-        assert [line.partition(": ")[2] for line in weaknesses(found.attrs, "none")] == [
-            "none for another user", "no new privileges", "read-only root",
-        ]  # fmt: skip
+        assert weaknesses(found.attrs, "none") == []
+        programs = {"a program of the old version": "echo x >/usr/lib/postgresql/15/bin/psql"}
+        assert [what for what, attack in (ATTACKS | programs).items() if made.sh(attack).code == 0] == []
+        as_root = {what: attack for what, attack in ATTACKS.items() if what != "another user"}
+        assert [what for what, attack in as_root.items() if made.as_root(attack).code == 0] == []
+        assert "CapEff:\t0000000000000000" in made.as_root("cat /proc/self/status").output

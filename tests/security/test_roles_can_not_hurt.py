@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pgstack import inspection
 from postgres import database_drift, drift, host_rules, mending, role_drift, roles
-from postgres.connection import Address, connect
+from postgres.connection import Address, connect, explain
 from postgres.errors import ConnectionFailed, SettingRefused
 from postgres.role_limits import RESERVED, RoleLimits, derive
 from tests.conftest import ROLE_LIMITS, FreshDatabase, script
@@ -87,6 +87,8 @@ RAISED = {
     "GRANT CONNECT ON DATABASE postgres TO PUBLIC": "everybody may enter the database postgres",
     "GRANT CONNECT ON DATABASE template1 TO PUBLIC": "everybody may enter the database template1",
     "GRANT EXECUTE ON FUNCTION pg_catalog.lo_create(oid) TO PUBLIC": "role readonly may make large objects",
+    "GRANT EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock(bigint) TO readonly":
+        "role readonly may take advisory locks",
     # last: only our own connections get in from here on
     "ALTER DATABASE {name} SET local_preload_libraries = 'nosuch'": "load nosuch (SET local_preload_libraries)",
 }  # fmt: skip
@@ -170,9 +172,30 @@ def test_readonly_makes_no_large_objects_and_no_temporary_tables_and_app_still_m
         connection.execute("SELECT lo_unlink(lo_from_bytea(0, 'x'))")
 
 
+def test_readonly_takes_no_advisory_locks_and_app_still_may(stack: FreshDatabase) -> None:
+    """A session that fills the lock table with them lets nobody in, and keeps those of the application from it."""
+    taken = "SELECT count({}(i)) FROM generate_series(1::bigint, 10) AS i"
+    for name in roles.ADVISORY_LOCKS:
+        assert refused(stack.as_role("readonly"), taken.format(name)) == "42501", name
+    assert refused(stack.as_role("readonly"), "SELECT pg_advisory_lock(1, 2)") == "42501"
+    with connect(stack.admin) as connection:
+        every = "SELECT count(DISTINCT proname) FROM pg_proc WHERE proname ~ 'advisory_(xact_)?lock'"
+        assert connection.execute(every).fetchone() == (len(roles.ADVISORY_LOCKS),)
+    with connect(stack.as_role("app")) as connection:
+        connection.execute("SELECT pg_advisory_lock(1), pg_try_advisory_xact_lock_shared(1, 2), pg_advisory_unlock(1)")
+
+
+def test_a_full_lock_table_is_told_with_its_remedy() -> None:
+    said = psycopg.OperationalError(
+        'FATAL:  out of shared memory\nHINT:  You might need to increase "max_locks_per_transaction".'
+    )
+    assert "restart the server" in explain(Address("127.0.0.1", 5432, "app", "app", "x"), said)
+
+
 def test_a_database_of_before_has_no_drift_when_it_loses_large_objects(stack: FreshDatabase) -> None:
     """Else an `up` where drift is refused would be refused ever after."""
-    for name in ("lo_creat(int)", "lo_create(oid)", "lo_from_bytea(oid, bytea)"):
+    for name in ("lo_creat(int)", "lo_create(oid)", "lo_from_bytea(oid, bytea)", "pg_advisory_lock(bigint)",
+                 "pg_try_advisory_xact_lock_shared(int, int)"):  # fmt: skip
         stack.do(f"GRANT EXECUTE ON FUNCTION pg_catalog.{name} TO PUBLIC")
         stack.do(f"REVOKE EXECUTE ON FUNCTION pg_catalog.{name} FROM app, schema_owner")
     with connect(stack.admin) as connection:
