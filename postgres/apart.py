@@ -29,7 +29,7 @@ from postgres.execution import COPYING, Ran, _message, _outcome, gone
 from postgres.half_way import Started, statement_hash
 from postgres.landing import Write
 from postgres.lexing import line_and_column
-from postgres.lock_waits import RETRIABLE
+from postgres.lock_waits import RETRIABLE, Locks
 from postgres.message import Message, not_in_a_block, of_step
 from postgres.planning import Pending
 from postgres.scripts import Script
@@ -45,16 +45,6 @@ NOTING_S, NOTING_SHARE = 5.0, 0.1
 Noted = tuple[Mapping[str, Sequence[int]], list[Write]]  # what is held back, by role; and what records the schema
 # Of a connection in a transaction, and of where the script's rest begins
 NoteObjects = Callable[[Connection[Any], int], Noted]
-
-
-@dataclass(frozen=True, slots=True)
-class Locks:
-    """How long a step waits for a lock at once and in all, in seconds; and what is said when it isn't given."""
-
-    timeout_s: float = 0.0
-    wait_s: float = 0.0
-    not_given: Callable[[Any, float], SqlFailed] | None = None
-    report: Callable[[str], None] = lambda _: None
 
 
 def run(

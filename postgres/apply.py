@@ -42,7 +42,7 @@ from postgres import (
 from postgres.connection import Address, connect, said, server_version
 from postgres.difference import Difference
 from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
-from postgres.lock_waits import RETRIABLE, again_on_locks, lock_not_given
+from postgres.lock_waits import RETRIABLE, Locks, again_on_locks, lock_not_given
 from postgres.planning import Applied, Group, Pending, Plan, plan
 from postgres.role_limits import RoleLimits
 from postgres.scripts import Script
@@ -278,7 +278,7 @@ def _apart(
     resumed = bool(half_way.read(owner).get(name))
     owner.commit()
     kept = "what ran before it stays, and `up` goes on with it"
-    locks = apart.Locks(
+    locks = Locks(
         timeout_s=request.lock_timeout_s,
         wait_s=request.lock_wait_s,
         not_given=lambda error, waited_s: lock_not_given(admin, error, waited_s, kept),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
@@ -18,6 +19,16 @@ from postgres.plain_text import one_line
 Result = TypeVar("Result")
 RETRIABLE = frozenset({"55P03", "40P01"})  # lock_not_available, deadlock_detected
 ALL_UNDONE = "all was undone each time, so that nobody had to wait for us"
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """How long a step waits for a lock at once and in all, in seconds; and what is said when it isn't given."""
+
+    timeout_s: float = 0.0
+    wait_s: float = 0.0
+    not_given: Callable[[Any, float], SqlFailed] | None = None
+    report: Callable[[str], None] = lambda _: None
 
 
 def lock_not_given(

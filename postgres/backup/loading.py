@@ -52,12 +52,7 @@ def load(
     `superusers`: the schema is the superuser's to make, whoever owns it; the rows aren't.
     """
     making = "--clean --if-exists --create" if create else ""
-    script = f'exec pg_restore -l {"--create" if create else ""} "$DUMP"'
-    listing = must(
-        "reading the dump's table of contents",
-        workshop.run(server.major, "sh", "-ec", script, environment={"DUMP": dump}),
-    )
-    first, second = split(listing, indexes)
+    first, second = split(_contents(workshop, server.major, dump, create=create), indexes)
     beside = "postgres" if database == "template1" else "template1"
 
     def run(to: Server, name: str, lines: Sequence[str], options: str, at: str = database) -> None:
@@ -98,6 +93,15 @@ def load(
         make(vectors.schema, "vector-indexes", "--section=post-data")
     run(server, "said.list", made.said + (vectors.said if vector_indexes else []), "")
     make(made.last, "last", "--section=post-data")
+
+
+def _contents(workshop: Workshop, major: int, dump: str, *, create: bool) -> str:
+    """pg_restore's list of what the dump has. Raises ServerError."""
+    script = f'exec pg_restore -l {"--create" if create else ""} "$DUMP"'
+    return must(
+        "reading the dump's table of contents",
+        workshop.run(major, "sh", "-ec", script, environment={"DUMP": dump}),
+    )
 
 
 def _keys(workshop: Workshop, major: int, dump: str, lines: Sequence[str]) -> set[tuple[str, str]]:
