@@ -181,7 +181,7 @@ def carry_programs(client: docker.DockerClient, made: ContainerWorkshop, name: s
     """The programs of `major` from its own image into the workshop. Raises ServerError, DockerFailed."""
     library, _ = _own_places(major)
     with throw_away(
-        client, name, image, ["sleep", "infinity"], user="root", init=True, tmpfs=NO_STRAY,
+        client, name, image, ["sleep", "infinity"], user=USER, init=True, tmpfs=NO_STRAY,
         told_end=False,
     ) as source, told():  # fmt: skip
         source.start()
