@@ -10,7 +10,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 LOCKED := $(PIP) --require-hashes
 UV ?= uv
 # got before the tests, none of which should wait for a build
-PULUMI := $(VENV)/bin/python -c 'from pgstack.toolchain import find_or_get; print(find_or_get(print).note)'
+PULUMI := $(VENV)/bin/python -c 'from pgvector_stacks.automation.toolchain import find_or_get; print(find_or_get(print).note)'
 # stand-ins for images that can't be pulled here, where a Docker Engine answers
 IMAGES := $(VENV)/bin/python -m tests.images
 export PIP_NO_WARN_SCRIPT_LOCATION := 1

@@ -4,8 +4,8 @@ import pulumi
 from pulumi.runtime.config import CONFIG  # no public way lists the keys; unknown ones are errors
 
 from components.database import Database
-from postgres.errors import PgstackError
-from stacks.environment import NAMESPACE, from_config
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.config.environment import NAMESPACE, from_config
 
 try:
     keys = {key.split(":", 1)[1]: key for key in CONFIG.get() if key.startswith(f"{NAMESPACE}:")}

@@ -37,7 +37,7 @@ class Checkout:
 
     def pgstack(self, *words: str) -> Run:
         """Raises NotMeasured with what it said."""
-        return timed([sys.executable, "-m", "pgstack", *words], self.environment, self.root)
+        return timed([sys.executable, "-m", "pgvector_stacks.cli", *words], self.environment, self.root)
 
     def preview(self) -> float:
         """Seconds in a new process, after its imports. Raises NotMeasured where it isn't a no-op."""

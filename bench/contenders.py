@@ -70,7 +70,7 @@ class Applied:
 
 
 def ours(server: Server, scripts: Scripts) -> Applied:
-    """postgres.apply.apply() in a new process: load, hash, roles, ledger, scripts, recorded schema, commit."""
+    """migrations.apply.apply() in a new process: load, hash, roles, ledger, scripts, recorded schema, commit."""
     name = server.database()
     admin = server.admin
     command: list[str | Path] = [sys.executable, "-m", "bench.worker", "apply", scripts.plain]

@@ -22,12 +22,12 @@ import requests
 from docker.errors import DockerException, NotFound
 
 from bench.figures import NotMeasured
-from pgstack.toolchain import Toolchain, ToolchainError, find_or_get
-from postgres import docker_host
-from postgres.docker_host import NAME_LABEL
-from postgres.errors import PgstackError
-from postgres.images import major_of
-from stacks.environment import from_config
+from pgvector_stacks.automation.toolchain import Toolchain, ToolchainError, find_or_get
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.image_names import major_of
+from pgvector_stacks.config.environment import from_config
+from pgvector_stacks.docker import docker_host
+from pgvector_stacks.docker.docker_host import NAME_LABEL
 from tests.docker_plugin import install
 from tests.images import build
 

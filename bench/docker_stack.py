@@ -28,11 +28,11 @@ from bench.checkout import Checkout, inherited, seconds_of_no_op
 from bench.contenders import ROOT, Run, timed
 from bench.docker_bench import Engine, Pulumi, engine, free_port, pulumi, removed
 from bench.figures import Figure, Goal, NotMeasured, Samples, differences, figure, interleave, spread, unmeasured
-from postgres import embedded
-from postgres.connection import Address, connect
-from postgres.container import TMPFS
-from postgres.errors import ConnectionFailed, ServerError
-from stacks.environment import DEFAULT_SCRIPTS, SQL, from_config
+from pgvector_stacks.common.errors import ConnectionFailed, ServerError
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, SQL, from_config
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.docker.container_spec import TMPFS
+from pgvector_stacks.embedded import embedded_server
 
 STACK = "dev"
 UP_GOAL, PREVIEW_GOAL = Goal(1.5), Goal(1.25)
@@ -144,7 +144,7 @@ def by_hand(where: Setup) -> float:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment |= {"PGPASSWORD": address.password, "POSTGRES_PASSWORD": address.password}
     try:
-        psql: list[str | Path] = [embedded.binaries(embedded.VERSIONS[-1]) / "psql", "-X", "-q", "-1"]
+        psql: list[str | Path] = [embedded_server.binaries(embedded_server.VERSIONS[-1]) / "psql", "-X", "-q", "-1"]
     except ServerError as error:
         raise NotMeasured(str(error)) from None
     psql += ["-v", "ON_ERROR_STOP=1", *(word for script in DEFAULT_SCRIPTS for word in ("-f", SQL / script))]

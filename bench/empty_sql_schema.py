@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from stacks.environment import Environment
+from pgvector_stacks.config.environment import Environment
 
 OUTPUTS = {"schemaRevision": "none", "postgresVersion": "18", "pgvectorVersion": "0", "validation": {}}
 

@@ -1,8 +1,8 @@
 """An HNSW index on the container as the product tunes it, against the same image as it comes, under the same limits.
 
-Ours: settings, /dev/shm and command line of postgres/container.py and postgres/budget.py, and for the session that
-builds, the maintenance_work_mem that a script's connection gets. The peer: `docker run --memory --cpus`, nothing else.
-Both hold the same rows, loaded once by COPY; the index is built anew in turns, then asked in turns.
+Ours: settings, /dev/shm and command line of pgvector_stacks' docker/container_spec.py and sizing/budget.py, and for the
+session that builds, the maintenance_work_mem that a script's connection gets. The peer: `docker run --memory --cpus`,
+nothing else. Both hold the same rows, loaded once by COPY; the index is built anew in turns, then asked in turns.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from psycopg import Connection
 
 from bench.docker_bench import Engine, engine, free_port, removed
 from bench.figures import Figure, Goal, NotMeasured, Samples, figure, interleave, spread, unmeasured
-from postgres import data_directory
-from postgres.budget import derive_for_container
-from postgres.connection import Address, connect
-from postgres.container import PORT, Spec
-from postgres.errors import PgstackError
-from postgres.images import VOLUME
-from postgres.settings import Limits
-from stacks.environment import from_config
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.image_names import VOLUME
+from pgvector_stacks.config.environment import from_config
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.docker import data_volume
+from pgvector_stacks.docker.container_spec import PORT, Spec
+from pgvector_stacks.sizing.budget import derive_for_container
+from pgvector_stacks.sizing.settings import Limits
 
 if TYPE_CHECKING:
     from bench.vectors import Vectors
@@ -135,8 +135,8 @@ def tuned(where: Engine) -> Iterator[Side]:
     with removed(where.client, network=True) as name:
         spec = Spec(name, where.major, made.settings, LIMITS.memory_mb, LIMITS.cpus, made.shm_mb)
         where.client.volumes.create(name)
-        data_directory.prepare(where.client, spec, where.image, name, address.password)
-        data_directory.install(where.client, spec, where.image, name)
+        data_volume.prepare(where.client, spec, where.image, name, address.password)
+        data_volume.install(where.client, spec, where.image, name)
         files = from_config("dev", {}).open_files
         where.client.containers.run(
             where.image, spec.command, name=name, network=name, detach=True, user="postgres",

@@ -15,10 +15,10 @@ from pathlib import Path
 from bench import checkout, generate
 from bench.checkout import Checkout
 from bench.figures import Figure, Goal, NotMeasured, Samples, figure, interleave, spread
-from pgstack.toolchain import ToolchainError, find_or_get
-from postgres import embedded
-from postgres.errors import PgstackError
-from stacks.environment import DEFAULT_SCRIPTS, from_config
+from pgvector_stacks.automation.toolchain import ToolchainError, find_or_get
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, from_config
+from pgvector_stacks.embedded import embedded_server
 
 STACK = "local"
 FOLDER = "gen"
@@ -32,9 +32,9 @@ def stop(copied: Checkout) -> None:
             copied.pgstack("down", STACK)
     finally:
         major = from_config(STACK, {}).major
-        directory = embedded.Directory(copied.root / ".data" / STACK / str(major), major)
-        if embedded.pid(directory) is not None:
-            embedded.stop(directory)
+        directory = embedded_server.Directory(copied.root / ".data" / STACK / str(major), major)
+        if embedded_server.pid(directory) is not None:
+            embedded_server.stop(directory)
 
 
 def copy(target: Path, scripts: int) -> Checkout:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from psycopg import sql
 
-from postgres import embedded
-from postgres.connection import Address, connect
-from postgres.settings import derive
-from stacks.environment import from_config
+from pgvector_stacks.config.environment import from_config
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.sizing.settings import derive
 
 MAJOR = 18
 
@@ -61,16 +61,16 @@ class Server:
 def running() -> Iterator[Server]:
     """Start it in a temporary directory; stop and remove it whatever happens."""
     root = Path(tempfile.mkdtemp(prefix="pgstack-bench-server-"))
-    directory = embedded.Directory(root / str(MAJOR), MAJOR)
+    directory = embedded_server.Directory(root / str(MAJOR), MAJOR)
     try:
         password = secrets.token_urlsafe(16)
-        embedded.initialise(directory, password)
-        port = embedded.start(directory, derive(from_config("local", {}).limits))
-        admin = Address(embedded.HOST, port, "postgres", embedded.ADMIN, password)
-        yield Server(admin, embedded.binaries(MAJOR) / "psql", count(1))
+        embedded_server.initialise(directory, password)
+        port = embedded_server.start(directory, derive(from_config("local", {}).limits))
+        admin = Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, password)
+        yield Server(admin, embedded_server.binaries(MAJOR) / "psql", count(1))
     finally:
         try:
             if directory.made:
-                embedded.stop(directory)
+                embedded_server.stop(directory)
         finally:  # a server that didn't stop ends itself once its directory is gone
             shutil.rmtree(root, ignore_errors=True)

@@ -23,15 +23,17 @@ from pathlib import Path
 import psycopg
 
 from bench.figures import Figure, Goal, NotMeasured, Samples, figure, interleave, unmeasured
-from postgres import embedded
-from postgres.connection import Address, connect
-from postgres.errors import PgstackError
-from postgres.settings import derive
-from postgres.upgrade import embedded_engine, facts, local, run
-from postgres.upgrade.decision import METHODS, Method, choose
-from postgres.upgrade.embedded_control import EmbeddedServerControl
-from postgres.upgrade.workshop import must, with_password
-from stacks.environment import from_config
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.config.environment import from_config
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.sizing.settings import derive
+from pgvector_stacks.toolbox import embedded_toolbox
+from pgvector_stacks.toolbox.interface import must, with_password
+from pgvector_stacks.upgrade import facts, run
+from pgvector_stacks.upgrade.decision import METHODS, Method, choose
+from pgvector_stacks.upgrade.engines import embedded_upgrade
+from pgvector_stacks.upgrade.engines.embedded_control import EmbeddedServerControl
 
 OLD, NEW = 16, 18
 PASSWORD = "bench"  # noqa: S105
@@ -51,16 +53,16 @@ class Cluster:
     root: Path
     settings: dict[str, str]
 
-    def directory(self, major: int) -> embedded.Directory:
-        return embedded.Directory(self.root / str(major), major)
+    def directory(self, major: int) -> embedded_server.Directory:
+        return embedded_server.Directory(self.root / str(major), major)
 
     def address(self, port: int) -> Address:
-        return Address(embedded.HOST, port, "app", embedded.ADMIN, PASSWORD)
+        return Address(embedded_server.HOST, port, "app", embedded_server.ADMIN, PASSWORD)
 
     def stop(self) -> None:
         for major in (OLD, NEW):
             if self.directory(major).path.is_dir():
-                embedded.stop(self.directory(major))
+                embedded_server.stop(self.directory(major))
 
 
 def fill(cluster: Cluster, size: int) -> None:
@@ -68,8 +70,8 @@ def fill(cluster: Cluster, size: int) -> None:
     from bench.vectors import binary, draw  # numpy comes with the demo
 
     old, vectors = cluster.directory(OLD), min(size // BYTES_A_VECTOR, MOST_VECTORS)
-    embedded.initialise(old, PASSWORD)
-    port = embedded.start(old, cluster.settings)
+    embedded_server.initialise(old, PASSWORD)
+    port = embedded_server.start(old, cluster.settings)
     try:
         with connect(replace(cluster.address(port), database="postgres"), own_path=True) as connection:
             connection.execute("CREATE DATABASE app")
@@ -92,7 +94,7 @@ def fill(cluster: Cluster, size: int) -> None:
             connection.execute("VACUUM ANALYZE")
             connection.execute("CHECKPOINT")
     finally:
-        embedded.stop(old)
+        embedded_server.stop(old)
 
 
 class Writer:
@@ -150,7 +152,7 @@ def downtime(template: Path, settings: dict[str, str], method: Method | None) ->
         cluster = Cluster(Path(folder), settings)
         old, new = cluster.directory(OLD), cluster.directory(NEW)
         _copied(template, old.path)
-        port = embedded.start(old, settings)
+        port = embedded_server.start(old, settings)
         writer = Writer(cluster.address(port))
         try:
             with writer.writing():
@@ -159,8 +161,8 @@ def downtime(template: Path, settings: dict[str, str], method: Method | None) ->
                     _by_hand(cluster)
                 else:
                     _ours(cluster, port, method)
-                embedded.include_settings(new.path)
-                embedded.start(new, settings, port=port)
+                embedded_server.include_settings(new.path)
+                embedded_server.start(new, settings, port=port)
                 writer.wait_for(20)
             with connect(writer.address, own_path=True) as connection:
                 there = {row[0] for row in connection.execute("SELECT i FROM written").fetchall()}
@@ -180,33 +182,37 @@ def _copied(source: Path, target: Path) -> None:
 def _ours(cluster: Cluster, port: int, method: Method) -> None:
     old, new = cluster.directory(OLD), cluster.directory(NEW)
     source = facts.of_source(replace(cluster.address(port), database="postgres"))
-    with local.workshop(cluster.root) as workshop:
+    with embedded_toolbox.open_toolbox(cluster.root) as toolbox:
         try:
-            choice = choose(source, embedded_engine.disk(cluster.root), method)
+            choice = choose(source, embedded_upgrade.disk(cluster.root), method)
         except PgstackError as error:
             raise NotMeasured(str(error)) from None
         live = with_password(
-            workshop, OLD, embedded.HOST, port, Address(embedded.HOST, port, "postgres", embedded.ADMIN, PASSWORD)
+            toolbox,
+            OLD,
+            embedded_server.HOST,
+            port,
+            Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, PASSWORD),
         )
         control = EmbeddedServerControl(old, new, cluster.settings, port)
-        run.Upgrade(workshop, control, source, NEW, choice, live, cluster.settings, lambda _: None).carry_out()
+        run.Upgrade(toolbox, control, source, NEW, choice, live, cluster.settings, lambda _: None).carry_out()
 
 
 def _by_hand(cluster: Cluster) -> None:
     """What the manual says, and nothing else: initdb before the stop, then pg_upgrade --copy."""
     old, new = cluster.directory(OLD), cluster.directory(NEW)
-    embedded.initialise(new, PASSWORD)
-    with local.workshop(cluster.root) as workshop:
-        embedded.stop(old)
-        trust = workshop.put("trust.conf", "local all all trust\n")
+    embedded_server.initialise(new, PASSWORD)
+    with embedded_toolbox.open_toolbox(cluster.root) as toolbox:
+        embedded_server.stop(old)
+        trust = toolbox.put("trust.conf", "local all all trust\n")
         options = f"-c hba_file={trust}"
         command = (
-            f'cd "{workshop.sockets}" && exec pg_upgrade --copy'
-            f' -b "{workshop.programs(OLD)}" -B "{workshop.programs(NEW)}"'
-            f' -d "{old.path}" -D "{new.path}" -U {embedded.ADMIN} -j 2 -s "{workshop.sockets}"'
+            f'cd "{toolbox.sockets}" && exec pg_upgrade --copy'
+            f' -b "{toolbox.programs(OLD)}" -B "{toolbox.programs(NEW)}"'
+            f' -d "{old.path}" -D "{new.path}" -U {embedded_server.ADMIN} -j 2 -s "{toolbox.sockets}"'
             f' -o "{options}" -O "{options}"'
         )
-        must("pg_upgrade", workshop.run(NEW, "sh", "-c", command))
+        must("pg_upgrade", toolbox.run(NEW, "sh", "-c", command))
 
 
 def measure(sizes_mb: Sequence[int], repeat: int, report: Report) -> Iterator[Figure]:

@@ -41,14 +41,15 @@ def main() -> None:
 
 
 def _apply(directory: Path, host: str, port: int, user: str, database: str) -> dict[str, object]:
-    from postgres import apply, scripts
-    from postgres.connection import Address
-    from postgres.errors import PgstackError
+    from pgvector_stacks.common.errors import PgstackError
+    from pgvector_stacks.connections.connection import Address
+    from pgvector_stacks.migrations import apply
+    from pgvector_stacks.migrations.scripts import script_files
 
     address = Address(host, port, database, user, os.environ["PGPASSWORD"])
     started = time.perf_counter()
     try:
-        loaded = scripts.load(directory, ["*.sql"])
+        loaded = script_files.load(directory, ["*.sql"])
         outcome = apply.apply(address, apply.Request("local", loaded, app_password="app", readonly_password="read"))
     except PgstackError as error:
         sys.exit(str(error))
@@ -57,10 +58,10 @@ def _apply(directory: Path, host: str, port: int, user: str, database: str) -> d
 
 
 def _preview(stack: str) -> dict[str, object]:
-    from pgstack import deploy
-    from pgstack.toolchain import ToolchainError, find_or_get
-    from pgstack.workspace import Workspace
-    from postgres.errors import PgstackError
+    from pgvector_stacks.automation.toolchain import ToolchainError, find_or_get
+    from pgvector_stacks.automation.workspace import Workspace
+    from pgvector_stacks.cli import deploy
+    from pgvector_stacks.common.errors import PgstackError
 
     try:
         workspace = Workspace(stack, find_or_get(_say), _say)

@@ -13,10 +13,11 @@ import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, ResourceProvider, UpdateResult
 from pydantic import SecretStr
 
-from components.password import BYTES
-from components.provider import DynamicResource, refused
-from postgres import relocation
-from postgres.errors import PgstackError
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.docker import relocation
+
+from .password import BYTES
+from .shared.provider import DynamicResource, refused
 
 
 class BackupKeyProvider(ResourceProvider):

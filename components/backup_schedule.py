@@ -2,7 +2,7 @@
 
 Its volume (scripts, password) → BackupFiles (fills it, makes the folder of the backups, sees whether it can be written)
 → the Container → BackupRuns (it waits for its time; its processes are limited). Nothing of this is declared for a stack
-without the key. The schema makes its role meanwhile (postgres/backup_role.py), before any script runs: a script that
+without the key. The schema makes its role meanwhile (inspection/backup_role.py), before any script runs: a script that
 fails stops no backup. Another image replaces the container, as the server's. Taking it away leaves the backups.
 """
 
@@ -19,15 +19,16 @@ import pulumi
 import pulumi_docker as docker
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from components.provider import DynamicResource, as_deployed, inputs_of, plainly
-from components.provider_process import settle_in
-from postgres import strangers
-from postgres.backup import schedule, sidecar
-from postgres.backup.sidecar import BACKUPS, CPUS, MEMORY_MB, MOUNT, STOP_GRACE_S
-from postgres.docker_host import Endpoint, connect, volume_exists
-from postgres.errors import PgstackError, ServerError
-from stacks import offline
-from stacks.environment import Environment
+from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.backup.daily import schedule, sidecar
+from pgvector_stacks.backup.daily.sidecar import BACKUPS, CPUS, MEMORY_MB, MOUNT, STOP_GRACE_S
+from pgvector_stacks.common.errors import PgstackError, ServerError
+from pgvector_stacks.config import offline
+from pgvector_stacks.config.environment import Environment
+from pgvector_stacks.connections import server_authentication
+from pgvector_stacks.docker.docker_host import Endpoint, connect, volume_exists
+
+from .shared.provider import DynamicResource, as_deployed, inputs_of, plainly
 
 OF_THIS_MACHINE = ("directory", "owner")
 
@@ -87,7 +88,7 @@ def _variables(environment: Environment) -> dict[str, str]:
     return sidecar.environment(
         environment.name, environment.major, environment.stack, environment.database, environment.backup,
         environment.backups_kept, sslmode="require" if tls else "",
-        verified=tls and (given is None or bool(strangers.root_of(given))),
+        verified=tls and (given is None or bool(server_authentication.root_of(given))),
     )  # fmt: skip
 
 

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from components.provider import DynamicResource, inputs_of, plainly
-from postgres import expiry
+from pgvector_stacks.connections import certificate_expiry
+
+from .shared.provider import DynamicResource, inputs_of, plainly
 
 ASKED = "PGSTACK_ROTATE_CERTIFICATE"  # `pgstack up --rotate-certificate` sets it to 1
 RENEW = "renew"  # an input that only `read` writes
@@ -32,7 +33,7 @@ def self_signed(names: list[str]) -> tuple[str, str]:
     """(certificate, key), PEM, for these host names and addresses; ECDSA on P-256, valid for two years."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
-    now = expiry.utc_now()
+    now = certificate_expiry.utc_now()
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -40,7 +41,7 @@ def self_signed(names: list[str]) -> tuple[str, str]:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + expiry.VALID)
+        .not_valid_after(now + certificate_expiry.VALID)
         .add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_signing_alone(), critical=True)
@@ -95,7 +96,7 @@ class GeneratedCertificateProvider(ResourceProvider):
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         outs = {key: value for key, value in props.items() if key != RENEW}
         asked = os.environ.get(ASKED) == "1"
-        if why := expiry.renewal(str(props["certificate"]), expiry.utc_now(), asked=asked):
+        if why := certificate_expiry.renewal(str(props["certificate"]), certificate_expiry.utc_now(), asked=asked):
             outs[RENEW] = why
         return ReadResult(id_, outs, inputs_of(outs, OUTPUTS))
 

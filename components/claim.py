@@ -12,7 +12,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, ResourceProvider, UpdateResult
 
-from components.provider import DynamicResource
+from .shared.provider import DynamicResource
 
 
 class ClaimProvider(ResourceProvider):

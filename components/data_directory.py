@@ -3,8 +3,8 @@
 check: data of another major, or in another layout, is refused before anything is made, and what the schema's check
 would refuse before the server changes → create: initdb in a throw-away container, or what a retained volume already
 holds; an adopted volume's data is moved first → update: a changed image, setting or limit is first tried on an empty
-directory; another major is upgraded to (postgres/upgrade/); the container is replaced only afterwards → read: a volume
-that was removed makes it a new one → delete: nothing; the data goes with the volume or not at all.
+directory; another major is upgraded to (pgvector_stacks/upgrade/); the container is replaced only afterwards → read: a
+volume that was removed makes it a new one → delete: nothing; the data goes with the volume or not at all.
 """
 
 from __future__ import annotations
@@ -18,18 +18,26 @@ import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from components.engine import as_far_as_they_count, backup_first, no_drift
-from components.provider import DynamicResource, as_deployed, inputs_of, is_unknown, plainly, refused
-from components.provider_process import settle_in
-from components.schema_check import refuse_before_a_change, set_apart
-from postgres import adoption, data_directory, extensions
-from postgres.connection import Address, told
-from postgres.container import PORT, Spec
-from postgres.docker_host import Endpoint, connect, has_image, remove_left_throw_aways, server_of, volume_exists
-from postgres.embedded import ADMIN
-from postgres.errors import PgstackError, ServerError
-from postgres.upgrade import container_guardian, on_docker
-from stacks import offline
+from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.common.errors import PgstackError, ServerError
+from pgvector_stacks.config import offline
+from pgvector_stacks.connections.connection import Address, told
+from pgvector_stacks.docker import adoption, data_volume, extension_check
+from pgvector_stacks.docker.container_spec import PORT, Spec
+from pgvector_stacks.docker.docker_host import (
+    Endpoint,
+    connect,
+    has_image,
+    remove_left_throw_aways,
+    server_of,
+    volume_exists,
+)
+from pgvector_stacks.embedded.embedded_server import ADMIN
+from pgvector_stacks.upgrade.engines import docker_guardian, docker_upgrade
+
+from .shared.engine import as_far_as_they_count, backup_first, no_drift
+from .shared.provider import DynamicResource, as_deployed, inputs_of, is_unknown, plainly, refused
+from .shared.schema_check import refuse_before_a_change, set_apart
 
 OUTPUTS = ("systemIdentifier", "madeBy", "upgradedBy", "downtimeS")
 ADDRESS = ("host", "port", "sslmode")
@@ -78,7 +86,7 @@ class DataDirectoryProvider(ResourceProvider):
     def _found(props: dict[str, Any]) -> dict[str, Any]:
         """Made, or taken as it is there."""
         spec = spec_of(props)
-        identifier, by = data_directory.prepare(
+        identifier, by = data_volume.prepare(
             connect(props["docker"]), spec, props["image"], props["volume"], props["adminPassword"]
         )
         return {"systemIdentifier": identifier, "madeBy": by, "upgradedBy": "", "downtimeS": 0}
@@ -87,12 +95,12 @@ class DataDirectoryProvider(ResourceProvider):
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         before, after = spec_of(_olds), spec_of(_news)
         if after.major < before.major:
-            on_docker.roll_back(_wanted(_olds, _news, _news["image"]))
+            docker_upgrade.roll_back(_wanted(_olds, _news, _news["image"]))
             return UpdateResult(_news | self._found(_news))
         if before.major != after.major:
             if _news.get("upgradeMethod") != "link":  # after which the old container can't be started again
-                container_guardian.watch(_olds["docker"], _olds["name"], _olds["image"])
-            journal = on_docker.carry_out(_wanted(_olds, _news, _news["image"]))
+                docker_guardian.watch(_olds["docker"], _olds["name"], _olds["image"])
+            journal = docker_upgrade.carry_out(_wanted(_olds, _news, _news["image"]))
             return UpdateResult(
                 _news
                 | {
@@ -107,9 +115,9 @@ class DataDirectoryProvider(ResourceProvider):
         if changed or _is_elsewhere(_olds, _news):
             remove_left_throw_aways(client, after.name)
         if changed:
-            data_directory.install(client, after, _news["image"], _news["volume"])
+            data_volume.install(client, after, _news["image"], _news["volume"])
             pulumi.log.info("tries the new image, settings or limits on an empty directory first")
-            data_directory.trial(client, after, _news["image"], _news["volume"], _news["pgvectorMinimum"])
+            data_volume.trial(client, after, _news["image"], _news["volume"], _news["pgvectorMinimum"])
         if _is_elsewhere(_olds, _news) and _is_gone(client, _news):
             # Preflight let it pass: the former place has no data
             _look(client, _news)
@@ -143,7 +151,7 @@ def _is_gone(client: docker.DockerClient, props: dict[str, Any]) -> bool:
     server = server_of(client, props["name"])
     if (server is not None and server.status == "running") or not has_image(client, props["image"]):
         return False
-    found = data_directory.look(client, props["name"], props["image"], props["volume"])
+    found = data_volume.look(client, props["name"], props["image"], props["volume"])
     return f"{int(props['major'])}/docker" not in found.directories
 
 
@@ -208,11 +216,11 @@ def _check_extensions(olds: dict[str, Any], news: dict[str, Any]) -> None:
         client = connect(olds["docker"])
         if not has_image(client, image):
             return  # a preview pulls nothing; the `up` asks again
-        there = extensions.installed(_address(olds | {key: olds.get(key, news.get(key)) for key in ADDRESS}))
-        offer = extensions.offered(client, olds["name"], image)
+        there = extension_check.installed(_address(olds | {key: olds.get(key, news.get(key)) for key in ADDRESS}))
+        offer = extension_check.offered(client, olds["name"], image)
     except (PgstackError, psycopg.Error):
         return
-    why = extensions.refusal(there, offer, news["imageName"]) if offer is not None else ""
+    why = extension_check.refusal(there, offer, news["imageName"]) if offer is not None else ""
     if why:
         raise ServerError(f"pgvector:image: {why}")
 
@@ -256,10 +264,10 @@ def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) ->
             pulumi.log.info(f"upgrades PostgreSQL {was} → {wanted}: how is decided where the server can be asked")
             return
         upgrade = _wanted(olds, news, news["imageName"])
-        if wanted < was and on_docker.rollback_wanted(upgrade):
+        if wanted < was and docker_upgrade.rollback_wanted(upgrade):
             pulumi.log.info(f"goes back to PostgreSQL {wanted} as it was before the upgrade to {was}")
         else:
-            pulumi.log.info(on_docker.preview(upgrade))
+            pulumi.log.info(docker_upgrade.preview(upgrade))
     except PgstackError as error:
         raise ServerError(
             f"pgvector:image: this stack's data is PostgreSQL {was}'s, {news['imageName']} is PostgreSQL {wanted}\n"
@@ -267,14 +275,14 @@ def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) ->
         ) from None
 
 
-def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> on_docker.Wanted:
+def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> docker_upgrade.Wanted:
     """The upgrade that these inputs ask for. The old server is reached as it was deployed.
 
     A state from before there were upgrades has no address: then it is the one that is declared.
     """
     known = {key: None if is_unknown(value) else value for key, value in news.items()}
     olds = {key: known.get(key) for key in ADDRESS} | olds
-    return on_docker.Wanted(
+    return docker_upgrade.Wanted(
         client=connect(olds["docker"]), before=spec_of(olds), after=spec_of(known),
         old_image=olds["image"], new_image=image, volume=olds["volume"], method=news.get("upgradeMethod"),
         grace_s=int(news["stopGraceS"]), backup=backup_first(olds, news), pgvector_minimum=news["pgvectorMinimum"],
@@ -312,7 +320,7 @@ def _look_at_adopted(client: docker.DockerClient, props: dict[str, Any]) -> None
 def _look(client: docker.DockerClient, props: dict[str, Any]) -> None:
     """Raises ServerError."""
     major = int(props["major"])
-    found = data_directory.look(client, props["name"], props["image"], props["volume"])
+    found = data_volume.look(client, props["name"], props["image"], props["volume"])
     if refusal := found.refusal(major, props["volume"]):
         raise ServerError(refusal)
 

@@ -8,17 +8,18 @@ from typing import Any
 
 import pulumi
 
-from components import docker_server, embedded_server, sql_schema
-from components.backup_key import BackupKey
-from components.engine import Server
-from components.password import password
-from components.schema_check import WANTED_INPUTS
-from postgres import roles
-from postgres.connection import Address
-from postgres.container import PORT
-from stacks import offline
-from stacks.cautions import cautions, is_root_of_a_host
-from stacks.environment import Environment
+from pgvector_stacks.config import offline
+from pgvector_stacks.config.cautions import cautions, is_root_of_a_host
+from pgvector_stacks.config.environment import Environment
+from pgvector_stacks.connections import roles
+from pgvector_stacks.connections.connection import Address
+from pgvector_stacks.docker.container_spec import PORT
+
+from . import docker_server, embedded_server, sql_schema
+from .backup_key import BackupKey
+from .password import password
+from .shared.engine import Server
+from .shared.schema_check import WANTED_INPUTS
 
 ENGINES: Mapping[str, Callable[[Environment, pulumi.Resource, Mapping[str, Any], pulumi.Output[str]], Server]] = {
     "embedded": embedded_server.declare,

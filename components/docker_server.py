@@ -15,23 +15,25 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
-from components import left_behind
-from components.certificate import GeneratedCertificate
-from components.claim import Claim
-from components.data_directory import DataDirectory
-from components.engine import Server, backup_inputs, upgrade_inputs
-from components.password import password
-from components.preflight import Preflight, to_props
-from components.readiness import Readiness
-from components.schema_check import WANTED
-from postgres import docker_context, images
-from postgres.budget import Tuned
-from postgres.container import PORT, Spec
-from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, endpoint
-from postgres.embedded import ADMIN
-from postgres.images import VOLUME
-from stacks import offline
-from stacks.environment import Environment
+from pgvector_stacks.common import image_names
+from pgvector_stacks.common.image_names import VOLUME
+from pgvector_stacks.config import offline
+from pgvector_stacks.config.environment import Environment
+from pgvector_stacks.docker import docker_context
+from pgvector_stacks.docker.container_spec import PORT, Spec
+from pgvector_stacks.docker.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, endpoint
+from pgvector_stacks.embedded.embedded_server import ADMIN
+from pgvector_stacks.sizing.budget import Tuned
+
+from .certificate import GeneratedCertificate
+from .claim import Claim
+from .data_directory import DataDirectory
+from .password import password
+from .preflight import Preflight, to_props
+from .readiness import Readiness
+from .shared import left_behind
+from .shared.engine import Server, backup_inputs, upgrade_inputs
+from .shared.schema_check import WANTED
 
 HEALTHY = ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)]
 PINNED = ("staging", "production")  # whose image had better be the one that was tried
@@ -50,11 +52,11 @@ def declare(
     else:
         engine = endpoint(environment.docker_host, environment.docker_context, os.environ)
     if environment.backup is not None and engine != offline.NOT_ASKED:
-        from postgres.backup import sidecar  # few stacks have a schedule
+        from pgvector_stacks.backup.daily import sidecar  # few stacks have a schedule
 
         sidecar.refuse_elsewhere(engine, environment.stack)
-    if environment.stack in PINNED and not images.is_pinned(environment.image):
-        pulumi.log.info(images.pinning(environment.image))
+    if environment.stack in PINNED and not image_names.is_pinned(environment.image):
+        pulumi.log.info(image_names.pinning(environment.image))
     return _Declaration(environment, parent, engine, environment.fitting, backup_key).server(schema)
 
 
@@ -168,8 +170,9 @@ class _Declaration:
     ) -> None:
         if self.backup_password is None:
             return
-        from components import backup_schedule
-        from postgres.backup import sidecar
+        from pgvector_stacks.backup.daily import sidecar
+
+        from . import backup_schedule
 
         hooks = self._before_create("backup", left_behind.remove_container, sidecar.name_of(self.name))
         backup_schedule.declare(

@@ -17,7 +17,17 @@ import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from components.engine import (
+from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, ServerError
+from pgvector_stacks.config.environment import ROOT, Environment
+from pgvector_stacks.connections import roles
+from pgvector_stacks.connections.connection import Address, connect, server_version, told
+from pgvector_stacks.embedded import embedded_server, trust_lines
+from pgvector_stacks.sizing.settings import derive, settings_hash
+from pgvector_stacks.upgrade.engines import embedded_guardian, embedded_upgrade
+
+from .password import password
+from .shared.engine import (  # fmt: skip
     BACKUP_INPUTS,
     UPGRADE_INPUTS,
     Server,
@@ -27,17 +37,9 @@ from components.engine import (
     backup_inputs,
     no_drift,
     upgrade_inputs,
-)  # fmt: skip
-from components.password import password
-from components.provider import DynamicResource, is_unknown, plainly, refused
-from components.provider_process import settle_in
-from components.schema_check import WANTED, refuse_before_a_change, set_apart
-from postgres import embedded, host_based, roles
-from postgres.connection import Address, connect, server_version, told
-from postgres.errors import ConnectionFailed, PgstackError, ServerError
-from postgres.settings import derive, settings_hash
-from postgres.upgrade import embedded_engine, guardian
-from stacks.environment import ROOT, Environment
+)
+from .shared.provider import DynamicResource, is_unknown, plainly, refused
+from .shared.schema_check import WANTED, refuse_before_a_change, set_apart
 
 INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", *UPGRADE_INPUTS, *BACKUP_INPUTS)
 MADE = ("madeBy", "upgradedBy", "downtimeS")
@@ -74,21 +76,24 @@ class EmbeddedServerProvider(ResourceProvider):
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
-        guardian.wait(_root(props))
+        embedded_guardian.wait(_root(props))
         by = {} if _directory(props).made else {"madeBy": "initdb"}
         outs = _bring_up(props, props["adminPassword"]) | by
         return CreateResult(outs["identity"].split("/")[0], outs)
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        guardian.wait(_root(_news))
+        embedded_guardian.wait(_root(_news))
         made = {key: _olds[key] for key in MADE if key in _olds}
         upgraded = _is_another_major(_olds, _news)
         if upgraded:
             made = _upgrade(_olds, _news)
         outs = _bring_up(_news, _olds["adminPassword"]) | made
         if upgraded:
-            from postgres.upgrade import reindex, statistics  # with all that runs scripts: the program only declares
+            from pgvector_stacks.upgrade.checks import (  # with all that runs scripts: the program only declares
+                reindex,
+                statistics,
+            )
 
             address = _address(outs["port"], outs["adminPassword"])
             reindex.complete(address, pulumi.log.info)
@@ -98,27 +103,27 @@ class EmbeddedServerProvider(ResourceProvider):
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        guardian.wait(_root(props))
+        embedded_guardian.wait(_root(props))
         directory = _directory(props)
-        state = embedded.status(directory)
+        state = embedded_server.status(directory)
         if state == "missing":
             return ReadResult(None, {})
         found = "running" if state == "running" else "stopped"
-        if state == "running" and embedded.refuses(directory, props["adminPassword"]):
+        if state == "running" and embedded_server.refuses(directory, props["adminPassword"]):
             found = "refuses the administrator's password"
-        if host_based.is_open(directory.path):
+        if trust_lines.is_open(directory.path):
             found = "lets anybody on this machine in without a password"
-            pulumi.log.warn(f"the server {found}: {directory.path}/{host_based.NAME} says trust; `up` mends it")
+            pulumi.log.warn(f"the server {found}: {directory.path}/{trust_lines.NAME} says trust; `up` mends it")
         outs = props | {"server": found}
         return ReadResult(id_, outs, {key: outs[key] for key in INPUTS if key in outs})
 
     @plainly
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        guardian.wait(_root(_props))
-        for major in embedded.VERSIONS:  # also the one that an interrupted upgrade started
-            directory = embedded.Directory(_root(_props) / str(major), major)
+        embedded_guardian.wait(_root(_props))
+        for major in embedded_server.VERSIONS:  # also the one that an interrupted upgrade started
+            directory = embedded_server.Directory(_root(_props) / str(major), major)
             if directory.made:
-                embedded.stop(directory)
+                embedded_server.stop(directory)
 
 
 def _root(props: dict[str, Any]) -> Path:
@@ -128,17 +133,17 @@ def _root(props: dict[str, Any]) -> Path:
 def _warn_of_other_data(props: dict[str, Any]) -> None:
     """The state is new, the data of another major isn't: nobody is to look for it in the empty server beside it."""
     own = _directory(props)
-    for major in embedded.VERSIONS:
-        other = embedded.Directory(_root(props) / str(major), major)
+    for major in embedded_server.VERSIONS:
+        other = embedded_server.Directory(_root(props) / str(major), major)
         if other.made and not own.made:
             pulumi.log.warn(
                 f"a new and empty server: the data of PostgreSQL {major} in {other.path} is not used\n"
-                f"  to upgrade it instead:  {embedded_engine.VERSION_KEY}: {major}, `up`, then {own.major}, `up`"
+                f"  to upgrade it instead:  {embedded_upgrade.VERSION_KEY}: {major}, `up`, then {own.major}, `up`"
             )
 
 
-def _directory(props: dict[str, Any]) -> embedded.Directory:
-    return embedded.Directory(ROOT / props["data"], int(props["major"]))
+def _directory(props: dict[str, Any]) -> embedded_server.Directory:
+    return embedded_server.Directory(ROOT / props["data"], int(props["major"]))
 
 
 def _is_another_major(olds: dict[str, Any], news: dict[str, Any]) -> bool:
@@ -164,9 +169,9 @@ def _check_port(olds: dict[str, Any], news: dict[str, Any]) -> None:
     if not wanted or is_unknown([wanted, news["data"], news["major"]]):
         return
     own = [_directory(props) for props in (olds, news) if "data" in props and "major" in props]
-    if any(embedded.pid(each) is not None and embedded.kept_port(each) == int(wanted) for each in own):
+    if any(embedded_server.pid(each) is not None and embedded_server.kept_port(each) == int(wanted) for each in own):
         return
-    if not embedded.port_is_free(int(wanted)):
+    if not embedded_server.port_is_free(int(wanted)):
         raise ServerError(
             f"pgvector:port = {int(wanted)}: something else listens on it on this machine\n"
             f"  see what:  ss -ltnp 'sport = :{int(wanted)}'\n"
@@ -177,17 +182,17 @@ def _check_port(olds: dict[str, Any], news: dict[str, Any]) -> None:
 def _as_it_is(olds: dict[str, Any], news: dict[str, Any], wanted: Mapping[str, Any]) -> list[Address]:
     """Where the server is now: on the port of its own settings file. Empty where it isn't running."""
     directory = _directory(olds)
-    port = embedded.kept_port(directory)
-    if port is None or embedded.pid(directory) is None:
+    port = embedded_server.kept_port(directory)
+    if port is None or embedded_server.pid(directory) is None:
         return []
     words = dict.fromkeys(
         word for word in (olds.get("adminPassword"), news["adminPassword"]) if word and not is_unknown(word)
     )
-    return [Address(embedded.HOST, port, wanted["database"], embedded.ADMIN, word) for word in words]
+    return [Address(embedded_server.HOST, port, wanted["database"], embedded_server.ADMIN, word) for word in words]
 
 
-def _job(olds: dict[str, Any], news: dict[str, Any]) -> guardian.Job:
-    return guardian.Job(
+def _job(olds: dict[str, Any], news: dict[str, Any]) -> embedded_guardian.Job:
+    return embedded_guardian.Job(
         root=str(_root(news).resolve()),
         old=int(olds["major"]),
         new=int(news["major"]),
@@ -197,14 +202,14 @@ def _job(olds: dict[str, Any], news: dict[str, Any]) -> guardian.Job:
     )
 
 
-def _goes_back(job: guardian.Job) -> bool:
+def _goes_back(job: embedded_guardian.Job) -> bool:
     """Whether the lower major is a rollback that was asked for. Raises ServerError for a downgrade that was not."""
     was, wanted = job.old, job.new
     if wanted < was:
-        if embedded_engine.rollback_wanted(job):
+        if embedded_upgrade.rollback_wanted(job):
             return True
         raise ServerError(
-            f"{embedded_engine.VERSION_KEY}: this stack's data is PostgreSQL {was}'s, the file says {wanted}:"
+            f"{embedded_upgrade.VERSION_KEY}: this stack's data is PostgreSQL {was}'s, the file says {wanted}:"
             f" no upgrade goes back\n  set it to {was} again\n"
             "  or, to the state before the upgrade, while it is kept:  pgstack upgrade rollback STACK"
         )
@@ -217,7 +222,7 @@ def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
     if _goes_back(job):
         return f"goes back to PostgreSQL {job.new} as it was before the upgrade to {job.old}"
     try:
-        return embedded_engine.announce(
+        return embedded_upgrade.announce(
             job, olds.get("adminPassword", ""), news.get("upgradeMethod"), no_drift=no_drift(olds, news),
             reindex=news.get("upgradeReindex", "before"),
         )  # fmt: skip
@@ -229,9 +234,9 @@ def _upgrade(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     """The outputs that tell of it. Raises PgstackError, psycopg.Error."""
     job = _job(olds, news)
     if _goes_back(job):
-        embedded_engine.roll_back(job)
+        embedded_upgrade.roll_back(job)
         return {}
-    outcome = embedded_engine.upgrade(
+    outcome = embedded_upgrade.upgrade(
         job, olds["adminPassword"], news.get("upgradeMethod"), pulumi.log.info,
         backup=backup_first(olds, news), no_drift=no_drift(olds, news), reindex=news.get("upgradeReindex", "before"),
     )  # fmt: skip
@@ -242,12 +247,12 @@ def _upgrade(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 def _back_up(olds: dict[str, Any], outs: dict[str, Any]) -> None:
     """Of the upgraded server; not after a rollback, whose state the backups from before have."""
     if int(outs["major"]) > int(olds["major"]) and (after := backup_after(outs)):
-        reached = embedded_engine.at_the_server(_job(olds, outs), outs["adminPassword"])
+        reached = embedded_upgrade.at_the_server(_job(olds, outs), outs["adminPassword"])
         after.make(reached, pulumi.log.info, pulumi.log.warn)
 
 
 def _address(port: int, password: str) -> Address:
-    return Address(embedded.HOST, port, "postgres", embedded.ADMIN, password)
+    return Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, password)
 
 
 def _settings(props: dict[str, Any]) -> dict[str, str]:
@@ -259,21 +264,22 @@ def _bring_up(props: dict[str, Any], known_password: str) -> dict[str, Any]:
     directory = _directory(props)
     settings = _settings(props)
     wanted = int(props["wantedPort"]) if props.get("wantedPort") else None
-    embedded_engine.may_start(directory)
-    embedded.initialise(directory, props["adminPassword"])
-    if embedded.pid(directory) is not None and (
-        embedded.written_settings(directory) != settings or wanted not in (None, embedded.kept_port(directory))
+    embedded_upgrade.may_start(directory)
+    embedded_server.initialise(directory, props["adminPassword"])
+    if embedded_server.pid(directory) is not None and (
+        embedded_server.written_settings(directory) != settings
+        or wanted not in (None, embedded_server.kept_port(directory))
     ):
-        embedded.stop(directory)
-    port = embedded.start(directory, settings, port=wanted)
-    embedded.ensure_password(directory, port, known_password)
+        embedded_server.stop(directory)
+    port = embedded_server.start(directory, settings, port=wanted)
+    embedded_server.ensure_password(directory, port, known_password)
     if known_password != props["adminPassword"]:
         with connect(_address(port, known_password)) as connection:
-            roles.set_password(connection, embedded.ADMIN, props["adminPassword"])
+            roles.set_password(connection, embedded_server.ADMIN, props["adminPassword"])
     with connect(_address(port, props["adminPassword"])) as connection:
         version = server_version(connection)
-    identity = f"{embedded.system_identifier(directory)}/{version}/{settings_hash(settings)}"
-    return props | {"host": embedded.HOST, "port": port, "version": version, "identity": identity}
+    identity = f"{embedded_server.system_identifier(directory)}/{version}/{settings_hash(settings)}"
+    return props | {"host": embedded_server.HOST, "port": port, "version": version, "identity": identity}
 
 
 class EmbeddedServer(DynamicResource, module="pgvector", name="EmbeddedServer"):
@@ -320,6 +326,6 @@ def declare(
         identity=server.identity,
         version=server.version,
         settings=settings,
-        admin=embedded.ADMIN,
+        admin=embedded_server.ADMIN,
         admin_password=admin_password,
     )

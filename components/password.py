@@ -9,7 +9,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, ResourceProvider, UpdateResult
 from pydantic import SecretStr
 
-from components.provider import DynamicResource
+from .shared.provider import DynamicResource
 
 BYTES = 24  # 192 bits, 32 characters in URLs
 

@@ -13,13 +13,14 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ResourceProvider, UpdateResult
 
-from components.provider import DynamicResource, as_deployed, is_unknown, refused
-from components.provider_process import settle_in
-from postgres import preflight, relocation
-from postgres.docker_host import Endpoint, connect
-from postgres.errors import PgstackError
-from stacks import offline
-from stacks.environment import Environment
+from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.config import offline
+from pgvector_stacks.config.environment import Environment
+from pgvector_stacks.docker import preflight, relocation
+from pgvector_stacks.docker.docker_host import Endpoint, connect
+
+from .shared.provider import DynamicResource, as_deployed, is_unknown, refused
 
 
 class PreflightProvider(ResourceProvider):

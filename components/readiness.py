@@ -19,16 +19,19 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from components.engine import BACKUP_INPUTS, as_before, backup_after
-from components.provider import DynamicResource, as_deployed, inputs_of, plainly
-from components.provider_process import settle_in
-from postgres import readiness
-from postgres.connection import Address
-from postgres.docker_host import Endpoint, connect
-from postgres.embedded import ADMIN
-from postgres.errors import PgstackError
-from postgres.upgrade import on_docker, statistics, workshop
-from stacks import offline
+from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.config import offline
+from pgvector_stacks.connections.connection import Address
+from pgvector_stacks.docker import readiness
+from pgvector_stacks.docker.docker_host import Endpoint, connect
+from pgvector_stacks.embedded.embedded_server import ADMIN
+from pgvector_stacks.toolbox import interface
+from pgvector_stacks.upgrade.checks import statistics
+from pgvector_stacks.upgrade.engines import docker_upgrade
+
+from .shared.engine import BACKUP_INPUTS, as_before, backup_after
+from .shared.provider import DynamicResource, as_deployed, inputs_of, plainly
 
 OUTPUTS = ("version", "identity")
 FOUND = "found"  # an input that only `read` writes: how the server was found, where it didn't answer
@@ -61,7 +64,7 @@ class ReadinessProvider(ResourceProvider):
         if major_of(outs) != major_of(_olds):
             tables = statistics.complete(_server(outs).address)
             pulumi.log.info(f"PostgreSQL {outs['version']} serves; statistics of {tables} tables are complete")
-            from postgres.upgrade import reindex  # with all that runs scripts: the program only declares
+            from pgvector_stacks.upgrade.checks import reindex  # with all that runs scripts: the program only declares
 
             reindex.complete(_server(outs).address, pulumi.log.info)
             _back_up(_olds, outs)
@@ -89,10 +92,10 @@ def _back_up(olds: dict[str, Any], outs: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _at_the_server(outs: dict[str, Any]) -> Iterator[tuple[workshop.Workshop, workshop.Server]]:
+def _at_the_server(outs: dict[str, Any]) -> Iterator[tuple[interface.Toolbox, interface.Server]]:
     client, major = connect(outs["docker"]), int(major_of(outs))
     admin = _server(outs).address
-    with on_docker.at_the_server(client, outs["name"], outs["image"], major, admin) as found:
+    with docker_upgrade.at_the_server(client, outs["name"], outs["image"], major, admin) as found:
         yield found
 
 

@@ -4,8 +4,8 @@ check: reads the scripts, and the ledger where the server answers (the one that 
 and refuses what may not run: edited, removed and reordered scripts, drift in strict environments → diff: left to the
 engine, which prints the changed keys → create and update: run what is pending, whole or not at all, then validate →
 read: puts what the database really has into the inputs, so that a restored older database, a hand-made change or what
-`up` mends (postgres/mending.py) shows in the next preview → delete: nothing; data is never dropped by taking a resource
-away.
+`up` mends (inspection/rerun_reasons) shows in the next preview → delete: nothing; data is never dropped by taking a
+resource away.
 """
 
 from __future__ import annotations
@@ -19,9 +19,16 @@ import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from components.provider import DynamicResource, inputs_of, is_unknown, plainly, refused
-from components.provider_process import settle_in
-from components.schema_check import (
+from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, PlanRefused, ValidationFailed
+from pgvector_stacks.config import offline
+from pgvector_stacks.config.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
+from pgvector_stacks.connections.connection import Address, connect, told
+from pgvector_stacks.connections.role_limits import RoleLimits
+from pgvector_stacks.migrations.scripts.script_files import Script, load, load_verify, revision
+
+from .shared.provider import DynamicResource, inputs_of, is_unknown, plainly, refused
+from .shared.schema_check import (
     SHORT,
     announce,
     announce_all,
@@ -33,15 +40,9 @@ from components.schema_check import (
     revision_of,
     script_lines,
 )
-from postgres.connection import Address, connect, told
-from postgres.errors import ConnectionFailed, PgstackError, PlanRefused, ValidationFailed
-from postgres.role_limits import RoleLimits
-from postgres.scripts import Script, load, load_verify, revision
-from stacks import offline
-from stacks.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
 
 NO_DRIFT = "none"
-MEND = "mend"  # an input that only `read` writes: see postgres/mending.py
+MEND = "mend"  # an input that only `read` writes: see inspection/rerun_reasons.py
 # Bump it when what create and update do to a database changes: the state doesn't see a change of code.
 RUNNER = 2
 LISTINGS = ("scripts", "verify")
@@ -92,7 +93,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
     Raises PlanRefused, DriftRefused, ScriptError, ConnectionFailed.
     """
-    from postgres import host_rules, role_drift
+    from pgvector_stacks.inspection import hba_rules, role_drift
 
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
     if offline.requested(os.environ):
@@ -106,7 +107,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     try:
         with opened(addresses) as connection:
             found = compare(connection, news)
-            rules = host_rules.find(connection, tls=_demands_tls(news))
+            rules = hba_rules.find(connection, tls=_demands_tls(news))
             notes = role_drift.notes(connection)
     except ConnectionFailed as error:
         return news | unseen | {"ledger": _not_asked(error, addresses, olds, news, changes=changes)}
@@ -188,7 +189,7 @@ def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
 
 def _refuse_what_cannot_begin(scripts: Sequence[Script], news: dict[str, Any]) -> None:
     """For scripts that have not run, where there is no ledger to plan with. Raises PlanRefused."""
-    from postgres.planning import cannot_begin
+    from pgvector_stacks.migrations.scripts.planning import cannot_begin
 
     if problems := cannot_begin(scripts, {}, {}, news["baseline"], news["stack"]):
         raise PlanRefused("\n".join(problems))
@@ -210,10 +211,11 @@ def _demands_tls(props: dict[str, Any]) -> bool:
 
 def _look(props: dict[str, Any]) -> dict[str, Any] | None:
     """The database's own revision, its drift and what `up` mends, as inputs; None where it can't be reached."""
-    from postgres import apply, host_rules, mending, role_drift
+    from pgvector_stacks.inspection import hba_rules, rerun_reasons, role_drift
+    from pgvector_stacks.migrations import apply
 
     addresses = _addresses(props, {})
-    made = mending.Made(
+    made = rerun_reasons.Made(
         addresses[0],
         extensions=tuple(props.get("extensions") or ()),
         app_password=props.get("appPassword") or "",
@@ -229,11 +231,11 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
                 "ledger": revision((row.name, row.normalised) for row in ledger),
                 "drift": [
                     *role_drift.told(differences, ()).drift,
-                    *host_rules.find(connection, tls=_demands_tls(props)),
+                    *hba_rules.find(connection, tls=_demands_tls(props)),
                 ]
                 or NO_DRIFT,
             }
-            words = mending.look(connection, replace(made, differences=differences or ()))
+            words = rerun_reasons.look(connection, replace(made, differences=differences or ()))
             return found | ({MEND: list(words)} if words else {})
     except (ConnectionFailed, psycopg.OperationalError):
         return None
@@ -241,7 +243,8 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
 
 def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
     """Run, then validate. Raises what `apply` and `validate` raise."""
-    from postgres import apply, validation
+    from pgvector_stacks.inspection import validation
+    from pgvector_stacks.migrations import apply
 
     (address,) = _addresses(props, {})
     request = apply.Request(

@@ -19,16 +19,18 @@ from typing import Any
 import pytest
 from psycopg import Connection, sql
 
-from pgstack.toolchain import Toolchain, find_or_get
-from postgres import apply, embedded, role_limits, roles
-from postgres.connection import Address, connect
-from postgres.scripts import Script, load, load_verify, parse
-from postgres.settings import Limits, derive
-from postgres.upgrade import local
-from postgres.upgrade.local import LocalWorkshop
-from postgres.upgrade.workshop import Server as Reached
-from postgres.upgrade.workshop import passfile_line
-from stacks.environment import DEFAULT_SCRIPTS, SQL
+from pgvector_stacks.automation.toolchain import Toolchain, find_or_get
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, SQL
+from pgvector_stacks.connections import role_limits, roles
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.migrations import apply
+from pgvector_stacks.migrations.scripts.script_files import Script, load, load_verify, parse
+from pgvector_stacks.sizing.settings import Limits, derive
+from pgvector_stacks.toolbox import embedded_toolbox
+from pgvector_stacks.toolbox.embedded_toolbox import EmbeddedToolbox
+from pgvector_stacks.toolbox.interface import Server as Reached
+from pgvector_stacks.toolbox.interface import passfile_line
 from tests.docker_plugin import install
 from tests.engine.checkout import Checkout, copy_of_the_program, stop_servers
 
@@ -43,13 +45,13 @@ COUNTER = itertools.count(1)
 class Server:
     """A running server of this test session."""
 
-    directory: embedded.Directory
+    directory: embedded_server.Directory
     port: int
     password: str
     settings: dict[str, str]
 
     def admin(self, database: str) -> Address:
-        return Address(embedded.HOST, self.port, database, embedded.ADMIN, self.password)
+        return Address(embedded_server.HOST, self.port, database, embedded_server.ADMIN, self.password)
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,12 @@ class FreshDatabase:
         self.apply(**{"app_password": self.app_password, "readonly_password": self.app_password} | options)
 
     @contextmanager
-    def programs(self, root: Path) -> Iterator[tuple[LocalWorkshop, Reached]]:
+    def programs(self, root: Path) -> Iterator[tuple[EmbeddedToolbox, Reached]]:
         """pg_dump and the others beside the server, in the folder `root`, and how they reach it."""
         root.mkdir(exist_ok=True)
-        with local.workshop(root) as workshop:
-            passfile = workshop.put("passfile", passfile_line(self.server.password))
-            yield workshop, Reached(18, embedded.HOST, self.server.port, passfile=passfile)
+        with embedded_toolbox.open_toolbox(root) as toolbox:
+            passfile = toolbox.put("passfile", passfile_line(self.server.password))
+            yield toolbox, Reached(18, embedded_server.HOST, self.server.port, passfile=passfile)
 
 
 def default_scripts() -> tuple[Script, ...]:
@@ -140,15 +142,15 @@ def checkout(tmp_path: Path, toolchain: Toolchain) -> Iterator[Checkout]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="pgstack test ") as folder:
-        directory = embedded.Directory(Path(folder) / "18", 18)
+        directory = embedded_server.Directory(Path(folder) / "18", 18)
         password = secrets.token_urlsafe(12)
         settings = derive(LIMITS)
-        embedded.initialise(directory, password)
-        port = embedded.start(directory, settings)
+        embedded_server.initialise(directory, password)
+        port = embedded_server.start(directory, settings)
         try:
             yield Server(directory, port, password, settings)
         finally:
-            embedded.stop(directory)
+            embedded_server.stop(directory)
 
 
 @pytest.fixture(scope="session")

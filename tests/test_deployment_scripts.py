@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from postgres.connection import Address
-from stacks.environment import ROOT
+from pgvector_stacks.config.environment import ROOT
+from pgvector_stacks.connections.connection import Address
 from tests.conftest import FreshDatabase
 from tests.engine.checkout import Checkout
 

@@ -1,4 +1,4 @@
-"""The README's table of keys is the model's: every key, its default in every environment, its description."""
+"""The tables of keys in docs/configuration.md are the model's: every key, its defaults, its description."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import re
 
 from pydantic.alias_generators import to_camel
 
-from pgstack.cli import app
-from stacks.docker_keys import DockerKeys
-from stacks.environment import DEFAULT_SCRIPTS, DEFAULTS, ENVIRONMENTS, ROOT, Environment
+from pgvector_stacks.cli.app import app
+from pgvector_stacks.config.docker_keys import DockerKeys
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, DEFAULTS, ENVIRONMENTS, ROOT, Environment
 
 DOCKER_ALONE = {*DockerKeys.model_fields, "tls_key"}
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 
 
 def shown(name: str, value: object) -> str:
@@ -45,12 +46,12 @@ def expected(name: str) -> str:
 
 
 def test_the_table_of_keys_is_the_models() -> None:
-    rows = re.findall(r"^\| `\w+` \| .* \|$", README.split("## Configuration")[1].split("\n## ")[0], re.MULTILINE)
+    rows = re.findall(r"^\| `\w+` \| .* \|$", CONFIGURATION.split("## Keys")[1].split("\n## ")[0], re.MULTILINE)
     wanted = [expected(name) for name in Environment.model_fields if name != "stack"]
     assert sorted(rows) == sorted(wanted)
 
 
-def test_every_command_is_in_the_readme() -> None:
+def test_every_command_is_documented() -> None:
 
     names = [
         command.name or command.callback.__name__.replace("_", "-")
@@ -58,4 +59,4 @@ def test_every_command_is_in_the_readme() -> None:
         if command.callback
     ]
     names += [group.name for group in app.registered_groups if group.name]
-    assert [name for name in names if f"`pgstack {name}" not in README] == []
+    assert [name for name in names if f"`pgstack {name}" not in COMMANDS] == []

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from stacks.environment import ROOT
+from pgvector_stacks.config.environment import ROOT
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 

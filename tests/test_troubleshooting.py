@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from postgres.diagnosis import DIAGNOSES, Diagnosis
-from postgres.docker_host import Network
-from postgres.preflight import CHECKS, Facts, Wanted, findings
-from stacks.environment import ROOT
+from pgvector_stacks.config.environment import ROOT
+from pgvector_stacks.docker.docker_host import Network
+from pgvector_stacks.docker.exit_diagnosis import DIAGNOSES, Diagnosis
+from pgvector_stacks.docker.preflight import CHECKS, Facts, Wanted, findings
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 WANTED = Wanted("pgvector-dev", "IMAGE", 1024, 2, 5433, "127.0.0.1", 1024, None)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stacks.environment import ENVIRONMENTS, ROOT
+from pgvector_stacks.config.environment import ENVIRONMENTS, ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"

@@ -12,8 +12,8 @@ from bench import generate
 from bench.checkout import with_keys
 from bench.contenders import cause
 from bench.figures import Goal, NotMeasured, Samples, figure, interleave, line
-from postgres import scripts
-from stacks.environment import DEFAULT_SCRIPTS
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS
+from pgvector_stacks.migrations.scripts import script_files
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_each_round_begins_with_another_contender_and_a_missing_one_is_asked_onc
 
 def test_the_same_scripts_are_generated_every_time_and_ours_accepts_them(tmp_path: Path) -> None:
     first, again = (generate.write_all(tmp_path / name, 25) for name in ("first", "again"))
-    loaded = scripts.load(first.plain, ["*.sql"])
-    assert loaded == scripts.load(again.plain, ["*.sql"])
+    loaded = script_files.load(first.plain, ["*.sql"])
+    assert loaded == script_files.load(again.plain, ["*.sql"])
     assert [script.name for script in loaded] == [generate.file_name(number) for number in range(1, 26)]
     assert len({script.normalised for script in loaded}) == 25
     assert all(len(script.statements) >= 6 for script in loaded)

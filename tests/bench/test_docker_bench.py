@@ -18,8 +18,8 @@ from bench import docker_bench, docker_stack, hnsw, vectors
 from bench.__main__ import main
 from bench.docker_bench import Engine
 from bench.figures import Goal, NotMeasured, Samples, differences, figure, unmeasured
-from postgres.images import VOLUME
-from stacks.environment import from_config
+from pgvector_stacks.common.image_names import VOLUME
+from pgvector_stacks.config.environment import from_config
 from tests.lacking import lacking
 
 ROWS = 400

@@ -13,7 +13,7 @@ import pytest
 from pulumi.runtime import mocks, rpc
 
 from components.database import Database
-from stacks.environment import SECRETS, from_config
+from pgvector_stacks.config.environment import SECRETS, from_config
 
 ALL_SECRET = frozenset(SECRETS)
 DYNAMIC = "pulumi-python:dynamic/pgvector:"

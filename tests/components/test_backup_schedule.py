@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from components.backup_schedule import BackupFilesProvider
-from components.engine import ONLY_AT_AN_UPGRADE, as_before
-from postgres.backup.sidecar import UNUSED_UID
-from postgres.errors import PgstackError
+from components.shared.engine import ONLY_AT_AN_UPGRADE, as_before
+from pgvector_stacks.backup.daily.sidecar import UNUSED_UID
+from pgvector_stacks.common.errors import PgstackError
 from tests.components.declared import DYNAMIC, Runner, database
 
 SCHEDULE = '{"at": "02:30", "keep": 5}'

@@ -10,12 +10,12 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.schema_check import WANTED, WANTED_INPUTS, script_lines
+from components.shared.schema_check import WANTED, WANTED_INPUTS, script_lines
 from components.sql_schema import inputs
-from postgres.errors import ScriptError
-from postgres.scripts import load
-from postgres.settings import derive
-from stacks.environment import DEFAULT_SCRIPTS, ROOT, SQL, from_config
+from pgvector_stacks.common.errors import ScriptError
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, ROOT, SQL, from_config
+from pgvector_stacks.migrations.scripts.script_files import load
+from pgvector_stacks.sizing.settings import derive
 from tests.components.declared import DYNAMIC, Program, Runner, database, declared
 
 # what is declared

@@ -10,8 +10,8 @@ import pytest
 
 from components.data_directory import DataDirectoryProvider, spec_of
 from components.docker_server import as_read_back
-from postgres.errors import PgstackError
-from stacks.environment import ENVIRONMENTS
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.config.environment import ENVIRONMENTS
 from tests.components.declared import DYNAMIC, Declared, Runner, database
 
 DOCKER = [stack for stack in ENVIRONMENTS if stack != "local"]

@@ -13,7 +13,7 @@ import pytest
 from components import embedded_server
 from components.embedded_server import EmbeddedServerProvider
 from components.readiness import ReadinessProvider
-from postgres.errors import ServerError
+from pgvector_stacks.common.errors import ServerError
 from tests.components.test_providers import HIDDEN, messages, unknown
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from components.engine import ONLY_AT_AN_UPGRADE, as_far_as_they_count, backup_after, no_drift, upgrade_inputs
-from postgres.backup.elsewhere import Elsewhere
-from stacks.environment import ENVIRONMENTS, from_config
+from components.shared.engine import ONLY_AT_AN_UPGRADE, as_far_as_they_count, backup_after, no_drift, upgrade_inputs
+from pgvector_stacks.backup.copies.remote import Elsewhere
+from pgvector_stacks.config.environment import ENVIRONMENTS, from_config
 
 KEY: Any = "key"
 PLAIN = {"major": 17.0, "stack": "production", "database": "app"}

@@ -8,8 +8,8 @@ import pytest
 from components.data_directory import DataDirectoryProvider
 from components.preflight import PreflightProvider
 from components.readiness import ReadinessProvider
-from stacks import offline
-from stacks.environment import ConfigError
+from pgvector_stacks.config import offline
+from pgvector_stacks.config.environment import ConfigError
 from tests.components.declared import Runner, database
 
 OLD = {"docker": "unix:///var/run/docker.sock", "dockerChosenBy": "the default", "major": 17, "imageName": "pg17",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stacks.environment import ROOT
+from pgvector_stacks.config.environment import ROOT
 
 PROVIDER = [str(Path(sysconfig.get_path("scripts")) / "pgstack-provider"), "-u", "-m", "pulumi.dynamic"]
 PLUGIN = [sys.executable, "-m", "tests.docker_plugin"]

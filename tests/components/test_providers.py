@@ -20,12 +20,12 @@ from pulumi.output import Unknown
 
 from components.embedded_server import EmbeddedServerProvider
 from components.password import BYTES, GeneratedPasswordProvider
-from components.provider import is_unknown, plainly, refused
-from components.provider_process import Failed
+from components.shared.provider import is_unknown, plainly, refused
 from components.sql_schema import NO_DRIFT, OUTPUTS, SqlSchemaProvider, inputs
-from postgres.errors import PgstackError, ServerError
-from postgres.scripts import load, load_verify, revision
-from stacks.environment import DEFAULT_SCRIPTS, SQL, from_config
+from pgvector_stacks.automation.provider_process import Failed
+from pgvector_stacks.common.errors import PgstackError, ServerError
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, SQL, from_config
+from pgvector_stacks.migrations.scripts.script_files import load, load_verify, revision
 
 # What the state holds. A change here is a change of every existing stack's storage format.
 STORED = {
@@ -258,7 +258,7 @@ def test_what_can_not_be_looked_at_stays_as_it_was(schema: dict[str, Any]) -> No
 def test_a_schema_is_created_only_on_a_server_that_answers_and_the_failure_shows_no_password(
     schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("postgres.up_lock.CONNECT_WAIT_S", 0.0)
+    monkeypatch.setattr("pgvector_stacks.connections.up_lock.CONNECT_WAIT_S", 0.0)
     with pytest.raises(Failed, match="nothing listens there") as error:
         SqlSchemaProvider().create(schema)
     assert HIDDEN not in str(error.value)

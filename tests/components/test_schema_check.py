@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from components.data_directory import DataDirectoryProvider
-from components.schema_check import WANTED, WANTED_INPUTS
+from components.shared.schema_check import WANTED, WANTED_INPUTS
 from components.sql_schema import NO_DRIFT, SqlSchemaProvider, inputs
-from postgres.embedded import ADMIN
-from stacks.environment import from_config
+from pgvector_stacks.config.environment import from_config
+from pgvector_stacks.embedded.embedded_server import ADMIN
 from tests.components.test_providers import messages, unknown
 from tests.conftest import FreshDatabase
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.schema_check import script_lines
+from components.shared.schema_check import script_lines
 from components.sql_schema import SqlSchemaProvider, inputs
-from postgres.scripts import Script
-from stacks.environment import DEFAULT_SCRIPTS, from_config
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, from_config
+from pgvector_stacks.migrations.scripts.script_files import Script
 
 NOWHERE = {"host": "127.0.0.1", "port": 1.0, "admin": "postgres", "adminPassword": "x"}
 NAMES = st.lists(st.text("abc0129 /_-.", min_size=1).map(lambda name: f"{name}.sql"), unique=True, max_size=30)

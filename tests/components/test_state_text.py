@@ -14,7 +14,7 @@ import pytest
 from pulumi.dynamic import ResourceProvider
 from pulumi.dynamic.dynamic import serialize_provider
 
-from components.provider import PICKLE_PROTOCOL, serialized
+from components.shared.provider import PICKLE_PROTOCOL, serialized
 
 TEXTS = {
     "components.backup_key.BackupKeyProvider": "gASVMgAAAAAAAACMFWNvbXBvbmVudHMuYmFja3VwX2tleZSMEUJhY2t1cEtleVByb3ZpZGVylJOUKYGULg==",

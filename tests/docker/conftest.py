@@ -24,10 +24,10 @@ import pytest
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
-from pgstack.toolchain import Toolchain
-from postgres.container import OLD_MOUNT
-from postgres.docker_host import NAME_LABEL, ROLE_LABEL
-from postgres.errors import ConnectionFailed
+from pgvector_stacks.automation.toolchain import Toolchain
+from pgvector_stacks.common.errors import ConnectionFailed
+from pgvector_stacks.docker.container_spec import OLD_MOUNT
+from pgvector_stacks.docker.docker_host import NAME_LABEL, ROLE_LABEL
 from tests.docker_plugin.install import NAME, Installed
 from tests.engine.checkout import Checkout, copy_of_the_program, wait_until_gone
 from tests.images import build

@@ -13,9 +13,9 @@ import docker
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
-from postgres import docker_exec
-from postgres.docker_host import finish, put, throw_away
-from stacks.environment import DEFAULT_SCRIPTS, SQL
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, SQL
+from pgvector_stacks.docker import container_command
+from pgvector_stacks.docker.docker_host import finish, put, throw_away
 from tests.docker.conftest import COUNTER, PG15
 
 PROJECT = "shop"
@@ -65,7 +65,7 @@ class OldWay:
         self.container.start()
         deadline = time.monotonic() + START_TIMEOUT_S
         # over TCP: the temporary server of the first start answers on the socket alone
-        while docker_exec.run(self.container, ["pg_isready", "-q", "-h", "127.0.0.1"]).code != 0:
+        while container_command.run(self.container, ["pg_isready", "-q", "-h", "127.0.0.1"]).code != 0:
             assert time.monotonic() < deadline, self.container.logs(tail=30).decode()
             time.sleep(0.2)
 
@@ -80,7 +80,7 @@ class OldWay:
         self.container.remove(v=True)
 
     def psql(self, text: str, user: str = "") -> str:
-        done = docker_exec.run(
+        done = container_command.run(
             self.container,
             ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", user or self.user, "-d", self.database, "-c", text],
         )

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from stacks.environment import ROOT
+from pgvector_stacks.config.environment import ROOT
 from tests.images import build
 
 SUITES = {(3, 11): "bookworm", (3, 13): "trixie"}

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from postgres.connection import connect
-from stacks.environment import DEFAULT_SCRIPTS, ROOT
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, ROOT
+from pgvector_stacks.connections.connection import connect
 from tests.docker.conftest import PG15, DockerStack, Make
 from tests.docker.old_way import PASSWORD, PROJECT, OldWay, old_way
 

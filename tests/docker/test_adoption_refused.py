@@ -11,10 +11,11 @@ from collections.abc import Callable
 
 import pytest
 
-from postgres import adoption, shell
-from postgres.container import Spec
-from postgres.docker_host import put, remove_left_throw_aways, throw_away
-from postgres.errors import ServerError
+from pgvector_stacks.common import shell
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.docker import adoption
+from pgvector_stacks.docker.container_spec import Spec
+from pgvector_stacks.docker.docker_host import put, remove_left_throw_aways, throw_away
 from tests.docker.conftest import PG15, PG17, DockerStack, Make
 from tests.docker.old_way import OldWay, old_way
 from tests.docker.test_adoption_script import MV

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import docker
 import pytest
 
-from postgres import shell
-from postgres.docker_host import finish, put, throw_away
+from pgvector_stacks.common import shell
+from pgvector_stacks.docker.docker_host import finish, put, throw_away
 from tests.docker.conftest import PG15
 
 pytestmark = [pytest.mark.docker]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from docker.errors import APIError, NotFound
 
-from stacks.environment import ROOT
+from pgvector_stacks.config.environment import ROOT
 from tests.docker import search_image
 from tests.docker.conftest import DockerStack, Make
 from tests.images import build
@@ -29,8 +29,8 @@ EXAMPLE = Path("examples") / "app-stack"
 PROGRAM = """
 import json, runpy, sys
 import pulumi.automation as auto
-from pgstack.toolchain import find_or_get
-from pgstack.workspace import Workspace
+from pgvector_stacks.automation.toolchain import find_or_get
+from pgvector_stacks.automation.workspace import Workspace
 verb, stack, config = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 Workspace(stack, find_or_get(lambda _: None), print)  # the backend and the passphrase of the database's stack
 app = auto.create_or_select_stack(

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from postgres.connection import connect
-from postgres.docker_host import NAME_LABEL
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.docker.docker_host import NAME_LABEL
 from tests.docker.conftest import PG15, PG17, PG18, DockerStack, Make
 from tests.engine.checkout import KNOWN_SECRETS
 from tests.security.containers_seen import throw_aways

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from docker.models.containers import Container
 
-from postgres import docker_exec
-from postgres.backup.manifest import Manifest, read, verify
-from postgres.connection import connect
+from pgvector_stacks.backup.manifest import Manifest, read, verify
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.docker import container_command
 from tests.docker.conftest import NO_STRAY, PG15, PG17, PG18, DockerStack, Make
 from tests.engine.checkout import KNOWN_SECRETS
 from tests.lacking import needs_root
@@ -54,7 +54,7 @@ def now(stack: DockerStack, *, fails: bool = False) -> str:
     """A run by hand; what it said."""
     container = sidecar(stack)
     place = str(container.attrs["Config"]["Cmd"][-1]).rsplit("/", 1)[0]
-    done = docker_exec.run(container, ["sh", "-eu", f"{place}/now.sh"])
+    done = container_command.run(container, ["sh", "-eu", f"{place}/now.sh"])
     assert bool(done.code) == fails, done.text
     return done.text
 

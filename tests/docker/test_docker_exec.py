@@ -15,13 +15,13 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from postgres import docker_exec, docker_host
-from postgres.docker_exec import AnswerCut
-from postgres.docker_host import DockerFailed, finish, throw_away
-from postgres.errors import ServerError
-from postgres.upgrade.container import ContainerWorkshop, workshop
-from postgres.upgrade.docker_facts import disk
-from postgres.upgrade.workshop import Done
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.docker import container_command, docker_host
+from pgvector_stacks.docker.container_command import AnswerCut
+from pgvector_stacks.docker.docker_host import DockerFailed, finish, throw_away
+from pgvector_stacks.toolbox.docker_toolbox import DockerToolbox, open_toolbox
+from pgvector_stacks.toolbox.interface import Done
+from pgvector_stacks.upgrade.engines.docker_facts import disk
 from tests.docker.conftest import NO_STRAY, PG17
 from tests.docker.engine_proxy import EngineProxy, engine_proxy
 
@@ -57,12 +57,12 @@ def through(container: Container, folder: Path, **how: Any) -> Iterator[tuple[Co
 def test_a_slow_line_loses_nothing(container: Container, tmp_path: Path) -> None:
     """The SDK's own exec_run answers b"" here, exit code 0."""
     with through(container, tmp_path, late_s=0.25) as (slow, proxy):
-        done = docker_exec.run(slow, ["sh", "-c", "echo out; echo err >&2; exit 3"])
+        done = container_command.run(slow, ["sh", "-c", "echo out; echo err >&2; exit 3"])
         assert (done.code, done.out, done.err) == (3, b"out\n", b"err\n")
         assert sorted(done.text.split()) == ["err", "out"]
-        assert docker_exec.run(slow, COUNT).out == NUMBERS
-        assert docker_exec.run(slow, ["cat"], stdin=BINARY).out == BINARY
-        assert docker_exec.run(slow, ["true"]).both == b""
+        assert container_command.run(slow, COUNT).out == NUMBERS
+        assert container_command.run(slow, ["cat"], stdin=BINARY).out == BINARY
+        assert container_command.run(slow, ["true"]).both == b""
         assert proxy.answers == 4
 
 
@@ -73,14 +73,14 @@ def test_an_answer_that_breaks_off_is_an_error_and_no_short_answer(
     with through(container, tmp_path, cut_after=after) as (cut, _):
         for command, given in ((COUNT, None), (["cat"], NUMBERS)):
             with pytest.raises(AnswerCut, match=f"the answer of {command[0]} in the container .* was cut off"):
-                docker_exec.run(cut, command, stdin=given)
+                container_command.run(cut, command, stdin=given)
 
 
 def test_an_answer_that_breaks_off_between_two_frames_is_an_error(container: Container, tmp_path: Path) -> None:
     """To a reader of frames it looks like the end."""
-    first = docker_exec.HEADER + len("x\n")
+    first = container_command.HEADER + len("x\n")
     with through(container, tmp_path, cut_after=first) as (cut, _), pytest.raises(AnswerCut):
-        docker_exec.run(cut, ["sh", "-c", "echo x; sleep 0.3; echo y"])
+        container_command.run(cut, ["sh", "-c", "echo x; sleep 0.3; echo y"])
 
 
 def test_what_ends_with_its_container_or_cannot_be_run_is_an_error(
@@ -91,32 +91,34 @@ def test_what_ends_with_its_container_or_cannot_be_run_is_an_error(
         network_mode="none", tmpfs=NO_STRAY,
     ) as made:  # fmt: skip
         made.start()
-        assert docker_exec.run(made, ["no-such-program"]).code == 127
-        assert docker_exec.run(made, ["sh", "-c", "kill -9 $$"]).code == 137
+        assert container_command.run(made, ["no-such-program"]).code == 127
+        assert container_command.run(made, ["sh", "-c", "kill -9 $$"]).code == 137
         with ThreadPoolExecutor() as pool:
-            waits = pool.submit(docker_exec.run, made, ["sh", "-c", "echo begun >/tmp/begun; sleep 60"])
-            while docker_exec.run(made, ["test", "-e", "/tmp/begun"]).code != 0:
+            waits = pool.submit(container_command.run, made, ["sh", "-c", "echo begun >/tmp/begun; sleep 60"])
+            while container_command.run(made, ["test", "-e", "/tmp/begun"]).code != 0:
                 pass
             made.kill()
             with pytest.raises(AnswerCut, match=r"sh in the container .* was ended with its container"):
                 waits.result()
         with pytest.raises(DockerFailed, match="is not running"):
-            docker_exec.run(made, ["true"])
+            container_command.run(made, ["true"])
 
 
 def test_a_command_sees_its_words_and_its_input_as_they_are(container: Container) -> None:
     """No shell of ours takes them apart, and what runs in the background is not waited for."""
     words = ["a b", "", "$HOME", "x=y", "-n", "\\n", "'\"", "é"]
-    assert docker_exec.run(container, ["printf", "%s|", *words]).out == b"".join(f"{w}|".encode() for w in words)
-    assert docker_exec.run(container, ["echo", "-e", r"a\tb"]).out == b"a\tb\n"  # the program, not the shell's own
-    assert docker_exec.run(container, ["cat"], stdin=b"").out == b""
-    assert docker_exec.run(container, ["head", "-c", "3"], stdin=b"x" * 300_000).out == b"xxx"  # reads no further
-    assert docker_exec.run(container, ["sh", "-c", "sleep 60 & echo begun"]).out == b"begun\n"
-    found = docker_exec.run(
+    assert container_command.run(container, ["printf", "%s|", *words]).out == b"".join(f"{w}|".encode() for w in words)
+    assert (
+        container_command.run(container, ["echo", "-e", r"a\tb"]).out == b"a\tb\n"
+    )  # the program, not the shell's own
+    assert container_command.run(container, ["cat"], stdin=b"").out == b""
+    assert container_command.run(container, ["head", "-c", "3"], stdin=b"x" * 300_000).out == b"xxx"  # reads no further
+    assert container_command.run(container, ["sh", "-c", "sleep 60 & echo begun"]).out == b"begun\n"
+    found = container_command.run(
         container, ["sh", "-c", "id -un; pwd; echo $X"], user="postgres", environment={"X": "1"}, workdir="/tmp"
     )
     assert found.out == b"postgres\n/tmp\n1\n"
-    assert docker_exec.run(container, ["sh", "-c", "tr '\\0' '\\n' </proc/$PPID/cmdline"]).code == 0
+    assert container_command.run(container, ["sh", "-c", "tr '\\0' '\\n' </proc/$PPID/cmdline"]).code == 0
 
 
 def test_no_answer_of_many_is_wrong_on_a_busy_machine(container: Container) -> None:
@@ -124,8 +126,8 @@ def test_no_answer_of_many_is_wrong_on_a_busy_machine(container: Container) -> N
 
     def one(number: int) -> bool:
         if number % 10 == 0:
-            return docker_exec.run(container, COUNT).out == NUMBERS
-        done = docker_exec.run(container, ["sh", "-c", f"echo {number}; echo {number} >&2"])
+            return container_command.run(container, COUNT).out == NUMBERS
+        done = container_command.run(container, ["sh", "-c", f"echo {number}; echo {number} >&2"])
         return done.out == done.err == f"{number}\n".encode()
 
     try:
@@ -138,18 +140,18 @@ def test_no_answer_of_many_is_wrong_on_a_busy_machine(container: Container) -> N
     assert right.count(False) == 0
 
 
-class Empty(ContainerWorkshop):
+class Empty(DockerToolbox):
     """Its shell says nothing, as on a line that loses it, and everything else works."""
 
     def _carry_out(self, words: list[str], environment: Mapping[str, str], user: str) -> Done:
         return Done(0, "")
 
 
-def test_a_workshop_takes_no_silence_for_an_answer(
+def test_a_toolbox_takes_no_silence_for_an_answer(
     docker_engine: docker.DockerClient, image: Callable[[str], str], tmp_path: Path
 ) -> None:
     name = f"pgstack-test-{os.getpid()}-silent"
-    with workshop(docker_engine, name, image(PG17), None) as made:
+    with open_toolbox(docker_engine, name, image(PG17), None) as made:
         made.sh("mkdir -p /tmp/folder/in; echo 1 >/tmp/folder/a; echo 2 >'/tmp/folder/in/b c'")
         made.bring("/tmp/folder", tmp_path / "whole")
         assert sorted(each.name for each in (tmp_path / "whole").rglob("*")) == ["a", "b c", "in"]

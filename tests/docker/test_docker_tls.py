@@ -19,9 +19,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from postgres import docker_exec
-from postgres.docker_context import DockerFailed, tls_of
-from postgres.docker_host import connect, endpoint, throw_away
+from pgvector_stacks.docker import container_command
+from pgvector_stacks.docker.docker_context import DockerFailed, tls_of
+from pgvector_stacks.docker.docker_host import connect, endpoint, throw_away
 from tests.docker.conftest import NO_STRAY, PG17, PG18, DockerStack, Make
 from tests.docker.engine_proxy import engine_proxy
 from tests.docker.tls_proxy import Authority, TlsProxy, tls_proxy
@@ -80,10 +80,10 @@ def test_commands_lose_nothing_over_tls_and_a_slow_line(
                 network_mode="none", tmpfs=NO_STRAY, init=True,
             ) as made:  # fmt: skip
                 made.start()
-                done = docker_exec.run(made, ["sh", "-c", "seq 1 20000; echo err >&2; exit 3"])
+                done = container_command.run(made, ["sh", "-c", "seq 1 20000; echo err >&2; exit 3"])
                 assert done.out == "".join(f"{number}\n" for number in range(1, 20001)).encode()
                 assert (done.err, done.code) == (b"err\n", 3)
-                assert docker_exec.run(made, ["cat"], stdin=given).out == given
+                assert container_command.run(made, ["cat"], stdin=given).out == given
         finally:
             client.close()
 
@@ -223,5 +223,5 @@ def test_a_stack_over_tls_and_a_slow_line_comes_up_and_is_backed_up(
         stack.ok("backup", "drill", "dev", **variables)
         assert "upgrades PostgreSQL 17" in stack.ok("upgrade", "check", "dev", image(PG18), **variables)
         url = stack.outputs()["appUrlInternal"]  # as the line that `up` prints reads it
-        assert docker_exec.run(stack.container, ["psql", url, "-XAtc", "SELECT 1"]).out == b"1\n"
+        assert container_command.run(stack.container, ["psql", url, "-XAtc", "SELECT 1"]).out == b"1\n"
         assert slow.answers > 10

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from docker.errors import NotFound
 
-from postgres.connection import connect
-from postgres.images import VOLUME
+from pgvector_stacks.common.image_names import VOLUME
+from pgvector_stacks.connections.connection import connect
 from tests.docker.conftest import NO_STRAY, DockerStack, Make
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]

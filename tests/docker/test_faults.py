@@ -16,14 +16,14 @@ import psycopg
 import pytest
 from docker.errors import NotFound
 
-from postgres import docker_host
-from postgres.errors import PgstackError
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.docker import docker_host
 from tests.docker.conftest import PG15, DockerStack, Make, client_of, free_port
 from tests.docker.hosts import Cable, SmallDisk, cable, small_disk
 from tests.docker.watched import Up
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
-# an exit is told at once; the whole wait would be twice this (postgres/readiness.py: PATIENCE_S)
+# an exit is told at once; the whole wait would be twice this (pgvector_stacks/docker/readiness.py: PATIENCE_S)
 AT_ONCE_S = 45.0
 
 

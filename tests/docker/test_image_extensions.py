@@ -10,7 +10,7 @@ import docker
 import pytest
 
 from components.data_directory import DataDirectoryProvider
-from postgres.connection import Address, connect
+from pgvector_stacks.connections.connection import Address, connect
 from tests.docker.conftest import NO_STRAY, PG17, free_port
 
 pytestmark = [pytest.mark.docker]

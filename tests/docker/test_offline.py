@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from stacks import offline
+from pgvector_stacks.config import offline
 from tests.docker.conftest import DockerStack, Make
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
 UNSEEN = ("looked at", "ledger was not compared")
 # what plain `pulumi up` comes to: the program is run for real, and no command of ours has refused before
 PLAIN_UP = """
-from pgstack import deploy
-from pgstack.toolchain import find_or_get
-from pgstack.workspace import Workspace
+from pgvector_stacks.cli import deploy
+from pgvector_stacks.automation.toolchain import find_or_get
+from pgvector_stacks.automation.workspace import Workspace
 deploy.up(Workspace("dev", find_or_get(print), print))
 """
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from postgres import docker_exec
+from pgvector_stacks.docker import container_command
 from tests.docker.conftest import NO_STRAY, PG17, DockerStack, Make
 from tests.docker.hosts import PrivateEngine, private_engine
 from tests.docker.watched import Up, most
@@ -27,7 +27,7 @@ VICTIMS = (
     ("engine", "pulumi --non-interactive", "pulumi.dynamic"),
     ("plugin", "pulumi-resource-docker", "pulumi --non-interactive"),
     ("plugin", "tests.docker_plugin", ""),  # as which it runs where it is the stand-in
-    ("pgstack", "-m pgstack", "pulumi.dynamic"),
+    ("pgstack", "-m pgvector_stacks.cli", "pulumi.dynamic"),
 )
 WORDS = ("provider", "engine", "plugin", "pgstack")
 # the first three are what stands between the old server and the new one
@@ -200,5 +200,5 @@ def _kill_the_postmaster(stack: DockerStack) -> None:
 def _kill_a_backend(stack: DockerStack) -> None:
     """The others lose their connections and the server recovers, its container untouched."""
     ((process,),) = stack.ask("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
-    done = docker_exec.run(stack.container, ["sh", "-c", f"kill -9 {process}"])
+    done = container_command.run(stack.container, ["sh", "-c", f"kill -9 {process}"])
     assert done.code == 0, done.text

@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import pytest
 
-from postgres.backup.manifest import read
-from postgres.backup.store import listed
-from postgres.connection import connect
-from postgres.container import Spec
-from postgres.errors import ServerError
-from postgres.upgrade import on_docker
-from postgres.upgrade.progress import Pace
-from stacks.environment import from_config
+from pgvector_stacks.backup.manifest import read
+from pgvector_stacks.backup.store import listed
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.config.environment import from_config
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.docker.container_spec import Spec
+from pgvector_stacks.upgrade.engines import docker_upgrade
+from pgvector_stacks.upgrade.progress import Pace
 from tests.docker.conftest import PG15, PG17, PG18, SMALL, DockerStack, Make
 from tests.docker.old_way import OldWay, old_way
 from tests.docker.test_adoption import FIGURES, ROWS, adopting
@@ -145,14 +145,14 @@ def test_a_database_of_compose_is_adopted_and_then_upgraded_with_everything_in_i
     assert "was confirmed" in stack.fails("upgrade", "rollback", "dev", "--yes")
 
 
-def wanted(stack: DockerStack, said: list[str]) -> on_docker.Wanted:
+def wanted(stack: DockerStack, said: list[str]) -> docker_upgrade.Wanted:
     """The upgrade of a stack that runs with PostgreSQL 15."""
     before, after = (from_config("dev", {**SMALL, "image": image}) for image in (PG15, PG17))
     specs = [
         Spec(stack.name, each.major, each.tuned.settings, each.memory_mb, each.cpus, each.tuned.shm_mb)
         for each in (before, after)
     ]
-    return on_docker.Wanted(
+    return docker_upgrade.Wanted(
         client=stack.client, before=specs[0], after=specs[1], old_image=PG15,
         new_image=PG17, volume=stack.name, address=stack.admin(), method=None, grace_s=60, backup=None,
         pgvector_minimum="0.8.0", report=said.append, pace=Pace(first_s=0.02, every_s=0.1),
@@ -185,7 +185,7 @@ def test_a_fault_at_any_step_leaves_the_old_server_serving(make: Make, image: Ca
         rows += 1
         said: list[str] = []
         with pytest.raises(ServerError, match="injected"):
-            on_docker.carry_out(wanted(stack, said), fail)
+            docker_upgrade.carry_out(wanted(stack, said), fail)
         assert stack.rows() == rows, step
         behind = STEPS.index(step) > STEPS.index("make the standby")
         assert any(re.match(r"make the standby: .* of \d+ MB", line) for line in said) == behind, said
@@ -208,7 +208,7 @@ def test_kill_9_of_an_up_at_a_random_moment_loses_nothing(make: Make, image: Cal
         stack.fill()
         stack.configure(image=PG17)
         up = Up(stack)
-        victim = chance.choice(("pulumi.dynamic", "pulumi --non-interactive", "-m pgstack"))
+        victim = chance.choice(("pulumi.dynamic", "pulumi --non-interactive", "-m pgvector_stacks.cli"))
         what = f"number {number}, {victim} killed (seed {seed})"
         if number == 0:  # the upgrade is done, the old container not yet replaced
             up.until("DataDirectory data updated")

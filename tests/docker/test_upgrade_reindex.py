@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from postgres.connection import Address, connect
+from pgvector_stacks.connections.connection import Address, connect
 from tests.docker.conftest import PG15, PG17, DockerStack, Make
 from tests.docker.watched import Up
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stacks.environment import ROOT
+from pgvector_stacks.config.environment import ROOT
 
 NAME = "pulumi-resource-docker"
 VERSION = "5.2.0"

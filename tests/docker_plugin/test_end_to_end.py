@@ -13,7 +13,7 @@ import pulumi.automation as auto
 import pulumi_docker
 import pytest
 
-from pgstack.toolchain import find_or_get
+from pgvector_stacks.automation.toolchain import find_or_get
 from tests.docker_plugin.conftest import PREFIX
 from tests.docker_plugin.install import Installed
 

@@ -17,15 +17,15 @@ from typing import Any
 
 import yaml
 
-from postgres import embedded
-from postgres.connection import Address, connect
-from stacks.environment import DEFAULT_SCRIPTS, ROOT
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, ROOT
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.embedded import embedded_server
 
 UP_TIMEOUT_S = 240
 # the passwords of the template, and so of every `deployed` checkout: no failure may print one
 KNOWN_SECRETS: list[str] = []
 OUTPUTS_READ: dict[tuple[str, str], dict[str, Any]] = {}
-PARTS = ("Pulumi.yaml", "__main__.py", "components", "pgstack", "postgres", "sql", "stacks")
+PARTS = ("Pulumi.yaml", "__main__.py", "components", "pgvector_stacks", "sql", "stacks")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Checkout:
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """`pgstack …`, to its end. Output: stdout and stderr as they came."""
         return subprocess.run(
-            [sys.executable, "-m", "pgstack", *arguments], cwd=self.root, env=self.environment(**variables), text=True,
+            [sys.executable, "-m", "pgvector_stacks.cli", *arguments], cwd=self.root,
+            env=self.environment(**variables), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             timeout=UP_TIMEOUT_S, check=False,
         )  # fmt: skip
@@ -47,7 +48,7 @@ class Checkout:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """`pgstack …` in a session of its own, so that all it starts can be found again."""
         return subprocess.Popen(
-            [sys.executable, "-m", "pgstack", *arguments], cwd=self.root, env=self.environment(), text=True,
+            [sys.executable, "-m", "pgvector_stacks.cli", *arguments], cwd=self.root, env=self.environment(), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -81,7 +82,7 @@ class Checkout:
 
     def _outputs(self) -> dict[str, Any]:
         done = subprocess.run(
-            [sys.executable, "-m", "pgstack", "outputs", self.stack, "--format", "json", "--show-secrets"],
+            [sys.executable, "-m", "pgvector_stacks.cli", "outputs", self.stack, "--format", "json", "--show-secrets"],
             cwd=self.root, env=self.environment(), capture_output=True, text=True, check=True,
         )  # fmt: skip
         found: dict[str, Any] = json.loads(done.stdout)
@@ -92,7 +93,7 @@ class Checkout:
         return [re.sub(r".*:(.*)@.*", r"\1", self.outputs()[name]) for name in ("appUrl", "readonlyUrl", "adminUrl")]
 
     def admin(self) -> Address:
-        from pgstack.inspection import Database
+        from pgvector_stacks.cli.inspection import Database
 
         return Database.from_outputs(self.outputs()).admin
 
@@ -144,8 +145,8 @@ class Checkout:
         (self.root / "stacks" / f"Pulumi.{self.stack}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
     @property
-    def directory(self) -> embedded.Directory:
-        return embedded.Directory(self.root / ".data" / "local" / "18", 18)
+    def directory(self) -> embedded_server.Directory:
+        return embedded_server.Directory(self.root / ".data" / "local" / "18", 18)
 
     def state(self) -> str:
         return (self.root / ".pulumi" / "stacks" / "pgvector" / f"{self.stack}.json").read_text()
@@ -187,8 +188,8 @@ def copy_of_the_program(root: Path) -> Checkout:
 
 def stop_servers(root: Path) -> None:
     for data in (root / ".data").glob("*/*/PG_VERSION"):
-        directory = embedded.Directory(data.parent, int(data.read_text()))
-        process = embedded.pid(directory)
-        embedded.stop(directory)
-        if process is not None and embedded.pid(directory) is not None:
+        directory = embedded_server.Directory(data.parent, int(data.read_text()))
+        process = embedded_server.pid(directory)
+        embedded_server.stop(directory)
+        if process is not None and embedded_server.pid(directory) is not None:
             os.kill(process, signal.SIGKILL)

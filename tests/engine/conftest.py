@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pgstack.toolchain import Toolchain
-from postgres import embedded
+from pgvector_stacks.automation.toolchain import Toolchain
+from pgvector_stacks.embedded import embedded_server
 from tests.engine.checkout import KNOWN_SECRETS, Checkout, copy_of_the_program, stop_servers
 
 
@@ -29,13 +29,15 @@ def deployed_template(tmp_path_factory: pytest.TempPathFactory, toolchain: Toolc
 @pytest.fixture
 def deployed(tmp_path: Path, deployed_template: Checkout) -> Iterator[Checkout]:
     """A copy of the deployed checkout, its server running: quicker than an `up` of its own."""
-    embedded.stop(deployed_template.directory)
+    embedded_server.stop(deployed_template.directory)
     mine = Checkout(tmp_path / "check out")
     shutil.copytree(deployed_template.root, mine.root, symlinks=True)
     mine.root.chmod(0o700)
     try:
-        port = embedded.kept_port(mine.directory)
-        assert embedded.start(mine.directory, embedded.written_settings(mine.directory), port=port) == port
+        port = embedded_server.kept_port(mine.directory)
+        assert (
+            embedded_server.start(mine.directory, embedded_server.written_settings(mine.directory), port=port) == port
+        )
         yield mine
     finally:
         stop_servers(mine.root)

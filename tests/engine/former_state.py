@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from postgres import embedded
+from pgvector_stacks.embedded import embedded_server
 from tests.engine.checkout import Checkout
 
 FORMER = Path(__file__).parent / "former"
@@ -105,7 +105,8 @@ def _file(stack: Checkout) -> Path:
 def _psql_of(stack: Checkout, program: str, *arguments: str) -> str:
     admin = stack.admin()
     return subprocess.run(
-        [embedded.binaries(max(embedded.VERSIONS)) / program, *arguments], check=True, capture_output=True, text=True,
+        [embedded_server.binaries(max(embedded_server.VERSIONS)) / program, *arguments],
+        check=True, capture_output=True, text=True,
         env={"PGHOST": admin.host, "PGPORT": str(admin.port), "PGUSER": admin.user, "PGDATABASE": admin.database,
              "PGPASSWORD": admin.password},
     ).stdout  # fmt: skip

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from postgres.backup.manifest import Trust, read, write
-from postgres.backup.store import alone
-from postgres.connection import connect
+from pgvector_stacks.backup.manifest import Trust, read, write
+from pgvector_stacks.backup.store import alone
+from pgvector_stacks.connections.connection import connect
 from tests.engine.checkout import Checkout, wait_until_gone
 from tests.lacking import small_file_system
 

@@ -16,8 +16,8 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from postgres import embedded
-from postgres.connection import Address, connect
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.embedded import embedded_server
 from tests.engine.checkout import Checkout
 
 pytestmark = pytest.mark.engine
@@ -147,7 +147,7 @@ def test_a_preview_beside_a_change_of_the_server_names_scripts_drift_and_what_go
     assert deployed.ask("SELECT count(*) FROM pg_extension WHERE extname = 'vector'") == [(1,)], said
 
     deployed.configure(memoryMb=704)
-    embedded.stop(deployed.directory)
+    embedded_server.stop(deployed.directory)
     said = deployed.ok("preview")
     assert "the ledger could not be compared: can't connect to 127.0.0.1:" in said
     assert "what may not run is refused then" in said

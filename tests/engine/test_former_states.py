@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pgstack.toolchain import Toolchain
+from pgvector_stacks.automation.toolchain import Toolchain
 from tests.engine import former_state
 from tests.engine.checkout import copy_of_the_program, stop_servers
 

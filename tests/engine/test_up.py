@@ -15,8 +15,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from postgres import embedded
-from stacks.environment import ROOT
+from pgvector_stacks.config.environment import ROOT
+from pgvector_stacks.embedded import embedded_server
 from tests.engine.checkout import Checkout
 
 pytestmark = pytest.mark.engine
@@ -116,7 +116,7 @@ def test_an_edited_script_is_an_error_in_preview(deployed: Checkout) -> None:
 def test_a_server_found_dead_is_started_again_and_nothing_is_lost(deployed: Checkout) -> None:
     deployed.do("INSERT INTO app.tenant (name) VALUES ('kept')")
     port = deployed.outputs()["port"]
-    process = embedded.pid(deployed.directory)
+    process = embedded_server.pid(deployed.directory)
     assert process
     os.kill(process, signal.SIGKILL)
     said = deployed.fails("preview", "--expect-no-changes", code=2)
@@ -129,7 +129,7 @@ def test_a_server_found_dead_is_started_again_and_nothing_is_lost(deployed: Chec
 def test_a_reboot_in_between_loses_nothing(deployed: Checkout) -> None:
     """A pid file whose number belongs to another process now, as after a reboot."""
     deployed.do("INSERT INTO app.tenant (name) VALUES ('kept')")
-    embedded.stop(deployed.directory)
+    embedded_server.stop(deployed.directory)
     (deployed.directory.path / "postmaster.pid").write_text(
         f"{os.getpid()}\n{deployed.directory.path}\n0\n0\n\n\n0 0\n"
     )
@@ -142,7 +142,7 @@ def test_down_keeps_the_data_and_the_next_up_finds_it(deployed: Checkout) -> Non
     old = deployed.passwords()
     said = deployed.ok("down")
     assert "its data stays in .data/local/" in said
-    assert embedded.status(deployed.directory) == "stopped"
+    assert embedded_server.status(deployed.directory) == "stopped"
     deployed.ok("up")
     assert deployed.ask("SELECT name FROM app.tenant") == [("kept",)]
     assert not set(old) & set(deployed.passwords())
@@ -153,7 +153,7 @@ def test_down_keeps_the_data_and_the_next_up_finds_it(deployed: Checkout) -> Non
 def test_a_lost_data_directory_is_made_again_with_all_its_scripts(deployed: Checkout) -> None:
     import shutil
 
-    embedded.stop(deployed.directory)
+    embedded_server.stop(deployed.directory)
     shutil.rmtree(deployed.directory.path)
     deployed.ok("up")
     assert deployed.ask("SELECT count(*) FROM pgstack.ledger") == [(3,)]
@@ -316,7 +316,7 @@ def test_pulumi_up_and_pgstack_up_are_the_same(checkout: Checkout, request: pyte
 def _plain(checkout: Checkout) -> dict[str, str]:
     """The environment after eval "$(pgstack env local)"."""
     exports = subprocess.run(
-        [sys.executable, "-m", "pgstack", "env", "local"],
+        [sys.executable, "-m", "pgvector_stacks.cli", "env", "local"],
         cwd=checkout.root, env=checkout.environment(), capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     printed = subprocess.run(

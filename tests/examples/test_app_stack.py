@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from examples.search.stack import StackUnavailable, app_url
-from stacks.environment import ROOT
+from pgvector_stacks.config.environment import ROOT
 from tests.components.declared import COMPUTED, Runner
 
 PROGRAM = ROOT / "examples" / "app-stack" / "__main__.py"

@@ -15,7 +15,7 @@ from examples.search import demo, embedding, passages, store
 from examples.search.__main__ import main
 from examples.search.embedding import Floats, SentenceEncoder
 from examples.search.passages import Passage
-from postgres import roles
+from pgvector_stacks.connections import roles
 from tests.conftest import FreshDatabase
 
 # Real text, little enough for every test run: these modules of the standard library and the packages' beginnings.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pgstack import toolchain as t
+from pgvector_stacks.automation import toolchain as t
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: refused at once
 TOOLS = ("chmod", "cp", "dirname", "mkdir", "sleep")  # what the scripts below call

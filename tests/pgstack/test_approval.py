@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgstack.approval import Approval, differences, of_plan, read, refuse_other, write
-from pgstack.deployed import SECRET, SIGNATURE
-from postgres.errors import PgstackError
+from pgvector_stacks.automation.approval import Approval, differences, of_plan, read, refuse_other, write
+from pgvector_stacks.automation.deployed import SECRET, SIGNATURE
+from pgvector_stacks.common.errors import PgstackError
 
 URN = "urn:pulumi:dev::pgvector::pgvector:index:Database$pulumi-python:dynamic/pgvector:"
 COMMIT = "0" * 40

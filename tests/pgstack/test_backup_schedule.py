@@ -6,9 +6,9 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pgstack.backup_schedule import finding
-from postgres.backup import schedule
-from stacks.environment import from_config
+from pgvector_stacks.backup.daily import schedule
+from pgvector_stacks.cli.backup.scheduled import finding
+from pgvector_stacks.config.environment import from_config
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 

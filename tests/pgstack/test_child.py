@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pgstack.child import child
+from pgvector_stacks.automation.child import child
 
 
 def gone(process: int) -> bool:

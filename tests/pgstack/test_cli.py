@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pgstack import cli
-from stacks.environment import SQL, STACKS
-from stacks.json_schema import json_schema
+from pgvector_stacks.cli import app
+from pgvector_stacks.config.environment import SQL, STACKS
+from pgvector_stacks.config.json_schema import json_schema
 
 CHECKOUT = Path(__file__).parents[2]
 OF_A_STACK = ("up", "preview", "down", "outputs", "status", "verify", "doctor", "env")
@@ -37,7 +37,7 @@ class CommandLine:
     def __call__(self, *arguments: str) -> Ran:
         self.monkeypatch.setattr(sys, "argv", ["pgstack", *arguments])
         with pytest.raises(SystemExit) as left:
-            cli.main()
+            app.main()
         out, err = self.capsys.readouterr()
         return Ran(left.value.code, out, err)
 
@@ -162,7 +162,7 @@ def test_the_committed_schema_is_that_of_the_model() -> None:
 def test_schema_writes_the_schema_and_says_where(
     pgstack: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "STACKS", tmp_path)
+    monkeypatch.setattr(app, "STACKS", tmp_path)
     ran = pgstack("schema")
     assert (ran.code, ran.out, ran.err) == (0, f"{tmp_path}/schema.json\n", "")
     assert json.loads((tmp_path / "schema.json").read_text()) == json_schema()
@@ -179,7 +179,7 @@ def test_the_installed_command_works_from_any_directory(tmp_path: Path) -> None:
 
 
 def test_python_dash_m_is_the_same_command() -> None:
-    command = [sys.executable, "-m", "pgstack", "outputs", "prodution"]
+    command = [sys.executable, "-m", "pgvector_stacks.cli", "outputs", "prodution"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT)
     assert ran.returncode == 1
     assert ran.stderr == installed("outputs", "prodution").stderr

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from pgstack.confirm import must_be_typed
-from postgres.errors import PgstackError
+from pgvector_stacks.cli.confirm import must_be_typed
+from pgvector_stacks.common.errors import PgstackError
 
 
 class Terminal(io.StringIO):

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgstack.deployed import DYNAMIC, SECRET, SIGNATURE, Output, address_of, outputs, plain
-from pgstack.outputs import pick, render
-from postgres.connection import Address
-from postgres.errors import PgstackError
+from pgvector_stacks.automation.deployed import DYNAMIC, SECRET, SIGNATURE, Output, address_of, outputs, plain
+from pgvector_stacks.cli.outputs import pick, render
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.connections.connection import Address
 
 HIDDEN = "hun ter@2"
 

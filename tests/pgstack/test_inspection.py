@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgstack.inspection import Database, rows
-from postgres.connection import Address
-from postgres.planning import Applied
-from postgres.scripts import Script
+from pgvector_stacks.cli.inspection import Database, rows
+from pgvector_stacks.connections.connection import Address
+from pgvector_stacks.migrations.scripts.planning import Applied
+from pgvector_stacks.migrations.scripts.script_files import Script
 from tests.conftest import script
 
 WHEN = datetime(2026, 11, 2, 12, 30, 59, tzinfo=UTC)

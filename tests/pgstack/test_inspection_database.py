@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pgstack import inspection
-from pgstack.inspection import Database
-from postgres import apply, row_security, row_values
-from postgres.connection import connect
-from postgres.errors import ValidationFailed
+from pgvector_stacks.cli import inspection
+from pgvector_stacks.cli.inspection import Database
+from pgvector_stacks.common import row_values
+from pgvector_stacks.common.errors import ValidationFailed
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.migrations import apply
+from pgvector_stacks.migrations.scripts import row_security
 from tests.conftest import FreshDatabase, script
 
 FORCED = """

@@ -10,10 +10,10 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pgstack.new_script import file_name, listed_in, new_script
-from postgres.errors import PgstackError, ScriptError
-from postgres.scripts import load
-from stacks.environment import DEFAULT_SCRIPTS, ENVIRONMENTS, STACKS
+from pgvector_stacks.cli.new_script import file_name, listed_in, new_script
+from pgvector_stacks.common.errors import PgstackError, ScriptError
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, ENVIRONMENTS, STACKS
+from pgvector_stacks.migrations.scripts.script_files import load
 
 NAME = "0004_add_tenant_column.sql"
 

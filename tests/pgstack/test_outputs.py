@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pgstack.outputs import HIDDEN, Format, Output, command, dotenv, flat, pick, render, variable
-from postgres.errors import PgstackError
+from pgvector_stacks.cli.outputs import HIDDEN, Format, Output, command, dotenv, flat, pick, render, variable
+from pgvector_stacks.common.errors import PgstackError
 
 OUTPUTS = {
     "port": Output(5432.0, False),

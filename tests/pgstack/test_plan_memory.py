@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgstack import cli, plan_memory
-from pgstack.plan_memory import Question, answer, number, verdict
-from postgres.errors import SizeRefused
-from stacks.environment import from_config
+from pgvector_stacks.cli import app, plan_memory
+from pgvector_stacks.cli.plan_memory import Question, answer, number, verdict
+from pgvector_stacks.common.errors import SizeRefused
+from pgvector_stacks.config.environment import from_config
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["pgstack", "plan-memory", *arguments])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        app.main()
     return int(str(ended.value.code))
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from pgstack import release
-from pgstack import toolchain as t
-from pgstack.moving_line import MovingLine
+from pgvector_stacks.automation import release
+from pgvector_stacks.automation import toolchain as t
+from pgvector_stacks.automation.moving_line import MovingLine
 from tests.pgstack.conftest import NOWHERE, cache_of, fake_go, fake_pulumi, in_front, lines, write
 
 # deciding

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from pgstack import release
-from pgstack import toolchain as t
+from pgvector_stacks.automation import release
+from pgvector_stacks.automation import toolchain as t
 from tests.pgstack.conftest import NOWHERE, cache_of, fake_go, fake_pulumi, in_front, lines, write
 
 CHECKOUT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def test_a_cache_that_cannot_be_made_is_told(environ: dict[str, str], tmp_path: 
 
 def another_process(environ: dict[str, str]) -> subprocess.Popen[str]:
     code = (
-        "from pgstack import toolchain as t\n"
+        "from pgvector_stacks.automation import toolchain as t\n"
         "t._free = lambda path: (1, 10**6)\n"
         "print(t.find_or_get(lambda line: print(line, flush=True)).note)\n"
     )

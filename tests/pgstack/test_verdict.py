@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pulumi.automation.events import EngineEvent
 
-from pgstack.deploy import Verdict, _run
-from pgstack.workspace import DeploymentFailed
+from pgvector_stacks.automation.workspace import DeploymentFailed
+from pgvector_stacks.cli.deploy import Verdict, _run
 
 # Written after the SDK's event types from an `up` of the local stack; ids and times cut.
 METADATA = {"op": "update", "urn": "urn:pulumi:local::pgvector::x::schema", "type": "x", "provider": ""}

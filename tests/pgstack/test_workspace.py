@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components import provider_process
-from pgstack import workspace as w
-from pgstack.toolchain import Toolchain
-from postgres.errors import PgstackError
-from stacks.environment import ENVIRONMENTS, ConfigError
+from pgvector_stacks.automation import provider_process
+from pgvector_stacks.automation import workspace as w
+from pgvector_stacks.automation.toolchain import Toolchain
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.config.environment import ENVIRONMENTS, ConfigError
 
 HERE = Path("/check out")
 OWN = w.Backend(own=True, url="file:///check out")

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from postgres.adoption import Place, Seen, User, in_use, parse, refusal, told, words
-from postgres.container import Spec
-from postgres.docker_host import Finished
-from postgres.preflight import Finding, Wanted, _adopted_volume
+from pgvector_stacks.docker.adoption import Place, Seen, User, in_use, parse, refusal, told, words
+from pgvector_stacks.docker.container_spec import Spec
+from pgvector_stacks.docker.docker_host import Finished
+from pgvector_stacks.docker.preflight import Finding, Wanted, _adopted_volume
 from tests.postgres.test_adoption_facts import FACTS
 
 IN_ORDER = Seen(image_uid=999, volume_uid=999, places=(Place(".", 15),))

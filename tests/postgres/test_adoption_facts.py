@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from postgres.adoption import Place, Seen
+from pgvector_stacks.docker.adoption import Place, Seen
 
 FACTS = [
     (

@@ -8,11 +8,13 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from postgres import embedded, roles, row_values
-from postgres.connection import connect
-from postgres.errors import ConnectionFailed, PlanRefused, SqlFailed, ValidationFailed
-from postgres.scripts import load_verify
-from stacks.environment import SQL
+from pgvector_stacks.common import row_values
+from pgvector_stacks.common.errors import ConnectionFailed, PlanRefused, SqlFailed, ValidationFailed
+from pgvector_stacks.config.environment import SQL
+from pgvector_stacks.connections import roles
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.migrations.scripts.script_files import load_verify
 from tests.conftest import FreshDatabase, script
 
 
@@ -98,7 +100,7 @@ def test_a_new_enum_value_used_in_the_next_script_gets_its_own_advice(fresh_data
 def test_a_pg_dump_file_is_a_script(fresh_database: FreshDatabase) -> None:
     """It empties search_path and sets a dozen settings; the next script must not feel it."""
     fresh_database.do("CREATE SCHEMA other; CREATE TABLE other.t (i int); INSERT INTO other.t VALUES (1), (2)")
-    tool = embedded.binaries(18) / "pg_dump"
+    tool = embedded_server.binaries(18) / "pg_dump"
     command = [str(tool), "--inserts", "--no-owner", "--no-privileges", "-n", "other", fresh_database.admin.url]
     dump = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     fresh_database.do("DROP SCHEMA other CASCADE")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from postgres.errors import ServerError
-from postgres.upgrade.archive import pack, unpack
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.toolbox.tar_stream import pack, unpack
 
 
 def a_folder(root: Path) -> Path:

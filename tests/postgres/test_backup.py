@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.backup import drill, role_statements, store
-from postgres.backup.contents import Contents, VectorIndex, differences, older_extensions
-from postgres.backup.loading import split
-from postgres.backup.manifest import BackupRefused, read
-from postgres.backup.retention import Kept, doomed
+from pgvector_stacks.backup import drill, store
+from pgvector_stacks.backup.contents import Contents, VectorIndex, differences, older_extensions
+from pgvector_stacks.backup.manifest import BackupRefused, read
+from pgvector_stacks.backup.restoring import role_statements
+from pgvector_stacks.backup.restoring.restore_database import split
+from pgvector_stacks.backup.retention import Kept, doomed
 
 HELD = Contents(
     rows={"app.a": 3, "app.b": 0}, sequences={"app.s": 10}, ledger=(("init.sql", "abc"),),

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postgres import shell
-from postgres.backup import manifest, schedule
-from postgres.backup.retention import Kept, doomed
-from postgres.backup.schedule import Schedule, is_overdue, last_failure
+from pgvector_stacks.backup import manifest
+from pgvector_stacks.backup.daily import schedule
+from pgvector_stacks.backup.daily.schedule import Schedule, is_overdue, last_failure
+from pgvector_stacks.backup.retention import Kept, doomed
+from pgvector_stacks.common import shell
 from tests.lacking import lacking
 
 NOW = datetime(2026, 11, 24, 1, 59, tzinfo=UTC)

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from postgres import drift, queries
-from postgres.backup import store
-from postgres.backup.create import create
-from postgres.backup.drill import drill
-from postgres.backup.manifest import UNSIGNED, BackupFailed, BackupRefused, Manifest, verify
-from postgres.backup.restore import restore
-from postgres.connection import Address, connect
-from postgres.upgrade.local import LocalWorkshop
-from postgres.upgrade.workshop import Server as Reached
+from pgvector_stacks.backup import store
+from pgvector_stacks.backup.create import create
+from pgvector_stacks.backup.drill import drill
+from pgvector_stacks.backup.manifest import UNSIGNED, BackupFailed, BackupRefused, Manifest, verify
+from pgvector_stacks.backup.restore import restore
+from pgvector_stacks.common import queries
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.inspection import drift
+from pgvector_stacks.toolbox.embedded_toolbox import EmbeddedToolbox
+from pgvector_stacks.toolbox.interface import Server as Reached
 from tests.conftest import FreshDatabase
 
 EVERYTHING = r'''
@@ -71,17 +72,17 @@ def everything(fresh_database: FreshDatabase) -> FreshDatabase:
 
 
 @pytest.fixture
-def place(everything: FreshDatabase, tmp_path: Path) -> Iterator[tuple[LocalWorkshop, Reached, Path]]:
+def place(everything: FreshDatabase, tmp_path: Path) -> Iterator[tuple[EmbeddedToolbox, Reached, Path]]:
     with everything.programs(tmp_path / "a root") as (made, server):
         yield made, server, tmp_path / "backups"
 
 
-Place = tuple[LocalWorkshop, Reached, Path]
+Place = tuple[EmbeddedToolbox, Reached, Path]
 
 
 def made(place: Place, database: FreshDatabase) -> tuple[Path, Manifest]:
-    workshop, server, into = place
-    create(workshop, server, into, stack="local", database=database.admin.database)
+    toolbox, server, into = place
+    create(toolbox, server, into, stack="local", database=database.admin.database)
     folder = store.chosen(into, None)
     return folder, verify(folder)
 
@@ -116,9 +117,9 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
     assert own.sequences_after["app.busy_i_seq"] > own.contents.sequences["app.busy_i_seq"]
     assert own.contents.large_objects == 1
     assert {index.name for index in own.contents.vector_indexes} >= {"part_v", "near; it", "part_1_v_idx"}
-    workshop, server, into = place
+    toolbox, server, into = place
     for vector_indexes in (False, True):
-        result = drill(workshop, folder, trust=UNSIGNED, vector_indexes=vector_indexes)
+        result = drill(toolbox, folder, trust=UNSIGNED, vector_indexes=vector_indexes)
         assert result.problems == ()
     assert store.last_good_drill(into) is not None
     with connect(everything.admin, application="test", own_path=True) as connection:
@@ -128,7 +129,7 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
     target: Address = replace(everything.admin, database=f"{everything.admin.database}_other")
     try:
         name = everything.admin.database
-        assert restore(workshop, server, target, folder, manifest, name) is None
+        assert restore(toolbox, server, target, folder, manifest, name) is None
         with connect(target, application="test", own_path=True) as connection:
             row = connection.execute("SELECT count(*) FROM app.part").fetchone()
             word = connection.execute("SHOW pgstack.word").fetchone()
@@ -154,7 +155,7 @@ def test_counting_what_a_database_holds_keeps_no_lock_on_its_tables(everything: 
 
 def test_what_isn_t_in_the_dump_is_found_by_a_drill(everything: FreshDatabase, place: Place) -> None:
     """A dump that is whole by its digests and lacks a table's rows: the manifest was written with other counts."""
-    from postgres.backup import manifest as manifests
+    from pgvector_stacks.backup import manifest as manifests
 
     folder, manifest = made(place, everything)
     own = manifest.of(everything.admin.database)
@@ -202,7 +203,7 @@ def test_a_locale_that_the_server_lacks_is_told_and_another_provider_is_kept(
 def test_a_table_that_stays_locked_fails_the_backup_and_nothing_is_kept(
     everything: FreshDatabase, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from postgres import shell
+    from pgvector_stacks.common import shell
 
     monkeypatch.setattr(shell, "get", lambda *names, get=shell.get: get(*names).replace("60s", "1s"))
     with connect(everything.admin, autocommit=False, application="test", own_path=True) as holder:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from postgres import apply, baseline, drift
-from postgres.connection import connect
-from postgres.difference import Difference
-from postgres.errors import PlanRefused
-from postgres.planning import Pending
+from pgvector_stacks.common.difference import Difference
+from pgvector_stacks.common.errors import PlanRefused
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.inspection import drift
+from pgvector_stacks.migrations import apply, baseline
+from pgvector_stacks.migrations.scripts.planning import Pending
 from tests.conftest import FreshDatabase, default_scripts, script
 
 TABLE = script(

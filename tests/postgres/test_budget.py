@@ -13,8 +13,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from postgres import embedded
-from postgres.budget import (
+from pgvector_stacks.common.errors import SettingRefused
+from pgvector_stacks.config.environment import DEFAULTS, from_config
+from pgvector_stacks.connections.setting_units import BASE_KB, size_kb
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.sizing.budget import (  # fmt: skip
     LEAST_MB,
     MOST_MB,
     SHM_SLACK_MB,
@@ -25,11 +28,8 @@ from postgres.budget import (
     least_memory_mb,
     max_connections,
     shm_mb,
-)  # fmt: skip
-from postgres.errors import SettingRefused
-from postgres.settings import Limits, derive
-from postgres.units import BASE_KB, size_kb
-from stacks.environment import DEFAULTS, from_config
+)
+from pgvector_stacks.sizing.settings import Limits, derive
 from tests.conftest import FreshDatabase
 
 MEMORY = st.integers(LEAST_MB, MOST_MB)
@@ -254,12 +254,12 @@ def test_a_limit_that_needs_itself_is_found_and_an_endless_one_given_up() -> Non
 # against real servers
 
 
-@pytest.fixture(scope="module", params=embedded.VERSIONS)
-def stopped(request: pytest.FixtureRequest) -> Iterator[embedded.Directory]:
+@pytest.fixture(scope="module", params=embedded_server.VERSIONS)
+def stopped(request: pytest.FixtureRequest) -> Iterator[embedded_server.Directory]:
     """A data directory nobody serves: `postgres -C` computes what a server would take."""
     with tempfile.TemporaryDirectory(prefix="pgstack test ") as folder:
-        directory = embedded.Directory(Path(folder) / "data", request.param)
-        embedded.initialise(directory, "secret")
+        directory = embedded_server.Directory(Path(folder) / "data", request.param)
+        embedded_server.initialise(directory, "secret")
         yield directory
 
 
@@ -276,13 +276,23 @@ def stopped(request: pytest.FixtureRequest) -> Iterator[embedded.Directory]:
     ],
 )
 def test_the_servers_shared_memory_is_what_the_budget_says(
-    stopped: embedded.Directory, limits: Limits, own: dict[str, str]
+    stopped: embedded_server.Directory, limits: Limits, own: dict[str, str]
 ) -> None:
     tuned = derive_for(limits, own)
     options = [word for name, value in tuned.settings.items() for word in ("-c", f"{name}={value}")]
-    command = [str(embedded.binaries(stopped.major) / "postgres"), "-D", str(stopped.path), "-C", "shared_memory_size"]
+    command = [
+        str(embedded_server.binaries(stopped.major) / "postgres"),
+        "-D",
+        str(stopped.path),
+        "-C",
+        "shared_memory_size",
+    ]
     asked = subprocess.run(
-        [*embedded.as_another_user(), *command, *options], capture_output=True, text=True, check=True, env=os.environ
+        [*embedded_server.as_another_user(), *command, *options],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
     )
     said = tuned.budget.mb("shared_buffers") + tuned.budget.mb("rest of shared memory")
     assert int(asked.stdout) <= said <= int(asked.stdout) * 1.05 + 10

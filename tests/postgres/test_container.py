@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.container import OLD_MOUNT, Spec
-from postgres.diagnosis import State
-from postgres.readiness import keeps_exiting
+from pgvector_stacks.docker.container_spec import OLD_MOUNT, Spec
+from pgvector_stacks.docker.exit_diagnosis import State
+from pgvector_stacks.docker.readiness import keeps_exiting
 
 SPEC = Spec("pgvector-dev", 17, {"work_mem": "4MB", "jit": "off"}, memory_mb=1024, cpus=1, shm_mb=256)
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)

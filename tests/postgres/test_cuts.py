@@ -13,11 +13,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from postgres import embedded, queries, roles
-from postgres.connection import connect
-from postgres.errors import SqlFailed
-from postgres.planning import in_run_order
-from postgres.scripts import Script
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import SqlFailed
+from pgvector_stacks.connections import roles
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.migrations.scripts.planning import in_run_order
+from pgvector_stacks.migrations.scripts.script_files import Script
 from tests.conftest import FreshDatabase, Server, _database, script
 
 EXAMPLES = int(os.environ.get("PGSTACK_EXAMPLES", "4"))
@@ -109,7 +111,7 @@ def histories(draw: st.DrawFn) -> tuple[Script, ...]:
 
 def dumped(database: FreshDatabase) -> list[str]:
     """The database as pg_dump writes it, sorted, and what is set for it."""
-    tool = embedded.binaries(18) / "pg_dump"
+    tool = embedded_server.binaries(18) / "pg_dump"
     command = [str(tool), "--exclude-schema=pgstack", "--inserts", database.admin.url]
     own = os.environ | {"PGOPTIONS": "-c role=none"}  # whatever a history set for the database
     text = subprocess.run(command, env=own, capture_output=True, text=True, check=True).stdout

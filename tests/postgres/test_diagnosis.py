@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.container import LOCK_TAKEN
-from postgres.diagnosis import DIAGNOSES, TAIL, State, crash, diagnose
+from pgvector_stacks.docker.container_spec import LOCK_TAKEN
+from pgvector_stacks.docker.exit_diagnosis import DIAGNOSES, TAIL, State, crash, diagnose
 
 EXITED = State(
     name="pgvector-dev", status="exited", exit_code=1, oom_killed=False, error="", health="", log="", volume="vol",

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from postgres.errors import PlanRefused
-from postgres.planning import Applied, plan
+from pgvector_stacks.common.errors import PlanRefused
+from pgvector_stacks.migrations.scripts.planning import Applied, plan
 from tests.conftest import script
 
 AFTER = ";\nINSERT INTO path VALUES ('C:\\\\temp')"

@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgstack import inspection
-from postgres import apply, definitions, drift
-from postgres.connection import connect
-from postgres.difference import Difference
-from postgres.drift import carried_over
-from postgres.errors import PgstackError
+from pgvector_stacks.cli import inspection
+from pgvector_stacks.common import definitions
+from pgvector_stacks.common.difference import Difference
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection.drift import carried_over
+from pgvector_stacks.migrations import apply
 from tests.conftest import FreshDatabase, script
 
 

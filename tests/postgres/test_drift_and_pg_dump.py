@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from postgres import drift, embedded
-from postgres.connection import connect
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.inspection import drift
 from tests.conftest import FreshDatabase, Server
 from tests.postgres import schema_changes
 
@@ -40,7 +41,7 @@ def dump(database: FreshDatabase) -> list[str]:
     """What pg_dump writes, an entry each: their order, and that of the rights on one object, says nothing."""
     at = database.admin
     command = [
-        str(embedded.binaries(18) / "pg_dump"),
+        str(embedded_server.binaries(18) / "pg_dump"),
         "-s",
         "-h",
         at.host,

@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pgstack import inspection
-from postgres import apply, drift, queries
-from postgres.connection import connect
-from postgres.errors import PgstackError
-from postgres.scripts import Script
+from pgvector_stacks.cli import inspection
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.inspection import drift
+from pgvector_stacks.migrations import apply
+from pgvector_stacks.migrations.scripts.script_files import Script
 from tests.conftest import FreshDatabase, script
 
 FIRST = script(

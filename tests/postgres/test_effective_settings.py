@@ -14,11 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection, Error
 
-from postgres import apply, embedded, guc_values
-from postgres.connection import Address, connect
-from postgres.effective_settings import Compared, compare
-from postgres.settings import derive
-from postgres.validation import Demands, validate
+from pgvector_stacks.connections import setting_values
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.inspection.effective_settings import Compared, compare
+from pgvector_stacks.inspection.validation import Demands, validate
+from pgvector_stacks.migrations import apply
+from pgvector_stacks.sizing.settings import derive
 from tests.conftest import LIMITS, FreshDatabase, default_scripts
 
 SAMPLE = int(os.environ.get("PGSTACK_SETTINGS", "150"))  # more with `make test-all`
@@ -49,14 +51,14 @@ OTHERS = {  # what the same server has not
 def tuned() -> Iterator[Address]:
     """A server that has `GIVEN`."""
     with tempfile.TemporaryDirectory(prefix="pgstack test ") as folder:
-        directory = embedded.Directory(Path(folder) / "18", 18)
-        embedded.initialise(directory, "secret")
+        directory = embedded_server.Directory(Path(folder) / "18", 18)
+        embedded_server.initialise(directory, "secret")
         given = {name: value for name, value in GIVEN.items() if name != "listen_addresses"}  # which the engine sets
-        port = embedded.start(directory, derive(LIMITS) | given)
+        port = embedded_server.start(directory, derive(LIMITS) | given)
         try:
-            yield Address(embedded.HOST, port, "postgres", embedded.ADMIN, "secret")
+            yield Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, "secret")
         finally:
-            embedded.stop(directory)
+            embedded_server.stop(directory)
 
 
 def test_settings_that_the_server_took_pass_and_an_up_can_be_repeated(tuned: Address) -> None:
@@ -173,23 +175,30 @@ def test_two_spellings_are_the_same_exactly_where_the_server_stores_one_value(
     first, second = stored(connection, name, one), stored(connection, name, other)
     if first is None or second is None:
         return
-    assert guc_values.same(name, kind, unit, one, other) == (first == second), (name, unit, one, other, first, second)
-    assert guc_values.same(name, kind, unit, one, first), (name, unit, one, first)
+    assert setting_values.same(name, kind, unit, one, other) == (first == second), (
+        name,
+        unit,
+        one,
+        other,
+        first,
+        second,
+    )
+    assert setting_values.same(name, kind, unit, one, first), (name, unit, one, first)
 
 
-@given(st.integers(0, 2000), st.sampled_from(sorted(guc_values.BYTES)), st.sampled_from(["B", "kB", "8kB", "MB"]))
+@given(st.integers(0, 2000), st.sampled_from(sorted(setting_values.BYTES)), st.sampled_from(["B", "kB", "8kB", "MB"]))
 @example(900, "kB", "8kB")
 def test_a_size_is_the_same_in_every_unit_that_holds_it(count: int, unit: str, own: str) -> None:
-    size = count * guc_values.BYTES[unit]
-    for other, factor in guc_values.BYTES.items():
+    size = count * setting_values.BYTES[unit]
+    for other, factor in setting_values.BYTES.items():
         if size % factor == 0:
-            assert guc_values.same("x", "integer", own, f"{count}{unit}", f"{size // factor} {other}")
+            assert setting_values.same("x", "integer", own, f"{count}{unit}", f"{size // factor} {other}")
 
 
-@given(st.integers(1, 2000), st.sampled_from(sorted(guc_values.MICROSECONDS)), st.sampled_from(["ms", "s", "min"]))
+@given(st.integers(1, 2000), st.sampled_from(sorted(setting_values.MICROSECONDS)), st.sampled_from(["ms", "s", "min"]))
 @example(900, "s", "min")
 def test_a_time_is_the_same_in_every_unit_that_holds_it(count: int, unit: str, own: str) -> None:
-    time = count * guc_values.MICROSECONDS[unit]
-    for other, factor in guc_values.MICROSECONDS.items():
+    time = count * setting_values.MICROSECONDS[unit]
+    for other, factor in setting_values.MICROSECONDS.items():
         if time % factor == 0:
-            assert guc_values.same("x", "integer", own, f"{count}{unit}", f"{time // factor}{other}")
+            assert setting_values.same("x", "integer", own, f"{count}{unit}", f"{time // factor}{other}")

@@ -6,7 +6,7 @@ import doctest
 
 import pytest
 
-from postgres import effects
+from pgvector_stacks.migrations.scripts import effects
 
 
 def test_the_examples_are_true() -> None:

@@ -13,116 +13,120 @@ from pathlib import Path
 
 import pytest
 
-from postgres import embedded
-from postgres.connection import Address, connect
-from postgres.errors import ConnectionFailed, ServerError
-from postgres.settings import derive
+from pgvector_stacks.common.errors import ConnectionFailed, ServerError
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.sizing.settings import derive
 from tests.conftest import LIMITS
 
 SETTINGS = derive(LIMITS)
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Iterator[embedded.Directory]:
+def directory(tmp_path: Path) -> Iterator[embedded_server.Directory]:
     """Below a folder only its owner may enter, with a space in its name."""
     (tmp_path / "my data").mkdir(mode=0o700)
-    made = embedded.Directory(tmp_path / "my data" / "18", 18)
+    made = embedded_server.Directory(tmp_path / "my data" / "18", 18)
     yield made
-    embedded.stop(made)
+    embedded_server.stop(made)
 
 
 def address(port: int, password: str = "it's") -> Address:
-    return Address(embedded.HOST, port, "postgres", embedded.ADMIN, password)
+    return Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, password)
 
 
-def test_a_server_is_made_started_and_found_again(directory: embedded.Directory) -> None:
-    assert embedded.status(directory) == "missing"
-    embedded.initialise(directory, "it's")
-    assert embedded.status(directory) == "stopped"
-    port = embedded.start(directory, SETTINGS)
-    assert embedded.status(directory) == "running"
-    assert embedded.start(directory, SETTINGS) == port == embedded.kept_port(directory)
-    assert embedded.written_settings(directory) == SETTINGS
-    embedded.ensure_password(directory, port, "it's")
+def test_a_server_is_made_started_and_found_again(directory: embedded_server.Directory) -> None:
+    assert embedded_server.status(directory) == "missing"
+    embedded_server.initialise(directory, "it's")
+    assert embedded_server.status(directory) == "stopped"
+    port = embedded_server.start(directory, SETTINGS)
+    assert embedded_server.status(directory) == "running"
+    assert embedded_server.start(directory, SETTINGS) == port == embedded_server.kept_port(directory)
+    assert embedded_server.written_settings(directory) == SETTINGS
+    embedded_server.ensure_password(directory, port, "it's")
     with connect(address(port)) as connection:
         row = connection.execute(
             "SELECT current_setting('data_checksums'), current_setting('listen_addresses'), system_identifier::text"
             " FROM pg_control_system()"
         ).fetchone()
-    assert row == ("on", "127.0.0.1", embedded.system_identifier(directory))
+    assert row == ("on", "127.0.0.1", embedded_server.system_identifier(directory))
 
 
-@pytest.mark.parametrize("major", embedded.VERSIONS)
+@pytest.mark.parametrize("major", embedded_server.VERSIONS)
 def test_both_majors_start_with_the_derived_settings(tmp_path: Path, major: int) -> None:
-    made = embedded.Directory(tmp_path / str(major), major)
-    embedded.initialise(made, "it's")
+    made = embedded_server.Directory(tmp_path / str(major), major)
+    embedded_server.initialise(made, "it's")
     try:
-        with connect(address(embedded.start(made, SETTINGS))) as connection:
+        with connect(address(embedded_server.start(made, SETTINGS))) as connection:
             assert connection.info.server_version // 10000 == major
     finally:
-        embedded.stop(made)
+        embedded_server.stop(made)
 
 
-def test_nobody_gets_in_without_the_password(directory: embedded.Directory) -> None:
-    embedded.initialise(directory, "it's")
-    port = embedded.start(directory, SETTINGS)
+def test_nobody_gets_in_without_the_password(directory: embedded_server.Directory) -> None:
+    embedded_server.initialise(directory, "it's")
+    port = embedded_server.start(directory, SETTINGS)
     with pytest.raises(ConnectionFailed, match="refuses the password"):
         connect(address(port, "guess"))
 
 
-def test_a_kept_data_directory_takes_a_new_password_when_the_state_is_lost(directory: embedded.Directory) -> None:
-    embedded.initialise(directory, "old")
-    port = embedded.start(directory, SETTINGS)
-    embedded.ensure_password(directory, port, "new 'quoted' \\ word")
+def test_a_kept_data_directory_takes_a_new_password_when_the_state_is_lost(
+    directory: embedded_server.Directory,
+) -> None:
+    embedded_server.initialise(directory, "old")
+    port = embedded_server.start(directory, SETTINGS)
+    embedded_server.ensure_password(directory, port, "new 'quoted' \\ word")
     connect(address(port, "new 'quoted' \\ word")).close()
     with pytest.raises(ConnectionFailed):
         connect(address(port, "old"))
 
 
-def test_a_half_made_directory_is_made_again(directory: embedded.Directory) -> None:
+def test_a_half_made_directory_is_made_again(directory: embedded_server.Directory) -> None:
     unfinished = directory.path.with_name("18.unfinished")
     unfinished.mkdir()
     (unfinished / "PG_VERSION").write_text("18\n")
-    embedded.initialise(directory, "it's")
+    embedded_server.initialise(directory, "it's")
     assert not unfinished.exists()
-    assert embedded.start(directory, SETTINGS)
+    assert embedded_server.start(directory, SETTINGS)
 
 
-def test_the_port_is_kept_over_restarts_and_left_when_it_is_taken(directory: embedded.Directory) -> None:
-    embedded.initialise(directory, "it's")
-    port = embedded.start(directory, SETTINGS)
-    embedded.stop(directory)
-    assert embedded.start(directory, SETTINGS) == port
-    embedded.stop(directory)
+def test_the_port_is_kept_over_restarts_and_left_when_it_is_taken(directory: embedded_server.Directory) -> None:
+    embedded_server.initialise(directory, "it's")
+    port = embedded_server.start(directory, SETTINGS)
+    embedded_server.stop(directory)
+    assert embedded_server.start(directory, SETTINGS) == port
+    embedded_server.stop(directory)
     with socket.socket() as other:
-        other.bind((embedded.HOST, port))
+        other.bind((embedded_server.HOST, port))
         other.listen()
-        assert embedded.start(directory, SETTINGS) != port
+        assert embedded_server.start(directory, SETTINGS) != port
 
 
-def test_a_configured_port_that_is_taken_is_an_error_that_names_it(directory: embedded.Directory) -> None:
-    embedded.initialise(directory, "it's")
+def test_a_configured_port_that_is_taken_is_an_error_that_names_it(directory: embedded_server.Directory) -> None:
+    embedded_server.initialise(directory, "it's")
     with socket.socket() as other:
-        other.bind((embedded.HOST, 0))
+        other.bind((embedded_server.HOST, 0))
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(ServerError, match=f"port {port} is taken"):
-            embedded.start(directory, SETTINGS, port=port)
+            embedded_server.start(directory, SETTINGS, port=port)
 
 
-def test_a_pid_file_of_a_crash_or_a_reboot_is_no_server(directory: embedded.Directory) -> None:
-    embedded.initialise(directory, "it's")
+def test_a_pid_file_of_a_crash_or_a_reboot_is_no_server(directory: embedded_server.Directory) -> None:
+    embedded_server.initialise(directory, "it's")
     for stale in (os.getpid(), 2**22 - 1):
         (directory.path / "postmaster.pid").write_text(f"{stale}\n{directory.path}\n0\n0\n\n\n0 0\n")
-        assert embedded.status(directory) == "stopped"
-        embedded.start(directory, SETTINGS)
-        embedded.stop(directory)
+        assert embedded_server.status(directory) == "stopped"
+        embedded_server.start(directory, SETTINGS)
+        embedded_server.stop(directory)
 
 
-def test_two_starts_at_once_make_one_server(directory: embedded.Directory) -> None:
-    embedded.initialise(directory, "it's")
+def test_two_starts_at_once_make_one_server(directory: embedded_server.Directory) -> None:
+    embedded_server.initialise(directory, "it's")
     ports: list[int] = []
-    threads = [threading.Thread(target=lambda: ports.append(embedded.start(directory, SETTINGS))) for _ in range(3)]
+    threads = [
+        threading.Thread(target=lambda: ports.append(embedded_server.start(directory, SETTINGS))) for _ in range(3)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -134,7 +138,7 @@ def test_two_starts_at_once_make_one_server(directory: embedded.Directory) -> No
 STARTER = """
 import sys
 from pathlib import Path
-from postgres import embedded
+from pgvector_stacks.embedded import embedded_server as embedded
 directory = embedded.Directory(Path(sys.argv[1]), 18)
 print(embedded.start(directory, embedded.written_settings(directory)), flush=True)
 sys.stdin.read()
@@ -142,10 +146,10 @@ sys.stdin.read()
 
 
 def test_the_server_survives_the_process_that_started_it_and_holds_none_of_its_pipes(
-    directory: embedded.Directory,
+    directory: embedded_server.Directory,
 ) -> None:
-    embedded.initialise(directory, "it's")
-    embedded.write_settings(directory, 0, SETTINGS)
+    embedded_server.initialise(directory, "it's")
+    embedded_server.write_settings(directory, 0, SETTINGS)
     root = Path(__file__).parent.parent.parent
     process = subprocess.Popen(
         [sys.executable, "-c", STARTER, str(directory.path)], cwd=root, start_new_session=True, text=True,
@@ -153,7 +157,7 @@ def test_the_server_survives_the_process_that_started_it_and_holds_none_of_its_p
     )  # fmt: skip
     assert process.stdout
     assert process.stdin
-    (directory.path / embedded.SETTINGS_FILE).write_text("")
+    (directory.path / embedded_server.SETTINGS_FILE).write_text("")
     port = int(process.stdout.readline())
     os.killpg(process.pid, signal.SIGKILL)
     assert process.stdout.read() == ""  # ends only when nobody holds the other end
@@ -163,16 +167,16 @@ def test_the_server_survives_the_process_that_started_it_and_holds_none_of_its_p
     connect(address(port)).close()
 
 
-def test_an_unfit_directory_is_told_with_the_last_lines_of_the_log(directory: embedded.Directory) -> None:
-    embedded.initialise(directory, "it's")
+def test_an_unfit_directory_is_told_with_the_last_lines_of_the_log(directory: embedded_server.Directory) -> None:
+    embedded_server.initialise(directory, "it's")
     with pytest.raises(ServerError, match=r"PostgreSQL 18 did not start:\n.*invalid value") as failed:
-        embedded.start(directory, SETTINGS | {"wal_level": "nonsense"})
+        embedded_server.start(directory, SETTINGS | {"wal_level": "nonsense"})
     assert str(directory.log) not in str(failed.value) or "wal_level" in str(failed.value)
 
 
 def test_a_version_the_wheel_lacks_is_told() -> None:
     with pytest.raises(ServerError, match="has PostgreSQL 16 and 18, not 17"):
-        embedded.binaries(17)
+        embedded_server.binaries(17)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +188,10 @@ def test_a_version_the_wheel_lacks_is_told() -> None:
     ],
 )
 def test_a_processor_that_lacks_what_the_wheel_needs_is_recognised(cpuinfo: str, missing: set[str]) -> None:
-    assert embedded.missing_cpu_features(cpuinfo) == missing
+    assert embedded_server.missing_cpu_features(cpuinfo) == missing
 
 
 def test_free_ports_differ_from_one_checkout_to_the_next() -> None:
-    assert next(embedded.free_ports("/one/.data/local/18")) != next(embedded.free_ports("/two/.data/local/18"))
+    assert next(embedded_server.free_ports("/one/.data/local/18")) != next(
+        embedded_server.free_ports("/two/.data/local/18")
+    )

@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
 
-from postgres import execution, roles
-from postgres.connection import connect
-from postgres.errors import ScriptError, SqlFailed
-from postgres.lexing import line_and_column
-from postgres.lock_waits import RETRIABLE
-from postgres.scripts import Script
-from postgres.session import Session
+from pgvector_stacks.common.errors import ScriptError, SqlFailed
+from pgvector_stacks.connections import roles
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.connections.lock_retry import RETRIABLE
+from pgvector_stacks.migrations.execution import runner
+from pgvector_stacks.migrations.execution.script_session import Session
+from pgvector_stacks.migrations.lexing.lexing import line_and_column
+from pgvector_stacks.migrations.scripts.script_files import Script
 from tests.conftest import FreshDatabase, script
 
 TEXT = """create table ü (i int primary key, "é" text default 'ä;b'); -- eins;
@@ -37,7 +38,7 @@ def owner(fresh_database: FreshDatabase) -> Iterator[Connection[Any]]:
 def run(owner: Connection[Any], one: Script) -> int:
     session = Session(owner)
     session.begin()
-    return execution.run(session, one)
+    return runner.run(session, one)
 
 
 def alone(owner: Connection[Any], text: str) -> tuple[str, int | None] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postgres.extensions import Installed, Offer, parse, refusal
+from pgvector_stacks.docker.extension_check import Installed, Offer, parse, refusal
 
 PRINTED = """default plpgsql 1.0
 default vector 0.8.0

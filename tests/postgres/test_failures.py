@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from postgres import apply, embedded
-from postgres.connection import Address, connect
-from postgres.errors import ConnectionFailed, PgstackError, ServerError, SqlFailed
-from postgres.settings import derive
-from postgres.up_lock import locked
+from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, ServerError, SqlFailed
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.connections.up_lock import locked
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.migrations import apply
+from pgvector_stacks.sizing.settings import derive
 from tests.conftest import LIMITS, FreshDatabase, Server, default_scripts, script
 from tests.lacking import small_file_system
 
@@ -128,15 +129,15 @@ def test_a_connection_that_is_cut_leaves_nothing_half_done(fresh_database: Fresh
 
 
 @contextmanager
-def own_server(folder: Path) -> Iterator[tuple[embedded.Directory, Address]]:
+def own_server(folder: Path) -> Iterator[tuple[embedded_server.Directory, Address]]:
     """A server of this test alone, which it may hurt."""
-    directory = embedded.Directory(folder / "18", 18)
-    embedded.initialise(directory, "word")
+    directory = embedded_server.Directory(folder / "18", 18)
+    embedded_server.initialise(directory, "word")
     try:
-        port = embedded.start(directory, derive(LIMITS))
-        yield directory, Address(embedded.HOST, port, "app", embedded.ADMIN, "word")
+        port = embedded_server.start(directory, derive(LIMITS))
+        yield directory, Address(embedded_server.HOST, port, "app", embedded_server.ADMIN, "word")
     finally:
-        embedded.stop(directory)
+        embedded_server.stop(directory)
 
 
 def test_a_server_that_dies_half_way_keeps_the_old_revision(tmp_path: Path) -> None:
@@ -160,15 +161,15 @@ def test_a_server_that_dies_half_way_keeps_the_old_revision(tmp_path: Path) -> N
                 found = watcher.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20)%'")
                 if (found.fetchone() or (0,))[0] > 1:
                     break
-        process = embedded.pid(directory)
+        process = embedded_server.pid(directory)
         assert process
         _kill_tree(process)
         thread.join(timeout=20)
         assert "went away" in str(failures[0])
-        assert embedded.status(directory) == "stopped"
+        assert embedded_server.status(directory) == "stopped"
         with pytest.raises(ConnectionFailed, match="nothing listens there"):
             connect(address)
-        embedded.start(directory, derive(LIMITS))
+        embedded_server.start(directory, derive(LIMITS))
         with connect(address, wait_s=20) as connection:
             assert connection.execute("SELECT to_regclass('app.one')").fetchone() == (None,)
         assert apply.apply(address, request).revision == before
@@ -191,17 +192,17 @@ def test_a_full_disk_fails_with_its_cause_and_keeps_the_old_revision(tmp_path: P
 
 def test_a_disk_too_full_for_a_data_directory_is_told(tmp_path: Path) -> None:
     with small_file_system(tmp_path, "8m"):
-        directory = embedded.Directory(tmp_path / "18", 18)
+        directory = embedded_server.Directory(tmp_path / "18", 18)
         with pytest.raises(ServerError, match="the disk is full"):
-            embedded.initialise(directory, "word")
-        assert embedded.status(directory) == "missing"
+            embedded_server.initialise(directory, "word")
+        assert embedded_server.status(directory) == "missing"
 
 
 WORKER = """
 import sys
-from postgres import apply
-from postgres.connection import Address
-from postgres.scripts import parse
+from pgvector_stacks.migrations import apply
+from pgvector_stacks.connections.connection import Address
+from pgvector_stacks.migrations.scripts.script_files import parse
 from tests.conftest import default_scripts
 host, port, database, user, password, first, last = sys.argv[1:]
 more = [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.images import MAJORS, is_frozen, is_pinned, major_of, pinned, pinning, split
+from pgvector_stacks.common.image_names import MAJORS, is_frozen, is_pinned, major_of, pinned, pinning, split
 
 PARTS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
 HOSTS = st.one_of(st.just(""), PARTS.map("{}/".format), st.builds("{}:{}/".format, PARTS, st.integers(1, 65535)))

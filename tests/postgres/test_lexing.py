@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.errors import ScriptError
-from postgres.lexing import excerpt, line_and_column, statements, tokens
+from pgvector_stacks.common.errors import ScriptError
+from pgvector_stacks.migrations.lexing.lexing import excerpt, line_and_column, statements, tokens
 from tests.conftest import script
 
 WORDS = st.sampled_from(

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from postgres.budget import LEAST_MB, STEP_MB, derive_for, derive_for_container
-from postgres.connection import connect
-from postgres.errors import SizeRefused
-from postgres.memory import (
+from pgvector_stacks.common.errors import SizeRefused
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.sizing.budget import LEAST_MB, STEP_MB, derive_for, derive_for_container
+from pgvector_stacks.sizing.hnsw_memory import (  # fmt: skip
     BUILD_MARGIN,
     BUILD_RESERVE_MB,
     MIB,
@@ -25,8 +25,8 @@ from postgres.memory import (
     index_bytes_per_vector,
     plan,
     table_bytes_per_row,
-)  # fmt: skip
-from postgres.settings import Limits
+)
+from pgvector_stacks.sizing.settings import Limits
 from tests.conftest import FreshDatabase
 
 TABLES = st.sampled_from(["vector", "halfvec", "bit"]).flatmap(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from postgres import mending
-from postgres.connection import connect
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.inspection import rerun_reasons
 from tests.conftest import ROLE_LIMITS, FreshDatabase
 
 
 def look(database: FreshDatabase, *extensions: str) -> tuple[str, ...]:
     with connect(database.admin, application="test", own_path=True) as connection:
-        return mending.look(
+        return rerun_reasons.look(
             connection,
-            mending.Made(
+            rerun_reasons.Made(
                 database.admin,
                 extensions=extensions,
                 app_password=database.app_password,

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from postgres import drift, half_way
-from postgres.connection import connect
-from postgres.errors import PlanRefused, SqlFailed
+from pgvector_stacks.common.errors import PlanRefused, SqlFailed
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.inspection import drift
+from pgvector_stacks.migrations.scripts import interrupted
 from tests.conftest import FreshDatabase, script
 
 HEAD = "-- pgstack: no-transaction\n"
@@ -257,7 +258,7 @@ def test_a_stop_of_an_older_version_goes_on(docs: FreshDatabase) -> None:
     apart = script(HEAD + text, "5.sql")
     docs.do("ALTER TABLE pgstack.statement DROP COLUMN note; INSERT INTO app.doc VALUES (4, 'd')")
     for number in (0, 1):
-        digest = half_way.statement_hash(apart, number)
+        digest = interrupted.statement_hash(apart, number)
         docs.do(f"INSERT INTO pgstack.statement VALUES ('5.sql', {number}, '{digest}', 'done')")
     assert not differences(docs)
     stop(docs, text)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from postgres import drift
-from postgres.connection import connect
-from postgres.errors import PgstackError
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.inspection import drift
 from tests.conftest import FreshDatabase, script
 
 HEAD = "-- pgstack: no-transaction\n"

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from postgres import drift, steps
-from postgres.connection import connect
-from postgres.errors import PgstackError, PlanRefused, SqlFailed
+from pgvector_stacks.common.errors import PgstackError, PlanRefused, SqlFailed
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.inspection import drift
+from pgvector_stacks.migrations.scripts import steps
 from tests.conftest import FreshDatabase, script
 
 HEAD = "-- pgstack: no-transaction\n"

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from postgres import drift
-from postgres.connection import connect
-from postgres.errors import PgstackError, PlanRefused
-from postgres.scripts import Script
+from pgvector_stacks.common.errors import PgstackError, PlanRefused
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.inspection import drift
+from pgvector_stacks.migrations.scripts.script_files import Script
 from tests.conftest import FreshDatabase, script
 
 EXAMPLES = int(os.environ.get("PGSTACK_EXAMPLES", "6"))
@@ -157,8 +157,8 @@ def _text(pieces: list[str], table: str, stops: dict[int, str]) -> str:
 
 WORKER = """
 import sys
-from postgres import apply
-from postgres.connection import Address
+from pgvector_stacks.migrations import apply
+from pgvector_stacks.connections.connection import Address
 from tests.conftest import default_scripts, script
 host, port, database, user, password, text = sys.argv[1:]
 address = Address(host, int(port), database, user, password)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from postgres import apply, notices
-from postgres.notices import Notices
+from pgvector_stacks.migrations import apply
+from pgvector_stacks.migrations.execution import notices
+from pgvector_stacks.migrations.execution.notices import Notices
 from tests.conftest import FreshDatabase, script
 
 TALKS = """

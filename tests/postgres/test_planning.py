@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.errors import PlanRefused
-from postgres.half_way import statement_hash
-from postgres.planning import Applied, plan
-from postgres.scripts import Script, revision
+from pgvector_stacks.common.errors import PlanRefused
+from pgvector_stacks.migrations.scripts.interrupted import statement_hash
+from pgvector_stacks.migrations.scripts.planning import Applied, plan
+from pgvector_stacks.migrations.scripts.script_files import Script, revision
 from tests.conftest import script
 
 WHEN = datetime(2026, 11, 2, 12, tzinfo=UTC)

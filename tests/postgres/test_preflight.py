@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.docker_host import CLAIM_LABEL, NAME_LABEL, Network
-from postgres.preflight import CHECKS, LEAST_FREE_MB, Facts, Wanted, findings
+from pgvector_stacks.docker.docker_host import CLAIM_LABEL, NAME_LABEL, Network
+from pgvector_stacks.docker.preflight import CHECKS, LEAST_FREE_MB, Facts, Wanted, findings
 
 OURS = {NAME_LABEL: "pgvector-dev", CLAIM_LABEL: "c1"}
 THEIRS = {NAME_LABEL: "pgvector-dev", CLAIM_LABEL: "c2"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from postgres.connection import LOOK, connect
-from postgres.validation import Demands, Report, validate
+from pgvector_stacks.connections.connection import LOOK, connect
+from pgvector_stacks.inspection.validation import Demands, Report, validate
 from tests.conftest import FreshDatabase, script
 
 CHECK = "existing vector indexes"
@@ -121,7 +121,7 @@ def test_vectors_of_zeros_are_not_called_empty_and_hide_no_others(fresh_database
 def test_a_table_that_was_never_analysed_is_counted(
     fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("postgres.recall.MOST_ROWS", 50)
+    monkeypatch.setattr("pgvector_stacks.inspection.recall.MOST_ROWS", 50)
     apply(
         fresh_database,
         "CREATE TABLE app.big (v public.vector(3)) WITH (autovacuum_enabled = off);"

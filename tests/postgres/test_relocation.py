@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.relocation import Place, elsewhere, refusal
+from pgvector_stacks.docker.relocation import Place, elsewhere, refusal
 
 OWN = Place("unix:///s", "pgvector-dev")
 IMAGE = "pgvector/pgvector:pg17"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from postgres import apply, repeatables
+from pgvector_stacks.migrations import apply
+from pgvector_stacks.migrations.scripts import repeatables
 from tests.conftest import FreshDatabase, script
 
 HEAD = "-- pgstack: repeatable\n"

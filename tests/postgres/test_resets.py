@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres import resets
-from postgres.errors import SqlFailed
+from pgvector_stacks.common.errors import SqlFailed
+from pgvector_stacks.migrations.scripts import resets
 from tests.conftest import FreshDatabase, script
 
 STATEMENTS = (

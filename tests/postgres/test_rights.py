@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postgres.rights import Created, due, revoked_by, statements
+from pgvector_stacks.migrations.scripts.application_rights import Created, due, revoked_by, statements
 from tests.conftest import script
 
 TABLE = Created(1, "TABLE", "s", "t", "s.t")

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from postgres import definitions, drift, role_drift, roles, up_lock
-from postgres.connection import connect
-from postgres.difference import Difference
-from postgres.role_drift import Role, findings, fits, parted
+from pgvector_stacks.common import definitions
+from pgvector_stacks.common.difference import Difference
+from pgvector_stacks.connections import roles, up_lock
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.inspection import drift, role_drift
+from pgvector_stacks.inspection.role_drift import Role, findings, fits, parted
 from tests.conftest import ROLE_LIMITS, FreshDatabase, bring_up_template, script
 
 SCRIPT = script(

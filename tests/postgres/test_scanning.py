@@ -15,13 +15,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pglast.parser import ParseError, scan
 
-from postgres import scanning
-from postgres.errors import ScriptError
-from postgres.lexing import COMMENTS, Token, read, split, statements
-from postgres.plain_text import safe
-from postgres.positions import excerpt, line_and_column
-from postgres.scripts import normalise
-from stacks.environment import ROOT
+from pgvector_stacks.common.errors import ScriptError
+from pgvector_stacks.common.plain_text import safe
+from pgvector_stacks.config.environment import ROOT
+from pgvector_stacks.migrations.lexing import tokens
+from pgvector_stacks.migrations.lexing.lexing import COMMENTS, Token, read, split, statements
+from pgvector_stacks.migrations.lexing.positions import excerpt, line_and_column
+from pgvector_stacks.migrations.scripts.script_files import normalise
 
 EXAMPLES = int(os.environ.get("PGSTACK_TEXTS", "300"))
 FRAGMENTS = st.sampled_from(
@@ -169,20 +169,20 @@ def windows() -> Iterator[pytest.MonkeyPatch]:
 def test_pieces_are_what_the_scanner_makes_of_the_whole(text: str, window: int, plain: int) -> None:
     expected = whole(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scanning, "WINDOW", window)
-        patch.setattr(scanning, "PLAIN_WINDOW", plain)
+        patch.setattr(tokens, "WINDOW", window)
+        patch.setattr(tokens, "PLAIN_WINDOW", plain)
         if isinstance(expected, tuple):
             message, offset = expected
             line, column = line_and_column(text, offset)
-            for reader in (scanning.pieces, scanning.words):
+            for reader in (tokens.pieces, tokens.words):
                 with pytest.raises(ScriptError) as refused:
                     list(reader(text, "x"))
                 told = f"x:{line}:{column}: {message}\n{excerpt(text, line, column)}\n"
                 assert str(refused.value).startswith(safe(told))
             return
         code = [token for token in expected if token.name not in COMMENTS]
-        assert list(chain.from_iterable(scanning.pieces(text))) == expected
-        assert list(chain.from_iterable(scanning.words(text))) == [text[token.start : token.end] for token in code]
+        assert list(chain.from_iterable(tokens.pieces(text))) == expected
+        assert list(chain.from_iterable(tokens.words(text))) == [text[token.start : token.end] for token in code]
         reading = read(text, "x", {})
         assert reading.normalised == normalise(text, expected)
         assert reading.empty == all(token.name == "ASCII_59" for token in code)
@@ -214,7 +214,7 @@ SOURCES = [path for pattern in ("sql/**/*.sql", "postgres/**/*.sh", "postgres/*.
 
 
 def test_the_hashes_of_this_repositorys_scripts_are_those_of_the_whole(windows: pytest.MonkeyPatch) -> None:
-    windows.setattr(scanning, "WINDOW", 64)
+    windows.setattr(tokens, "WINDOW", 64)
     for path in SOURCES:
         text = path.read_text()
         found = whole(text)
@@ -227,7 +227,7 @@ def test_the_hashes_of_this_repositorys_scripts_are_those_of_the_whole(windows: 
 
 MEASURE = """
 import resource, sys
-from postgres.scripts import parse
+from pgvector_stacks.migrations.scripts.script_files import parse
 def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 parse("a.sql", "select E'a'", "")
 before, text = most(), open(sys.argv[1]).read()

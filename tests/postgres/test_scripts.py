@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from postgres.errors import ScriptError
-from postgres.scripts import load, load_verify, read, revision
-from stacks.environment import DEFAULT_SCRIPTS, SQL
+from pgvector_stacks.common.errors import ScriptError
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, SQL
+from pgvector_stacks.migrations.scripts.script_files import load, load_verify, read, revision
 from tests.conftest import script
 
 

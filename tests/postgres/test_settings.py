@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.settings import MAX_CONNECTIONS, Limits, derive, settings_hash
+from pgvector_stacks.sizing.settings import MAX_CONNECTIONS, Limits, derive, settings_hash
 
 LIMITS = st.builds(Limits, memory_mb=st.integers(256, 1 << 20), cpus=st.floats(0.25, 512))
 

@@ -12,11 +12,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from postgres import apply, embedded, takeover
-from postgres.baseline import without_schema
-from postgres.connection import Address, connect
-from postgres.errors import ConnectionFailed, PgstackError
-from postgres.settings import derive
+from pgvector_stacks.common.errors import ConnectionFailed, PgstackError
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.migrations import apply, takeover
+from pgvector_stacks.migrations.baseline import without_schema
+from pgvector_stacks.sizing.settings import derive
 from tests.conftest import LIMITS, script
 
 THEIRS = """
@@ -56,11 +57,11 @@ SELECT lo_create(4711);
 class Old:
     """A server whose first superuser has a name of the user's choosing."""
 
-    def __init__(self, directory: embedded.Directory, port: int, password: str) -> None:
+    def __init__(self, directory: embedded_server.Directory, port: int, password: str) -> None:
         self.directory, self.port, self.password = directory, port, password
 
     def admin(self, database: str = "shop") -> Address:
-        return Address(embedded.HOST, self.port, database, "postgres", self.password)
+        return Address(embedded_server.HOST, self.port, database, "postgres", self.password)
 
     def ask(self, query: str, database: str = "shop") -> list[tuple[Any, ...]]:
         with connect(self.admin(database), application="test", own_path=True) as connection:
@@ -87,10 +88,10 @@ def old() -> Iterator[Make]:
     with tempfile.TemporaryDirectory(prefix="pgstack test ") as folder:
 
         def make(user: str) -> Old:
-            directory = embedded.Directory(Path(folder) / "18", 18)
+            directory = embedded_server.Directory(Path(folder) / "18", 18)
             server = Old(directory, 0, secrets.token_urlsafe(12))
-            embedded.initialise(directory, server.password)
-            server.port = embedded.start(directory, derive(LIMITS))
+            embedded_server.initialise(directory, server.password)
+            server.port = embedded_server.start(directory, derive(LIMITS))
             servers.append(server)
             if user != "postgres":  # initdb calls the first one postgres here
                 server.ask("CREATE ROLE helper SUPERUSER LOGIN PASSWORD 'x'", "postgres")
@@ -110,7 +111,7 @@ def old() -> Iterator[Make]:
             yield make
         finally:
             for server in servers:
-                embedded.stop(server.directory)
+                embedded_server.stop(server.directory)
 
 
 OWNERS = """
@@ -215,8 +216,8 @@ def test_an_adopted_database_that_is_not_there_is_never_made(old: Make) -> None:
 def test_settings_of_the_old_files_and_passwords_as_md5_are_told(old: Make) -> None:
     server = old("postgres")
     server.ask("ALTER SYSTEM SET log_min_messages = 'error'")
-    embedded.stop(server.directory)
-    server.port = embedded.start(server.directory, derive(LIMITS))
+    embedded_server.stop(server.directory)
+    server.port = embedded_server.start(server.directory, derive(LIMITS))
     server.ask("SET password_encryption = md5; CREATE ROLE aged LOGIN PASSWORD 'x'")
     said = "\n".join(server.take_over())
     assert "log_min_messages" in said.partition("settings of the old files that stay in force: ")[2]

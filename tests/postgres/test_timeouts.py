@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postgres.timeouts import as_sent
+from pgvector_stacks.migrations.scripts.lock_timeout import as_sent
 from tests.conftest import script
 
 

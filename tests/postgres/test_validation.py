@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres import recall, validation
-from postgres.connection import connect
-from postgres.validation import Demands, Report, validate, version_tuple
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.inspection import recall, validation
+from pgvector_stacks.inspection.validation import Demands, Report, validate, version_tuple
 from tests.conftest import FreshDatabase
 
 

@@ -11,17 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from pgstack import inspection
-from postgres import apply, drift, half_way, role_drift, roles, validation
-from postgres.backup import store
-from postgres.backup.create import create
-from postgres.backup.drill import drill
-from postgres.backup.manifest import UNSIGNED
-from postgres.backup.restore import restore
-from postgres.connection import connect
-from postgres.scripts import Script
-from postgres.upgrade import checks, facts, records, statistics, verify
-from postgres.upgrade.workshop import execute
+from pgvector_stacks.backup import recorded_schema, store
+from pgvector_stacks.backup.create import create
+from pgvector_stacks.backup.drill import drill
+from pgvector_stacks.backup.manifest import UNSIGNED
+from pgvector_stacks.backup.restore import restore
+from pgvector_stacks.cli import inspection
+from pgvector_stacks.connections import roles
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.inspection import drift, role_drift, validation
+from pgvector_stacks.migrations import apply
+from pgvector_stacks.migrations.scripts import interrupted
+from pgvector_stacks.migrations.scripts.script_files import Script
+from pgvector_stacks.toolbox.interface import execute
+from pgvector_stacks.upgrade import facts
+from pgvector_stacks.upgrade.checks import quick_check, statistics, verify
 from tests.conftest import FreshDatabase, script
 
 TRIES = """
@@ -175,7 +179,7 @@ def test_up_status_and_accept(hostile: Hostile) -> None:
     assert hostile.ran() == []
     with connect(address) as connection:
         assert apply.read_ledger(connection)
-        assert half_way.read(connection) == {}
+        assert interrupted.read(connection) == {}
         assert len(drift.find(connection)) == 2
         assert drift.look(connection)
         role_drift.find(connection, {})
@@ -190,19 +194,19 @@ def test_up_status_and_accept(hostile: Hostile) -> None:
 def test_backup_and_the_questions_of_an_upgrade(hostile: Hostile, tmp_path: Path) -> None:
     """Whoever plans a query over a table runs the functions of constants in its indexes: `folded`."""
     address, name = hostile.database.admin, hostile.database.admin.database
-    with hostile.database.programs(tmp_path / "root") as (workshop, server):
-        create(workshop, server, tmp_path / "backups", stack="test", database=name)
+    with hostile.database.programs(tmp_path / "root") as (toolbox, server):
+        create(toolbox, server, tmp_path / "backups", stack="test", database=name)
         assert hostile.ran() == []
         for exact in (True, False):
-            assert any("app.item" in what for what in checks.fingerprint(workshop, server, [name], exact=exact))
-        assert checks.vector_indexes(workshop, server, [name]) == 3
-        before = records.drifted(workshop, server, [name])
-        records.renew(workshop, server, before)
+            assert any("app.item" in what for what in quick_check.fingerprint(toolbox, server, [name], exact=exact))
+        assert quick_check.vector_indexes(toolbox, server, [name]) == 3
+        before = recorded_schema.drifted(toolbox, server, [name])
+        recorded_schema.renew(toolbox, server, before)
         assert hostile.ran() == []
-        contents = verify._contents(workshop, server, name, ["app.item", verify.OBJECTS])
+        contents = verify._contents(toolbox, server, name, ["app.item", verify.OBJECTS])
         assert contents["app.item"].count == 40
         asked = verify.SESSION + verify.BEGIN + f"SELECT {verify._as_owner('app.item')};" + verify.END
-        assert len(execute(workshop, server, name, asked).split()) == 40
+        assert len(execute(toolbox, server, name, asked).split()) == 40
         left = "SELECT FROM pg_catalog.pg_roles WHERE rolname ~ '^pgstack_(asking|counting)'"
         assert hostile.database.ask(left) == []
     assert hostile.ran() == []
@@ -273,13 +277,13 @@ def test_a_drill_and_a_restore(empty_database: FreshDatabase, tmp_path: Path) ->
     text = "CREATE SCHEMA app;" + TRIES.replace("FOLDER", str(traces)) + LOADED
     empty_database.apply(scripts=(script(text, "0001_loaded.sql"),))
     target = replace(address, database=f"{name}_restored")
-    with empty_database.programs(tmp_path / "root") as (workshop, server):
-        manifest = create(workshop, server, tmp_path / "backups", stack="test", database=name)
+    with empty_database.programs(tmp_path / "root") as (toolbox, server):
+        manifest = create(toolbox, server, tmp_path / "backups", stack="test", database=name)
         folder = store.chosen(tmp_path / "backups", None)
-        assert drill(workshop, folder, trust=UNSIGNED, vector_indexes=True).problems == ()
+        assert drill(toolbox, folder, trust=UNSIGNED, vector_indexes=True).problems == ()
         assert list(traces.iterdir()) == []
         try:
-            restore(workshop, server, target, folder, manifest, name)
+            restore(toolbox, server, target, folder, manifest, name)
             assert list(traces.iterdir()) == []
             with connect(target) as connection:
                 assert connection.execute("SELECT count(*), max(made) FROM app.item").fetchone() == (40, "w9")

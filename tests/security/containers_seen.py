@@ -11,7 +11,7 @@ from typing import Any
 import docker
 from docker.errors import APIError
 
-from postgres.docker_host import OF_ROOT, ROLE_LABEL
+from pgvector_stacks.docker.docker_host import OF_ROOT, ROLE_LABEL
 
 GIVEN = {*OF_ROOT, "SETUID", "SETGID"}  # the last two where a schedule is installed
 MARK = "pgstack-test-seen-all"

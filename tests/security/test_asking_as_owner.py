@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from postgres.backup import loading
-from postgres.upgrade import checks, verify
+from pgvector_stacks.backup.restoring import restore_database
+from pgvector_stacks.upgrade.checks import quick_check, verify
 from tests.conftest import FreshDatabase, script
 
 # run by the planner for the constant in the index of the first table; the second one is asked behind it
@@ -71,15 +71,15 @@ def test_what_an_owner_wrote_makes_no_function_of_ours_anew(
 ) -> None:
     fresh_database.apply(script(EVIL))
     name, before = fresh_database.admin.database, powers(fresh_database)
-    with fresh_database.programs(tmp_path / "ws") as (workshop, server):
+    with fresh_database.programs(tmp_path / "ws") as (toolbox, server):
         if question == "upgrade verify":
-            found = verify._contents(workshop, server, name, ["app.a1", "app.a2"])
+            found = verify._contents(toolbox, server, name, ["app.a1", "app.a2"])
             assert [each.count for each in found.values()] == [1, 1]
             assert found["app.a1"] != found["app.a2"]
         elif question == "fingerprint":
-            assert f"{name}: table app.a2" in checks.fingerprint(workshop, server, [name], exact=True)
+            assert f"{name}: table app.a2" in quick_check.fingerprint(toolbox, server, [name], exact=True)
         else:
-            assert loading.contents(workshop, server, name).rows["app.a2"] == 1
+            assert restore_database.contents(toolbox, server, name).rows["app.a2"] == 1
     assert powers(fresh_database) == before
 
 
@@ -88,8 +88,8 @@ def test_a_vector_index_is_asked_as_its_owner_where_a_child_computes(
 ) -> None:
     fresh_database.apply(script(CHILD))
     before = powers(fresh_database)
-    with fresh_database.programs(tmp_path / "ws") as (workshop, server):
-        checks.vector_indexes(workshop, server, [fresh_database.admin.database])
+    with fresh_database.programs(tmp_path / "ws") as (toolbox, server):
+        quick_check.vector_indexes(toolbox, server, [fresh_database.admin.database])
     assert powers(fresh_database) == before
 
 

@@ -14,14 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres import embedded, queries, role_drift
-from postgres.backup import loader, references, store
-from postgres.backup.create import create
-from postgres.backup.drill import drill
-from postgres.backup.manifest import BackupFailed, BackupRefused, Trust, verify
-from postgres.backup.restore import restore
-from postgres.connection import connect
-from postgres.errors import ConnectionFailed, SqlFailed
+from pgvector_stacks.backup import references, store
+from pgvector_stacks.backup.create import create
+from pgvector_stacks.backup.drill import drill
+from pgvector_stacks.backup.manifest import BackupFailed, BackupRefused, Trust, verify
+from pgvector_stacks.backup.restore import restore
+from pgvector_stacks.backup.restoring import owner_login
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import ConnectionFailed, SqlFailed
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.inspection import role_drift
 from tests.conftest import FreshDatabase, script
 
 HEAD = "-- pgstack: no-transaction\n"
@@ -77,9 +80,9 @@ def test_whom_a_script_let_in_is_out_behind_it(fresh_database: FreshDatabase) ->
 
 def test_a_pipe_beside_the_files_of_a_backup_is_refused(fresh_database: FreshDatabase, tmp_path: Path) -> None:
     """pg_restore prefers N.dat to N.dat.gz, and reads a pipe of that name."""
-    with fresh_database.programs(tmp_path / "root") as (workshop, server):
+    with fresh_database.programs(tmp_path / "root") as (toolbox, server):
         name = fresh_database.admin.database
-        create(workshop, server, tmp_path / "backups", stack="test", database=name, key=KEY)
+        create(toolbox, server, tmp_path / "backups", stack="test", database=name, key=KEY)
         folder = store.chosen(tmp_path / "backups", None)
         os.mkfifo(folder / name / "1.dat")
         with pytest.raises(BackupRefused, match=r"1\.dat: not in the manifest"):
@@ -95,10 +98,10 @@ def test_a_template_is_no_backup_without_the_database(fresh_database: FreshDatab
     assert fresh_database.ask("SELECT datistemplate FROM pg_database WHERE datname = current_database()") == [(False,)]
     fresh_database.do(f"ALTER DATABASE {name} IS_TEMPLATE true")
     with (
-        fresh_database.programs(tmp_path / "root") as (workshop, server),
+        fresh_database.programs(tmp_path / "root") as (toolbox, server),
         pytest.raises(BackupFailed, match="is a template"),
     ):
-        create(workshop, server, tmp_path / "backups", stack="test", database=name)
+        create(toolbox, server, tmp_path / "backups", stack="test", database=name)
     fresh_database.apply(made)
     assert fresh_database.ask("SELECT datistemplate FROM pg_database WHERE datname = current_database()") == [(False,)]
 
@@ -124,12 +127,12 @@ def test_a_setting_of_readonlys_own_spoils_no_restore(fresh_database: FreshDatab
         connection.execute("SELECT set_config('search_path', '', false)")  # a list without elements
         connection.execute(f"ALTER ROLE app IN DATABASE {name} SET search_path FROM CURRENT".encode())
     target = replace(fresh_database.admin, database=f"{name}_restored")
-    with fresh_database.programs(tmp_path / "root") as (workshop, server):
-        manifest = create(workshop, server, tmp_path / "backups", stack="test", database=name, key=KEY)
+    with fresh_database.programs(tmp_path / "root") as (toolbox, server):
+        manifest = create(toolbox, server, tmp_path / "backups", stack="test", database=name, key=KEY)
         folder = store.chosen(tmp_path / "backups", None)
-        assert drill(workshop, folder, trust=Trust(KEY)).problems == ()
+        assert drill(toolbox, folder, trust=Trust(KEY)).problems == ()
         try:
-            restore(workshop, server, target, folder, manifest, name)
+            restore(toolbox, server, target, folder, manifest, name)
             with connect(target) as connection:
                 assert connection.execute(SETTINGS_OF_ROLES).fetchall() == fresh_database.ask(SETTINGS_OF_ROLES)
         finally:
@@ -181,18 +184,18 @@ def test_what_app_grants_to_the_login_of_a_restore_keeps_out_no_other(
 ) -> None:
     name = fresh_database.admin.database
     target = replace(fresh_database.admin, database=f"{name}_restored")
-    fresh_database.do(loader.CREATE)  # as while a restore works
+    fresh_database.do(owner_login.CREATE)  # as while a restore works
     with connect(fresh_database.as_role("app")) as connection:
         connection.execute("SELECT lo_create(4711)")
-        connection.execute(f"GRANT SELECT ON LARGE OBJECT 4711 TO {loader.ROLE}".encode())
+        connection.execute(f"GRANT SELECT ON LARGE OBJECT 4711 TO {owner_login.ROLE}".encode())
         connection.execute("CREATE TEMP TABLE kept (id int)")
-        connection.execute(f"GRANT SELECT ON kept TO {loader.ROLE}".encode())
-        with fresh_database.programs(tmp_path / "root") as (workshop, server):
-            manifest = create(workshop, server, tmp_path / "backups", stack="test", database=name, key=KEY)
+        connection.execute(f"GRANT SELECT ON kept TO {owner_login.ROLE}".encode())
+        with fresh_database.programs(tmp_path / "root") as (toolbox, server):
+            manifest = create(toolbox, server, tmp_path / "backups", stack="test", database=name, key=KEY)
             folder = store.chosen(tmp_path / "backups", None)
             try:
-                restore(workshop, server, target, folder, manifest, name)
-                assert fresh_database.ask("SELECT FROM pg_roles WHERE rolname = %s", loader.ROLE) == []
+                restore(toolbox, server, target, folder, manifest, name)
+                assert fresh_database.ask("SELECT FROM pg_roles WHERE rolname = %s", owner_login.ROLE) == []
             finally:
                 with connect(replace(fresh_database.admin, database="postgres")) as cluster:
                     cluster.execute(f'DROP DATABASE IF EXISTS "{target.database}" WITH (FORCE)'.encode())
@@ -233,13 +236,13 @@ def test_what_several_owners_have_comes_back(fresh_database: FreshDatabase, tmp_
     name = fresh_database.admin.database
     fresh_database.do(OWNERS.format(name=name))
     target = replace(fresh_database.admin, database=f"{name}_restored")
-    program = [str(embedded.binaries(18) / "pg_dump"), "--schema-only", "--restrict-key=x", "-d"]
+    program = [str(embedded_server.binaries(18) / "pg_dump"), "--schema-only", "--restrict-key=x", "-d"]
     try:
-        with fresh_database.programs(tmp_path / "root") as (workshop, server):
-            manifest = create(workshop, server, tmp_path / "backups", stack="test", database=name, key=KEY)
+        with fresh_database.programs(tmp_path / "root") as (toolbox, server):
+            manifest = create(toolbox, server, tmp_path / "backups", stack="test", database=name, key=KEY)
             folder = store.chosen(tmp_path / "backups", None)
-            assert drill(workshop, folder, trust=Trust(KEY)).problems == ()
-            restore(workshop, server, target, folder, manifest, name)
+            assert drill(toolbox, folder, trust=Trust(KEY)).problems == ()
+            restore(toolbox, server, target, folder, manifest, name)
         written = [
             set(
                 subprocess.run([*program, address.url], capture_output=True, text=True, check=True).stdout.split("\n\n")

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from pgstack import backup as commands
-from pgstack import backup_schedule
-from postgres.backup import manifest as manifests
-from postgres.backup import plain_files, schedule, sidecar, store
-from postgres.backup.manifest import BackupRefused, Trust, verify
-from postgres.backup.store import DrillResult
-from postgres.upgrade.archive import pack, unpack
-from stacks.environment import from_config
+from pgvector_stacks.backup import manifest as manifests
+from pgvector_stacks.backup import shared_files, store
+from pgvector_stacks.backup.daily import schedule, sidecar
+from pgvector_stacks.backup.manifest import BackupRefused, Trust, verify
+from pgvector_stacks.backup.store import DrillResult
+from pgvector_stacks.cli.backup import commands, scheduled
+from pgvector_stacks.config.environment import from_config
+from pgvector_stacks.toolbox.tar_stream import pack, unpack
 from tests.lacking import needs_root
 from tests.security.test_backup_is_signed import KEY, OTHER_STACKS_KEY, signed
 
@@ -72,7 +72,7 @@ def test_nobody_waits_for_what_is_no_plain_file(where: str, kind: str, tmp_path:
 
     def look() -> None:
         commands.finding(environment, KEY)
-        backup_schedule.finding(environment, NOW)
+        scheduled.finding(environment, NOW)
         store.last_good_drill(directory)
         with suppress(BackupRefused):
             verify(made, trust=Trust(KEY))
@@ -111,7 +111,7 @@ def test_a_backup_of_roots_is_written_nowhere_else(when: str, tmp_path: Path) ->
         swap("while it is filled")
         manifests.write(manifests.read(made), made, KEY)
         swap("before it is closed")
-        plain_files.close_to_others(made)
+        shared_files.close_to_others(made)
         swap("at the end")
         store.settle(made, finished)
     assert verify(finished, trust=Trust(KEY)).stack == "local"
@@ -130,7 +130,10 @@ def test_a_folder_of_the_containers_is_not_taken_for_ours(tmp_path: Path) -> Non
             super().mkdir()
             os.chown(self, sidecar.UNUSED_UID, sidecar.UNUSED_UID)
 
-    with pytest.raises(OSError, match="somebody put another folder there"), plain_files.private(Theirs(tmp_path / "x")):
+    with (
+        pytest.raises(OSError, match="somebody put another folder there"),
+        shared_files.private(Theirs(tmp_path / "x")),
+    ):
         pass
 
 
@@ -140,7 +143,7 @@ def test_what_is_handed_over_ends_at_links(tmp_path: Path) -> None:
     (outside / "deep").mkdir(parents=True)
     (folder := tmp_path / "dev").mkdir()
     (folder / "link").symlink_to(outside)
-    plain_files.give(folder, sidecar.UNUSED_UID, sidecar.UNUSED_UID)
+    shared_files.give(folder, sidecar.UNUSED_UID, sidecar.UNUSED_UID)
     assert {path.stat().st_uid for path in (outside, outside / "deep")} == {0}
     assert (folder / "link").lstat().st_uid == sidecar.UNUSED_UID
 
@@ -190,6 +193,6 @@ def test_a_failure_that_the_container_noted_forges_no_line(tmp_path: Path) -> No
     environment = from_config("dev", {"engine": "docker", "backup": {"at": "02:00"}, "backupDirectory": str(tmp_path)})
     schedule.begin(tmp_path / "dev", NOW)
     (tmp_path / "dev" / schedule.FAILED).write_text("now\ndrift    none\n::error::x\n")
-    found = backup_schedule.finding(environment, NOW)
+    found = scheduled.finding(environment, NOW)
     assert found is not None
     assert "\n    | drift    none\n    | \\::error::x" in found.found

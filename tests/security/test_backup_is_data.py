@@ -14,17 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
-from postgres import embedded
-from postgres.backup import manifest as manifests
-from postgres.backup import store
-from postgres.backup.create import create
-from postgres.backup.drill import drill
-from postgres.backup.manifest import GLOBALS, UNSIGNED, BackupRefused, Manifest, verify
-from postgres.backup.restore import restore
-from postgres.backup.role_statements import POWERFUL, parse, refuse_powers
-from postgres.connection import connect
-from postgres.upgrade.local import LocalWorkshop
-from postgres.upgrade.workshop import Server as Reached
+from pgvector_stacks.backup import manifest as manifests
+from pgvector_stacks.backup import store
+from pgvector_stacks.backup.create import create
+from pgvector_stacks.backup.drill import drill
+from pgvector_stacks.backup.manifest import GLOBALS, UNSIGNED, BackupRefused, Manifest, verify
+from pgvector_stacks.backup.restore import restore
+from pgvector_stacks.backup.restoring.role_statements import POWERFUL, parse, refuse_powers
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.toolbox.embedded_toolbox import EmbeddedToolbox
+from pgvector_stacks.toolbox.interface import Server as Reached
 from tests.conftest import FreshDatabase, Server
 
 CRIMES = [
@@ -149,10 +149,10 @@ def odd(fresh_database: FreshDatabase) -> Iterator[FreshDatabase]:
 
 
 def dumped(server: Server) -> str:
-    program = embedded.binaries(18) / "pg_dumpall"
+    program = embedded_server.binaries(18) / "pg_dumpall"
     done = subprocess.run(
-        [program, "-w", "--globals-only", "--no-tablespaces", "-h", embedded.HOST, "-p", str(server.port), "-U",
-         embedded.ADMIN],
+        [program, "-w", "--globals-only", "--no-tablespaces", "-h", embedded_server.HOST, "-p", str(server.port), "-U",
+         embedded_server.ADMIN],
         env={"PGPASSWORD": server.password}, check=True, capture_output=True, text=True,
     )  # fmt: skip
     return done.stdout
@@ -170,12 +170,12 @@ def test_every_role_that_pg_dumpall_writes_comes_back_the_same(odd: FreshDatabas
 
 
 @pytest.fixture
-def place(odd: FreshDatabase, tmp_path: Path) -> Iterator[tuple[LocalWorkshop, Reached, Path]]:
+def place(odd: FreshDatabase, tmp_path: Path) -> Iterator[tuple[EmbeddedToolbox, Reached, Path]]:
     with odd.programs(tmp_path / "a root") as (made, server):
         yield made, server, tmp_path / "backups"
 
 
-Place = tuple[LocalWorkshop, Reached, Path]
+Place = tuple[EmbeddedToolbox, Reached, Path]
 
 
 def changed(folder: Path, line: str) -> None:
@@ -187,25 +187,25 @@ def changed(folder: Path, line: str) -> None:
 
 
 def test_changed_roles_run_nothing_in_a_drill_or_a_restore(odd: FreshDatabase, place: Place, tmp_path: Path) -> None:
-    workshop, server, into = place
+    toolbox, server, into = place
     database = odd.admin.database
-    create(workshop, server, into, stack="local", database=database)
+    create(toolbox, server, into, stack="local", database=database)
     folder = store.chosen(into, None)
     good = (folder / GLOBALS).read_text()
     trace = tmp_path / "trace"
     changed(folder, f"\\! id >'{trace}'")
-    result = drill(workshop, folder, trust=UNSIGNED)
+    result = drill(toolbox, folder, trust=UNSIGNED)
     assert "is refused" in result.problems[0]
     target = replace(odd.admin, database=f"{database}_other")
     with pytest.raises(BackupRefused, match="is refused"):
-        restore(workshop, server, target, folder, verify(folder), database)
+        restore(toolbox, server, target, folder, verify(folder), database)
     (folder / GLOBALS).write_text(good)
     changed(folder, "CREATE ROLE mallory;\nALTER ROLE mallory WITH SUPERUSER LOGIN;")
     with pytest.raises(BackupRefused, match="role mallory gets SUPERUSER"):
-        drill(workshop, folder, trust=UNSIGNED)
+        drill(toolbox, folder, trust=UNSIGNED)
     with pytest.raises(BackupRefused, match="role mallory gets SUPERUSER"):
-        restore(workshop, server, target, folder, verify(folder), database)
-    assert drill(workshop, folder, trust=UNSIGNED, superusers=True).ok
+        restore(toolbox, server, target, folder, verify(folder), database)
+    assert drill(toolbox, folder, trust=UNSIGNED, superusers=True).ok
     assert not trace.exists()
     assert odd.ask("SELECT count(*) FROM pg_roles WHERE rolname = 'mallory'") == [(0,)]
     assert odd.ask("SELECT count(*) FROM pg_database WHERE datname LIKE %s", f"{database}_other%") == [(0,)]

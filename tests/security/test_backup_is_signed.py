@@ -14,12 +14,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.backup_key import BackupKeyProvider
-from postgres.backup import manifest as manifests
-from postgres.backup import sealed, store
-from postgres.backup.drill import drill
-from postgres.backup.manifest import GLOBALS, UNSIGNED, BackupFailed, BackupRefused, Manifest, Trust, Untrusted, verify
-from postgres.upgrade import local
-from postgres.upgrade.archive import pack, unpack
+from pgvector_stacks.backup import manifest as manifests
+from pgvector_stacks.backup import store
+from pgvector_stacks.backup.copies import encryption
+from pgvector_stacks.backup.drill import drill
+from pgvector_stacks.backup.manifest import (
+    GLOBALS,
+    UNSIGNED,
+    BackupFailed,
+    BackupRefused,
+    Manifest,
+    Trust,
+    Untrusted,
+    verify,
+)
+from pgvector_stacks.toolbox import embedded_toolbox
+from pgvector_stacks.toolbox.tar_stream import pack, unpack
 from tests.security.test_backup_is_data import MANIFEST
 
 KEY, OTHER_STACKS_KEY = "k" * 32, "o" * 32
@@ -95,10 +105,10 @@ def test_an_older_backup_is_not_taken_for_a_newer_one(tmp_path: Path) -> None:
 
 def test_a_drill_of_an_untrusted_backup_starts_nothing_and_notes_nothing(tmp_path: Path) -> None:
     made = signed(tmp_path / "backups", OTHER_STACKS_KEY)
-    with local.workshop(tmp_path / "root") as workshop:
+    with embedded_toolbox.open_toolbox(tmp_path / "root") as toolbox:
         for trust in (Trust(KEY), Trust()):
             with pytest.raises(Untrusted):
-                drill(workshop, made, trust=trust)
+                drill(toolbox, made, trust=trust)
     assert not store.drill_file(made).exists()
     assert not (tmp_path / "root").exists()
 
@@ -119,33 +129,33 @@ def test_the_key_is_a_secret_in_no_text() -> None:
 @settings(max_examples=20, deadline=None)
 def test_a_copy_opens_with_the_key_and_with_no_other(word: bytes, chunks: list[bytes]) -> None:
     key, whole = word.hex(), b"tar" + b"".join(chunks)
-    copy = b"".join(sealed.seal([b"tar", *chunks], key))
-    assert copy.startswith(sealed.MAGIC)
-    assert b"".join(sealed.opened([copy[:7], copy[7:]], key)) == whole
+    copy = b"".join(encryption.seal([b"tar", *chunks], key))
+    assert copy.startswith(encryption.MAGIC)
+    assert b"".join(encryption.opened([copy[:7], copy[7:]], key)) == whole
     for wrong, other in ((copy, key + "0"), (copy[:-1], key), (copy[:-1] + bytes([copy[-1] ^ 1]), key)):
         with pytest.raises(BackupFailed, match="isn't encrypted with this stack's key, or it is damaged"):
-            b"".join(sealed.opened([wrong], other))
+            b"".join(encryption.opened([wrong], other))
 
 
 def test_the_printed_identity_is_ages_and_a_copy_without_a_key_is_none(tmp_path: Path) -> None:
-    own = pyrage.x25519.Identity.from_str(sealed.identity(KEY))
-    assert str(own) == sealed.identity(KEY)
-    assert KEY not in sealed.identity(KEY)
+    own = pyrage.x25519.Identity.from_str(encryption.identity(KEY))
+    assert str(own) == encryption.identity(KEY)
+    assert KEY not in encryption.identity(KEY)
     made = signed(tmp_path, KEY)
-    copy = b"".join(sealed.seal(pack(made), KEY))
+    copy = b"".join(encryption.seal(pack(made), KEY))
     assert not any(word in copy for word in (b"manifest.json", b"globals", b"a%20b", b"CREATE ROLE"))
     # by hand, without the product
     with tarfile.open(fileobj=io.BytesIO(pyrage.decrypt(copy, [own]))) as archive:
         assert f"{made.name}/manifest.json" in archive.getnames()
     with pytest.raises(BackupFailed, match="the state has no key yet"):
-        next(sealed.seal([b"x"], ""))
+        next(encryption.seal([b"x"], ""))
 
 
 def test_bech32_is_that_of_its_standard() -> None:
     """Two of BIP 173's own vectors."""
-    assert sealed.bech32("a", b"") == "a12uel5l"
+    assert encryption.bech32("a", b"") == "a12uel5l"
     every = bytes.fromhex("00443214c74254b635cf84653a56d7c675be77df")
-    assert sealed.bech32("abcdef", every) == "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxw"
+    assert encryption.bech32("abcdef", every) == "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxw"
 
 
 def test_a_copy_that_was_swapped_is_fetched_and_then_refused(tmp_path: Path) -> None:
@@ -153,6 +163,6 @@ def test_a_copy_that_was_swapped_is_fetched_and_then_refused(tmp_path: Path) -> 
     made = signed(tmp_path, OTHER_STACKS_KEY)
     into = tmp_path / "fetched" / made.name
     into.parent.mkdir()
-    unpack(sealed.opened(pack(made), KEY), into)
+    unpack(encryption.opened(pack(made), KEY), into)
     with pytest.raises(Untrusted):
         verify(into, trust=Trust(KEY))

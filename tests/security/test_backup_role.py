@@ -15,13 +15,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from postgres import backup_role, drift, embedded, mending, role_drift
-from postgres.backup import role_statements, schedule, sidecar, store
-from postgres.backup.manifest import BackupFailed
-from postgres.backup.store import DrillResult
-from postgres.connection import Address, connect
-from postgres.role_limits import OF_A_BACKUP, derive
-from postgres.upgrade import local
+from pgvector_stacks.backup import store
+from pgvector_stacks.backup.daily import schedule, sidecar
+from pgvector_stacks.backup.manifest import BackupFailed
+from pgvector_stacks.backup.restoring import role_statements
+from pgvector_stacks.backup.store import DrillResult
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.connections.role_limits import OF_A_BACKUP, derive
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.inspection import backup_role, drift, rerun_reasons, role_drift
+from pgvector_stacks.toolbox import embedded_toolbox
 from tests.conftest import FreshDatabase, script
 from tests.lacking import lacking, needs_root
 
@@ -64,7 +67,9 @@ def role(database: FreshDatabase, name: str = "") -> Address:
 
 def mended(database: FreshDatabase, password: str = PASSWORD) -> tuple[str, ...]:
     with connect(database.admin) as connection:
-        return mending.changed_backup_role(connection, mending.Made(database.admin, backup_password=password))
+        return rerun_reasons.changed_backup_role(
+            connection, rerun_reasons.Made(database.admin, backup_password=password)
+        )
 
 
 REFUSED = (
@@ -162,7 +167,7 @@ def test_it_reads_all_that_a_backup_takes(stack: FreshDatabase, tmp_path: Path) 
 
 
 def run(database: FreshDatabase, address: Address, *words: str, **variables: str) -> str:
-    binaries = embedded.binaries(database.server.directory.major)
+    binaries = embedded_server.binaries(database.server.directory.major)
     environment = {
         "PATH": f"{binaries}:{os.environ['PATH']}", "PGHOST": address.host, "PGPORT": str(address.port),
         "PGUSER": address.user, "PGPASSWORD": address.password, "PGDATABASE": address.database, **variables,
@@ -253,8 +258,8 @@ def test_its_container_is_never_root_and_removes_what_root_made(tmp_path: Path) 
     uids = {path.lstat().st_uid for path in [folder, *folder.rglob("*")]}
     assert (uids, outside.stat().st_uid) == ({sidecar.UNUSED_UID}, 0)
     assert sidecar.owner_of(folder) == owner
-    with local.workshop(tmp_path / "data") as workshop:  # the embedded engine restores such a backup, too
-        said = workshop.sh('cat "$F/manifest.json"', F=workshop.hand(folder / "20261125T020000Z"))
+    with embedded_toolbox.open_toolbox(tmp_path / "data") as toolbox:  # the embedded engine restores such a backup, too
+        said = toolbox.sh('cat "$F/manifest.json"', F=toolbox.hand(folder / "20261125T020000Z"))
     assert said.code == 0, said.tail()
 
 

@@ -20,10 +20,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from components import certificate
 from components.certificate import GeneratedCertificateProvider, self_signed
-from pgstack import deploy
-from postgres import expiry
-from postgres.errors import PgstackError
-from stacks.environment import from_config
+from pgvector_stacks.cli import deploy
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.config.environment import from_config
+from pgvector_stacks.connections import certificate_expiry
 
 NAMES = ["pgvector-staging", "localhost", "127.0.0.1"]
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -106,7 +106,7 @@ def test_it_is_for_a_server_and_signs_no_other_certificate() -> None:
     assert not usage.value.key_cert_sign
     purposes = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(purposes) == [ExtendedKeyUsageOID.SERVER_AUTH]
-    assert made.not_valid_after_utc - expiry.utc_now() < timedelta(days=731)
+    assert made.not_valid_after_utc - certificate_expiry.utc_now() < timedelta(days=731)
 
 
 def test_what_a_thief_of_the_key_signs_for_another_name_is_refused(tmp_path: Path) -> None:
@@ -138,19 +138,19 @@ def test_what_a_thief_of_the_key_signs_for_another_name_is_refused(tmp_path: Pat
     ],
 )  # fmt: skip
 def test_the_next_one_is_made_within_a_month_of_the_end_or_when_asked_for(days: int, asked: bool, why: str) -> None:
-    assert expiry.renewal(of_the_old_kind(days), NOW, asked=asked) == why
+    assert certificate_expiry.renewal(of_the_old_kind(days), NOW, asked=asked) == why
 
 
 def test_doctor_tells_a_month_before() -> None:
     def said(days: int, made: bool = True) -> tuple[str, str]:
-        return expiry.finding(of_the_old_kind(days), NOW, "staging", made=made)
+        return certificate_expiry.finding(of_the_old_kind(days), NOW, "staging", made=made)
 
     assert said(700) == ("good until 2028-10-27", "")
     assert said(29) == ("ends on 2026-12-26, in 29 days", "pgstack up staging")
     assert said(29, made=False)[1].startswith("set pgvector:tlsCertificate and tlsKey")
     assert said(-1)[0] == "ended on 2026-11-26: clients that verify it are refused"
     assert said(3650)[0].endswith("pgstack up staging --rotate-certificate")
-    assert expiry.finding("no PEM", NOW, "staging", made=False)[1]
+    assert certificate_expiry.finding("no PEM", NOW, "staging", made=False)[1]
 
 
 def test_a_refresh_shows_what_up_will_do_and_the_update_does_it(monkeypatch: pytest.MonkeyPatch) -> None:

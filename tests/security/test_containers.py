@@ -7,7 +7,7 @@ from collections.abc import Callable
 import docker
 import pytest
 
-from postgres.docker_host import finish, throw_away
+from pgvector_stacks.docker.docker_host import finish, throw_away
 from tests.docker.conftest import PG17
 from tests.docker.conftest import docker_engine as docker_engine
 from tests.docker.conftest import image as image

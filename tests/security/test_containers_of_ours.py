@@ -12,15 +12,16 @@ import pytest
 from docker.errors import APIError
 from docker.types import Mount
 
-from postgres import adoption, data_directory, docker_host, extensions
-from postgres.backup import restore
-from postgres.backup.create import create
-from postgres.backup.drill import drill
-from postgres.backup.manifest import Trust, verify
-from postgres.connection import Address, connect
-from postgres.container import Spec
-from postgres.images import VOLUME
-from postgres.upgrade import container, docker_facts, on_docker
+from pgvector_stacks.backup import restore
+from pgvector_stacks.backup.create import create
+from pgvector_stacks.backup.drill import drill
+from pgvector_stacks.backup.manifest import Trust, verify
+from pgvector_stacks.common.image_names import VOLUME
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.docker import adoption, data_volume, docker_host, extension_check
+from pgvector_stacks.docker.container_spec import Spec
+from pgvector_stacks.toolbox import docker_toolbox
+from pgvector_stacks.upgrade.engines import docker_facts, docker_upgrade
 from tests.docker.conftest import NO_STRAY, PG15, PG17, free_port
 from tests.docker.conftest import docker_engine as docker_engine
 from tests.docker.conftest import image as image
@@ -36,7 +37,7 @@ ATTACKS = {
     "a program for everybody": "echo x >/usr/local/bin/psql",
     "what the loader reads": "echo x >/etc/ld.so.preload",
     "another user": "setpriv --reuid=0 --regid=0 --clear-groups true",
-    "somebody else's file": "chown 0:0 /tmp/pgstack-workshop",
+    "somebody else's file": "chown 0:0 /tmp/pgstack-toolbox",
     "a device": "mknod /tmp/device b 8 0",
     "a mount": "mount -t tmpfs none /tmp",
 }
@@ -56,11 +57,11 @@ def server(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> I
         network = docker_engine.networks.create(NAME)
         left.callback(gone, network.remove)
         with throw_aways(docker_engine, NAME) as seen:
-            data_directory.prepare(docker_engine, SPEC, image(PG17), NAME, WORD)
-            data_directory.look(docker_engine, NAME, PG17, NAME)
-            data_directory.trial(docker_engine, SPEC, PG17, NAME, "0.8.0")
+            data_volume.prepare(docker_engine, SPEC, image(PG17), NAME, WORD)
+            data_volume.look(docker_engine, NAME, PG17, NAME)
+            data_volume.trial(docker_engine, SPEC, PG17, NAME, "0.8.0")
             adoption.look(docker_engine, NAME, PG17, NAME)
-            assert extensions.offered(docker_engine, NAME, PG17) is not None
+            assert extension_check.offered(docker_engine, NAME, PG17) is not None
             docker_facts.target_of_image(docker_engine, NAME, PG17, 17)
         port = free_port()
         made = docker_engine.containers.run(
@@ -90,11 +91,11 @@ def test_no_container_of_a_backup_a_drill_and_a_restore_can_do_more_than_its_wor
     with connect(app) as connection:
         connection.execute("CREATE TABLE public.kept AS SELECT generate_series(1, 100) AS i")
     with throw_aways(docker_engine, NAME) as seen:
-        with on_docker.at_the_server(docker_engine, NAME, PG17, 17, admin) as (made, live):
+        with docker_upgrade.at_the_server(docker_engine, NAME, PG17, 17, admin) as (made, live):
             create(made, live, tmp_path, stack="dev", database="app", key=KEY)
             (backup,) = tmp_path.glob("*Z")
             restore.restore(made, live, app, backup, verify(backup, trust=Trust(KEY)), "app")
-        with container.workshop(docker_engine, NAME, PG17, None) as apart:
+        with docker_toolbox.open_toolbox(docker_engine, NAME, PG17, None) as apart:
             assert drill(apart, backup, major=17, trust=Trust(KEY)).ok
     with connect(app) as connection:
         assert connection.execute("SELECT count(*) FROM public.kept").fetchone() == (100,)
@@ -103,7 +104,7 @@ def test_no_container_of_a_backup_a_drill_and_a_restore_can_do_more_than_its_wor
 
 
 def test_what_takes_over_a_drill_gets_nowhere(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> None:
-    with container.workshop(docker_engine, NAME, image(PG17), None) as made:
+    with docker_toolbox.open_toolbox(docker_engine, NAME, image(PG17), None) as made:
         assert [what for what, attack in ATTACKS.items() if made.sh(attack).code == 0] == []
         status = made.sh("cat /proc/self/status").output
         assert "CapBnd:\t0000000000000000" in status
@@ -122,8 +123,8 @@ def test_what_takes_over_an_upgrade_gets_nowhere(
 ) -> None:
     """Also as root: it takes up the old version's programs in volumes of its own, and has no capability for it."""
     old, new = image(PG15), image(PG17)
-    with container.workshop(docker_engine, NAME, new, None, carries=15) as made:
-        container.carry_programs(docker_engine, made, NAME, old, 15)
+    with docker_toolbox.open_toolbox(docker_engine, NAME, new, None, carries=15) as made:
+        docker_toolbox.carry_programs(docker_engine, made, NAME, old, 15)
         assert "(PostgreSQL) 15" in made.run(15, "postgres", "--version").output
         found = docker_host.server_of(docker_engine, str(made.container.name))
         assert found is not None

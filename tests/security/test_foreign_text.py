@@ -14,13 +14,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from components.provider_process import settle_in
-from pgstack import inspection, printing
-from pgstack.deploy import _print
-from postgres import apply, drift, row_values
-from postgres.connection import connect
-from postgres.errors import PgstackError
-from postgres.plain_text import one_line, quoted, safe
+from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.cli import inspection, printing
+from pgvector_stacks.cli.deploy import _print
+from pgvector_stacks.common import row_values
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.plain_text import one_line, quoted, safe
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.inspection import drift
+from pgvector_stacks.migrations import apply
 from tests.conftest import FreshDatabase, script
 
 EVIL = "x\x1b]0;owned\x07\x1b[2J\x1b[32mall 9 checks passed\r\n::error title=pgstack::forged\n##[error]old\u202e\x9b1A"
@@ -73,7 +75,7 @@ def test_the_log_of_the_engine_is_harmless(monkeypatch: pytest.MonkeyPatch) -> N
     logged: list[str] = []
     for level in ("debug", "info", "warn", "error"):
         monkeypatch.setattr(pulumi.log, level, logged.append)
-    monkeypatch.setattr("components.provider_process._leave_with_the_engine", lambda: None)
+    monkeypatch.setattr("pgvector_stacks.automation.provider_process._leave_with_the_engine", lambda: None)
     monkeypatch.setattr("traceback.format_exc", lambda *_: "")
     settle_in()
     pulumi.log.warn(EVIL)

@@ -9,10 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from postgres import landing, roles
-from postgres.connection import connect
-from postgres.errors import ConnectionFailed, PgstackError, SqlFailed
-from postgres.up_lock import OLDER
+from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, SqlFailed
+from pgvector_stacks.connections import roles
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.connections.up_lock import OLDER
+from pgvector_stacks.migrations.execution import ledger_writer
 from tests.conftest import FreshDatabase, script
 
 HEAD = "-- pgstack: no-transaction\n"
@@ -122,10 +123,10 @@ def test_what_is_left_for_one_transaction_is_for_no_other(fresh_database: FreshD
 def test_a_script_that_ends_its_transaction_unseen_is_not_recorded(fresh_database: FreshDatabase) -> None:
     """As one would that our scanner reads otherwise than the server does; here the group lands by hand."""
     with connect(fresh_database.admin) as admin, connect(fresh_database.admin, autocommit=False) as owner:
-        began = landing.transaction(owner)
+        began = ledger_writer.transaction(owner)
         owner.execute("COMMIT; BEGIN")
         with pytest.raises(SqlFailed, match="ended the transaction it runs in"):
-            landing.land(admin, owner, [(MARK, None)], began=began)
+            ledger_writer.land(admin, owner, [(MARK, None)], began=began)
     assert len(fresh_database.names()) == 3
 
 

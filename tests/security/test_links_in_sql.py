@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from postgres.errors import ScriptError
-from postgres.scripts import load, load_verify
+from pgvector_stacks.common.errors import ScriptError
+from pgvector_stacks.migrations.scripts.script_files import load, load_verify
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from docker.models.containers import Container
 from docker.types import Mount
 
 from components.certificate import self_signed
-from postgres import data_directory
-from postgres.connection import Address, connect
-from postgres.container import CERTIFICATE, HBA, KEY, Spec
-from postgres.docker_exec import run
-from postgres.images import VOLUME
+from pgvector_stacks.common.image_names import VOLUME
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.docker import data_volume
+from pgvector_stacks.docker.container_command import run
+from pgvector_stacks.docker.container_spec import CERTIFICATE, HBA, KEY, Spec
 from tests.docker.conftest import NO_STRAY, PG17, free_port
 from tests.docker.conftest import docker_engine as docker_engine
 from tests.docker.conftest import image as image
@@ -44,7 +44,7 @@ def volume(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> I
     docker_engine.volumes.create(name)
     before = spec(files_of_root=False)
     try:
-        data_directory.prepare(docker_engine, before, image(PG17), name, WORD)
+        data_volume.prepare(docker_engine, before, image(PG17), name, WORD)
         yield name
     finally:
         with suppress(APIError):
@@ -55,7 +55,7 @@ def volume(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> I
 def server(docker_engine: docker.DockerClient, volume: str) -> Iterator[tuple[Container, Address]]:
     """After an `up` with this version, run as the stack's container is."""
     now = spec(files_of_root=True)
-    data_directory.install(docker_engine, now, PG17, volume)
+    data_volume.install(docker_engine, now, PG17, volume)
     port = free_port()
     container = docker_engine.containers.run(
         PG17, now.command, entrypoint=[], user="postgres", read_only=True, cap_drop=["ALL"], detach=True,
@@ -100,8 +100,8 @@ def test_all_of_it_can_be_deleted(docker_engine: docker.DockerClient, image: Cal
     name = f"pgstack-test-{os.getpid()}-deleted"
     docker_engine.volumes.create(name)
     try:
-        data_directory.prepare(docker_engine, spec(files_of_root=True), image(PG17), name, WORD)
-        assert data_directory.delete(docker_engine, name, PG17, name, name) == ()
+        data_volume.prepare(docker_engine, spec(files_of_root=True), image(PG17), name, WORD)
+        assert data_volume.delete(docker_engine, name, PG17, name, name) == ()
     finally:
         docker_engine.volumes.get(name).remove(force=True)
 
@@ -137,7 +137,7 @@ def test_a_process_of_its_that_waits_for_the_next_up_keeps_no_file(
         assert run(server[0], ["sh", "-c", waited], user="postgres").code == 0
 
     until("[ -e /tmp/ready ]")
-    data_directory.install(docker_engine, now, PG17, volume)
+    data_volume.install(docker_engine, now, PG17, volume)
     until("[ ! -e /tmp/ready ]")
     said = run(server[0], ["sh", "-c", f"cat {now.folder}/{HBA}; stat -c %u {now.folder} {now.folder}/{HBA}"])
     assert said.text.endswith("\n0\n0\n")

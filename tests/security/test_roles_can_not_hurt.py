@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgstack import inspection
-from postgres import database_drift, drift, host_rules, mending, role_drift, roles
-from postgres.connection import Address, connect, explain
-from postgres.errors import ConnectionFailed, SettingRefused
-from postgres.role_limits import RESERVED, RoleLimits, derive
+from pgvector_stacks.cli import inspection
+from pgvector_stacks.common.errors import ConnectionFailed, SettingRefused
+from pgvector_stacks.connections import roles
+from pgvector_stacks.connections.connection import Address, connect, explain
+from pgvector_stacks.connections.role_limits import RESERVED, RoleLimits, derive
+from pgvector_stacks.inspection import database_drift, drift, hba_rules, rerun_reasons, role_drift
 from tests.conftest import ROLE_LIMITS, FreshDatabase, script
 
 SCRIPT = script("CREATE SCHEMA s; CREATE TABLE s.item (id int)", "0001.sql")
@@ -44,11 +45,11 @@ def in_postgres(database: FreshDatabase) -> Address:
 
 
 def mended(database: FreshDatabase) -> tuple[str, ...]:
-    made = mending.Made(
+    made = rerun_reasons.Made(
         database.admin, app_password=database.app_password, readonly_password=database.app_password, limits=ROLE_LIMITS
     )
     with connect(database.admin) as connection:
-        return mending.look(connection, made)
+        return rerun_reasons.look(connection, made)
 
 
 def as_admin(database: FreshDatabase, statement: str) -> None:
@@ -258,7 +259,7 @@ def test_a_line_that_lets_somebody_in_without_a_password_is_told(stack: FreshDat
     file = stack.server.directory.path / "pg_hba.conf"
     before = file.read_text()
     with connect(stack.admin) as connection:
-        assert host_rules.find(connection, tls=False) == ()
+        assert hba_rules.find(connection, tls=False) == ()
         try:
             # what a superuser's COPY … TO writes
             file.write_text(f"host all all 0.0.0.0/0 trust\n{before}\nhost all\n")
@@ -272,10 +273,10 @@ def test_a_line_that_lets_somebody_in_without_a_password_is_told(stack: FreshDat
 
 
 def test_the_lines_that_the_engines_write_are_right_and_tls_is_looked_at() -> None:
-    line = host_rules.Rule(1, "host", ["all"], ["all"], "0.0.0.0", "0.0.0.0", "scram-sha-256")
-    assert host_rules.findings([line], tls=False) == ()
-    assert host_rules.findings([line], tls=True) == ("pg_hba.conf line 1 lets all into all from 0.0.0.0 without TLS",)
-    assert host_rules.findings([replace(line, type="hostssl")], tls=True) == ()
-    assert host_rules.findings([replace(line, address="127.0.0.1", netmask="255.255.255.255")], tls=True) == ()
-    assert host_rules.findings([replace(line, method="md5")], tls=False) != ()
-    assert host_rules.findings([replace(line, type="local", address=None, netmask=None)], tls=True) == ()
+    line = hba_rules.Rule(1, "host", ["all"], ["all"], "0.0.0.0", "0.0.0.0", "scram-sha-256")
+    assert hba_rules.findings([line], tls=False) == ()
+    assert hba_rules.findings([line], tls=True) == ("pg_hba.conf line 1 lets all into all from 0.0.0.0 without TLS",)
+    assert hba_rules.findings([replace(line, type="hostssl")], tls=True) == ()
+    assert hba_rules.findings([replace(line, address="127.0.0.1", netmask="255.255.255.255")], tls=True) == ()
+    assert hba_rules.findings([replace(line, method="md5")], tls=False) != ()
+    assert hba_rules.findings([replace(line, type="local", address=None, netmask=None)], tls=True) == ()

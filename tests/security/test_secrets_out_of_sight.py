@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pgstack import psql
-from pgstack.outputs import write_private
-from postgres.connection import Address
-from postgres.errors import PgstackError
-from stacks.environment import ROOT, from_config
+from pgvector_stacks.cli import psql
+from pgvector_stacks.cli.outputs import write_private
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.config.environment import ROOT, from_config
+from pgvector_stacks.connections.connection import Address
 from tests.conftest import FreshDatabase
 
 WORD = "s3cret and hidden"

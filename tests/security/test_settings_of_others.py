@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from postgres import drift, validation
-from postgres.backup.create import create
-from postgres.connection import connect
-from postgres.errors import ConnectionFailed
+from pgvector_stacks.backup.create import create
+from pgvector_stacks.common.errors import ConnectionFailed
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.inspection import drift, validation
 from tests.conftest import FreshDatabase, script
 
 TABLE = script(
@@ -49,8 +49,8 @@ def test_what_is_set_gets_at_nothing_of_ours(fresh_database: FreshDatabase, whos
     if whose.startswith("DATABASE"):
         with pytest.raises(ConnectionFailed, match=r"loads a library .*\n.*takes local_preload_libraries"):
             stack.ask("SELECT 1")
-        with stack.programs(tmp_path / "root") as (workshop, server):
-            create(workshop, server, tmp_path / "backups", stack="test", database=stack.admin.database)
+        with stack.programs(tmp_path / "root") as (toolbox, server):
+            create(toolbox, server, tmp_path / "backups", stack="test", database=stack.admin.database)
     check = script("SELECT 'no rows' WHERE NOT EXISTS (SELECT FROM app.one)", "verify/1.sql")
     more = script(
         "UPDATE app.one SET i = i; CREATE TABLE app.two (t timestamptz DEFAULT '2026-01-02 03:04+00')", "0005.sql"

@@ -15,16 +15,19 @@ import pytest
 from docker.errors import APIError
 from docker.types import Mount
 
-from postgres import data_directory, embedded, role_drift, roles, single_user
-from postgres.backup import restore
-from postgres.connection import Address, connect
-from postgres.container import Spec
-from postgres.docker_host import NAME_LABEL
-from postgres.errors import ServerError
-from postgres.images import VOLUME
-from postgres.settings import derive
-from postgres.upgrade import local
-from postgres.upgrade.workshop import Server
+from pgvector_stacks.backup import restore
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.common.image_names import VOLUME
+from pgvector_stacks.connections import roles, single_user_mode
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.docker import data_volume
+from pgvector_stacks.docker.container_spec import Spec
+from pgvector_stacks.docker.docker_host import NAME_LABEL
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.inspection import role_drift
+from pgvector_stacks.sizing.settings import derive
+from pgvector_stacks.toolbox import embedded_toolbox
+from pgvector_stacks.toolbox.interface import Server
 from tests.conftest import LIMITS, FreshDatabase
 from tests.docker.conftest import NO_STRAY, PG17
 from tests.docker.conftest import docker_engine as docker_engine
@@ -44,28 +47,28 @@ def seen_in(text: str) -> list[str]:
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Iterator[embedded.Directory]:
-    made = embedded.Directory(tmp_path / "18", 18)
-    embedded.initialise(made, OLD)
+def directory(tmp_path: Path) -> Iterator[embedded_server.Directory]:
+    made = embedded_server.Directory(tmp_path / "18", 18)
+    embedded_server.initialise(made, OLD)
     yield made
-    embedded.stop(made)
+    embedded_server.stop(made)
 
 
-def test_the_embedded_server_that_logs_everything_gets_a_password_unseen(directory: embedded.Directory) -> None:
+def test_the_embedded_server_that_logs_everything_gets_a_password_unseen(directory: embedded_server.Directory) -> None:
     settings = directory.path / "postgresql.auto.conf"
     settings.write_text(TALKATIVE)
-    port = embedded.start(directory, derive(LIMITS))
-    embedded.ensure_password(directory, port, NEW)
-    connect(Address(embedded.HOST, port, "postgres", embedded.ADMIN, NEW)).close()
+    port = embedded_server.start(directory, derive(LIMITS))
+    embedded_server.ensure_password(directory, port, NEW)
+    connect(Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, NEW)).close()
     settings.write_text(TALKATIVE + FAILING)
     with pytest.raises(ServerError, match="read-only transaction") as failed:
-        embedded.ensure_password(directory, port, OLD)
+        embedded_server.ensure_password(directory, port, OLD)
     assert seen_in(str(failed.value) + directory.log.read_text(errors="replace")) == []
 
 
 @pytest.mark.parametrize("password", ["it's", "\\", "pä\u00a0ss\u00adword", "\u0627\u0031", "$1 `id`"])
 def test_a_verifier_fits_its_password_and_needs_no_quoting(password: str) -> None:
-    made = single_user.verifier("postgres", password)
+    made = single_user_mode.verifier("postgres", password)
     assert not set(made) & set("'\"\\\n` ")
     if "\u00a0" not in password:
         assert role_drift.fits(password, made)
@@ -117,12 +120,12 @@ def test_a_volume_that_logs_everything_and_checks_passwords_gets_one_unseen(
 
     logs = Logs(docker_engine, name)
     try:
-        first = data_directory.prepare(docker_engine, spec, image(PG17), name, OLD)
+        first = data_volume.prepare(docker_engine, spec, image(PG17), name, OLD)
         write(TALKATIVE + "shared_preload_libraries = 'passwordcheck'\n")
-        assert data_directory.prepare(docker_engine, spec, PG17, name, NEW) == (first[0], "found")
+        assert data_volume.prepare(docker_engine, spec, PG17, name, NEW) == (first[0], "found")
         write(TALKATIVE + FAILING)
         with pytest.raises(ServerError, match="read-only transaction") as failed:
-            data_directory.prepare(docker_engine, spec, PG17, name, NEW)
+            data_volume.prepare(docker_engine, spec, PG17, name, NEW)
     finally:
         seen = logs.end()
         docker_engine.volumes.get(name).remove(force=True)
@@ -140,7 +143,10 @@ def test_a_server_that_logs_everything_sees_neither_a_password_nor_its_verifier(
         for name, value in (("log_statement", "all"), ("log_min_duration_statement", "0")):
             admin.execute(f"SET {name} = '{value}'".encode())
         roles.set_password(admin, roles.APP, word)
-        with local.workshop(tmp_path) as made, restore._loader(admin, made, Server(18, embedded.HOST)):
+        with (
+            embedded_toolbox.open_toolbox(tmp_path) as made,
+            restore._loader(admin, made, Server(18, embedded_server.HOST)),
+        ):
             pass
         roles.set_password(admin, roles.APP, fresh_database.app_password)
     said = log.read_bytes()[before:].decode(errors="replace")

@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from components.certificate import self_signed
 from examples.search import store
-from postgres import embedded, host_based, strangers
-from postgres.connection import Address, connect
-from postgres.errors import ConnectionFailed
+from pgvector_stacks.common.errors import ConnectionFailed
+from pgvector_stacks.connections import server_authentication
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.embedded import embedded_server, trust_lines
 
 PASSWORD = secrets.token_urlsafe(24)
 CLEARTEXT, MD5, OK = (
@@ -128,27 +129,27 @@ def test_a_stranger_with_a_certificate_of_his_own_hears_not_even_who_asks(tmp_pa
 
 def test_an_upgraded_server_lets_nobody_in_without_a_password(tmp_path: Path) -> None:
     """Earlier releases left initdb's `trust` in pg_hba.conf: the next start, or `up`, closes it."""
-    directory = embedded.Directory(tmp_path / "18", 18)
-    embedded.initialise(directory, PASSWORD)
+    directory = embedded_server.Directory(tmp_path / "18", 18)
+    embedded_server.initialise(directory, PASSWORD)
     rules = directory.path / "pg_hba.conf"
     rules.write_text(rules.read_text().replace("scram-sha-256\n", "trust\n"))
     _start(directory)
     try:
         assert directory.path.joinpath("pg_hba.conf").read_text().count("trust\n") == 0
-        port = embedded.kept_port(directory)
+        port = embedded_server.kept_port(directory)
         assert port is not None
-        connect(Address(embedded.HOST, port, "postgres", embedded.ADMIN, PASSWORD)).close()
+        connect(Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, PASSWORD)).close()
         rules.write_text(rules.read_text().replace("scram-sha-256\n", "trust\n"))
-        assert host_based.is_open(directory.path)
+        assert trust_lines.is_open(directory.path)
         _start(directory)  # it runs: it is told
         with pytest.raises(psycopg.OperationalError, match="fe_sendauth: no password supplied"):
-            psycopg.connect(host=embedded.HOST, port=port, user=embedded.ADMIN, dbname="postgres")
+            psycopg.connect(host=embedded_server.HOST, port=port, user=embedded_server.ADMIN, dbname="postgres")
     finally:
-        embedded.stop(directory)
+        embedded_server.stop(directory)
 
 
-def _start(directory: embedded.Directory) -> None:
-    embedded.start(directory, {"fsync": "off"})
+def _start(directory: embedded_server.Directory) -> None:
+    embedded_server.start(directory, {"fsync": "off"})
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def _start(directory: embedded.Directory) -> None:
     ],
 )
 def test_a_line_that_asks_for_nothing_asks_for_a_password(line: str, closed: str) -> None:
-    assert host_based.closed(f"{line}\n{line}\n") == f"{closed}\n{closed}\n"
+    assert trust_lines.closed(f"{line}\n{line}\n") == f"{closed}\n{closed}\n"
 
 
 @pytest.mark.parametrize("question", [CLEARTEXT, MD5, OK])
@@ -180,11 +181,11 @@ def test_a_certificate_of_an_authority_we_do_not_have_is_no_root_and_its_own_is(
     root, key = _certificate("a company", None, None)
     leaf, _ = _certificate("db.example", root, key)
     pem = [each.public_bytes(Encoding.PEM).decode() for each in (leaf, root)]
-    assert strangers.root_of(pem[0]) == ""
-    assert strangers.root_of("".join(pem)) == pem[1]
-    assert strangers.root_of(pem[1]) == pem[1]
-    assert strangers.root_of("no certificate") == ""
-    assert strangers.refused("require", pem[0], strangers.SCRAM) == {
+    assert server_authentication.root_of(pem[0]) == ""
+    assert server_authentication.root_of("".join(pem)) == pem[1]
+    assert server_authentication.root_of(pem[1]) == pem[1]
+    assert server_authentication.root_of("no certificate") == ""
+    assert server_authentication.refused("require", pem[0], server_authentication.SCRAM) == {
         "require_auth": "scram-sha-256", "sslmode": "require", "channel_binding": "require",
     }  # fmt: skip
 

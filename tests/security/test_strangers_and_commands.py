@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from pgstack.toolchain import Toolchain
-from postgres import embedded
+from pgvector_stacks.automation.toolchain import Toolchain
+from pgvector_stacks.embedded import embedded_server
 from tests.engine.checkout import Checkout, copy_of_the_program, stop_servers
 from tests.security.test_strangers import CLEARTEXT, MD5, Stranger, stranger
 
@@ -37,9 +37,9 @@ def test_no_command_gives_a_stranger_a_password(stack: Checkout) -> None:
     """Then `up`: the server gets another port; and its pg_hba.conf, open as an earlier release's upgrade left it, is
     closed, as its warning says.
     """
-    words, port = stack.passwords(), embedded.kept_port(stack.directory)
+    words, port = stack.passwords(), embedded_server.kept_port(stack.directory)
     assert port is not None
-    embedded.stop(stack.directory)
+    embedded_server.stop(stack.directory)
     rules = stack.directory.path / "pg_hba.conf"
     rules.write_text(rules.read_text().replace("scram-sha-256\n", "trust\n"))
 
@@ -57,6 +57,6 @@ def test_no_command_gives_a_stranger_a_password(stack: Checkout) -> None:
     with stranger(MD5, port=port) as he:
         assert "lets anybody on this machine in without a password" in stack.ok("up", "local")
         assert not learnt(he), bytes(he.got)
-    now = embedded.kept_port(stack.directory)
+    now = embedded_server.kept_port(stack.directory)
     with pytest.raises(psycopg.OperationalError, match="no password supplied"):
-        psycopg.connect(host=embedded.HOST, port=now, user=embedded.ADMIN, dbname="postgres")
+        psycopg.connect(host=embedded_server.HOST, port=now, user=embedded_server.ADMIN, dbname="postgres")

@@ -18,9 +18,9 @@ import psutil
 import pytest
 
 from components.certificate import self_signed
-from postgres import relay, ssh
-from postgres.connection import Address, connect
-from postgres.errors import ConnectionFailed
+from pgvector_stacks.common.errors import ConnectionFailed
+from pgvector_stacks.connections import socket_relay, ssh_tunnel
+from pgvector_stacks.connections.connection import Address, connect
 from tests.docker.conftest import PG18
 from tests.lacking import needed_image, needs_root
 from tests.security.test_strangers import CLEARTEXT, PASSWORD, context, stranger
@@ -46,10 +46,10 @@ def there(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The ssh URL, with a PATH whose `ssh` knows it; the tunnels end with the test."""
     monkeypatch.setenv("PATH", f"{host.path}{os.pathsep}{os.environ['PATH']}")
     yield host.url
-    for process, _ in ssh._OPEN.values():
+    for process, _ in ssh_tunnel._OPEN.values():
         process.kill()
         process.wait(5)
-    ssh._OPEN.clear()
+    ssh_tunnel._OPEN.clear()
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +80,13 @@ def test_a_database_behind_ssh_is_reached_by_no_port_of_ssh(there: str, tls_serv
     with connect(mine) as connection:
         assert connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (True,)
         connection.cancel_safe(timeout=5)
-    words = [line for process, _ in ssh._OPEN.values() for line in psutil.Process(process.pid).cmdline()]
+    words = [line for process, _ in ssh_tunnel._OPEN.values() for line in psutil.Process(process.pid).cmdline()]
     forward = words[words.index("-L") + 1]
     path = Path(forward.split(":")[0])
     assert path.is_socket()
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert path.parent.stat().st_uid == os.getuid()
-    assert not [each for each in psutil.Process(next(iter(ssh._OPEN.values()))[0].pid).net_connections()
+    assert not [each for each in psutil.Process(next(iter(ssh_tunnel._OPEN.values()))[0].pid).net_connections()
                 if each.status == psutil.CONN_LISTEN]  # fmt: skip
     other, _ = self_signed(["db.example"])
     with pytest.raises(ConnectionFailed, match="not the stack's"):
@@ -95,13 +95,13 @@ def test_a_database_behind_ssh_is_reached_by_no_port_of_ssh(there: str, tls_serv
 
 def test_a_database_without_tls_behind_ssh_is_reached_by_a_socket_alone(there: str) -> None:
     """No port of ours at all; and who answers over there gets no password either."""
-    before = dict(relay._PORTS)
+    before = dict(socket_relay._PORTS)
     with stranger(CLEARTEXT) as he:
         with pytest.raises(ConnectionFailed, match="no server of pgstack's"):
             connect(Address("127.0.0.1", he.port, "app", "postgres", PASSWORD, via=there))
         assert he.clients
         assert not he.learnt(PASSWORD)
-    assert before == relay._PORTS
+    assert before == socket_relay._PORTS
 
 
 def test_a_stranger_over_there_hears_nothing_where_the_stack_has_a_certificate(there: str, tmp_path: Path) -> None:
@@ -124,14 +124,14 @@ def test_a_tunnel_is_ready_only_while_its_ssh_lives(tmp_path: Path, monkeypatch:
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     asked = ("ssh://nobody@127.0.0.1:1", "127.0.0.1", 5432)
-    folder = ssh.to_port(*asked)
-    assert ssh.to_port(*asked) == folder
-    (process,) = (process for process, found in ssh._OPEN.values() if found == folder)
+    folder = ssh_tunnel.to_port(*asked)
+    assert ssh_tunnel.to_port(*asked) == folder
+    (process,) = (process for process, found in ssh_tunnel._OPEN.values() if found == folder)
     process.kill()
     process.wait(timeout=60)
     fake.write_text("#!/bin/sh\necho refused >&2\nexit 255\n")
     with pytest.raises(ConnectionFailed, match=r"no ssh tunnel to .*: refused"):
-        ssh.to_port(*asked)
+        ssh_tunnel.to_port(*asked)
 
 
 def test_another_user_gets_nowhere_through_our_port(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_another_user_gets_nowhere_through_our_port(tmp_path: Path) -> None:
                 near.sendall(b"hello")
 
         threading.Thread(target=serve, daemon=True).start()
-        port = relay.to_socket(str(path))
+        port = socket_relay.to_socket(str(path))
         words = ["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}; echo me >&3; timeout 5 cat <&3"]
         said = subprocess.run(words, user=NOBODY, capture_output=True, text=True, check=False)
         assert "hello" not in said.stdout
@@ -166,5 +166,5 @@ def test_whose_a_connection_is_is_read_with_both_ends() -> None:
     row = "   0: {}:{:04X} {}:{:04X} 01 00000000:00000000 00:00000000 00000000  {}        0 1 1\n"
     one, two = secrets.randbelow(60000) + 1, 5432
     table = head + row.format("0200007F", one, "0100007F", two, 7) + row.format("0100007F", one, "0100007F", two, 8)
-    assert relay.owner(table, ("127.0.0.1", one), ("127.0.0.1", two)) == 8
-    assert relay.owner(table, ("127.0.0.1", one + 1), ("127.0.0.1", two)) is None
+    assert socket_relay.owner(table, ("127.0.0.1", one), ("127.0.0.1", two)) == 8
+    assert socket_relay.owner(table, ("127.0.0.1", one + 1), ("127.0.0.1", two)) is None

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from postgres import roles
-from postgres.connection import connect
-from stacks import cautions
-from stacks.environment import ENVIRONMENTS, from_config
+from pgvector_stacks.config import cautions
+from pgvector_stacks.config.environment import ENVIRONMENTS, from_config
+from pgvector_stacks.connections import roles
+from pgvector_stacks.connections.connection import connect
 from tests.conftest import FreshDatabase
 
 EMPTY = {"PULUMI_CONFIG_PASSPHRASE": ""}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from postgres.connection import connect
-from postgres.errors import ServerError
-from postgres.upgrade import embedded_engine
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.upgrade.engines import embedded_upgrade
 from tests.security.test_upgrade_runs_as_owner import CODE, OWNER, old_server
 from tests.upgrade.servers import PASSWORD
 
@@ -79,6 +79,6 @@ def test_pg_upgrade_never_runs_what_the_rehearsal_didnt_see(attack: str, told: s
             ):
                 connection.execute(statement.encode())
         with pytest.raises(ServerError, match=told):
-            embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
+            embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
         assert list(out.iterdir()) == []
         assert machine.serving == machine.old

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from postgres import embedded
-from postgres.connection import connect
-from postgres.errors import ServerError
-from postgres.upgrade import as_owners, embedded_engine, local, statistics
-from postgres.upgrade.workshop import Server, passfile_line
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.toolbox import embedded_toolbox
+from pgvector_stacks.toolbox.interface import Server, passfile_line
+from pgvector_stacks.upgrade import as_owners
+from pgvector_stacks.upgrade.checks import statistics
+from pgvector_stacks.upgrade.engines import embedded_upgrade
 from tests.upgrade import servers
 from tests.upgrade.servers import PASSWORD, Machine
 
@@ -57,8 +60,8 @@ ANALYZE public.s;
 @contextmanager
 def old_server(folder: Path) -> Iterator[Machine]:
     with servers.machine(folder) as machine:
-        embedded.initialise(machine.old, PASSWORD)
-        embedded.start(machine.old, servers.SETTINGS)
+        embedded_server.initialise(machine.old, PASSWORD)
+        embedded_server.start(machine.old, servers.SETTINGS)
         with connect(machine.address(machine.old)) as connection:
             connection.execute("CREATE DATABASE app")
         yield machine
@@ -75,11 +78,11 @@ def test_no_code_of_an_owner_runs_as_the_superuser(tmp_path: Path) -> None:
             )
             connection.execute((CODE + ATTACKS).format(owner=OWNER, out=out).encode())
         with pytest.raises(ServerError, match="pg_upgrade would run them with a superuser's rights") as refused:
-            embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
+            embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
         assert "public.five(text)" in str(refused.value)
         assert "upgradeMethod: dump" in str(refused.value)
         assert machine.serving == machine.old
-        embedded_engine.upgrade(machine.job, PASSWORD, "dump", machine.said.append)
+        embedded_upgrade.upgrade(machine.job, PASSWORD, "dump", machine.said.append)
         assert list(out.iterdir()) == []
         with connect(machine.address(machine.new, "app")) as connection:
             found = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (OWNER,)).fetchall()
@@ -99,8 +102,8 @@ def test_a_value_of_statistics_is_checked_by_nobody(tmp_path: Path) -> None:
             )
             connection.execute((CODE + COLUMN).format(owner=OWNER, out=out).encode())
         with pytest.raises(ServerError, match=r"word \(public\.fine\(text\)\)"):
-            embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
-        embedded_engine.upgrade(machine.job, PASSWORD, "dump", machine.said.append)
+            embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
+        embedded_upgrade.upgrade(machine.job, PASSWORD, "dump", machine.said.append)
         assert list(out.iterdir()) == []
         statistics.complete(machine.address(machine.new))
         with connect(machine.address(machine.new, "app")) as connection:
@@ -123,13 +126,13 @@ CREATE ROLE "a""b
 
 def test_no_word_of_a_role_is_a_command_of_psqls(tmp_path: Path) -> None:
     """Neither is a statement of another kind taken."""
-    with servers.machine(tmp_path) as machine, local.workshop(machine.root) as workshop:
-        embedded.initialise(machine.new, PASSWORD)
-        embedded.start(machine.new, servers.SETTINGS)
-        passfile = workshop.put("passfile", passfile_line(PASSWORD))
-        server = Server(18, embedded.HOST, machine.address(machine.new).port, passfile=passfile)
-        path = workshop.put("globals.sql", ROLES.format(out=tmp_path))
-        as_owners.make_roles(workshop, server, path, "postgres")
+    with servers.machine(tmp_path) as machine, embedded_toolbox.open_toolbox(machine.root) as toolbox:
+        embedded_server.initialise(machine.new, PASSWORD)
+        embedded_server.start(machine.new, servers.SETTINGS)
+        passfile = toolbox.put("passfile", passfile_line(PASSWORD))
+        server = Server(18, embedded_server.HOST, machine.address(machine.new).port, passfile=passfile)
+        path = toolbox.put("globals.sql", ROLES.format(out=tmp_path))
+        as_owners.make_roles(toolbox, server, path, "postgres")
         with connect(machine.address(machine.new)) as connection:
             found = connection.execute(
                 "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname ~ '^a' ORDER BY 1"
@@ -137,7 +140,7 @@ def test_no_word_of_a_role_is_a_command_of_psqls(tmp_path: Path) -> None:
         assert [name.split("\n")[0] for name, _ in found] == ['a"b', "app"]
         assert found[1][1].startswith("first\n\\! touch")
         for word in ("\\! touch x", "SELECT 1;", "CREATE ROLE x; \\! id", "DO $$BEGIN END$$;"):
-            bad = workshop.put("bad.sql", f"{word}\n")
+            bad = toolbox.put("bad.sql", f"{word}\n")
             with pytest.raises(ServerError, match="the roles of the old server can't be taken over"):
-                as_owners.make_roles(workshop, server, bad, "postgres")
+                as_owners.make_roles(toolbox, server, bad, "postgres")
         assert not (tmp_path / "struck").exists()

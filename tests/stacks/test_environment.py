@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 
-from postgres.settings import Limits, derive
-from stacks import environment as e
-from stacks.json_schema import json_schema
+from pgvector_stacks.config import environment as e
+from pgvector_stacks.config.json_schema import json_schema
+from pgvector_stacks.sizing.settings import Limits, derive
 
 KEYS = sorted(field.alias or name for name, field in e.Environment.model_fields.items() if name != "stack")
 ALL_SECRET = frozenset(e.SECRETS)

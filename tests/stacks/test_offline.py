@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stacks import offline
-from stacks.environment import ConfigError, from_config
+from pgvector_stacks.config import offline
+from pgvector_stacks.config.environment import ConfigError, from_config
 
 
 @pytest.mark.parametrize(

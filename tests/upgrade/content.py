@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 
 from psycopg import Connection, sql
 
-from postgres.connection import Address, connect
+from pgvector_stacks.connections.connection import Address, connect
 
 ODD = 'Odd "näme"; --'
 CAPITAL = "Capital Role"

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import psutil
 
-from postgres import embedded
-from postgres.connection import Address
-from postgres.errors import ServerError
-from postgres.settings import derive
-from postgres.upgrade import guardian
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.connections.connection import Address
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.sizing.settings import derive
+from pgvector_stacks.upgrade.engines import embedded_guardian
 from tests.conftest import LIMITS
 from tests.upgrade import content
 
@@ -34,26 +34,26 @@ class Machine:
     said: list[str] = field(default_factory=list)
 
     @property
-    def old(self) -> embedded.Directory:
-        return embedded.Directory(self.root / str(OLD), OLD)
+    def old(self) -> embedded_server.Directory:
+        return embedded_server.Directory(self.root / str(OLD), OLD)
 
     @property
-    def new(self) -> embedded.Directory:
-        return embedded.Directory(self.root / str(NEW), NEW)
+    def new(self) -> embedded_server.Directory:
+        return embedded_server.Directory(self.root / str(NEW), NEW)
 
     @property
-    def job(self) -> guardian.Job:
-        return guardian.Job(str(self.root), OLD, NEW, SETTINGS, SETTINGS)
+    def job(self) -> embedded_guardian.Job:
+        return embedded_guardian.Job(str(self.root), OLD, NEW, SETTINGS, SETTINGS)
 
-    def address(self, directory: embedded.Directory, database: str = "postgres") -> Address:
-        port = embedded.kept_port(directory)
+    def address(self, directory: embedded_server.Directory, database: str = "postgres") -> Address:
+        port = embedded_server.kept_port(directory)
         assert port is not None
-        return Address(embedded.HOST, port, database, embedded.ADMIN, PASSWORD)
+        return Address(embedded_server.HOST, port, database, embedded_server.ADMIN, PASSWORD)
 
     @property
-    def serving(self) -> embedded.Directory | None:
+    def serving(self) -> embedded_server.Directory | None:
         """The one that runs; two are a failure."""
-        found = [each for each in (self.old, self.new) if embedded.pid(each) is not None]
+        found = [each for each in (self.old, self.new) if embedded_server.pid(each) is not None]
         assert len(found) < 2, "two servers at once"
         return found[0] if found else None
 
@@ -81,13 +81,13 @@ def machine(folder: Path) -> Iterator[Machine]:
         yield made
     finally:
         with suppress(ServerError):
-            guardian.wait(folder, 60)
-        guardian.end(made.job.leftovers, mark="", spared="")
+            embedded_guardian.wait(folder, 60)
+        embedded_guardian.end(made.job.leftovers, mark="", spared="")
         for directory in (made.old, made.new):
-            process = embedded.pid(directory)
+            process = embedded_server.pid(directory)
             with suppress(ServerError):
-                embedded.stop(directory, at_once=True)
-            if process is not None and embedded.pid(directory) is not None:
+                embedded_server.stop(directory, at_once=True)
+            if process is not None and embedded_server.pid(directory) is not None:
                 os.kill(process, signal.SIGKILL)
 
 
@@ -95,17 +95,17 @@ def machine(folder: Path) -> Iterator[Machine]:
 def filled() -> Iterator[Path]:
     """A folder with a stopped old server's directory."""
     with tempfile.TemporaryDirectory(prefix="pgstack upgrade ") as folder, machine(Path(folder)) as made:
-        embedded.initialise(made.old, PASSWORD)
-        embedded.start(made.old, SETTINGS)
+        embedded_server.initialise(made.old, PASSWORD)
+        embedded_server.start(made.old, SETTINGS)
         content.fill(made.address(made.old))
-        embedded.stop(made.old)
+        embedded_server.stop(made.old)
         yield made.root
 
 
 def copy(template: Path, folder: Path, *, start: bool = True) -> None:
     shutil.copytree(template, folder, symlinks=True, dirs_exist_ok=True)
     (folder / str(OLD)).chmod(0o700)
-    directory = embedded.Directory(folder / str(OLD), OLD)
+    directory = embedded_server.Directory(folder / str(OLD), OLD)
     if start:
         # a port of its own: copies of one template may run side by side
-        embedded.start(directory, SETTINGS, port=next(embedded.free_ports(str(folder))))
+        embedded_server.start(directory, SETTINGS, port=next(embedded_server.free_ports(str(folder))))

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from postgres.connection import connect
-from postgres.errors import ServerError
-from postgres.upgrade import decision, embedded_engine, facts
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.upgrade import decision, facts
+from pgvector_stacks.upgrade.engines import embedded_upgrade
 from tests.lacking import loop_disk
 from tests.upgrade import content, servers
 from tests.upgrade.servers import PASSWORD, Machine
@@ -29,8 +30,8 @@ def machine(old_template: Path) -> Iterator[Machine]:
 
 
 def test_everything_is_there_and_the_way_back_is_open(machine: Machine) -> None:
-    assert embedded_engine.disk(machine.root).reflink
-    assert "(clone: about 5 s of downtime)" in embedded_engine.announce(machine.job, PASSWORD, "clone")
+    assert embedded_upgrade.disk(machine.root).reflink
+    assert "(clone: about 5 s of downtime)" in embedded_upgrade.announce(machine.job, PASSWORD, "clone")
     everything_is_there(machine, "clone")
 
 
@@ -46,12 +47,12 @@ def test_it_is_chosen_where_a_standby_would_lack_rows_and_takes_no_room_to_speak
     rest = decision.MARGIN_BYTES + size // 2  # less than a copy takes
     with (machine.root / "filling").open("wb") as filling:
         os.posix_fallocate(filling.fileno(), 0, free(machine) - rest)
-    said = embedded_engine.announce(machine.job, PASSWORD, None)
+    said = embedded_upgrade.announce(machine.job, PASSWORD, None)
     assert "(clone: about 5 s of downtime)" in said
     assert "not standby: unlogged tables would arrive empty on a standby: app: public.quick" in said
     with pytest.raises(ServerError, match=r"pgvector:upgradeMethod = copy: it needs .* free, there are"):
-        embedded_engine.announce(machine.job, PASSWORD, "copy")
-    outcome = embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
+        embedded_upgrade.announce(machine.job, PASSWORD, "copy")
+    outcome = embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert outcome.method == "clone"
     assert content.counts(machine.address(machine.new)) == before
     assert rest - free(machine) < 150 * MIB  # WAL and catalogs of the new cluster
@@ -61,4 +62,4 @@ def test_it_is_chosen_where_a_standby_would_lack_rows_and_takes_no_room_to_speak
 
 
 def free(machine: Machine) -> int:
-    return embedded_engine.disk(machine.root).free_bytes
+    return embedded_upgrade.disk(machine.root).free_bytes

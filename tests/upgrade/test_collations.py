@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from postgres.upgrade.collations import to_sort, words
-from postgres.upgrade.facts import Collation, Database, Source, Target, TextIndex, text_indexes
+from pgvector_stacks.upgrade.checks.collations import to_sort, words
+from pgvector_stacks.upgrade.facts import Collation, Database, Source, Target, TextIndex, text_indexes
 from tests.upgrade.test_decision import SOURCE
 
 MB = 10**6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postgres.upgrade.comparison import Contents, Counted, Rows, Sequence, differences, to_count
+from pgvector_stacks.upgrade.checks.comparison import Contents, Counted, Rows, Sequence, differences, to_count
 
 
 def tables(**rows: tuple[int, int]) -> Contents:

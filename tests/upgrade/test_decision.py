@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.errors import ServerError
-from postgres.upgrade import decision
-from postgres.upgrade.decision import MARGIN_BYTES, METHODS, Method, choose, needed, refusals
-from postgres.upgrade.facts import Database, Disk, Source, Target
-from postgres.upgrade.journal import Journal, next_step
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.upgrade import decision
+from pgvector_stacks.upgrade.decision import MARGIN_BYTES, METHODS, Method, choose, needed, refusals
+from pgvector_stacks.upgrade.facts import Database, Disk, Source, Target
+from pgvector_stacks.upgrade.journal import Journal, next_step
 
 SOURCE = Source(
     version_num=160014, checksums=True, wal_level="replica", wal_senders=10, wal_segment_bytes=2**24,

@@ -6,11 +6,13 @@ import os
 
 import pytest
 
-from postgres import embedded
-from postgres.connection import connect
-from postgres.errors import ServerError
-from postgres.upgrade import embedded_engine, methods, run, workshop
-from postgres.upgrade.decision import Method
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.toolbox import interface
+from pgvector_stacks.upgrade import methods, run
+from pgvector_stacks.upgrade.decision import Method
+from pgvector_stacks.upgrade.engines import embedded_upgrade
 from tests.upgrade import content
 from tests.upgrade.servers import PASSWORD, Machine
 
@@ -41,7 +43,7 @@ def run_into(machine: Machine, method: Method, step: str) -> None:
             raise Broken(step)
 
     with pytest.raises(Broken):
-        embedded_engine.upgrade(machine.job, PASSWORD, method, machine.said.append, before=before)
+        embedded_upgrade.upgrade(machine.job, PASSWORD, method, machine.said.append, before=before)
     steps = STEPS[method]
     assert tuple(seen) == steps[: steps.index(step) + 1]
 
@@ -59,17 +61,17 @@ def unharmed(machine: Machine, before: object) -> None:
 @pytest.mark.parametrize(("method", "step"), CASES)
 def test_a_failure_at_a_step_leaves_the_old_server_serving(machine: Machine, method: Method, step: str) -> None:
     before = content.counts(machine.address(machine.old))
-    port = embedded.kept_port(machine.old)
+    port = embedded_server.kept_port(machine.old)
     run_into(machine, method, step)
     unharmed(machine, before)
-    assert embedded.kept_port(machine.old) == port
+    assert embedded_server.kept_port(machine.old) == port
 
 
 def test_after_a_failure_the_next_run_goes_through(machine: Machine) -> None:
     before = content.complete(machine.address(machine.old))
     for step in ("verify", "serve"):
         run_into(machine, "standby", step)
-    embedded_engine.upgrade(machine.job, PASSWORD, "standby", machine.said.append)
+    embedded_upgrade.upgrade(machine.job, PASSWORD, "standby", machine.said.append)
     assert content.differences(before, content.complete(machine.address(machine.new))) == {}
 
 
@@ -79,11 +81,11 @@ def test_data_that_changed_on_the_way_is_noticed(machine: Machine, monkeypatch: 
 
     def lossy(upgrade: run.Upgrade) -> None:
         original(upgrade)
-        with_server = workshop.start(upgrade.workshop, upgrade.new, upgrade.unfinished, {}, upgrade.source.superuser)
-        workshop.execute(upgrade.workshop, with_server, "app", "DELETE FROM public.words WHERE id = 1")
-        workshop.stop(upgrade.workshop, upgrade.new, upgrade.unfinished)
+        with_server = interface.start(upgrade.toolbox, upgrade.new, upgrade.unfinished, {}, upgrade.source.superuser)
+        interface.execute(upgrade.toolbox, with_server, "app", "DELETE FROM public.words WHERE id = 1")
+        interface.stop(upgrade.toolbox, upgrade.new, upgrade.unfinished)
 
     monkeypatch.setattr(methods, "transfer", lossy)
     with pytest.raises(ServerError, match=r"not the old one's: 1 differences\n.*public\.words"):
-        embedded_engine.upgrade(machine.job, PASSWORD, "standby", machine.said.append)
+        embedded_upgrade.upgrade(machine.job, PASSWORD, "standby", machine.said.append)
     unharmed(machine, before)

@@ -8,10 +8,10 @@ from typing import LiteralString
 
 import pytest
 
-from postgres.connection import connect
-from postgres.upgrade import embedded_engine
-from postgres.upgrade.backup_first import BackupFirst
-from postgres.upgrade.decision import Method
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.upgrade.backup_first import BackupFirst
+from pgvector_stacks.upgrade.decision import Method
+from pgvector_stacks.upgrade.engines import embedded_upgrade
 from tests.upgrade import content
 from tests.upgrade.servers import PASSWORD, Machine
 from tests.upgrade.test_verify import nothing_left, verdict
@@ -58,7 +58,7 @@ def test_everything_is_there_all_the_same(machine: Machine, method: Method, tmp_
             connection.execute(statement)
     before = content.complete(server)
     backup = BackupFirst(tmp_path / "backups", "local", "app", 0)
-    embedded_engine.upgrade(machine.job, PASSWORD, method, machine.said.append, backup=backup)
+    embedded_upgrade.upgrade(machine.job, PASSWORD, method, machine.said.append, backup=backup)
     assert content.differences(before, content.complete(machine.address(machine.new))) == {}
     with nothing_left(machine):
         assert verdict(machine).differs == ()

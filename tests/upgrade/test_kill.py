@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from postgres import embedded
-from postgres.upgrade import embedded_engine, guardian
-from postgres.upgrade.decision import Method
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.upgrade.decision import Method
+from pgvector_stacks.upgrade.engines import embedded_guardian, embedded_upgrade
 from tests.upgrade import content
 from tests.upgrade.servers import NEW, PASSWORD, Machine, copy
 from tests.upgrade.test_faults import STEPS
@@ -27,7 +27,7 @@ METHODS: tuple[Method, ...] = ("standby", "link", "standby", "copy", "dump")
 RUNNER = """
 import sys
 from pathlib import Path
-from postgres.upgrade import embedded_engine
+from pgvector_stacks.upgrade.engines import embedded_upgrade as embedded_engine
 from tests.upgrade.servers import PASSWORD, Machine
 said = lambda line: print(line.splitlines()[0], flush=True)
 before = lambda step: said(f"step: {step}")
@@ -79,7 +79,7 @@ def test_kill_9_at_a_random_moment(machine: Machine, number: int) -> None:
         process.wait(moment)
     where = f"{method}, {moment:.2f} s after {step}, said {killed(process)!r}; PGSTACK_SEED={seed}"
     print(where)  # noqa: T201
-    guardian.wait(machine.root)
+    embedded_guardian.wait(machine.root)
     assert machine.processes() == [], where
     linked = (machine.root / "18.docker.unfinished").exists()
     if linked:
@@ -88,7 +88,7 @@ def test_kill_9_at_a_random_moment(machine: Machine, number: int) -> None:
         rows_are_there(machine, before, where)
     assert machine.left() in ([], ["18.docker.unfinished", "18.docker.unfinished.log"]), where
     if machine.serving != machine.new or process.returncode != 0:
-        embedded_engine.upgrade(machine.job, PASSWORD, method, machine.said.append)
+        embedded_upgrade.upgrade(machine.job, PASSWORD, method, machine.said.append)
     assert machine.serving == machine.new, where
     rows_are_there(machine, before, where)
     assert machine.left() == [], where
@@ -101,13 +101,13 @@ def test_killed_where_link_has_no_way_back_the_next_run_goes_on(machine: Machine
     said_so(process, "no way back to PostgreSQL 16")
     time.sleep(later_s)  # the new server runs by then, behind closed doors, or is open already
     killed(process)
-    guardian.wait(machine.root)
+    embedded_guardian.wait(machine.root)
     assert machine.processes() == []
     if machine.serving is None:
         assert "18.docker.unfinished" in machine.left()
     else:
         assert machine.serving == machine.new
-    embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
+    embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert content.differences(before, content.complete(machine.address(machine.new))) == {}
     assert machine.left() == []
 
@@ -117,13 +117,13 @@ def test_killed_with_its_guardian_the_next_run_puts_it_right(machine: Machine) -
     process = started(machine, "standby")
     said_so(process, "step: transfer")
     time.sleep(0.7)
-    folder = Path((machine.root / guardian.LOCK).read_text())
+    folder = Path((machine.root / embedded_guardian.LOCK).read_text())
     assert (folder / "passfile").exists()
     for guard in guardians(machine):
         os.kill(guard, signal.SIGKILL)
     killed(process)
     assert machine.serving is None
-    embedded_engine.upgrade(machine.job, PASSWORD, "standby", machine.said.append)
+    embedded_upgrade.upgrade(machine.job, PASSWORD, "standby", machine.said.append)
     assert machine.serving == machine.new
     rows_are_there(machine, before, "after the next run")
     assert machine.processes() == []
@@ -136,12 +136,16 @@ def test_a_guardian_does_not_outlive_its_work(machine: Machine) -> None:
     process.stdout.readline()
     assert len(guardians(machine)) == 1
     killed(process)
-    guardian.wait(machine.root)
+    embedded_guardian.wait(machine.root)
     deadline = time.monotonic() + 10
     while guardians(machine) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert guardians(machine) == []
-    assert (machine.root / guardian.LOG).read_text().startswith("an upgrade was killed: what it had started is gone")
+    assert (
+        (machine.root / embedded_guardian.LOG)
+        .read_text()
+        .startswith("an upgrade was killed: what it had started is gone")
+    )
 
 
 def test_a_verified_server_that_was_not_opened_any_more_is_opened(machine: Machine, tmp_path: Path) -> None:
@@ -154,14 +158,14 @@ def test_a_verified_server_that_was_not_opened_any_more_is_opened(machine: Machi
         capture_output=True,
     )  # fmt: skip
     assert done.returncode == 9, done.stderr
-    guardian.wait(machine.root)
+    embedded_guardian.wait(machine.root)
     assert machine.serving == machine.new
     rows_are_there(machine, before, "served by the guardian")
-    assert "goes on from there" in embedded_engine.announce(machine.job, PASSWORD, None)
+    assert "goes on from there" in embedded_upgrade.announce(machine.job, PASSWORD, None)
     # as after a kill between the new directory's name and tidying
     (machine.root / f"{NEW}.standby").mkdir()
     (machine.root / f"{NEW}.docker.unfinished.log").write_text("started\n")
-    outcome = embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
+    outcome = embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert (outcome.method, outcome.downtime_s) == ("standby", None)
     assert machine.serving == machine.new
     assert machine.left() == []
@@ -171,16 +175,16 @@ def test_a_folder_of_another_stack_is_left_alone(machine: Machine, tmp_path: Pat
     other = Machine(tmp_path / "other")
     copy(old_template, other.root)
     try:
-        guardian.end([*machine.job.leftovers, str(other.root / "none")], mark="", spared=str(machine.old.path))
-        assert embedded.pid(other.old) is not None
-        assert embedded.pid(machine.old) is not None
+        embedded_guardian.end([*machine.job.leftovers, str(other.root / "none")], mark="", spared=str(machine.old.path))
+        assert embedded_server.pid(other.old) is not None
+        assert embedded_server.pid(machine.old) is not None
     finally:
-        embedded.stop(other.old)
+        embedded_server.stop(other.old)
 
 
 def guardians(machine: Machine) -> list[int]:
     """Process ids of those that hold the lock of this folder."""
-    path = str(machine.root / guardian.LOCK)
+    path = str(machine.root / embedded_guardian.LOCK)
     found = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():

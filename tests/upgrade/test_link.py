@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from postgres import embedded
-from postgres.errors import ServerError
-from postgres.upgrade import checks, embedded_engine, local, run
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.toolbox import embedded_toolbox
+from pgvector_stacks.upgrade import run
+from pgvector_stacks.upgrade.checks import quick_check
+from pgvector_stacks.upgrade.engines import embedded_upgrade
 from tests.upgrade import content
 from tests.upgrade.servers import PASSWORD, Machine
 from tests.upgrade.test_faults import Broken
@@ -19,9 +22,9 @@ def fails_irreversibly(machine: Machine, monkeypatch: pytest.MonkeyPatch, what: 
         raise Broken(what)
 
     with monkeypatch.context() as patch:
-        patch.setattr(*{"compare": (checks, "same"), "keep": (run, "keep")}[what], broken)
+        patch.setattr(*{"compare": (quick_check, "same"), "keep": (run, "keep")}[what], broken)
         with pytest.raises(Broken):
-            embedded_engine.upgrade(machine.job, PASSWORD, "link", machine.said.append)
+            embedded_upgrade.upgrade(machine.job, PASSWORD, "link", machine.said.append)
 
 
 @pytest.mark.parametrize("what", ["compare", "keep"])
@@ -33,12 +36,15 @@ def test_once_the_new_server_was_started_the_next_run_goes_on(
     assert "link: from here on there is no way back to PostgreSQL 16" in machine.said
     assert any(line.startswith("link gave the way back up") for line in machine.said)
     assert machine.serving is None
-    with local.workshop(machine.root) as workshop, pytest.raises(ServerError, match="holds the data of PostgreSQL 16"):
-        run.clean(workshop, 16, 18)
+    with (
+        embedded_toolbox.open_toolbox(machine.root) as toolbox,
+        pytest.raises(ServerError, match="holds the data of PostgreSQL 16"),
+    ):
+        run.clean(toolbox, 16, 18)
     with pytest.raises(ServerError, match=r"the files of PostgreSQL 16 are 18's.*\n  set it to 18"):
-        embedded_engine.may_start(machine.old)
-    assert "goes on from there" in embedded_engine.announce(machine.job, PASSWORD, None)
-    outcome = embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
+        embedded_upgrade.may_start(machine.old)
+    assert "goes on from there" in embedded_upgrade.announce(machine.job, PASSWORD, None)
+    outcome = embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert (outcome.method, outcome.downtime_s) == ("link", None)
     assert machine.serving == machine.new
     assert machine.left() == []
@@ -47,15 +53,15 @@ def test_once_the_new_server_was_started_the_next_run_goes_on(
 
 def test_files_that_were_linked_but_not_used_are_given_back_to_a_file_that_was_set_back(machine: Machine) -> None:
     before = content.counts(machine.address(machine.old))
-    embedded.stop(machine.old)
+    embedded_server.stop(machine.old)
     control = machine.old.path / "global" / "pg_control"
     control.rename(control.with_name("pg_control.old"))  # as pg_upgrade --link leaves it
-    embedded_engine.may_start(machine.old)
-    embedded.start(machine.old, embedded.written_settings(machine.old))
+    embedded_upgrade.may_start(machine.old)
+    embedded_server.start(machine.old, embedded_server.written_settings(machine.old))
     assert content.counts(machine.address(machine.old)) == before
 
 
 def test_the_upgraded_server_can_not_be_forgotten_for_the_old_one(machine: Machine) -> None:
-    embedded_engine.upgrade(machine.job, PASSWORD, "link", machine.said.append)
+    embedded_upgrade.upgrade(machine.job, PASSWORD, "link", machine.said.append)
     with pytest.raises(ServerError, match=r"PostgreSQL 18 serves this stack's data since.*\n  set it to 18"):
-        embedded_engine.may_start(machine.old)
+        embedded_upgrade.may_start(machine.old)

@@ -12,11 +12,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from postgres import embedded
-from postgres.connection import connect
-from postgres.errors import ConnectionFailed, ServerError
-from postgres.upgrade import embedded_engine
-from postgres.upgrade.decision import Method
+from pgvector_stacks.common.errors import ConnectionFailed, ServerError
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.upgrade.decision import Method
+from pgvector_stacks.upgrade.engines import embedded_upgrade
 from tests.upgrade import content, servers
 from tests.upgrade.servers import PASSWORD, SETTINGS, Machine
 
@@ -28,11 +28,11 @@ def test_everything_is_there_after_the_upgrade(machine: Machine, method: Method)
 
 def everything_is_there(machine: Machine, method: Method) -> None:
     before = content.complete(machine.address(machine.old))
-    port = embedded.kept_port(machine.old)
-    outcome = embedded_engine.upgrade(machine.job, PASSWORD, method, machine.said.append)
+    port = embedded_server.kept_port(machine.old)
+    outcome = embedded_upgrade.upgrade(machine.job, PASSWORD, method, machine.said.append)
     assert outcome.method == method
     assert machine.serving == machine.new
-    assert embedded.kept_port(machine.new) == port
+    assert embedded_server.kept_port(machine.new) == port
     found = content.differences(before, content.complete(machine.address(machine.new)))
     assert not found, pprint.pformat(found, width=200)
     assert machine.left() == []
@@ -42,17 +42,17 @@ def everything_is_there(machine: Machine, method: Method) -> None:
     ) as bob:
         assert bob.execute("SHOW work_mem").fetchall() == [("5MB",)]
     if method != "link":
-        embedded.stop(machine.new)
-        embedded.start(machine.old, SETTINGS)
+        embedded_server.stop(machine.new)
+        embedded_server.start(machine.old, SETTINGS)
         assert content.complete(machine.address(machine.old)) == before
     else:
-        embedded.stop(machine.new)
+        embedded_server.stop(machine.new)
         with pytest.raises(ServerError, match="are 18's since an upgrade by link"):
-            embedded_engine.may_start(machine.old)
+            embedded_upgrade.may_start(machine.old)
 
 
 def test_the_default_is_the_standby_and_what_it_takes_is_told(machine: Machine) -> None:
-    said = embedded_engine.announce(machine.job, PASSWORD, None)
+    said = embedded_upgrade.announce(machine.job, PASSWORD, None)
     assert said.startswith("upgrades PostgreSQL 16.")
     assert "(standby: about 5 s of downtime)" in said
     assert "keeps 16 for rollback" in said
@@ -62,31 +62,31 @@ def test_the_default_is_the_standby_and_what_it_takes_is_told(machine: Machine) 
 def test_unlogged_rows_are_copied_since_a_standby_has_none_of_them(machine: Machine) -> None:
     with connect(machine.address(machine.old, "app"), own_path=True) as connection:
         connection.execute("CREATE UNLOGGED TABLE quick AS SELECT generate_series(1, 500) AS i")
-    assert "app: public.quick" in embedded_engine.announce(machine.job, PASSWORD, None)
-    outcome = embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
+    assert "app: public.quick" in embedded_upgrade.announce(machine.job, PASSWORD, None)
+    outcome = embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert outcome.method == "copy"
     with connect(machine.address(machine.new, "app"), own_path=True) as connection:
         assert connection.execute("SELECT count(*) FROM quick").fetchall() == [(500,)]
 
 
 def test_a_server_that_is_down_is_started_for_it(machine: Machine) -> None:
-    embedded.stop(machine.old)
-    assert "PostgreSQL 16 is down: `up` starts it first" in embedded_engine.announce(machine.job, PASSWORD, None)
+    embedded_server.stop(machine.old)
+    assert "PostgreSQL 16 is down: `up` starts it first" in embedded_upgrade.announce(machine.job, PASSWORD, None)
     assert machine.serving is None
-    embedded_engine.upgrade(machine.job, PASSWORD, "standby", machine.said.append)
+    embedded_upgrade.upgrade(machine.job, PASSWORD, "standby", machine.said.append)
     assert content.counts(machine.address(machine.new))
 
 
 @pytest.mark.parametrize("method", ["standby", "dump"])
 def test_the_first_superuser_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Method) -> None:
-    monkeypatch.setattr(embedded, "ADMIN", "The Boss")
+    monkeypatch.setattr(embedded_server, "ADMIN", "The Boss")
     with servers.machine(tmp_path) as machine:
-        embedded.initialise(machine.old, PASSWORD)
-        embedded.start(machine.old, SETTINGS)
+        embedded_server.initialise(machine.old, PASSWORD)
+        embedded_server.start(machine.old, SETTINGS)
         with connect(machine.address(machine.old), own_path=True) as connection:
             connection.execute("CREATE ROLE postgres LOGIN")
             connection.execute("CREATE DATABASE app OWNER postgres")
-        embedded_engine.upgrade(machine.job, PASSWORD, method, machine.said.append)
+        embedded_upgrade.upgrade(machine.job, PASSWORD, method, machine.said.append)
         with connect(machine.address(machine.new, "app"), own_path=True) as connection:
             found = connection.execute("SELECT rolname, rolsuper FROM pg_authid WHERE rolname !~ '^pg_' ORDER BY 1")
             assert found.fetchall() == [("The Boss", True), ("postgres", False)]
@@ -117,7 +117,7 @@ def test_what_a_client_wrote_until_the_stop_is_there_after_it(machine: Machine) 
     writer = Writer(machine)
     writer.start()
     try:
-        embedded_engine.upgrade(machine.job, PASSWORD, "standby", machine.said.append)
+        embedded_upgrade.upgrade(machine.job, PASSWORD, "standby", machine.said.append)
         time.sleep(1)
     finally:
         writer.over.set()

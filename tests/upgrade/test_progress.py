@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.connection import connect
-from postgres.errors import ServerError
-from postgres.upgrade import embedded_engine, local, progress
-from postgres.upgrade.backup_first import BackupFirst
-from postgres.upgrade.decision import Method
-from postgres.upgrade.progress import PACE, Pace, duration, words
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.toolbox import embedded_toolbox
+from pgvector_stacks.upgrade import progress
+from pgvector_stacks.upgrade.backup_first import BackupFirst
+from pgvector_stacks.upgrade.decision import Method
+from pgvector_stacks.upgrade.engines import embedded_upgrade
+from pgvector_stacks.upgrade.progress import PACE, Pace, duration, words
 from tests.upgrade import content
 from tests.upgrade.servers import PASSWORD, Machine
 
@@ -110,8 +112,8 @@ def grow(folder: Path, until: list[str], lines: int) -> None:
 def test_a_growing_directory_is_told_of_until_the_step_ends(tmp_path: Path) -> None:
     said: list[str] = []
     grows = tmp_path / "it's growing"
-    with local.workshop(tmp_path) as workshop:
-        with progress.told("copy", progress.directory(workshop, str(grows), 10**9), said.append, OFTEN):
+    with embedded_toolbox.open_toolbox(tmp_path) as toolbox:
+        with progress.told("copy", progress.directory(toolbox, str(grows), 10**9), said.append, OFTEN):
             assert telling() == ["progress of copy"]
             grow(grows, said, 5)
         assert telling() == []
@@ -173,7 +175,7 @@ def test_a_person_can_watch_an_upgrade(machine: Machine, tmp_path: Path, method:
         )
     before = content.complete(machine.address(machine.old))
     first = BackupFirst(tmp_path / "backups", "local", "app", 0)
-    embedded_engine.upgrade(machine.job, PASSWORD, method, machine.said.append, backup=first, pace=OFTEN)
+    embedded_upgrade.upgrade(machine.job, PASSWORD, method, machine.said.append, backup=first, pace=OFTEN)
     told = [line for line in machine.said if LINE.fullmatch(line)]
     for step in ("back up", "restore the backup", *steps):
         assert [line for line in told if line.startswith(f"{step}: ")], (step, machine.said)

@@ -6,9 +6,9 @@ from typing import LiteralString
 
 import pytest
 
-from postgres.connection import connect
-from postgres.errors import PgstackError, ServerError
-from postgres.upgrade import embedded_engine
+from pgvector_stacks.common.errors import PgstackError, ServerError
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.upgrade.engines import embedded_upgrade
 from tests.upgrade import content
 from tests.upgrade.servers import PASSWORD, Machine
 
@@ -31,8 +31,8 @@ def refused(machine: Machine, reason: str, remedy: str) -> None:
     """Both by a preview and by `up`, in the same words; nothing was touched."""
     before = content.counts(machine.address(machine.old))
     for attempt in (
-        lambda: embedded_engine.announce(machine.job, PASSWORD, None),
-        lambda: embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append),
+        lambda: embedded_upgrade.announce(machine.job, PASSWORD, None),
+        lambda: embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append),
     ):
         with pytest.raises(ServerError, match=reason) as error:
             attempt()
@@ -80,7 +80,7 @@ def test_a_schema_the_new_version_does_not_take_is_found_by_the_rehearsal(machin
             "CREATE INDEX fragile_index ON fragile (outer_one(i));"
         )
     with pytest.raises(ServerError, match=r"rehearsed on an empty server: PostgreSQL 18 doesn't take") as error:
-        embedded_engine.upgrade(machine.job, PASSWORD, None, machine.said.append)
+        embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert "fragile" in str(error.value)
     assert "inner_one" in str(error.value)
     assert "upgrade 16 → 18: stop" not in machine.said
@@ -90,19 +90,19 @@ def test_a_schema_the_new_version_does_not_take_is_found_by_the_rehearsal(machin
 
 
 def test_an_impossible_method_says_why(machine: Machine) -> None:
-    disk = embedded_engine.disk(machine.root)
+    disk = embedded_upgrade.disk(machine.root)
     if disk.reflink:
         pytest.skip("this file system can clone")
     with pytest.raises(PgstackError, match="pgvector:upgradeMethod = clone: the file system has no reflinks"):
-        embedded_engine.announce(machine.job, PASSWORD, "clone")
+        embedded_upgrade.announce(machine.job, PASSWORD, "clone")
 
 
 def restart(machine: Machine, **settings: str) -> None:
     """With hand-made settings, as ALTER SYSTEM leaves them."""
-    from postgres import embedded
+    from pgvector_stacks.embedded import embedded_server
 
     with connect(machine.address(machine.old), own_path=True) as connection:
         for name, value in settings.items():
             connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
-    embedded.stop(machine.old)
-    embedded.start(machine.old, embedded.written_settings(machine.old))
+    embedded_server.stop(machine.old)
+    embedded_server.start(machine.old, embedded_server.written_settings(machine.old))

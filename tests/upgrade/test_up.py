@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from pgstack.toolchain import Toolchain
-from postgres import embedded
-from postgres.backup.manifest import Manifest, Trust, read
-from postgres.backup.store import alone, listed
-from postgres.upgrade import guardian
+from pgvector_stacks.automation.toolchain import Toolchain
+from pgvector_stacks.backup.manifest import Manifest, Trust, read
+from pgvector_stacks.backup.store import alone, listed
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.upgrade.engines import embedded_guardian
 from tests.docker.test_ssh import ssh_host
 from tests.engine.checkout import Checkout, copy_of_the_program, session_members, stop_servers, wait_until_gone
 from tests.sshd import Host
@@ -29,7 +29,7 @@ from tests.upgrade.servers import Machine
 __all__ = ["ssh_host"]
 pytestmark = pytest.mark.engine
 KILLS = min(9, int(os.environ.get("PGSTACK_UPGRADE_KILLS", "3")) // 2)
-VICTIMS = ("pulumi.dynamic", "pulumi --non-interactive", "-m pgstack")
+VICTIMS = ("pulumi.dynamic", "pulumi --non-interactive", "-m pgvector_stacks.cli")
 ROWS = 500
 
 
@@ -44,7 +44,7 @@ def old(tmp_path: Path, toolchain: Toolchain) -> Iterator[Checkout]:
         mine.do(f"CREATE TABLE public.mine AS SELECT i, 'räw ' || i AS t FROM generate_series(1, {ROWS}) AS i")
         yield mine
     finally:
-        guardian.wait(mine.root / ".data" / "local", 120)
+        embedded_guardian.wait(mine.root / ".data" / "local", 120)
         stop_servers(mine.root)
 
 
@@ -116,13 +116,13 @@ def test_drift_is_refused_before_anything_stops_and_accepted_drift_is_not(old: C
     old.configure(drift="refuse")
     assert wrong.format("  ") in old.fails("upgrade", "check", "local", "18")
     old.configure(postgresVersion=18)
-    running = embedded.pid(machine.old)
+    running = embedded_server.pid(machine.old)
     for command in ("preview", "up"):
         said = old.fails(command)
         assert re.sub(r"\n +", "\n", wrong.format("")) in re.sub(r"\n +", "\n", said), said
         assert "upgrade 16 → 18" not in said
-    assert embedded.pid(machine.old) == running
-    embedded.stop(machine.old)
+    assert embedded_server.pid(machine.old) == running
+    embedded_server.stop(machine.old)
     said = old.fails("up")
     assert "table public.mine was added" in said
     assert "upgrade 16 → 18" not in said
@@ -138,13 +138,13 @@ def test_drift_is_refused_before_anything_stops_and_accepted_drift_is_not(old: C
 
 def test_the_backup_is_on_the_other_host_before_anything_stops(old: Checkout, ssh_host: Host, tmp_path: Path) -> None:
     machine = Machine(old.root / ".data" / "local")
-    running = embedded.pid(machine.old)
+    running = embedded_server.pid(machine.old)
     old.configure(postgresVersion=18, backupCopy="ssh://nobody@127.0.0.1:9/place")
     said = old.fails("up")
     assert "the copy at ssh://nobody@127.0.0.1:9/place failed" in said
     assert "nothing was stopped, nothing upgraded" in said
     assert "take pgvector:backupCopy out" in said
-    assert embedded.pid(machine.old) == running
+    assert embedded_server.pid(machine.old) == running
     assert not (old.root / ".data" / "backups").exists()  # told before the dump
     assert machine.left() == []
 
@@ -205,7 +205,7 @@ def test_back_to_what_the_upgrade_kept_and_forward_again_and_done_with_it(old: C
 
 
 def test_a_server_that_is_down_is_started_and_upgraded(old: Checkout) -> None:
-    embedded.stop(embedded.Directory(old.root / ".data" / "local" / "16", 16))
+    embedded_server.stop(embedded_server.Directory(old.root / ".data" / "local" / "16", 16))
     old.configure(postgresVersion=18, upgradeMethod="copy")
     assert "PostgreSQL 16 is down: `up` starts it first" in old.ok("preview")
     old.ok("up")
@@ -246,7 +246,7 @@ def test_kill_9_during_an_up(old: Checkout, number: int) -> None:
     where = f"number {number}, {victim}, {moment:.1f} s after the first step; PGSTACK_SEED={seed}: {said[-300:]}"
     print(where)  # noqa: T201
     assert not wait_until_gone(process.pid, 20), where
-    guardian.wait(machine.root)
+    embedded_guardian.wait(machine.root)
     assert machine.serving is not None, where
     assert machine.processes() == [], where
     assert machine.left() == [], where
@@ -264,14 +264,14 @@ def test_an_up_that_ended_upgraded_can_not_be_set_back_unseen(old: Checkout) -> 
     old.configure(postgresVersion=18)
     before = old.state()
     process = old.start("up")
-    while embedded.pid(machine.new) is None or not (machine.new.path / "pgstack.conf").exists():
+    while embedded_server.pid(machine.new) is None or not (machine.new.path / "pgstack.conf").exists():
         assert process.poll() is None
         time.sleep(0.02)
     for member, command in session_members(process.pid):
         if "pulumi.dynamic" in command:
             os.kill(member, signal.SIGKILL)
     process.communicate(timeout=120)
-    guardian.wait(machine.root)
+    embedded_guardian.wait(machine.root)
     if of_the_server(old)["major"] == 18:  # killed a moment late: what a moment earlier leaves
         (old.root / ".pulumi" / "stacks" / "pgvector" / "local.json").write_text(before)
     assert of_the_server(old)["major"] == 16

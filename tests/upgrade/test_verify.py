@@ -13,13 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from postgres import embedded
-from postgres.connection import Address, connect
-from postgres.errors import ServerError
-from postgres.upgrade import embedded_engine, local, rollback, run, verify
-from postgres.upgrade.decision import Method
-from postgres.upgrade.workshop import with_password
-from stacks.environment import ROOT
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.config.environment import ROOT
+from pgvector_stacks.connections.connection import Address, connect
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.toolbox import embedded_toolbox
+from pgvector_stacks.toolbox.interface import with_password
+from pgvector_stacks.upgrade import rollback, run
+from pgvector_stacks.upgrade.checks import verify
+from pgvector_stacks.upgrade.decision import Method
+from pgvector_stacks.upgrade.engines import embedded_upgrade
 from tests.upgrade import servers
 from tests.upgrade.content import ODD
 from tests.upgrade.servers import PASSWORD, Machine
@@ -39,8 +42,8 @@ def upgraded_template(tmp_path_factory: pytest.TempPathFactory, old_template: Pa
     folder = tmp_path_factory.mktemp("upgraded") / "data"
     with servers.machine(folder) as made:
         servers.copy(old_template, folder)
-        embedded_engine.upgrade(made.job, PASSWORD, "standby", made.said.append)
-        embedded.stop(made.new)
+        embedded_upgrade.upgrade(made.job, PASSWORD, "standby", made.said.append)
+        embedded_server.stop(made.new)
         yield folder
 
 
@@ -50,23 +53,23 @@ def upgraded(tmp_path: Path, upgraded_template: Path) -> Iterator[Machine]:
     with servers.machine(folder) as made:
         servers.copy(upgraded_template, folder, start=False)
         made.new.path.chmod(0o700)
-        embedded.start(made.new, servers.SETTINGS, port=next(embedded.free_ports(str(folder))))
+        embedded_server.start(made.new, servers.SETTINGS, port=next(embedded_server.free_ports(str(folder))))
         yield made
 
 
 def verdict(machine: Machine) -> verify.Verdict:
-    port = embedded.kept_port(machine.new)
+    port = embedded_server.kept_port(machine.new)
     assert port is not None
-    with local.workshop(machine.root) as workshop:
+    with embedded_toolbox.open_toolbox(machine.root) as toolbox:
         live = with_password(
-            workshop,
+            toolbox,
             machine.old.major,
-            embedded.HOST,
+            embedded_server.HOST,
             port,
-            Address(embedded.HOST, port, "postgres", embedded.ADMIN, PASSWORD),
+            Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, PASSWORD),
         )
-        copy = verify.place(workshop, machine.old.major)
-        return verify.verify(workshop, live, machine.new.major, copy, machine.said.append)
+        copy = verify.place(toolbox, machine.old.major)
+        return verify.verify(toolbox, live, machine.new.major, copy, machine.said.append)
 
 
 @contextmanager
@@ -76,13 +79,13 @@ def nothing_left(machine: Machine) -> Iterator[None]:
     assert sorted(path.name for path in machine.root.glob("*verify*")) == []
     assert not [words for words in machine.processes() if "verify" in " ".join(words)]
     assert machine.serving == machine.new
-    with local.workshop(machine.root) as workshop:
-        assert rollback.possible(workshop, machine.new.major).old == machine.old.major
+    with embedded_toolbox.open_toolbox(machine.root) as toolbox:
+        assert rollback.possible(toolbox, machine.new.major).old == machine.old.major
 
 
 @pytest.mark.parametrize("method", ["copy", "dump"])
 def test_after_an_upgrade_everything_is_equal(machine: Machine, method: Method) -> None:
-    embedded_engine.upgrade(machine.job, PASSWORD, method, machine.said.append)
+    embedded_upgrade.upgrade(machine.job, PASSWORD, method, machine.said.append)
     with nothing_left(machine):
         found = verdict(machine)
     assert found.differs == ()
@@ -136,10 +139,10 @@ def test_without_room_for_the_copy_it_is_refused(upgraded: Machine, monkeypatch:
 
 def test_a_failure_leaves_no_copy(upgraded: Machine) -> None:
     """The running server went away meanwhile."""
-    embedded.stop(upgraded.new)
+    embedded_server.stop(upgraded.new)
     with pytest.raises(ServerError):
         verdict(upgraded)
-    embedded.start(upgraded.new, servers.SETTINGS)
+    embedded_server.start(upgraded.new, servers.SETTINGS)
     with nothing_left(upgraded):
         pass
 
@@ -167,10 +170,10 @@ def test_meanwhile_nobody_takes_the_copy_or_what_is_kept_away(upgraded: Machine,
     try:
         with pytest.raises(ServerError, match=r"another `pgstack upgrade verify` compares with .*/16, or"):
             verdict(upgraded)
-        with local.workshop(upgraded.root) as workshop:
-            found = rollback.kept(workshop, 18, (16, 18))
+        with embedded_toolbox.open_toolbox(upgraded.root) as toolbox:
+            found = rollback.kept(toolbox, 18, (16, 18))
             with pytest.raises(ServerError, match=r"`pgstack upgrade verify` compares with .*/16\n  wait for it"):
-                rollback.free(workshop, found)
+                rollback.free(toolbox, found)
     finally:
         os.kill(process.pid, signal.SIGCONT)
     assert process.wait() == 0
@@ -197,12 +200,12 @@ def test_what_a_power_cut_left_is_removed_first(upgraded: Machine) -> None:
 
 
 def test_where_nothing_is_kept_it_says_so(machine: Machine, upgraded: Machine) -> None:
-    with local.workshop(upgraded.root) as workshop:
-        rollback.free(workshop, rollback.kept(workshop, 18, (16, 18)))
+    with embedded_toolbox.open_toolbox(upgraded.root) as toolbox:
+        rollback.free(toolbox, rollback.kept(toolbox, 18, (16, 18)))
         with pytest.raises(ServerError, match=r"nothing to compare with: .*16 is gone: the upgrade .* was confirmed"):
-            verify.kept(workshop, 18)
-    embedded_engine.upgrade(machine.job, PASSWORD, "link", machine.said.append)
-    with local.workshop(machine.root) as workshop:
+            verify.kept(toolbox, 18)
+    embedded_upgrade.upgrade(machine.job, PASSWORD, "link", machine.said.append)
+    with embedded_toolbox.open_toolbox(machine.root) as toolbox:
         with pytest.raises(ServerError, match=r"nothing to compare with: .*by link"):
-            verify.kept(workshop, 18)
-        assert run.read_journal(workshop, 18) is not None
+            verify.kept(toolbox, 18)
+        assert run.read_journal(toolbox, 18) is not None

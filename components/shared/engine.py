@@ -1,0 +1,117 @@
+"""The one thing the rest knows about an engine: it declares a server, and says where it answers and who it is.
+
+And what both engines' data takes along for an upgrade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from pgvector_stacks.backup.copies.remote import Elsewhere
+from pgvector_stacks.config.environment import Environment, backups_of
+from pgvector_stacks.upgrade.backup_after import BackupAfter
+from pgvector_stacks.upgrade.backup_first import BackupFirst
+from pgvector_stacks.upgrade.no_drift import NoDrift
+
+from .provider import is_unknown
+
+UPGRADE_INPUTS = (
+    "upgradeMethod", "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database", "driftPolicy",
+    "upgradeReindex", "backupCopy", "backupKey",
+)  # fmt: skip
+BACKUP_INPUTS = ("upgradeBackup", "backupDirectory", "stack", "database", "backupKeep", "backupCopy", "backupKey")
+ONLY_AT_AN_UPGRADE = ("driftPolicy", "upgradeReindex", "backupKeep", "backupCopy", "backupKey")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A declared server. `identity` changes when the data directory, the version or a setting does."""
+
+    host: pulumi.Output[str]
+    port: pulumi.Output[int]
+    identity: pulumi.Output[str]
+    version: pulumi.Output[str]
+    settings: dict[str, str]
+    admin: str
+    admin_password: pulumi.Output[str]
+    sslmode: str = ""  # as libpq names them; "" leaves it to libpq
+    build_memory_mb: int = 0  # maintenance_work_mem an index build of the scripts may have, in MiB; 0: the server's own
+    via: str = ""  # ssh://…: host and port are as seen from over there
+    network: str | None = None  # where containers reach it as `internal_host`, port 5432
+    internal_host: str | None = None
+    backup_password: pulumi.Output[str] | None = None  # of inspection/backup_role.py; None: no backups are scheduled
+    certificate: pulumi.Output[str] | None = None  # PEM; what a client checks the server's against
+
+
+def upgrade_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[str, Any]:
+    """`UPGRADE_INPUTS` of the resource that has the data directory. What is None is no input."""
+    values = (environment.upgrade_method, environment.upgrade_backup, environment.drill_max_age_h,
+              environment.backup_directory, environment.stack, environment.database,
+              "refuse" if environment.drift == "refuse" else None,
+              "after" if environment.upgrade_reindex == "after" else None, environment.backup_copy, key)  # fmt: skip
+    return dict(zip(UPGRADE_INPUTS, values, strict=True))
+
+
+def backup_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[str, Any]:
+    """`BACKUP_INPUTS` of the resource that knows when the new server serves."""
+    values = (environment.upgrade_backup, environment.backup_directory, environment.stack, environment.database,
+              environment.backups_kept, environment.backup_copy, key)  # fmt: skip
+    return dict(zip(BACKUP_INPUTS, values, strict=True))
+
+
+def as_before(olds: Mapping[str, Any], news: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """The inputs of an `up` without an upgrade: `keys`, which count for an upgrade alone, as the state has them.
+
+    So neither another value shows as a change of the server, nor the lack of them in a state from before they were.
+    """
+    return {key: value for key, value in news.items() if key not in keys} | {
+        key: olds[key] for key in keys if key in olds
+    }
+
+
+def backup_after(news: Mapping[str, Any]) -> BackupAfter | None:
+    """The backup that these inputs want of the upgraded server; None: none."""
+    if not news.get("upgradeBackup"):
+        return None
+    stack = news["stack"]
+    into = backups_of(news.get("backupDirectory"), stack)
+    return BackupAfter(into, stack, news["database"], int(news["backupKeep"]), _copies(news), _key(news))
+
+
+def as_far_as_they_count(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
+    """`as_before` for `ONLY_AT_AN_UPGRADE`, unless this is one."""
+    major = news.get("major")
+    if "major" in olds and not is_unknown(major) and int(olds["major"]) != int(news["major"]):
+        return dict(news)
+    return as_before(olds, news, ONLY_AT_AN_UPGRADE)
+
+
+def no_drift(olds: Mapping[str, Any], news: Mapping[str, Any]) -> NoDrift | None:
+    """What these inputs demand of the schema before an upgrade; None: nothing."""
+    if news.get("driftPolicy") != "refuse":
+        return None
+    return NoDrift(news["stack"], olds.get("database", news["database"]))
+
+
+def backup_first(olds: Mapping[str, Any], news: Mapping[str, Any]) -> BackupFirst | None:
+    """The backup that these inputs want before an upgrade; None: none. `olds` may lack what older states lack."""
+    if not news["upgradeBackup"]:
+        return None
+    stack = news["stack"]
+    into = backups_of(news.get("backupDirectory"), stack)
+    database = olds.get("database", news["database"])
+    return BackupFirst(into, stack, database, float(news["drillMaxAgeH"]), _copies(news), _key(news))
+
+
+def _key(news: Mapping[str, Any]) -> str:
+    """ "" in a preview that doesn't know it yet."""
+    found = news.get("backupKey")
+    return found if isinstance(found, str) else ""
+
+
+def _copies(news: Mapping[str, Any]) -> Elsewhere | None:
+    return Elsewhere(news["backupCopy"], news["stack"], _key(news)) if news.get("backupCopy") else None

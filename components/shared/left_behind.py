@@ -1,0 +1,66 @@
+"""What a killed `up` left on the Docker host and no state knows: a container, a network. A volume with data stays.
+
+Runs just before the resource is created, when the state has none of it. What carries another claim is another
+checkout's, and is never touched.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pulumi
+from docker.errors import APIError
+
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.docker import relocation
+from pgvector_stacks.docker.docker_host import CLAIM_LABEL, Endpoint, connect, network_of, server_of, told, volume_users
+from pgvector_stacks.docker.preflight import container_finding, network_finding
+
+GRACE_S = 30
+
+
+def remove_container(engine: Endpoint, name: str, claim: str) -> None:
+    """Raises DockerFailed, PgstackError for a container of somebody else's."""
+    client = connect(engine.url, engine.chosen_by)
+    container = server_of(client, name)
+    if container is None:
+        return
+    if not claim or container.labels.get(CLAIM_LABEL) != claim:
+        raise PgstackError(str(container_finding(name, container.labels)))
+    pulumi.log.info(f"removes the container {name}, which an interrupted `up` left; its volume stays")
+    with told():
+        with suppress(APIError):
+            container.stop(timeout=GRACE_S)
+        container.remove(force=True)
+
+
+def remove_network(engine: Endpoint, name: str, claim: str) -> None:
+    """Raises DockerFailed, PgstackError for a network of somebody else's."""
+    client = connect(engine.url, engine.chosen_by)
+    network = network_of(client, name)
+    if network is None:
+        return
+    if not network.may_go(name, claim):
+        raise PgstackError(str(network_finding(name, network.users)))
+    pulumi.log.info(f"removes the network {name}, which no state knows and nobody uses")
+    with told():
+        client.api.remove_network(network.id)
+
+
+def remove_empty_volume(path: str, image: str, engine: Endpoint, name: str, _: str) -> None:
+    """Of a volume that is bound elsewhere than to `path` and has no data: Docker would give it as it is.
+
+    Raises DockerFailed, PgstackError where it has data, or can't be looked into.
+    """
+    client = connect(engine.url, engine.chosen_by)
+    bound = relocation.bound_to(client, name)
+    wrong, remedy = relocation.elsewhere(name, bound, path, image)
+    if not wrong:
+        return
+    if volume_users(client, name) or relocation.holds_data(
+        client, name, relocation.Place("", name, bound or ""), (image,)
+    ):
+        raise PgstackError(f"volume: {wrong}\n  {remedy}")
+    pulumi.log.info(f"removes the volume {name}, which holds no data and lies elsewhere")
+    with told():
+        client.volumes.get(name).remove()

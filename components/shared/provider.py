@@ -1,0 +1,91 @@
+"""What every dynamic resource here shares: its text in the state, errors without tracebacks, unknowns in preview.
+
+Import paths of provider classes are a storage format: the state holds them by reference, so a provider that is moved
+or renamed can't be refreshed or destroyed any more. Providers take no arguments and keep no state.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import pickle
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
+
+import psycopg
+import pulumi
+from pulumi.dynamic import CheckFailure, CheckResult, Resource, ResourceProvider
+from pulumi.output import Unknown
+
+from pgvector_stacks.automation.provider_process import Failed
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.connections.connection import told
+
+P = ParamSpec("P")
+R = TypeVar("R")
+PICKLE_PROTOCOL = 4  # what the states of today have; Python 3.14's default is 5
+
+
+class DynamicResource(Resource):
+    """A dynamic resource whose `__provider`, an input, is the same text under every Python.
+
+    The SDK pickles a provider with the interpreter's default protocol, so another Python would update every resource
+    of an unchanged stack. A provider is a reference to its class and nothing else, which is why this can be pickled
+    here; the text is the SDK's own under Python 3.11.
+    """
+
+    def __init__(
+        self,
+        provider: ResourceProvider,
+        name: str,
+        props: dict[str, Any],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        text = pulumi.Output.secret(serialized(provider))  # a secret, as the SDK has it
+        kind = f"pulumi-python:{self._resource_type_name}"
+        pulumi.CustomResource.__init__(self, kind, name, props | {"__provider": text}, opts)
+
+
+def serialized(provider: ResourceProvider) -> str:
+    """What the state holds of a provider."""
+    return base64.b64encode(pickle.dumps(provider, protocol=PICKLE_PROTOCOL)).decode()
+
+
+def plainly(method: Callable[P, R]) -> Callable[P, R]:
+    """A provider method whose known failures reach the user as their message, without cause or context."""
+
+    @functools.wraps(method)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except PgstackError as error:
+            failure = Failed(str(error))
+        except psycopg.Error as error:
+            failure = Failed(str(told(error)))
+        raise failure from None
+
+    return wrapped
+
+
+def refused(inputs: dict[str, Any], error: PgstackError) -> CheckResult:
+    """A failed check. The property is always "": the engine prints the property's value, secrets included."""
+    return CheckResult(inputs, [CheckFailure("", str(error))])
+
+
+def is_unknown(value: Any) -> bool:
+    """True where the value, or one inside it, is decided only by the real `up`."""
+    if isinstance(value, Unknown):
+        return True
+    if isinstance(value, dict):
+        return any(is_unknown(item) for item in value.values())
+    return isinstance(value, list) and any(is_unknown(item) for item in value)
+
+
+def inputs_of(props: dict[str, Any], outputs: Iterable[str]) -> dict[str, Any]:
+    """What `read` returns as inputs: the properties without the `outputs`, and without the engine's own pickle."""
+    return {key: value for key, value in props.items() if key not in outputs and key != "__provider"}
+
+
+def as_deployed(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of an offline preview: the Docker host of the last `up`, since none is asked now."""
+    return news | {key: olds[key] for key in ("docker", "dockerChosenBy") if key in olds and key in news}

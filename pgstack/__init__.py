@@ -1,1 +1,0 @@
-"""The small command line beside `pulumi`."""

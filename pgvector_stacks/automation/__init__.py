@@ -1,0 +1,1 @@
+"""Pulumi, driven from Python: gets its CLI, opens a stack, reads its state, compares plans."""

@@ -1,0 +1,124 @@
+"""Binds an `up` to the preview that was approved: what a preview would do, in a form to compare and to publish.
+
+`pulumi preview --save-plan` writes each resource's steps and changed values, secrets among them, encrypted. What is
+kept of it here holds no value: steps, names of changed keys and a hash over the rest, so that it may lie where all who
+may read the repository can get it. The `up` makes the same preview again. Where that is another one, nothing is
+changed; else the engine is held to the plan of that moment and stops at the first step that isn't in it.
+
+Invariant: two previews of the same commit against the same state and database have equal approvals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pgvector_stacks.automation.deployed import SECRET, SIGNATURE
+from pgvector_stacks.common.errors import PgstackError
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is to happen to one resource: the engine's words, the keys that differ, and a hash over all of it."""
+
+    steps: tuple[str, ...]
+    changed: tuple[str, ...]
+    sha256: str
+
+    def __str__(self) -> str:
+        return " and ".join(self.steps) + (f" ({', '.join(self.changed)})" if self.changed else "")
+
+
+ORDER = frozenset({"dependencies", "propertyDependencies"})  # sets, written in another order each time
+NOTHING = Step((), (), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A preview of a stack at a commit: `resources` by the last part of their names, `commit` "" outside of git."""
+
+    stack: str
+    commit: str
+    resources: Mapping[str, Step]
+
+
+def of_plan(plan: Mapping[str, Any], stack: str, commit: str) -> Approval:
+    """From what `--save-plan` wrote. Values of secrets aren't compared: each time they are encrypted otherwise."""
+    found = {}
+    for urn, resource in (plan.get("resourcePlans") or {}).items():
+        goal = _without_secrets({key: item for key, item in (resource.get("goal") or {}).items() if key not in ORDER})
+        steps = tuple(resource.get("steps") or ())
+        difference = goal.get("inputDiff") or {}
+        changed = {key for kind in ("adds", "deletes", "updates") for key in difference.get(kind) or ()}
+        text = json.dumps([steps, goal], sort_keys=True)
+        found[_name(urn)] = Step(steps, tuple(sorted(changed)), hashlib.sha256(text.encode()).hexdigest())
+    return Approval(stack, commit, found)
+
+
+def differences(approved: Approval, now: Approval) -> list[str]:
+    """A line for each thing that isn't as it was approved; none: it is the same preview."""
+    found = [
+        f"{what}: approved for {was or 'no commit'}, this is {is_ or 'no commit'}"
+        for what, was, is_ in (("stack", approved.stack, now.stack), ("commit", approved.commit, now.commit))
+        if was != is_
+    ]
+    for name in sorted({*approved.resources, *now.resources}):
+        was, present = approved.resources.get(name, NOTHING), now.resources.get(name, NOTHING)
+        if was != present:
+            values = "" if str(was) != str(present) else ", with other values"
+            found.append(f"{name}: approved was {was if was.steps else 'nothing'}, now it is "
+                         f"{present if present.steps else 'nothing'}{values}")  # fmt: skip
+    return found
+
+
+def write(file: Path, approval: Approval) -> None:
+    """Raises PgstackError."""
+    try:
+        file.write_text(json.dumps(asdict(approval), indent=2, sort_keys=True) + "\n")
+    except OSError as error:
+        raise PgstackError(f"{file} can't be written: {error.strerror}") from None
+
+
+def read(file: Path) -> Approval:
+    """Raises PgstackError for what `preview --save-plan` didn't write."""
+    try:
+        found = json.loads(file.read_text())
+        steps = {
+            str(name): Step(tuple(map(str, each["steps"])), tuple(map(str, each["changed"])), str(each["sha256"]))
+            for name, each in found["resources"].items()
+        }
+        return Approval(str(found["stack"]), str(found["commit"]), steps)
+    except OSError as error:
+        raise PgstackError(f"{file} can't be read: {error.strerror}") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise PgstackError(
+            f"{file} is no approved plan\n  make one:  pgstack preview STACK --save-plan {file}"
+        ) from None
+
+
+def refuse_other(approved: Approval, now: Approval) -> None:
+    """Raises PgstackError where something isn't as it was approved."""
+    if found := differences(approved, now):
+        lines = "".join(f"\n    {line}" for line in found)
+        raise PgstackError(
+            f"what `up` would do to {now.stack} isn't what was approved, so nothing was changed:{lines}\n"
+            f"  have the present one approved:  pgstack preview {now.stack} --save-plan FILE"
+        )
+
+
+def _name(urn: str) -> str:
+    """Type and name of a resource, which are unique in a stack of ours: `SqlSchema schema`."""
+    _, _, kinds, name = urn.split("::", 3)
+    return f"{kinds.split('$')[-1].replace('/', ':').split(':')[-1]} {name.split('::')[0]}"
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if value.get(SIGNATURE) == SECRET:
+            return "[secret]"
+        return {key: _without_secrets(item) for key, item in value.items()}
+    return [_without_secrets(item) for item in value] if isinstance(value, list) else value

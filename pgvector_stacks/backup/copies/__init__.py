@@ -1,0 +1,1 @@
+"""Encrypted copies of backups on another host."""

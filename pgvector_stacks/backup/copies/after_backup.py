@@ -1,0 +1,41 @@
+"""What follows a new backup: those that retention gives up are removed, and it is copied to the other host."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pgvector_stacks.backup import store
+from pgvector_stacks.backup.copies import encryption
+from pgvector_stacks.backup.copies.remote import Elsewhere
+from pgvector_stacks.backup.retention import Kept, doomed
+from pgvector_stacks.toolbox.interface import Report
+
+
+def keep(newest: Path, count: int, place: Elsewhere | None, report: Report) -> None:
+    """`newest`: the finished backup; `count`: of those that stay, here and in `place`. Raises BackupFailed."""
+    with store.alone(newest.parent):
+        for name in prune(newest.parent, count):
+            report(f"removed {name}: {count} are kept")
+    if place is None:
+        return
+    place.send(newest)
+    report(f"copied to {place.url}, encrypted; to open it by hand:  {encryption.by_hand(place.stack)}")
+    gone = doomed(place.kept(), count)
+    place.remove(gone)
+    for name in gone:
+        report(f"removed the copy of {name}")
+
+
+def prune(directory: Path, count: int) -> tuple[str, ...]:
+    """Remove what retention gives up; the names. To be called by who is alone in the folder."""
+    backups = store.listed(directory)
+    names = doomed([Kept(each.name, each.drill.ok if each.drill else None) for each in backups], count)
+    for name in names:
+        folder = directory / name
+        # under a name that is no backup's first: a killed removal leaves no half of one
+        gone = folder.with_name(f"{name}{store.UNFINISHED}")
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+        store.drill_file(folder).unlink(missing_ok=True)
+    return names

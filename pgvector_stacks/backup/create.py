@@ -1,0 +1,143 @@
+"""Makes a backup while the server serves.
+
+Steps: what the cluster has → the roles → each database: psql holds a snapshot, counts in it, and runs pg_dump on the
+same one (`shell/dump.sh`) → all of it on this machine → sizes and digests → the manifest → its final name. A failure or
+a kill leaves nothing with a final name. Each database has a snapshot of its own: PostgreSQL has none over several.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import ValidationError
+
+from pgvector_stacks.backup import manifest as manifests
+from pgvector_stacks.backup import recorded_schema, shared_files
+from pgvector_stacks.backup.contents import Contents, question
+from pgvector_stacks.backup.manifest import BackupFailed, Manifest
+from pgvector_stacks.backup.store import STAMP, alone, remove_unfinished, settle, unfinished
+from pgvector_stacks.common import queries, shell
+from pgvector_stacks.common.errors import PgstackError, ServerError
+from pgvector_stacks.migrations.scripts.script_files import revision
+from pgvector_stacks.toolbox.interface import HOUR_S, Report, Server, Toolbox, must, rows
+
+LONG_S = 48 * HOUR_S
+WORK = "backup"
+
+
+def create(
+    toolbox: Toolbox, server: Server, into: Path, *, stack: str, database: str, jobs: int = 2, key: str = "",
+    report: Report = lambda _: None,
+) -> Manifest:  # fmt: skip
+    """A new backup in the folder `into`, named after the time. `server`: its superuser; `database`: the stack's own;
+    `key`: it is signed with, "" for none.
+
+    Raises BackupFailed; the server isn't touched.
+    """
+    with alone(into):
+        for name in remove_unfinished(into):
+            report(f"removed {name}, which a run that was killed left")
+        started = _free_time(into)
+        finished = into / f"{started:{STAMP}}"
+        try:
+            with unfinished(finished) as made:
+                found = _make(toolbox, server, made, started, stack, database, jobs, key, report)
+                settle(made, finished)
+        except (PgstackError, OSError, ValidationError) as error:
+            if isinstance(error, ValidationError):  # a database or a library whose name no backup may have
+                told = manifests.problem_of(error)
+            else:
+                told = str(error) if isinstance(error, PgstackError) else f"{finished}: {error.strerror}"
+            raise BackupFailed(f"the backup failed, nothing of it is kept: {told}") from None
+        return found
+
+
+def _free_time(into: Path) -> datetime:
+    """Now; a second later where a backup has that name already."""
+    while (into / f"{(now := datetime.now(UTC)):{STAMP}}").exists():
+        time.sleep(0.1)
+    return now
+
+
+def _make(
+    toolbox: Toolbox, server: Server, made: Path, started: datetime, stack: str, database: str, jobs: int,
+    key: str, report: Report,
+) -> Manifest:  # fmt: skip
+    begun = time.monotonic()
+    (about,) = rows(
+        toolbox, server, "postgres",
+        "SELECT current_setting('server_version') AS version, current_setting('shared_preload_libraries') AS preload,"
+        " (SELECT json_agg(datname) FROM pg_database) AS databases",
+    )  # fmt: skip
+    cluster = rows(toolbox, server, "postgres", queries.get("backup_cluster"))
+    if database in about["databases"] and database not in (row["name"] for row in cluster):
+        raise ServerError(
+            f"the database {database} is a template, or takes no connections: the backup would be without it\n"
+            "  pgstack up STACK  puts that right"
+        )
+    work = toolbox.beside(server.major, WORK)
+    must("making a folder", toolbox.sh('rm -rf "$WORK"; umask 077; mkdir -p "$WORK"', WORK=work))
+    try:
+        report("roles")
+        globals_ = f"{work}/{manifests.GLOBALS}"
+        words = 'umask 077; exec pg_dumpall -w --globals-only --no-tablespaces -f "$FILE"'
+        done = toolbox.run(
+            server.major, "sh", "-ec", words, environment=server.environment | {"FILE": globals_}, timeout_s=LONG_S
+        )
+        must("pg_dumpall", done)
+        databases = [_dump(toolbox, server, row, work, jobs, report) for row in cluster]
+        toolbox.bring(work, made)
+    finally:
+        toolbox.sh('rm -rf "$WORK"', WORK=work)
+    databases = [_with_contents(each, made) for each in databases]
+    own = next((each for each in databases if each["name"] == database), None)
+    manifest = Manifest.model_validate(
+        {
+            "stack": stack, "startedAt": started.replace(microsecond=0), "seconds": round(time.monotonic() - begun, 1),
+            "serverVersion": str(about["version"]).split(" ")[0], "major": server.major, "preload": about["preload"],
+            "database": database, "schemaRevision": revision(own["contents"].ledger) if own else "empty",
+            "databases": databases, "files": manifests.files_of(made),
+        }
+    )  # fmt: skip
+    manifests.write(manifest, made, key)
+    shared_files.close_to_others(made)
+    return manifest
+
+
+def _dump(
+    toolbox: Toolbox, server: Server, row: dict[str, Any], work: str, jobs: int, report: Report
+) -> dict[str, Any]:
+    report(f"database {row['name']}, {row['bytes'] / 2**20:.0f} MiB")
+    folder = quote(row["name"], safe="")
+    contents = toolbox.put("contents.sql", question())
+    variables = {"PGDATABASE": row["name"], "FOLDER": f"{work}/{folder}", "CONTENTS": contents, "JOBS": str(jobs),
+                 "LEASH": toolbox.leash}  # fmt: skip
+    done = toolbox.run(
+        server.major,
+        "sh",
+        "-ec",
+        shell.get("leash", "dump"),
+        environment=server.environment | variables,
+        timeout_s=LONG_S,
+    )
+    must(f"pg_dump of database {row['name']}", done)
+    drifted = recorded_schema.drift_of(toolbox, server, row["name"])
+    renamed = {"connection_limit": "connectionLimit"}
+    return {renamed.get(key, key): value for key, value in row.items()} | {
+        "folder": folder,
+        "drifted": drifted,
+    }
+
+
+def _with_contents(database: dict[str, Any], made: Path) -> dict[str, Any]:
+    """The two answers that lie beside the dump go into the manifest."""
+    found = []
+    for when in ("before", "after"):
+        path = made / f"{database['folder']}.{when}"
+        found.append(Contents.model_validate_json(path.read_text(encoding="utf-8")))
+        path.unlink()
+    return database | {"contents": found[0], "sequencesAfter": found[1].sequences}

@@ -1,0 +1,1 @@
+"""Scheduled backups: a container beside the server's that makes one a day."""

@@ -1,0 +1,178 @@
+"""Restores a backup once into a throw-away server and compares what is there with what was written down.
+
+The server has no TCP, its socket lies in a folder of ours, and nothing of it stays. Where the toolbox is this machine,
+its data directory lies beside the stack's; in Docker it is in the throw-away container. Only a drill proves a backup:
+an exit code 0 of pg_dump and a right SHA-256 can both be had for a dump that doesn't restore.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from psycopg import sql
+
+from pgvector_stacks.backup import restore
+from pgvector_stacks.backup.contents import Contents, differences, older_extensions
+from pgvector_stacks.backup.manifest import BackupRefused, Manifest, Trust, Untrusted, globals_of, verify
+from pgvector_stacks.backup.restoring import owner_login, restore_database, role_statements
+from pgvector_stacks.backup.restoring.role_statements import Statement
+from pgvector_stacks.backup.store import DrillResult, note_drill
+from pgvector_stacks.common import shell
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.toolbox.interface import SUPERUSER, Server, Toolbox, execute, must, start, stop
+
+WORK = "drill"
+CLEAR = 'pg_ctl stop -s -m immediate -D "$D" >/dev/null 2>&1 || true; rm -rf "$D" "$D.log"'
+NO_KEY = Trust()
+MOST_PROBLEMS = 20
+AT_ONCE = 50  # statements that one psql is given
+START_S = 120
+LEAST_LOCKS = 256
+OUT_OF_LOCKS = "out of shared memory"
+# a crash of this server loses nothing; no parallel build, which would need room in /dev/shm
+SETTINGS = {
+    "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off", "wal_level": "minimal",
+    "max_wal_senders": "0", "max_wal_size": "4GB", "shared_buffers": "128MB", "maintenance_work_mem": "128MB",
+    "max_connections": "20", "max_parallel_maintenance_workers": "0",
+    "log_min_messages": "error", "log_min_error_statement": "panic",
+}  # fmt: skip
+
+
+def drill(
+    toolbox: Toolbox, backup: Path, *, jobs: int = 2, vector_indexes: bool = False, major: int | None = None,
+    superusers: bool = False, trust: Trust = NO_KEY, report: Callable[[str], None] = lambda _: None,
+) -> DrillResult:  # fmt: skip
+    """Try the finished backup in the folder `backup`; the result is also noted beside it. `major`: of the programs.
+    `superusers`: roles of the backup may be superusers, which the drill's server then makes them.
+    `trust`: what the backup must prove.
+
+    Never raises for what is wrong with the backup: that is the result. Raises Untrusted where it may be somebody
+    else's, BackupRefused where superusers would have to be asked for, ServerError and DockerFailed where the throw-away
+    server can't be had; then nothing is noted.
+    """
+    at, begun = datetime.now(UTC).replace(microsecond=0), time.monotonic()
+    try:
+        manifest = verify(backup, trust=trust)
+        statements = role_statements.parse(globals_of(backup, manifest))
+    except Untrusted:
+        raise
+    except BackupRefused as refusal:
+        problems = str(refusal).splitlines()
+    else:
+        if major is not None and major < manifest.major:
+            raise ServerError(f"PostgreSQL {major} can't read a backup of {manifest.major}: nothing was tried")
+        # the administrator is there already, and as it is
+        statements = [each for each in statements if each.names != {SUPERUSER}]
+        statements = role_statements.without_backup_role(statements, made=True)  # the databases name it
+        role_statements.refuse_powers(statements, (SUPERUSER, *role_statements.POWERFUL), allowed=superusers)
+        trial = _Trial(manifest, statements, major or manifest.major, jobs, vector_indexes, superusers)
+        problems = _try(toolbox, backup, trial, report)
+    result = DrillResult(
+        ok=not problems, at=at, seconds=round(time.monotonic() - begun, 1), vector_indexes=vector_indexes,
+        problems=tuple(problems[:MOST_PROBLEMS]),
+    )  # fmt: skip
+    note_drill(backup, result, trust.key)
+    return result
+
+
+def locks(databases: Iterable[Contents]) -> int:
+    """max_locks_per_transaction of the drill's server, which has room for that times 20 connections and more.
+
+    Each table, index and constraint counts as one: a transaction that touches them all still has room.
+    """
+    most = max(map(_size, databases), default=0)
+    return max(LEAST_LOCKS, most // int(SETTINGS["max_connections"]))
+
+
+def _size(contents: Contents) -> int:
+    return len(contents.rows) + len(contents.sequences) + len(contents.objects) + len(contents.vector_indexes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What is restored, and how; `major`: of the programs."""
+
+    manifest: Manifest
+    statements: Sequence[Statement]
+    major: int
+    jobs: int
+    vector_indexes: bool
+    superusers: bool
+
+
+def _try(toolbox: Toolbox, backup: Path, trial: _Trial, report: Callable[[str], None]) -> list[str]:
+    major, manifest = trial.major, trial.manifest
+    directory = toolbox.beside(major, WORK)
+    handed = toolbox.hand(backup)
+    must("clearing away a former drill", toolbox.run(major, "sh", "-ec", CLEAR, environment={"D": directory}))
+    guard = {"DIRECTORY": directory, "LEASH": toolbox.leash}
+    must("guarding the drill", toolbox.run(major, "sh", "-ec", shell.get("drill_guard"), environment=guard))
+    try:
+        report("a throw-away server")
+        must("making a folder", toolbox.sh('mkdir -p "$(dirname "$D")"', D=directory))
+        made = toolbox.run(
+            major, "initdb", "-D", directory, "-U", SUPERUSER, "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync"
+        )
+        must("initdb for the drill", made)
+        room = str(locks(database.contents for database in manifest.databases))
+        settings = SETTINGS | {"shared_preload_libraries": manifest.preload, "max_locks_per_transaction": room}
+        server = start(toolbox, major, directory, settings, wait_s=START_S)
+        try:
+            return _restore_all(toolbox, server, handed, trial, report)
+        finally:
+            stop(toolbox, major, directory)
+    finally:
+        toolbox.run(major, "sh", "-ec", CLEAR, environment={"D": directory})
+
+
+def _make_roles(toolbox: Toolbox, server: Server, statements: Sequence[Statement]) -> None:
+    """One statement each; without passwords, since nobody logs in. Raises ServerError."""
+    texts = [each.bare.as_string(None) for each in statements]
+    for at in range(0, len(texts), AT_ONCE):
+        first, *then = texts[at : at + AT_ONCE]
+        execute(toolbox, server, "postgres", first, then=then)
+
+
+def _restore_all(
+    toolbox: Toolbox, server: Server, handed: str, trial: _Trial, report: Callable[[str], None]
+) -> list[str]:
+    """What is wrong, in words. Every database is tried, also after one that fails."""
+    manifest, jobs, vector_indexes = trial.manifest, trial.jobs, trial.vector_indexes
+    report("roles")
+    try:
+        _make_roles(toolbox, server, trial.statements)
+    except ServerError as error:
+        return ["the roles can't be restored:", *str(error).splitlines()]
+    owner_login.drop(toolbox, server)
+    execute(toolbox, server, "postgres", owner_login.CREATE)
+    login = replace(server, user=owner_login.ROLE, superuser=False)
+    problems = []
+    for database in manifest.databases:
+        report(f"database {database.name}, {database.contents.row_count} rows")
+        try:
+            # as a restore makes it: of what is set for a database, pg_dump writes some that nobody can read
+            made = restore.created(database.name, database).as_string(None)
+            gone = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(database.name)).as_string(None)
+            execute(toolbox, server, "template1", gone, then=(made,))
+            restore_database.load(
+                toolbox, server, f"{handed}/{database.folder}", database.name, database.contents.vector_indexes,
+                jobs=jobs, vector_indexes=vector_indexes, login=login, superusers=trial.superusers,
+            )  # fmt: skip
+            found = restore_database.contents(toolbox, server, database.name)
+        except ServerError as error:
+            if OUT_OF_LOCKS in str(error):
+                raise ServerError(
+                    f"the drill's server has no room for the locks that database {database.name} takes: this is no "
+                    f"verdict on the backup, and nothing is noted\n{error}\n"
+                    "  restore it into another stack to try it:  pgstack backup restore STACK --into OTHER"
+                ) from None
+            problems += [f"database {database.name}: {line}" for line in str(error).splitlines()]
+            continue
+        told = differences(database.contents, database.sequences_after, found, vector_indexes=vector_indexes)
+        told += older_extensions(database.contents, found)
+        problems += [f"database {database.name}: {line}" for line in told]
+    return problems

@@ -1,0 +1,343 @@
+"""What is written down with a backup, and the check of a backup against it.
+
+Invariant: a folder with a manifest holds exactly the files the manifest lists, each with its size and SHA-256, and the
+manifest has the digest of itself. Anything else is refused, by name. Its HMAC, with a key of the stack's state, tells
+that nobody else wrote it and that it is the stack's of this time. No password is in it; the roles' hashes are in
+`globals.sql`, which only its owner reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import quote
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+
+from pgvector_stacks.backup import shared_files
+from pgvector_stacks.backup.contents import FROZEN, Contents
+from pgvector_stacks.backup.restoring import libraries
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.plain_text import one_line
+
+NAME = "manifest.json"
+GLOBALS = "globals.sql"
+FORMAT = 2  # 1 has no signature
+MOST = 5  # problems that are told
+OTHER = "  use another one (pgstack backup list STACK), or make one:  pgstack backup create STACK"
+UNSIGNED_HELP = (
+    "  if it is yours, and nobody else could write where it has lain since, say so: add  --unsigned  to the command\n"
+    "    (whoever made it gets a superuser's rights)"
+)
+# why a backup isn't trusted, in short
+NO_KEY, NOT_SIGNED, OTHER_KEY = "no key yet", "not signed", "signed with another key"
+OTHER_TIME = "of another time"
+LONGEST_NAME = 63  # bytes
+# what pg_dump writes into its folder
+PART = re.compile(r"[a-z0-9_]+\.(?:dat|toc)(?:\.(?:gz|lz4|zst))?")
+
+
+class BackupRefused(PgstackError):
+    """A backup that isn't whole, or doesn't fit where it is to go."""
+
+
+class BackupFailed(PgstackError):
+    """A backup, a drill or a restore that didn't work; the server that serves is as it was."""
+
+
+def _name(value: str) -> str:
+    if not 0 < len(value.encode()) <= LONGEST_NAME or not value.isprintable():
+        raise ValueError("no name of a database or a role")
+    return value
+
+
+def _plain_libraries(value: str) -> str:
+    if found := libraries.not_plain([value]):
+        raise ValueError(f"{one_line(found)} is no library of the server's own folder")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a backup must prove: that it was signed with `key`, or nothing where `unsigned` ones are taken."""
+
+    key: str = field(default="", repr=False)
+    unsigned: bool = False
+
+
+UNSIGNED = Trust(unsigned=True)
+
+
+class Untrusted(BackupRefused):
+    """A backup that may be somebody else's. Nothing is said about what is in it. `short`: why, in a few words."""
+
+    def __init__(self, message: str, short: str) -> None:
+        super().__init__(message)
+        self.short = short
+
+
+class File(BaseModel):
+    model_config = FROZEN
+
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Privilege(BaseModel):
+    """A right on a database. `grantee` "" is everybody."""
+
+    model_config = FROZEN
+
+    grantee: str
+    privilege: str
+    grantable: bool = False
+
+
+class Setting(BaseModel):
+    """What ALTER DATABASE … SET has set; `role` "" for all of them."""
+
+    model_config = FROZEN
+
+    role: str
+    name: str
+    value: str
+
+
+class Database(BaseModel):
+    """One database. `folder`: of its dump, relative to the backup; `bytes`: what it takes on the server."""
+
+    model_config = FROZEN
+
+    name: Name
+    folder: str
+    owner: Name
+    encoding: str
+    collate: str
+    ctype: str
+    provider: Literal["c", "i", "b"] = Field(
+        default="c", description="As pg_database has it: c libc, i ICU, b built in."
+    )
+    locale: str | None = None
+    connection_limit: int = Field(default=-1, ge=-1)
+    comment: str | None = None
+    bytes: int = Field(ge=0)
+    privileges: tuple[Privilege, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    drifted: tuple[tuple[str, str], ...] | None = Field(
+        default=None, description="Kind and identity of what differed from the scripts' schema; None: not written down."
+    )
+    contents: Contents
+    sequences_after: Mapping[str, int]
+
+    @model_validator(mode="after")
+    def _folder_of_its_name(self) -> Self:
+        if self.folder != quote(self.name, safe="") or self.folder in (".", ".."):
+            raise ValueError(f"{one_line(self.folder)} is no folder of the database {one_line(self.name)}")
+        return self
+
+
+class Manifest(BaseModel):
+    """A finished backup. `database`: the stack's own among `databases`; times in UTC, `seconds` it took."""
+
+    model_config = FROZEN
+
+    format: int = FORMAT
+    stack: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    started_at: datetime
+    seconds: float = Field(ge=0)
+    server_version: str = Field(pattern=r"^[0-9][0-9A-Za-z.]*$")
+    major: int = Field(ge=1, le=999)
+    preload: Annotated[str, AfterValidator(_plain_libraries)] = Field(
+        default="", description="shared_preload_libraries, which some extensions need."
+    )
+    database: Name
+    schema_revision: str = Field(pattern=r"^(?:[0-9a-f]{12}|empty)$")
+    databases: tuple[Database, ...]
+    files: Mapping[str, File]
+
+    @model_validator(mode="after")
+    def _files_of_pg_dump(self) -> Self:
+        folders = {each.folder for each in self.databases}
+        for name in self.files:
+            folder, _, part = name.rpartition("/")
+            if name != GLOBALS and (folder not in folders or not PART.fullmatch(part)):
+                raise ValueError(f"{one_line(name)} is no file of a backup")
+        if GLOBALS not in self.files:
+            raise ValueError(f"{GLOBALS} is no file of it")
+        return self
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files.values())
+
+    @property
+    def rows(self) -> int:
+        return sum(each.contents.row_count for each in self.databases)
+
+    def of(self, name: str) -> Database:
+        """Raises BackupRefused."""
+        for each in self.databases:
+            if each.name == name:
+                return each
+        raise BackupRefused(
+            f"the backup has no database {name}\n  it has: {', '.join(each.name for each in self.databases)}"
+        )
+
+
+def write(manifest: Manifest, folder: Path, key: str = "") -> None:
+    """`key`: it is signed with; "": it isn't."""
+    content = manifest.model_dump(mode="json", by_alias=True)
+    proof = {"digest": _digest(content)} | ({"signature": _signature(content, key)} if key else {})
+    text = json.dumps(content | proof, indent=1, ensure_ascii=False, sort_keys=True)
+    new = os.open(folder / NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(new, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+
+
+def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
+    """Raises BackupRefused where it is missing, cut off, altered, or of a later version of this program; Untrusted
+    where it isn't signed as `trust` demands.
+    """
+    path = folder / NAME
+    try:
+        content = json.loads(shared_files.content_of(path))
+    except FileNotFoundError:
+        raise BackupRefused(f"{folder} is no finished backup: it has no {NAME}") from None
+    except (OSError, ValueError) as error:
+        raise BackupRefused(f"{path} can't be read: {' '.join(str(error).split())[:200]}\n{OTHER}") from None
+    if not isinstance(content, dict):
+        raise BackupRefused(f"{path} is no manifest\n{OTHER}")
+    if isinstance(content.get("format"), int) and content["format"] > FORMAT:
+        raise BackupRefused(f"{path} was written by a later version of pgvector-stacks\n  use that one")
+    digest, signature = content.pop("digest", None), content.pop("signature", None)
+    if digest != _digest(content):
+        raise BackupRefused(f"{path} was altered: it doesn't match its own digest\n{OTHER}")
+    if not trust.unsigned:
+        _check_signature(folder, content, signature, trust.key)
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        raise BackupRefused(f"{path} is no manifest of a backup: {problem_of(error)}\n{OTHER}") from None
+    name = folder.name.removesuffix(".unfinished")
+    if not trust.unsigned and f"{manifest.started_at:%Y%m%dT%H%M%SZ}" != name:
+        made = f"it was made at {manifest.started_at:%Y%m%dT%H%M%SZ}"
+        raise Untrusted(f"the backup {name} is of another time: {made}", OTHER_TIME)
+    return manifest
+
+
+def _check_signature(folder: Path, content: object, signature: object, key: str) -> None:
+    name = folder.name.removesuffix(".unfinished")
+    if not key:
+        raise Untrusted(
+            f"nothing tells whether the backup {name} is this stack's own: its state has no key\n"
+            f"  the next `up` makes one, for the backups after it\n{UNSIGNED_HELP}",
+            NO_KEY,
+        )
+    if not isinstance(signature, str) or not signature:
+        raise Untrusted(
+            f"the backup {name} isn't signed: it was made by an earlier version, or somebody else made it\n"
+            f"{UNSIGNED_HELP}",
+            NOT_SIGNED,
+        )
+    if not hmac.compare_digest(signature.encode(), _signature(content, key).encode()):
+        raise Untrusted(
+            f"the backup {name} isn't signed with this stack's key: somebody altered it, or it is another stack's, or "
+            "of this one before a `down`\n"
+            "  with the key of that time, if you kept it (`pgstack backup key`), as pgvector:backupKey and an `up` it "
+            f"is accepted\n{UNSIGNED_HELP}",
+            OTHER_KEY,
+        )
+
+
+def problem_of(error: ValidationError) -> str:
+    """Which field is wrong, and why."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    words = f"{where}: {first['msg'].removeprefix('Value error, ')}" if where else first["msg"]
+    return one_line(words.removeprefix("Value error, "))[:300]
+
+
+def verify(folder: Path, *, digests: bool = True, trust: Trust = UNSIGNED) -> Manifest:
+    """The manifest of a whole backup. `digests` False: names and sizes alone, which is quick.
+
+    Raises BackupRefused naming what is missing, cut off, altered or too much; Untrusted as `read`.
+    """
+    manifest = read(folder, trust)
+    # whatever is no folder counts: programs read a pipe of a file's name, too
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
+    there -= {NAME}
+    problems = [f"{name}: not in the manifest" for name in sorted(there - manifest.files.keys())]
+    for name, file in sorted(manifest.files.items()):
+        path = folder / name
+        if name not in there:
+            problems.append(f"{name}: missing")
+        elif path.is_symlink():
+            problems.append(f"{name}: a link")
+        elif not path.is_file():
+            problems.append(f"{name}: no file")
+        elif (size := path.lstat().st_size) != file.bytes:
+            problems.append(f"{name}: {size} bytes, written were {file.bytes}")
+        elif digests and sha256(path) != file.sha256:
+            problems.append(f"{name}: altered (its SHA-256 is another)")
+    if problems:
+        more = [f"and {len(problems) - MOST} more"] if len(problems) > MOST else []
+        lines = "\n".join(f"  {each}" for each in problems[:MOST] + more)
+        raise BackupRefused(f"the backup {folder.name} is damaged:\n{lines}\n{OTHER}")
+    return manifest
+
+
+def globals_of(folder: Path, manifest: Manifest) -> str:
+    """The text of `globals.sql`, of the very bytes that the manifest has the digest of. Raises BackupRefused."""
+    try:
+        content = shared_files.content_of(folder / GLOBALS)
+        if hashlib.sha256(content).hexdigest() != manifest.files[GLOBALS].sha256:
+            raise BackupRefused(f"the backup {folder.name} is damaged:\n  {GLOBALS}: altered\n{OTHER}")
+        return content.decode()
+    except (OSError, ValueError) as error:
+        raise BackupRefused(
+            f"{folder / GLOBALS} can't be read: {' '.join(str(error).split())[:200]}\n{OTHER}"
+        ) from None
+
+
+def files_of(folder: Path) -> dict[str, File]:
+    """All files but the manifest, by their path relative to the backup."""
+    return {
+        str(path.relative_to(folder)): File(bytes=path.stat().st_size, sha256=sha256(path))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != NAME
+    }
+
+
+def sha256(path: Path) -> str:
+    """Raises OSError."""
+    with shared_files.reading(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _canonical(content: object) -> bytes:
+    return json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(_canonical(content)).hexdigest()
+
+
+def signature(purpose: str, content: object, key: str) -> str:
+    """Of something else than a manifest, which begins with a brace. `purpose`: what it is of."""
+    return hmac.new(key.encode(), f"{purpose}\n".encode() + _canonical(content), hashlib.sha256).hexdigest()
+
+
+def _signature(content: object, key: str) -> str:
+    """Of everything in the manifest, the digests of all files among it."""
+    return hmac.new(key.encode(), _canonical(content), hashlib.sha256).hexdigest()

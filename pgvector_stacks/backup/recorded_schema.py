@@ -1,0 +1,59 @@
+"""What pgstack recorded of the schema: another major writes the same definitions in other words, which is no drift.
+
+So: note what has drifted under the old version, and record the rest anew under the new one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from psycopg import sql
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.inspection import drift
+from pgvector_stacks.toolbox.interface import Server, Toolbox, execute, rows
+
+Drifted = Mapping[str, Sequence[Mapping[str, str]]]
+
+
+def session(written: int = drift.FORMAT) -> str:
+    """The settings that drift.find has."""
+    return "".join(f"SET {form};" for form in drift.forms(written))
+
+
+def drifted(toolbox: Toolbox, server: Server, databases: Iterable[str]) -> Drifted:
+    """By database, for those that have such a record: kind and identity of what differs from it. Raises ServerError."""
+    found = {}
+    for database in databases:
+        if (written := _format(toolbox, server, database)) is not None:
+            asked = rows(toolbox, server, database, drift.comparison(written), first=session(written))
+            found[database] = [{"kind": row["kind"], "identity": row["identity"]} for row in asked]
+    return found
+
+
+def drift_of(toolbox: Toolbox, server: Server, database: str) -> list[tuple[str, str]]:
+    """Kind and identity of what has drifted in a database; empty where nothing is recorded. Raises ServerError."""
+    written = _format(toolbox, server, database)
+    if written is None:
+        return []
+    asked = rows(toolbox, server, database, drift.comparison(written), first=session(written))
+    return [(row["kind"], row["identity"]) for row in asked if not row["grown"]]
+
+
+def renew(toolbox: Toolbox, server: Server, before: Drifted) -> None:
+    """Record anew what had not drifted. Raises ServerError."""
+    for database, differences in before.items():
+        literal = sql.Literal(json.dumps(differences)).as_string(None)
+        table = (
+            "CREATE TEMPORARY TABLE drifted AS SELECT kind, identity"
+            f" FROM pg_catalog.json_to_recordset({literal}) AS found(kind text, identity text);"
+        )
+        execute(toolbox, server, database, f"{session()} {table} {drift.renewal()}")
+
+
+def _format(toolbox: Toolbox, server: Server, database: str) -> int | None:
+    """Of what is recorded; None where nothing is."""
+    there = rows(toolbox, server, database, "SELECT to_regclass('pgstack.object') IS NOT NULL AS there")[0]["there"]
+    asked = rows(toolbox, server, database, queries.get("recorded_format")) if there else []
+    return int(asked[0]["format"]) if asked and asked[0]["format"] is not None else None

@@ -1,0 +1,244 @@
+"""Restores one database of a backup into a server that serves.
+
+Steps, under the lock that an `up` takes too: what a killed restore left is dropped → roles that the server lacks → a
+new database beside the live one, filled and compared with the manifest → its privileges and settings → both renamed in
+one transaction. Until that commits the live database serves, and whatever fails or is killed leaves it as it is. The
+former one is kept under another name: nothing here drops it. Passwords of roles that are there stay as they are.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+
+from pgvector_stacks.backup.contents import differences, older_extensions
+from pgvector_stacks.backup.manifest import BackupFailed, BackupRefused, Database, Manifest, globals_of
+from pgvector_stacks.backup.restoring import libraries, owner_login, restore_database, role_statements
+from pgvector_stacks.backup.restoring.role_statements import Statement
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.common.plain_text import one_line
+from pgvector_stacks.connections import roles, setting_values
+from pgvector_stacks.connections.connection import Address, connect, said, told
+from pgvector_stacks.connections.up_lock import locked
+from pgvector_stacks.inspection import drift
+from pgvector_stacks.toolbox.interface import Server, Toolbox, passfile_line
+
+NEW, BEFORE = "pgstack_restoring_", "pgstack_before_"
+STAMP = "%Y%m%dt%H%M%Sz"
+ATTEMPTS = 3
+PROVIDERS = {"c": " LOCALE_PROVIDER libc", "i": " LOCALE_PROVIDER icu ICU_LOCALE {}",
+             "b": " LOCALE_PROVIDER builtin BUILTIN_LOCALE {}"}  # fmt: skip
+POLL_S = 0.05
+
+
+def restore(
+    toolbox: Toolbox, server: Server, admin: Address, backup: Path, manifest: Manifest, database: str, *,
+    jobs: int = 2, lock_wait_s: float = 30.0, superusers: bool = False, report: Callable[[str], None] = lambda _: None,
+) -> str | None:  # fmt: skip
+    """`database` of a verified backup becomes `admin.database`. The name the former one has now, None where none was.
+
+    `superusers`: roles that the server lacks may be made superusers, who also make what others own.
+    Raises BackupRefused, BackupFailed, ConnectionFailed: then the live database is as it was.
+    """
+    source = manifest.of(database)
+    if manifest.major > server.major:
+        raise BackupRefused(
+            f"the backup is of PostgreSQL {manifest.major}, the server is {server.major}: an older one can't read it\n"
+            f"  restore into a stack of PostgreSQL {manifest.major} or newer:  pgstack backup restore … --into STACK"
+        )
+    statements = role_statements.parse(globals_of(backup, manifest))
+    wrong = [word for each in source.settings if (word := libraries.problem(each.name, [each.value]))]
+    if wrong and not superusers:
+        raise BackupRefused(
+            f"a setting of the backup's database {source.name} is refused:\n  {wrong[0]}\n"
+            "  if it is meant, ask for it:  --superusers"
+        )
+    now = f"{datetime.now(UTC):{STAMP}}"
+    new, before = f"{NEW}{now}", f"{BEFORE}{now}"
+    with _in_words(), locked(admin, lock_wait_s) as cluster:
+        for name in _left(cluster):
+            report(f"drops {name}, which a restore that was killed left")
+            _drop(cluster, name)
+        make_roles(cluster, statements, report, superusers=superusers)
+        _create(cluster, new, source)
+        try:
+            report(f"database {source.name}, {source.contents.row_count} rows, beside the live one")
+            dump = f"{toolbox.hand(backup)}/{source.folder}"
+            with _loader(cluster, toolbox, server) as login:
+                restore_database.load(
+                    toolbox, server, dump, new, source.contents.vector_indexes, jobs=jobs, vector_indexes=True,
+                    login=login, superusers=superusers,
+                )  # fmt: skip
+            report("compares it with the backup's manifest")
+            found = restore_database.contents(toolbox, server, new)
+            problems = differences(source.contents, source.sequences_after, found, vector_indexes=True)
+            if problems:
+                raise BackupFailed(
+                    "what was restored differs from the backup:\n" + "\n".join(f"  {p}" for p in problems)
+                )
+            for line in older_extensions(source.contents, found):
+                report(f"{line}: this server has no newer one")
+            give_properties(cluster, new, source)
+            with connect(replace(admin, database=new)) as restored:
+                drift.renew_restored(restored, source.drifted)
+            report(f"renames it to {admin.database}, in one transaction")
+            return swap(admin, new, before)
+        except BaseException:
+            with suppress(psycopg.Error):
+                _drop(cluster, new)
+            raise
+
+
+@contextmanager
+def _loader(cluster: Connection[Any], toolbox: Toolbox, server: Server) -> Iterator[Server]:
+    """The login that loads rows, for as long as it does; one that a killed restore left is replaced."""
+    password = secrets.token_urlsafe(32)
+    owner_login.drop(toolbox, server)
+    cluster.execute(owner_login.CREATE.encode())
+    roles.set_password(cluster, owner_login.ROLE, password)
+    try:
+        passfile = toolbox.put("passfile-loading", passfile_line(password))
+        yield replace(server, user=owner_login.ROLE, passfile=passfile, superuser=False)
+    finally:
+        with suppress(ServerError):  # the server is gone: the next restore drops it
+            owner_login.drop(toolbox, server)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise BackupFailed(f"the restore failed, the live database is as it was: {told(error)}") from None
+
+
+def _left(cluster: Connection[Any]) -> list[str]:
+    rows = cluster.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (NEW,))
+    return [row[0] for row in rows.fetchall()]
+
+
+def _drop(cluster: Connection[Any], name: str) -> None:
+    cluster.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def make_roles(
+    cluster: Connection[Any], statements: Sequence[Statement], report: Callable[[str], None], *, superusers: bool
+) -> None:
+    """Those that the server lacks, in one transaction, with their password hashes and memberships.
+
+    Raises BackupRefused where one would be a superuser, unless `superusers` are asked for.
+    """
+    present = cluster.execute(queries.get("roles_present")).fetchall()
+    wanted = role_statements.lacking(role_statements.without_backup_role(statements), [name for name, _ in present])
+    role_statements.refuse_powers(wanted, [name for name, powerful in present if powerful], allowed=superusers)
+    if not wanted:
+        return
+    report(f"makes roles: {', '.join(one_line(each.makes) for each in wanted if each.makes)}")
+    with cluster.transaction():
+        for setting in roles.UNLOGGED:  # their hashes
+            cluster.execute(f"SET LOCAL {setting}".encode())
+        for statement in wanted:
+            cluster.execute(statement.command)
+
+
+def created(name: str, source: Database) -> sql.Composed:
+    """What makes a database like `source`, empty. Pure."""
+    return sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}{}").format(
+        sql.Identifier(name), sql.Identifier(source.owner),
+        *(sql.Literal(word) for word in (source.encoding, source.collate, source.ctype)),
+        sql.SQL(PROVIDERS[source.provider]).format(sql.Literal(source.locale)),
+    )  # fmt: skip
+
+
+def _create(cluster: Connection[Any], name: str, source: Database) -> None:
+    """Empty, closed to everybody but superusers. Raises BackupRefused where the server has no such locale."""
+    try:
+        cluster.execute(created(name, source))
+    except psycopg.errors.WrongObjectType as error:  # an invalid locale name
+        raise BackupRefused(
+            f"the server can't have a database like the backup's: {said(error)}\n"
+            f"  it needs the locale {source.collate}: use the image, or a machine, that has it"
+        ) from None
+    cluster.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+
+
+def give_properties(cluster: Connection[Any], name: str, source: Database) -> None:
+    """What a dump without CREATE DATABASE leaves out: privileges, settings, the connection limit, the comment."""
+    database = sql.Identifier(name)
+    with cluster.transaction():
+        for right in source.privileges:
+            if right.grantee in (source.owner, roles.BACKUP):
+                continue
+            who = sql.Identifier(right.grantee) if right.grantee else sql.SQL("PUBLIC")
+            option = sql.SQL(" WITH GRANT OPTION" if right.grantable else "")
+            kind = sql.SQL({"CREATE": "CREATE", "CONNECT": "CONNECT"}.get(right.privilege, "TEMPORARY"))
+            cluster.execute(sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(kind, database, who, option))
+        if cluster.execute("SELECT FROM pg_roles WHERE rolname = %s", (roles.BACKUP,)).fetchone() is not None:
+            grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")  # also where the backup is older than its role
+            cluster.execute(grant.format(database, sql.Identifier(roles.BACKUP)))
+        limit = sql.Literal(source.connection_limit)
+        cluster.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit))
+        cluster.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(source.comment)))
+        for setting in source.settings:
+            word = sql.Identifier(*setting.name.split("."))
+            whose = sql.SQL("DATABASE {}").format(database)
+            if setting.role:
+                whose = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(setting.role), database)
+            if setting.value:  # never set here: it may be one that stops this very transaction, or names what is gone
+                values = setting_values.elements_of(setting.name, setting.value)
+                words = sql.SQL(", ").join(map(sql.Literal, values))
+                cluster.execute(sql.SQL("ALTER {} SET {} TO {}").format(whose, word, words))
+            else:  # no word of SQL says a list without elements
+                cluster.execute("SELECT set_config(%s, '', true)", (setting.name,))
+                cluster.execute(sql.SQL("ALTER {} SET {} FROM CURRENT").format(whose, word))
+
+
+def swap(admin: Address, new: str, before: str) -> str | None:
+    """`new` becomes `admin.database`, which becomes `before`: in one transaction, its sessions ended meanwhile.
+
+    Whoever connects while it lasts waits for its end. Raises BackupFailed where a session can't be ended.
+    """
+    live, to = admin.database, replace(admin, database="postgres")
+    rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+    with connect(to) as worker, connect(to) as ender:
+        exists = worker.execute("SELECT FROM pg_database WHERE datname = %s", (live,)).fetchone() is not None
+        done = threading.Event()
+
+        def end_sessions() -> None:
+            # the rename waits five seconds for them, and lets no new ones in
+            with suppress(psycopg.Error):
+                while not done.wait(POLL_S):
+                    ender.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN (%s, %s)", (live, new)
+                    )
+
+        thread = threading.Thread(target=end_sessions, daemon=True)
+        thread.start()
+        try:
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    with worker.transaction():
+                        if exists:
+                            worker.execute(rename.format(sql.Identifier(live), sql.Identifier(before)))
+                        worker.execute(rename.format(sql.Identifier(new), sql.Identifier(live)))
+                    break
+                except psycopg.errors.ObjectInUse as error:
+                    if attempt == ATTEMPTS:
+                        raise BackupFailed(
+                            f"sessions in {live} don't end: {one_line(error.diag.message_detail)}\n"
+                            "  look for prepared transactions (pg_prepared_xacts), end them, then try again"
+                        ) from None
+        finally:
+            done.set()
+            thread.join()
+    return before if exists else None

@@ -1,0 +1,33 @@
+"""Which libraries a backup may name: those that the server finds in its own folder, by a plain name. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from pgvector_stacks.common.plain_text import one_line
+
+SETTINGS = ("session_preload_libraries", "local_preload_libraries", "shared_preload_libraries")
+PLACES = ("dynamic_library_path", "extension_control_path")
+PLAIN = re.compile(r"(?:\$libdir/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def not_plain(values: Iterable[str]) -> str:
+    """The first of these comma-separated lists' libraries that may lie anywhere; "" where none does.
+
+    >>> not_plain(["pg_stat_statements, $libdir/auto_explain"])
+    ''
+    >>> not_plain(["auto_explain,/tmp/evil"])
+    '/tmp/evil'
+    """
+    names = (one.strip().strip('"') for value in values for one in value.split(","))
+    return next((name for name in names if name and not PLAIN.fullmatch(name)), "")
+
+
+def problem(setting: str, values: Iterable[str]) -> str:
+    """Why this setting may make the server load what lies anywhere; "" where it doesn't."""
+    name = setting.lower()
+    if name in PLACES:
+        return f"{name} says where the server looks for libraries"
+    found = not_plain(values) if name in SETTINGS else ""
+    return f"{name}: {one_line(found)} is no library of the server's own folder" if found else ""

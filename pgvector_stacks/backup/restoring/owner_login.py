@@ -1,0 +1,122 @@
+"""The login over which objects are made and rows are loaded, so that nothing that their owner wrote runs with an
+administrator's rights.
+
+COPY evaluates CHECKs, domains and generated columns, and so do CREATE and ALTER; the owner wrote their functions. A
+function can undo a SET ROLE and a SET SESSION AUTHORIZATION, so this is a login that has owners' rights and no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from psycopg import sql
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.toolbox.interface import Server, Toolbox, execute, rows
+
+ROLE = "pgstack_loading"
+CREATE = f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+
+# Whoever has a large object or a temporary table may grant rights on it to any role that is there: they would keep it
+DEPENDING = f"""
+SELECT DISTINCT coalesce(d.datname, 'postgres') AS name FROM pg_shdepend s
+  LEFT JOIN pg_database d ON d.oid = s.dbid
+ WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = (SELECT oid FROM pg_roles WHERE rolname = '{ROLE}')
+"""
+TRIES = 5  # somebody grants anew meanwhile
+
+
+def drop(toolbox: Toolbox, server: Server) -> None:
+    """The login, if it is there, with all that was granted to it in any database. Raises ServerError."""
+    for attempt in range(1, TRIES + 1):
+        for row in rows(toolbox, server, "postgres", DEPENDING):
+            execute(toolbox, server, row["name"], f"DROP OWNED BY {ROLE}")
+        try:
+            execute(toolbox, server, "postgres", f"DROP ROLE IF EXISTS {ROLE}")
+            return
+        except ServerError:
+            if attempt == TRIES:
+                raise
+
+
+def owners(toolbox: Toolbox, server: Server, database: str) -> dict[str, str]:
+    """By what pg_restore's list says of a table's rows or of a sequence's number: the owner, where it is no superuser.
+
+    Raises ServerError.
+    """
+    found = rows(toolbox, server, database, queries.get("loaded_owners"))
+    return {
+        f"{kind} {row['schema']} {row['name']} {row['owner']}": row["owner"]
+        for row in found
+        for kind in ("TABLE DATA", "SEQUENCE SET")
+    }
+
+
+def shares(lines: Iterable[str], owner_of: Mapping[str, str]) -> dict[str, list[str]]:
+    """The lines of pg_restore's list by owner; "" for the administrator's share. Pure."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        told = line.split(" ", 3)[-1]  # behind `DUMP; TABLE OID `
+        found.setdefault(owner_of.get(told, ""), []).append(line)
+    return found
+
+
+def powerless(toolbox: Toolbox, server: Server) -> set[str]:
+    """The roles that are no superusers, PostgreSQL's own left out. Raises ServerError."""
+    query = f"SELECT rolname AS name FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname <> '{ROLE}'"
+    return {row["name"] for row in rows(toolbox, server, "postgres", query)}
+
+
+@contextmanager
+def rights_of_all(
+    toolbox: Toolbox, server: Server, database: str, owners: Collection[str],
+    referred: Collection[tuple[str, str]] = (),
+) -> Iterator[None]:  # fmt: skip
+    """The login has the rights of all of them meanwhile.
+
+    `referred`: (schema, table) of keys: the login may refer to those that superusers own. Raises ServerError.
+    """
+    with ExitStack() as stack:
+        for owner in sorted(owners):
+            stack.enter_context(rights_of(toolbox, server, database, owner))
+        if owners and referred:
+            pairs = sql.SQL(", ").join(
+                sql.SQL("({}, {})").format(sql.Literal(space), sql.Literal(table)) for space, table in sorted(referred)
+            )
+            query = sql.SQL(queries.get("loader_references")).format(pairs).as_string(None)
+            lent = [f"{row['right']} ON {row['what']} {row['name']}" for row in rows(toolbox, server, database, query)]
+            if lent:
+                execute(toolbox, server, database, ";".join(f"GRANT {right} TO {ROLE}" for right in lent))
+        yield
+
+
+@contextmanager
+def room_for(toolbox: Toolbox, server: Server, database: str, owners: Collection[str]) -> Iterator[None]:
+    """The owners may make objects in each schema that is there: rights are restored at the end. Raises ServerError."""
+    names = sql.Literal(sorted(owners)).as_string(None)
+    found = rows(toolbox, server, database, queries.get("loader_lacks").replace("{owners}", f"{names}::text[]"))
+    lent = [(f"{row['right']} ON {row['what']} {row['name']}", row["role"]) for row in found]
+    if lent:
+        execute(toolbox, server, database, ";".join(f"GRANT {right} TO {role}" for right, role in lent))
+    yield
+    if lent:
+        execute(toolbox, server, database, ";".join(f"REVOKE {right} FROM {role}" for right, role in lent))
+
+
+@contextmanager
+def rights_of(toolbox: Toolbox, server: Server, database: str, owner: str) -> Iterator[None]:
+    """The login has the owner's rights meanwhile, whatever the database's connection limit is. Raises ServerError."""
+    name, role = (sql.Identifier(word).as_string(None) for word in (database, owner))
+    query = "SELECT datconnlimit AS most FROM pg_database WHERE datname = current_database()"
+    (limit,) = rows(toolbox, server, database, query)
+    enter = f"ALTER DATABASE {name} CONNECTION LIMIT -1; GRANT {role} TO {ROLE}; {queries.get('loader_usage')}"
+    execute(toolbox, server, database, enter)
+    try:
+        yield
+    finally:
+        leave = (
+            f"DROP OWNED BY {ROLE}; REVOKE {role} FROM {ROLE}; ALTER DATABASE {name} CONNECTION LIMIT {limit['most']}"
+        )
+        execute(toolbox, server, database, leave)

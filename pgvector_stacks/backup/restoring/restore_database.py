@@ -1,0 +1,147 @@
+"""What a drill and a restore have in common: pg_restore of one database, vector indexes apart, and the count after it.
+
+Vector indexes are built last and one after the other: a build takes maintenance_work_mem for itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
+
+from pgvector_stacks.backup import references
+from pgvector_stacks.backup.contents import Contents, VectorIndex, question
+from pgvector_stacks.backup.restoring import owner_login, restore_order
+from pgvector_stacks.common import shell
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.toolbox.interface import HOUR_S, Server, Toolbox, execute, must
+
+LONG_S = 48 * HOUR_S
+LINES = 12  # of what a program said
+LISTED = re.compile(r"^\d+; (?P<table>\d+) (?P<oid>\d+) (?P<rest>.*)$")
+
+
+def split(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[list[str], list[str]]:
+    """pg_restore's list in two: all but the vector indexes, and these. Comments and attachments go with their index."""
+    oids = {str(index.oid) for index in vector_indexes}
+    attached = {f"{kind} {index.schema_name} {index.name} " for index in vector_indexes for kind in ("INDEX ATTACH",)}
+    commented = {f"COMMENT {index.schema_name} INDEX {index.name} " for index in vector_indexes}
+    first: list[str] = []
+    second: list[str] = []
+    for line in listing.splitlines():
+        found = LISTED.match(line)
+        if found is None:
+            continue
+        rest = found["rest"]
+        mine = (rest.startswith("INDEX ") and found["oid"] in oids) or any(
+            rest.startswith(word) for word in attached | commented
+        )
+        (second if mine else first).append(line)
+    return first, second
+
+
+def load(
+    toolbox: Toolbox, server: Server, dump: str, database: str, indexes: Sequence[VectorIndex], *, jobs: int,
+    vector_indexes: bool, login: Server, create: bool = False, opening: str = "",
+    superusers: bool = False,
+) -> None:  # fmt: skip
+    """Restore the dump in the folder `dump` (as the toolbox sees it). Raises ServerError with what pg_restore said.
+
+    `create`: make the database, replacing one; `database` is then the name it has in the dump. `login`: the same server
+    as `loader.ROLE`, which is there: what no superuser owns is made and loaded over it, with its owners' rights.
+    `opening`: SQL that runs in the database before anything is made in it.
+    `superusers`: the schema is the superuser's to make, whoever owns it; the rows aren't.
+    """
+    making = "--clean --if-exists --create" if create else ""
+    first, second = split(_contents(toolbox, server.major, dump, create=create), indexes)
+    beside = "postgres" if database == "template1" else "template1"
+
+    def run(to: Server, name: str, lines: Sequence[str], options: str, at: str = database) -> None:
+        if not lines:
+            return
+        variables = {"LIST": toolbox.put(name, "\n".join(lines) + "\n"), "DUMP": dump, "OPTIONS": options,
+                     "TARGET": conninfo(at), "LEASH": toolbox.leash}  # fmt: skip
+        done = toolbox.run(
+            to.major, "sh", "-ec", shell.get("leash", "restore"), environment=to.environment | variables,
+            timeout_s=LONG_S,
+        )  # fmt: skip
+        if done.code != 0:
+            raise ServerError(f"pg_restore failed\n{reason(done.output)}")
+
+    powerless = set() if superusers else owner_login.powerless(toolbox, server)
+    made, vectors = restore_order.order(first, powerless), restore_order.order(second, powerless)
+    owners = made.owners | vectors.owners
+
+    def make(
+        groups: Sequence[restore_order.Group], name: str, options: str, keys: Collection[tuple[str, str]] = ()
+    ) -> None:
+        with owner_login.rights_of_all(toolbox, server, database, owners if groups else (), keys):
+            for number, group in enumerate(groups):
+                lent = owner_login.room_for(toolbox, server, database, owners) if group.as_owner else nullcontext()
+                with lent:
+                    run(login if group.as_owner else server, f"{name}-{number}.list", group.lines, options)
+
+    run(server, "database.list", made.database, f"{making} --section=pre-data", beside if create else database)
+    if opening:
+        execute(toolbox, server, database, opening)
+    make(made.schema, "before", "--section=pre-data")
+    shares = owner_login.shares(first, owner_login.owners(toolbox, server, database))
+    for number, (owner, lines) in enumerate(shares.items()):
+        if owner:
+            with owner_login.rights_of(toolbox, server, database, owner):
+                run(login, f"rows-{number}.list", lines, f"--section=data -j {jobs}")
+    run(server, "rows.list", shares.get("", []), f"--section=data -j {jobs}")
+    make(made.schema, "behind", f"--section=post-data -j {jobs}", _keys(toolbox, server.major, dump, first))
+    if vector_indexes:
+        make(vectors.schema, "vector-indexes", "--section=post-data")
+    run(server, "said.list", made.said + (vectors.said if vector_indexes else []), "")
+    make(made.last, "last", "--section=post-data")
+
+
+def _contents(toolbox: Toolbox, major: int, dump: str, *, create: bool) -> str:
+    """pg_restore's list of what the dump has. Raises ServerError."""
+    script = f'exec pg_restore -l {"--create" if create else ""} "$DUMP"'
+    return must(
+        "reading the dump's table of contents",
+        toolbox.run(major, "sh", "-ec", script, environment={"DUMP": dump}),
+    )
+
+
+def _keys(toolbox: Toolbox, major: int, dump: str, lines: Sequence[str]) -> set[tuple[str, str]]:
+    """The tables that the dump's foreign keys refer to. Raises ServerError."""
+    keys = [line for line in lines if " FK CONSTRAINT " in line]
+    if not keys:
+        return set()
+    variables = {"LIST": toolbox.put("keys.list", "\n".join(keys) + "\n"), "DUMP": dump}
+    text = toolbox.run(major, "sh", "-ec", 'exec pg_restore -L "$LIST" -f - "$DUMP"', environment=variables)
+    return references.targets(must("reading the dump's foreign keys", text))
+
+
+def reason(output: str) -> str:
+    """What pg_restore says of the first statement that failed, which may be a long one, indented. Pure.
+
+    >>> print(reason("pg_restore: from TOC entry 3; 1259 9 TABLE t o\\npg_restore: error: x\\nCommand was: CREATE"))
+        pg_restore: from TOC entry 3; 1259 9 TABLE t o
+        pg_restore: error: x
+        Command was: CREATE
+    """
+    lines = output.strip().splitlines()
+    at = next((number for number, line in enumerate(lines) if ": error: " in line), len(lines))
+    first = max(0, at - 1) if at < len(lines) else max(0, at - LINES)
+    return "\n".join(f"    {line}" for line in lines[first : first + LINES])
+
+
+def conninfo(database: str) -> str:
+    """As libpq takes it: a name with `=` in it would be taken for more than a name.
+
+    >>> conninfo("it's")
+    "dbname='it\\\\'s'"
+    """
+    escaped = database.replace("\\", "\\\\").replace("'", "\\'")
+    return f"dbname='{escaped}'"
+
+
+def contents(toolbox: Toolbox, server: Server, database: str) -> Contents:
+    """What the database holds now. Raises ServerError."""
+    said = execute(toolbox, server, database, question(), timeout_s=LONG_S)
+    return Contents.model_validate_json(said)

@@ -1,0 +1,1 @@
+"""The command line `pgstack`: a command a file. `app` lists them."""

@@ -1,0 +1,388 @@
+"""The command line. Exit codes: 0 done, 1 failed or refused, 2 works but something differs (`preview`, `status`, …)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from rich.console import Console
+
+from pgvector_stacks.automation import deployed
+from pgvector_stacks.automation.toolchain import Toolchain, ToolchainError, find_or_get
+from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace
+from pgvector_stacks.cli import connection_check, deploy, inspection, printing
+from pgvector_stacks.cli import outputs as stack_outputs
+from pgvector_stacks.cli.backup import commands
+from pgvector_stacks.cli.backup import scheduled as backup_schedule
+from pgvector_stacks.cli.new_script import new_script
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.plain_text import safe
+from pgvector_stacks.config import offline
+from pgvector_stacks.config.environment import ENVIRONMENTS, STACKS, check_name, from_file
+from pgvector_stacks.config.json_schema import json_schema
+from pgvector_stacks.connections.connection import told
+from pgvector_stacks.migrations.execution import notices
+
+DIFFERS = 2
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+STOPPED = "stopped; what was not committed is undone"
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+app.add_typer(commands.app, name="backup")
+Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")]
+
+
+Verbose = Annotated[bool, typer.Option(help="Show the scripts' notices too; warnings are always shown.")]
+ShowRows = Annotated[bool, typer.Option(help="Show values of rows in errors; on a terminal they are shown.")]
+
+
+def show_notices(verbose: bool) -> None:
+    """For this process and those it starts."""
+    if verbose:
+        os.environ[notices.VERBOSE] = "1"
+
+
+def say(line: str) -> None:
+    """What happened, for people: to stderr, so that stdout is what was asked for."""
+    errors.print(safe(line))
+
+
+def toolchain() -> Toolchain:
+    """Raises ToolchainError."""
+    found = find_or_get(say)
+    say(found.note)
+    return found
+
+
+def quiet_toolchain() -> Toolchain:
+    """For commands whose output is data: a word only where something has to be fetched or built."""
+    return find_or_get(say)
+
+
+@app.command()
+def up(
+    stack: Stack = "local",
+    verbose: Verbose = False,
+    show_rows: ShowRows = False,
+    rotate_certificate: Annotated[
+        bool, typer.Option("--rotate-certificate", help="Make a new TLS certificate, where the stack made its own.")
+    ] = False,
+    plan: Annotated[
+        Path | None, typer.Option(help="What was approved, from `preview --save-plan`; stop where anything differs.")
+    ] = None,
+) -> None:
+    """Bring a stack to what its file says, validate it, print its outputs."""
+    show_notices(verbose)
+    printing.show_rows(show_rows)
+    if rotate_certificate:
+        deploy.rotate_certificate(from_file(stack))
+    offline.refuse_up(os.environ)
+    deploy.check_engine(from_file(stack))  # every mistake of the stack file, before anything is made
+    workspace = Workspace(stack, toolchain(), say)
+    printing.echo(stack_outputs.render(deploy.up(workspace, plan), "table", show_secrets=False))
+    typer.echo(f"\n{stack_outputs.command('psql', stack)}")
+
+
+@app.command()
+def preview(
+    stack: Stack = "local",
+    diff: Annotated[bool, typer.Option(help="Show every changed key.")] = False,
+    expect_no_changes: Annotated[bool, typer.Option(help="Exit with 2 where `up` would change something.")] = False,
+    away: Annotated[
+        bool, typer.Option("--offline", help="Ask neither Docker host nor database: the state against the files.")
+    ] = False,
+    save_plan: Annotated[
+        Path | None, typer.Option(help="Write what is to be approved to this file, for `up --plan`. It holds no value.")
+    ] = None,
+) -> None:
+    """Show what `up` would do; change nothing."""
+    if away:
+        os.environ[offline.VARIABLE] = "1"
+    deploy.check_engine(from_file(stack))
+    changes = deploy.preview(Workspace(stack, toolchain(), say), diff=diff, save=save_plan)
+    if changes and expect_no_changes:
+        say("changes: " + ", ".join(f"{count} to {kind}" for kind, count in changes.items()))
+        raise typer.Exit(DIFFERS)
+
+
+@app.command()
+def down(
+    stack: Stack = "local",
+    delete_data: Annotated[bool, typer.Option(help="Delete the data directory too.")] = False,
+) -> None:
+    """Stop the server and take the stack's resources away. The data stays."""
+    check_name(stack)
+    deploy.down(Workspace(stack, toolchain(), say), delete_data=delete_data)
+
+
+@app.command()
+def outputs(
+    stack: Stack = "local",
+    name: Annotated[str | None, typer.Argument(help="One output alone, as it is.")] = None,
+    format: Annotated[str, typer.Option(help="table, json or dotenv.")] = "table",
+    show_secrets: Annotated[bool, typer.Option(help="Print secrets in plain text.")] = False,
+    to: Annotated[
+        Path | None, typer.Option(help="Write them to this file, secrets in plain text, readable by you alone (0600).")
+    ] = None,
+) -> None:
+    """Print what the application's deployment reads."""
+    check_name(stack)
+    if format not in ("table", "json", "dotenv"):
+        raise PgstackError(f"--format {format}: allowed are table, json, dotenv")
+    found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
+    shown = show_secrets or to is not None
+    if name is not None:
+        one = stack_outputs.pick(found, name)
+        text = stack_outputs.HIDDEN if one.secret and not shown else stack_outputs.flat(one.value)
+    else:
+        text = stack_outputs.render(found, format, show_secrets=shown)  # type: ignore[arg-type]
+    if to is None:
+        typer.echo(text)
+    else:
+        stack_outputs.write_private(to, text)
+
+
+@app.command()
+def psql(
+    stack: Stack = "local",
+    arguments: Annotated[list[str] | None, typer.Argument(help="For psql, after --.")] = None,
+    role: Annotated[str, typer.Option("--as", help="app, readonly or admin.")] = "app",
+) -> None:
+    """Open psql on the stack's database. No password is on any command line."""
+    from pgvector_stacks.cli import psql as client
+
+    environment = from_file(stack)
+    docker = environment.engine == "docker"
+    engine = deploy.docker_endpoint(environment).url if docker else ""
+    raise typer.Exit(client.run(environment, _outputs(stack), role, arguments or [], deploy.via(environment), engine))
+
+
+@app.command()
+def status(stack: Stack = "local") -> None:
+    """List scripts (applied, pending, edited, removed), drift and the last failure. Exit code 2: something differs."""
+    check_name(stack)
+    environment, workspace = from_file(stack), Workspace(stack, quiet_toolchain(), say)
+    state = workspace.state()
+    database = inspection.Database.from_outputs(_values(stack_outputs.read(workspace, state)), deploy.via(environment))
+    differs = inspection.status(database, stack, printing.echo)
+    printing.echo(f"backup   {commands.finding(environment, deployed.backup_key(state)).found}")
+    if scheduled := backup_schedule.at_present(environment):
+        printing.echo(f"schedule {scheduled.found}")
+    if differs:
+        raise typer.Exit(DIFFERS)
+
+
+@app.command()
+def verify(stack: Stack = "local", verbose: Verbose = False, show_rows: ShowRows = False) -> None:
+    """Run the verify scripts and the validation against the live database; nothing they do stays."""
+    show_notices(verbose)
+    printing.show_rows(show_rows)
+    check_name(stack)
+    inspection.verify(_database(stack), stack, printing.echo)
+
+
+@app.command("test-connection")
+def check_connection(
+    target: Annotated[str, typer.Argument(help="A stack, or a URL.", envvar="DATABASE_URL")] = "local",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Check a deployed server as the application sees it. Exit code 0, or 1 where a check fails."""
+    if "://" in target:
+        if any("://" in word for word in sys.argv):
+            say(connection_check.VISIBLE)
+        found = connection_check.of_url(target)
+    else:
+        check_name(target)
+        found = connection_check.of_stack(from_file(target), _outputs(target), deploy.via(from_file(target)))
+    if not connection_check.report(found, typer.echo if as_json else printing.echo, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@app.command()
+def accept(stack: Stack, kind: str, identity: str) -> None:
+    """Accept one hand-made change by name, as `pgstack status` prints it: KIND IDENTITY."""
+    check_name(stack)
+    inspection.accept(_database(stack), kind, identity, printing.echo)
+
+
+@app.command()
+def doctor(stack: Stack = "local") -> None:
+    """Check everything a stack needs, and say what is wrong and the command that mends it."""
+    check_name(stack)
+    from pgvector_stacks.cli.doctor import examine, show
+
+    findings = examine(stack, say)
+    show(findings)
+    if any(not finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def env(stack: Stack = "local") -> None:
+    """Print what plain `pulumi` needs to see the same stack:  eval "$(pgstack env local)"."""
+    check_name(stack)
+    before = dict(os.environ)
+    workspace = Workspace(stack, quiet_toolchain(), say)
+    for key, value in workspace.variables.items():
+        if before.get(key) != value:
+            typer.echo(f"export {key}={shlex.quote(value)}")
+    if "PULUMI_CONFIG_PASSPHRASE_FILE" in before and "PULUMI_CONFIG_PASSPHRASE" in workspace.variables:
+        typer.echo("unset PULUMI_CONFIG_PASSPHRASE_FILE")
+
+
+upgrade_app = typer.Typer(rich_markup_mode=None, help="The upgrade to another major version, which itself is an `up`.")
+app.add_typer(upgrade_app, name="upgrade")
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
+
+
+@upgrade_app.command("check")
+def upgrade_check(stack: Stack, target: Annotated[str, typer.Argument(help="A major version, or an image.")]) -> None:
+    """Say what an upgrade would do, or why it can't be done; change nothing."""
+    check_name(stack)
+    from pgvector_stacks.cli import upgrade
+
+    upgrade.check(from_file(stack), _database(stack), target, printing.echo)
+
+
+@upgrade_app.command("reindex")
+def upgrade_reindex(stack: Stack) -> None:
+    """Sort anew, while the server serves, what another C library sorts otherwise: after `upgradeReindex: after`."""
+    check_name(stack)
+    from pgvector_stacks.cli import upgrade
+
+    upgrade.sort_anew(from_file(stack), _database(stack), printing.echo)
+
+
+@upgrade_app.command("verify")
+def upgrade_verify(
+    stack: Stack,
+    image: Annotated[
+        str | None, typer.Option(help="With the old version's programs, where its own image is gone.")
+    ] = None,
+) -> None:
+    """Compare every row of the running server with what the last upgrade kept. Exit code 2: something differs."""
+    check_name(stack)
+    from pgvector_stacks.cli import upgrade
+
+    found = _outputs(stack)
+    environment = from_file(stack)
+    database = inspection.Database.from_outputs(found, deploy.via(environment))
+    runs = int(str(found["postgresVersion"]).split(".")[0])
+    if not upgrade.compare(environment, database, runs, image, printing.echo):
+        raise typer.Exit(DIFFERS)
+
+
+@upgrade_app.command("rollback")
+def upgrade_rollback(stack: Stack, yes: Yes = False) -> None:
+    """Go back to the data directory that the last upgrade kept; what was written since is given up."""
+    check_name(stack)
+    from pgvector_stacks.cli import upgrade
+
+    environment = from_file(stack)
+    runs = int(str(_outputs(stack)["postgresVersion"]).split(".")[0])
+    upgrade.ask_rollback(environment, runs, stack if yes else None, say)
+    up(stack)
+
+
+@upgrade_app.command("confirm")
+def upgrade_confirm(stack: Stack, yes: Yes = False) -> None:
+    """Delete the data directories that upgrades kept: no way back afterwards."""
+    check_name(stack)
+    from pgvector_stacks.cli import upgrade
+
+    runs = int(str(_outputs(stack)["postgresVersion"]).split(".")[0])
+    upgrade.confirm(from_file(stack), runs, stack if yes else None, printing.echo)
+
+
+@app.command()
+def plan_memory(
+    vectors: Annotated[str, typer.Option(help="How many: 1e6, 1_000_000, 1,000,000 or 1M.")],
+    dimensions: Annotated[str, typer.Option(help="Of each vector.")],
+    type: Annotated[str, typer.Option(help="What is indexed: vector, halfvec or bit.")] = "vector",
+    m: Annotated[str, typer.Option(help="The index's m.")] = "16",
+    column: Annotated[str | None, typer.Option(help="What the table stores where that is another type.")] = None,
+    row_bytes: Annotated[str, typer.Option(help="Bytes of a row's other columns.")] = "0",
+    concurrent_builds: Annotated[str, typer.Option(help="How many such indexes are built at once.")] = "1",
+    stack: Annotated[str | None, typer.Option(help="Say whether this stack's limits do.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="JSON, sizes in MiB.")] = False,
+) -> None:
+    """Print what a table with an HNSW index takes: disk, build memory, /dev/shm, container. Asks no server."""
+    from pgvector_stacks.cli.plan_memory import Question, answer, as_json, show
+
+    found = answer(Question(vectors, dimensions, type, m, column, row_bytes, concurrent_builds, stack))
+    if json:
+        typer.echo(as_json(found))
+    else:
+        show(found)
+
+
+@app.command()
+def schema() -> None:
+    """Write the JSON Schema of the stack files to stacks/schema.json."""
+    path = STACKS / "schema.json"
+    path.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+    typer.echo(str(path))
+
+
+@app.command()
+def new(name: str) -> None:
+    """Start the next script and list it: pgstack new "add tenant column"."""
+    typer.echo(new_script(name))
+
+
+def _database(stack: str) -> inspection.Database:
+    return inspection.Database.from_outputs(_outputs(stack), deploy.via(from_file(stack)))
+
+
+def _outputs(stack: str) -> dict[str, Any]:
+    return _values(stack_outputs.read(Workspace(stack, quiet_toolchain(), say)))
+
+
+def _values(found: Mapping[str, stack_outputs.Output]) -> dict[str, Any]:
+    return {key: output.value for key, output in found.items()}
+
+
+def _by_name(message: str) -> str:
+    """With the stack's name in the commands, where the command line has one."""
+    named = [each for each in sys.argv[1:] if each in ENVIRONMENTS]
+    return message.replace(" STACK", f" {named[0]}") if len(named) == 1 else message
+
+
+def main() -> None:
+    """Run a command; a known failure is one message and exit code 1, never a traceback."""
+    try:
+        if len(sys.argv) == 1:
+            sys.argv.append("--help")
+        code: Any = app(standalone_mode=False)
+    except DeploymentFailed as failure:
+        if str(failure):
+            say(str(failure))
+        sys.exit(1)
+    except (PgstackError, ToolchainError) as error:
+        say(f"error: {_by_name(str(error))}")
+        sys.exit(1)
+    except psycopg.Error as error:
+        say(f"error: {told(error)}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say(STOPPED)
+        sys.exit(1)
+    except Exception as error:
+        # typer brings its own click: usage errors are told by their shape
+        if hasattr(error, "format_message"):
+            say(f"error: {error.format_message()}\n  pgstack --help")
+            sys.exit(1)
+        if type(error).__name__ == "Exit":
+            sys.exit(getattr(error, "exit_code", 1))
+        raise
+    if code == INTERRUPTED:
+        say(STOPPED)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

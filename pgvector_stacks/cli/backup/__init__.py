@@ -1,0 +1,1 @@
+"""`pgstack backup …`."""

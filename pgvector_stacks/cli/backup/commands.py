@@ -1,0 +1,317 @@
+"""pgstack backup create, list, drill, restore, fetch, key: of a stack, on either engine, while its server serves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pgvector_stacks.automation.deployed import backup_key
+from pgvector_stacks.automation.toolchain import find_or_get
+from pgvector_stacks.automation.workspace import Workspace
+from pgvector_stacks.backup import store
+from pgvector_stacks.backup.copies import encryption
+from pgvector_stacks.backup.copies.after_backup import keep
+from pgvector_stacks.backup.copies.remote import Elsewhere
+from pgvector_stacks.backup.create import create as make
+from pgvector_stacks.backup.drill import drill as try_out
+from pgvector_stacks.backup.manifest import (
+    NO_KEY,
+    NOT_SIGNED,
+    OTHER_KEY,
+    OTHER_TIME,
+    BackupFailed,
+    BackupRefused,
+    Manifest,
+    Trust,
+    Untrusted,
+    read,
+    verify,
+)
+from pgvector_stacks.backup.restore import restore as bring_back
+from pgvector_stacks.cli import outputs as stack_outputs
+from pgvector_stacks.cli.backup.places import Deployed, apart, at_the_server, jobs
+from pgvector_stacks.cli.backup.trust import Unsigned, key_if_any, trust
+from pgvector_stacks.cli.backup.trust import key as key_of
+from pgvector_stacks.cli.confirm import must_be_typed
+from pgvector_stacks.common.errors import ConnectionFailed, PgstackError
+from pgvector_stacks.common.plain_text import safe
+from pgvector_stacks.config.environment import ENVIRONMENTS, Environment, from_file
+from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.docker.preflight import Finding
+
+NO_RECORD = "the record of its drill isn't signed"
+TIME = "%Y-%m-%d %H:%M UTC"
+Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")]
+Name = Annotated[str | None, typer.Argument(metavar="BACKUP", help="As `list` names it; left out: the newest.")]
+Superusers = Annotated[
+    bool,
+    typer.Option("--superusers", help="Roles of the backup may be superusers, or as good as one, where they were."),
+]
+app = typer.Typer(no_args_is_help=False, rich_markup_mode=None, help=__doc__)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def say(line: str) -> None:
+    errors.print(safe(line))
+
+
+@app.command()
+def create(stack: Stack = "local") -> None:
+    """Back a stack up while it serves; those that are no longer kept are removed afterwards."""
+    environment = from_file(stack)
+    with _for_stack(stack):
+        deployed = _deployed(environment)
+    with _for_stack(stack), at_the_server(deployed) as (toolbox, server):
+        manifest = make(
+            toolbox, server, environment.backups, stack=stack, database=environment.database, jobs=jobs(environment),
+            key=deployed.key, report=say,
+        )  # fmt: skip
+    if not deployed.key:
+        say(f"it isn't signed: the state has no key yet, which the next `up` makes:  pgstack up {stack}")
+    newest = store.listed(environment.backups)[-1].folder
+    typer.echo(f"{newest}: {_amount(manifest)} in {manifest.seconds:.0f} s")
+    place = _elsewhere(environment, deployed.key)
+    with _for_stack(stack):
+        keep(newest, environment.backups_kept, place, say)
+    say(f"try it out:  pgstack backup drill {stack}")
+
+
+@app.command("list")
+def list_(
+    stack: Stack = "local",
+    digests: Annotated[bool, typer.Option("--verify", help="Read every file and compare its SHA-256.")] = False,
+) -> None:
+    """List the backups of a stack, and whether each is signed with its key. Exit code 1 where one is damaged."""
+    directory = from_file(stack).backups
+    backups = store.listed(directory)
+    key = key_if_any(stack) if backups else None
+    table = Table(show_header=True, header_style="bold")
+    for column in ("backup", "server", "size", "rows", "revision", "last drill"):
+        table.add_column(column, no_wrap=column != "last drill", overflow="fold")
+    damaged, doubted = [], []
+    for backup in backups:
+        try:
+            manifest = verify(backup.folder, digests=digests)
+        except BackupRefused as refusal:
+            damaged.append(str(refusal))
+            table.add_row(backup.name, "damaged", "", "", "", drilled(backup))
+            continue
+        table.add_row(
+            backup.name, manifest.server_version, size(manifest.bytes), f"{manifest.rows:,}",
+            manifest.schema_revision, drilled(backup),
+        )  # fmt: skip
+        doubted += [f"{backup.name}: {words}" for words in doubts(backup, key)]
+    if not table.row_count:
+        typer.echo(f"no backup in {directory}")
+        return
+    Console(markup=False, highlight=False, emoji=False).print(table)
+    typer.echo(str(directory))
+    if key is None:
+        typer.echo("whether they are signed isn't known: the state of the stack can't be read")
+    for line in doubted:
+        typer.echo(line)
+    if damaged:
+        raise BackupRefused("\n".join(damaged).replace("STACK", stack))
+
+
+@app.command()
+def drill(
+    stack: Stack = "local",
+    backup: Name = None,
+    vector_indexes: Annotated[
+        bool, typer.Option("--with-vector-indexes", help="Build the HNSW and IVFFlat indexes too: it may take long.")
+    ] = False,
+    superusers: Superusers = False,
+    unsigned: Unsigned = False,
+) -> None:
+    """Restore a backup into a throw-away server and compare it with its manifest. Exit code 1: it is no good."""
+    environment = from_file(stack)
+    with _for_stack(stack), store.alone(environment.backups):
+        folder = store.chosen(environment.backups, backup)
+        proof = trust(stack, unsigned=unsigned, say=say)
+        with apart(environment) as (toolbox, major):
+            result = try_out(
+                toolbox, folder, jobs=jobs(environment), vector_indexes=vector_indexes, major=major,
+                superusers=superusers, trust=proof, report=say,
+            )  # fmt: skip
+    if place := _elsewhere(environment):
+        place.note(folder)
+    if not result.ok:
+        lines = "\n".join(f"  {problem.strip()}" for problem in result.problems)
+        raise BackupFailed(
+            f"the backup {folder.name} is no good:\n{lines}\n  make another:  pgstack backup create {stack}"
+        )
+    without = "" if vector_indexes else "; vector indexes left out (--with-vector-indexes)"
+    typer.echo(f"{folder.name} restored and compared in {result.seconds:.0f} s: good{without}")
+
+
+@app.command()
+def restore(
+    stack: Stack,
+    backup: Name = None,
+    into: Annotated[str | None, typer.Option(help="Another stack than the one that was backed up.")] = None,
+    confirm: Annotated[
+        str | None, typer.Option(help="The name of the stack that is restored into, where nobody can be asked.")
+    ] = None,
+    superusers: Superusers = False,
+    unsigned: Unsigned = False,
+) -> None:
+    """Bring a backup back into a stack that serves. Its present database is kept under another name."""
+    source, target = from_file(stack), from_file(into or stack)
+    folder = store.chosen(source.backups, backup)
+    with _for_stack(stack):
+        manifest = verify(folder, trust=trust(stack, unsigned=unsigned, say=say))
+    say(f"{folder.name}: {_amount(manifest)}, database {manifest.database}, revision {manifest.schema_revision}")
+    must_be_typed(
+        target.stack, f"a restore replaces the database of {target.stack}, which is kept under another name",
+        confirm, f"--confirm {target.stack}", say,
+    )  # fmt: skip
+    with _for_stack(target.stack):
+        deployed = _deployed(target)
+    with _for_stack(stack), store.alone(source.backups), at_the_server(deployed) as (toolbox, server):
+        before = bring_back(
+            toolbox, server, deployed.admin, folder, manifest, manifest.database, jobs=jobs(target),
+            lock_wait_s=target.lock_wait_s, superusers=superusers, report=say,
+        )  # fmt: skip
+    typer.echo(f"{target.stack}: database {deployed.admin.database} is that of {folder.name}")
+    if before:
+        say(
+            f"the former one is kept as {before}, and takes its room; when all is well, as the administrator:\n"
+            f'  pgstack psql {target.stack} --as admin -- -d postgres -c "DROP DATABASE {before}"'
+        )
+    say(f"scripts that it lacks run with the next up:  pgstack preview {target.stack}")
+
+
+@app.command()
+def fetch(
+    stack: Stack, backup: Annotated[str | None, typer.Argument(metavar="BACKUP", help="Left out: lists them.")] = None
+) -> None:
+    """Bring a copy back from the other host (pgvector:backupCopy), or list those that are there."""
+    environment = from_file(stack)
+    place = _elsewhere(environment, key_of(stack, say) if backup else "")
+    if place is None:
+        raise PgstackError(f"{stack} has no copies elsewhere\n  set pgvector:backupCopy")
+    if backup is None:
+        for each in place.kept():
+            verdict = {True: "drill good", False: "drill FAILED", None: "no drill yet"}[each.good]
+            typer.echo(f"{each.name}  {verdict}")
+        return
+    with _for_stack(stack), store.alone(environment.backups):
+        store.remove_unfinished(environment.backups)
+        typer.echo(str(place.fetch(backup, environment.backups)))
+
+
+@app.command()
+def key(
+    stack: Stack = "local",
+    age: Annotated[bool, typer.Option("--age", help="The identity that opens copies, for `age -d -i FILE`.")] = False,
+) -> None:
+    """Print the key that signs and encrypts backups, a secret. `down` removes it: keep it as pgvector:backupKey."""
+    found = key_of(stack, say)
+    if not found:
+        raise PgstackError(f"the state of {stack} has no key yet\n  the next `up` makes one:  pgstack up {stack}")
+    typer.echo(encryption.identity(found) if age else found)
+
+
+def doubts(backup: store.Backup, key: str | None) -> list[str]:
+    """Why a whole backup, and the record of its drill, may not be the stack's own; none where they are.
+
+    `key`: that signs the stack's backups, "" where it has none yet; None: signatures aren't looked at.
+    """
+    if key is None:
+        return []
+    found = []
+    try:
+        read(backup.folder, Trust(key))
+    except Untrusted as refusal:
+        found.append(refusal.short)
+    if key and backup.drill is not None and not backup.drill.signed(backup.name, key):
+        found.append(NO_RECORD)
+    return found
+
+
+def finding(environment: Environment, key: str | None = None) -> Finding:
+    """For `status` and `doctor`: the last backup and the last drill, and what to do where that is not enough.
+
+    Where the data is protected, having no backup, or none that was ever tried, is wrong. `key`: as `doubts`.
+    """
+    stack = environment.stack
+    create_one, drill_one = f"pgstack backup create {stack}", f"pgstack backup drill {stack}"
+    needed = environment.volume == "protect" and environment.engine == "docker"
+    backups = store.listed(environment.backups)
+    if not backups:
+        return Finding("backup", "none yet", create_one if needed else "")
+    newest = backups[-1]
+    good = store.last_good_drill(environment.backups, key or None)
+    words = f"last {newest.started_at:{TIME}}, drill {drilled(newest)}"
+    if newest.drill is None and good is not None:
+        words += f"; last good drill {good:{TIME}}"
+    try:
+        verify(newest.folder, digests=False)
+    except BackupRefused as refusal:
+        return Finding("backup", f"{words}; {str(refusal).splitlines()[0].rstrip(':')}", create_one)
+    doubted = [word for word in doubts(newest, key) if word != NO_KEY]
+    words += "".join(f"; {word}" for word in doubted)
+    if OTHER_KEY in doubted or OTHER_TIME in doubted or (needed and NOT_SIGNED in doubted):
+        return Finding("backup", words, create_one)
+    if newest.drill is not None and not newest.drill.ok:
+        return Finding("backup", words, create_one)
+    return Finding("backup", words, drill_one if needed and good is None else "")
+
+
+def drilled(backup: store.Backup) -> str:
+    """Its last drill in a few words."""
+    result = backup.drill
+    if result is None:
+        return "none yet"
+    return f"{'good' if result.ok else 'FAILED'} {result.at:{TIME}}, {result.seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Bytes for people.
+
+    >>> size(2676480)
+    '2.6 MiB'
+    """
+    amount, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{amount:.1f} {unit}" if unit != "B" else f"{count} B"
+
+
+def _amount(manifest: Manifest) -> str:
+    return f"{size(manifest.bytes)}, {manifest.rows:,} rows, PostgreSQL {manifest.server_version}"
+
+
+class _for_stack:
+    """Remedies name the stack."""
+
+    def __init__(self, stack: str) -> None:
+        self.stack = stack
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        if isinstance(error, (BackupFailed, BackupRefused, ConnectionFailed)) and " STACK" in str(error):
+            raise type(error)(str(error).replace(" STACK", f" {self.stack}")) from None
+
+
+def _elsewhere(environment: Environment, key: str = "") -> Elsewhere | None:
+    return Elsewhere(environment.backup_copy, environment.stack, key) if environment.backup_copy else None
+
+
+def _deployed(environment: Environment) -> Deployed:
+    """Raises ConnectionFailed, which says how to start the server where it is down."""
+    workspace = Workspace(environment.stack, find_or_get(say), say)
+    state = workspace.state()
+    found = stack_outputs.read(workspace, state)
+    deployed = Deployed.of(environment, {key: output.value for key, output in found.items()}, backup_key(state))
+    connect(replace(deployed.admin, database="postgres")).close()
+    return deployed

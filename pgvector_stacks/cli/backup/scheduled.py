@@ -1,0 +1,63 @@
+"""What `status` and `doctor` say of a stack's scheduled backups (`pgvector:backup`)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import docker
+
+from pgvector_stacks.backup import store
+from pgvector_stacks.backup.daily import schedule, sidecar
+from pgvector_stacks.common.plain_text import quoted
+from pgvector_stacks.config.environment import Environment
+from pgvector_stacks.docker import docker_host
+from pgvector_stacks.docker.data_volume import state_of
+from pgvector_stacks.docker.preflight import Finding
+
+TIME = "%Y-%m-%d %H:%M UTC"
+WHAT = "backup schedule"
+
+
+def finding(environment: Environment, now: datetime) -> Finding | None:
+    """By the folder alone: the next run, the last failure, and whether a backup is overdue; None without a schedule."""
+    if environment.backup is None:
+        return None
+    directory, stack = environment.backups, environment.stack
+    words = f"daily at {environment.backup.at} UTC, {environment.backups_kept} kept"
+    since = schedule.since(directory)
+    if since is None:
+        return Finding(WHAT, f"{words}; not made yet", f"pgstack up {stack}")
+    backups = store.listed(directory)
+    newest = backups[-1].started_at if backups else None
+    remedy = (
+        f"read its log:  docker logs {sidecar.name_of(environment.name)};  make one:  pgstack backup create {stack}"
+    )
+    failure = schedule.last_failure(directory, newest)
+    said = f"\nthe last run failed, {quoted(failure)}" if failure else ""
+    if schedule.is_overdue(newest, since, now):
+        last = f"the last is of {newest:{TIME}}" if newest else f"none since {since:{TIME}}"
+        return Finding(WHAT, f"{words}; overdue: {last}{said}", remedy)
+    if failure:
+        return Finding(WHAT, f"{words}{said}", remedy)
+    return Finding(WHAT, f"{words}, next {environment.backup.next_run(now):{TIME}}")
+
+
+def at_present(environment: Environment) -> Finding | None:
+    return finding(environment, datetime.now(UTC))
+
+
+def container(client: docker.DockerClient, environment: Environment) -> Finding | None:
+    """Whether it waits for its time; None without a schedule. Raises DockerFailed."""
+    if environment.backup is None:
+        return None
+    name, again = sidecar.name_of(environment.name), f"pgstack up {environment.stack}"
+    found = docker_host.server_of(client, name)
+    if found is None:
+        return Finding(f"{WHAT}'s container", f"{name} was never made, or somebody removed it", again)
+    state = state_of(found, sidecar.MEMORY_MB, "")
+    if state.status == "running":
+        return Finding(f"{WHAT}'s container", f"{name} runs")
+    return Finding(
+        f"{WHAT}'s container", sidecar.problem(name, state.status, state.exit_code, state.log),
+        f"{again};  {sidecar.look(name)}",
+    )  # fmt: skip

@@ -1,0 +1,51 @@
+"""Whether a backup is a stack's own: by the key in its state, which no folder of backups holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from pgvector_stacks.automation import deployed
+from pgvector_stacks.automation.toolchain import find, find_or_get
+from pgvector_stacks.automation.workspace import Workspace
+from pgvector_stacks.backup.manifest import UNSIGNED, Trust
+from pgvector_stacks.common.errors import PgstackError
+
+Unsigned = Annotated[
+    bool,
+    typer.Option(
+        "--unsigned",
+        help="Take a backup that isn't signed with the key of its stack. Whoever made it gets a superuser's rights on "
+        "the server it is restored into and, in a drill of the embedded engine, yours on this machine.",
+    ),
+]
+
+
+def trust(stack: str, *, unsigned: bool, say: Callable[[str], None]) -> Trust:
+    """What a backup of `stack` must prove. Raises PgstackError where its state can't be read."""
+    if unsigned:
+        return UNSIGNED
+    try:
+        return Trust(key(stack, say))
+    except PgstackError as error:
+        raise PgstackError(
+            f"whether the backup is the stack's own can't be checked: {error}\n  or take it as it is:  --unsigned"
+        ) from None
+
+
+def key_if_any(stack: str) -> str | None:
+    """The same as `key`; None where no Pulumi is at hand, or no state to read: then nothing is said of signatures."""
+    toolchain = find()
+    if toolchain is None:
+        return None
+    try:
+        return deployed.backup_key(Workspace(stack, toolchain, lambda _: None).state())
+    except PgstackError:
+        return None
+
+
+def key(stack: str, say: Callable[[str], None]) -> str:
+    """Of the stack's state; "" where no `up` has made one yet. Raises PgstackError."""
+    return deployed.backup_key(Workspace(stack, find_or_get(say), say).state())

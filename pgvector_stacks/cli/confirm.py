@@ -1,0 +1,22 @@
+"""What can't be undone asks for the stack's name to be typed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from pgvector_stacks.common.errors import PgstackError
+
+
+def must_be_typed(stack: str, consequence: str, given: str | None, flag: str, say: Callable[[str], object]) -> None:
+    """Raises PgstackError unless the name was typed, or `given` on the command line by `flag`."""
+    if given is None:
+        if not sys.stdin.isatty():
+            raise PgstackError(f"{consequence}: its name has to be typed\n  where nobody can be asked:  {flag}")
+        say(consequence)
+        try:
+            given = input(f"type the name of the stack to go on ({stack}): ")
+        except EOFError:
+            given = ""
+    if given.strip() != stack:
+        raise PgstackError(f"{given.strip()!r} is not {stack}: nothing was done")

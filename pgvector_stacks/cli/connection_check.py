@@ -1,0 +1,49 @@
+"""`pgstack test-connection`: inspection/compatibility.py against a stack or a URL, for people and CI."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlsplit
+
+from pgvector_stacks.automation.deployed import address_of, own_address
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.config.environment import Environment
+from pgvector_stacks.inspection.compatibility import Target, examine
+
+VISIBLE = "warning: every user of this machine can read a command line: give the URL in DATABASE_URL instead"
+
+
+def of_url(url: str) -> Target:
+    """Raises PgstackError for what is no PostgreSQL URL; the message never quotes it."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not parts.path.strip("/"):
+        raise PgstackError("that is no URL of a database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    return Target(address_of(url))
+
+
+def of_stack(environment: Environment, outputs: Mapping[str, Any], via: str) -> Target:
+    """As the application's role, with what the environment demands."""
+    return Target(
+        own_address(outputs, "appUrl", via),
+        pgvector_minimum=environment.pgvector_minimum,
+        tls_required=environment.engine == "docker" and environment.tls == "require",
+    )
+
+
+def report(target: Target, say: Callable[[str], object], *, as_json: bool) -> bool:
+    """Print a line a check, or one JSON document; True where every check is good."""
+    results = []
+    for result in examine(target):
+        results.append(result)
+        if not as_json:
+            head, *rest = result.found.splitlines()
+            say(f"{'✓' if result.good else '✗'} {result.check}: {head}")
+            for line in rest:
+                say(f"    {line.strip()}")
+    good = all(result.good for result in results)
+    if as_json:
+        say(json.dumps({"good": good, "checks": [asdict(result) for result in results]}, ensure_ascii=False))
+    return good

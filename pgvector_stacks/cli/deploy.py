@@ -1,0 +1,287 @@
+"""up, preview and down: passed through to the engine, whose words are shown as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pulumi.automation as auto
+from pulumi.automation import events
+
+from pgvector_stacks.automation import approval
+from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace, explain
+from pgvector_stacks.backup.daily import sidecar
+from pgvector_stacks.cli import deployed_data
+from pgvector_stacks.cli.outputs import Output, plain
+from pgvector_stacks.cli.printing import coloured
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.plain_text import safe
+from pgvector_stacks.config import offline
+from pgvector_stacks.config.environment import ROOT, Environment, from_file
+from pgvector_stacks.docker import docker_host
+from pgvector_stacks.migrations.apply import git_commit
+
+NOTHING_CHANGED = "unchanged"
+ROTATE = "PGSTACK_ROTATE_CERTIFICATE"  # read by components/certificate.py
+
+
+def up(workspace: Workspace, approved: Path | None = None) -> dict[str, Output]:
+    """Deploy, and return the outputs. Raises DeploymentFailed, which says only what the engine has not said already.
+
+    `approved`: a file of `preview --save-plan`. Raises PgstackError where that isn't what would be done now.
+    """
+    stack = workspace.select(create=True)
+    if approved is None:
+        result = _run(stack.up, suppress_outputs=True)
+    else:
+        wanted = approval.read(approved)
+        with _plan_file() as plan:
+            _run(stack.preview, plan=plan, suppress_outputs=True)
+            approval.refuse_other(wanted, _approval(plan, workspace.name))
+            workspace.say(f"this is what was approved: {approved}")
+            result = _run(stack.up, plan=plan, suppress_outputs=True)
+    changes = result.summary.resource_changes or {}
+    changed = {kind: count for kind, count in changes.items() if kind != "same" and count}
+    workspace.say(
+        f"{workspace.name} is up: " + (", ".join(f"{n} {kind}d" for kind, n in changed.items()) or NOTHING_CHANGED)
+    )
+    return plain(result.outputs)
+
+
+@contextlib.contextmanager
+def _plan_file() -> Iterator[str]:
+    """Where the engine writes its plan, which has encrypted secrets in it: in a folder of our own, for the while."""
+    with tempfile.TemporaryDirectory(prefix="pgstack-") as folder:
+        yield str(Path(folder) / "plan.json")
+
+
+def _approval(plan: str, stack: str) -> approval.Approval:
+    return approval.of_plan(json.loads(Path(plan).read_text()), stack, git_commit() or "")
+
+
+def rotate_certificate(environment: Environment) -> None:
+    """Ask the provider for a new one, in this process and those it starts. Raises PgstackError where it made none."""
+    if environment.engine != "docker" or environment.tls == "off":
+        raise PgstackError(f"{environment.stack} has no TLS certificate: pgvector:tls is off")
+    if environment.tls_certificate is not None:
+        raise PgstackError(
+            f"the certificate of {environment.stack} is that of its stack file\n"
+            "  set pgvector:tlsCertificate and tlsKey to the next one, then `up`"
+        )
+    os.environ[ROTATE] = "1"
+
+
+def preview(workspace: Workspace, *, diff: bool, save: Path | None = None) -> dict[str, int]:
+    """What `up` would do; returns the number of resources for each kind of change, unchanged ones left out.
+
+    `save`: where to write what an `up --plan` is held to.
+    """
+    if save is not None and offline.requested(os.environ):
+        raise PgstackError(
+            "an offline preview is nothing to approve: it looked at neither Docker host nor database\n"
+            "  make it where both can be reached"
+        )
+    if offline.requested(os.environ):  # a refresh would ask the Docker host through the plugin
+        os.environ["PULUMI_OPTION_REFRESH"] = "false"
+    stack = workspace.select(create=workspace.backend.own)
+    with _plan_file() as plan:
+        result = _run(stack.preview, diff=diff, suppress_outputs=True, **({"plan": plan} if save else {}))
+        if save is not None:
+            approval.write(save, _approval(plan, workspace.name))
+    return {str(kind.value if hasattr(kind, "value") else kind): count for kind, count in result.change_summary.items()
+            if "same" not in str(kind).lower()}  # fmt: skip
+
+
+def down(workspace: Workspace, *, delete_data: bool) -> None:
+    """Take the stack's resources away. The data stays, unless asked otherwise."""
+    stack = workspace.select(create=False)
+    environment = from_file(workspace.name)
+    _say_of_the_key(workspace, environment)
+    if environment.engine == "docker":
+        _down_docker(workspace, environment, stack, delete_data=delete_data)
+        return
+    _run(stack.destroy)
+    data = ROOT / ".data" / workspace.name
+    if delete_data:
+        _delete(data)
+        workspace.say(f"{workspace.name} is down, its data deleted")
+    elif data.is_dir():
+        workspace.say(f"{workspace.name} is down; its data stays in {data.relative_to(ROOT)}/ for the next up")
+    else:
+        workspace.say(f"{workspace.name} is down")
+
+
+def _say_of_the_key(workspace: Workspace, environment: Environment) -> None:
+    """Backups are signed with a key of the state, which goes."""
+    kept = sum(1 for _ in environment.backups.glob("*Z")) if environment.backups.is_dir() else 0
+    if kept and environment.backup_key is None:
+        workspace.say(
+            f"{kept} backup(s) stay in {environment.backups}; the key that signs them goes with the state:\n"
+            "  they need --unsigned from then on. To keep it, before a `down`:"
+            f"  pgstack backup key {workspace.name}  (docs/backup.md)"
+        )
+
+
+def _delete(data: Path) -> None:
+    """Raises PgstackError where something of it stays."""
+    try:
+        if data.is_dir():
+            shutil.rmtree(data)
+    except OSError as error:
+        raise PgstackError(
+            f"the data in {data} could not be deleted: {error.strerror}: {error.filename}\n"
+            f"  delete it by hand:  sudo rm -rf {shlex.quote(str(data))}"
+        ) from None
+
+
+def _down_docker(workspace: Workspace, environment: Environment, stack: auto.Stack, *, delete_data: bool) -> None:
+    """The volume is protected, retained or deleted by the engine itself; what it retains can be deleted by name."""
+    protected = environment.volume == "protect"
+    if delete_data and protected:
+        raise PgstackError(
+            f"pgvector:volume = protect: the data of {workspace.name} isn't deleted\n"
+            "  set it to delete, `up`, then `down`"
+        )
+    found = deployed_data.deployed(stack, environment, docker_endpoint(environment))
+    _run(stack.destroy, **({"exclude_protected": True} if protected else {}))
+    workspace.say(deployed_data.after_down(found, workspace.name, delete=delete_data))
+
+
+def docker_endpoint(environment: Environment) -> docker_host.Endpoint:
+    """Raises DockerFailed."""
+    return docker_host.endpoint(environment.docker_host, environment.docker_context, os.environ)
+
+
+def via(environment: Environment) -> str:
+    """The ssh URL through which the server is reached, "" where it is reached directly. Raises DockerFailed."""
+    return docker_endpoint(environment).via if environment.engine == "docker" else ""
+
+
+def check_engine(environment: Environment) -> None:
+    """Say that no Docker Engine answers before Pulumi's plugin does: it has no remedy.
+
+    Raises DockerFailed, SettingRefused where the settings don't fit into the memory, PgstackError for a schedule of
+    backups on an engine elsewhere.
+    """
+    away = offline.requested(os.environ)
+    if environment.engine == "embedded":
+        if away:
+            raise PgstackError(f"{environment.stack} runs on this machine: an offline preview is for stacks on Docker")
+        return
+    _ = environment.fitting
+    if not away:
+        engine = docker_endpoint(environment)
+        if environment.backup is not None:
+            sidecar.refuse_elsewhere(engine, environment.stack)
+        docker_host.connect(engine.url, engine.chosen_by).close()
+
+
+class Verdict:
+    """Whether an operation of the engine failed, by its events and by what it printed.
+
+    The engine's exit code is a third word on it. Any of them is enough: an `up` with a failed step is no success.
+    """
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def event(self, event: events.EngineEvent) -> None:
+        said = event.diagnostic_event
+        error = said is not None and said.severity == "error" and not said.ephemeral
+        if event.res_op_failed_event is not None or error:
+            self.failed = True
+
+    def line(self, line: str) -> None:
+        if ERRORED.match(line):
+            self.failed = True
+        _print(line)
+
+
+def _watched(operation: Callable[..., Any], **options: Any) -> Any:
+    """Run an engine operation and show its output as it comes. Raises DeploymentFailed by its `Verdict`."""
+    color = "always" if sys.stdout.isatty() else "never"
+    stopped = False
+    verdict = Verdict()
+
+    def stop(*_: object) -> None:
+        # The terminal told the engine too: it ends by itself and gives its lock back, so we wait for it. It keeps its
+        # providers in groups of their own and waits for them; they are told here, and the server rolls back.
+        nonlocal stopped
+        stopped = True
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "pulumi.dynamic" in process.cmdline():
+                    process.send_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        result = operation(
+            on_output=verdict.line, on_error=verdict.line, on_event=verdict.event, color=color, **options
+        )
+    except auto.CommandError:
+        if stopped:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    summary = getattr(result, "summary", None)  # a preview has none
+    if verdict.failed or (summary is not None and summary.result != "succeeded"):
+        raise DeploymentFailed("")
+    return result
+
+
+def _run(operation: Callable[..., Any], **options: Any) -> Any:
+    """The same, its failures as PgstackErrors."""
+    try:
+        return _watched(operation, **options)
+    except auto.ConcurrentUpdateError as error:
+        raise PgstackError(_locked(str(error))) from None
+    except auto.CommandError as error:
+        if "error:" in str(error):
+            raise DeploymentFailed("") from None
+        raise DeploymentFailed(explain(str(error))) from None
+
+
+def _locked(said: str) -> str:
+    by = next((line.strip() for line in said.splitlines() if "created by" in line), "")
+    return (
+        f"another operation works on this stack{': ' + by if by else ''}\n"
+        '  wait for it, then try again; if nobody is there any more:  eval "$(pgstack env STACK)" && pulumi cancel'
+    )
+
+
+# What the engine says about resources it only looks at; what changes, fails or is diagnosed is shown.
+QUIET = re.compile(r"^( [~ ] {2}\S+:\S+ \S+( refreshing.*| refresh( \([\d.]+s\))?| running.*)?|@ .*|\s*)$")
+
+# Colours around it: a terminal gets them.
+ERRORED = re.compile(r"^(\x1b\[[\d;]*m|\s)*[1-9]\d* errored\b")
+
+# where the engine's plan lies, which is gone when it is read; and, after a `down`, a command that takes the stack file
+# away as well
+MISLEADING = re.compile(
+    r"^(Update plan written to|Run `pulumi up --plan=|The resources in the stack have been deleted|"
+    r"If you want to remove the stack completely)"
+)
+
+LOCKED = re.compile(r"^error: the stack is currently locked|^\s+file://.*: created by ")  # _locked says it
+
+
+def _print(line: str) -> None:
+    if any(hidden.match(line) for hidden in (QUIET, MISLEADING, LOCKED)):
+        return
+    try:
+        sys.stdout.write(f"{coloured(line) if sys.stdout.isatty() else safe(line)}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # `pgstack up | head`: nobody reads on, and the work goes on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

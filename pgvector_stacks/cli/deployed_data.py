@@ -1,0 +1,72 @@
+"""What `down` does to a Docker stack's data, wherever the state says that it lies: the stack file may say otherwise.
+
+Docker deletes no file of a volume that is bound to a directory of the host (pgvector:dataPath). With --delete-data
+they are deleted by a throw-away container, and only what this stack's servers made; a plain `down` leaves them.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+import pulumi.automation as auto
+
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.config.environment import Environment
+from pgvector_stacks.docker import data_volume, docker_host, relocation
+
+PREFLIGHT = "dynamic/pgvector:Preflight"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """As the state has it: the container's name, its image, and where the data lies."""
+
+    name: str
+    image: str
+    place: relocation.Place
+
+
+def deployed(stack: auto.Stack, environment: Environment, engine: docker_host.Endpoint) -> Deployed:
+    """By the state; by the stack file where the state has none of it any more."""
+    for resource in (stack.export_stack().deployment or {}).get("resources", []):
+        if str(resource.get("type", "")).endswith(PREFLIGHT):
+            props = resource["inputs"]
+            volume = props.get("adoptVolume") or props["name"]
+            place = relocation.Place(props["docker"], volume, props.get("dataPath") or "")
+            return Deployed(props["name"], props["image"], place)
+    place = relocation.Place(engine.url, environment.volume_name, environment.data_path or "")
+    return Deployed(environment.name, environment.image, place)
+
+
+def after_down(found: Deployed, stack: str, *, delete: bool) -> str:
+    """Delete the data where `delete`; what is told of it. Raises DockerFailed, PgstackError."""
+    place = found.place
+    client = docker_host.connect(place.engine)
+    bound = relocation.bound_to(client, place.volume)
+    there = bound is not None
+    path = bound or place.path
+    if not delete:
+        if path:
+            return (
+                f"{stack} is down; its files stay in {path} for the next up"
+                + ("" if there else f"; delete them:  pgstack down {stack} --delete-data")
+            )  # fmt: skip
+        if there:
+            return f"{stack} is down; its data stays in the volume {place.volume} for the next up"
+        return f"{stack} is down, its data deleted"
+    left: tuple[str, ...] = ()
+    if path:
+        at = place.volume if there else path
+        if not docker_host.has_image(client, found.image):
+            raise PgstackError(
+                f"{stack} is down; its files are still in {path}: {found.image}, which would delete them, is not here\n"
+                f"  docker pull {found.image}   then again:  pgstack down {stack} --delete-data\n"
+                f"  or delete them by hand on the Docker host:  sudo rm -rf {shlex.quote(path)}/*/docker"
+            )
+        left = data_volume.delete(client, found.name, found.image, at, path)
+    if there:
+        with docker_host.told():
+            client.volumes.get(place.volume).remove()
+    others = f"; not this stack's, so it stays in {path}: {', '.join(left)}" if left else ""
+    return f"{stack} is down, its data deleted{others}"

@@ -1,0 +1,191 @@
+"""status, verify, accept: what needs the database and no deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import psycopg
+
+from pgvector_stacks.automation.deployed import address_of, own_address
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
+from pgvector_stacks.common.plain_text import one_line, quoted
+from pgvector_stacks.config.environment import SCRIPT_CACHE, SQL, Environment, from_file, scripts_of_all
+from pgvector_stacks.connections import roles
+from pgvector_stacks.connections.connection import LOOK, Address, connect, told
+from pgvector_stacks.connections.up_lock import locked
+from pgvector_stacks.inspection import backup_role, database_drift, drift, hba_rules, role_drift, validation
+from pgvector_stacks.migrations import apply, baseline
+from pgvector_stacks.migrations.execution import notices, runner
+from pgvector_stacks.migrations.scripts import interrupted
+from pgvector_stacks.migrations.scripts.planning import Applied, Pending, plan
+from pgvector_stacks.migrations.scripts.script_files import Script, load, load_verify
+from pgvector_stacks.sizing.settings import derive
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A deployed database as its outputs describe it."""
+
+    admin: Address
+    passwords: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)  # of the roles that log in
+
+    @classmethod
+    def from_outputs(cls, outputs: Mapping[str, Any], via: str = "") -> Database:
+        """`via`: the ssh URL through which it is reached, if any."""
+        urls = {roles.APP: outputs.get("appUrl"), roles.READONLY: outputs.get("readonlyUrl")}
+        passwords = {role: [address_of(str(url)).password] for role, url in urls.items() if url}
+        if word := outputs.get("backupPassword"):
+            passwords[roles.BACKUP] = [str(word)]
+        return cls(own_address(outputs, "adminUrl", via), passwords)
+
+
+def listed(environment: Environment) -> tuple[Script, ...]:
+    """Raises ScriptError."""
+    return load(SQL, environment.scripts, listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
+
+
+def rows(
+    scripts: Sequence[Script], ledger: Sequence[Applied], known: bool = True,
+    done: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> list[tuple[str, str, str]]:  # fmt: skip
+    """(state, name, detail) a script: applied, pending, edited, changed (repeatable), removed. Pure.
+
+    `known` False: the list can't be read, so nothing is said of what is removed. `done`: of no-transaction scripts that
+    stopped half-way, the statements that are done.
+    """
+    ran = {row.name: row for row in ledger}
+    found = []
+    for script in scripts:
+        row = ran.pop(script.name, None)
+        if row is None:
+            ended = done.get(script.name)
+            part = f"half-way: {len(ended)} of {len(script.statements)} statements are done" if ended else ""
+            found.append(("pending", script.name, part))
+            continue
+        by = one_line(row.applied_by)
+        detail = f"{row.applied_at:%Y-%m-%d %H:%M} by {by}{' (baseline)' if row.baseline else ''}"
+        if row.normalised == script.normalised:
+            found.append(("applied", script.name, detail))
+        else:
+            found.append(("changed" if script.repeatable else "edited", script.name, detail))
+    for row in ran.values():
+        by = one_line(row.applied_by)
+        found.append(
+            ("removed" if known else "applied", one_line(row.name), f"{row.applied_at:%Y-%m-%d %H:%M} by {by}")
+        )
+    return found
+
+
+def status(database: Database, stack: str, say: Say) -> bool:
+    """`_status`; behind somebody's lock it says so after some seconds. Raises PgstackError."""
+    try:
+        return _status(database, stack, say)
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
+        raise told(error) from None
+
+
+def _status(database: Database, stack: str, say: Say) -> bool:
+    """Print the state of each script and the drift; True where anything is not as listed. Raises ConnectionFailed."""
+    environment = from_file(stack)
+    problem, known = "", True
+    try:
+        scripts: tuple[Script, ...] = listed(environment)
+    except ScriptError as error:
+        scripts, problem, known = (), str(error), False
+    with connect(database.admin, options=LOOK) as connection:
+        ledger = apply.read_ledger(connection)
+        found = drift.seen(connection)
+        wrong_roles = role_drift.find(connection, database.passwords, environment.role_limits)
+        wrong_roles += backup_role.find(
+            connection, database.passwords.get(roles.BACKUP, ()), wanted=environment.backup is not None
+        )
+        rules = hba_rules.find(connection, tls=environment.engine == "docker" and environment.tls == "require")
+        noted, itself = role_drift.notes(connection), database_drift.find(connection, database.admin.database)
+        pending: tuple[Pending, ...] = ()
+        events = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
+        last = connection.execute(queries.get("last_failure")).fetchone() if events and events[0] else None
+        done = interrupted.read(connection)
+        try:
+            pending = plan(scripts, ledger, where=stack, baseline=environment.baseline, done=done).pending
+        except PlanRefused as refusal:
+            problem = problem or str(refusal)
+    if itself is not None:
+        wrong_roles, noted = wrong_roles + database_drift.findings(itself), noted + database_drift.noted(itself)
+    seen = role_drift.told(baseline.without_pending(found, pending), wrong_roles)
+    differences = [*seen.drift, *rules, *(f"{line} (`up` mends it)" for line in seen.mended)]
+    states = rows(scripts, ledger, known, done)
+    for state, name, detail in states:
+        say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))
+    for difference in differences:
+        say(f"drift    {difference}")
+    if not differences:
+        say("drift    none")
+    for note in noted:
+        say(f"note     {note}")
+    if last:
+        say(f"last failure, {last[0]} by {one_line(last[1])}:\n  {quoted(last[2])}")
+    if problem:
+        say(problem)
+    return bool(differences or problem) or any(state != "applied" for state, _, _ in states)
+
+
+def server_settings(environment: Environment) -> dict[str, str]:
+    """What the environment's engine starts its server with."""
+    if environment.engine == "docker":
+        return environment.tuned.settings
+    return derive(environment.limits, durability=environment.durability)
+
+
+def verify(database: Database, stack: str, say: Say) -> None:
+    """Run all verify scripts and checks, print a line each. Raises ValidationFailed naming what failed."""
+    environment = from_file(stack)
+    failed: list[str] = []
+    with locked(database.admin, environment.lock_wait_s) as cluster:
+        for script in load_verify(SQL, cache=SCRIPT_CACHE):
+            with roles.owner_connection(cluster, database.admin, options=LOOK) as owner:
+                try:
+                    with notices.listening(owner, lambda said: say(f"  {said}")):
+                        runner.check(owner, script)
+                    say(f"✓ {script.path}")
+                except PgstackError as error:
+                    failed.append(script.path)
+                    say(f"✗ {error}")
+                finally:
+                    owner.rollback()
+    settings = server_settings(environment)
+    with connect(database.admin, options=LOOK) as connection:
+        demands = validation.Demands(environment.pgvector_minimum, settings, environment.accepted_recall)
+        report = validation.validate(connection, demands)
+        for line in roles.unreachable(connection):
+            say(f"! {one_line(line)}")
+    for name, result in report.results.items():
+        say(f"{'✗' if name in report.failures else '✓'} {name}: {result.removeprefix('ok: ')}")
+    failed += report.failures
+    if failed:
+        raise ValidationFailed(f"{stack}: {len(failed)} check(s) failed: {', '.join(failed)}")
+
+
+def accept(database: Database, kind: str, identity: str, say: Say) -> None:
+    """Record the live definition of one object that drifted and of what belongs to it.
+
+    Raises PgstackError where nothing of that name did.
+    """
+    with connect(database.admin, options=LOOK) as connection:
+        with connection.transaction():
+            taken = drift.accept(connection, kind, identity)
+            for difference in taken:
+                apply.add_event(connection, "accepted", str(difference))
+        for difference in taken:
+            say(f"accepted: {difference}")
+        if taken:
+            return
+        names = [f"{difference.kind} {difference.identity}" for difference in drift.find(connection)]
+    raise PgstackError(
+        f"no drift of {kind} {identity}\n  " + ("drifted: " + ", ".join(names) if names else "nothing drifted")
+    )

@@ -1,0 +1,201 @@
+"""`pgstack plan-memory`: what a table of vectors takes, and whether a stack's limits do. Asks no server.
+
+The numbers are those of `sizing/hnsw_memory.py`; here are the words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any, cast
+
+from pydantic.alias_generators import to_camel
+from rich.console import Console
+from rich.table import Table as Grid
+
+from pgvector_stacks.common.errors import SizeRefused
+from pgvector_stacks.config.environment import from_file, postgres_words
+from pgvector_stacks.sizing.budget import MOST_MB, checked, derive_for_container
+from pgvector_stacks.sizing.hnsw_memory import BUILD_MARGIN, HOT_PERCENT, TYPES, Fit, Plan, Table, VectorType, fit, plan
+
+DEFAULT_CPUS = 2
+MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
+MOST_DIGITS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked, as it was typed."""
+
+    vectors: str
+    dimensions: str
+    type: str = "vector"
+    m: str = "16"
+    column: str | None = None
+    row_bytes: str = "0"
+    concurrent_builds: str = "1"
+    stack: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The plan; with a stack how it goes there; and where that isn't enough, the types with which less is needed."""
+
+    plan: Plan
+    stack: str | None = None
+    fit: Fit | None = None
+    instead: tuple[Plan, ...] = ()
+
+
+def answer(question: Question) -> Answer:
+    """Raises SizeRefused for what can't be, ConfigError and SettingRefused for a stack that can't be."""
+    table = Table(
+        vectors=number("--vectors", question.vectors),
+        dimensions=number("--dimensions", question.dimensions),
+        type=cast(VectorType, question.type),
+        m=number("--m", question.m),
+        column=cast(VectorType | None, question.column),
+        row_bytes=number("--row-bytes", question.row_bytes),
+    )
+    builds = number("--concurrent-builds", question.concurrent_builds)
+    if question.stack is None:
+        return Answer(plan(table, concurrent_builds=builds, cpus=DEFAULT_CPUS))
+    environment = from_file(question.stack)
+    own = checked(postgres_words(environment.settings))
+    wanted = plan(table, concurrent_builds=builds, cpus=environment.cpus, own=own)
+    server = derive_for_container(environment.limits, environment.durability, own, concurrent_builds=builds)
+    found = fit(wanted, server)
+    instead = () if found.enough else tuple(_smaller(wanted, environment.cpus, own))
+    return Answer(wanted, question.stack, found, instead)
+
+
+def number(option: str, text: str) -> int:
+    """`1e6`, `1_000_000`, `1,000,000`, `1M`, `2.5k` → a whole number. Raises SizeRefused."""
+    pattern = r"(\d+(?:_\d+)*|\d{1,3}(?:,\d{3})+)(\.\d+)?(?:e\+?(\d{1,2}))?\s*([kmgb]?)"
+    match = re.fullmatch(pattern, text.strip().lower(), re.ASCII)
+    if match is not None and len(text) <= 40:
+        value = Decimal(match[1].replace(",", "").replace("_", "") + (match[2] or "")).scaleb(int(match[3] or 0))
+        value *= MULTIPLES[match[4]]
+        if value == value.to_integral_value() and value.adjusted() < MOST_DIGITS:
+            return int(value)
+    raise SizeRefused(f"{option} {text!r}: allowed is a whole number, like 1000000, 1_000_000, 1,000,000, 1e6 or 1M")
+
+
+def _smaller(wanted: Plan, cpus: float, own: Mapping[str, str]) -> Iterator[Plan]:
+    """The same table with an index of a smaller type, where that helps."""
+    table = wanted.table
+    for kind in TYPES[TYPES.index(table.type) + 1 :]:
+        other = Table(table.vectors, table.dimensions, cast(VectorType, kind), table.m, table.stored, table.row_bytes)
+        found = plan(other, concurrent_builds=wanted.concurrent_builds, cpus=cpus, own=own)
+        if (found.container_mb or MOST_MB) < (wanted.container_mb or MOST_MB):
+            yield found
+
+
+def rows(wanted: Plan) -> list[tuple[str, str, str]]:
+    """What, how much, why."""
+    table, builds = wanted.table, wanted.concurrent_builds
+    stored = "" if table.stored == table.type else f", stored as {table.stored}"
+    build = wanted.build_bytes_per_vector
+    margin = round((BUILD_MARGIN - 1) * 100)
+    return [
+        ("table", _size(wanted.table_mb), f"rows and vectors{stored}, no other index"),
+        ("index", _size(wanted.index_mb), f"{wanted.index_bytes_per_vector:,.0f} bytes a vector on disk"),
+        ("hot rows", _size(wanted.hot_mb), f"the rows, {HOT_PERCENT} % of what is in TOAST"),
+        (
+            "maintenance_work_mem",
+            f"{wanted.maintenance_work_mem_mb}MB",
+            f"to build: {build:,.0f} bytes a vector + {margin} %",
+        ),
+        ("/dev/shm", _size(wanted.shm_mb), f"{builds} × the build in parallel, and queries"),
+        ("memoryMb to build", _limit(wanted.build_limit_mb), "the build stays in memory"),
+        ("memoryMb to serve", _limit(wanted.serve_limit_mb), "index and hot rows stay in memory"),
+        ("memoryMb", _limit(wanted.container_mb), "the larger of the two"),
+    ]
+
+
+def verdict(found: Answer) -> list[str]:
+    """How it goes on the stack, a line a statement."""
+    wanted, how = found.plan, found.fit
+    if how is None:
+        return []
+    lines = [f"{found.stack} (pgvector:memoryMb = {how.limit_mb}): {'enough' if how.enough else 'not enough'}"]
+    if how.builds_at_mb == how.own_mb:
+        lines.append(f"  build: stays in memory with the server's own maintenance_work_mem of {how.own_mb}MB")
+    elif how.builds_at_mb is not None:
+        lines.append(
+            f"  build: stays in memory with maintenance_work_mem = {how.builds_at_mb}MB (the server's own is"
+            f" {how.own_mb}MB; the scripts have {how.most_mb}MB, another session asks for it with SET)"
+        )
+    else:
+        percent = how.spills_after * 100 // wanted.table.vectors
+        lines.append(
+            f"  build: its budget holds a maintenance_work_mem of {how.most_mb}MB; after {how.spills_after:,} vectors"
+            f" ({percent} %) the graph no longer fits and the rest is inserted on disk, many times slower"
+        )
+    if how.shm_needed_mb > how.shm_mb:
+        lines.append(
+            f"  /dev/shm: {how.shm_mb} MiB in a container, parallel builds take {how.shm_needed_mb} MiB: let fewer"
+            " run at a time"
+        )
+    needed = wanted.index_mb + wanted.hot_mb
+    place = f"index and hot rows take {_size(needed)} of the {_size(how.cache_mb)} left for them"
+    lines.append(f"  search: {place}" if how.cached else f"  search: {place}: searches read from disk")
+    if not how.enough:
+        if wanted.container_mb and wanted.container_mb > how.limit_mb:
+            lines.append(f"  set pgvector:memoryMb to {wanted.container_mb} or more")
+        lines += [_instead(other, how) for other in found.instead]
+    return lines
+
+
+def _instead(other: Plan, how: Fit) -> str:
+    kind, dimensions = other.table.type, other.table.dimensions
+    enough = ", which this stack has" if (other.container_mb or MOST_MB) <= how.limit_mb else ""
+    again = "; its hits are to be ranked again by the vectors" if kind == "bit" else ""
+    return f"  or index as {kind}({dimensions}): memoryMb {other.container_mb}{enough}{again}"
+
+
+def as_json(found: Answer) -> str:
+    """Sizes in MiB, names as in the stack files."""
+    wanted = found.plan
+    content: dict[str, Any] = asdict(wanted) | {"container_mb": wanted.container_mb}
+    content["table"] = asdict(wanted.table) | {"column": wanted.table.stored}
+    if found.fit is not None:
+        content["stack"] = {"name": found.stack, "enough": found.fit.enough} | asdict(found.fit)
+        content["instead"] = {other.table.type: other.container_mb for other in found.instead}
+    return json.dumps(_camel(content), indent=2)
+
+
+def show(found: Answer) -> None:
+    """A table and the verdict; on a terminal in colour."""
+    table = found.plan.table
+    console = Console(markup=False, highlight=False, emoji=False)
+    console.print(f"{table.vectors:,} × {table.type}({table.dimensions}), HNSW with m = {table.m}", soft_wrap=True)
+    grid = Grid(show_header=True, header_style="bold")
+    grid.add_column("what", no_wrap=True)
+    grid.add_column("needed", justify="right", no_wrap=True)
+    grid.add_column("why", overflow="fold")
+    for row in rows(found.plan):
+        grid.add_row(*row)
+    console.print(grid)
+    if table.m > 32:
+        console.print(f"ef_construction must be at least {2 * table.m} with this m", soft_wrap=True)
+    for line in verdict(found):
+        console.print(line, soft_wrap=True)
+
+
+def _camel(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {to_camel(key): _camel(value) for key, value in content.items()}
+    return content
+
+
+def _size(mb: int) -> str:
+    """In MiB below two GiB, with one decimal above."""
+    return f"{mb} MiB" if mb < 2048 else f"{mb / 1024:,.1f} GiB"
+
+
+def _limit(mb: int | None) -> str:
+    return f"above {MOST_MB}" if mb is None else str(mb)

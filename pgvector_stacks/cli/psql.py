@@ -1,0 +1,110 @@
+"""`pgstack psql`: opens psql as one of the stack's roles. The password goes in the child's environment, which no other
+user of the machine can read, never in an argument list, which everybody can.
+
+Decides which psql: the host's; else the one that comes with the embedded server, which can't do TLS; else the one in
+the container.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from pgvector_stacks.automation.deployed import own_address
+from pgvector_stacks.common.errors import PgstackError, nearest
+from pgvector_stacks.config.environment import Environment
+from pgvector_stacks.connections import server_authentication
+from pgvector_stacks.connections.connection import Address, connect, reached
+from pgvector_stacks.embedded import embedded_server
+
+URLS = {"app": "appUrl", "readonly": "readonlyUrl", "admin": "adminUrl"}
+LIBPQ = re.compile(r"PG[A-Z]+")  # what libpq reads; neither psql's own PG_COLOR nor our PGSTACK_…
+
+
+def address(outputs: Mapping[str, object], role: str) -> Address:
+    """Where the stack's database answers, as this role. Raises PgstackError for another role, or one without a URL."""
+    if role not in URLS:
+        raise PgstackError(f"--as {role}{nearest(role, URLS)}: allowed are {', '.join(URLS)}")
+    if URLS[role] not in outputs:
+        raise PgstackError(f"the stack has no output {URLS[role]}, so nobody can log in as {role}")
+    return own_address(outputs, URLS[role])
+
+
+def variables(to: Address, inherited: Mapping[str, str], certificate: str = "") -> dict[str, str]:
+    """The environment of psql: libpq's own variables are ours alone, whatever the shell has set.
+
+    `certificate`: the file that the server's certificate is checked with; "": none is known, or it is no root.
+    """
+    found = {name: value for name, value in inherited.items() if not LIBPQ.fullmatch(name)}
+    found |= {"PGHOST": to.host, "PGPORT": str(to.port), "PGDATABASE": to.database, "PGUSER": to.user}
+    found |= {"PGPASSWORD": to.password, "PGAPPNAME": "pgstack psql"}
+    return found | server_authentication.variables(to.sslmode, certificate)
+
+
+def program(environment: Environment) -> str | None:
+    """The embedded server's psql for an embedded stack, of its version; else this host's; None: neither will do."""
+    found = shutil.which("psql")
+    if found and environment.engine != "embedded":
+        return found
+    try:
+        ours = embedded_server.binaries(max(embedded_server.VERSIONS)) / "psql"
+    except PgstackError:
+        return found
+    return str(ours) if environment.tls == "off" and ours.is_file() else found
+
+
+def in_container(environment: Environment, engine: str, interactive: bool) -> list[str]:
+    """The command that runs the container's psql. `-e NAME` takes the value from the environment of `docker`."""
+    taken = [word for name in ("PGUSER", "PGPASSWORD", "PGDATABASE") for word in ("-e", name)]
+    return ["docker", "--host", engine, "exec", "-it" if interactive else "-i", *taken, environment.name, "psql"]
+
+
+def run(
+    environment: Environment, outputs: Mapping[str, object], role: str, arguments: Sequence[str], via: str, engine: str
+) -> int:
+    """Open psql and wait for its end; its exit code. Raises PgstackError.
+
+    `via`: the ssh:// address through which the database is reached, or "". `engine`: the Docker Engine's address.
+    """
+    to = address(outputs, role)
+    found = program(environment)
+    with _certificate(server_authentication.root_of(to.certificate)) as certificate:
+        if found is not None:
+            connect(replace(to, via=via), application="pgstack psql").close()  # a psql before 16 would tell anybody
+            if via:
+                host, port = reached(replace(to, via=via))
+                to = replace(to, host=host, port=port)
+            return _wait([found, *arguments], variables(to, os.environ, certificate))
+    if environment.engine != "docker" or shutil.which("docker") is None:
+        raise PgstackError("no psql here\n  install it: on Debian and Ubuntu  apt install postgresql-client")
+    interactive = os.isatty(0) and os.isatty(1)
+    return _wait([*in_container(environment, engine, interactive), *arguments], variables(to, os.environ))
+
+
+@contextmanager
+def _certificate(text: str) -> Iterator[str]:
+    """The path of a file with it, in a folder of our own; "" without one."""
+    if not text:
+        yield ""
+        return
+    with tempfile.TemporaryDirectory(prefix="pgstack-") as folder:
+        file = Path(folder) / "server.crt"
+        file.write_text(text)
+        yield str(file)
+
+
+def _wait(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Ctrl-C is psql's: it stops a query there and must not end us before it."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # a handler isn't inherited, SIG_IGN would be
+    try:
+        return subprocess.run(command, env=dict(environ), check=False).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)

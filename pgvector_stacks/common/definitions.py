@@ -1,0 +1,190 @@
+"""What a recorded definition says, and in what two of them differ, in words. Pure.
+
+A definition is what `queries/inventory.sql` writes: lines `word: value`, a value's own line breaks indented. Older
+ledgers have definitions without words; of them only that they differ can be told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+LINE = re.compile(r"\n(?! )")
+ITEM = re.compile(r'(?P<grantee>"(?:[^"]|"")*"|[^="]*)=(?P<letters>[a-zA-Z*]*)/(?P<grantor>.*)')
+ORDERED = re.compile(r' ?\bORDER BY (?P<arguments>(?:[^"]|"(?:[^"]|"")*")*)$')
+PRIVILEGES = {
+    "r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "D": "TRUNCATE", "x": "REFERENCES", "t": "TRIGGER",
+    "m": "MAINTAIN", "X": "EXECUTE", "U": "USAGE", "C": "CREATE", "c": "CONNECT", "T": "TEMPORARY",
+}  # fmt: skip
+LONGEST = 120
+EXPRESSIONS = ("definition", "default", "using", "with check", "query", "partition of", "partition by")
+WITHOUT_EXPRESSIONS = ("schema", "table", "sequence", "enum", "extension", "foreign table")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Right:
+    """One privilege of one role; `grantee` "" is PUBLIC."""
+
+    grantee: str
+    privilege: str
+    grantable: bool = False
+
+
+def in_commands(kind: str, identity: str) -> str:
+    """An identity as ALTER FUNCTION, ALTER COLLATION and GRANT take it: without a collation's encoding, and with an
+    ordered-set aggregate's arguments in one list.
+
+    >>> in_commands("collation", "s.c for encoding 6")
+    's.c'
+    >>> in_commands("aggregate", "s.a(real ORDER BY text)"), in_commands("aggregate", "s.a(ORDER BY text)")
+    ('s.a(real, text)', 's.a(text)')
+    >>> in_commands("aggregate", 's.a(VARIADIC "any" ORDER BY VARIADIC "any")')
+    's.a(VARIADIC "any")'
+    """
+    if kind == "collation":
+        return re.sub(r" for encoding \d+$", "", identity)
+    if kind != "aggregate" or (found := ORDERED.search(identity)) is None:
+        return identity
+    direct, ordered = identity[: found.start()], found["arguments"]
+    if direct.endswith("("):
+        return direct + ordered
+    return f"{direct})" if "VARIADIC" in direct else f"{direct}, {ordered}"
+
+
+def parse(definition: str) -> dict[str, list[str]]:
+    """The values by their word; under "" what has none.
+
+    >>> parse("owner: a\\nright: b=r/a\\nright: c=r/a\\ndefault: 1 +\\n  2")
+    {'owner': ['a'], 'right': ['b=r/a', 'c=r/a'], 'default': ['1 +\\n  2']}
+    """
+    found: dict[str, list[str]] = {}
+    for line in LINE.split(definition) if definition else ():
+        word, colon, value = line.partition(": ")
+        found.setdefault(word if colon else "", []).append(value if colon else line)
+    return found
+
+
+def first(definition: str | None, word: str) -> str | None:
+    """The first value of a word, None where there is none."""
+    return next(iter(parse(definition or "").get(word, ())), None)
+
+
+def rights(values: Sequence[str]) -> set[Right]:
+    """What lines `right: GRANTEE=LETTERS/GRANTOR` give.
+
+    >>> sorted(rights(['app=rw*/schema_owner', '"a b"=U/x', '=r/x']))[0]
+    Right(grantee='', privilege='SELECT', grantable=False)
+    """
+    found = set()
+    for value in values:
+        if item := ITEM.fullmatch(value):
+            grantee = _unquoted(item["grantee"])
+            for letter, star in re.findall(r"([a-zA-Z])(\*?)", item["letters"]):
+                found.add(Right(grantee, PRIVILEGES.get(letter, letter), bool(star)))
+    return found
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+
+
+def changes(recorded: str, live: str, *, before: str = "was") -> list[str]:
+    """In what `live` differs from `recorded`, a phrase each; empty where no more can be told than that it does."""
+    was, now = parse(recorded), parse(live)
+    if "" in was or "" in now:
+        return []
+    told: list[str] = []
+    for word in dict.fromkeys([*now, *was]):
+        if was.get(word) == now.get(word):
+            continue
+        if word == "right":
+            told += _rights_in_words(was, now)
+        else:
+            told.append(_in_words(word, was.get(word, []), now.get(word, []), before))
+    return told
+
+
+def without(definition: str, words: Sequence[str]) -> str:
+    """A definition without the lines of these words."""
+    kept = [line for line in LINE.split(definition) if line.partition(": ")[0] not in words]
+    return "\n".join(kept)
+
+
+def untouched(recorded: str, before: str, now: str) -> str:
+    """`now` with what differed `before` from what is `recorded`, and is still so, put back as it is recorded.
+
+    >>> untouched("a: 1\\nb: 1", "a: 2\\nb: 1", "a: 2\\nb: 3")
+    'a: 1\\nb: 3'
+    >>> untouched("a: 1", "a: 1\\nb: 2", "a: 1\\nb: 2\\nname of b: c")
+    'a: 1'
+    """
+    was, then, here = (_by_word(text) for text in (recorded, before, now))
+    if "" in was.keys() | then.keys() | here.keys():
+        return now
+    words = list(here)
+    for word, previous in zip(was, ("", *was), strict=False):
+        if word not in here and word not in then:
+            words.insert(words.index(previous) + 1 if previous in words else 0, word)
+    kept = {word: (was if here.get(word) == then.get(word) != was.get(word) else here).get(word, ()) for word in words}
+    lines = [line for word in words if kept.get(word.removeprefix("name of "), True) for line in kept[word]]
+    rights = sorted(line for line in lines if line.startswith("right: "))
+    if not rights:
+        return "\n".join(lines)
+    at = next(number for number, line in enumerate(lines) if line.startswith("right: "))
+    rest = [line for line in lines if not line.startswith("right: ")]
+    return "\n".join([*rest[:at], *rights, *rest[at:]])
+
+
+def same_lines(one: str, other: str) -> bool:
+    """True for definitions that have words, and the same lines in whatever order."""
+    return sorted(LINE.split(one)) == sorted(LINE.split(other)) and "" not in parse(one)
+
+
+def _by_word(definition: str) -> dict[str, list[str]]:
+    """The lines by their word, and by their grantee; under "" what has no word."""
+    found: dict[str, list[str]] = {}
+    for line in LINE.split(definition) if definition else ():
+        word, colon, value = line.partition(": ")
+        if word == "right" and (item := ITEM.fullmatch(value)):
+            word = f"right {item['grantee']}"
+        found.setdefault(word if colon else "", []).append(line)
+    return found
+
+
+def expressions_alone(recorded: str, live: str) -> bool:
+    """True where two definitions differ in expressions alone, or where one has no words."""
+    was, now = parse(recorded), parse(live)
+    different = {word for word in was.keys() | now.keys() if was.get(word) != now.get(word)}
+    return "" in different or all(word in EXPRESSIONS or word.startswith("constraint ") for word in different)
+
+
+def _in_words(word: str, was: Sequence[str], now: Sequence[str], before: str) -> str:
+    if any(value.startswith("md5 ") for value in [*was, *now]):
+        return f"its {word} is another"
+    return f"{word} is {_shown(now)}, {before} {_shown(was)}"
+
+
+def _shown(values: Sequence[str]) -> str:
+    text = " ".join("; ".join(values).split()) or "none"
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+
+
+def _rights_in_words(was: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> Iterator[str]:
+    before, after = rights(was.get("right", [])), rights(now.get("right", []))
+    old, new = was.get("owner", [""])[0], now.get("owner", [""])[0]
+    if old != new:  # what follows from another owner is told by that
+        before = {right for right in before if right.grantee != old}
+        after = {right for right in after if right.grantee != new}
+    told = False
+    for verb, those in (("lost", before - after), ("gained", after - before)):
+        for grantee in sorted({right.grantee for right in those}):
+            names = sorted(
+                right.privilege + (" with grant option" if right.grantable else "")
+                for right in those
+                if right.grantee == grantee
+            )
+            told = True
+            yield f"{grantee or 'PUBLIC'} {verb} {', '.join(names)}"
+    if not told and old == new:
+        yield "rights were given by another role"

@@ -1,0 +1,1 @@
+"""One stack's configuration: the typed model, its defaults, the stack file and its errors."""

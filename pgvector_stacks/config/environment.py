@@ -1,0 +1,392 @@
+"""What one stack is: the typed, checked form of a `Pulumi.<stack>.yaml`, and the table of defaults behind it.
+
+A stack file holds differences only. Every mistake in it is reported at once: key, stack, value, what is allowed,
+the nearest correct spelling. Nothing is created before that.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic.alias_generators import to_camel
+
+from pgvector_stacks.backup.daily.schedule import Schedule
+from pgvector_stacks.common.errors import PgstackError, SettingRefused, nearest
+from pgvector_stacks.common.image_names import MAJORS, major_of
+from pgvector_stacks.config.docker_keys import DockerKeys
+from pgvector_stacks.config.role_keys import RoleKeys
+from pgvector_stacks.config.secret_keys import SecretKeys
+from pgvector_stacks.connections.role_limits import RoleLimits
+from pgvector_stacks.connections.role_limits import derive as derive_role_limits
+from pgvector_stacks.embedded.embedded_server import VERSIONS
+from pgvector_stacks.sizing.budget import Tuned, derive_for_container
+from pgvector_stacks.sizing.settings import Limits
+from pgvector_stacks.sizing.settings import derive as derive_settings
+from pgvector_stacks.upgrade.decision import Method, Reindex
+
+NAMESPACE = "pgvector"
+STACKS = Path(__file__).parents[2] / "stacks"
+ROOT = STACKS.parent
+SQL = ROOT / "sql"
+SCRIPT_CACHE = ROOT / ".data" / "scripts.json"
+DEFAULT_SCRIPTS = ("init.sql", "integration_upgrade.sql", "install_pgvector.sql")
+DAY_S = 86400.0
+# libyaml, where PyYAML was built with it, reads a list of 10,000 scripts ten times as fast
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+SECRETS = ("adminPassword", "appPassword", "readonlyPassword", "tlsKey", "backupKey")
+
+EnvironmentName = Literal["local", "dev", "test", "staging", "production"]
+ENVIRONMENTS: tuple[str, ...] = get_args(EnvironmentName)
+
+
+class ConfigError(PgstackError):
+    """A stack file, or the name of a stack, is wrong. The message lists every mistake."""
+
+
+def _own_database(value: str) -> str:
+    if value in ("postgres", "template0", "template1"):
+        raise ValueError("belongs to PostgreSQL itself; choose another name")
+    return value
+
+
+def _version_of_the_engine(value: int | None, info: ValidationInfo) -> int | None:
+    """The image names its version itself, where it can; a second word must not contradict it."""
+    if info.data.get("engine") == "embedded":
+        if value is not None and value not in VERSIONS:
+            raise ValueError(f"the embedded engine has {' and '.join(map(str, VERSIONS))}")
+        return value
+    image = info.data.get("image", "")
+    said = major_of(image)
+    if value is None and said is None and image:
+        raise ValueError(f"the name {image!r} doesn't tell the major version of its PostgreSQL: set this key")
+    if value is not None and said is not None and value != said:
+        raise ValueError(f"the image {image!r} is PostgreSQL {said}: leave this key out, or choose another image")
+    return value
+
+
+def _both_or_none(value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    if (value is None) != (info.data.get("tls_certificate") is None):
+        raise ValueError("tlsCertificate and tlsKey belong together: set both or none")
+    return value
+
+
+def _ssh_folder(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"ssh://([^@/\s:]+@)?[^@/\s:-][^@/\s:]*(:\d+)?/\S*[^/\s]", value):
+        raise ValueError("as ssh://USER@HOST/PATH, without a password and with the folder's absolute path")
+    return value
+
+
+def _by_a_container(value: Schedule | None, info: ValidationInfo) -> Schedule | None:
+    """What the container of a schedule can't do is cron's work."""
+    lacks = ""
+    if info.data.get("engine") == "embedded":
+        lacks = "the embedded engine has no schedule"
+    elif info.data.get("backup_copy") is not None:
+        lacks = "a scheduled backup isn't copied to pgvector:backupCopy"
+    if value is not None and lacks:
+        raise ValueError(f"{lacks}: let cron run `pgstack backup create {info.data.get('stack', 'STACK')}` instead")
+    return value
+
+
+Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
+
+
+class Environment(RoleKeys, SecretKeys, DockerKeys):
+    """One stack. Frozen; unknown keys are errors. Keys in the stack files are camelCase: `memoryMb`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, allow_inf_nan=False)
+
+    stack: EnvironmentName = Field(exclude=True, description="The stack's name; not a key of the stack file.")
+    engine: Literal["embedded", "docker"] = Field(
+        description="What runs the server: `embedded` (a PostgreSQL from PyPI on this machine) or `docker`."
+    )
+    postgres_version: Annotated[int | None, AfterValidator(_version_of_the_engine)] = Field(
+        default=None,
+        validate_default=True,
+        description="Major version of PostgreSQL; an image whose name tells it needs no such key. Embedded: 16 or 18.",
+        json_schema_extra={"enum": list(MAJORS)},
+    )
+    memory_mb: int = Field(ge=256, le=1 << 20, description="Memory the server may use, in MiB.")
+    cpus: float = Field(ge=0.25, le=512, description="Processors the server may use; 0.5 is half of one.")
+    port: int | None = Field(
+        default=None,
+        ge=1024,
+        le=65535,
+        description="Port on the host; embedded, left out: a free one is chosen and kept.",
+    )
+    database: Annotated[Identifier, AfterValidator(_own_database)] = Field(
+        default="app", description="The database the scripts and the application use."
+    )
+    scripts: tuple[str, ...] = Field(
+        default=DEFAULT_SCRIPTS, min_length=1, description="SQL scripts below sql/ in their order; globs allowed."
+    )
+    baseline: tuple[str, ...] = Field(
+        default=(),
+        description="Scripts whose objects the database already has: checked against it, then recorded as applied.",
+    )
+    extensions: tuple[Identifier, ...] = Field(
+        default=(), description="Extensions besides vector, created by the administrator before the scripts run."
+    )
+    pgvector_minimum: str = Field(
+        pattern=r"^\d+\.\d+(\.\d+)?$", description="Validation fails below this version of pgvector (in quotes)."
+    )
+    accepted_recall: tuple[str, ...] = Field(
+        default=(),
+        description="Vector indexes, as `schema.name`, that may find fewer neighbours than the exact scan finds.",
+    )
+    drift: Literal["report", "refuse"] = Field(
+        description="What a hand-made change of the schema does: shown in the preview, or `up` refuses."
+    )
+    statement_timeout_s: float = Field(
+        ge=0,
+        le=DAY_S,
+        description="Seconds a statement of a script may take; 0: no limit. A script's header may say otherwise.",
+    )
+    lock_timeout_s: float = Field(
+        gt=0, le=DAY_S, description="Seconds a statement waits for a lock before all is rolled back and tried again."
+    )
+    lock_wait_s: float = Field(ge=0, le=DAY_S, description="Seconds to go on trying for locks before `up` gives up.")
+    durability: Literal["safe", "none"] = Field(
+        default="safe", description="`none` turns fsync off: only where the data may vanish."
+    )
+    upgrade_method: Method | None = Field(
+        default=None,
+        description="How an upgrade to another major version is done; left out: the least downtime with a way back.",
+    )
+    upgrade_backup: bool = Field(
+        default=True, description="An upgrade makes a backup before, which is restored once as a trial, and one after."
+    )
+    upgrade_reindex: Reindex = Field(
+        default="before",
+        description="On a change of the C library text indexes are sorted anew `before` the server opens, or `after`.",
+    )
+    drill_max_age_h: float = Field(
+        default=24, ge=0, le=10000, description="Hours for which a good drill stands for that backup; 0: always anew."
+    )
+    backup_directory: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder on this machine for backups, one below it a stack; left out: `.data/backups`.",
+    )
+    backup_copy: Annotated[str | None, AfterValidator(_ssh_folder)] = Field(
+        default=None,
+        description="Folder on another host for encrypted copies of backups: `ssh://USER@HOST[:PORT]/PATH`.",
+    )
+    backup_keep: int = Field(
+        ge=1, le=10000, description="Backups kept; the last whose drill was good stays in any case."
+    )
+    backup: Annotated[Schedule | None, AfterValidator(_by_a_container)] = Field(
+        default=None, description='A backup a day by itself: `{at: "02:00", keep: 14}`, UTC; docs/backup.md.'
+    )
+    tls_key: Annotated[SecretStr | None, AfterValidator(_both_or_none)] = Field(
+        default=None, validate_default=True, description="Secret; the PEM key of tlsCertificate."
+    )
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.memory_mb, self.cpus)
+
+    @property
+    def tuned(self) -> Tuned:
+        """The Docker engine's settings, /dev/shm and memory budget. Raises SettingRefused."""
+        return derive_for_container(self.limits, self.durability, postgres_words(self.settings))
+
+    @property
+    def fitting(self) -> Tuned:
+        """The same. Raises SettingRefused with the budget as a table where it doesn't fit into the memory, too."""
+        tuned = self.tuned
+        if not tuned.budget.fits:
+            raise SettingRefused(
+                f"stack {self.stack}: the settings don't fit into {NAMESPACE}:memoryMb\n{tuned.budget.table()}"
+            )
+        return tuned
+
+    @property
+    def role_limits(self) -> RoleLimits:
+        """What `app` and `readonly` may take of this server. Raises SettingRefused."""
+        docker = self.engine == "docker"
+        settings = self.tuned.settings if docker else derive_settings(self.limits, durability=self.durability)
+        kept = (settings.get("superuser_reserved_connections", "3"), settings.get("reserved_connections", "0"))
+        return derive_role_limits(
+            int(settings["max_connections"]), self.memory_mb, reserved=sum(map(int, kept)),
+            scheduled=self.backup is not None, app=self.app_connections, readonly=self.readonly_connections,
+            temporary_mb=self.temp_file_limit_mb,
+            idle_in_transaction_s=self.idle_in_transaction_s,
+        )  # fmt: skip
+
+    @property
+    def major(self) -> int:
+        """PostgreSQL's major version."""
+        if self.engine == "embedded":
+            return self.postgres_version or VERSIONS[-1]
+        return self.postgres_version or major_of(self.image) or MAJORS[-1]
+
+    @property
+    def name(self) -> str:
+        """Of the container, its network and, unless another is adopted, its volume."""
+        return self.container_name or f"{NAMESPACE}-{self.stack}"
+
+    @property
+    def backups(self) -> Path:
+        """The folder of this stack's backups."""
+        return backups_of(self.backup_directory, self.stack)
+
+    @property
+    def backups_kept(self) -> int:
+        """How many stay, whoever makes them: two numbers for one folder would undo each other."""
+        return self.backup.keep if self.backup and self.backup.keep else self.backup_keep
+
+    @property
+    def volume_name(self) -> str:
+        """Of the volume that holds the data."""
+        return self.adopt_volume or self.name
+
+
+_CHATTY = {"log_min_duration_statement": "250ms", "log_statement": "ddl", "log_connections": "on"}
+_AUDITED = {
+    "log_connections": "on", "log_disconnections": "on", "log_statement": "ddl", "log_lock_waits": "on",
+    "log_line_prefix": "%m [%p] %u@%d %r %a ",
+}  # fmt: skip
+_SMALL = {"statement_timeout_s": 300, "lock_timeout_s": 2, "lock_wait_s": 30, "drift": "report", "backup_keep": 3}
+_STRICT = {"statement_timeout_s": 600, "lock_timeout_s": 1, "lock_wait_s": 120, "drift": "refuse", "backup_keep": 7}
+# 0.8.3 and 0.8.4 mended HNSW indexes that VACUUM corrupted (pgvector #988, #993)
+DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "local": _SMALL | {"engine": "embedded", "memory_mb": 1024, "cpus": 2, "pgvector_minimum": "0.8.0"},
+        "dev": _SMALL
+        | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0", "port": 5433}
+        | {"settings": _CHATTY},
+        "test": _SMALL
+        | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0", "port": 5434}
+        | {"durability": "none", "volume": "delete", "stop_grace_s": 10, "restart": "no", "upgrade_backup": False},
+        "staging": _STRICT
+        | {"engine": "docker", "memory_mb": 4096, "cpus": 2, "pgvector_minimum": "0.8.4", "port": 5435}
+        | {"tls": "require", "settings": _AUDITED},
+        "production": _STRICT
+        | {"engine": "docker", "memory_mb": 16384, "cpus": 4, "pgvector_minimum": "0.8.4", "port": 5432}
+        | {"tls": "require", "settings": _AUDITED, "volume": "protect", "stop_grace_s": 300, "backup_keep": 14},
+    }
+)
+
+
+def backups_of(directory: str | None, stack: str) -> Path:
+    """Where a stack's backups lie, `directory` as the stack file names it: on whichever machine this is."""
+    return (ROOT / Path(directory or ".data/backups").expanduser() / stack).resolve()
+
+
+def postgres_words(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Values as postgresql.conf writes them: YAML's true is `on`."""
+    words = {True: "on", False: "off"}
+    return {name: words[value] if isinstance(value, bool) else str(value) for name, value in settings.items()}
+
+
+def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str] = frozenset()) -> Environment:
+    """The environment of `stack` from its keys (without the namespace), values as strings or as YAML gives them.
+
+    `secret`: the keys that are encrypted in the stack file. Raises ConfigError with every mistake.
+    """
+    check_name(stack)
+    keys = {field.alias or name: name for name, field in Environment.model_fields.items() if name != "stack"}
+    problems = [
+        _unknown(stack, key, "[secret]" if key in secret else config[key], keys) for key in config if key not in keys
+    ]
+    problems += [
+        f"stack {stack}: {NAMESPACE}:{key} is in the stack file in plain text\n"
+        f"  encrypt it:  pulumi config set --stack {stack} --secret {NAMESPACE}:{key}"
+        for key in SECRETS
+        if key in config and key not in secret
+    ]
+    values: dict[str, Any] = {"stack": stack}
+    values |= {to_camel(name): value for name, value in DEFAULTS[stack].items()}
+    given = {key: _structured(keys[key], value) for key, value in config.items() if key in keys}
+    if isinstance(given.get("settings"), dict):  # the table's stay, unless the file says otherwise
+        given["settings"] = values.get("settings", {}) | given["settings"]
+    values |= given
+    try:
+        environment = Environment.model_validate(values)
+    except ValidationError as error:
+        problems += [_explain(stack, dict(mistake)) for mistake in error.errors()]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return environment
+
+
+def check_name(stack: str) -> None:
+    """Raises ConfigError for a stack that is none of the environments, before anything is created."""
+    if stack not in ENVIRONMENTS:
+        raise ConfigError(
+            f"there is no stack {stack!r}{nearest(stack, ENVIRONMENTS)}\n  stacks: {', '.join(ENVIRONMENTS)}"
+        )
+
+
+def from_file(stack: str) -> Environment:
+    """The environment as its stack file says, secrets left out. Raises ConfigError."""
+    check_name(stack)
+    return from_config(stack, {key: value for key, value in _read(stack).items() if key not in SECRETS})
+
+
+def scripts_of_all() -> tuple[str, ...]:
+    """What the environments list together, so that a file only one of them runs is no orphan."""
+    entries = list(DEFAULT_SCRIPTS)
+    for stack in ENVIRONMENTS:
+        listed = _structured("scripts", _read(stack).get("scripts", []))
+        entries += [entry for entry in listed if isinstance(entry, str)] if isinstance(listed, list) else []
+    return tuple(dict.fromkeys(entries))
+
+
+def _read(stack: str) -> dict[str, Any]:
+    path = STACKS / f"Pulumi.{stack}.yaml"
+    if not path.is_file():
+        return {}
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"stacks/{path.name} is not YAML: {' '.join(str(error).split())[:300]}") from None
+    config = content.get("config") or {} if isinstance(content, dict) else None
+    if not isinstance(config, dict):
+        raise ConfigError(f"stacks/{path.name}: `config:` is a map of keys like {NAMESPACE}:memoryMb")
+    return {str(key).removeprefix(f"{NAMESPACE}:"): value for key, value in config.items() if _ours(str(key))}
+
+
+def _ours(key: str) -> bool:
+    return key.startswith(f"{NAMESPACE}:") or ":" not in key
+
+
+def _structured(field: str, value: Any) -> Any:
+    """Pulumi hands lists and maps over as JSON text and everything else as a string."""
+    kind = str(Environment.model_fields[field].annotation)
+    if isinstance(value, str) and (kind.startswith(("tuple", "dict")) or field == "backup"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _unknown(stack: str, key: str, value: Any, allowed: Mapping[str, str]) -> str:
+    return (
+        f"stack {stack}: unknown key {NAMESPACE}:{key} (value {str(value)[:60]!r}){nearest(key, allowed)}\n"
+        f"  allowed: {', '.join(allowed)}"
+    )
+
+
+def _explain(stack: str, mistake: dict[str, Any]) -> str:
+    key, *inside = mistake["loc"]
+    field = next(field for name, field in Environment.model_fields.items() if field.alias == key or name == key)
+    where = f"{NAMESPACE}:{field.alias}" + "".join(f"[{part}]" for part in inside)
+    if field.alias in SECRETS:
+        return f"stack {stack}: {where}: {mistake['msg'].removeprefix('Value error, ')}"
+    value, guess = mistake.get("input"), ""
+    if expected := mistake.get("ctx", {}).get("expected"):
+        guess = nearest(str(value), [word.strip(" '") for word in str(expected).replace(" or ", ",").split(",")])
+    return (
+        f"stack {stack}: {where} = {repr(value)[:80]}: {mistake['msg'].removeprefix('Value error, ')}{guess}\n"
+        f"  {field.description}"
+    )

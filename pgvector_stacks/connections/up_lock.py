@@ -1,0 +1,92 @@
+"""The lock of an `up`: one at a time on a server, and only the administrator can hold it.
+
+It is the lock of a table in the database `postgres` on which nobody else has a right. An advisory lock could be taken
+by whoever may connect there. It is taken as well, since older versions know no other; but a holder of it who is no
+superuser keeps nobody waiting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+from psycopg import Connection, errors
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import ConnectionFailed
+from pgvector_stacks.common.plain_text import one_line
+from pgvector_stacks.connections.connection import Address, connect, told
+
+OLDER = {"classid": 0x7067, "objid": 0x76656374}  # pg_advisory_lock's two keys: "pg", "vect"
+POLL_S = 0.1
+CONNECT_WAIT_S = 30.0
+# on a connection of its own, whose transaction stays open; it has no snapshot, so no vacuum waits for it
+TAKE = "LOCK TABLE pgstack.up IN EXCLUSIVE MODE NOWAIT"
+
+
+@contextmanager
+def locked(address: Address, wait_s: float) -> Iterator[Connection[Any]]:
+    """The administrator's connection to the database `postgres` of that server, while the lock is held.
+
+    It is taken by polling, so that nothing queues behind it. Raises ConnectionFailed where another `up` keeps it for
+    `wait_s` seconds; PgstackError where the schema pgstack there is somebody else's.
+    """
+    there = replace(address, database="postgres")
+    with connect(there, wait_s=CONNECT_WAIT_S) as connection, connect(there, wait_s=CONNECT_WAIT_S) as holder:
+        deadline = time.monotonic() + wait_s
+        if connection.execute("SELECT to_regclass('pgstack.up')").fetchone() == (None,):
+            _create(holder)
+        while not _take(holder, connection):
+            if time.monotonic() > deadline:
+                raise ConnectionFailed(_held_by(connection, wait_s))
+            time.sleep(POLL_S)
+        yield connection  # the lock goes with the connection
+
+
+def _take(holder: Connection[Any], beside: Connection[Any]) -> bool:
+    """`holder` stays in its transaction where it has the lock; `beside` has that of older versions."""
+    holder.execute("BEGIN")
+    try:
+        holder.execute(TAKE)
+    except errors.LockNotAvailable:
+        holder.execute("ROLLBACK")
+        return False
+    except (errors.UndefinedTable, errors.InvalidSchemaName):
+        holder.execute("ROLLBACK")
+        _create(holder)
+        return False
+    taken = beside.execute("SELECT pg_try_advisory_lock(%(classid)s::int, %(objid)s::int)", OLDER).fetchone()
+    if taken == (True,) or holder.execute(queries.get("lock_holder"), OLDER).fetchone() is None:
+        return True
+    holder.execute("ROLLBACK")
+    return False
+
+
+def taken(connection: Connection[Any]) -> bool:
+    """True while an `up` works on the connection's server."""
+    row = connection.execute(queries.get("up_lock_taken"), OLDER).fetchone()
+    return bool(row and row[0])
+
+
+def _create(connection: Connection[Any]) -> None:
+    """Two first `up`s may come together: one of them makes it."""
+    try:
+        with suppress(errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateSchema), connection.transaction():
+            connection.execute(queries.get("pgstack_owners"))
+            connection.execute(queries.get("up_lock_create"))
+    except errors.InsufficientPrivilege as error:
+        raise told(error) from None
+
+
+def _held_by(connection: Connection[Any], waited_s: float) -> str:
+    holder = connection.execute(queries.get("lock_holder"), OLDER).fetchone()
+    words = one_line(f"{holder[1]} from {holder[2]}, for {holder[3]}") if holder else ""
+    who = f"process {holder[0]} ({words})" if holder else "another process"
+    end = f"SELECT pg_terminate_backend({holder[0]})" if holder else "SELECT pg_terminate_backend(…)"
+    return (
+        f"another `up` works on this server: {who} holds the lock; waited {waited_s:.0f} s\n"
+        f"  wait for it, then try again; if nobody is there any more:  {end}"
+    )

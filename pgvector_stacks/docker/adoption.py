@@ -1,0 +1,314 @@
+"""Adopts a volume that the old way made: the official images' layout up to 17, started by Docker Compose.
+
+`look` finds out what lies in it, `refusal` says why it may not be adopted, `words` what adopting will do: all of it in
+a preview, and again before anything is touched. `adopt` moves the data to where the server looks for it, within the
+volume; common/shell/adopt.sh states the invariant. What is done to the database itself is in migrations/takeover.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import docker
+from docker.models.containers import Container
+from docker.types import Mount
+
+from pgvector_stacks.common import shell
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.docker.container_spec import Spec
+from pgvector_stacks.docker.data_volume import USER, failed
+from pgvector_stacks.docker.docker_host import Finished, finish, throw_away, volume_users
+
+COMPOSE_PROJECT = "com.docker.compose.project"
+ALPINE_UID = 70
+CLEAN = ("shut down",)
+RECOVERABLE = ("in production", "shutting down", "in crash recovery")
+# not where the image declares its own volume: that one would lie over a folder `data`, or make one in ours
+MOUNT = "/volume"
+TIMEOUT_S = 3600.0  # a killed server's data is recovered before it moves
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A container that mounts the volume. `project`: Compose's, "" where it isn't Compose's."""
+
+    name: str
+    running: bool
+    project: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A data directory in the old layout. `where`: relative to the volume's root, "." is the root.
+
+    `stranger`: "UID PATH" of something in it that isn't the image's postgres', "" where all is.
+    """
+
+    where: str
+    major: int
+    state: str = CLEAN[0]
+    stranger: str = ""
+    links: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What lies in a volume. `served`: majors whose data lies where our server looks for it."""
+
+    image_uid: int
+    volume_uid: int
+    places: tuple[Place, ...] = ()
+    served: tuple[int, ...] = ()
+    in_the_way: tuple[str, ...] = ()
+    journal: str = ""
+
+
+def parse(output: str) -> Seen:
+    """What common/shell/adoption_look.sh printed."""
+    facts: dict[str, list[str]] = {}
+    places: list[dict[str, list[str]]] = []
+    for line in output.splitlines():
+        name, _, value = line.partition(" ")
+        if name == "place":
+            places.append({})
+        (places[-1] if places else facts).setdefault(name, []).append(value)
+    return Seen(
+        image_uid=int(facts["image-uid"][0]),
+        volume_uid=int(facts["volume-uid"][0]),
+        places=tuple(
+            Place(
+                where=found["place"][0],
+                major=int(float(found["major"][0])),
+                state=found["state"][0],
+                stranger=found.get("stranger", [""])[0],
+                links=tuple(found.get("link", ())),
+                signals=tuple(found.get("signal", ())),
+                paths=tuple(found.get("path", ())),
+            )
+            for found in places
+        ),
+        served=tuple(int(float(major)) for major in facts.get("served", ())),
+        in_the_way=tuple(facts.get("in-the-way", ())),
+        journal=facts.get("journal", [""])[0],
+    )
+
+
+def in_use(volume: str, users: Sequence[User]) -> tuple[str, str]:
+    """(what is wrong, the remedy) while containers use the volume; two empty texts where none does."""
+    if not users:
+        return "", ""
+    names = ", ".join(f"{user.name} ({'running' if user.running else 'stopped'})" for user in users)
+    projects = sorted({user.project for user in users if user.project})
+    others = " ".join(user.name for user in users if not user.project)
+    commands = [f"docker compose --project-name {project} down --timeout 120" for project in projects]
+    if others:
+        commands.append(f"docker stop --time 120 {others} && docker rm {others}")
+    warning = "   (without -v, which would delete the volume)" if projects else ""
+    return (
+        f"{volume} is still used by {names}; two servers on one volume lose data",
+        f"remove what uses it:  {';  '.join(commands)}{warning}",
+    )
+
+
+def refusal(seen: Seen, volume: str, image: str, major: int) -> str:
+    """Why a server of `major` may not adopt the volume, and what to do; "" where it may.
+
+    A move that was interrupted is no reason: it is undone first, and then this is asked again.
+    """
+    if seen.journal:
+        return ""
+    if len(seen.places) > 1 or (seen.places and seen.served):
+        where = [_where(place) for place in seen.places] + [f"in {served}/docker" for served in seen.served]
+        return (
+            f"volume {volume} holds more than one data directory: {', '.join(where)}\n"
+            f"  move the ones that aren't wanted out of it:  {_shell(volume, image)}"
+        )
+    if not seen.places:
+        if seen.served:
+            return ""
+        return (
+            f"volume {volume} holds no data of PostgreSQL, neither in its root nor in data/ or pgdata/\n"
+            "  check the name (pgvector:adoptVolume):  docker volume ls;  without the key the stack makes a new volume"
+        )
+    place = seen.places[0]
+    for finding in (_of_other_major, _of_other_user, _is_part, _in_the_way, _cannot_be_read):
+        if reason := finding(seen, place, volume, image, major):
+            return reason
+    return ""
+
+
+def _of_other_major(_: Seen, place: Place, volume: str, image: str, major: int) -> str:
+    if place.major == major:
+        return ""
+    known = f"pgvector/pgvector:0.8.6-pg{place.major}-bookworm"
+    return (
+        f"volume {volume} holds data of PostgreSQL {place.major}, {image} is PostgreSQL {major}\n"
+        f"  adopt it with its own version:  pgvector:image: {known}\n"
+        "  (the upgrade to another version comes afterwards)"
+    )
+
+
+def _of_other_user(seen: Seen, place: Place, volume: str, image: str, __: int) -> str:
+    stranger = place.stranger or (f"{seen.volume_uid} ." if seen.volume_uid != seen.image_uid else "")
+    if not stranger:
+        return ""
+    uid, _, path = stranger.partition(" ")
+    if int(uid) == ALPINE_UID:
+        return (
+            f"volume {volume}: {path} belongs to user {uid}, as Alpine's images have it; {image} has {seen.image_uid}\n"
+            "  Alpine's C library sorts text in another order, which would break indexes: start the old image again,\n"
+            "  dump it (pg_dump), and restore into a stack without pgvector:adoptVolume"
+        )
+    return (
+        f"volume {volume}: {path} belongs to user {uid}, the postgres of {image} is {seen.image_uid}\n"
+        f"  give it to that user:  docker run --rm --user root --entrypoint chown -v {volume}:/volume {image} "
+        "-R postgres:postgres /volume"
+    )
+
+
+def _is_part(_: Seen, place: Place, volume: str, __: str, ___: int) -> str:
+    if place.links:
+        return (
+            f"volume {volume}: {place.links[0]}: WAL or a tablespace outside of the data directory isn't adopted\n"
+            "  start the old container, move it inside (ALTER TABLE … SET TABLESPACE pg_default, DROP TABLESPACE; for\n"
+            "  WAL: stop it and put the directory in the link's place), then stop it again"
+        )
+    if place.signals:
+        return (
+            f"volume {volume} holds a standby or a restore that isn't finished ({place.signals[0]})\n"
+            "  start the old container, promote it (SELECT pg_promote()), and stop it again"
+        )
+    return ""
+
+
+def _in_the_way(seen: Seen, _: Place, volume: str, image: str, __: int) -> str:
+    if not seen.in_the_way:
+        return ""
+    return (
+        f"volume {volume}: {seen.in_the_way[0]} is in the way and is no data directory\n"
+        f"  look at it, and move it out:  {_shell(volume, image)}"
+    )
+
+
+def _cannot_be_read(_: Seen, place: Place, volume: str, image: str, __: int) -> str:
+    if place.state not in CLEAN + RECOVERABLE:
+        return (
+            f"volume {volume}: pg_control says {place.state or 'nothing'!r} where {CLEAN[0]!r} is expected\n"
+            "  start the old container once, let it finish, and stop it:  docker compose up -d;  docker compose down"
+        )
+    if place.paths:
+        file, row, text = place.paths[0].split(":", 2)
+        return (
+            f"volume {volume}: {file} names a path of the old place, line {row}: {text.strip()}\n"
+            f"  take the line out:  docker run --rm --user postgres --entrypoint sed -v {volume}:/volume {image} "
+            f"-i '{row}s/^/#/' /volume/{'' if place.where == '.' else f'{place.where}/'}{file}"
+        )
+    return ""
+
+
+def _where(place: Place) -> str:
+    return "in its root" if place.where == "." else f"in {place.where}/"
+
+
+def _shell(volume: str, image: str) -> str:
+    return f"docker run --rm -it --user postgres --entrypoint bash -v {volume}:/volume -w /volume {image}"
+
+
+def words(seen: Seen, volume: str, major: int) -> str:
+    """What `adopt` would do, for a preview; "" where it is done already."""
+    again = "an interrupted move is undone first; " if seen.journal else ""
+    if not seen.places:
+        return f"adopts volume {volume}: {again}moves PostgreSQL {major}'s data into {major}/docker" if again else ""
+    place = seen.places[0]
+    recovers = "" if place.state in CLEAN else f"; it wasn't shut down: PostgreSQL {major} recovers it first"
+    return (
+        f"adopts volume {volume}: {again}moves PostgreSQL {major}'s data, now {_where(place)}, "
+        f"into {major}/docker{recovers}"
+    )
+
+
+def users_of(client: docker.DockerClient, volume: str) -> tuple[User, ...]:
+    """Raises DockerFailed."""
+    return tuple(user(container) for container in volume_users(client, volume))
+
+
+def user(container: Container) -> User:
+    return User(container.name, container.status == "running", container.labels.get(COMPOSE_PROJECT, ""))
+
+
+def look(client: docker.DockerClient, name: str, image: str, volume: str) -> Seen:
+    """Raises DockerFailed, ServerError."""
+    with throw_away(
+        client, name, image, ["sh", "-ec", shell.get("adoption_look")], user="root",
+        environment={"VOLUME": MOUNT}, mounts=[Mount(MOUNT, volume, type="volume", read_only=True)],
+    ) as container:  # fmt: skip
+        done = finish(container)
+    if done.code != 0:
+        raise ServerError(f"volume {volume} can't be looked into\n    {done.output.strip()[-300:]}")
+    return parse(done.output)
+
+
+def adopt(
+    client: docker.DockerClient, spec: Spec, image: str, volume: str, *,
+    image_name: str, database: str, report: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Move the data to where `spec`'s server looks for it; nothing where it lies there. Raises ServerError.
+
+    After a failure the data is at its old place. Only a killed step leaves it half-way, which the next call undoes.
+    """
+    seen = look(client, spec.name, image, volume)
+    if not seen.places and not seen.journal and seen.served:
+        return
+    wrong, remedy = in_use(volume, users_of(client, volume))
+    if wrong:
+        raise ServerError(f"volume {wrong}\n  {remedy}")
+    if seen.journal:
+        _run(client, spec, image, volume, "move_back", MAJOR=seen.journal)
+        report(f"volume {volume}: undid a move that was interrupted")
+        seen = look(client, spec.name, image, volume)
+    if reason := refusal(seen, volume, image_name, spec.major):
+        raise ServerError(reason)
+    if seen.places:
+        place = seen.places[0].where
+        _run(client, spec, image, volume, "adopt", MAJOR=str(spec.major), PLACE=place, DATABASE=database)
+        report(f"volume {volume}: PostgreSQL {spec.major}'s data lies in {spec.major}/docker now")
+
+
+def _run(client: docker.DockerClient, spec: Spec, image: str, volume: str, script: str, **environment: str) -> None:
+    text = shell.get("journal") + shell.get(script)
+    with throw_away(
+        client, spec.name, image, ["sh", "-ec", text, script, *spec.arguments], user=USER, **spec.memory,
+        environment={"VOLUME": MOUNT, **environment}, mounts=[Mount(MOUNT, volume, type="volume")],
+    ) as container:  # fmt: skip
+        done = finish(container, timeout_s=TIMEOUT_S)
+    if done.code != 0:
+        raise ServerError(told(done, spec, volume, environment.get("DATABASE", "")))
+
+
+def told(done: Finished, spec: Spec, volume: str, database: str) -> str:
+    """Why a script of the adoption ended as it did, where the data is now, and what to do."""
+    said = [line.removeprefix("pgstack: ") for line in done.output.splitlines() if line.startswith("pgstack: ")]
+    last = said[-1] if said else ""
+    if last.startswith("no database "):
+        among = last.partition(" among ")[2]
+        if f"no database {database} " in last:
+            return (
+                f"volume {volume} has no database {database}; it has: {among}\n"
+                "  name the one to go on with (pgvector:database); nothing was changed"
+            )
+        return (
+            f"volume {volume} has no database postgres, which the administrator connects to; it has: {among}\n"
+            "  start the old container, CREATE DATABASE postgres, and stop it again; nothing was changed"
+        )
+    if last.startswith("database "):
+        return (
+            f"volume {volume}: {last}\n"
+            "  choose an image with the same or a newer version of it (pgvector:image); nothing was changed"
+        )
+    reason = failed("adopting its data", spec, volume, done)
+    if last.startswith("the server doesn't start"):
+        return f"volume {volume}: {reason}\n  nothing was changed: the old container starts on it as before"
+    return f"volume {volume}: {reason}"

@@ -1,0 +1,252 @@
+"""The data directory in a Docker volume: looks at it, makes it, and tries a server on an empty one.
+
+All of it in throw-away containers of the server's own image, as its own user, so that ownership, paths and libraries
+are right; as root what the server is to read and not to write. A killed step leaves nothing that looks finished;
+nothing here deletes a finished data directory.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+from docker.models.containers import Container
+from docker.types import Mount
+
+from pgvector_stacks.common import queries, shell
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.common.image_names import VOLUME
+from pgvector_stacks.connections import server_authentication, single_user_mode
+from pgvector_stacks.docker import container_command
+from pgvector_stacks.docker.container_spec import LOCK_TAKEN, PORT, SOCKETS, TMPFS, Spec
+from pgvector_stacks.docker.docker_host import ROOT, DockerFailed, Finished, finish, log_of, put, throw_away, told
+from pgvector_stacks.docker.exit_diagnosis import State, diagnose
+from pgvector_stacks.embedded.embedded_server import ADMIN
+from pgvector_stacks.inspection.validation import version_tuple
+
+USER = "postgres"
+OLD_PLACES = (".", "data", "pgdata")
+TRIAL = "/tmp/pgstack-trial"
+LOOKED_AT = "/pgstack-volume"
+TRIAL_TIMEOUT_S = 120.0
+POLL_S = 0.25
+PASSWORD_FILE = "pgstack-password"  # noqa: S105
+FILE_PREFIX = "pgstack-file-"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Data directories of a volume: place, relative to its root, and major version."""
+
+    directories: Mapping[str, int]
+
+    def refusal(self, major: int, volume: str) -> str:
+        """Why a server of `major` may not start on this volume, and what to do; "" where it may."""
+        place = f"{major}/docker"
+        if any(found.endswith("/adopting") for found in self.directories):
+            return (
+                f"volume {volume} is half adopted: a move was interrupted\n"
+                f"  let the stack that adopts it undo it and go on (pgvector:adoptVolume: {volume}):  pgstack up STACK"
+            )
+        if place in self.directories:
+            inside = self.directories[place]
+            if inside != major:
+                return (
+                    f"volume {volume}: {place} holds data of PostgreSQL {inside}\n"
+                    f"  use an image of PostgreSQL {inside} (pgvector:image)"
+                )
+            return ""
+        if not self.directories:
+            return ""
+        other, inside = next(iter(self.directories.items()))
+        if other in OLD_PLACES:
+            return (
+                f"volume {volume} holds data of PostgreSQL {inside} in the layout of the old images (in its "
+                f"{'root' if other == '.' else f'folder {other}'}); the server would start empty beside it\n"
+                f"  go on with it:  pgvector:adoptVolume: {volume}\n"
+                "  or keep it:  pgvector:containerName of another name makes a volume of its own"
+            )
+        return (
+            f"volume {volume} holds data of PostgreSQL {inside}, the image is PostgreSQL {major}: "
+            "the server would start empty beside it\n"
+            f"  use an image of PostgreSQL {inside} (pgvector:image), `up`, then change it to PostgreSQL {major}"
+        )
+
+
+def look(client: docker.DockerClient, name: str, image: str, volume: str) -> Found:
+    """What is in a volume that exists, or in a directory of the Docker host. Raises DockerFailed, ServerError."""
+    # not at its usual place: images up to 17 put an anonymous volume over its folder `data` there, which hides it
+    with _step(client, name, image, volume, "inspect", at=LOOKED_AT, read_only=True) as container:
+        done = finish(container, timeout_s=60)
+    if done.code != 0 or "unreadable" in done.output:
+        raise ServerError(
+            f"volume {volume} can't be read by the image's user postgres\n    {done.output.strip()[-300:]}\n"
+            f"  chown it to the image's postgres (999 in Debian's images)"
+        )
+    rows = [line.split() for line in done.output.splitlines() if line.strip()]
+    return Found({row[0]: int(float(row[1])) for row in rows if len(row) == 2})
+
+
+def delete(client: docker.DockerClient, name: str, image: str, volume: str, path: str) -> tuple[str, ...]:
+    """Delete what servers of ours left in a volume or directory that nobody serves; what else lies there, which stays.
+
+    `path`: where it lies, for the message. Raises DockerFailed, ServerError.
+    """
+    for user in (USER, ROOT):  # root: for the files that the server's user can't write
+        with _step(client, name, image, volume, "delete_data", at=LOOKED_AT, user=user) as container:
+            done = finish(container)
+        if done.code != 0 or not any(line.startswith("left pgstack-") for line in done.output.splitlines()):
+            break
+    if done.code == LOCK_TAKEN:
+        raise ServerError(
+            f"a server still runs on the data in {path}: nothing was deleted\n"
+            "  stop it, and try again:  docker ps"
+        )  # fmt: skip
+    if done.code != 0:
+        raise ServerError(
+            f"the files in {path} could not be deleted\n    {done.output.strip()[-300:]}\n"
+            "  look at who owns them on the Docker host, and try again"
+        )
+    return tuple(line.removeprefix("left ") for line in done.output.splitlines() if line.startswith("left "))
+
+
+def prepare(client: docker.DockerClient, spec: Spec, image: str, volume: str, password: str) -> tuple[str, str]:
+    """initdb, or a new administrator's password where the data is there already; pg_hba.conf and the TLS files too.
+
+    Returns (system identifier, "initdb" or "found"). Raises ServerError with the cause.
+    """
+    install(client, spec, image, volume)
+    environment = {"MAJOR": str(spec.major), "SETTINGS": " ".join(single_user_mode.OPTIONS)}
+    with _step(client, spec.name, image, volume, "prepare", environment=environment, **spec.memory) as container:
+        put(container, "/tmp", {PASSWORD_FILE: single_user_mode.verifier(ADMIN, password)})
+        done = finish(container)
+    said = [line for line in done.output.splitlines() if line.startswith("identifier ")]  # around it: the server's log
+    if done.code != 0 or not said:
+        raise ServerError(failed("making the data directory", spec, volume, done))
+    _, identifier, _, by = said[-1].split()
+    return identifier, by
+
+
+def _files(spec: Spec) -> dict[str, str]:
+    """As shell/install.sh takes them."""
+    return {f"{FILE_PREFIX}{name}": text for name, text in spec.files.items()}
+
+
+def install(client: docker.DockerClient, spec: Spec, image: str, volume: str) -> None:
+    """Put pg_hba.conf and the TLS files where the server's command looks for them. Raises ServerError."""
+    for user in (ROOT, USER):  # what root may not give away is the server's own
+        environment = {"FOLDER": spec.folder}
+        with _step(client, spec.name, image, volume, "install", environment=environment, user=user) as container:
+            put(container, "/tmp", _files(spec))
+            done = finish(container)
+        if done.code == 0:
+            break
+    else:
+        raise ServerError(failed("writing pg_hba.conf and the TLS files", spec, volume, done))
+
+
+def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgvector_minimum: str) -> str:
+    """Start a server with these settings, limits and image on an empty directory, and ask it for pgvector's version.
+
+    The volume is mounted read-only, for pg_hba.conf and the TLS files. Returns the server's version. Raises ServerError
+    with the diagnosis; the running server was not touched.
+    """
+    password = secrets.token_urlsafe(24)
+    command = ["sh", "-ec", shell.get("trial"), "trial", *spec.arguments]
+    with throw_away(
+        client, spec.name, image, command, user=USER, environment={"TRIAL": TRIAL}, tmpfs={SOCKETS: TMPFS[SOCKETS]},
+        mounts=[Mount(VOLUME, volume, type="volume", read_only=True)], told_end=False, **spec.limits(),
+    ) as container:  # fmt: skip
+        put(container, "/tmp", {PASSWORD_FILE: password})
+        with told():
+            container.start()
+        deadline = time.monotonic() + TRIAL_TIMEOUT_S
+        while True:
+            state = state_of(container, spec.memory_mb, volume)
+            if state.status == "running" and _answers(container):
+                break
+            if state.status != "running" or time.monotonic() > deadline:
+                said = diagnose(state, "the server with the new image, settings or limits")
+                raise ServerError(f"tried in a throw-away container, before anything was changed: {said}")
+            time.sleep(POLL_S)
+        return _versions(container, password, pgvector_minimum)
+
+
+def _answers(container: Container) -> bool:
+    """False also where it ended in between: its state is looked at next."""
+    try:
+        done = container_command.run(container, ["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)])
+    except DockerFailed:
+        return False
+    return done.code == 0
+
+
+def _versions(container: Container, password: str, pgvector_minimum: str) -> str:
+    """The trial server's version. Raises ServerError where the image has no pgvector, or too old a one."""
+    done = container_command.run(
+        container,
+        ["psql", "-XAt", "-F", " ", "-h", "127.0.0.1", "-U", "postgres", "-c", queries.get("server_and_vector")],
+        environment={"PGPASSWORD": password} | server_authentication.variables(""),
+    )
+    words = done.text.split()
+    if done.code != 0 or not words:
+        raise ServerError(f"the trial server does not answer: {' '.join(words)[-300:]}")
+    if len(words) == 1:
+        raise ServerError(
+            "the image has no extension vector\n  use pgvector/pgvector, or an image with pgvector (pgvector:image)"
+        )
+    if version_tuple(words[1]) < version_tuple(pgvector_minimum):
+        raise ServerError(
+            f"the image has pgvector {words[1]}, this environment demands {pgvector_minimum} "
+            "(pgvector:pgvectorMinimum)\n  use a newer image (pgvector:image)"
+        )
+    return str(words[0])
+
+
+@contextmanager
+def _step(
+    client: docker.DockerClient, name: str, image: str, volume: str, *scripts: str,
+    at: str = VOLUME, read_only: bool = False, environment: Mapping[str, str] | None = None, user: str = USER,
+    **limits: Any,
+) -> Iterator[Container]:  # fmt: skip
+    """A created throw-away container that will run the scripts of `common/shell/` on the volume, mounted `at`."""
+    with throw_away(
+        client, name, image, ["sh", "-ec", "\n".join(map(shell.get, scripts))], user=user,
+        environment={"VOLUME": at, **(environment or {})}, **limits,
+        mounts=[Mount(at, volume, type="bind" if volume.startswith("/") else "volume", read_only=read_only)],
+    ) as container:  # fmt: skip
+        yield container
+
+
+def failed(step: str, spec: Spec, volume: str, done: Finished) -> str:
+    """The diagnosis of a step in a throw-away container that ended badly."""
+    state = State(
+        name=spec.name, status="exited", exit_code=done.code, oom_killed=False, error="", health="", log=done.output,
+        volume=volume, memory_mb=spec.memory_mb,
+    )  # fmt: skip
+    return f"{step} failed: {diagnose(state, 'a throw-away container')}"
+
+
+def state_of(container: Container, memory_mb: int, volume: str, port: int = 0) -> State:
+    """What Docker says of a container now, with the end of its log."""
+    with told():
+        container.reload()
+        found: dict[str, Any] = container.attrs["State"]
+        return State(
+            name=container.name,
+            status=str(found.get("Status", "")),
+            exit_code=int(found.get("ExitCode", 0)),
+            oom_killed=bool(found.get("OOMKilled")),
+            error=str(found.get("Error", "")),
+            health=str((found.get("Health") or {}).get("Status", "")),
+            log=log_of(container, lines=40),
+            volume=volume,
+            memory_mb=memory_mb,
+            port=port,
+            restarts=int(container.attrs.get("RestartCount", 0)),
+        )

@@ -1,0 +1,159 @@
+"""Docker's own configuration of a user, read as Docker's command line reads it: contexts, and certificates for TLS.
+
+A context is a folder below `contexts/meta`, named after the SHA-256 of its name; with or without a `config.json`, which
+says only which one is current. The SDK's reader finds none where there is no `config.json` (docker-py #2622, #3190).
+
+Which certificates an engine behind tcp:// is asked with: those of the environment (DOCKER_TLS_VERIFY or DOCKER_TLS,
+DOCKER_CERT_PATH), else those of the context that names it. Never guessed: where several contexts name one engine with
+different certificates, it is refused. Nothing here connects to anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pgvector_stacks.common.errors import PgstackError
+
+DEFAULT = "unix:///var/run/docker.sock"
+DEFAULT_NAME = "default"
+TCP = "tcp://"
+CA, CERTIFICATE, KEY = "ca.pem", "cert.pem", "key.pem"
+
+
+class DockerFailed(PgstackError):
+    """The Docker Engine can't be reached, or refused what was asked of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """A folder with ca.pem, cert.pem and key.pem, as far as they are there. `chosen_by`: for messages."""
+
+    folder: Path
+    verify: bool
+    chosen_by: str
+
+    def file(self, name: str) -> Path | None:
+        path = self.folder / name
+        return path if path.is_file() else None
+
+    @property
+    def client(self) -> tuple[Path, Path] | None:
+        """Certificate and key, where the engine may ask for them."""
+        certificate, key = self.file(CERTIFICATE), self.file(KEY)
+        return (certificate, key) if certificate and key else None
+
+    def lacking(self) -> str:
+        """What is missing for a connection, in words; "" where nothing is."""
+        wrong = [CA] if self.verify and self.file(CA) is None else []
+        if (self.file(CERTIFICATE) is None) != (self.file(KEY) is None):
+            wrong.append(KEY if self.file(KEY) is None else CERTIFICATE)
+        return f"{self.folder} has no {' and no '.join(wrong)} ({self.chosen_by})" if wrong else ""
+
+    def of_the_plugin(self) -> str:
+        """The folder, as the docker provider's plugin takes it. Raises DockerFailed where it can't use it."""
+        missing = [name for name in (CA, CERTIFICATE, KEY) if self.file(name) is None]
+        if missing or not self.verify:
+            why = f"{self.folder} has no {', '.join(missing)}" if missing else "the engine's certificate isn't verified"
+            raise DockerFailed(
+                f"pulumi-docker can't use this TLS: {why} ({self.chosen_by})\n"
+                f"  it needs {CA}, {CERTIFICATE} and {KEY} in one folder, and verification (DOCKER_TLS_VERIFY=1);"
+                " or use ssh://"
+            )
+        return str(self.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a context says of its engine."""
+
+    name: str
+    host: str
+    tls: Tls | None
+
+
+def folder(environ: Mapping[str, str]) -> Path:
+    """DOCKER_CONFIG, else ~/.docker."""
+    home = environ.get("HOME")
+    return Path(environ.get("DOCKER_CONFIG") or (Path(home) if home else Path.home()) / ".docker")
+
+
+def current(environ: Mapping[str, str]) -> str | None:
+    """The context that `docker context use` chose; None: none, or the default one. Raises DockerFailed."""
+    path = folder(environ) / "config.json"
+    name = _json(path).get("currentContext") if path.is_file() else None
+    return str(name) if name and name != DEFAULT_NAME else None
+
+
+def named(name: str, environ: Mapping[str, str], who: str) -> Context:
+    """Raises DockerFailed for a context that isn't there or can't be read. `who`: named it, for messages."""
+    if name == DEFAULT_NAME:
+        return Context(name, environ.get("DOCKER_HOST") or DEFAULT, None)
+    found = _read(folder(environ), hashlib.sha256(name.encode()).hexdigest())
+    if found is None:
+        raise DockerFailed(
+            f"{who}: there is no Docker context {name!r} in {folder(environ)}\n  see them:  docker context ls"
+        )
+    return found
+
+
+def tls_of(url: str, environ: Mapping[str, str]) -> Tls | None:
+    """How the engine at `url` is asked; None: without TLS. Raises DockerFailed where that isn't certain."""
+    if not url.startswith(TCP):
+        return None
+    verify = bool(environ.get("DOCKER_TLS_VERIFY"))
+    if verify or environ.get("DOCKER_TLS"):
+        given = environ.get("DOCKER_CERT_PATH")
+        return Tls(
+            Path(given) if given else folder(environ), verify, "DOCKER_CERT_PATH" if given else "DOCKER_TLS_VERIFY"
+        )
+    fitting = [each for each in _all(folder(environ)) if each.host == url and each.tls is not None]
+    preferred = (environ.get("DOCKER_CONTEXT"), current(environ))
+    for each in fitting:
+        if each.name in preferred:
+            return each.tls
+    if len({_content(each.tls) for each in fitting if each.tls}) > 1:
+        raise DockerFailed(
+            f"the Docker contexts {', '.join(each.name for each in fitting)} name {url} with different certificates\n"
+            "  say which:  export DOCKER_CONTEXT=…"
+        )
+    return fitting[0].tls if fitting else None
+
+
+def _content(tls: Tls) -> tuple[object, ...]:
+    return tls.verify, *(path.read_bytes() if (path := tls.file(name)) else b"" for name in (CA, CERTIFICATE, KEY))
+
+
+def _all(where: Path) -> Iterator[Context]:
+    places = sorted((where / "contexts" / "meta").glob("*/meta.json"))
+    found = [_read(where, path.parent.name) for path in places]
+    return iter(sorted((each for each in found if each is not None), key=lambda each: each.name))
+
+
+def _read(where: Path, identity: str) -> Context | None:
+    path = where / "contexts" / "meta" / identity / "meta.json"
+    if not path.is_file():
+        return None
+    meta = _json(path)
+    engine = (meta.get("Endpoints") or {}).get("docker") or {}
+    name = str(meta.get("Name") or "")
+    host = str(engine.get("Host") or DEFAULT).replace("http+unix://", "unix://")
+    material = where / "contexts" / "tls" / identity / "docker"
+    unverified = bool(engine.get("SkipTLSVerify"))
+    # as Docker's own: without material and with verification it is asked in the clear
+    secured = host.startswith(TCP) and (material.is_dir() or unverified)
+    return Context(name, host, Tls(material, not unverified, f"the context {name}") if secured else None)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DockerFailed(f"{path} can't be read: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(found, dict):
+        raise DockerFailed(f"{path} can't be read: it is no JSON object")
+    return found

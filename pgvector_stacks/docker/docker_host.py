@@ -1,0 +1,319 @@
+"""Reaches a Docker Engine, and runs throw-away containers on it.
+
+Which engine: the environment's `dockerHost` or `dockerContext`, else DOCKER_HOST, else the current context, else the
+local socket. Everything that is made here carries the label `pgvector-stacks.name`, so that what a killed run leaves
+is found and removed by the next one. Nothing here touches a volume's content by itself.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import tarfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+from docker.types import Mount
+
+from pgvector_stacks.common.errors import ConnectionFailed
+from pgvector_stacks.connections import ssh_tunnel
+from pgvector_stacks.docker import docker_context, docker_tls, end_mark
+from pgvector_stacks.docker.docker_context import DEFAULT
+from pgvector_stacks.docker.docker_context import DockerFailed as DockerFailed
+
+NAME_LABEL = "pgvector-stacks.name"
+ROLE_LABEL = "pgvector-stacks.role"  # server, backup or throw-away
+CLAIM_LABEL = "pgvector-stacks.claim"
+TIMEOUT_S = 60
+LOG_LINES = 20
+MARKS = 2  # one a stream
+ROOT = "root"
+OF_ROOT = ["CHOWN", "FOWNER", "FSETID", "DAC_OVERRIDE"]  # what handing files over to another user needs
+TMP = "/tmp"
+HARDENED: Mapping[str, Any] = MappingProxyType(
+    {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "pids_limit": 1024, "read_only": True}
+    | {"mem_limit": "512m", "memswap_limit": "512m", "network_mode": "none"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the engine answers, and who said so (for messages)."""
+
+    url: str
+    chosen_by: str
+
+    @property
+    def local(self) -> bool:
+        """True where the engine's files and ports are this machine's."""
+        return self.url.startswith("unix://")
+
+    @property
+    def via(self) -> str:
+        """The ssh URL through which its published ports are reached; "" where they are reached as they are."""
+        return self.url if self.url.startswith(ssh_tunnel.PREFIX) else ""
+
+
+def endpoint(host: str | None, context: str | None, environ: Mapping[str, str]) -> Endpoint:
+    """The engine to use. Raises DockerFailed for a context that isn't there."""
+    if host:
+        return Endpoint(host, "pgvector:dockerHost")
+    if context:
+        return Endpoint(_of_context(context, environ, "pgvector:dockerContext"), "pgvector:dockerContext")
+    if environ.get("DOCKER_HOST"):
+        return Endpoint(environ["DOCKER_HOST"], "DOCKER_HOST")
+    if environ.get("DOCKER_CONTEXT"):
+        return Endpoint(_of_context(environ["DOCKER_CONTEXT"], environ, "DOCKER_CONTEXT"), "DOCKER_CONTEXT")
+    current = docker_context.current(environ)
+    if current is not None:
+        return Endpoint(_of_context(current, environ, "the current context"), f"the current context {current}")
+    return Endpoint(DEFAULT, "the default")
+
+
+def _of_context(name: str, environ: Mapping[str, str], who: str) -> str:
+    return docker_context.named(name, environ, who).host
+
+
+def connect(url: str, chosen_by: str = "") -> docker.DockerClient:
+    """A client whose engine has answered, with TLS where `docker_context.tls_of` says so.
+
+    Raises DockerFailed naming the socket or host that was tried.
+    """
+    by = f" ({chosen_by})" if chosen_by else ""
+    try:
+        base = ssh_tunnel.to_docker(url) if url.startswith(ssh_tunnel.PREFIX) else url
+    except ConnectionFailed as error:
+        raise DockerFailed(f"no Docker Engine answers at {url}{by}: {error}") from None
+    tls = docker_context.tls_of(url, os.environ)
+    docker_tls.refuse_strangers(url, tls, by)
+    try:
+        client = docker.DockerClient(base_url=base, timeout=TIMEOUT_S, version="auto", tls=docker_tls.config(tls, url))
+        client.ping()
+    except (DockerException, requests.RequestException, ValueError) as error:
+        raise DockerFailed(
+            f"no Docker Engine answers at {url}{by}: {docker_tls.reason(url, tls, str(error)) or _unreachable(error)}\n"
+            f"  {docker_tls.remedy(url, tls, str(error)) or _remedy(url, error)}"
+        ) from None
+    return client
+
+
+def _unreachable(error: Exception) -> str:
+    text = str(error)
+    if "FileNotFoundError" in text or "No such file" in text:
+        return "there is no such socket"
+    if "Permission" in text:
+        return "this user may not open the socket"
+    if "refused" in text.lower():
+        return "nothing listens there"
+    if "RemoteDisconnected" in text or "reset by peer" in text:
+        return "it ended the connection"
+    return " ".join(text.split())[:200]
+
+
+def _remedy(url: str, error: Exception) -> str:
+    if "Permission" in str(error):
+        return 'add the user to the group docker:  sudo usermod -aG docker "$USER"   (then log in again)'
+    if url.startswith("unix://"):
+        return (
+            "start it:  sudo systemctl start docker   (install it: Debian's docker.io, or Docker's own docker-ce)\n"
+            "  or name another engine:  pgvector:dockerHost, pgvector:dockerContext, DOCKER_HOST"
+        )
+    return "check that the host is up and that you reach it:  docker -H " + url + " info"
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What the engine refuses, as DockerFailed."""
+    try:
+        yield
+    except ImageNotFound as error:
+        raise DockerFailed(f"Docker has no such image: {error.explanation}") from None
+    except APIError as error:
+        raise DockerFailed(f"Docker refused: {error.explanation or error}") from None
+    except (DockerException, requests.RequestException) as error:
+        raise DockerFailed(f"Docker did not answer: {' '.join(str(error).split())[:300]}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a throw-away container ended, and what it said."""
+
+    code: int
+    output: str
+
+
+@contextmanager
+def throw_away(
+    client: docker.DockerClient, name: str, image: str, command: Sequence[str], *, told_end: bool = True, **options: Any
+) -> Iterator[Container]:
+    """A created container, gone with its anonymous volumes afterwards. Raises DockerFailed.
+
+    `name`: the stack's container name. `told_end`: its log says that it ended, which `finish` wants; not for what is
+    there to be stopped. `options` as the Docker SDK's `containers.create` takes them. It has no capabilities but, where
+    its user is root or `cap_add` says so, those that hand files over, gains no privileges, and has few processes, a
+    memory limit, and no network unless it is told one. It writes to its mounts and to /tmp alone, an anonymous volume:
+    `put` reaches no tmpfs, which is there only once it runs.
+    """
+    if options.get("user") == ROOT:
+        options = {"cap_add": OF_ROOT} | options
+    hardened = dict(HARDENED)
+    if options.get("network"):
+        del hardened["network_mode"]
+    options["mounts"] = [*options.get("mounts", []), anonymous(TMP, name)]
+    with told():
+        container = client.containers.create(
+            image,
+            end_mark.marked(command, end_mark.new_mark()) if told_end else list(command),
+            name=f"{name}-throw-away-{secrets.token_hex(3)}",
+            labels={NAME_LABEL: name, ROLE_LABEL: "throw-away"},
+            entrypoint=[],
+            **{**hardened, **options},
+        )
+    try:
+        yield container
+    finally:
+        with suppress(DockerException, requests.RequestException):
+            container.remove(force=True, v=True)
+
+
+def anonymous(place: str, name: str) -> Mount:
+    """A volume without a name that goes with its container; its label says whose it is, should it stay."""
+    return Mount(place, None, type="volume", labels={NAME_LABEL: name, ROLE_LABEL: "throw-away"})
+
+
+def finish(container: Container, *, timeout_s: float = 600.0, lines: int = 200) -> Finished:
+    """Start it and wait for its end. Raises DockerFailed, also where it takes longer than `timeout_s`, and where it
+    ended well and its log lacks the end. What a failure left is only ever shown.
+    """
+    mark = end_mark.mark_of(container.attrs["Config"]["Cmd"])
+    assert mark is not None, "made with told_end=False"
+    with told():
+        container.start()
+        try:
+            code = int(container.wait(timeout=timeout_s)["StatusCode"])
+        except requests.exceptions.ConnectionError as error:
+            if "timed out" not in str(error).lower():
+                raise
+            raise DockerFailed(f"a step in a throw-away container took longer than {timeout_s:.0f} s") from None
+        output, marks = end_mark.without(container.logs(tail=lines + MARKS, stdout=True, stderr=True), mark)
+        if code == 0 and marks != MARKS:  # the engine may write one stream's end down before the other's last lines
+            marks = end_mark.without(container.logs(stdout=True, stderr=True), mark)[1]
+    if code == 0 and marks != MARKS:
+        raise DockerFailed(f"the log of the throw-away container {container.name} lost its end: try again")
+    return Finished(code, output.decode(errors="replace"))
+
+
+def log_of(container: Container, *, lines: int = LOG_LINES, last_s: int | None = None) -> str:
+    """The last lines a container wrote (in the last so many seconds), both streams."""
+    since = {} if last_s is None else {"since": int(time.time()) - last_s}
+    return str(container.logs(tail=lines, stdout=True, stderr=True, **since).decode(errors="replace"))
+
+
+def put(container: Container, path: str, files: Mapping[str, str], *, mode: int = 0o444) -> None:
+    """Write files into a folder of the container that exists. Their content is in no argument and no environment.
+
+    Readable by all: the image's postgres has another number in each lineage, and the container is a throw-away.
+    """
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            content = text.encode()
+            entry.size, entry.mode, entry.mtime = len(content), mode, int(time.time())
+            archive.addfile(entry, io.BytesIO(content))
+    with told():
+        container.put_archive(path, packed.getvalue())
+
+
+def remove_left_throw_aways(client: docker.DockerClient, name: str) -> None:
+    """What a killed run of this stack left behind."""
+    with told():
+        for container in client.containers.list(
+            all=True, ignore_removed=True, filters={"label": [f"{NAME_LABEL}={name}", f"{ROLE_LABEL}=throw-away"]}
+        ):
+            with suppress(NotFound):
+                container.remove(force=True, v=True)
+
+
+def server_of(client: docker.DockerClient, name: str) -> Container | None:
+    """The container of a stack's server, running or not. Raises DockerFailed."""
+    with told():
+        try:
+            return client.containers.get(name)
+        except NotFound:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as the engine has it. `users`: running containers in it."""
+
+    id: str
+    labels: Mapping[str, str]
+    users: tuple[str, ...]
+
+    def may_go(self, name: str, claim: str | None) -> bool:
+        """True where it was made for the stack of this name, and no container of others is in it."""
+        mine = claim is not None and claim != "" and self.labels.get(CLAIM_LABEL) == claim
+        return self.labels.get(NAME_LABEL) == name and (mine or not self.users)
+
+
+def network_of(client: docker.DockerClient, name: str) -> Network | None:
+    """Raises DockerFailed."""
+    with told():
+        for found in client.networks.list(names=[name]):  # by a part of the name
+            if found.name == name:
+                with suppress(NotFound):
+                    found.reload()
+                    users = sorted(each["Name"] for each in (found.attrs.get("Containers") or {}).values())
+                    return Network(found.id, found.attrs.get("Labels") or {}, tuple(users))
+    return None
+
+
+def volume_exists(client: docker.DockerClient, volume: str) -> bool:
+    """Raises DockerFailed. What a volume has as its date of creation is that of its last change: it tells nothing."""
+    with told():
+        try:
+            client.volumes.get(volume)
+        except NotFound:
+            return False
+        return True
+
+
+def has_image(client: docker.DockerClient, image: str) -> bool:
+    """True where it needn't be pulled. Raises DockerFailed."""
+    with told():
+        try:
+            client.images.get(image)
+        except (ImageNotFound, NotFound):
+            return False
+        return True
+
+
+def digests(client: docker.DockerClient, image: str) -> list[str]:
+    """REPOSITORY@sha256:… for each registry that this engine has the image from; none for one that was built here.
+
+    Raises DockerFailed.
+    """
+    with told():
+        try:
+            return list(client.images.get(image).attrs.get("RepoDigests") or [])
+        except (ImageNotFound, NotFound):
+            return []
+
+
+def volume_users(client: docker.DockerClient, volume: str) -> list[Container]:
+    """Containers, running or not, that mount a volume; throw-aways of ours left out."""
+    with told():
+        found = client.containers.list(all=True, filters={"volume": volume}, ignore_removed=True)
+    # the filter matches names and mount points; a throw-away is gone or going
+    return [container for container in found if container.labels.get(ROLE_LABEL) != "throw-away"]

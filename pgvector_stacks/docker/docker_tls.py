@@ -1,0 +1,99 @@
+"""How our own client speaks TLS with a Docker Engine behind tcp://, and in words why it can't.
+
+Errors are told apart by their text: through requests and urllib3 they come as strings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from docker.tls import TLSConfig
+
+from pgvector_stacks.docker.docker_context import CA, CERTIFICATE, KEY, TCP, DockerFailed, Tls
+
+HELP = "https://docs.docker.com/engine/security/protect-access/"
+DIFFERENT_NAME = ("Hostname mismatch", "IP address mismatch", "doesn't match", "not valid for")
+CLIENT_REFUSED = ("certificate required", "bad certificate", "CERTIFICATE_REQUIRED", "BAD_CERTIFICATE",
+                  "unknown ca", "UNKNOWN_CA", "certificate unknown", "CERTIFICATE_UNKNOWN",
+                  "certificate expired", "CERTIFICATE_EXPIRED", "handshake failure", "HANDSHAKE_FAILURE")  # fmt: skip
+
+
+PRIVATE = ("unix://", "http+unix://", "npipe://", "ssh://")
+
+
+class _Config(TLSConfig):  # type: ignore[misc]
+    """The CA that was chosen and no other: REQUESTS_CA_BUNDLE would take the place of it."""
+
+    url = ""
+
+    def configure_client(self, client: Any) -> None:
+        super().configure_client(client)
+        client.proxies = requests.utils.get_environ_proxies(self.url.replace(TCP, "https://"))
+        client.trust_env = False
+
+
+def config(tls: Tls | None, url: str) -> TLSConfig | None:
+    """As the SDK takes it. Raises DockerFailed naming the file that is missing."""
+    if tls is None:
+        return None
+    if lacking := tls.lacking():
+        raise DockerFailed(f"no TLS with the Docker Engine at {url}: {lacking}\n  make or copy them: {HELP}")
+    ca, client = tls.file(CA), tls.client
+    found = _Config(
+        client_cert=tuple(map(str, client)) if client else None,
+        ca_cert=str(ca) if ca and tls.verify else None,
+        verify=tls.verify,
+    )
+    found.url = url
+    return found
+
+
+def refuse_strangers(url: str, tls: Tls | None, by: str) -> None:
+    """Raises DockerFailed for an engine that could be anybody: passwords and keys go to it. `by`: for the message.
+
+    Loopback is no exception: whoever takes the port of an engine that is down gets them.
+    """
+    if url.startswith(PRIVATE) or (tls is not None and tls.verify):
+        return
+    lacks = "without TLS" if tls is None else f"with TLS that verifies nothing ({tls.chosen_by})"
+    raise DockerFailed(
+        f"the Docker Engine at {url}{by} is refused: over TCP {lacks} anybody could be the engine, and it gets the "
+        "passwords\n"
+        "  reach it by ssh:  pgvector:dockerHost: ssh://USER@HOST\n"
+        f"  or verify it:  export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=FOLDER  ({CA}, {CERTIFICATE}, {KEY}) or "
+        "a context with them"
+    )
+
+
+def reason(url: str, tls: Tls | None, text: str) -> str:
+    """Why TLS failed; "" where it isn't that."""
+    if not url.startswith(TCP) or tls is None:
+        return ""
+    if any(symptom in text for symptom in DIFFERENT_NAME):
+        return f"its certificate is for another name than {urlsplit(url).hostname}"
+    if "has expired" in text:
+        return "its certificate has expired"
+    if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
+        return f"its certificate isn't signed by the CA in {tls.folder / CA}"
+    if "KEY_VALUES_MISMATCH" in text or "key values mismatch" in text:
+        return f"{tls.folder / KEY} is not the key of {tls.folder / CERTIFICATE}"
+    if "[SSL] PEM lib" in text or "NO_START_LINE" in text or "NO_CERTIFICATE_OR_CRL_FOUND" in text:
+        return f"a file in {tls.folder} is no certificate or key in PEM"
+    if any(symptom in text for symptom in CLIENT_REFUSED):
+        return "it refuses our certificate" if tls.client else "it wants a certificate of ours"
+    if "WRONG_VERSION_NUMBER" in text or "wrong version number" in text or "record layer failure" in text:
+        return "it speaks no TLS on this port"
+    return ""
+
+
+def remedy(url: str, tls: Tls | None, text: str) -> str:
+    """The same error's way out; "" where it isn't one of TLS."""
+    why = reason(url, tls, text)
+    if not why or tls is None:
+        return ""
+    where = f"{CA}, {CERTIFICATE} and {KEY} in {tls.folder} ({tls.chosen_by})"
+    if "speaks no TLS" in why:
+        return "check host and port: the engine has another one for TLS (2376), or none yet"
+    return f"check {where}; and by hand:  docker -H {url} --tlsverify info"

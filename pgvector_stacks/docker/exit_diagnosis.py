@@ -1,0 +1,193 @@
+"""Why a server in a container is not there: the cause in words and the command that mends it. Pure.
+
+A diagnosis is a row: symptoms in the log or in Docker's own account of the container, the cause, the remedy. The
+first row that fits wins, so the more certain ones come first. Adding one is adding a row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pgvector_stacks.docker.container_spec import LOCK_TAKEN
+
+TAIL = 12
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What Docker says of a container, and the end of its log. `health`: "", starting, healthy or unhealthy."""
+
+    name: str
+    status: str
+    exit_code: int
+    oom_killed: bool
+    error: str
+    health: str
+    log: str
+    volume: str = ""
+    memory_mb: int = 0
+    port: int = 0
+    restarts: int = 0
+
+    @property
+    def text(self) -> str:
+        return f"{self.error}\n{self.log}"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """`cause` and `remedy` as formats over the fields of `State`."""
+
+    fits: Callable[[State], bool]
+    cause: str
+    remedy: str
+
+
+def _says(pattern: str) -> Callable[[State], bool]:
+    found = re.compile(pattern)
+    return lambda state: found.search(state.text) is not None
+
+
+DIAGNOSES: tuple[Diagnosis, ...] = (
+    Diagnosis(
+        _says(r"could not resize shared memory segment"),  # it says No space left on device too
+        "/dev/shm is too small for the settings",
+        "raise pgvector:memoryMb, with which it grows;  what an index build needs:  pgstack plan-memory",
+    ),
+    Diagnosis(
+        _says(r"No space left on device|Disk quota exceeded"),
+        "the disk is full",
+        "see where:  docker system df -v;  free some space on the disk of volume {volume}, then `up` again",
+    ),
+    Diagnosis(
+        _says(r"address already in use|port is already allocated|Ports are not available"),
+        "port {port} is taken on the Docker host",
+        "see by whom:  ss -ltnp 'sport = :{port}'  or  docker ps --filter publish={port};  "
+        "or choose another:  pgvector:port",
+    ),
+    Diagnosis(
+        _says(r"database files are incompatible with server|was initialized by PostgreSQL version"),
+        "the data directory is of another major version than the image",
+        "put the image of the data's own version back (pgvector:image)",
+    ),
+    Diagnosis(
+        lambda state: state.exit_code == LOCK_TAKEN,
+        "another server already serves the data directory in volume {volume}",
+        "see which:  docker ps --all --filter volume={volume};  stop it, then `up` again",
+    ),
+    Diagnosis(
+        _says(
+            r"unrecognized configuration parameter|invalid value for parameter|is outside the valid range"
+            r"|requires a (Boolean|numeric) value|requires \"wal_level\" to be|must be less than \"?max_connections"
+        ),
+        "the server doesn't know or doesn't take one of the settings",
+        "correct it in the stack file (pgvector:settings)",
+    ),
+    Diagnosis(
+        _says(r"could not access file \"[^\"]+\": No such file"),
+        "the image lacks a library that a setting names",
+        "correct shared_preload_libraries in pgvector:settings, or use an image that has it (pgvector:image)",
+    ),
+    Diagnosis(
+        _says(
+            r"could not load (server|private key)|could not access (certificate|private key)"
+            r"|private key file .* has group or world access|key values mismatch"
+        ),
+        "the TLS certificate or its key can't be used",
+        "check that pgvector:tlsCertificate and pgvector:tlsKey are PEM and belong together",
+    ),
+    Diagnosis(
+        lambda state: state.oom_killed,
+        "the kernel killed a process of the container: it needed more than {memory_mb} MiB",
+        "raise pgvector:memoryMb; an index build needs room for maintenance_work_mem:  pgstack plan-memory",
+    ),
+    Diagnosis(
+        _says(r"could not map anonymous shared memory|Cannot allocate memory"),
+        "not enough memory for the settings",
+        "raise pgvector:memoryMb, or lower shared_buffers and maintenance_work_mem",
+    ),
+    Diagnosis(
+        _says(r"has wrong ownership|[Pp]ermission denied|Operation not permitted|has invalid permissions"),
+        "the data directory belongs to another user than the image's postgres",
+        "see whose it is:  docker run --rm -v {volume}:/v --entrypoint ls IMAGE -lan /v;  chown it to the image's "
+        "postgres (999 in Debian's images)",
+    ),
+    Diagnosis(
+        _says(
+            r"could not locate a valid checkpoint record|invalid checkpoint|PANIC:|could not find the database system"
+            r"|is not a valid data directory|is missing or erroneous"
+        ),
+        "the data directory is damaged",
+        "restore a backup; change nothing in the volume before you have copied it",
+    ),
+    Diagnosis(
+        _says(r"executable file not found|no such file or directory: unknown|exec format error"),
+        "the image has no PostgreSQL for this machine, or isn't one of the official lineage",
+        "use pgvector/pgvector or an image built on the official postgres (pgvector:image)",
+    ),
+    Diagnosis(
+        lambda state: state.exit_code == 137,
+        "the container was killed (SIGKILL)",
+        "somebody ran docker kill, or the host was short of memory:  dmesg | grep -i oom;  `up` starts it again",
+    ),
+    Diagnosis(
+        lambda state: state.status == "paused",
+        "somebody paused it",
+        "let it go on:  docker unpause {name}",
+    ),
+    Diagnosis(
+        lambda state: state.status == "exited" and state.exit_code == 0,
+        "it was stopped (docker stop, or the Docker host shut down)",
+        "`up` starts it again",
+    ),
+    Diagnosis(
+        lambda state: state.status == "running" and state.health == "unhealthy",
+        "the server runs but doesn't answer",
+        "look:  docker logs --tail 50 {name}",
+    ),
+)
+# A backend that is killed takes the others with it; the server recovers by itself and the container goes on.
+KILLED = re.compile(r"\(PID \d+\) was terminated by signal 9\b")
+
+
+def crash(log: str, memory_mb: int) -> str:
+    """What the log of a server that runs says of its last crash by SIGKILL; "" where there was none."""
+    found = [line.strip() for line in log.splitlines() if KILLED.search(line)]
+    if not found:
+        return ""
+    return (
+        "a process of the server was killed and all connections were lost: most likely by the kernel, "
+        f"because the container needed more than {memory_mb} MiB\n    {found[-1]}"
+    )
+
+
+def diagnose(state: State, subject: str = "") -> str:
+    """The whole message: what happened, the cause, the last log lines, the remedy.
+
+    `subject`: what ended, where it is no container that somebody could still look at.
+    """
+    happened = {
+        "exited": f"exited with code {state.exit_code}",
+        "dead": f"is dead (exit code {state.exit_code})",
+        "missing": "is gone",
+        "created": "was created but did not start",
+        "restarting": f"keeps exiting (code {state.exit_code}, {state.restarts} restarts)",
+        "running": "runs" + (f" and is {state.health}" if state.health else ""),
+    }.get(state.status, f"is {state.status}")
+    known = next((row for row in DIAGNOSES if row.fits(state)), None)
+    fields = {name: getattr(state, name) for name in ("name", "volume", "memory_mb", "port")}
+    cause = known.cause.format(**fields) if known else "for a reason its log tells"
+    look = "what it said last is above" if subject else f"read the whole log:  docker logs {state.name}"
+    remedy = known.remedy.format(**fields) if known else look
+    lines = [line for line in state.log.strip().splitlines() if line.strip()][-TAIL:]
+    if state.error and state.error not in state.log:
+        lines.append(state.error)
+    return "\n".join(
+        [
+            f"{subject or f'the container {state.name}'} {happened}: {cause}",
+            *(f"    {line}" for line in lines),
+            f"  {remedy}",
+        ]
+    )

@@ -1,0 +1,108 @@
+"""May the databases' extensions be served by another image? Asked before the server that serves them is touched.
+
+The live server says what is installed, the image's files what it offers: its library is that of its default version,
+and each installed extension must be that, or be able to become it by the image's own update scripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import docker
+
+from pgvector_stacks.common import queries, shell
+from pgvector_stacks.connections.connection import LOOK, Address, connect
+from pgvector_stacks.docker.container_spec import OLD_MOUNT
+from pgvector_stacks.docker.docker_host import finish, throw_away
+
+USER = "postgres"
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An extension of a database."""
+
+    database: str
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Of an image: default version by extension; its update scripts (extension, from, to); whose aren't in sight."""
+
+    defaults: Mapping[str, str]
+    updates: frozenset[tuple[str, str, str]] = frozenset()
+    unseen: frozenset[str] = field(default=frozenset())
+
+    def serves(self, one: Installed) -> bool:
+        default = self.defaults.get(one.name)
+        if default is None or default == one.version or one.name in self.unseen:
+            return default is not None
+        reached, todo = {one.version}, [one.version]
+        while todo:
+            at = todo.pop()
+            for name, source, target in self.updates:
+                if name == one.name and source == at and target not in reached:
+                    reached.add(target)
+                    todo.append(target)
+        return default in reached
+
+
+def parse(output: str) -> Offer:
+    """What common/shell/extensions_offered.sh printed."""
+    defaults, updates, unseen = {}, set(), set()
+    for line in output.splitlines():
+        kind, _, rest = line.partition(" ")
+        if kind == "default":
+            name, _, version = rest.partition(" ")
+            defaults[name] = version
+        elif kind == "elsewhere":
+            unseen.add(rest)
+        elif kind == "script":
+            parts = rest.removesuffix(".sql").split("--")
+            if len(parts) == 3:
+                updates.add((parts[0], parts[1], parts[2]))
+    return Offer(defaults, frozenset(updates), frozenset(unseen))
+
+
+def refusal(installed: Iterable[Installed], offer: Offer, image: str) -> str:
+    """Why the image can't serve these databases, each by name; "" where it can."""
+    found = []
+    for one in installed:
+        if offer.serves(one):
+            continue
+        has = offer.defaults.get(one.name)
+        found.append(
+            f"database {one.database} has the extension {one.name} {one.version}, {image} has "
+            + ("none of it" if has is None else f"{has} and no way from the one to the other")
+        )
+    if not found:
+        return ""
+    return (
+        "\n    ".join(found) + "\n  choose an image with the same or a newer version of it (pgvector:image), "
+        "or drop the extension where nothing needs it:  DROP EXTENSION …"
+    )
+
+
+def offered(client: docker.DockerClient, name: str, image: str) -> Offer | None:
+    """None where it can't be found out. `name`: the stack's container. Raises DockerFailed."""
+    command = ["sh", "-c", shell.get("extensions_offered")]
+    with throw_away(
+        client, name, image, command, user=USER, tmpfs={OLD_MOUNT: ""}
+    ) as container:  # fmt: skip
+        done = finish(container, timeout_s=60, lines=10000)
+    return parse(done.output) if done.code == 0 else None
+
+
+def installed(address: Address) -> list[Installed]:
+    """Of every database of a server. `address`: the administrator's. Raises ConnectionFailed, psycopg.Error."""
+    with connect(replace(address, database="postgres"), options=LOOK) as connection:
+        databases = [row[0] for row in connection.execute(queries.get("databases")).fetchall()]
+    found = []
+    for database in databases:
+        with connect(replace(address, database=database), options=LOOK) as connection:
+            rows = connection.execute("SELECT extname, extversion FROM pg_catalog.pg_extension ORDER BY 1").fetchall()
+        found += [Installed(database, name, version) for name, version in rows]
+    return found

@@ -1,0 +1,356 @@
+"""What must hold before a container is touched: facts from the Docker host, and checks over them.
+
+`gather` asks; every check is a pure function over what is wanted and what was found, and returns a finding that names
+the remedy where something is wrong. Adding one is adding a function to CHECKS.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import psutil
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from pgvector_stacks.common import image_names
+from pgvector_stacks.docker import relocation
+from pgvector_stacks.docker.adoption import User, in_use, user
+from pgvector_stacks.docker.docker_host import (
+    CLAIM_LABEL,
+    NAME_LABEL,
+    Endpoint,
+    Network,
+    network_of,
+    server_of,
+    told,
+    volume_exists,
+    volume_users,
+)
+
+LEAST_API = (1, 41)  # Docker 20.10
+LEAST_FREE_MB = 1024
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "amd64": "amd64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, what was found, and the command or step that mends it ("" where nothing is wrong).
+
+    `serious` False: worth a warning, and no reason to stop.
+    """
+
+    what: str
+    found: str
+    remedy: str = ""
+    serious: bool = True
+
+    @property
+    def good(self) -> bool:
+        return not self.remedy
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.found}" + (f"\n  {self.remedy}" if self.remedy else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the stack is going to need. Memory in MiB; `claim` None where the state has none yet.
+
+    `adopt`: the existing volume to go on with; "" where the stack's own, called like it, is used.
+    """
+
+    name: str
+    image: str
+    memory_mb: int
+    cpus: float
+    port: int
+    bind_address: str
+    wal_mb: int
+    claim: str | None
+    data_path: str | None = None
+    adopt: str = ""
+    settled: bool = False  # the state has the data in this very place
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the Docker host says. None where it can't be known from here."""
+
+    api: tuple[int, ...]
+    architecture: str
+    memory_mb: int
+    cpus: int
+    limits_memory: bool
+    root: str  # where the data is going to be: Docker's data root, or the stack's own `dataPath`
+    free_mb: int | None
+    root_missing: bool
+    volume_here: bool
+    image_here: bool
+    image_architectures: tuple[str, ...]
+    image_problem: str
+    port_holder: str
+    address_here: bool
+    other_users: tuple[str, ...]
+    container: Mapping[str, str] | None  # the labels of the container that has the stack's name
+    network: Network | None
+    adopted_there: bool = True
+    adopted_users: tuple[User, ...] = ()  # of the volume to adopt, ours left out
+    volume_bound: str | None = None  # the directory on the host; "": where Docker keeps volumes; None: can't matter
+
+
+def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> Facts:
+    """Ask the engine, and this machine where they are the same. Raises DockerFailed."""
+    with told():
+        info = client.info()
+        version = client.version()
+    here, architectures, problem = _image(client, wanted.image)
+    root, free, missing = wanted.data_path or info["DockerRootDir"], None, False
+    if endpoint.local and Path(info["DockerRootDir"]).exists():  # else its files aren't this machine's
+        missing = wanted.data_path is not None and not Path(wanted.data_path).is_dir()
+        with suppress(OSError):
+            free = shutil.disk_usage(root).free // 2**20
+    server = server_of(client, wanted.name)
+    return Facts(
+        api=tuple(int(part) for part in version["ApiVersion"].split(".")),
+        architecture=ARCHITECTURES.get(info["Architecture"], info["Architecture"]),
+        memory_mb=info["MemTotal"] // 2**20,
+        cpus=info["NCPU"],
+        limits_memory=bool(info.get("MemoryLimit")),
+        root=root,
+        free_mb=free,
+        root_missing=missing,
+        volume_here=volume_exists(client, wanted.name),
+        image_here=here,
+        image_architectures=architectures,
+        image_problem=problem,
+        port_holder=_port_holder(client, endpoint, wanted),
+        address_here=not endpoint.local or _try_to_bind(wanted.bind_address, 0) != errno.EADDRNOTAVAIL,
+        other_users=tuple(
+            container.name for container in volume_users(client, wanted.name) if not _ours(container.labels, wanted)
+        ),
+        container=None if server is None else server.labels,
+        network=network_of(client, wanted.name),
+        adopted_there=not wanted.adopt or volume_exists(client, wanted.adopt),
+        adopted_users=tuple(
+            user(container)
+            for container in (volume_users(client, wanted.adopt) if wanted.adopt else ())
+            if not _ours(container.labels, wanted)
+        ),
+        volume_bound=_bound(client, wanted),
+    )
+
+
+def _bound(client: docker.DockerClient, wanted: Wanted) -> str | None:
+    """Where the volume lies that Docker would give; None where it is the one asked for, is empty, or isn't there."""
+    bound = None if wanted.adopt else relocation.bound_to(client, wanted.name)
+    if bound is None or not relocation.elsewhere(wanted.name, bound, wanted.data_path or "", wanted.image)[0]:
+        return None
+    place = relocation.Place("", wanted.name, bound)
+    return bound if relocation.holds_data(client, wanted.name, place, (wanted.image,)) else None
+
+
+def container_finding(name: str, labels: Mapping[str, str]) -> Finding:
+    """A container of the stack's name that isn't the stack's."""
+    by = " (another checkout did, or this one before its state was lost)" if labels.get(NAME_LABEL) == name else ""
+    return Finding(
+        "container", f"there is a container {name} that this stack didn't make{by}",
+        f"remove it (its volumes stay):  docker rm -f {name};  or choose another name (pgvector:containerName)",
+    )  # fmt: skip
+
+
+def network_finding(name: str, users: Sequence[str]) -> Finding:
+    """A network of the stack's name that isn't the stack's, or that others use."""
+    used = f", used by {', '.join(users)}" if users else ""
+    return Finding(
+        "network", f"there is a network {name} that this stack didn't make{used}",
+        f"remove it:  docker network rm {name};  or choose another name (pgvector:containerName)",
+    )  # fmt: skip
+
+
+def _ours(labels: Mapping[str, str], wanted: Wanted) -> bool:
+    """By the claim alone: under another pgvector:containerName it is this stack's too."""
+    return bool(wanted.claim) and labels.get(CLAIM_LABEL) == wanted.claim
+
+
+def _image(client: docker.DockerClient, image: str) -> tuple[bool, tuple[str, ...], str]:
+    """(here, architectures, why it can't be had)."""
+    try:
+        found = client.images.get(image)
+        return True, (str(found.attrs["Architecture"]),), ""
+    except (ImageNotFound, NotFound):
+        pass
+    except (DockerException, requests.RequestException) as error:
+        return False, (), " ".join(str(error).split())[:200]
+    try:
+        data = client.images.get_registry_data(image)
+        platforms = data.attrs.get("Platforms") or []
+        return False, tuple(sorted({str(each["architecture"]) for each in platforms})), ""
+    except (APIError, DockerException, requests.RequestException) as error:
+        return False, (), " ".join(str(getattr(error, "explanation", None) or error).split())[:200]
+
+
+def _port_holder(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> str:
+    """Who listens on the port: "" where nobody does, or our own container."""
+    with told():
+        publishing = client.containers.list(filters={"publish": str(wanted.port)}, ignore_removed=True)
+    for container in publishing:
+        if _ours(container.labels, wanted):
+            return ""
+        bound = [each for bindings in container.ports.values() for each in bindings or []]
+        if any(each["HostPort"] == str(wanted.port) and _same(each["HostIp"], wanted.bind_address) for each in bound):
+            return f"the container {container.name}"
+    if not endpoint.local or _try_to_bind(wanted.bind_address, wanted.port) in (0, errno.EADDRNOTAVAIL):
+        return ""
+    with suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (wanted.port,) and connection.pid:
+                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return "another process"
+
+
+def _same(one: str, other: str) -> bool:
+    """True where a port can't be published on both addresses."""
+    return one == other or bool({"", "0.0.0.0", "::"} & {one, other})
+
+
+def _try_to_bind(address: str, port: int) -> int:
+    """0 where it could be done, else the error's number. Port 0: any."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            return error.errno or errno.EINVAL
+    return 0
+
+
+def _engine(_: Wanted, facts: Facts) -> Finding:
+    shown, least = (".".join(map(str, version)) for version in (facts.api, LEAST_API))
+    remedy = "" if facts.api >= LEAST_API else f"install Docker 20.10 or newer (API {least})"
+    return Finding("Docker", f"API {shown}", remedy)
+
+
+def _image_is_there(wanted: Wanted, facts: Facts) -> Finding:
+    if facts.image_problem:
+        return Finding(
+            "image", f"{wanted.image} is not on the Docker host and can't be pulled: {facts.image_problem}",
+            f"check the name (pgvector:image) and the registry, or load it:  docker pull {wanted.image}",
+        )  # fmt: skip
+    if facts.image_architectures and facts.architecture not in facts.image_architectures:
+        return Finding(
+            "image",
+            f"{wanted.image} exists for {', '.join(facts.image_architectures)}, the host is {facts.architecture}",
+            "choose an image for this architecture (pgvector:image)",
+        )  # fmt: skip
+    return Finding("image", f"{wanted.image} {'is here' if facts.image_here else 'can be pulled'}")
+
+
+def _image_is_kept_up(wanted: Wanted, _: Facts) -> Finding:
+    if image_names.is_frozen(wanted.image):
+        return Finding(
+            "image's age", f"{image_names.FROZEN} gets no updates since October 2023 (PostgreSQL 15.4, pgvector 0.5.1)",
+            "its author moved to pgvector/pgvector: 0.8.6-pg15-bookworm runs on the same data", serious=False,
+        )  # fmt: skip
+    return Finding("image's age", "of a lineage that is kept up")
+
+
+def _memory(wanted: Wanted, facts: Facts) -> Finding:
+    found = f"{facts.memory_mb} MiB on the host, pgvector:memoryMb is {wanted.memory_mb}"
+    if not facts.limits_memory:
+        return Finding(
+            "memory", f"the host can't limit memory (no memory cgroup); {found}",
+            "boot the host with cgroup_enable=memory swapaccount=1",
+        )  # fmt: skip
+    return Finding("memory", found, "lower pgvector:memoryMb" if wanted.memory_mb > facts.memory_mb else "")
+
+
+def _cpus(wanted: Wanted, facts: Facts) -> Finding:
+    found = f"{facts.cpus} on the host, pgvector:cpus is {wanted.cpus:g}"
+    return Finding("cpus", found, "lower pgvector:cpus" if wanted.cpus > facts.cpus else "")
+
+
+def _disk(wanted: Wanted, facts: Facts) -> Finding:
+    if facts.root_missing:
+        return Finding(
+            "disk", f"pgvector:dataPath is {facts.root}, and there is no such directory on the Docker host",
+            f"make it, for the image's postgres alone:  sudo install -d -o 999 -g 999 -m 700 {facts.root}",
+        )  # fmt: skip
+    if facts.free_mb is None:
+        return Finding("disk", f"can't be seen from here ({facts.root} on the Docker host)")
+    # the WAL of a volume that is there lies on the disk already; and no full disk may forbid the `up` that mends it
+    needed = LEAST_FREE_MB + (0 if facts.volume_here else wanted.wal_mb)
+    found = f"{facts.free_mb} MB free in {facts.root}, needed {needed}"
+    remedy = "" if facts.free_mb >= needed else "free some:  df -h;  docker system df;  docker image prune"
+    return Finding("disk", found, remedy, serious=not facts.volume_here)
+
+
+def _port(wanted: Wanted, facts: Facts) -> Finding:
+    if not facts.address_here:
+        return Finding(
+            "port", f"pgvector:bindAddress is {wanted.bind_address}, which is no address of the Docker host",
+            "choose one of its addresses:  ip address;  127.0.0.1 is this machine alone, 0.0.0.0 every network",
+        )  # fmt: skip
+    if facts.port_holder:
+        return Finding(
+            "port", f"{wanted.bind_address}:{wanted.port} is taken by {facts.port_holder}",
+            "stop it, or choose another port (pgvector:port)",
+        )  # fmt: skip
+    return Finding("port", f"{wanted.bind_address}:{wanted.port} is free or ours")
+
+
+def _volume(wanted: Wanted, facts: Facts) -> Finding:
+    if wanted.adopt:
+        return _adopted_volume(wanted, facts)
+    if facts.other_users:
+        names = ", ".join(facts.other_users)
+        return Finding(
+            "volume", f"{wanted.name} is used by another container: {names} (two servers on one volume lose data)",
+            f"remove it where it is needed no more (its volumes stay):  docker rm -f {' '.join(facts.other_users)};  "
+            "or choose another name (pgvector:containerName)",
+        )  # fmt: skip
+    wrong, remedy = relocation.elsewhere(wanted.name, facts.volume_bound, wanted.data_path or "", wanted.image)
+    if wrong:
+        return Finding("volume", wrong, remedy, serious=not wanted.settled)
+    return Finding("volume", f"{wanted.name} is free or ours")
+
+
+def _adopted_volume(wanted: Wanted, facts: Facts) -> Finding:
+    if not facts.adopted_there:
+        return Finding(
+            "volume", f"there is no volume {wanted.adopt} to adopt",
+            "see them:  docker volume ls   (Compose puts its project's name in front: PROJECT_NAME);  "
+            "correct pgvector:adoptVolume",
+        )  # fmt: skip
+    wrong, remedy = in_use(wanted.adopt, facts.adopted_users)
+    return Finding("volume", wrong or f"{wanted.adopt} is free or ours", remedy)
+
+
+def _container(wanted: Wanted, facts: Facts) -> Finding:
+    ours = facts.container is None or _ours(facts.container, wanted)
+    if ours or wanted.name in facts.other_users:  # the volume's finding names it already
+        return Finding("container", f"{wanted.name} is free or ours")
+    return container_finding(wanted.name, facts.container or {})
+
+
+def _network(wanted: Wanted, facts: Facts) -> Finding:
+    if facts.network is None or facts.network.may_go(wanted.name, wanted.claim):
+        return Finding("network", f"{wanted.name} is free or ours")
+    return network_finding(wanted.name, facts.network.users)
+
+
+CHECKS: tuple[Callable[[Wanted, Facts], Finding], ...] = (
+    _engine, _image_is_there, _image_is_kept_up, _memory, _cpus, _disk, _port, _volume,
+    _container, _network,
+)  # fmt: skip
+
+
+def findings(wanted: Wanted, facts: Facts) -> list[Finding]:
+    """Every check's finding, in the order of CHECKS. Pure."""
+    return [check(wanted, facts) for check in CHECKS]

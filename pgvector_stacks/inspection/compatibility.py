@@ -1,0 +1,159 @@
+"""Does a deployed server serve this application? Asked with the application's own URL, nothing changed by asking.
+
+Each check is a function that says what it found, or raises CheckFailed with what is wrong and what mends it. Adding one
+is adding a row to CHECKS.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import ConnectionFailed
+from pgvector_stacks.common.image_names import MAJORS
+from pgvector_stacks.connections.connection import Address, connect, said, server_version
+from pgvector_stacks.connections.roles import OWNER
+from pgvector_stacks.inspection.validation import CheckFailed, document_test, version_tuple
+
+ROUNDS = 7
+TIMEOUT = "-c statement_timeout=15000"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to ask, and what the environment demands of it."""
+
+    address: Address
+    pgvector_minimum: str = "0.5.0"
+    tls_required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A line of the report."""
+
+    check: str
+    good: bool
+    found: str
+
+
+def examine(target: Target) -> Iterator[Result]:
+    """A result a check; a server that can't be reached has one result. Never raises for what it finds."""
+    try:
+        connection = _connect(target.address)
+    except ConnectionFailed as error:
+        yield Result("connection", False, str(error))
+        return
+    with connection:
+        yield Result("connection", True, target.address.where)
+        for name, check in CHECKS.items():
+            try:
+                yield Result(name, True, check(connection, target))
+            except CheckFailed as failure:
+                yield Result(name, False, str(failure))
+            except psycopg.Error as error:
+                yield Result(name, False, f"{said(error)} ({error.sqlstate})")
+                if connection.closed:
+                    return
+
+
+def _connect(address: Address) -> Connection[Any]:
+    """With the search_path that an application has; a superuser would run what others have put on it."""
+    connection = connect(address, options=TIMEOUT, own_path=True)
+    if connection.info.parameter_status("is_superuser") != "on":
+        return connection
+    connection.close()
+    connection = connect(address, options=TIMEOUT)
+    connection.execute(queries.get("extension_path"))
+    return connection
+
+
+def _server(connection: Connection[Any], _: Target) -> str:
+    version, major = server_version(connection), connection.info.server_version // 10000
+    if major not in MAJORS:
+        raise CheckFailed(f"PostgreSQL {version}; supported are {', '.join(map(str, MAJORS))}")
+    return f"PostgreSQL {version}"
+
+
+def _available(connection: Connection[Any], target: Target) -> str:
+    row = connection.execute(queries.get("vector_available")).fetchone()
+    if row is None:
+        raise CheckFailed("the server has no extension vector: use an image with pgvector (pgvector/pgvector)")
+    if version_tuple(row[0]) < version_tuple(target.pgvector_minimum):
+        raise CheckFailed(f"the server has pgvector {row[0]}, {target.pgvector_minimum} is demanded: use a newer image")
+    return f"pgvector {row[0]} available"
+
+
+def _installed(connection: Connection[Any], _: Target) -> str:
+    row = connection.execute(queries.get("vector_available")).fetchone()
+    if row is None or row[1] is None:
+        raise CheckFailed("the extension vector is not installed in this database: CREATE EXTENSION vector")
+    if version_tuple(row[1]) < version_tuple(row[0]):
+        raise CheckFailed(f"pgvector {row[1]} is installed, the server has {row[0]}: ALTER EXTENSION vector UPDATE")
+    return f"pgvector {row[1]} installed"
+
+
+def _privileges(connection: Connection[Any], _: Target) -> str:
+    """An application's role reads and writes rows, and can do nothing to the schema."""
+    role, powers, tables, missing, owner_powers, closed = connection.execute(
+        queries.get("role_privileges"), {"owner": OWNER}
+    ).fetchone() or ("", "", 0, "", "", "")
+    if powers:
+        raise CheckFailed(f"role {role} has more rights than an application needs: {powers}")
+    if owner_powers:
+        raise CheckFailed(f"role {OWNER}, as which the scripts run, has {owner_powers}")
+    if closed:
+        raise CheckFailed(f"role {role} may not use the schema {closed}: GRANT USAGE ON SCHEMA {closed} TO {role}")
+    if missing:
+        raise CheckFailed(f"role {role} can't read {missing}: GRANT SELECT ON {missing} TO {role}")
+    return f"role {role}: no superuser, reads {tables} tables"
+
+
+def _tls(connection: Connection[Any], target: Target) -> str:
+    row = connection.execute("SELECT ssl, version, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
+    if row is not None and row[0]:
+        return f"{row[1]}, {row[2]}"
+    if target.tls_required:
+        raise CheckFailed("the connection is not encrypted, the environment demands it (pgvector:tls)")
+    if not _loopback(target.address.host):
+        raise CheckFailed(f"the connection to {target.address.host} is not encrypted: pgvector:tls = require")
+    return "not encrypted, on this machine alone"
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.startswith("/")
+
+
+def _latency(connection: Connection[Any], _: Target) -> str:
+    taken = []
+    for _round in range(ROUNDS):
+        started = time.perf_counter()
+        connection.execute("SELECT 1").fetchone()
+        taken.append((time.perf_counter() - started) * 1000)
+    return f"{median(taken):.1f} ms a round trip"
+
+
+def _round_trip(connection: Connection[Any], _: Target) -> str:
+    return document_test(connection)
+
+
+CHECKS: dict[str, Callable[[Connection[Any], Target], str]] = {
+    "server version": _server,
+    "extension available": _available,
+    "extension installed": _installed,
+    "roles and privileges": _privileges,
+    "TLS": _tls,
+    "latency": _latency,
+    "vector round trip": _round_trip,
+}

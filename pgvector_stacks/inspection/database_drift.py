@@ -1,0 +1,112 @@
+"""What somebody changed of the stack's database itself, and who may enter PostgreSQL's own databases.
+
+Invariant: the database belongs to `schema_owner`, takes connections, is no template (a backup takes none) and makes no
+session another role and loads no library into it, which a script could set and which keeps all out where it isn't
+there; nobody enters `postgres` and `template1` only because everybody may, where a session could hold
+locks and fill the disk; `readonly` makes no large objects and takes no advisory locks. An `up` mends all of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection, sql
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.plain_text import one_line
+from pgvector_stacks.connections import roles
+
+NEIGHBOURS = ("postgres", "template1")
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """As `database_attributes.sql` finds them. `entered_by_all`: of `NEIGHBOURS`; `limit`: -1 is none.
+
+    `closed`: functions that `readonly` may run and shouldn't; `former`: what restores replaced.
+    """
+
+    name: str
+    owner: str
+    takes_connections: bool
+    template: bool
+    limit: int
+    role: str | None
+    libraries: str | None
+    entered_by_all: tuple[str, ...]
+    closed: tuple[str, ...]
+    former: tuple[str, ...]
+
+
+def findings(found: Attributes) -> tuple[str, ...]:
+    """What an `up` mends, a sentence each. Pure."""
+    name = f"database {found.name}"
+    told = []
+    if found.owner != roles.OWNER:
+        told.append(f"{name} belongs to {found.owner}")
+    if not found.takes_connections:
+        told.append(f"{name} takes no connections (ALLOW_CONNECTIONS false)")
+    if found.limit == 0:
+        told.append(f"{name} takes no connections (CONNECTION LIMIT 0)")
+    if found.template:
+        told.append(f"{name} is a template (IS_TEMPLATE): no backup has it")
+    if found.role is not None:
+        told.append(f"{name} makes sessions the role {found.role} (SET role)")
+    if found.libraries is not None:
+        told.append(f"{name} makes sessions load {found.libraries} (SET local_preload_libraries)")
+    told += [f"everybody may enter the database {other}" for other in found.entered_by_all]
+    if any(name.startswith("lo_") for name in found.closed):
+        told.append(f"role {roles.READONLY} may make large objects")
+    if any(name.startswith("pg_") for name in found.closed):
+        told.append(f"role {roles.READONLY} may take advisory locks")
+    return tuple(map(one_line, told))
+
+
+def noted(found: Attributes) -> tuple[str, ...]:
+    """What may be meant so, and is left alone. Pure."""
+    told = [
+        f"database {name} is what a restore replaced, and takes its room until it is dropped" for name in found.former
+    ]
+    if found.limit > 0:
+        told.append(f"database {found.name} takes {found.limit} connections at most (CONNECTION LIMIT)")
+    return tuple(map(one_line, told))
+
+
+def find(connection: Connection[Any], database: str) -> Attributes | None:
+    """None where there is no such database. Functions are looked at in the connection's own database alone."""
+    asked = {"database": database, "closed": list(roles.NOT_FOR_READERS)}
+    row = connection.execute(queries.get("database_attributes"), asked).fetchone()
+    if row is None:
+        return None
+    *before, entered, closed, former = row
+    own: tuple[Any, ...] = (*before, tuple(entered), tuple(closed), tuple(former))
+    return Attributes(*own)
+
+
+def mend(cluster: Connection[Any], database: str) -> None:
+    """Before anybody connects to the database. `cluster`: the administrator's, in database postgres, autocommit."""
+    found = find(cluster, database)
+    if found is None:
+        return
+    name = sql.Identifier(database)
+    if not found.takes_connections:
+        cluster.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+    if found.limit == 0:
+        cluster.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(name))
+    if found.template:
+        cluster.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(name))
+    if found.role is not None:
+        cluster.execute(sql.SQL("ALTER DATABASE {} RESET role").format(name))
+    if found.libraries is not None:
+        cluster.execute(sql.SQL("ALTER DATABASE {} RESET local_preload_libraries").format(name))
+
+
+def close_neighbours(cluster: Connection[Any], database: str) -> None:
+    """Who is a role of others and could enter keeps that: a monitor's sessions go on. Our roles have no use for it."""
+    found = find(cluster, database)
+    for other in found.entered_by_all if found else ():
+        name = sql.Identifier(other)
+        for (role,) in cluster.execute(queries.get("takeover_logins"), {"database": other}).fetchall():
+            cluster.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(name, sql.Identifier(role)))
+        cluster.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(name))

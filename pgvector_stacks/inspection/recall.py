@@ -1,0 +1,233 @@
+"""Asks the vector indexes that are there for neighbours, and compares with the exact scan.
+
+What an index consists of (expression, predicate, operator, casts) somebody's script wrote: it is asked as the table's
+owner, in a function that runs as that role and can't leave it (`recall_ask.sql`), and all is undone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.connections.connection import said
+
+SAMPLE = 5  # queries an existing index is asked
+NEIGHBOURS = 10
+MOST_ROWS = 200_000  # above that the exact scan to compare with takes too long
+# With the search as wide as it goes, an intact index finds nearly everything; a tuned recall is another matter.
+RECALL_FLOOR = 0.9
+# Vectors that are all about as far from each other, such as random ones, hide their neighbours from any HNSW index (68%
+# found of 60,000 × 384): what it finds instead counts, this part of the way from the neighbours to a row at random.
+SLACK = 0.25
+AT_RANDOM = 100
+MOST_SAME = 1000  # vectors that are looked at for duplicates
+NAMES = """
+SELECT i.oid::int8, format('%I.%I', n.nspname, i.relname), t.relowner::regrole::text
+  FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
+  JOIN pg_namespace n ON n.oid = i.relnamespace JOIN pg_am am ON am.oid = i.relam
+ WHERE am.amname IN ('hnsw', 'ivfflat') AND x.indisvalid AND i.relkind = 'i' AND i.relpersistence <> 't'
+ ORDER BY 2
+"""
+LACKS_USAGE = """
+SELECT extnamespace::regnamespace::text FROM pg_extension
+ WHERE extname = 'vector' AND NOT has_schema_privilege(%(owner)s::regrole::oid, extnamespace, 'USAGE')
+"""
+WIDE = ("hnsw.ef_search = 400", "ivfflat.probes = 32768")
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Share of the exact neighbours that an index finds. `near`: of those, or of others as good as they (`SLACK`)."""
+
+    exact: float
+    near: float
+
+
+def compared(pairs: Sequence[tuple[Sequence[float], Sequence[float], Sequence[float]]]) -> Recall | None:
+    """Of several questions: distances of the exact neighbours, of what the index found, of rows at random; ascending
+    the first. None where there is nothing to find. Pure.
+    """
+    wanted = exactly = nearly = 0
+    for exact, found, others in pairs:
+        if not exact:
+            continue
+        wanted += len(exact)
+        limit = exact[-1] + 1e-6
+        exactly += min(len(exact), sum(distance <= limit for distance in found))
+        limit += SLACK * max(0.0, median(others or [0.0]) - exact[-1])
+        nearly += min(len(exact), sum(distance <= limit for distance in found))
+    return Recall(exactly / wanted, nearly / wanted) if wanted else None
+
+
+@dataclass(slots=True)
+class Found:
+    """Names of indexes by what came of asking them; `wrong` in whole sentences."""
+
+    agree: list[str] = field(default_factory=list)
+    hard: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    unlike: list[str] = field(default_factory=list)
+    large: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    not_asked: list[str] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def told(self) -> str:
+        parts = [f"{len(self.agree)} agree with the exact scan"] if self.agree else []
+        parts += [f"{len(self.empty)} of them empty"] if self.empty else []
+        for words, names in (
+            ("find others nearly as near, since the vectors hardly differ in distance", self.hard),
+            ("not asked, no vector in it has a distance to others (all zero)", self.unlike),
+            (f"not compared, over {MOST_ROWS} rows", self.large),
+            ("not compared, the exact scan takes too long", self.late),
+            ("not asked", self.not_asked),
+            ("find too few, which pgvector:acceptedRecall accepts", self.accepted),
+        ):
+            parts += [f"{words}: {', '.join(names)}"] if names else []
+        return "; ".join(parts) or "none yet"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorIndex:
+    """A row of `vector_indexes.sql`."""
+
+    oid: int
+    name: str
+    table: str
+    owner: str
+    kind: str
+    expression: str
+    operator: str
+    predicate: str | None
+    estimated_rows: int
+
+    @property
+    def where(self) -> str:
+        """What the index holds: no NULL, whatever its predicate is."""
+        filled = f"({self.expression}) IS NOT NULL"
+        return f"WHERE ({self.predicate}) AND {filled}" if self.predicate else f"WHERE {filled}"
+
+
+def look(connection: Connection[Any], accepted: Sequence[str], *, question_s: float, all_s: float) -> Found:
+    """`connection`: the administrator's, autocommit. Raises psycopg.Error where it is lost."""
+    found = Found()
+    deadline = time.monotonic() + all_s
+    for oid, name, owner in connection.execute(NAMES).fetchall():
+        left = min(question_s, deadline - time.monotonic())
+        if left <= 0:
+            found.late.append(name)
+            continue
+        try:
+            with connection.transaction(force_rollback=True):
+                connection.execute(f"SET LOCAL statement_timeout = {max(1, round(left * 1000))}".encode())
+                written = connection.execute(queries.get("recall_written_by_others"), {"index": oid}).fetchone()
+                if written and written[0]:
+                    found.not_asked.append(f"{name}, of {owner} (a superuser's table with code that others wrote)")
+                    continue
+                row = connection.execute(_one(oid)).fetchone()
+                if row is not None:  # else dropped meanwhile
+                    # the last column is for others: its name without the schema
+                    Asks(connection, VectorIndex(*row[:-1])).sort_into(found, accepted)
+        except psycopg.errors.QueryCanceled:
+            found.late.append(name)
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.LockNotAvailable) as error:
+            # FORCE ROW LEVEL SECURITY, no USAGE on a schema; or somebody's ALTER TABLE is at work
+            found.not_asked.append(f"{name}, of {owner} ({said(error)})")
+        except psycopg.Error as error:
+            if connection.closed:
+                raise
+            found.wrong.append(f"{name} can't be asked: {said(error)} ({error.sqlstate})")
+    return found
+
+
+def _one(oid: int) -> bytes:
+    """Definitions are asked one by one: the server waits for the table's lock to write them."""
+    return f"SELECT * FROM (\n{queries.get('vector_indexes')}) AS one WHERE index_oid = {oid}".encode()
+
+
+class Asks:
+    """The questions to one index, in the open transaction."""
+
+    def __init__(self, connection: Connection[Any], index: VectorIndex) -> None:
+        self.connection, self.index = connection, index
+        lacking = connection.execute(LACKS_USAGE, {"owner": index.owner}).fetchone()
+        if lacking:  # that the owner may use the extension's type again ends with the transaction
+            connection.execute(f"GRANT USAGE ON SCHEMA {lacking[0]} TO {index.owner}".encode())
+        connection.execute(queries.get("recall_ask"))
+        connection.execute(f"ALTER FUNCTION pg_temp.pgstack_ask(text) OWNER TO {index.owner}".encode())
+
+    def sort_into(self, found: Found, accepted: Sequence[str]) -> None:
+        index = self.index
+        if index.estimated_rows > MOST_ROWS or self._rows(MOST_ROWS + 1) > MOST_ROWS:
+            found.large.append(index.name)
+            return
+        itself = f"({index.expression}) {index.operator} ({index.expression})"
+        samples = self._ask(
+            f"SELECT ({index.expression})::text FROM {index.table} {index.where}"
+            f" AND ({itself})::float8 <> 'NaN'::float8 LIMIT {SAMPLE}"
+        )
+        if not samples:
+            some = self._ask(f"SELECT 'some' FROM {index.table} {index.where} LIMIT 1")
+            (found.unlike if some else found.empty).append(index.name)
+            return
+        recall = compared([self._answers(sample) for sample in samples])
+        if recall is None:
+            found.unlike.append(index.name)
+        elif recall.near < RECALL_FLOOR and index.name in accepted:
+            found.accepted.append(index.name)
+        elif recall.near < RECALL_FLOOR:
+            found.wrong.append(self._sentence(recall))
+        else:
+            (found.hard if recall.exact < RECALL_FLOOR else found.agree).append(index.name)
+
+    def _answers(self, sample: str) -> tuple[list[float], list[float], list[float]]:
+        index = self.index
+        literal = sql.Literal(sample).as_string(self.connection)
+        distance = f"({index.expression}) {index.operator} {literal}::{index.kind}"
+        some = f"SELECT ({distance})::float8::text FROM {index.table} {index.where}"
+        nearest = f"{some} ORDER BY {distance} LIMIT {NEIGHBOURS}"
+        return (
+            self._distances(nearest, "enable_seqscan = on", "enable_indexscan = off"),
+            self._distances(nearest, "enable_seqscan = off", "enable_indexscan = on", *WIDE),
+            self._distances(f"{some} LIMIT {AT_RANDOM}", "enable_seqscan = on"),
+        )
+
+    def _distances(self, question: str, *settings: str) -> list[float]:
+        numbers = [float(answer) for answer in self._ask(question, *settings)]
+        return [number for number in numbers if number == number]
+
+    def _rows(self, most: int) -> int:
+        """Asked, not estimated: a table that was never analysed has no estimate."""
+        return int(self._ask(f"SELECT count(*)::text FROM (SELECT FROM {self.index.table} LIMIT {most}) AS bounded")[0])
+
+    def _sentence(self, recall: Recall) -> str:
+        index = self.index
+        said = f"{index.name} finds {recall.exact:.0%} of the neighbours that the exact scan finds"
+        all_, same = self._ask(
+            "SELECT unnest(ARRAY[coalesce(sum(n), 0), coalesce(sum(n) FILTER (WHERE n > 1), 0)]::text[]) FROM ("
+            f"SELECT count(*) AS n FROM (SELECT ({index.expression})::text AS vector FROM {index.table} {index.where}"
+            f" LIMIT {MOST_SAME}) AS looked_at GROUP BY vector) AS counted"
+        )
+        remedy = f"REINDEX INDEX CONCURRENTLY {index.name}"
+        if int(same) * 10 < int(all_):
+            return f"{said}: {remedy}"
+        return (
+            f"{said}: {same} of {all_} vectors looked at are not the only one of their value, which no such index is"
+            f" made for. {remedy}  mends it by luck, and not for long. Store each value once, or accept it:"
+            f' pgvector:acceptedRecall: ["{index.name}"]'
+        )
+
+    def _ask(self, question: str, *settings: str) -> list[str]:
+        with self.connection.transaction(force_rollback=True):
+            if settings:
+                self.connection.execute("; ".join(f"SET LOCAL {setting}" for setting in settings).encode())
+            rows = self.connection.execute("SELECT pg_temp.pgstack_ask(%s)", (question,)).fetchall()
+        return [answer for (answer,) in rows if answer is not None]

@@ -1,0 +1,334 @@
+"""What somebody changed of the stack's own roles by hand, and putting it right.
+
+Invariant: `app` and `readonly` can log in with the stack's passwords, at any time and as often as their limits say, and
+none of our roles has a power that `roles.ensure_cluster` didn't give it, is in a role that has one, or sets for its
+sessions what its limits (`RoleLimits`) and its powers forbid. An `up` mends all of it, and gives back what our roles
+lost of the rights that are recorded as the scripts'.
+
+What else a role sets for its sessions (ALTER ROLE … SET), roles of others that it is in, and what roles of others may
+do to the stack are noted: an administrator may have meant it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import unicodedata
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from psycopg import Connection, errors, sql
+
+from pgvector_stacks.common import definitions, queries
+from pgvector_stacks.common.difference import Difference
+from pgvector_stacks.common.plain_text import one_line
+from pgvector_stacks.connections import roles, setting_values, up_lock
+from pgvector_stacks.connections.role_limits import RoleLimits
+from pgvector_stacks.inspection import drift
+
+LOGINS = (roles.APP, roles.READONLY)
+OURS = (roles.OWNER, *LOGINS)
+# A session's role and what it loads; a role may set the second kind for itself
+FORBIDDEN = ("role", "session_preload_libraries", "local_preload_libraries")
+LIMITED = {"temp_file_limit": "kB", "idle_in_transaction_session_timeout": "ms"}  # by name, what a number alone counts
+SCRAM = re.compile(r"SCRAM-SHA-256\$(?P<rounds>\d+):(?P<salt>[^$]+)\$(?P<stored>[^:]+):(?P<server>.+)")
+# What ALTER, GRANT and REVOKE call the kinds that have rights.
+GRANTABLE = {
+    "schema": "SCHEMA", "table": "TABLE", "view": "TABLE", "materialized view": "TABLE", "foreign table": "TABLE",
+    "sequence": "SEQUENCE", "function": "FUNCTION", "procedure": "PROCEDURE", "aggregate": "FUNCTION", "enum": "TYPE",
+    "domain": "DOMAIN", "type": "TYPE", "language": "LANGUAGE", "foreign data wrapper": "FOREIGN DATA WRAPPER",
+    "server": "FOREIGN SERVER",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role as `role_attributes.sql` finds it. `powers`: as ALTER ROLE names them; `member_of`: that have power.
+
+    `others`: roles without it that it is in; `settings`: (database or "", name, value) of ALTER ROLE … SET.
+    """
+
+    name: str
+    can_login: bool
+    verifier: str | None
+    expired: str | None
+    limit: int
+    powers: tuple[str, ...]
+    member_of: tuple[str, ...]
+    connects: bool
+    inherits: bool = True
+    others: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str, str], ...] = ()
+
+
+def findings(
+    found: Iterable[Role], passwords: Mapping[str, Sequence[str]], limits: RoleLimits | None = None, *,
+    working: bool = False,
+) -> tuple[str, ...]:  # fmt: skip
+    """What is wrong, a sentence each. `passwords`: by role, those that are right; of a role without any, none is asked.
+
+    `limits`: None where nothing was said of them: then they are not looked at. `working`: an `up` is, which lets
+    `schema_owner` log in.
+    Pure. A database where none of our roles is was never brought up: then nothing is wrong.
+    """
+    there = {role.name: role for role in found}
+    if not there:
+        return ()
+    told = [f"role {name} was dropped" for name in OURS if name not in there]
+    for name in OURS:
+        if (role := there.get(name)) is None:
+            continue
+        if role.powers:
+            told.append(f"role {name} has {', '.join(role.powers)}")
+        told += [f"role {name} is a member of {other}" for other in role.member_of]
+        if not role.inherits:
+            told.append(f"role {name} doesn't inherit (NOINHERIT)")
+        told += [f"role {name} {words}" for words in _wrong_settings(role, limits)]
+        if name not in LOGINS:
+            told += [f"role {name} may log in (LOGIN): only while an `up` works"] * (role.can_login and not working)
+            continue
+        if not role.can_login:
+            told.append(f"role {name} can't log in (NOLOGIN)")
+        if role.expired:
+            told.append(f"role {name} has a password that is valid until {role.expired} only (VALID UNTIL)")
+        most = limits.connections(name) if limits else role.limit
+        if role.limit != most:
+            may = f"{role.limit} connections only" if role.limit >= 0 else "any number of connections"
+            told.append(f"role {name} may have {may} (CONNECTION LIMIT{f', declared is {most}' if most >= 0 else ''})")
+        if not role.connects:
+            told.append(f"role {name} lost CONNECT on the database")
+        words = passwords.get(name, ())
+        if words and not any(fits(word, role.verifier) for word in words):
+            told.append(f"role {name} has another password than the stack's")
+    return tuple(map(one_line, told))
+
+
+def fits(password: str, verifier: str | None) -> bool:
+    """True where the server would take the password: by the verifier that it keeps, without asking it.
+
+    >>> fits("x", None)
+    False
+    """
+    kept = SCRAM.fullmatch(verifier or "")
+    if kept is None:  # MD5 is refused by pg_hba.conf, and none can't log in
+        return False
+    for form in {password, unicodedata.normalize("NFKC", password)}:  # as SASLprep has it
+        salted = hashlib.pbkdf2_hmac("sha256", form.encode(), b64decode(kept["salt"]), int(kept["rounds"]))
+        client = hmac.digest(salted, b"Client Key", "sha256")
+        if hmac.compare_digest(b64encode(hashlib.sha256(client).digest()).decode(), kept["stored"]):
+            return True
+    return False
+
+
+def noted(found: Iterable[Role], others: Iterable[tuple[str, Sequence[str], Sequence[str]]]) -> tuple[str, ...]:
+    """What an administrator may have meant, a sentence each. `others`: name, powers and memberships. Pure."""
+    told = []
+    for role in found:
+        told += [f"role {role.name} is a member of {other}" for other in role.others]
+        told += [
+            f"role {role.name} sets {name} = {value}" + (f" in database {database}" if database else "")
+            for database, name, value in role.settings
+            if name not in LIMITED and name not in FORBIDDEN
+        ]
+    for name, powers, memberships in others:
+        if powers:
+            told.append(f"role {name} has {', '.join(powers)}")
+        told += [f"role {name} is a member of {other}" for other in memberships]
+    return tuple(map(one_line, told))
+
+
+def _wrong_settings(role: Role, limits: RoleLimits | None) -> list[str]:
+    """Of the settings for its sessions those that its limits and powers forbid, and those that it lacks."""
+    wanted = limits.settings if limits and role.name in LOGINS else {}
+    told = []
+    for database, name, value in role.settings:
+        there = f" in database {database}" if database else ""
+        if name in FORBIDDEN:
+            told.append(f"sets {name} = {value}{there}")
+        elif name in wanted and (database or not _same(name, value, wanted[name])):
+            told.append(f"sets {name} = {value}{there}, declared is {wanted[name]}")
+    present = {name for database, name, _ in role.settings if not database}
+    return told + [f"doesn't set {name} = {value}" for name, value in wanted.items() if name not in present]
+
+
+def _same(name: str, one: str, other: str) -> bool:
+    """As PostgreSQL reads both."""
+    return setting_values.same(name, "integer", LIMITED[name], one, other)
+
+
+def read(connection: Connection[Any], names: Sequence[str] = OURS) -> list[Role]:
+    """Those that are there. Raises InsufficientPrivilege where the connection's role may not read them."""
+    rows = connection.execute(queries.get("role_attributes"), {"names": list(names)}).fetchall()
+    return [
+        Role(
+            name, can_login, verifier, expired, limit, tuple(powers), tuple(member_of), connects, inherits,
+            tuple(others), tuple((database, setting, value) for database, setting, value in settings),
+        )
+        for (
+            name, can_login, verifier, expired, limit, powers, member_of, connects, inherits, others, settings,
+        ) in rows
+    ]  # fmt: skip
+
+
+def find(
+    connection: Connection[Any], passwords: Mapping[str, Sequence[str]], limits: RoleLimits | None = None
+) -> tuple[str, ...]:
+    """`findings` in the connection's database. Empty where the connection's role may not read them."""
+    try:
+        working = up_lock.taken(connection)  # asked first: an `up` that ends meanwhile took the login back before
+        return findings(read(connection), passwords, limits, working=working)
+    except errors.InsufficientPrivilege:
+        return ()
+
+
+def notes(connection: Connection[Any]) -> tuple[str, ...]:
+    """`noted` in the connection's database. Empty where the connection's role may not read them."""
+    try:
+        found = read(connection)
+    except errors.InsufficientPrivilege:
+        return ()
+    others = connection.execute(queries.get("roles_of_others"), {"names": [*OURS, roles.BACKUP]}).fetchall()
+    return noted(found, [(name, powers, memberships) for name, powers, memberships in others])
+
+
+def mend(cluster: Connection[Any], limits: RoleLimits | None = None) -> None:
+    """Take from our roles what `findings` complains of, but for passwords and CONNECT, which `ensure_cluster` gives.
+
+    `cluster`: the administrator's. Roles that aren't there yet are left out.
+    """
+    for found in read(cluster):
+        role = sql.Identifier(found.name)
+        if found.powers:
+            cluster.execute(sql.SQL("ALTER ROLE {} {}").format(role, roles.NO_POWERS))
+        if not found.inherits:
+            cluster.execute(sql.SQL("ALTER ROLE {} INHERIT").format(role))
+        if found.name == roles.OWNER and found.can_login:  # somebody's, or what a killed `up` lent itself
+            cluster.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(role))
+        if found.expired:
+            cluster.execute(sql.SQL("ALTER ROLE {} VALID UNTIL 'infinity'").format(role))
+        most = limits.connections(found.name) if limits else found.limit
+        if found.limit != most:
+            cluster.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(role, sql.Literal(most)))
+        _mend_settings(cluster, found, limits)
+        revoke_memberships(cluster, found.name, found.member_of)
+
+
+def revoke_memberships(cluster: Connection[Any], member: str, groups: Sequence[str]) -> None:
+    """Take `member` out of them, whoever put it in. `cluster`: the administrator's."""
+    grants = {"member": member, "roles": list(groups)}
+    for other, name, grantor in cluster.execute(queries.get("role_memberships"), grants).fetchall():
+        revoke = f"REVOKE {other} FROM {name} GRANTED BY {grantor} CASCADE"  # the server quoted the names
+        cluster.execute(revoke.encode())
+
+
+def _mend_settings(cluster: Connection[Any], found: Role, limits: RoleLimits | None) -> None:
+    """What one of our roles sets for its sessions, as `_wrong_settings` wants it."""
+    role = sql.Identifier(found.name)
+    wanted = limits.settings if limits and found.name in LOGINS else {}
+    for database, name, _ in found.settings:
+        if name in FORBIDDEN or (database and name in wanted):
+            there = sql.SQL(" IN DATABASE {}").format(sql.Identifier(database)) if database else sql.SQL("")
+            cluster.execute(sql.SQL("ALTER ROLE {}{} RESET {}").format(role, there, sql.Identifier(name)))
+    has = {name: value for database, name, value in found.settings if not database}
+    for name, value in wanted.items():
+        if name not in has or not _same(name, has[name], value):
+            set_ = sql.SQL("ALTER ROLE {} SET {} = {}").format(role, sql.Identifier(name), sql.Literal(value))
+            cluster.execute(set_)
+
+
+def lost_rights(differences: Iterable[Difference]) -> list[tuple[Difference, list[definitions.Right]]]:
+    """By object that is recorded and there: the recorded rights of our roles that it has no more. Pure."""
+    found = []
+    for difference in differences:
+        if difference.recorded is None or difference.live is None or difference.grown:
+            continue
+        was, now = (definitions.parse(text).get("right", []) for text in (difference.recorded, difference.live))
+        lost = [right for right in definitions.rights(was) - definitions.rights(now) if right.grantee in OURS]
+        if lost and (difference.kind in GRANTABLE or difference.kind == "column"):
+            found.append((difference, sorted(lost)))
+    return found
+
+
+def is_mended(difference: Difference) -> bool:
+    """True where an `up` puts the whole difference right: our roles lost rights, and nothing else was changed."""
+    if not lost_rights([difference]) or difference.recorded is None or difference.live is None:
+        return False
+    was, now = definitions.parse(difference.recorded), definitions.parse(difference.live)
+    before, after = definitions.rights(was.pop("right", [])), definitions.rights(now.pop("right", []))
+    return was == now and after < before and {right.grantee for right in before - after} <= set(OURS)
+
+
+def parted(difference: Difference) -> tuple[Difference | None, Difference | None]:
+    """What an `up` puts right of a difference, and the rest of it. Pure.
+
+    An object with another owner is all rest: who owned it has lost rights with it.
+    """
+    if is_mended(difference):
+        return difference, None
+    lost = {right.grantee for _, those in lost_rights([difference]) for right in those}
+    if not lost or difference.recorded is None or difference.live is None:
+        return None, difference
+    was, now = definitions.parse(difference.recorded), definitions.parse(difference.live)
+    if was.get("owner") != now.get("owner"):
+        return None, difference
+    lines = set(now.get("right", ()))
+    for role in lost:
+        before, after = (_of_grantee(role, found.get("right", ())) for found in (was, now))
+        if definitions.rights(after) <= definitions.rights(before):
+            lines = lines - set(after) | set(before)
+    rights = [f"right: {line}" for line in sorted(lines)]
+    healed = "\n".join([definitions.without(difference.live, ["right"]), *rights])
+    if lines == set(now.get("right", ())):
+        return None, difference
+    return replace(difference, recorded=healed), replace(difference, live=healed)
+
+
+def _of_grantee(role: str, lines: Sequence[str]) -> list[str]:
+    return [line for line in lines if {right.grantee for right in definitions.rights([line])} == {role}]
+
+
+def give_back(connection: Connection[Any], differences: Iterable[Difference]) -> list[str]:
+    """Grant what `lost_rights` finds, as the objects' owners; a sentence for each object.
+
+    `connection`: the administrator's. Nothing is taken from anybody.
+    """
+    told = []
+    for difference, lost in lost_rights(differences):
+        for right in lost:
+            _grant(connection, difference, right)
+        names = ", ".join(f"{right.privilege} to {right.grantee}" for right in lost)
+        told.append(one_line(f"gives back on {difference.kind} {difference.identity}: {names}"))
+    return told
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What differs, in words: `drift` is for people to repair, `mended` is what the next `up` puts right."""
+
+    drift: tuple[str, ...]
+    mended: tuple[str, ...]
+
+
+def told(differences: Sequence[Difference] | None, wrong_roles: Sequence[str]) -> Seen:
+    """`differences`: None where they are not known, since the catalog was locked. Pure."""
+    if differences is None:
+        return Seen(drift.NOT_KNOWN, tuple(wrong_roles))
+    parts = [parted(difference) for difference in differences]
+    mended, rest = (
+        ([each for each in those if each is not None] for those in zip(*parts, strict=True)) if parts else ([], [])
+    )
+    return Seen(drift.in_words(rest), (*wrong_roles, *drift.in_words(mended)))
+
+
+def _grant(connection: Connection[Any], difference: Difference, right: definitions.Right) -> None:
+    name = definitions.in_commands(difference.kind, difference.identity)
+    privilege, what = right.privilege, f"{GRANTABLE.get(difference.kind)} {name}"
+    if difference.kind == "column":
+        relation = str(difference.relation)
+        privilege, what = f"{privilege} ({difference.identity[len(relation) + 1 :]})", f"TABLE {relation}"
+    option = " WITH GRANT OPTION" if right.grantable else ""
+    role = sql.Identifier(right.grantee).as_string(None)
+    connection.execute(f"GRANT {privilege} ON {what} TO {role}{option}".encode())  # the server quoted the names

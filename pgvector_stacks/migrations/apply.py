@@ -1,0 +1,384 @@
+"""Brings a database to the listed scripts: the steps, in this order.
+
+1. the administrator takes the lock (polling, so that nothing queues behind it) and makes roles, database, ledger and
+   extensions; 2. the plan is made from the ledger under that lock; 3. baseline scripts are checked against the
+database; 4. each group runs on the owner's own connection; scripts, verify scripts, recorded schema and ledger rows
+commit at once; 5. what happened, also what failed, becomes an event.
+
+A failure leaves the database as the last committed group left it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import Connection
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.difference import Difference
+from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, SqlFailed
+from pgvector_stacks.connections import roles
+from pgvector_stacks.connections.connection import Address, connect, said, server_version
+from pgvector_stacks.connections.lock_retry import RETRIABLE, Locks, again_on_locks, lock_not_given
+from pgvector_stacks.connections.role_limits import RoleLimits
+from pgvector_stacks.connections.up_lock import locked
+from pgvector_stacks.inspection import backup_role, database_drift, drift, role_drift
+from pgvector_stacks.migrations import baseline, takeover
+from pgvector_stacks.migrations.execution import ledger_writer, no_transaction, owner_session, runner
+from pgvector_stacks.migrations.execution.script_session import Session
+from pgvector_stacks.migrations.scripts import interrupted, repeatables, row_security
+from pgvector_stacks.migrations.scripts.planning import Applied, Group, Pending, Plan, plan
+from pgvector_stacks.migrations.scripts.script_files import Script
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a database is to be brought to. Times in seconds; `stack` is for messages."""
+
+    stack: str
+    scripts: tuple[Script, ...]
+    verify: tuple[Script, ...] = ()
+    baseline: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+    statement_timeout_s: float = 300.0
+    lock_timeout_s: float = 2.0
+    lock_wait_s: float = 30.0
+    build_memory_mb: int = 0
+    """maintenance_work_mem of the scripts, in MiB, which run one after the other; 0: the server's own"""
+    app_password: str = field(default="", repr=False)
+    readonly_password: str = field(default="", repr=False)
+    backup_password: str = field(default="", repr=False)  # "": no backups are scheduled
+    limits: RoleLimits | None = None  # of app and readonly; None: there are none
+    adopted: bool = False  # the database was made by other means: see migrations/takeover.py
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The revision the database has now, what ran to get there, and the versions found."""
+
+    revision: str
+    ran: tuple[str, ...]
+    server_version: str
+    pgvector_version: str
+
+
+def apply(
+    address: Address,
+    request: Request,
+    report: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """Run the pending scripts of `request`. `address`: the administrator in the target database.
+
+    `report` gets the steps, `warn` what the server says while the scripts run.
+    Raises PlanRefused, SqlFailed, ValidationFailed, ConnectionFailed: then nothing of the failing group is kept.
+    """
+    with locked(address, request.lock_wait_s) as cluster:
+        passwords = {roles.APP: request.app_password, roles.READONLY: request.readonly_password}
+        database_drift.mend(cluster, address.database)
+        if request.adopted:
+            takeover.make_room(cluster, address, report)
+        # first: a right that a membership gives isn't given to the role itself
+        role_drift.mend(cluster, request.limits)
+        roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
+        role_drift.mend(cluster, request.limits)  # and of roles just made
+        database_drift.close_neighbours(cluster, address.database)
+        if request.backup_password:
+            backup_role.ensure(cluster, request.backup_password)
+        else:
+            backup_role.remove(cluster)
+        with connect(address, wait_s=5) as admin:
+            interrupted.end_orphans(admin)
+            roles.ensure_database(admin)
+            if request.backup_password:
+                backup_role.close_functions(admin)
+            ledger_writer.clear(admin)
+            _put_right(admin, request.lock_timeout_s, report)
+            pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
+            if request.adopted:
+                takeover.take_over(admin, request.lock_wait_s, report, add_event)
+            try:
+                made = plan(
+                    request.scripts, read_ledger(admin), where=request.stack, baseline=request.baseline,
+                    done=interrupted.read(admin),
+                )  # fmt: skip
+                _carry_out(cluster, admin, address, request, made, pgvector, report, warn)
+                # a script may have changed them, as the next `up` would see
+                database_drift.mend(cluster, address.database)
+                roles.ensure_database_rights(cluster, address.database)
+            except PgstackError as error:
+                _note_failure(address, error)
+                raise
+            finally:
+                with suppress(psycopg.OperationalError):
+                    ledger_writer.clear(admin)  # what a script that failed didn't take
+            return Outcome(
+                revision=made.after,
+                ran=tuple(pending.script.name for pending in made.pending),
+                server_version=server_version(admin),
+                pgvector_version=pgvector,
+            )
+
+
+def _put_right(admin: Connection[Any], lock_timeout_s: float, report: Callable[[str], None]) -> None:
+    """Write an older record of the schema in today's form, and give our roles back what they lost.
+
+    Nobody queues behind it: where a table is locked, the next `up` does it.
+    """
+    admin.execute("SELECT set_config('lock_timeout', %s, false)", (f"{round(lock_timeout_s * 1000)}ms",))
+    try:
+        drift.modernise(admin)
+        for line in role_drift.give_back(admin, drift.find(admin)):
+            report(line)
+    except psycopg.errors.LockNotAvailable:
+        report("another transaction holds a lock: the next `up` looks whether roles of the stack lost rights")
+    finally:
+        if not admin.closed:
+            admin.execute("RESET lock_timeout")
+
+
+def read_ledger(connection: Connection[Any]) -> tuple[Applied, ...]:
+    """What ran, in its order; empty where there is no ledger."""
+    exists = connection.execute("SELECT to_regclass('pgstack.ledger') IS NOT NULL").fetchone()
+    if not exists or not exists[0]:
+        return ()
+    return tuple(Applied(*row) for row in connection.execute(queries.get("ledger_read")).fetchall())
+
+
+def _carry_out(
+    cluster: Connection[Any],
+    admin: Connection[Any],
+    address: Address,
+    request: Request,
+    made: Plan,
+    pgvector: str,
+    report: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> None:
+    adopted: frozenset[tuple[str, str]] = frozenset()
+    if made.baseline:
+        adopted = baseline.check(
+            cluster, address, request.scripts, made.baseline, request.extensions,
+            lock_wait_s=request.lock_wait_s, report=report,
+        )  # fmt: skip
+    groups = made.groups or ((Group((), transactional=True),) if made.baseline or made.moved else ())
+    if not groups:
+        return
+    session: Session | None = None
+    with ExitStack() as opened:
+        pending = [entry.script for group in groups for entry in group.pending]
+        hidden = row_security.warnings(admin, pending)
+        for line in (*repeatables.warnings(pending), *hidden):
+            warn(line)
+        for number, group in enumerate(groups):
+            commit = Commit(
+                request=request,
+                pgvector=pgvector,
+                baseline=made.baseline if number == 0 else (),
+                verify=request.verify if number == len(groups) - 1 else (),
+                revision=made.after,
+                adopted=adopted,
+            )
+            if session is None or session.holds:  # a new connection has what the group before set for the database
+                session = owner_session.renewed(opened, cluster, address, _options(request), warn)
+            if group.transactional:
+                _together(session, admin, group, commit, report)
+            else:
+                _apart(session, admin, group, commit, report)
+        for line in row_security.warnings(admin, pending, ran=True):
+            if line not in hidden:  # a script of this `up` made it so, before another read it
+                warn(line)
+
+
+def _options(request: Request) -> str:
+    """The settings with which the owner's connection begins, whatever the database has set."""
+    return (
+        f"-c statement_timeout={round(request.statement_timeout_s * 1000)}"
+        f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
+        " -c role=none"  # ledger and record are schema_owner's
+        " -c standard_conforming_strings=on"  # as our scanner reads them
+        + (f" -c maintenance_work_mem={request.build_memory_mb}MB" if request.build_memory_mb else "")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What is committed with a group besides its scripts."""
+
+    request: Request
+    pgvector: str
+    baseline: tuple[Pending, ...]
+    verify: tuple[Script, ...]
+    revision: str
+    adopted: frozenset[tuple[str, str]]
+
+    def drifted(self, owner: Connection[Any]) -> tuple[Difference, ...]:
+        """What differs before the scripts run, without what a baseline makes the scripts' own."""
+        with owner.transaction(force_rollback=True):
+            owner.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
+            differences = drift.compare(owner)
+        return tuple(found for found in differences if (found.kind, found.identity) not in self.adopted)
+
+
+def _together(
+    session: Session, admin: Connection[Any], group: Group, commit: Commit, report: Callable[[str], None]
+) -> None:
+    """One transaction; on a lock that isn't given in time all of it is undone and tried again.
+
+    A savepoint would keep the locks already taken while it waits, and readers would queue behind them.
+    """
+    owner = session.connection
+
+    def attempt() -> None:
+        drifted = commit.drifted(owner)  # the catalog is locked too while others change it
+        session.begin()
+        began = ledger_writer.transaction(owner)
+        ran = runner.run_together(session, group.pending, lambda entry: report(f"runs {entry.script.path}"))
+        land(admin, owner, ran, commit, drifted, began)
+
+    again_on_locks(attempt, owner, admin, commit.request.lock_wait_s, report)
+
+
+def _apart(
+    session: Session, admin: Connection[Any], group: Group, commit: Commit, report: Callable[[str], None]
+) -> None:
+    owner = session.connection
+    (entry,) = group.pending
+    report(f"runs {entry.script.path}")
+    request = commit.request
+    name = entry.script.name
+
+    def look() -> tuple[Difference, ...]:
+        drifted = commit.drifted(owner)
+        session.begin(interrupted.opening(owner, name))
+        session.held = interrupted.held(owner, name)
+        owner.commit()  # what database and role have set meanwhile holds outside of this transaction, too
+        return drifted
+
+    drifted = again_on_locks(look, owner, admin, request.lock_wait_s, report)
+    resumed = bool(interrupted.read(owner).get(name))
+    owner.commit()
+    kept = "what ran before it stays, and `up` goes on with it"
+    locks = Locks(
+        timeout_s=request.lock_timeout_s,
+        wait_s=request.lock_wait_s,
+        not_given=lambda error, waited_s: lock_not_given(admin, error, waited_s, kept),
+        report=report,
+    )
+
+    def note_objects(connection: Connection[Any], behind: int) -> no_transaction.Noted:
+        held = session.follow_step(entry.script, behind)
+        return held, drift.record_changes(connection, drifted, entry.script.name)
+
+    ran = no_transaction.run(owner, admin, entry, locks=locks, note_objects=note_objects, opening=session.seen)
+
+    def finish() -> None:
+        nonlocal resumed
+        whole, resumed = resumed, True  # a second try can't tell what is new
+        session.follow_apart(entry.script, resumed=whole)
+        land(admin, owner, [ran], commit, drifted, ledger_writer.transaction(owner))
+
+    again_on_locks(finish, owner, admin, request.lock_wait_s, report, kept)
+
+
+def land(
+    admin: Connection[Any], owner: Connection[Any], ran: list[runner.Ran], commit: Commit,
+    drifted: tuple[Difference, ...], began: str,
+) -> None:  # fmt: skip
+    """Verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
+    if gone := roles.lost_extensions(owner, ("vector", *commit.request.extensions)):
+        raise SqlFailed(gone)
+    for script in commit.verify:
+        runner.check(owner, script)
+    try:
+        writes = drift.record(owner, drifted)
+        entries = [*(runner.Ran(entry, 0, 0) for entry in commit.baseline), *ran]
+        names = [entry.pending.script.name for entry in entries]
+        if names:
+            writes.append((queries.get("ledger_insert"), _rows(entries, commit.pgvector)))
+            writes.append(("DELETE FROM pgstack.statement WHERE script = ANY(%s)", (names,)))
+        writes.append((queries.get("ledger_order"), {"names": [script.name for script in commit.request.scripts]}))
+        if names:
+            shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+            writes.append(_event("applied", shown, revision=commit.revision))
+        ledger_writer.land(admin, owner, writes, began=began)
+        owner.commit()
+    except psycopg.OperationalError as error:
+        if error.sqlstate in RETRIABLE:
+            raise
+        script = ran[-1].pending.script if ran else commit.request.scripts[-1]
+        raise runner.gone(script, error) from None
+    except psycopg.Error as error:  # a script made the transaction read only
+        if error.sqlstate in RETRIABLE:
+            raise
+        raise SqlFailed(
+            f"the scripts ran, but can't be recorded: {said(error)} ({error.sqlstate}); all of them are undone\n"
+            "  a script made its transaction read only (SET TRANSACTION READ ONLY): take that out",
+            sqlstate=error.sqlstate or "",
+        ) from None
+
+
+def _rows(entries: Sequence[runner.Ran], pgvector: str) -> dict[str, Any]:
+    """The ledger's rows, a list a column: one statement writes them all."""
+    scripts = [entry.pending.script for entry in entries]
+    return {
+        "names": [script.name for script in scripts],
+        "positions": [entry.pending.position for entry in entries],
+        "sha256": [script.sha256 for script in scripts],
+        "normalised": [script.normalised for script in scripts],
+        "statements": [entry.statements for entry in entries],
+        "duration_ms": [entry.duration_ms for entry in entries],
+        "baseline": [entry.pending.reason == "baseline" for entry in entries],
+        "applied_by": who(),
+        "git_commit": git_commit(),
+        "pgvector_version": pgvector,
+    }
+
+
+def add_event(connection: Connection[Any], kind: str, message: str, **fields: Any) -> None:
+    """Append to `pgstack.event`. Fields: script, line, sqlstate, revision."""
+    connection.execute(*_event(kind, message, **fields))
+
+
+def _event(kind: str, message: str, **fields: Any) -> tuple[LiteralString, dict[str, Any]]:
+    values = dict.fromkeys(("script", "line", "sqlstate", "revision")) | fields
+    return queries.get("event_insert"), values | {"kind": kind, "message": message, "by_whom": who()}
+
+
+def _note_failure(address: Address, error: PgstackError) -> None:
+    """On a connection of its own, since the failing one was rolled back; a server that is gone can't note it."""
+    script, line = getattr(error, "script", None), getattr(error, "line", None)
+    try:
+        with connect(address) as connection:
+            state = getattr(error, "sqlstate", None)
+            add_event(connection, "failed", error.recorded, script=script, line=line, sqlstate=state)
+    except (ConnectionFailed, psycopg.OperationalError):
+        return
+
+
+def who() -> str:
+    """`user@host` of the person or runner."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def git_commit() -> str | None:
+    """The commit that holds `sql/` as it is, None outside of a checkout and for files that are not committed."""
+    git = ["git", "-C", str(Path(__file__).parents[2])]
+    try:
+        changed = subprocess.run([*git, "status", "--porcelain", "sql"], capture_output=True, text=True, check=False)
+        found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None if changed.returncode == 0 and not changed.stdout else None

@@ -1,0 +1,1 @@
+"""Runs scripts in the owner's session, together or step by step, and says where one failed."""

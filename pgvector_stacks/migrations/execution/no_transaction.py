@@ -1,0 +1,392 @@
+"""Runs no-transaction scripts, step by step: see steps.py for what a step is.
+
+Invariant: each statement has its effect exactly once, in the session that the script describes, however often it is
+stopped, edited or renamed half-way. A step that may run in a transaction commits together with its record and with
+the objects it made. A statement that may not (CREATE INDEX CONCURRENTLY, VACUUM) is recorded as started before, with a
+note of what there was, and as done after; what a killed one left is dropped first. A lock that isn't given is waited
+for as in the other scripts.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any
+
+import psycopg
+from psycopg import Connection, pq
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import SqlFailed
+from pgvector_stacks.connections.connection import told
+from pgvector_stacks.connections.lock_retry import RETRIABLE, Locks
+from pgvector_stacks.migrations.execution import index_leftovers, ledger_writer, notices, step_records
+from pgvector_stacks.migrations.execution.ledger_writer import Write
+from pgvector_stacks.migrations.execution.runner import COPYING, Ran, _message, _outcome, gone
+from pgvector_stacks.migrations.execution.sql_errors import ServerMessage, explain
+from pgvector_stacks.migrations.execution.step_message import Message, not_in_a_block, of_step
+from pgvector_stacks.migrations.lexing.lexing import line_and_column
+from pgvector_stacks.migrations.scripts import interrupted, lock_timeout, step_settings, steps
+from pgvector_stacks.migrations.scripts.interrupted import Started, statement_hash
+from pgvector_stacks.migrations.scripts.planning import Pending
+from pgvector_stacks.migrations.scripts.script_files import Script
+from pgvector_stacks.migrations.scripts.steps import Step
+
+# 25001: can't run inside a transaction block; 2D000: a procedure wants to commit
+NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
+CAREFUL = re.compile(r"read[\s_]+only|\b(role|authorization)\b", re.IGNORECASE)
+LOCK_TIMEOUT = "55P03"
+COMMITS_INSIDE = "it may have committed part of its work, which stays; the next `up` runs it again from its beginning"
+# How long the objects of a script are recorded step by step, each time with a look at the whole schema.
+NOTING_S, NOTING_SHARE = 5.0, 0.1
+Noted = tuple[Mapping[str, Sequence[int]], list[Write]]  # what is held back, by role; and what records the schema
+# Of a connection in a transaction, and of where the script's rest begins
+NoteObjects = Callable[[Connection[Any], int], Noted]
+
+
+def run(
+    owner: Connection[Any],
+    records: Connection[Any],
+    entry: Pending,
+    *,
+    locks: Locks | None = None,
+    note_objects: NoteObjects = lambda *_: ({}, []),
+    opening: Mapping[str, str] | None = None,
+) -> Ran:
+    """Run a no-transaction script from where it stopped. `owner`: the scripts' connection, as new again afterwards.
+
+    `records`: another connection in the same database that may write `pgstack.statement` and that no script has
+    touched. `note_objects`: records the schema as it is now, called in an open transaction with the place in the text
+    behind which the script has its rest, and returns what is held back for it. `opening`: what database and role had
+    set when the script began, for its reruns. Raises SqlFailed.
+    """
+    began = time.monotonic()
+    owner.rollback()
+    owner.autocommit = True
+    work = _Run(owner, records, entry.script, locks or Locks(), note_objects, opening or {})
+    try:
+        work.all()
+    except SqlFailed as error:
+        with suppress(psycopg.Error):
+            work.stopped()
+        if work.behind:
+            line, _ = line_and_column(entry.script.text, work.behind)
+            more = f"what stands before, to line {line}, is done and stays; the next `up` goes on behind it"
+            raise error.saying_more(more) from None
+        raise
+    owner.execute("DISCARD ALL")
+    owner.autocommit = False
+    return Ran(entry, len(entry.script.statements), round((time.monotonic() - began) * 1000))
+
+
+@dataclass
+class _Run:
+    owner: Connection[Any]
+    records: Connection[Any]
+    script: Script
+    locks: Locks
+    note_objects: NoteObjects
+    opening: Mapping[str, str]
+    unrecorded: list[int] = field(default_factory=list)  # statements that only set the session, since the last record
+    started: dict[int, Started] = field(default_factory=dict)
+    finished: int = 0
+    lock_timeout_s: float = 0.0
+    careful: bool = False  # the script may set another role or a read-only transaction
+    began: float = field(default_factory=time.monotonic)
+    noting_s: float = 0.0
+    not_noted: bool = False
+    behind: int = 0  # where the rest begins
+    repeatable: bool = True  # the statement that failed may be tried again
+    held: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    @cached_property
+    def text(self) -> str:
+        """The script as it is sent: no shorter and no longer than it is."""
+        limit_ms = self.locks.timeout_s * 1000
+        return lock_timeout.as_sent(self.script, limit_ms) if limit_ms else self.script.text
+
+    def all(self) -> None:
+        cut, _ = steps.cut(self.script)
+        self.careful = CAREFUL.search(self.script.text) is not None
+        self.finished = len(interrupted.read(self.records).get(self.script.name, ()))
+        self.not_noted = self.finished > 0
+        self.started = {entry.number: entry for entry in interrupted.started(self.records, self.script.name)}
+        if self.script.statement_timeout_s is not None:
+            timeout = round(self.script.statement_timeout_s * 1000)
+            self.owner.execute(f"SET statement_timeout = {timeout}".encode())
+        self.repeat(cut)
+        self.forget_edited(cut)
+        for step in cut:
+            if step.last < self.finished:
+                self.behind = self.end_of(step)
+                continue
+            if steps.repeats(self.script, step):
+                self.retrying(self.alone, step.first)
+                self.unrecorded.append(step.first)
+            else:
+                self.retrying(self.one, step)
+                self.unrecorded.clear()
+                self.behind = self.end_of(step)
+
+    def repeat(self, cut: Sequence[Step]) -> None:
+        """Set the session as the finished steps have left it."""
+        remembered = interrupted.remembered(self.records, self.script.name)
+        setting = step_settings.repeated(self.script, cut, self.finished, remembered)
+        may_fail = step_settings.over(self.script, setting)
+        for entry in setting:
+            if isinstance(entry, tuple):
+                self.owner.execute("SELECT pg_catalog.set_config(%s, %s, false)", entry)
+                continue
+            try:
+                self.retrying(self.alone, entry)
+            except SqlFailed as error:
+                if self.owner.closed or error.sqlstate in RETRIABLE or entry not in may_fail:
+                    raise
+
+    def end_of(self, step: Step) -> int:
+        return self.script.statements[step.last].end
+
+    def retrying(self, action: Callable[..., None], *values: Any) -> None:
+        """On a lock that isn't given: again after a pause, until `wait_s` was waited. Time at work doesn't count."""
+        waited, pause = 0.0, 0.2
+        while True:
+            began, self.lock_timeout_s = time.monotonic(), self.locks.timeout_s
+            try:
+                return action(*values)
+            except (psycopg.Error, SqlFailed) as error:
+                self.undo()
+                if self.owner.closed or self.records.closed:
+                    raise error if isinstance(error, SqlFailed) else gone(self.script, error) from None
+                if error.sqlstate not in RETRIABLE or (error.sqlstate != LOCK_TIMEOUT and not self.repeatable):
+                    raise error if isinstance(error, SqlFailed) else told(error) from None
+                waited += min(time.monotonic() - began, max(self.lock_timeout_s, 1.0))
+                if waited + pause > self.locks.wait_s or not self.repeatable:
+                    raise self.locks.not_given(error, self.locks.wait_s) if self.locks.not_given else error from None
+            self.locks.report(f"waits for a lock; again in {pause:.1f} s")
+            time.sleep(pause * random.uniform(0.8, 1.2))
+            waited += pause
+            pause = min(pause * 2, 5.0)
+
+    def one(self, step: Step) -> None:
+        """Run one step, recorded."""
+        if step.kind == "statement" and (step.first in self.started or self.commits(step.first)):
+            return self.outside(step.first)
+        try:
+            return self.inside(step)
+        except SqlFailed as error:
+            if error.sqlstate not in NEEDS_NO_TRANSACTION or self.owner.closed:
+                raise
+            if step.kind != "statement":
+                raise not_in_a_block(error, step) from None
+        self.undo()
+        ledger_writer.withdraw(self.records, self.owner)
+        return self.outside(step.first)
+
+    def commits(self, number: int) -> bool:
+        """A DO or a CALL that is seen to commit: tried in a transaction first, it would begin twice."""
+        asked = {"text": steps.text_of(self.script, number), "commits": steps.COMMITS}
+        may = steps.may_commit_inside(self.script, number)
+        return may and self.owner.execute(queries.get("commits_inside"), asked).fetchone() == (True,)
+
+    def inside(self, step: Step) -> None:
+        """A step in a transaction, with its record and the objects it made."""
+        message = of_step(self.script, self.text, step, self.finished)
+        if step.kind == "undone block":
+            self.send(message)
+            return self.record_apart(step, objects=False)
+        noting = steps.changes_schema(self.script, step.numbers) and self.may_note()
+        sets = step_settings.sets(self.script, step.numbers)
+        self.leave(self.record(step))  # before it begins: a transaction with a snapshot of its own sees it, too
+        land = f"{step_records.land(sets)};COMMIT"
+        if not self.careful and not noting:
+            self.send(replace(message, suffix=f"\n;{land}"))
+            return self.mark_not_noted(step)
+        self.send(message)
+        end = replace(message, start=message.end, leading=-len(step.numbers))
+        if self.careful:
+            if self.owner.execute("SHOW transaction_read_only").fetchone() == ("on",):
+                self.send(replace(end, prefix="COMMIT"))  # it changed nothing outside of its session
+                return self.record_apart(step, objects=False)
+            self.send(replace(end, prefix="SET CONSTRAINTS ALL IMMEDIATE;SET LOCAL ROLE NONE"))
+        if noting and self.owner.execute("SHOW transaction_isolation").fetchone() == ("read committed",):
+            writes = self.note(self.owner, self.end_of(step))
+            self.leave(self.record(step, noted=True), *writes)
+            return self.send(replace(end, prefix=land))
+        self.send(replace(end, prefix=land))
+        return self.mark_not_noted(step)
+
+    def leave(self, *writes: Write) -> None:
+        """What the step's transaction may write. A step can say no more than that it is done, where it is."""
+        ledger_writer.leave(self.records, self.owner, writes, within=None)
+
+    def mark_not_noted(self, step: Step) -> None:
+        """Whether the step may have made objects that are recorded by the names in it alone."""
+        changes = any(steps.changes_schema(self.script, [number]) for number in self.not_recorded(step))
+        self.not_noted = self.not_noted or changes
+
+    def may_note(self) -> bool:
+        """Later only the names in a statement are recorded: a look at each step would make the work grow by squares."""
+        return self.noting_s < max(NOTING_S, NOTING_SHARE * (time.monotonic() - self.began))
+
+    def note(self, connection: Connection[Any], behind: int) -> list[Write]:
+        """What records the schema as it is now, in the open transaction. `behind`: where the script's rest begins."""
+        began = time.monotonic()
+        self.held, writes = self.note_objects(connection, behind)
+        self.noting_s += time.monotonic() - began
+        if self.not_noted:
+            self.not_noted = False
+            return [step_records.names_noted(self.script), *writes]
+        return writes
+
+    def outside(self, number: int) -> None:
+        """A statement that runs in no transaction: started, run, done. What an earlier try left is dropped first."""
+        step = Step(number, number)
+        if (before := self.started.get(number)) is not None:
+            noted = before.note if before.note is not None else index_leftovers.by_name(self.owner, self.script, number)
+            own = index_leftovers.look(self.records, noted)
+            if own.finished and not index_leftovers.is_there(self.owner, self.script, number, noted):
+                return self.record_apart(step)
+            self.drop(own, number)
+            if own.to_finalize:
+                return self.finalize(step)
+        noted = index_leftovers.note(self.owner, self.script, number)
+        self.start(number, noted)
+        try:
+            self.patiently(number)
+        except SqlFailed as error:
+            self.undo()
+            if steps.may_commit_inside(self.script, number):
+                self.repeatable = False  # what it has committed would come twice
+                error = error.saying_more(COMMITS_INSIDE)
+            if not self.owner.closed and not self.records.closed:
+                self.start(number, index_leftovers.after_failure(self.records, noted))
+            raise error from None
+        return self.record_apart(step)
+
+    def finalize(self, step: Step) -> None:
+        """The second half of DETACH PARTITION CONCURRENTLY."""
+        statement = self.script.statements[step.first]
+        self.send(Message(statement.start, statement.tokens[-1].start, step.first, step.first, suffix="FINALIZE"))
+        self.record_apart(step)
+
+    def patiently(self, number: int) -> None:
+        """As long as is allowed, where waiting keeps nobody waiting or a new try would repeat what is done."""
+        waits = steps.waits_beside_others(self.script, number) or steps.may_commit_inside(self.script, number)
+        beside = waits and self.locks.wait_s > self.locks.timeout_s > 0
+        query = "SELECT setting = reset_val FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'"
+        if not beside or self.owner.execute(query).fetchone() != (True,):  # the script has its own
+            return self.alone(number)
+        self.lock_timeout_s = self.locks.wait_s
+        self.owner.execute(f"SET lock_timeout = {round(self.locks.wait_s * 1000)}".encode())
+        try:
+            return self.alone(number)
+        finally:
+            if not self.owner.closed:
+                self.owner.execute("RESET lock_timeout")
+
+    def alone(self, number: int) -> None:
+        """In no transaction of ours, without a record."""
+        statement = self.script.statements[number]
+        self.send(Message(statement.start, statement.end, number, number))
+
+    def send(self, message: Message) -> None:
+        """Raises SqlFailed."""
+        notices.begin(self.owner, self.script.path)
+        wire = self.owner.pgconn
+        text = message.prefix + self.text[message.start : message.end] + message.suffix
+        try:
+            wire.send_query(text.encode())
+            done, failed, _ = self.owner.wait(_outcome(wire))
+        except psycopg.OperationalError as error:
+            raise gone(self.script, error) from None
+        if failed is not None and failed.status in COPYING:
+            self.owner.close()
+            failure = ServerMessage("COPY needs a client that sends or takes the data")
+            raise explain(self.script, *message.told(self.script, failure, done))
+        if wire.status != pq.ConnStatus.OK:
+            raise gone(self.script, _message(failed).text if failed is not None else "the connection was lost")
+        if failed is not None:
+            raise explain(self.script, *message.told(self.script, _message(failed), done))
+
+    def undo(self) -> None:
+        if not self.owner.closed and self.owner.info.transaction_status != pq.TransactionStatus.IDLE:
+            self.not_noted = True
+            self.owner.execute("ROLLBACK")
+
+    def start(self, number: int, noted: dict[str, Any]) -> None:
+        self.write(step_records.begun(self.script, number, noted))
+        self.started[number] = Started(number, statement_hash(self.script, number), noted)
+
+    def drop(self, own: index_leftovers.Own, number: int, *, valid_too: bool = False) -> None:
+        line, _ = line_and_column(self.script.text, self.script.statements[number].start)
+        timeout_s = self.locks.timeout_s
+        index_leftovers.drop(self.records, own, self.script, line, lock_timeout_s=timeout_s, valid_too=valid_too)
+
+    def forget_edited(self, cut: Sequence[Step]) -> None:
+        """What statements left that are others now, since their edit. One that only moved keeps what is known of it."""
+        single = {step.first for step in cut if step.kind == "statement"}
+        for number, entry in list(self.started.items()):
+            if number in single and statement_hash(self.script, number) == entry.normalised:
+                continue
+            place = next((n for n in sorted(single) if self.has_moved_to(n, entry)), None)
+            if place is not None:
+                self.write(step_records.moved(self.script, number, place))
+                self.started[place] = replace(self.started.pop(number), number=place)
+                continue
+            near = min(number, len(self.script.statements) - 1)
+            own = index_leftovers.look(self.records, entry.note)
+            named = bool(entry.note and entry.note.get("name"))  # one without a name may be another's
+            self.retrying(partial(self.drop, valid_too=named), own, near)
+            self.write(step_records.forgotten(self.script, number))
+            del self.started[number]
+
+    def has_moved_to(self, number: int, entry: Started) -> bool:
+        free = number >= self.finished and number not in self.started
+        return free and statement_hash(self.script, number) == entry.normalised
+
+    def record(self, step: Step, *, noted: bool = False, over: bool = False) -> Write:
+        """What records a step and what came before it."""
+        left = step_records.left_in(self.owner, step_settings.sets(self.script, step.numbers)) if over else {}
+        return step_records.done(
+            self.script, self.not_recorded(step), last=step.last, noted=noted, held=self.held, over=over,
+            opening=self.opening, left=left,
+        )  # fmt: skip
+
+    def not_recorded(self, step: Step) -> list[int]:
+        return [*self.unrecorded, *(number for number in step.numbers if number >= self.finished)]
+
+    def record_apart(self, step: Step, *, objects: bool = True) -> None:
+        """On the other connection, once the step has run."""
+        noting = objects and steps.changes_schema(self.script, step.numbers) and self.may_note()
+        self.write(self.record(step, noted=not objects, over=True))
+        if objects:
+            self.mark_not_noted(step)
+        if noting:
+            try:
+                self.note_there(self.end_of(step))
+            except psycopg.errors.LockNotAvailable:  # nobody waits for that; the names tell until the next look
+                self.not_noted = True
+        for number in step.numbers:
+            self.started.pop(number, None)
+
+    def stopped(self) -> None:
+        """What the finished steps made is recorded at last, where they were too many."""
+        if self.not_noted and not self.records.closed:
+            self.note_there(self.behind)
+
+    def note_there(self, behind: int) -> None:
+        """Record the schema on the other connection, together with what it tells. Raises LockNotAvailable."""
+        with self.records.transaction():
+            self.records.execute(f"SET LOCAL lock_timeout = {round(self.locks.timeout_s * 1000)}".encode())
+            for write in self.note(self.records, behind):
+                self.write(write)
+            if self.held:
+                self.write(step_records.held_back(self.script, self.held))
+
+    def write(self, write: Write) -> None:
+        self.records.execute(write[0].encode(), write[1])

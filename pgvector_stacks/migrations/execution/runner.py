@@ -1,0 +1,218 @@
+"""Sends scripts over the owner's connection: one message a script, one transaction a group.
+
+A whole script goes out as one simple query, so there is one round trip a script and the server's error position is
+the position in the file. The results that arrived before an error tell which statement failed. Nothing here decides
+what runs.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+from psycopg import Connection, generators, pq
+from psycopg.pq import DiagnosticField, ExecStatus
+
+from pgvector_stacks.common import row_values
+from pgvector_stacks.common.errors import SqlFailed, ValidationFailed
+from pgvector_stacks.common.plain_text import one_line
+from pgvector_stacks.migrations.execution import notices
+from pgvector_stacks.migrations.execution.script_session import Session
+from pgvector_stacks.migrations.execution.sql_errors import ServerMessage, explain
+from pgvector_stacks.migrations.execution.step_message import found_behind
+from pgvector_stacks.migrations.lexing.lexing import Statement, line_and_column
+from pgvector_stacks.migrations.scripts import resets
+from pgvector_stacks.migrations.scripts.planning import Pending
+from pgvector_stacks.migrations.scripts.script_files import Script
+
+Rows = list[tuple[str, ...]]
+GOOD = {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY, ExecStatus.SINGLE_TUPLE}
+COPYING = {ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH}
+# What ends the script's session goes out behind it. The line break ends a comment, the semicolon a statement.
+BEHIND = "\n;"
+LOOK = b"pgstack_look"  # the first column of an answer that is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A script that ran: how many statements the server counted, and how long it took."""
+
+    pending: Pending
+    statements: int
+    duration_ms: int
+
+
+def run_together(session: Session, pending: Sequence[Pending], report: Callable[[Pending], None]) -> list[Ran]:
+    """Run transactional scripts in the connection's open transaction. Commits nothing. Raises SqlFailed.
+
+    `session`: has begun.
+    """
+    ran = []
+    for entry in pending:
+        report(entry)
+        started = time.monotonic()
+        count = run(session, entry.script)
+        ran.append(Ran(entry, count, round((time.monotonic() - started) * 1000)))
+    session.finish()
+    return ran
+
+
+def run(session: Session, script: Script) -> int:
+    """Run one script in the open transaction, end its session behind it, return the number of its statements.
+
+    A deferred constraint that it violated is its error. Raises SqlFailed.
+    """
+    connection = session.connection
+    noisy = session.before(script)
+    if script.statement_timeout_s is not None:
+        connection.execute(f"SET LOCAL statement_timeout = {round(script.statement_timeout_s * 1000)}".encode())
+    if connection.info.transaction_status == pq.TransactionStatus.IDLE:
+        connection.execute("SELECT")  # psycopg opens the transaction with the first statement it sees
+    end, checks = session.tail(noisy)
+    text, added = session.text(script)
+    count, answers = send(connection, script, text + BEHIND + ";".join(end), checks=checks, added=added)
+    if connection.info.transaction_status != pq.TransactionStatus.INTRANS:
+        raise SqlFailed(f"{script.path}: ended the transaction it runs in", script=script.name)
+    session.follow(script, noisy, answers)
+    return count - len(end) - len(added)
+
+
+def send(
+    connection: Connection[Any],
+    script: Script,
+    text: str,
+    *,
+    first: int = 0,
+    checks: int | None = None,
+    added: Sequence[resets.Added] = (),
+) -> tuple[int, list[Rows]]:
+    """Send `text` (statements from number `first` of `script`) as one message; count the results, keep LOOK's alone.
+
+    `checks`: which statement behind the script checks deferred constraints. `added`: what was put into the script.
+    Raises SqlFailed.
+    """
+    notices.begin(connection, script.path)
+    wire = connection.pgconn
+    try:
+        wire.send_query(text.encode())
+        done, failed, answers = connection.wait(_outcome(wire))
+    except psycopg.OperationalError as error:
+        raise gone(script, error) from None
+    if failed is not None and failed.status in COPYING:
+        connection.close()
+        raise explain(script, ServerMessage("COPY needs a client that sends or takes the data"), first + done)
+    if wire.status != pq.ConnStatus.OK:
+        raise gone(script, _message(failed).text if failed is not None else "the connection was lost")
+    if failed is not None:
+        message = _message(failed)
+        if message.position is not None:
+            message = replace(message, position=resets.position_in_script(message.position, added))
+        raise explain(script, *_told_of(script, message, resets.number_in_script(first + done, added), checks))
+    return done, answers
+
+
+def _outcome(wire: Any) -> Generator[Any, Any, tuple[int, Any, list[Rows]]]:
+    """How many results were good, the first that was not, and the answers to LOOK. COPY is not waited for."""
+    yield from generators.send(wire)
+    done, failed = 0, None
+    answers: list[Rows] = []
+    while (result := (yield from generators.fetch(wire))) is not None:
+        if result.status in GOOD:
+            done += 1
+            if result.status == ExecStatus.TUPLES_OK and result.nfields > 1 and result.fname(0) == LOOK:
+                answers.append(_texts(result))
+        elif failed is None:
+            failed = result
+            if result.status in COPYING:
+                break
+    return done, failed, answers
+
+
+def _texts(result: Any) -> Rows:
+    return [
+        tuple((result.get_value(row, column) or b"").decode() for column in range(result.nfields))
+        for row in range(result.ntuples)
+    ]
+
+
+def _told_of(script: Script, message: ServerMessage, index: int, checks: int | None) -> tuple[ServerMessage, int]:
+    """The error as one of the script's own also where it came in what is sent behind it."""
+    end = len(script.text)
+    if message.position is not None and message.position > end:
+        return found_behind(message, end), index
+    last = len(script.statements) - 1
+    if message.position is None and index > last:
+        deferred = checks is not None and index == last + 1 + checks
+        context = "a constraint that was deferred to the end of the script" if deferred else "the end of its session"
+        return replace(message, hint="", context=context), last
+    return message, index
+
+
+def gone(script: Script, reason: object) -> SqlFailed:
+    """The server went away: what is not in the ledger was not kept."""
+    words = one_line(" ".join(str(reason).split()))
+    return SqlFailed(
+        f"{script.path}: the server went away while the scripts ran: {words}\n"
+        "  what was not committed is undone. See why:  pgstack doctor STACK;  then `up` again",
+        script=script.name,
+    )
+
+
+def in_place(script: Script, statement: Statement) -> str:
+    """The statement behind blanks, so that the server's positions are those of the file."""
+    before = re.sub(r"[^\n]", " ", script.text[: statement.start])
+    return before + script.text[statement.start : statement.end]
+
+
+def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) -> None:
+    """Run a verify script and undo all it did. Every row a query returns is something wrong.
+
+    Raises ValidationFailed with the rows, or SqlFailed.
+    """
+    notices.begin(connection, script.path)
+    connection.execute("SAVEPOINT pgstack_verify")
+    connection.execute("SET LOCAL row_security = off")  # rows that FORCE ROW LEVEL SECURITY would hide are an error
+    wire = connection.pgconn
+    for number, statement in enumerate(script.statements):
+        wire.send_query(in_place(script, statement).encode())
+        for result in connection.wait(generators.execute(wire)):
+            if result.status not in GOOD:
+                raise explain(script, _message(result), number)
+            if result.status == ExecStatus.TUPLES_OK and result.ntuples:
+                told, recorded = (
+                    _rows(script, number, result, most_rows, show=show) for show in (row_values.shown(), False)
+                )
+                raise ValidationFailed(told, recorded=recorded)
+    connection.execute("ROLLBACK TO SAVEPOINT pgstack_verify")
+
+
+def _rows(script: Script, number: int, result: Any, most: int, *, show: bool) -> str:
+    """The rows of a check in words. `show`: their values; else the names of the columns alone."""
+    line, _ = line_and_column(script.text, script.statements[number].start)
+    names = [(result.fname(column) or b"?").decode() for column in range(result.nfields)]
+    lines = [f"{script.path}:{line}: found {result.ntuples} row(s) that should not be there"]
+    if not show:
+        return "\n".join([*lines, f"  {one_line(', '.join(names))}  {row_values.WITHHELD}"])
+    for row in range(min(most, result.ntuples)):
+        values = [(result.get_value(row, column) or b"NULL").decode() for column in range(result.nfields)]
+        lines.append("  " + one_line(", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))))
+    return "\n".join(lines)
+
+
+def _message(result: Any) -> ServerMessage:
+    def part(field: DiagnosticField) -> str:
+        return (result.error_field(field) or b"").decode(errors="replace")
+
+    position = part(DiagnosticField.STATEMENT_POSITION)
+    return ServerMessage(
+        text=part(DiagnosticField.MESSAGE_PRIMARY) or result.error_message.decode(errors="replace").strip(),
+        sqlstate=part(DiagnosticField.SQLSTATE),
+        detail=part(DiagnosticField.MESSAGE_DETAIL),
+        hint=part(DiagnosticField.MESSAGE_HINT),
+        context=part(DiagnosticField.CONTEXT),
+        position=int(position) if position else None,
+    )

@@ -1,0 +1,68 @@
+"""Refuses a script that changes how its own strings are read, since nobody would read them as psql does.
+
+A script goes to the server as one message, and the server cuts all of it into tokens before its first statement runs:
+`SET standard_conforming_strings = off` comes too late for the strings behind it, where psql, which sends a statement at
+a time, would have their backslashes mean something. The scanner of this side reads them as with `on`, too.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pgvector_stacks.migrations.lexing.lexing import Statement
+from pgvector_stacks.migrations.lexing.positions import excerpt, line_and_column
+from pgvector_stacks.migrations.scripts.script_files import Script
+
+NAME = "standard_conforming_strings"
+ON = frozenset({"on", "true", "tru", "tr", "t", "yes", "ye", "y", "1", "default"})
+IN_A_BODY = re.compile(
+    rf"set(?:\s+local|\s+session)?\s+{NAME}\s*(?:=|to)\s*'*(?P<value>\w+)"
+    rf"|set_config\s*\(\s*'+{NAME}'+\s*,\s*'*(?P<other>\w+)",
+    re.IGNORECASE,
+)
+
+
+def refusal(script: Script) -> str | None:
+    """Why the script can't run: it turns standard_conforming_strings off, or may, before a backslash. None: it can.
+
+    Without a backslash all strings read the same: many an old dump has the line and nothing that it would matter to.
+    A question about scripts that are to run: one that ran long ago must not stop its stack.
+    """
+    if NAME not in script.text.lower() or "\\" not in script.text:
+        return None
+    return next(filter(None, (_refusal_of(script, statement) for statement in script.statements)), None)
+
+
+def _refusal_of(script: Script, statement: Statement) -> str | None:
+    text = script.text
+    if NAME not in text[statement.start : statement.end].lower() or "\\" not in text[statement.end :]:
+        return None
+    words = [text[token.start : token.end].lower() for token in statement.tokens]
+    value = _set_to(words)
+    if value is None or value.strip("'\"") in ON:
+        return None
+    line, column = line_and_column(text, statement.start)
+    return (
+        f"{script.path}:{line}:{column}: {NAME} would not be on for the strings behind this: the server reads a "
+        "script's strings before its first statement runs\n"
+        f"{excerpt(text, line, column)}\n"
+        "  remove it, and write strings with backslash escapes as E'…' (with `on`, a dump has them right:\n"
+        f"  pg_dump writes  SET {NAME} = on)"
+    )
+
+
+def _set_to(words: list[str]) -> str | None:
+    """What the statement sets it to; None where it doesn't. A function's or a role's own setting is of no script."""
+    if words[0] == "set":
+        place = 2 if words[1:2] in (["local"], ["session"]) else 1
+        named = words[place : place + 1] in ([NAME], [f'"{NAME}"'])
+        return words[place + 2] if named and len(words) > place + 2 else None
+    for place, word in enumerate(words):
+        if word == "set_config" and words[place + 1 : place + 3] == ["(", f"'{NAME}'"] and len(words) > place + 4:
+            return words[place + 4]
+        if words[0] == "do" and NAME in word:
+            for found in IN_A_BODY.finditer(word):
+                value = (found["value"] or found["other"]).lower()
+                if value not in ON:
+                    return value
+    return None

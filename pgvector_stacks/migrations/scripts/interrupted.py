@@ -1,0 +1,203 @@
+"""What is known of no-transaction scripts that stopped half-way, and which of them can't go on. Mostly pure.
+
+Invariant: the statements that ran are a prefix of the statements that a no-transaction script of the same name, in its
+place among the others, has now.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import PlanRefused
+from pgvector_stacks.migrations.lexing.lexing import excerpt, line_and_column
+from pgvector_stacks.migrations.scripts import steps
+from pgvector_stacks.migrations.scripts.script_files import Script, normalise
+
+ORPHANS_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A statement (0-based) that began outside of a transaction, and what was there before: see index_leftovers.py."""
+
+    number: int
+    normalised: str
+    note: dict[str, Any] | None
+
+
+def read(connection: Connection[Any]) -> dict[str, tuple[str, ...]]:
+    """For each no-transaction script that began: the hashes of the statements that are done, in order."""
+    found: dict[str, tuple[str, ...]] = {}
+    for script, normalised, state in _rows(connection, "SELECT script, normalised, state"):
+        found[script] = (*found.get(script, ()), *((normalised,) if state == "done" else ()))
+    return found
+
+
+def started(connection: Connection[Any], script: str) -> list[Started]:
+    """The statements of `script` that began and are not recorded as done."""
+    columns = "SELECT script, number, normalised, state, to_jsonb(s) -> 'note'"  # older databases have no such column
+    rows = _rows(connection, columns)
+    return [Started(row[1], row[2], row[4]) for row in rows if row[3] == "started" and row[0] == script]
+
+
+def held(connection: Connection[Any], script: str) -> dict[str, list[int]]:
+    """By role, the objects that steps of `script` made and its rest gave it when they ran: see script_session.py."""
+    found: dict[str, set[int]] = {}
+    for name, note in _rows(connection, "SELECT script, to_jsonb(s) -> 'note'"):
+        for role, oids in ((note or {}).get("held", {}) if name == script else {}).items():
+            found.setdefault(role, set()).update(oids)
+    return {role: sorted(oids) for role, oids in found.items()}
+
+
+def remembered(connection: Connection[Any], script: str) -> dict[int, dict[str, str]]:
+    """By statement, the settings that its step left in the session of `script`: see step_settings.py, `sets`."""
+    rows = _rows(connection, "SELECT script, number, to_jsonb(s) -> 'note' -> 'settings'")
+    return {row[1]: {name: value for name, value in row[2].items() if value is not None}
+            for row in rows if row[0] == script and row[2]}  # fmt: skip
+
+
+def opening(connection: Connection[Any], script: str) -> dict[str, str] | None:
+    """The settings of database and role that the session of `script` began with, where it may have changed them."""
+    rows = _rows(connection, "SELECT script, to_jsonb(s) -> 'note' -> 'opening'")
+    return next((row[1] for row in rows if row[0] == script and row[1] is not None), None)
+
+
+def notes(connection: Connection[Any], but_done_of: str = "") -> list[dict[str, Any]]:
+    """Of all statements whose objects may not be recorded: those that began, and done ones by the names in them.
+
+    `but_done_of`: without the done ones of that script.
+    """
+    rows = _rows(connection, "SELECT state, to_jsonb(s) -> 'note', script")
+    return [
+        note for state, note, script in rows
+        if note and (state == "started" or ("names" in note and script != but_done_of))
+    ]  # fmt: skip
+
+
+def _rows(connection: Connection[Any], columns: str) -> list[tuple[Any, ...]]:
+    exists = connection.execute("SELECT to_regclass('pgstack.statement') IS NOT NULL").fetchone()
+    if not exists or not exists[0]:
+        return []
+    query = f"{columns} FROM pgstack.statement s ORDER BY script, number"
+    return connection.execute(query.encode()).fetchall()
+
+
+def end_orphans(admin: Connection[Any]) -> None:
+    """End what a killed `up` still has running here, so that nothing it commits comes after our look.
+
+    `admin` works under the lock: no other `up` is at work. Raises PlanRefused.
+    """
+    deadline = time.monotonic() + ORPHANS_WAIT_S
+    while admin.execute(queries.get("orphans_end")).fetchall():
+        if time.monotonic() > deadline:
+            raise PlanRefused("a connection of an `up` that was killed does not end; try again in a minute")
+        time.sleep(0.05)
+
+
+def statement_hash(script: Script, index: int) -> str:
+    """SHA-256 over the tokens of one statement of a script (0-based), as for the script as a whole."""
+    return normalise(script.text, list(script.statements[index].tokens))
+
+
+def problems(
+    scripts: Sequence[Script],
+    applied: Collection[str],
+    done: Mapping[str, Sequence[str]],
+    baseline: Collection[str],
+    where: str,
+) -> list[str]:
+    """Why scripts without a transaction can't begin or go on. `done`: as `read` returns it."""
+    listed = {script.name: script for script in scripts}
+    found: list[str] = []
+    for name, hashes in done.items():
+        if name in applied or name in baseline:
+            continue
+        if name not in listed:
+            found.append(_gone(name, hashes, [script for script in scripts if script.name not in applied], where))
+        elif problem := _stuck(listed[name], hashes, where):
+            found.append(problem)
+        elif hashes:
+            found += _before(scripts, applied, done, baseline, name, where)
+    for script in scripts:
+        if script.no_transaction and script.name not in applied and script.name not in baseline:
+            found += steps.cut(script)[1]
+    return found
+
+
+def _stuck(script: Script, hashes: Sequence[str], where: str) -> str | None:
+    stopped = f"sql/{script.name} stopped half-way in {where}"
+    if not script.no_transaction:
+        return (
+            f"{stopped}, and its header  -- pgstack: no-transaction  is gone: what already ran would run again\n"
+            f"  put the header back; statements that did not run yet may change\n{_by_hand(script.name)}"
+        )
+    count = len(script.statements)
+    for index, ran in enumerate(hashes):
+        if index >= count or statement_hash(script, index) != ran:
+            return f"{stopped}, and {_edited(script, index, len(hashes))}"
+    for step in steps.cut(script)[0]:
+        if step.kind == "temporary" and step.first < len(hashes) <= step.last:
+            line, _ = line_and_column(script.text, script.statements[len(hashes)].start)
+            return (
+                f"{stopped}, and from line {line} on it uses a temporary object that went with its session\n"
+                f"  edit the rest so that it makes what it needs under another name\n{_by_hand(script.name)}"
+            )
+    return None
+
+
+def _edited(script: Script, index: int, finished: int) -> str:
+    """What is wrong where statement `index` is another than the one that ran, and what to do."""
+    ran = f"{finished} ran" if finished > 1 else "1 ran"
+    undo = f"  undo that edit: the first {finished} statements stay as they ran" if finished > 1 else "  undo that edit"
+    may = "; those behind may change, and a mend of what ran goes there, too"
+    if index >= len(script.statements):
+        return (
+            f"a statement that already ran was changed since: it has {len(script.statements)} statements now, "
+            f"but {ran}\n{undo}{may}\n{_by_hand(script.name)}"
+        )
+    line, column = line_and_column(script.text, script.statements[index].start)
+    return (
+        f"a statement that already ran was changed since: statement {index + 1}, line {line}, is not the one that ran\n"
+        f"{excerpt(script.text, line, column)}\n{undo}{may}\n{_by_hand(script.name)}"
+    )
+
+
+def _gone(name: str, hashes: Sequence[str], pending: Sequence[Script], where: str) -> str:
+    renamed = [
+        f"sql/{script.name}" for script in pending
+        if hashes and [statement_hash(script, i) for i in range(min(len(script.statements), len(hashes)))] == [*hashes]
+    ]  # fmt: skip
+    back = f"rename {renamed[0]} back to sql/{name}" if renamed else f"put it back: list sql/{name} again"
+    return (
+        f"sql/{name} stopped half-way in {where} and is not listed any more"
+        f"{': ' + renamed[0] + ' would run again what already ran' if renamed else ''}\n"
+        f"  {back}; statements that did not run yet may change\n{_by_hand(name)}"
+    )
+
+
+def _by_hand(name: str) -> str:
+    literal = name.replace("'", "''")
+    return (
+        "  or undo by hand what it did, as postgres in the database, and forget it:\n"
+        f"    DELETE FROM pgstack.statement WHERE script = '{literal}'"
+    )
+
+
+def _before(
+    scripts: Sequence[Script], applied: Collection[str], done: Mapping[str, Sequence[str]],
+    baseline: Collection[str], name: str, where: str,
+) -> list[str]:  # fmt: skip
+    place = next(place for place, script in enumerate(scripts) if script.name == name)
+    known = {*applied, *baseline, *done}
+    return [
+        f"sql/{script.name} is new but listed before sql/{name}, which stopped half-way in {where}\n"
+        f"  move it behind, or write it into the part of sql/{name} that did not run yet"
+        for script in scripts[:place]
+        if script.name not in known and not script.repeatable
+    ]

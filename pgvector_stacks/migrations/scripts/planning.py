@@ -1,0 +1,226 @@
+"""Decides which scripts run. Pure: the truth about the past comes in as the ledger's rows.
+
+The state lives in two places: the list in the environment (what should have run, in which order) and the ledger in
+the database (what did). Invariant: what ran is a prefix of what is listed, script by script, by normalised hash.
+Anything else is refused with the script's name; nothing is ever guessed. A repeatable script has no place in that
+order: it runs behind all others, wherever it is listed, and may be listed anywhere else the next time. It runs again
+behind a script that drops something, which may be what it made: a fresh database has it, since it runs last there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from pgvector_stacks.common.errors import PlanRefused
+from pgvector_stacks.migrations.scripts import dialect, interrupted
+from pgvector_stacks.migrations.scripts.script_files import Script, revision
+
+Reason = Literal["new", "repeatable changed", "repeatable again", "baseline"]
+NEVER = datetime.max.replace(tzinfo=UTC)
+# what goes with a table alone is nothing that a repeatable script makes, unless it takes others along
+DROPS = re.compile(
+    r"\bcascade\b|\bdrop\b(?!\s+(?:column|constraint|not|default|identity|expression|attribute)\b)", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A row of the ledger."""
+
+    name: str
+    position: int
+    sha256: str
+    normalised: str
+    applied_at: datetime
+    applied_by: str
+    git_commit: str | None = None
+    baseline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A script that has to run: its place in the order (from 1) and why it runs."""
+
+    position: int
+    script: Script
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What is committed at once. A no-transaction script is a group of its own, and not at once."""
+
+    pending: tuple[Pending, ...]
+    transactional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The groups in their order, and the schema revision before and after."""
+
+    groups: tuple[Group, ...]
+    before: str
+    after: str
+    baseline: tuple[Pending, ...] = field(default=())
+    moved: bool = False
+    """a repeatable script is listed elsewhere than in the ledger, which is to have the order of the list"""
+
+    @property
+    def pending(self) -> tuple[Pending, ...]:
+        return self.baseline + tuple(pending for group in self.groups for pending in group.pending)
+
+
+def plan(
+    scripts: Sequence[Script],
+    ledger: Sequence[Applied],
+    *,
+    where: str,
+    baseline: Sequence[str] = (),
+    done: Mapping[str, Sequence[str]] | None = None,
+) -> Plan:
+    """Which scripts run, given what is listed and what the ledger says ran.
+
+    `where`: the stack, for messages. `baseline`: names to record without running. `done`: for each no-transaction
+    script that stopped half-way, the normalised hashes of its finished statements.
+    Raises PlanRefused with every contradiction found.
+    """
+    applied = {row.name: row for row in ledger}
+    listed = {script.name: script for script in scripts}
+    problems = [_removed(row, where) for row in ledger if row.name not in listed]
+    problems += _out_of_order(scripts, ledger, where)
+    problems += [
+        _edited(row, where)
+        for row in ledger
+        if row.name in listed and not listed[row.name].repeatable and listed[row.name].normalised != row.normalised
+    ]
+    problems += [
+        f"pgvector:baseline names {name!r}, which pgvector:scripts does not list"
+        for name in baseline
+        if name not in listed
+    ]
+    problems += cannot_begin(scripts, {row.name: row.normalised for row in ledger}, done or {}, baseline, where)
+    if problems:
+        raise PlanRefused("\n".join(problems))
+    pending = _pending(scripts, applied, baseline)
+    return Plan(
+        groups=_grouped([entry for entry in pending if entry.reason != "baseline"]),
+        before=revision((row.name, row.normalised) for row in ledger),
+        after=revision((script.name, script.normalised) for script in scripts),
+        baseline=tuple(entry for entry in pending if entry.reason == "baseline"),
+        moved=[row.name for row in ledger] != [script.name for script in scripts if script.name in applied],
+    )
+
+
+def cannot_begin(
+    scripts: Sequence[Script], applied: Mapping[str, str], done: Mapping[str, Sequence[str]],
+    baseline: Sequence[str], where: str,
+) -> list[str]:  # fmt: skip
+    """What is wrong with scripts that are to run, whatever ran before. `applied`: by name, the hash of what ran."""
+    to_run = [
+        script
+        for script in scripts
+        if script.name not in baseline and (script.name not in applied or script.repeatable)
+        and applied.get(script.name) != script.normalised
+    ]  # fmt: skip
+    found = interrupted.problems(scripts, applied, done, baseline, where)
+    return found + [problem for script in to_run if (problem := dialect.refusal(script))]
+
+
+def in_run_order(scripts: Sequence[Script]) -> list[tuple[int, Script]]:
+    """The scripts with their places in the list (from 1), the repeatable ones behind all others."""
+    return sorted(enumerate(scripts, start=1), key=lambda entry: entry[1].repeatable)
+
+
+def _pending(scripts: Sequence[Script], applied: Mapping[str, Applied], baseline: Sequence[str]) -> list[Pending]:
+    """What runs and why, in the order in which it runs.
+
+    A repeatable script runs again behind one that drops something and ran later than it: an ordinary one, or a
+    repeatable one listed before it. In a fresh database it runs behind both.
+    """
+    pending = []
+    # Texts of ordinary scripts are searched only where they can be younger than a repeatable one that ran.
+    oldest = min((applied[each.name].applied_at for each in scripts if each.repeatable and each.name in applied),
+                 default=NEVER)  # fmt: skip
+    dropped: datetime | None = None
+    for position, script in in_run_order(scripts):
+        row = applied.get(script.name)
+        reason = _reason(script, row, baseline, dropped)
+        if reason is not None:
+            pending.append(Pending(position, script, reason))
+        at = row.applied_at if row is not None and reason is None else NEVER
+        if script.name not in baseline and at > oldest and DROPS.search(script.text):
+            dropped = max(dropped or at, at)
+    return pending
+
+
+def _reason(script: Script, row: Applied | None, baseline: Sequence[str], dropped: datetime | None) -> Reason | None:
+    if row is None:
+        return "baseline" if script.name in baseline else "new"
+    if script.normalised != row.normalised:
+        return "repeatable changed"
+    return "repeatable again" if script.repeatable and dropped is not None and row.applied_at < dropped else None
+
+
+def _grouped(pending: Sequence[Pending]) -> tuple[Group, ...]:
+    groups: list[Group] = []
+    together: list[Pending] = []
+    for entry in pending:
+        if not entry.script.no_transaction:
+            together.append(entry)
+            continue
+        if together:
+            groups.append(Group(tuple(together), transactional=True))
+        together = []
+        groups.append(Group((entry,), transactional=False))
+    if together:
+        groups.append(Group(tuple(together), transactional=True))
+    return tuple(groups)
+
+
+def _out_of_order(scripts: Sequence[Script], ledger: Sequence[Applied], where: str) -> list[str]:
+    scripts = [script for script in scripts if not script.repeatable]
+    ran = {row.name for row in ledger}
+    listed = {script.name for script in scripts}
+    last = max((index for index, script in enumerate(scripts) if script.name in ran), default=-1)
+    problems = [
+        f"sql/{script.name} is new but listed before sql/{scripts[last].name}, which already ran in {where}\n"
+        "  move it behind the last script that ran: later databases would get another order"
+        for script in scripts[: last + 1]
+        if script.name not in ran
+    ]
+    was = [row.name for row in ledger if row.name in listed]
+    now = [script.name for script in scripts if script.name in ran]
+    for before, after in zip(was, now, strict=True):
+        if before != after:
+            problems.append(
+                f"the order changed: in {where} sql/{before} ran where sql/{after} is listed now\n"
+                f"  ran:  {', '.join(was)}\n  put the list back into that order"
+            )
+            break
+    return problems
+
+
+def _when(row: Applied) -> str:
+    return f"{row.applied_at:%Y-%m-%d %H:%M}, by {row.applied_by}"
+
+
+def _edited(row: Applied, where: str) -> str:
+    undo = f"git checkout {row.git_commit[:12]} --" if row.git_commit else "git log -p --"
+    return (
+        f"sql/{row.name} was changed after it ran in {where} ({_when(row)})\n"
+        f"  undo the edit:        {undo} sql/{row.name}\n"
+        '  or add a new script:  pgstack new "what it changes"\n'
+        "  or, if it may run again whenever it changes, head it with  -- pgstack: repeatable"
+    )
+
+
+def _removed(row: Applied, where: str) -> str:
+    back = f"git checkout {row.git_commit[:12]} -- sql/{row.name}, and " if row.git_commit else ""
+    return (
+        f"sql/{row.name} ran in {where} ({_when(row)}) and is not listed any more\n"
+        f'  put it back: {back}list it again; to undo what it did: pgstack new "undo {row.name}"'
+    )

@@ -1,0 +1,368 @@
+"""Reads the listed SQL scripts from disk and refuses what could not land whole.
+
+Every check here needs no server, so a mistake shows in the preview of a pull request whose runner reaches no
+database. All mistakes are reported at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from glob import glob
+from itertools import chain, pairwise
+from pathlib import Path
+
+from pgvector_stacks.common.errors import ScriptError, listing, nearest
+from pgvector_stacks.migrations.lexing import lexing
+from pgvector_stacks.migrations.lexing.lexing import COMMENTS, Statement, Token
+from pgvector_stacks.migrations.lexing.positions import excerpt, line_and_column
+from pgvector_stacks.migrations.lexing.tokens import pieces
+from pgvector_stacks.migrations.scripts.script_cache import ScriptCache
+
+HEADER = re.compile(r"^--[ \t]*pgstack:[ \t]*(?P<directive>[a-z-]+)[ \t]*(?P<value>.*?)[ \t]*$")
+DIRECTIVES = ("no-transaction", "repeatable", "statement-timeout")
+MOST_SUGGESTIONS, MOST_MISSING = 5, 20
+# What an author took for a script: another case or ending. An editor's own file (x.sql~, x.sql.bak, .#x.sql) is none.
+LOOKS_LIKE_SQL = re.compile(r"\.(?:sql|psql|pgsql|plpgsql|ddl|dml)(?:\.txt)?$", re.IGNORECASE)
+NO_FOLDERS = frozenset({".git", ".ipynb_checkpoints", "__pycache__"})
+# pg_dump has written these since August 2025 (CVE-2025-8714); they mean something to psql alone.
+RESTRICT = re.compile(r"^\\(un)?restrict\b[^\n]*$", re.MULTILINE)
+TRANSACTION_CONTROL = {"COMMIT", "ROLLBACK", "BEGIN", "START", "END", "ABORT", "SAVEPOINT", "RELEASE"}
+# What a script must say somewhere for one of the refusals below: only then each of its statements is looked at.
+OPENERS = {word.lower() for word in TRANSACTION_CONTROL | {"PREPARE"}}
+QUESTIONS = {
+    "a command of psql": re.compile(r"\0\\\0"),
+    "inline data": re.compile(r"\0from\0stdin\0"),
+}
+
+
+@dataclass(frozen=True)
+class Script:
+    """One SQL file: its name below `sql/` (with `/`), its text as it is sent, and its two hashes.
+
+    `sha256` is of the bytes on disk; `normalised` of the tokens without comments and white space, constants kept.
+    """
+
+    name: str
+    text: str
+    sha256: str
+    normalised: str
+    no_transaction: bool = False
+    repeatable: bool = False
+    statement_timeout_s: float | None = None
+
+    @property
+    def path(self) -> str:
+        """As a user names it, from the top of the checkout."""
+        return f"sql/{self.name}"
+
+    @cached_property
+    def statements(self) -> tuple[Statement, ...]:
+        return tuple(lexing.split(self.text, self.path))
+
+
+def load(
+    root: Path, entries: Sequence[str], *, listed_elsewhere: Iterable[str] = (), cache: Path | None = None
+) -> tuple[Script, ...]:
+    """The scripts that `entries` (names or globs below `root`) list, in order.
+
+    `listed_elsewhere`: entries of other environments, so that a file only they list is no orphan. `cache`: a file
+    that remembers what was found out about each text.
+    Raises ScriptError with every mistake found; at once where a link leads out of `root`.
+    """
+    problems: list[str] = []
+    on_disk, strays = _on_disk(root)
+    names = _resolve(root, entries, on_disk, problems)
+    orphans = on_disk - set(names)
+    if orphans:
+        orphans -= set(_resolve(root, listed_elsewhere, on_disk, None))
+    if orphans:
+        problems.append(
+            f"no environment lists {listing([f'sql/{name}' for name in sorted(orphans)])}\n"
+            "  add it to pgvector:scripts in a stack file, at its place in the order, or delete the file"
+        )
+    if strays:
+        problems.append(
+            f"nothing runs {listing([f'sql/{name}' for name in strays])}\n"
+            "  a script's name ends with .sql, in lower case, and begins with no dot: rename it, or delete it"
+        )
+    scripts = []
+    remembered = ScriptCache(cache)
+    for name in names:
+        try:
+            scripts.append(read(root, name, remembered))
+        except ScriptError as error:
+            problems.append(str(error))
+    remembered.save()
+    if problems:
+        raise ScriptError("\n".join(problems))
+    return tuple(scripts)
+
+
+def load_verify(root: Path, *, cache: Path | None = None) -> tuple[Script, ...]:
+    """The scripts in `root/verify` and below, by path. They check and leave nothing behind. `cache`: as for `load`.
+
+    Raises ScriptError.
+    """
+    remembered = ScriptCache(cache)
+    names = sorted(name for name in _inside(root, "verify") if name.endswith(".sql"))
+    found = tuple(read(root, name, remembered) for name in names if not _hidden(name))
+    remembered.save()
+    return found
+
+
+def _on_disk(root: Path) -> tuple[set[str], list[str]]:
+    """The names of all scripts below `root` without the reserved folders, and what only looks like a script."""
+    scripts: set[str] = set()
+    strays: list[str] = []
+    for name in _inside(root):
+        top, _, rest = name.partition("/")
+        if rest and top == "queries":
+            continue
+        if name.endswith(".sql") and not _hidden(name):
+            if not (rest and top == "verify"):
+                scripts.add(name)
+        elif LOOKS_LIKE_SQL.search(name) and not name.rpartition("/")[2].startswith((".#", "._")):
+            strays.append(name)
+    return scripts, sorted(strays)
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _inside(root: Path, folder: str = "") -> list[str]:
+    """Every file below. Raises ScriptError where a link leads out of `root`: a preview would show what it leads to."""
+    leaving: list[str] = []
+    names = list(_files(root, leaving, folder))
+    if leaving:
+        raise ScriptError(
+            "\n".join(
+                f"sql/{name} is a link that leads out of sql/\n  put the file itself there, or delete the link"
+                for name in sorted(leaving)
+            )
+        )
+    return names
+
+
+def _files(
+    root: Path, leaving: list[str], folder: str = "", above: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[str]:
+    """Every file below, hidden ones and what a link leads to as well. Without pathlib: there may be thousands.
+
+    `above`: the folders this one lies in; a link that leads back to one of them is not followed. One that leads out of
+    `root` isn't either: where a script could be meant, it is added to `leaving`.
+    """
+    place = os.path.join(root, folder)  # noqa: PTH118
+    try:
+        found = os.stat(place)  # noqa: PTH116
+        entries = list(os.scandir(place))
+    except OSError:  # no such folder, or not ours to read
+        return
+    here = (found.st_dev, found.st_ino)
+    if here in above:
+        return
+    for entry in entries:
+        name = f"{folder}/{entry.name}" if folder else entry.name
+        if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root.resolve()):
+            if not _hidden(name) and (entry.is_dir() or LOOKS_LIKE_SQL.search(name)):
+                leaving.append(name)
+        elif entry.is_file():
+            yield name
+        elif entry.is_dir() and entry.name not in NO_FOLDERS:
+            yield from _files(root, leaving, name, above | {here})
+
+
+def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], told: list[str] | None) -> list[str]:
+    """The files that `entries` name, in order. Problems are added to `told`; None: nobody asks for them."""
+    problems: list[str] = []
+    names: list[str] = []
+    seen: set[str] = set()
+    missing: list[str] = []
+    for entry in entries:
+        if entry.startswith("/") or ".." in Path(entry).parts:
+            problems.append(f"scripts: {entry!r} lies outside sql/; name files below sql/, without `..`")
+            continue
+        if any(character in entry for character in "*?["):
+            found = (name.replace(os.sep, "/") for name in glob(entry, root_dir=root, recursive=True))  # noqa: PTH207
+            matches = sorted(name for name in found if name in on_disk)
+            if not matches:
+                problems.append(f"scripts: the pattern {entry!r} matches no file below sql/")
+            names += [match for match in matches if match not in seen]
+            seen.update(matches)
+        elif entry in seen:
+            problems.append(f"scripts: {entry!r} is listed twice; a script runs once: remove one of the two")
+        elif entry not in on_disk:
+            missing.append(entry)
+        else:
+            names.append(entry)
+            seen.add(entry)
+    if told is not None:
+        told += [*problems, *_do_not_exist(missing, on_disk)]
+    return names
+
+
+def _do_not_exist(missing: Sequence[str], on_disk: set[str]) -> list[str]:
+    """A line for each of the first. A suggestion looks at every file: with a renamed folder it would take hours."""
+    told = [
+        f"scripts: sql/{entry} does not exist{nearest(entry, on_disk) if number < MOST_SUGGESTIONS else ''}"
+        for number, entry in enumerate(missing[:MOST_MISSING])
+    ]
+    if len(missing) > MOST_MISSING:
+        told.append(f"scripts: {len(missing) - MOST_MISSING} more listed files do not exist below sql/")
+    return told
+
+
+def read(root: Path, name: str, remembered: ScriptCache | None = None) -> Script:
+    """Read and check one file. Raises ScriptError."""
+    path = f"sql/{name}"
+    with open(f"{root}{os.sep}{name}", "rb") as file:  # noqa: PTH123, as in _on_disk
+        raw = file.read()
+    sha256 = hashlib.sha256(raw).hexdigest()
+    if remembered and (facts := remembered.get(sha256)):
+        return Script(name, as_sent(raw.decode("utf-8-sig")), sha256, *facts)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ScriptError(
+            f"{path}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x})\n"
+            f"  convert it:  iconv -f WINDOWS-1252 -t UTF-8 {path}"
+        ) from None
+    script = parse(name, text, sha256)
+    if remembered:
+        remembered.put(
+            sha256, (script.normalised, script.no_transaction, script.repeatable, script.statement_timeout_s)
+        )
+    return script
+
+
+def as_sent(text: str) -> str:
+    """CRLF folded and pg_dump's \\restrict lines blanked; the lines and their numbers stay."""
+    text = text.replace("\r\n", "\n")
+    return RESTRICT.sub(lambda match: " " * len(match[0]), text) if "restrict" in text else text
+
+
+def parse(name: str, text: str, sha256: str) -> Script:
+    """Check a script's text and hash it; a BOM is already gone.
+
+    Raises ScriptError.
+    """
+    path = f"sql/{name}"
+    if "\x00" in text:
+        line = text[: text.index("\x00")].count("\n") + 1
+        raise ScriptError(f"{path}:{line}: a NUL byte; is this a text file? (save it as UTF-8, not UTF-16)")
+    text = as_sent(text)
+    reading = lexing.read(text, path, QUESTIONS)
+    if reading.empty:
+        raise ScriptError(f"{path}: holds no statement; write it or take it off the list")
+    directives = _directives(path, text)
+    script = Script(
+        name=name,
+        text=text,
+        sha256=sha256,
+        normalised=reading.normalised,
+        no_transaction="no-transaction" in directives,
+        repeatable="repeatable" in directives,
+        statement_timeout_s=_seconds(path, directives.get("statement-timeout")),
+    )
+    if script.no_transaction and script.repeatable:
+        raise ScriptError(f"{path}: `no-transaction` and `repeatable` exclude each other; keep one")
+    if script.no_transaction or reading.neighbours or not OPENERS.isdisjoint(reading.openers):
+        for statement in lexing.split(text, path):
+            _refuse_what_psql_alone_can_do(path, text, statement)
+            if not script.no_transaction:
+                _refuse_transaction_control(path, text, statement)
+    return script
+
+
+def normalise(text: str, found: list[Token]) -> str:
+    """SHA-256 over the tokens: comments, white space and a last semicolon are no change, every constant is."""
+    words = [text[start:end] for name, start, end in found if name not in COMMENTS]
+    while words and words[-1] == ";":
+        words.pop()
+    return hashlib.sha256("\x00".join(words).encode()).hexdigest()
+
+
+def revision(normalised: Iterable[tuple[str, str]]) -> str:
+    """The schema revision: 12 hex digits over (name, normalised hash) of the scripts in their order.
+
+    "empty" where nothing ran.
+    """
+    lines = [f"{name} {digest}\n" for name, digest in normalised]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:12] if lines else "empty"
+
+
+def _directives(path: str, text: str) -> dict[str, str]:
+    directives: dict[str, str] = {}
+    for token in chain.from_iterable(pieces(text, path)) if "pgstack:" in text else ():
+        if token.name not in COMMENTS:
+            break
+        match = HEADER.match(text[token.start : token.end])
+        if match is None:
+            continue
+        word = match["directive"]
+        if word not in DIRECTIVES:
+            line, column = line_and_column(text, token.start)
+            raise ScriptError(
+                f"{path}:{line}:{column}: unknown header {word!r}{nearest(word, DIRECTIVES)}\n"
+                f"  allowed: {', '.join(DIRECTIVES)}"
+            )
+        directives[word] = match["value"]
+    return directives
+
+
+def _seconds(path: str, value: str | None) -> float | None:
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)", value)
+    if match is None:
+        raise ScriptError(f"{path}: statement-timeout {value!r} is no duration; write 500ms, 90s, 30min or 2h")
+    return float(match[1]) * {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}[match[2]]
+
+
+def _refuse_what_psql_alone_can_do(path: str, text: str, statement: Statement) -> None:
+    for token in statement.tokens:
+        if token.name != "ASCII_92":
+            continue
+        line, column = line_and_column(text, token.start)
+        command = text[token.start :].split(maxsplit=1)[0]
+        advice = {
+            "\\i": "list the other file as a script of its own (pgvector:scripts)",
+            "\\ir": "list the other file as a script of its own (pgvector:scripts)",
+            "\\copy": "load data from the application with COPY, or write INSERT statements",
+            "\\.": "this is inline COPY data: dump it again with pg_dump --inserts",
+        }.get(command, "only psql knows it: write it as SQL or remove the line")
+        raise ScriptError(
+            f"{path}:{line}:{column}: {command} is a command of psql, not SQL\n"
+            f"{excerpt(text, line, column)}\n  {advice}"
+        )
+    if statement.tokens[0].name != "COPY":
+        return
+    words = [text[token.start : token.end].upper() for token in statement.tokens]
+    if any(pair == ("FROM", "STDIN") for pair in pairwise(words)):
+        line, column = line_and_column(text, statement.start)
+        raise ScriptError(
+            f"{path}:{line}:{column}: COPY … FROM stdin has its data in the file, which only psql can send\n"
+            f"{excerpt(text, line, column)}\n"
+            "  write INSERT statements (pg_dump --inserts), or load the data from the application"
+        )
+
+
+def _refuse_transaction_control(path: str, text: str, statement: Statement) -> None:
+    words = statement.words(text, 2)
+    controls = words[0] in TRANSACTION_CONTROL or words == ["PREPARE", "TRANSACTION"]
+    if not controls:
+        return
+    line, column = line_and_column(text, statement.start)
+    raise ScriptError(
+        f"{path}:{line}:{column}: {' '.join(words[:1])} inside a script: all pending scripts commit together, "
+        "or not at all\n"
+        f"{excerpt(text, line, column)}\n"
+        "  remove it; or head the script with  -- pgstack: no-transaction : then each statement commits on its own,\n"
+        "  and BEGIN … COMMIT in it is one transaction"
+    )

@@ -1,0 +1,140 @@
+"""What the steps of a no-transaction script leave in its session, and how a rerun's session gets it. Pure.
+
+Statements that only set the session are repeated. What others set is read when their step lands, and set again: see
+step_records.py. Only what their own text and that of DO blocks tell is known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from pgvector_stacks.migrations.scripts import acting_code, lock_timeout
+from pgvector_stacks.migrations.scripts.script_files import Script
+from pgvector_stacks.migrations.scripts.steps import Step, computed, control, folded, only_sets_the_session, words
+
+NOT_UNDONE = frozenset({"PREPARE", "DEALLOCATE", "LOAD", "SELECT"})  # a ROLLBACK leaves these as they are
+ALL = "ALL"
+TRUE = frozenset({"TRUE", "TRU", "TR", "T", "YES", "YE", "Y", "ON", "1"})
+
+
+def sets(script: Script, numbers: Iterable[int]) -> list[str]:
+    """The settings that statements leave in the session though a rerun doesn't repeat them, as far as their own text
+    and that of DO blocks tell: set_config among other things, or with a value that is no constant; SET in a DO block.
+    """
+    found: dict[str, None] = {}
+    for number in numbers:
+        if only_sets_the_session(script, number) and not computed(script, number):
+            continue
+        own = script.text[script.statements[number].start : script.statements[number].end]
+        if re.search(r"\b(re)?set(_config)?\b", own, re.IGNORECASE):
+            for code in acting_code.of(script, script.statements[number]):
+                found |= dict.fromkeys(_settings(code, inner=code.text is not script.text))
+    return [name for name in found if name not in ("role", "session_authorization")]
+
+
+def _settings(code: acting_code.Code, *, inner: bool) -> Iterator[str]:
+    for place, token in enumerate(code.tokens):
+        if inner and token.name in ("SET", "RESET") and code.word(place - 1) in lock_timeout.BEFORE_A_STATEMENT:
+            at = place + (code.word(place + 1) == "SESSION") + 1
+            name = code.name(at)
+            if code.word(at + 1) == ".":
+                name, at = f"{name}.{code.name(at + 2)}", at + 2
+            if token.name == "RESET" or code.word(at + 1) in ("TO", "="):
+                yield name
+        elif code.name(place) == "set_config" and code.word(place + 1) == "(":
+            content = code.content(place + 2)
+            if content is not None and code.word(place + 3) == "," and _stays(code, place):
+                yield content[0].strip().lower()  # in a string in a string a doubled quote reads as a blank
+
+
+def _stays(code: acting_code.Code, call: int) -> bool:
+    """False for a set_config, at token `call`, that says it is for its transaction alone."""
+    depth = commas = 0
+    for place in range(call + 2, len(code.tokens)):
+        word = code.word(place)
+        depth += (word in ("(", "[")) - (word in (")", "]"))
+        if depth < 0:
+            break
+        commas += depth == 0 and word == ","
+        if commas == 2:
+            content = code.content(place + 1)
+            return (content[0].strip().upper() if content else code.word(place + 1)) not in TRUE
+    return True
+
+
+def _computed_and_over(script: Script, number: int) -> bool:
+    """True for a SELECT set_config(…) that set something for its transaction alone, and would compute it again."""
+    if not computed(script, number):
+        return False
+    code = acting_code.Code(script.text, 0, script.statements[number].tokens)
+    return not _stays(code, next(place for place in range(len(code.tokens)) if code.name(place) == "set_config"))
+
+
+def repeated(
+    script: Script, steps: Sequence[Step], finished: int, remembered: Mapping[int, Mapping[str, str]]
+) -> list[int | tuple[str, str]]:
+    """The statements among the first `finished` that set the session as it is behind them, in their order.
+
+    `remembered`: by a step's last statement the settings that it left, instead of what computed them.
+    """
+    found: list[int | tuple[str, str]] = []
+    for step in steps:
+        if step.first >= finished:
+            break
+        kept = _kept(script, step, min(step.last + 1, finished))
+        found += [
+            number for number in kept
+            if not computed(script, number) or not (step.last in remembered or _computed_and_over(script, number))
+        ]  # fmt: skip
+        found += remembered.get(step.last, {}).items()
+    return found
+
+
+def over(script: Script, numbers: Sequence[int | tuple[str, str]]) -> set[int]:
+    """Which statements that a rerun repeats may fail: PREPARE, DEALLOCATE, and SET where a later one sets the same.
+
+    What they need may have gone since; a prepared statement that needs it would fail as well.
+    """
+    found = set()
+    ended: set[str] = set()
+    for number in reversed([number for number in numbers if isinstance(number, int)]):
+        upper = [word.strip('"').upper() for word in words(script, number, 5)]
+        if upper[0] in ("PREPARE", "DEALLOCATE"):
+            found.add(number)
+        elif upper[0] in ("SET", "RESET"):
+            rest = upper[2 if upper[1] == "SESSION" and upper[2:3] != ["AUTHORIZATION"] else 1 :]
+            name = ".".join([rest[0], *(rest[2:3] if rest[1:2] == ["."] else [])])
+            if name in ended or (ALL in ended and name not in ("ROLE", "SESSION")):
+                found.add(number)
+            ended.add(name)
+        elif upper[:2] == ["DISCARD", "ALL"]:
+            ended |= {ALL, "ROLE", "SESSION"}
+    return found
+
+
+def _kept(script: Script, step: Step, stop: int) -> list[int]:
+    kept: list[int] = []
+    marks: list[tuple[str, int]] = []  # savepoints, and how many were kept before each
+    for number in range(step.first, stop):
+        if only_sets_the_session(script, number):
+            kept.append(number)
+        elif step.kind in ("block", "undone block"):
+            kind = control(words(script, number, 6))
+            name = folded(script.text, script.statements[number].tokens[-1])
+            if kind == "savepoint":
+                marks.append((name, len(kept)))
+            elif kind in ("release", "rollback to"):
+                place = next((place for place in reversed(range(len(marks))) if marks[place][0] == name), len(marks))
+                before = marks[place][1] if place < len(marks) else len(kept)
+                if kind == "rollback to":
+                    kept = kept[:before] + [later for later in kept[before:] if _survives(script, later)]
+                del marks[place + (kind == "rollback to") :]  # one that is rolled back to stays, those behind it end
+    if step.kind == "undone block":
+        kept = [number for number in kept if _survives(script, number)]
+    return kept
+
+
+def _survives(script: Script, number: int) -> bool:
+    upper = words(script, number, 4)
+    return upper[0] in NOT_UNDONE and "SET_CONFIG" not in upper

@@ -1,0 +1,240 @@
+"""The toolbox of the Docker engine: a throw-away container of the target image with the volume and, carried over from
+the old image, the programs of the old major.
+
+No third image: `/usr/lib/postgresql/<old>`, `/usr/share/postgresql/<old>` and the shared libraries that the new image
+lacks are copied through the Docker API into anonymous volumes (found with ldd, told to the loader by its variable).
+
+The container lives as long as this process holds its standard input: a killed provider leaves nothing at work, and
+the locks on the data directories go with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.models.containers import Container
+from docker.types import Mount
+
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.common.image_names import VOLUME
+from pgvector_stacks.docker import container_command
+from pgvector_stacks.docker.container_spec import LOCK_TAKEN, OLD_MOUNT
+from pgvector_stacks.docker.docker_host import TMP, anonymous, throw_away, told
+from pgvector_stacks.toolbox.interface import HOUR_S, Done, must
+from pgvector_stacks.toolbox.tar_stream import pack, unpack
+
+USER = "postgres"
+PRIVATE = f"{TMP}/pgstack-toolbox"
+CARRIED = "/opt/pgstack-carried"
+BROUGHT = f"{TMP}/pgstack-brought"
+HANDED = f"{TMP}/pgstack-handed"
+# a drill's server takes a quarter of the memory; the rest is page cache
+LIMITS = {"shm_size": "256m", "mem_limit": "1g", "memswap_limit": "1g"}
+LIBRARIES_DEEP = 6
+NO_STRAY = {OLD_MOUNT: ""}  # images up to 17 would add an anonymous volume there
+
+
+class DockerToolbox:
+    """See `toolbox.Toolbox`."""
+
+    sockets = PRIVATE
+    leash = ""  # the container ends with this process
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+
+    def programs(self, major: int) -> str:
+        return f"/usr/lib/postgresql/{major}/bin"
+
+    def directory(self, major: int) -> str:
+        return f"{VOLUME}/{major}/docker"
+
+    def beside(self, major: int, name: str) -> str:
+        return f"{VOLUME}/{major}/{name}"
+
+    def run(
+        self, major: int, *command: str, environment: Mapping[str, str] | None = None,
+        timeout_s: float = 12 * HOUR_S,
+    ) -> Done:  # fmt: skip
+        path = f"{self.programs(major)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        return self._carry_out(list(command), {"PATH": path} | dict(environment or {}), USER)
+
+    def sh(self, script: str, *, timeout_s: float = HOUR_S, **variables: str) -> Done:
+        return self._carry_out(["sh", "-ec", script], variables, USER)
+
+    def as_root(self, script: str, **variables: str) -> Done:
+        """For what is root's own: the places of the old programs, pg_hba.conf in the volume. It has no capability."""
+        return self._carry_out(["sh", "-ec", script], variables, "root")
+
+    @contextmanager
+    def lock(self, path: str, taken: str) -> Iterator[None]:
+        # it belongs to the open file, which only the sleep has in the end
+        script = f"""
+            if [ ! -d "$L" ]; then mkdir -p "$(dirname "$L")"; : >>"$L"; fi
+            exec 9<"$L"
+            flock -n -E {LOCK_TAKEN} 9
+            nohup sleep 2147483 >/dev/null 2>&1 &
+            echo $!
+        """
+        done = self.sh(script, L=path)
+        if done.code == LOCK_TAKEN:
+            raise ServerError(taken)
+        holder = must(f"taking the lock of {path}", done).strip()
+        if not holder.isdecimal():
+            raise ServerError(f"taking the lock of {path}: the shell told no process that holds it\n{done.tail()}")
+        try:
+            yield
+        finally:
+            self.sh('kill "$P" || true', P=holder)
+
+    def put(self, name: str, text: str) -> str:
+        path = f"{PRIVATE}/{name}"
+        done = container_command.run(
+            self.container, ["sh", "-ec", 'umask 077; rm -f "$TARGET"; cat >"$TARGET"'], user=USER,
+            environment={"TARGET": path}, stdin=text.encode(),
+        )  # fmt: skip
+        if done.code != 0:
+            raise ServerError(f"writing {path} in the throw-away container failed\n{Done(done.code, done.text).tail()}")
+        return path
+
+    def bring(self, folder: str, into: Path) -> None:
+        with told():
+            stream, _ = self.container.get_archive(folder)
+            unpack(stream, into)
+        said = must(
+            "adding up what was brought", self.sh('cd "$FOLDER"; find . -type f -exec sha256sum {} +', FOLDER=folder)
+        )
+        digests = {
+            name.removeprefix("./"): digest for digest, _, name in (x.partition("  ") for x in said.splitlines())
+        }
+        brought = {str(each.relative_to(into)) for each in into.rglob("*") if each.is_file()}
+        if not digests or set(digests) != brought:
+            raise ServerError(
+                f"{folder}: {len(brought)} files came from the throw-away container, it has {len(digests)}: try again"
+            )
+        for name, digest in digests.items():
+            with (into / name).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                    raise ServerError(f"{name} was damaged on its way from the throw-away container: try again")
+
+    def hand(self, folder: Path) -> str:
+        place = f"{HANDED}/{folder.name}"
+        said = must("making a folder", self.sh(f"mkdir -p -m 700 {HANDED}; id -u; id -g"))
+        uid, gid = map(int, said.split())
+        with told():
+            self.container.put_archive(HANDED, pack(folder, (uid, gid)))
+        return place
+
+    def _carry_out(self, words: list[str], environment: Mapping[str, str], user: str) -> Done:
+        done = container_command.run(
+            self.container, words, user=user, environment={"LC_ALL": "C"} | dict(environment), workdir="/"
+        )
+        return Done(done.code, done.text)
+
+
+@contextmanager
+def open_toolbox(
+    client: docker.DockerClient, name: str, image: str, volume: str | None, *, network: str | None = None,
+    limits: Mapping[str, Any] | None = None, then: str = "", carries: int = 0,
+) -> Iterator[DockerToolbox]:  # fmt: skip
+    """A running one, gone afterwards. `network`: where the source server is reached by its container's name; left out,
+    it has none; `then`: a shell script that it runs when this process was killed; `carries`: the major whose programs
+    `carry_programs` is going to bring.
+
+    Without a volume its data directories are gone with it.
+    """
+    places = [*_own_places(carries), CARRIED] if carries else []
+    with throw_away(
+        client, name, image, ["sh", "-c", f"cat >/dev/null; {then}"], user=USER, working_dir="/", stdin_open=True,
+        network=network, tmpfs=NO_STRAY, init=True, told_end=False,
+        mounts=[
+            Mount(VOLUME, volume, type="volume") if volume else anonymous(VOLUME, name),
+            *(anonymous(place, name) for place in places),
+        ],
+        # no name in it is one that the image has: only what is lacking is carried there
+        environment={"LD_LIBRARY_PATH": CARRIED} if carries else {},
+        auto_remove=bool(then),  # nobody else removes it then
+        **(limits or LIMITS),
+    ) as container:  # fmt: skip
+        with told():
+            leash = container.attach_socket(params={"stdin": 1, "stream": 1})
+            container.start()
+        made = DockerToolbox(container)
+        try:
+            must("making a folder", made.sh(f"mkdir -m 700 {PRIVATE}"))
+            yield made
+        finally:
+            container_command.close(leash._response)
+
+
+def _own_places(major: int) -> tuple[str, str]:
+    """Where Debian's packages have a major's programs and what they read."""
+    return f"/usr/lib/postgresql/{major}", f"/usr/share/postgresql/{major}"
+
+
+def carry_programs(client: docker.DockerClient, made: DockerToolbox, name: str, image: str, major: int) -> None:
+    """The programs of `major` from its own image into the toolbox. Raises ServerError, DockerFailed."""
+    library, _ = _own_places(major)
+    with throw_away(
+        client, name, image, ["sleep", "infinity"], user=USER, init=True, tmpfs=NO_STRAY,
+        told_end=False,
+    ) as source, told():  # fmt: skip
+        source.start()
+        for folder in _own_places(major):
+            stream, _ = source.get_archive(folder)
+            must("making a folder", made.as_root(f"mkdir -m 700 {BROUGHT}"))
+            made.container.put_archive(BROUGHT, stream)
+            moves = f'cp -a {BROUGHT}/{major}/. "$FOLDER"; rm -r {BROUGHT}'
+            must(f"putting {folder} of the old image in its place", made.as_root(moves, FOLDER=folder))
+            if _listing(source, folder) != _listing(made.container, folder):
+                raise ServerError(f"{folder} of {image} did not come over whole: try again")
+        found = _libraries(source, library)
+        for _ in range(LIBRARIES_DEEP):  # ldd doesn't see through what is lacking
+            lacking = [name for name, path in _libraries(made.container, library).items() if not path]
+            wanted = [found[name] for name in lacking if found.get(name)]
+            if not wanted:
+                break
+            archive = output_of(source, ["tar", "-chf", "-", "--transform", "s|.*/||", *wanted])
+            made.container.put_archive(CARRIED, archive)
+
+
+def _listing(container: Container, folder: str) -> bytes:
+    """Its files with their sizes, and where its links lead. A tar that breaks off between two files looks whole.
+
+    Raises ServerError, also where there are none.
+    """
+    script = r"""find "$1" \( -type f -printf '%P %s\n' \) -o \( -type l -printf '%P -> %l\n' \) | LC_ALL=C sort"""
+    found = output_of(container, ["sh", "-ec", script, "sh", folder])
+    if not found.strip():
+        raise ServerError(f"{folder} in the container {container.name} is empty")
+    return found
+
+
+def _libraries(container: Container, folder: str) -> dict[str, str]:
+    """Shared libraries by name, with their path; "" where it is lacking. The JIT's are left out: it is never on.
+
+    Raises ServerError where there are none: every program needs some.
+    """
+    script = f"ldd {folder}/bin/* $(ls {folder}/lib/*.so | grep -v llvmjit) 2>/dev/null || true"
+    found = {}
+    for line in output_of(container, ["sh", "-c", script]).decode(errors="replace").splitlines():
+        name, arrow, rest = line.strip().partition(" => ")
+        if arrow:
+            found[name] = "" if rest.startswith("not found") else rest.split(" ")[0]
+    if not found:
+        raise ServerError(f"ldd names no library of {folder} in the container {container.name}")
+    return found
+
+
+def output_of(container: Container, command: Sequence[str], user: str = "root") -> bytes:
+    """What a command in the container writes to its standard output. Raises ServerError, DockerFailed."""
+    done = container_command.run(container, command, user=user)
+    if done.code != 0:
+        said = done.err.decode(errors="replace")
+        raise ServerError(f"{command[0]} in the container {container.name} failed: {said}")
+    return done.out

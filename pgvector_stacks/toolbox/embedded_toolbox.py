@@ -1,0 +1,124 @@
+"""The toolbox of the embedded engine: this machine, the wheel's programs, `.data/<stack>/`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.toolbox.interface import HOUR_S, Done
+
+LEASH = "leash"
+MARK = "PGSTACK_TOOLBOX"  # in the environment of all that is started here: what a killed run left is found by it
+
+
+class EmbeddedToolbox:
+    """See `toolbox.Toolbox`. `root`: the folder with a data directory for each major."""
+
+    def __init__(self, root: Path, private: Path) -> None:
+        self.root = root
+        self.private = private
+        self.sockets = str(private)
+        self.leash = str(private / LEASH)
+
+    def programs(self, major: int) -> str:
+        return str(embedded_server.binaries(major))
+
+    def directory(self, major: int) -> str:
+        return str(self.root / str(major))
+
+    def beside(self, major: int, name: str) -> str:
+        return str(self.root / f"{major}.{name}")
+
+    def run(
+        self, major: int, *command: str, environment: Mapping[str, str] | None = None,
+        timeout_s: float = 12 * HOUR_S,
+    ) -> Done:  # fmt: skip
+        folder = embedded_server.binaries(major)
+        program = folder / command[0]
+        words = [str(program) if program.is_file() else command[0], *command[1:]]
+        path = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
+        return self._carry_out(words, {"PATH": path} | dict(environment or {}), timeout_s)
+
+    def sh(self, script: str, *, timeout_s: float = HOUR_S, **variables: str) -> Done:
+        return self._carry_out(["sh", "-ec", script], variables, timeout_s)
+
+    @contextmanager
+    def lock(self, path: str, taken: str) -> Iterator[None]:
+        import fcntl
+
+        held = os.open(path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ServerError(taken) from None
+            yield
+        finally:
+            os.close(held)
+
+    def put(self, name: str, text: str) -> str:
+        path = self.private / name
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+            file.write(text)
+        embedded_server.give_to_server(path)
+        return str(path)
+
+    def bring(self, folder: str, into: Path) -> None:
+        try:
+            shutil.move(folder, into)
+        except shutil.Error as error:  # one entry a file that couldn't be copied to another disk
+            raise ServerError(str(error.args[0][0][2])) from None
+
+    def hand(self, folder: Path) -> str:
+        if os.geteuid() != 0 or folder.stat().st_uid == 0:
+            return str(folder.resolve())
+        # scheduled backups are another user's, and root without capabilities (as_another_user) reads none of his
+        copy = self.private / "handed" / folder.name
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
+        return str(copy)
+
+    def _carry_out(self, words: list[str], environment: Mapping[str, str], timeout_s: float) -> Done:
+        """In a session of its own, its output through a file: a server started by it keeps no descriptor of ours."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
+        with tempfile.NamedTemporaryFile("w+", prefix=".said-", dir=self.private) as said:
+            process = subprocess.Popen(
+                [*embedded_server.as_another_user(), *words], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                cwd=self.private, start_new_session=True, env=clean | dict(environment) | {MARK: str(self.private)},
+            )  # fmt: skip
+            try:
+                code = process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise ServerError(f"{words[0]} took longer than {timeout_s:.0f} s") from None
+            return Done(code, Path(said.name).read_text(errors="replace"))
+
+
+@contextmanager
+def open_toolbox(root: Path) -> Iterator[EmbeddedToolbox]:
+    """`root`: `.data/<stack>`. The private folder is in the machine's temporary folder: a socket's path is short."""
+    private = Path(tempfile.mkdtemp(prefix="pgstack-"))
+    embedded_server.give_to_server(private)
+    os.mkfifo(private / LEASH, 0o600)
+    embedded_server.give_to_server(private / LEASH)
+    held = os.open(private / LEASH, os.O_RDWR | os.O_CLOEXEC)  # for reading too: it would wait for a reader otherwise
+    reader = os.open(private / LEASH, os.O_RDONLY | os.O_CLOEXEC)
+    # whenever this process is killed, no password stays behind
+    guard = subprocess.Popen(
+        ["sh", "-c", 'cat >/dev/null; rm -rf "$1"', "pgstack", str(private)], cwd="/", stdin=reader,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    os.close(reader)
+    try:
+        yield EmbeddedToolbox(root.resolve(), private)
+    finally:
+        os.close(held)
+        guard.wait()
+        shutil.rmtree(private, ignore_errors=True)

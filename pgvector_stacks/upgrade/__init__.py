@@ -1,0 +1,1 @@
+"""The upgrade to another major version: facts, decision, steps. `engines` carries it out, `checks` compares."""

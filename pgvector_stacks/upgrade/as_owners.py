@@ -1,0 +1,59 @@
+"""Restores dumps into a server behind closed doors, so that nothing that an owner wrote runs as the administrator.
+
+PostgreSQL computes while it makes an object: a bound of a partition whose key is a domain with a CHECK, the first state
+of an aggregate, a generated column. So the schema is made over the login that has the owners' rights and no others
+(`backup/loader.py`), and the roles, which only an administrator makes, are read as data before psql gets them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from psycopg import sql
+
+from pgvector_stacks.backup.manifest import BackupRefused
+from pgvector_stacks.backup.restoring import owner_login, restore_database, role_statements
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, execute, must
+
+LOST = "\ufffd"  # what stands for bytes that are no UTF-8
+
+
+def make_roles(toolbox: Toolbox, server: Server, path: str, superuser: str) -> None:
+    """Those of pg_dumpall's file in the toolbox, but `superuser`, which initdb has made. Raises ServerError.
+
+    Through a file, not an argument: a password's hash is in it. What is sent is put together here, from names and
+    literals, so that no word of the file is a command of psql's.
+    """
+    text = must(f"reading {path}", toolbox.sh('cat "$F"', F=path))
+    if LOST in text:
+        raise ServerError("a role's name or comment isn't in UTF-8: rename it, then try again")
+    try:
+        statements = role_statements.parse(text)
+    except BackupRefused as refusal:
+        found = "\n".join(str(refusal).splitlines()[:2])
+        raise ServerError(f"the roles of the old server can't be taken over: {found}") from None
+    commands = [each.command for each in statements if each.makes != superuser]
+    made = toolbox.put("roles.sql", sql.SQL(";\n").join([*commands, sql.SQL("")]).as_string(None))
+    words = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-f", made)
+    must("restoring roles", toolbox.run(server.major, "psql", *words, environment=server.environment))
+
+
+def restore(
+    toolbox: Toolbox, server: Server, folder: str, databases: Iterable[str], *, jobs: int, report: Report,
+    watched: bool = False,
+) -> None:  # fmt: skip
+    """The dumps `0`, `1`, … in `folder`, of the databases in their order. `watched`: what runs with the owners' rights
+    may drop no function. Raises ServerError.
+    """
+    owner_login.drop(toolbox, server)
+    execute(toolbox, server, "postgres", owner_login.CREATE)
+    login = Server(server.major, server.host, server.port, owner_login.ROLE, superuser=False)
+    for number, database in enumerate(databases):
+        report(f"restores database {database}")
+        restore_database.load(
+            toolbox, server, f"{folder}/{number}", database, (), jobs=jobs, vector_indexes=False, login=login,
+            create=True, opening=queries.get("upgrade_watch") if watched else "",
+        )  # fmt: skip
+    owner_login.drop(toolbox, server)

@@ -1,0 +1,110 @@
+"""A backup before the upgrade, restored once and compared, while the old server serves.
+
+A drill that is recent enough stands for it: its backup is there, and was found good. Where backups are copied to
+another host, this one is there before the upgrade goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pgvector_stacks.backup import store
+from pgvector_stacks.backup.copies.remote import Elsewhere
+from pgvector_stacks.backup.create import create
+from pgvector_stacks.backup.drill import WORK as RESTORED
+from pgvector_stacks.backup.drill import drill
+from pgvector_stacks.backup.manifest import UNSIGNED, BackupFailed, BackupRefused, Trust, read
+from pgvector_stacks.common import queries
+from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, rows
+from pgvector_stacks.upgrade.progress import PACE, Pace, directory, dump, told
+
+
+@dataclass(frozen=True, slots=True)
+class BackupFirst:
+    """`into`: the folder of the stack's backups; `database`: the stack's own; `max_age_h`: of a good drill, in hours;
+    0: always a new one; `place`: where its copy goes; `key`: it is signed with, "" for none.
+    """
+
+    into: Path
+    stack: str
+    database: str
+    max_age_h: float
+    place: Elsewhere | None = None
+    key: str = field(default="", repr=False)
+
+    @property
+    def trust(self) -> Trust:
+        return Trust(self.key) if self.key else UNSIGNED
+
+    def is_recent(self, last_good: datetime | None, now: datetime) -> bool:
+        return last_good is not None and now - last_good < timedelta(hours=self.max_age_h)
+
+    def make(
+        self,
+        at_the_server: AbstractContextManager[tuple[Toolbox, Server]],
+        apart: AbstractContextManager[Toolbox],
+        report: Report,
+        pace: Pace = PACE,
+    ) -> None:
+        """`at_the_server`: where the running server is reached; `apart`: where nothing is. Raises PgstackError."""
+        with self._copying():  # a host that is away is told before the dump, which may take hours
+            if self.place is not None:
+                self.place.kept()
+        good = store.good(self.into, self.key or None)
+        last = store.last_drilled(good)
+        if self.is_recent(last, datetime.now(UTC)) and self._is_own(good[-1].folder):
+            report(f"no new backup: the last good drill is of {last:%Y-%m-%d %H:%M} UTC (pgvector:drillMaxAgeH)")
+            self._copy(good[-1].folder, report)
+            return
+        with at_the_server as (toolbox, server):
+            with told("back up", dump(toolbox, server, self.database), report, pace):
+                manifest = create(toolbox, server, self.into, stack=self.stack, database=self.database, key=self.key)
+            restored = sum(each.bytes - _left_out(toolbox, server, each.name) for each in manifest.databases)
+        newest = store.listed(self.into)[-1]
+        report(f"backup {newest.folder}")
+        with store.alone(self.into), apart as toolbox:
+            data = f"{toolbox.beside(server.major, RESTORED)}/base"
+            with told("restore the backup", directory(toolbox, data, restored), report, pace):
+                # made here and now: its superusers are the server's own
+                result = drill(toolbox, newest.folder, major=server.major, superusers=True, trust=self.trust)
+        if not result.ok:
+            problems = "\n".join(f"    {problem.strip()}" for problem in result.problems[:5])
+            raise BackupFailed(
+                f"the backup {newest.name}, restored into a throw-away server, is not what was backed up: nothing was"
+                f" upgraded\n{problems}"
+            )
+        report(f"restored and compared in {result.seconds:.0f} s: good")
+        self._copy(newest.folder, report)
+
+    def _is_own(self, backup: Path) -> bool:
+        try:
+            read(backup, self.trust)
+        except BackupRefused:
+            return False
+        return True
+
+    def _copy(self, backup: Path, report: Report) -> None:
+        if self.place is not None:
+            with self._copying():
+                self.place.send(backup)
+                self.place.note(backup)
+            report(f"its copy is at {self.place.url}")
+
+    @contextmanager
+    def _copying(self) -> Iterator[None]:
+        try:
+            yield
+        except BackupFailed as error:
+            raise BackupFailed(
+                f"{error}\n  nothing was stopped, nothing upgraded; for an upgrade without a copy elsewhere take"
+                " pgvector:backupCopy out"
+            ) from None
+
+
+def _left_out(toolbox: Toolbox, server: Server, database: str) -> int:
+    """Bytes of the vector indexes, which the drill doesn't build."""
+    return int(rows(toolbox, server, database, queries.get("vector_index_bytes"))[0]["bytes"])

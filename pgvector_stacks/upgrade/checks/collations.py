@@ -1,0 +1,94 @@
+"""Which indexes another C library or ICU makes an upgrade sort anew, when, and what to say about it. Pure.
+
+An index whose order isn't the library's any more misses rows, and a unique one lets duplicates in. So it is sorted
+anew while nobody is served. Or afterwards, on request: then only what PostgreSQL itself knows to be stale, since its
+recorded version is what the rest of the work is found by after a kill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pgvector_stacks.common.errors import listing
+from pgvector_stacks.upgrade import decision
+from pgvector_stacks.upgrade.decision import Reindex, size
+from pgvector_stacks.upgrade.facts import Collation, Source, Target, TextIndex
+
+LIBRARY = "c"
+KEY = "pgvector:upgradeReindex"
+SHOWN = 5
+
+
+def to_sort(before: Sequence[TextIndex], now: Sequence[TextIndex]) -> list[TextIndex]:
+    """Which of the new server's indexes aren't in its libraries' order. `before`: as the old server had them.
+
+    A predefined collation has the new version written down from the start, whatever its indexes were sorted by: so each
+    is compared with what the old server had. Empty for a restored dump, which was sorted anew by being restored.
+    """
+    sorted_by = {(index.name, each.name): each.recorded for index in before for each in index.collations}
+    return [
+        index
+        for index in now
+        if index.stale
+        or any(
+            (recorded := sorted_by.get((index.name, each.name))) is not None
+            and each.actual is not None
+            and recorded != each.actual
+            for each in index.collations
+        )
+    ]
+
+
+def announced(source: Source, target: Target, choice: decision.Choice, reindex: Reindex) -> str:
+    """What an `up` would do, and sort anew, for a preview."""
+    return "\n  ".join(filter(None, (decision.words(source, target, choice), words(source, target, reindex))))
+
+
+def words(source: Source, target: Target, reindex: Reindex) -> str:
+    """What an `up` would sort anew, for a preview; "" where there is nothing."""
+    every = [(name, index) for name, each in source.databases.items() for index in each.text_indexes]
+    surely = [(name, index) for name, index in every if any(_differs(each, target) for each in index.collations)]
+    others = [pair for pair in every if pair not in surely]
+    perhaps = [(name, index) for name, index in others if any(_unknown(each, target) for each in index.collations)]
+    found = []
+    if surely:
+        used = [each for _, index in surely for each in index.collations]
+        versions = sorted({f"{each.recorded} → {target.libc}" for each in used if _differs(each, target)})
+        when = "once the server serves" if reindex == "after" else "while the database is closed"
+        found.append(f"sorts {_told(surely)} anew {when} (C library {', '.join(versions)}): {_listed(surely)}")
+    if perhaps:
+        found.append(
+            f"sorts {_told(perhaps)} anew where PostgreSQL {target.version} has another version of the C library or ICU"
+            f": {_listed(perhaps)}"
+        )
+    if found and reindex == "after":
+        found.append(waiting([index for _, index in surely + perhaps]))
+    return "\n  ".join(found)
+
+
+def waiting(indexes: Sequence[TextIndex]) -> str:
+    """What indexes may do wrong until they are sorted anew."""
+    unique = sum(index.unique or index.exclusion for index in indexes)
+    duplicates = f", and unique ones ({unique}) may let duplicates in" if unique else ""
+    return f"until then queries by them may miss rows{duplicates} ({KEY})"
+
+
+def _differs(collation: Collation, target: Target) -> bool:
+    return (
+        collation.provider == LIBRARY and None not in (collation.recorded, target.libc)
+        and collation.recorded != target.libc
+    )  # fmt: skip
+
+
+def _unknown(collation: Collation, target: Target) -> bool:
+    return collation.provider != LIBRARY or target.libc is None
+
+
+def _told(pairs: Sequence[tuple[str, TextIndex]]) -> str:
+    count = len(pairs)
+    return f"{count} text index{'es' if count != 1 else ''} ({size(sum(index.bytes for _, index in pairs))})"
+
+
+def _listed(pairs: Sequence[tuple[str, TextIndex]]) -> str:
+    largest = sorted(pairs, key=lambda pair: -pair[1].bytes)
+    return listing([f"{name}: {index.name} {size(index.bytes)}" for name, index in largest], most=SHOWN)

@@ -1,0 +1,102 @@
+"""What a new server wants done before it is opened: settings carried over, extensions, collations, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, execute, must, rows
+from pgvector_stacks.upgrade.checks import collations
+from pgvector_stacks.upgrade.decision import Reindex
+from pgvector_stacks.upgrade.facts import Source, TextIndex, text_indexes
+
+# made by initdb as the new version wants them, or of the old place
+NOT_CARRIED = frozenset({
+    "data_directory", "hba_file", "ident_file", "port", "listen_addresses", "unix_socket_directories",
+    "primary_conninfo", "ssl", "ssl_cert_file", "ssl_key_file",
+})  # fmt: skip
+
+
+def carry_settings(toolbox: Toolbox, source: Source, directory: str, known: Iterable[str]) -> list[str]:
+    """Hand-made settings of the old postgresql.conf and postgresql.auto.conf, those that the new version knows.
+
+    Returns the names of the others. Raises ServerError.
+    """
+    there, lost = set(known), []
+    for name, settings in (("postgresql.conf", source.written), ("postgresql.auto.conf", source.altered)):
+        lines = []
+        for setting, value in sorted(settings.items()):
+            if setting in NOT_CARRIED:
+                continue
+            if setting in there or "." in setting:
+                lines.append(f"{setting} = {_quoted(value)}")
+            else:
+                lost.append(setting)
+        if lines:
+            text = "\n".join(["", f"# carried over from PostgreSQL {source.major}", *lines, ""])
+            done = toolbox.sh('printf %s "$TEXT" >>"$FILE"', TEXT=text, FILE=f"{directory}/{name}")
+            must(f"writing {name}", done)
+    return lost
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+Known = Mapping[str, Sequence[TextIndex]]
+
+
+def finish(
+    toolbox: Toolbox, server: Server, databases: Iterable[str], report: Report, *, statistics: bool,
+    known: Known | None = None, reindex: Reindex = "before",
+) -> None:  # fmt: skip
+    """In every database, template1 included. `statistics`: rough ones, where pg_upgrade carried none. `known`: by
+    database, the text indexes as the old server had them; None where nobody knows any more.
+
+    Raises ServerError.
+    The order counts: REINDEX what was sorted by another C library, then say that it is.
+    """
+    for database in databases:
+        for line in _extensions(toolbox, server, database):
+            report(line)
+        for line in _collations(toolbox, server, database, known, reindex):
+            report(line)
+        if statistics:
+            # a few rows of each table: plans are no worse than a guess until the whole is analysed, once it serves
+            execute(toolbox, server, database, "SET default_statistics_target = 1", then=("ANALYZE",))
+
+
+def _extensions(toolbox: Toolbox, server: Server, database: str) -> list[str]:
+    query = """SELECT e.extname AS name, quote_ident(e.extname) AS quoted, e.extversion AS was, a.default_version AS now
+                 FROM pg_extension e JOIN pg_available_extensions a ON a.name = e.extname
+                WHERE a.default_version <> e.extversion"""
+    found = []
+    for row in rows(toolbox, server, database, query):
+        execute(toolbox, server, database, f"ALTER EXTENSION {row['quoted']} UPDATE")
+        found.append(f"{row['name']} {row['was']} → {row['now']} in {database}")
+    return found
+
+
+def _collations(
+    toolbox: Toolbox, server: Server, database: str, known: Known | None, reindex: Reindex
+) -> list[str]:  # fmt: skip
+    """What was sorted by another version of the C library or ICU is sorted anew, or waits for `reindex.complete`."""
+    changed = rows(toolbox, server, database, queries.get("upgrade_collations"))
+    now = text_indexes(rows(toolbox, server, database, queries.get("upgrade_collation_indexes")))
+    wrong = list(now) if changed else []
+    if known is not None:
+        wrong = collations.to_sort(known.get(database, ()), now)
+    if not changed and not wrong:
+        return []
+    later = [index for index in wrong if index.stale] if reindex == "after" else []
+    done = [index for index in wrong if index not in later]
+    for index in done:
+        execute(toolbox, server, database, f"REINDEX INDEX {index.name}")
+    versions = ", ".join(f"{row['what']} {row['recorded']} → {row['actual']}" for row in changed)
+    said = [f"collations: {len(done)} indexes of {database} sorted anew ({versions})"] if done or not later else []
+    if later:
+        # with the old version still recorded PostgreSQL warns, and they are found again after a kill
+        return [*said, f"collations: {len(later)} indexes of {database} wait ({versions}): {collations.waiting(later)}"]
+    for row in changed:
+        execute(toolbox, server, database, row["refresh"])
+    return said

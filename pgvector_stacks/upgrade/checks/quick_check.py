@@ -1,0 +1,137 @@
+"""Is the new server what the old one was? Bounded, since nobody is served meanwhile: names and sizes of all relations,
+the first rows of each table, sequences, numbers of other objects, a question to each vector index.
+
+Every row is compared by the tests, and by `pgstack upgrade verify`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from psycopg import sql
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.toolbox.interface import Server, Toolbox, execute, rows
+
+SAMPLE_ROWS = 100
+# values as text, whatever the server's settings are
+SESSION = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';"
+FUNCTIONS = f"""
+CREATE FUNCTION pg_temp.pgstack_sample(t regclass) RETURNS text LANGUAGE sql AS $$
+    SELECT coalesce(pg_temp.pgstack_answer(t, format(
+        'SELECT md5(string_agg(r::text, chr(10))) FROM (SELECT * FROM ONLY %s LIMIT {SAMPLE_ROWS}) AS r', t)), 'empty')
+$$;
+CREATE FUNCTION pg_temp.pgstack_count(t regclass) RETURNS bigint LANGUAGE sql AS $$
+    SELECT pg_temp.pgstack_answer(t, format('SELECT count(*)::text FROM ONLY %s', t))::bigint
+$$;
+"""
+Fingerprint = Mapping[str, str]
+
+
+def fingerprint(toolbox: Toolbox, server: Server, databases: Iterable[str], *, exact: bool) -> Fingerprint:
+    """`app: table public.t` → how it is. Raises ServerError."""
+    query = queries.get("upgrade_fingerprint").replace("{exact}", "true" if exact else "false")
+    found: dict[str, str] = {}
+    for database in databases:
+        first = f"{SESSION}{queries.get('as_owner')}{FUNCTIONS}"
+        asked = rows(toolbox, server, database, query, first=first, last=queries.get("as_owner_end"))
+        found |= {f"{database}: {row['what']}": str(row["how"]) for row in asked}
+    return found
+
+
+def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
+    """In words; empty where they agree. Pure."""
+    found = []
+    for what in sorted(before.keys() | after.keys()):
+        was, now = before.get(what, "not there"), after.get(what, "not there")
+        if was != now:
+            found.append(f"{what}: {was} → {now}")
+    return found
+
+
+def same(before: Fingerprint, after: Fingerprint) -> None:
+    """Raises ServerError naming what differs."""
+    if found := differences(before, after):
+        shown = "\n".join(f"    {line}" for line in found[:10])
+        raise ServerError(f"the new server's data is not the old one's: {len(found)} differences\n{shown}")
+
+
+def vector_indexes(toolbox: Toolbox, server: Server, databases: Iterable[str]) -> int:
+    """Ask each vector index for the nearest row to the first one of its table, through the index alone.
+
+    Returns how many were asked. Raises ServerError where the planner doesn't use it, or what it finds is no nearer than
+    a row at random. That the row itself is found is too much to ask: among vectors that are all as far from each other,
+    such as random ones, a sound HNSW index misses it.
+    """
+    asked = 0
+    for database in databases:
+        if not rows(toolbox, server, database, "SELECT 1 FROM pg_extension WHERE extname = 'vector'"):
+            continue
+        for index in rows(toolbox, server, database, queries.get("vector_indexes")):
+            asked += _ask(toolbox, server, database, index)
+    return asked
+
+
+def _ask(toolbox: Toolbox, server: Server, database: str, index: Mapping[str, str]) -> int:
+    expression, table = index["expression"], index["table"]
+    operator = index["operator"]
+    where = f"WHERE ({index['predicate']})" if index["predicate"] else f"WHERE {expression} IS NOT NULL"
+    defined = f"AND {expression} {operator} {expression} <> 'NaN'"  # by cosine a vector of zeros is nowhere
+    sample = f"(SELECT {expression} FROM {table} {where} {defined} LIMIT 1)"
+    distance = f"{expression} {operator} {sample}"
+    select = f"SELECT {distance} AS d FROM {table} {where} ORDER BY {distance} LIMIT 1"
+    others = f"SELECT {distance} AS d FROM {table} {where} {defined} LIMIT {SAMPLE_ROWS}"
+    at_random = f"SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY d) AS d FROM ({others}) AS others"
+    question = queries.get("upgrade_index_owner").replace("{oid}", str(int(index["index_oid"])))
+    (of,) = rows(toolbox, server, database, question)
+    owner = "" if of["plain"] else str(of["owner"])
+    try:
+        (middle,) = _answers(toolbox, server, database, _as_json(at_random), "", owner)
+        if owner and middle["d"] is None:
+            return 0  # no row that a policy lets the owner see
+        session = "LOAD 'vector'; SET enable_seqscan = off; SET enable_indexscan = on;"
+        session += " SET hnsw.ef_search = 200; SET ivfflat.probes = 100;"
+        (plan,) = _answers(toolbox, server, database, f"EXPLAIN (FORMAT JSON) {select}", session, owner)
+        near = _answers(toolbox, server, database, _as_json(select), session, owner)
+    except ServerError as error:
+        if owner and "permission denied" in str(error):
+            return 0  # and nobody else may run what the owner wrote
+        raise
+    said = json.dumps(plan, ensure_ascii=False, indent=0)
+    if f'"Index Name": {json.dumps(index["name"], ensure_ascii=False)}' not in said:
+        used = [line.strip() for line in said.splitlines() if '"Index Name"' in line or '"Node Type"' in line]
+        raise ServerError(f"database {database}: the planner doesn't use the vector index {index['index']}: {used}")
+    if middle["d"] is None:
+        return 0
+    if not near or not near[0]["d"] <= middle["d"] + 1e-6:
+        raise ServerError(
+            f"database {database}: {index['index']} finds {json.dumps(near)} where a row at random is at {middle['d']}"
+        )
+    return 1
+
+
+def _as_json(query: str) -> str:
+    return f"SELECT row_to_json(found) FROM ({query}) AS found"
+
+
+def _answers(toolbox: Toolbox, server: Server, database: str, query: str, session: str, owner: str) -> list[Any]:
+    """The JSON values that a query returns. `owner`: who is to run it, as SQL writes the name; "" for us."""
+    asked = query
+    if owner:
+        literal = sql.Literal(query).as_string(None)
+        asked = queries.get("upgrade_ask_as_owner").replace("{owner}", owner).replace("{query}", literal)
+    said = execute(toolbox, server, database, session or "SELECT", then=[asked])
+    return _values(said)
+
+
+def _values(text: str) -> list[Any]:
+    """JSON values, one behind the other."""
+    found, decoder, rest = [], json.JSONDecoder(), text.strip()
+    while rest:
+        value, end = decoder.raw_decode(rest)
+        found.append(value)
+        rest = rest[end:].strip()
+    return found

@@ -1,0 +1,89 @@
+"""Sorts anew what an upgrade left in the former C library's order, while the server serves (`upgradeReindex: after`).
+
+Which indexes those are is asked, not remembered: the version that PostgreSQL has recorded of their collation isn't the
+library's. It is refreshed only when all of a database are done, so that a killed run is gone on with by the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.connections.connection import Address, connect, told
+from pgvector_stacks.connections.up_lock import locked
+from pgvector_stacks.upgrade.decision import size
+from pgvector_stacks.upgrade.facts import TextIndex, text_indexes
+
+WAIT_S = 600.0  # for another run that works on it
+
+
+def complete(address: Address, report: Callable[[str], object], *, remedy: str = "`up` again") -> int:
+    """Returns how many indexes were sorted anew. `address`: as the administrator, any database.
+
+    Raises ServerError naming what can't be sorted (duplicates in a unique index), ConnectionFailed.
+    """
+    with connect(replace(address, database="postgres")) as connection:
+        names = [
+            row[0] for row in connection.execute("SELECT datname FROM pg_database WHERE datallowconn ORDER BY oid")
+        ]
+    stale = [name for name in names if _changed(replace(address, database=name))]
+    if not stale:
+        return 0
+    count, failed = 0, []
+    with locked(address, WAIT_S):
+        for name in stale:
+            done, problems = _database(replace(address, database=name), report)
+            count += done
+            failed += [f"{name}: {problem}" for problem in problems]
+    if failed:
+        listed = "\n  ".join(failed)
+        raise ServerError(
+            f"{len(failed)} indexes can't be sorted anew, and stay in the order of another C library:\n  {listed}\n"
+            f"  remove what stands twice, then {remedy}"
+        )
+    return count
+
+
+def _changed(address: Address) -> list[DictRow]:
+    with connect(address) as connection:
+        return _ask(connection, "upgrade_collations")
+
+
+def _ask(connection: psycopg.Connection[Any], query: str) -> list[DictRow]:
+    return connection.cursor(row_factory=dict_row).execute(queries.get(query)).fetchall()
+
+
+def _database(address: Address, report: Callable[[str], object]) -> tuple[int, list[str]]:
+    """(how many were sorted anew, what could not be)."""
+    failed = []
+    with connect(address) as connection:
+        _clear(connection)
+        stale = [index for index in text_indexes(_ask(connection, "upgrade_collation_indexes")) if index.stale]
+        for number, index in enumerate(stale, 1):
+            report(f"sorts {index.name} of {address.database} anew, {number} of {len(stale)} ({size(index.bytes)})")
+            try:
+                connection.execute(statement(index).encode())
+            except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation) as error:
+                failed.append(f"{index.name}: {str(told(error)).removeprefix('the server says: ')}")
+                _clear(connection)
+        if not failed:
+            for row in _ask(connection, "upgrade_collations"):
+                connection.execute(row["refresh"].encode())
+    return len(stale) - len(failed), failed
+
+
+def statement(index: TextIndex) -> str:
+    """An exclusion constraint's can't be made beside the old one: it keeps writers out meanwhile."""
+    return f"REINDEX INDEX {'' if index.exclusion else 'CONCURRENTLY '}{index.name}"
+
+
+def _clear(connection: psycopg.Connection[Any]) -> None:
+    """What a killed or failed run left: no other runs, we hold the lock."""
+    for row in _ask(connection, "upgrade_reindex_leftovers"):
+        connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {row['index']}".encode())

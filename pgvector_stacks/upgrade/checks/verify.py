@@ -1,0 +1,254 @@
+"""Compares every row of the data directory that an upgrade kept with the running new server.
+
+The kept directory is never started: the way back counts on its last checkpoint. It is copied beside itself, and the old
+version's programs start the copy behind closed doors. Of each table both servers add up a hash of its rows; where that
+differs, the rows' hashes of the new server are loaded into the copy, which counts. The copy goes at the end, also after
+a failure or a kill. The new server is only read.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import secrets
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from pgvector_stacks.common import queries, shell
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.connections.server_authentication import UNDEMANDING
+from pgvector_stacks.toolbox.interface import HOUR_S, Server, Toolbox, must, rows, start
+from pgvector_stacks.upgrade import rollback
+from pgvector_stacks.upgrade.checks import quick_check
+from pgvector_stacks.upgrade.checks.comparison import Contents, Counted, Rows, Sequence, differences, to_count
+from pgvector_stacks.upgrade.decision import MARGIN_BYTES, size
+from pgvector_stacks.upgrade.journal import Journal
+from pgvector_stacks.upgrade.rollback import COPY
+
+Say = Callable[[str], object]
+LONG_S = 48 * HOUR_S
+BATCH = 100  # tables a session
+OBJECTS = "pg_catalog.pg_largeobject"
+ROW_BYTES = 120  # what counting takes of the disk: a hash of each side in a table, in a sort, and some slack
+# nothing of it may act: no jobs, no subscriptions; nothing is kept, so that a crash may lose it
+SETTINGS = {
+    "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off", "max_wal_size": "1GB",
+    "shared_buffers": "128MB", "huge_pages": "off", "max_connections": "20", "max_worker_processes": "0",
+    "max_parallel_workers": "0",
+}  # fmt: skip
+SESSION = (
+    f"{quick_check.SESSION} SET search_path = pg_catalog, pg_temp;"
+    " SET extra_float_digits = 1; SET lc_monetary = 'C'; SET work_mem = '64MB';\n"
+)
+BEGIN = f"BEGIN;\n{queries.get('as_owner')}"
+END = "ROLLBACK;\n"
+# the process that copies is noted: one that was interrupted goes on by itself
+COPYING = """
+    mkdir -p "$(dirname "$TO")"
+    cp -a --reflink=auto "$FROM" "$TO" &
+    echo $! >"$TO.pid"
+    wait $!
+    rm "$TO.pid"
+"""
+CLEAR = """
+    if [ -f "$D.pid" ] && [ "$(cat "/proc/$(cat "$D.pid")/comm" 2>/dev/null)" = cp ]; then
+        kill -9 "$(cat "$D.pid")"
+        sleep 1
+    fi
+    pg_ctl stop -s -m immediate -D "$D" >/dev/null 2>&1 || true
+    rm -rf "$D" "$D.log" "$D.pid"
+    rmdir "$(dirname "$D")" 2>/dev/null || true
+"""
+SPACE = """
+    if cp --reflink=always "$D/PG_VERSION" "$D.reflink" 2>/dev/null; then echo 0; else du -sB1 "$D" | cut -f1; fi
+    rm -f "$D.reflink"
+    df -B1 --output=avail "$D" | tail -n 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`differs`: in words, each with its database in front. `tables`, `rows`: how many were compared."""
+
+    differs: tuple[str, ...]
+    tables: int
+    rows: int
+
+
+def kept(toolbox: Toolbox, new: int) -> Journal:
+    """The upgrade whose kept directory there is to compare. Raises ServerError where there is none."""
+    try:
+        return rollback.last(toolbox, new)
+    except ServerError as error:
+        raise ServerError(f"there is nothing to compare with: {error}") from None
+
+
+def place(toolbox: Toolbox, old: int) -> str:
+    """For the copy, of one run alone: what clears up after a killed one may still be at it."""
+    return f"{toolbox.beside(old, COPY)}/{secrets.token_hex(4)}"
+
+
+def verify(toolbox: Toolbox, live: Server, new: int, copy: str, report: Say) -> Verdict:
+    """`toolbox`: with the old version's programs; `live`: the running server as it is reached from there, by them;
+    `copy`: see `place`.
+
+    Raises ServerError where it can't be compared.
+    """
+    journal = kept(toolbox, new)
+    rollback.possible(toolbox, new)
+    with _alone(toolbox, journal), _served_copy(toolbox, journal, copy, report) as was:
+        names = {name: sorted(_databases(toolbox, server)) for name, server in (("kept", was), ("now", live))}
+        found = [f"{name}: database gone" for name in names["kept"] if name not in names["now"]]
+        found += [f"{name}: database new" for name in names["now"] if name not in names["kept"]]
+        tables = compared = 0
+        for database in (name for name in names["kept"] if name in names["now"]):
+            held, told = _compare(toolbox, was, live, database)
+            report(
+                f"{database}: {len(held.tables)} tables with {held.row_count} rows, {len(held.sequences)} sequences: "
+                + (f"{len(told)} differ" if told else "the same")
+            )
+            found += [f"{database}: {difference}" for difference in told]
+            tables, compared = tables + len(held.tables), compared + held.row_count
+    return Verdict(tuple(found), tables, compared)
+
+
+def _alone(toolbox: Toolbox, journal: Journal) -> AbstractContextManager[None]:
+    """What another run copied isn't what a power cut left. Raises ServerError."""
+    old = toolbox.directory(journal.old)
+    taken = (
+        f"another `pgstack upgrade verify` compares with {old}, or `confirm` deletes it\n  wait for it, then try again"
+    )
+    return toolbox.lock(old, taken)
+
+
+@contextmanager
+def _served_copy(toolbox: Toolbox, journal: Journal, copy: str, report: Say) -> Iterator[Server]:
+    """A server on a copy of the kept directory, both gone afterwards. Raises ServerError."""
+    old = toolbox.directory(journal.old)
+    left = toolbox.beside(journal.old, COPY)
+    must("removing what a power cut left", toolbox.sh('rm -rf "$D"', D=left))
+    needed, free = (int(word) for word in must("looking for room", toolbox.sh(SPACE, D=old)).split())
+    if free < needed + MARGIN_BYTES:
+        raise ServerError(
+            f"a copy of {old} needs {size(needed + MARGIN_BYTES)} free beside it, there are {size(free)}\n  make room"
+        )
+    guard = {"DIRECTORY": copy, "LEASH": toolbox.leash}
+    must("guarding the copy", toolbox.run(journal.old, "sh", "-ec", shell.get("verify_guard"), environment=guard))
+    try:
+        report(f"copies {old} ({size(needed)})" if needed else f"copies {old}, sharing its blocks")
+        paths = {"FROM": old, "TO": copy, "LEASH": toolbox.leash}
+        script = f"{shell.get('leash')}\n{COPYING}"
+        must(f"copying {old}", toolbox.run(journal.old, "sh", "-ec", script, environment=paths, timeout_s=LONG_S))
+        rollback.possible(toolbox, journal.new)  # nobody served it meanwhile
+        # a data_directory in its postgresql.conf would name another place
+        yield start(toolbox, journal.old, copy, SETTINGS | {"data_directory": copy}, journal.superuser)
+    finally:
+        if toolbox.run(journal.old, "sh", "-ec", CLEAR, environment={"D": copy}).code != 0:
+            report(f"{copy} could not be removed: remove it by hand, or  pgstack upgrade confirm STACK")
+
+
+def left_to_do(copy: str) -> str:
+    """What a container still does when the process that holds it was killed."""
+    path = shlex.quote(copy)
+    return f"kill -s KILL -- -1; rm -rf {path} {path}.log {path}.pid; rmdir {shlex.quote(posixpath.dirname(copy))}"
+
+
+def _databases(toolbox: Toolbox, server: Server) -> list[str]:
+    return [row["name"] for row in rows(toolbox, server, "postgres", "SELECT datname AS name FROM pg_database"
+                                        " WHERE datallowconn")]  # fmt: skip
+
+
+def _compare(toolbox: Toolbox, copy: Server, live: Server, database: str) -> tuple[Contents, list[str]]:
+    """(what was kept, in what it differs)."""
+    relations = {server: rows(toolbox, server, database, queries.get("verify_relations")) for server in (copy, live)}
+    names = {server: [row["name"] for row in found if row["kind"] == "table"] for server, found in relations.items()}
+    kept, now = (
+        Contents(
+            _contents(toolbox, server, database, [*names[server], OBJECTS]),
+            {row["name"]: Sequence(row["last"], row["step"]) for row in found if row["kind"] == "sequence"},
+        )
+        for server, found in relations.items()
+    )
+    counted = {
+        name: _count(toolbox, copy, live, database, name, kept.tables[name].count + now.tables[name].count)
+        for name in to_count(kept, now)
+    }
+    return kept, differences(kept, now, counted)
+
+
+def _contents(toolbox: Toolbox, server: Server, database: str, tables: list[str]) -> dict[str, Rows]:
+    found = {}
+    for first in range(0, len(tables), BATCH):
+        batch = tables[first : first + BATCH]
+        summed = "SELECT concat_ws('|', count(*), coalesce(sum(hash), 0)) FROM ({hashes}) AS each"
+        asked = "".join(f"SELECT {_as_owner(table, summed, 'pgstack_answer')};\n" for table in batch)
+        said = _ask(toolbox, server, database, SESSION + BEGIN + asked + END)
+        for table, line in zip(batch, said.splitlines(), strict=True):
+            count, total = line.split("|")
+            found[table] = Rows(int(count), int(total))
+    return found
+
+
+def _hashes(table: str) -> str:
+    """A number for each row, the same in every version: hash partitions rely on it, too.
+
+    ROW: an owner may have made a cast of the table's own type to text.
+    """
+    return f'SELECT hashtextextended(ROW(kept_row.*)::text COLLATE "C", 0) AS hash FROM ONLY {table} AS kept_row'
+
+
+def _as_owner(
+    table: str, query: str = "SELECT hash::text FROM ({hashes}) AS each", function: str = "pgstack_ask"
+) -> str:
+    """The call that asks it with the rights of the table's owner. {hashes}: a number for each row."""
+    name, text = (sql.Literal(each).as_string(None) for each in (table, query.format(hashes=_hashes(table))))
+    return f"pg_temp.{function}({name}::regclass, {text}::text)"
+
+
+def _ask(toolbox: Toolbox, server: Server, database: str, text: str) -> str:
+    variables = server.environment | {
+        "PGDATABASE": database, "FILE": toolbox.put("verify.sql", text), "LEASH": toolbox.leash,
+    }  # fmt: skip
+    script = shell.get("leash", "ask")
+    return must(
+        f"comparing database {database}",
+        toolbox.run(server.major, "sh", "-ec", script, environment=variables, timeout_s=LONG_S),
+    )
+
+
+def _count(toolbox: Toolbox, copy: Server, live: Server, database: str, table: str, rows_in_all: int) -> Counted:
+    """Rows of one side alone; twice the same row counts twice. Raises ServerError where there is no room for it."""
+    free = int(must("looking for room", toolbox.sh(SPACE, D=toolbox.directory(copy.major))).split()[1])
+    if free < rows_in_all * ROW_BYTES + MARGIN_BYTES:
+        raise ServerError(
+            f"{database}: table {table} differs; to count its rows takes {size(rows_in_all * ROW_BYTES + MARGIN_BYTES)}"
+            f" free, there are {size(free)}"
+        )
+    there = f"{SESSION}{BEGIN}COPY (SELECT {_as_owner(table)}) TO STDOUT;\n{END}"
+    here = f"""{SESSION}{BEGIN}
+        CREATE TEMPORARY TABLE theirs (hash bigint);
+        \\copy pg_temp.theirs FROM pstdin
+        WITH kept AS (
+                 SELECT hash::bigint AS hash, count(*) AS times FROM {_as_owner(table)} AS each(hash) GROUP BY hash
+             ),
+             now AS (SELECT hash, count(*) AS times FROM pg_temp.theirs GROUP BY hash)
+        SELECT coalesce(sum(greatest(coalesce(kept.times, 0) - coalesce(now.times, 0), 0)), 0),
+               coalesce(sum(greatest(coalesce(now.times, 0) - coalesce(kept.times, 0), 0)), 0)
+          FROM kept FULL JOIN now USING (hash);
+        {END}"""
+    variables: Mapping[str, str] = copy.environment | {
+        "PGDATABASE": database, "LEASH": toolbox.leash,
+        "OTHER_HOST": live.host, "OTHER_PORT": str(live.port), "OTHER_USER": live.user, "OTHER_PASSFILE": live.passfile,
+        **{name.replace("PG", "OTHER_", 1): value for name, value in (UNDEMANDING | dict(live.demands)).items()},
+        "THERE": toolbox.put("there.sql", there), "HERE": toolbox.put("here.sql", here),
+    }  # fmt: skip
+    script = shell.get("leash", "verify_rows")
+    said = must(
+        f"counting rows of {table} in database {database}",
+        toolbox.run(copy.major, "sh", "-ec", script, environment=variables, timeout_s=LONG_S),
+    )
+    lost, new = said.split()[-1].split("|")
+    return Counted(int(lost), int(new))

@@ -1,0 +1,212 @@
+"""Whether a server can be upgraded, by which method, and what to say about it. Pure: facts in, words out.
+
+Invariant of every method but `link`: the old data directory is never written to, so that the old server can be started
+on it at any time; the new one gets its final name only after it was verified.
+
+standby: a streaming standby is made while the old server serves; after the stop only its promotion and `pg_upgrade
+         --link` are left, so that the downtime doesn't grow with the data. Space: the data once more.
+copy:    `pg_upgrade --copy` after the stop. Space: the data once more. Downtime grows with the data.
+clone:   `pg_upgrade --clone` where the file system has reflinks: as safe as copy, as fast as link, nearly no space.
+link:    `pg_upgrade --link`: no space, but the old server can't be started any more once the new one was.
+dump:    pg_dump and pg_restore: for what pg_upgrade can't do. The longest downtime: every index is built anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.inspection.validation import version_tuple
+from pgvector_stacks.upgrade.facts import Disk, Source, Target
+
+Method = Literal["standby", "copy", "clone", "link", "dump"]
+METHODS: tuple[Method, ...] = get_args(Method)
+Reindex = Literal["before", "after"]  # the server is opened
+# a fresh cluster, WAL of the standby while it catches up, and the schema's dump
+MARGIN_BYTES = 512 * 2**20
+# For the estimate of the downtime. pg_upgrade dumps and restores the schema: 21 s for 15,000 relations on two cores.
+RELATIONS_A_SECOND, COPIED_A_SECOND = 700, 100 * 2**20
+# Minor releases come out on one day for all majors, so that two majors' minors differ by a constant: 15.14, 16.10 and
+# 17.6 are the round before 18.0, 15.18, 16.14 and 17.10 came with 18.4. Source: the release notes.
+AHEAD_OF_18 = {15: 14, 16: 10, 17: 6, 18: 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How it is done, why so, and what it takes. `rollback`: the old data directory stays whole."""
+
+    method: Method
+    why: str
+    needs_bytes: int
+
+    @property
+    def rollback(self) -> bool:
+        return self.method != "link"
+
+
+def refusals(source: Source, target: Target) -> list[str]:
+    """Why this server can't be upgraded, each with its remedy; empty where it can. The space is `choose`'s."""
+    found = []
+    if target.major < source.major:
+        return [
+            f"PostgreSQL {source.major} → {target.major} is a downgrade: no method goes back\n"
+            f"  to the state before an upgrade, while it is kept:  pgstack upgrade rollback STACK\n"
+            f"  or stay at an image of PostgreSQL {source.major}"
+        ]
+    if reason := _older_minor(source, target):
+        found.append(reason)
+    if source.prepared:
+        found.append(
+            f"prepared transactions are open: {_some(source.prepared)}\n"
+            "  end each:  COMMIT PREPARED 'gid';  or  ROLLBACK PREPARED 'gid';"
+        )
+    if source.logical_slots:
+        found.append(
+            f"logical replication slots: {_some(source.logical_slots)}: what they have not sent would be lost\n"
+            "  let their subscribers catch up, then  SELECT pg_drop_replication_slot('name');"
+        )
+    if source.subscriptions:
+        found.append(
+            f"subscriptions: {_some(source.subscriptions)}: they would arrive disabled and without their position\n"
+            "  drop each, but keep its slot:  ALTER SUBSCRIPTION name DISABLE;\n"
+            "  ALTER SUBSCRIPTION name SET (slot_name = NONE);  DROP SUBSCRIPTION name;\n"
+            "  afterwards  CREATE SUBSCRIPTION … WITH (create_slot = false, slot_name = 'name', copy_data = false)"
+        )
+    if source.tablespaces:
+        found.append(
+            f"tablespaces: {_some(source.tablespaces)}: their data lies outside of the data directory\n"
+            "  move the tables in (ALTER TABLE … SET TABLESPACE pg_default), then DROP TABLESPACE"
+        )
+    if source.closed_databases:
+        found.append(
+            f"databases that take no connections: {_some(source.closed_databases)}: pg_upgrade can't read them\n"
+            "  ALTER DATABASE … ALLOW_CONNECTIONS true;  or drop them"
+        )
+    if columns := source.all("reg_columns"):
+        found.append(
+            f"columns of types that hold catalog numbers, which change: {_some(columns)}\n"
+            "  ALTER TABLE … ALTER COLUMN … TYPE text USING …::text;  and back afterwards"
+        )
+    if domains := source.all("acting_domains"):
+        found.append(
+            f"domains whose CHECK calls a volatile function of PostgreSQL or an extension: {_some(domains)}\n"
+            "  an upgrade would run it as the superuser: ALTER DOMAIN … DROP CONSTRAINT …; a trigger can check the same"
+        )
+    return found + _extensions(source, target)
+
+
+def _older_minor(source: Source, target: Target) -> str:
+    """A target that was released before the source may not know what the source writes."""
+    if target.minor is None or target.major == source.major:
+        return ""
+    ahead, behind = AHEAD_OF_18.get(source.major), AHEAD_OF_18.get(target.major)
+    if ahead is None or behind is None:
+        return ""
+    wanted = source.minor - ahead + behind
+    if target.minor >= wanted:
+        return ""
+    return (
+        f"PostgreSQL {target.version} was released before {source.version}: it may not know what the newer one writes\n"
+        f"  use {target.major}.{wanted} or later"
+    )
+
+
+def _extensions(source: Source, target: Target) -> list[str]:
+    if target.extensions is None:
+        return []
+    found = []
+    for database, each in source.databases.items():
+        for name, version in each.extensions.items():
+            there = target.extensions.get(name)
+            if there is None:
+                found.append(
+                    f"database {database} has the extension {name} {version}, PostgreSQL {target.version} hasn't\n"
+                    f"  use an image with {name}, or:  DROP EXTENSION {name}"
+                )
+            elif name == "vector" and version_tuple(there) < version_tuple(version):
+                found.append(
+                    f"database {database} has pgvector {version}, PostgreSQL {target.version} comes with {there}\n"
+                    f"  use an image with pgvector {version} or later"
+                )
+    return found
+
+
+def decide(source: Source, target: Target, disk: Disk, wanted: Method | None) -> Choice:
+    """How it is done. Raises ServerError with every reason why it can't be."""
+    if reasons := refusals(source, target):
+        raise ServerError("\n".join(reasons))
+    return choose(source, disk, wanted)
+
+
+def choose(source: Source, disk: Disk, wanted: Method | None) -> Choice:
+    """The method: the wanted one, or the one with the shortest downtime that keeps the way back.
+
+    Raises ServerError where it isn't possible here, with what is.
+    """
+    if wanted is not None:
+        reason = _impossible(source, disk, wanted)
+        if reason:
+            raise ServerError(f"pgvector:upgradeMethod = {wanted}: {reason}")
+        return Choice(wanted, "as pgvector:upgradeMethod says", needed(source, wanted))
+    reasons: list[str] = []
+    order: tuple[Method, ...] = ("standby", "clone", "copy")
+    for method in order:
+        if not (reason := _impossible(source, disk, method)):
+            return Choice(method, f"not standby: {reasons[0]}" if reasons else "", needed(source, method))
+        reasons.append(reason)
+    raise ServerError(
+        f"{reasons[0]}; and to copy it: {reasons[-1]}\n"
+        "  make room; or, giving up the way back, which needs no space:  pgvector:upgradeMethod: link"
+    )
+
+
+def needed(source: Source, method: Method) -> int:
+    """Free bytes it takes. dump: the dump beside the new data, and the indexes it leaves out make up for the rest."""
+    times = {"standby": 1, "copy": 1, "clone": 0, "link": 0, "dump": 2}[method]
+    return times * source.data_bytes + MARGIN_BYTES
+
+
+def _impossible(source: Source, disk: Disk, method: Method) -> str:
+    if method == "standby":
+        if unlogged := source.all("unlogged"):
+            return f"unlogged tables would arrive empty on a standby: {_some(unlogged)}"
+        if source.wal_level == "minimal" or source.wal_senders < 2:
+            return (
+                f"the server can't feed a standby (wal_level {source.wal_level}, max_wal_senders {source.wal_senders})"
+            )
+    if method == "clone" and not disk.reflink:
+        return "the file system has no reflinks (XFS and Btrfs have)"
+    if disk.free_bytes < needed(source, method):
+        return f"it needs {size(needed(source, method))} free, there are {size(disk.free_bytes)}"
+    return ""
+
+
+def words(source: Source, target: Target, choice: Choice) -> str:
+    """What an `up` would do, for a preview."""
+    least = 5 + sum(each.relations for each in source.databases.values()) // RELATIONS_A_SECOND
+    short = f"about {least} s of downtime"
+    downtime = {
+        "standby": short, "clone": short, "link": short,
+        "copy": f"downtime grows with the data: about {least + source.data_bytes // COPIED_A_SECOND} s",
+        "dump": "downtime grows with the data, every index is built anew",
+    }[choice.method]  # fmt: skip
+    kept = f"keeps {source.major} for rollback" if choice.rollback else "no rollback once the new server has started"
+    why = f" ({choice.why})" if choice.why else ""
+    return (
+        f"upgrades PostgreSQL {source.version} → {target.version}, {size(source.data_bytes)} of data "
+        f"({choice.method}: {downtime}), needs {size(choice.needs_bytes)} free, {kept}{why}"
+    )
+
+
+def size(count: int) -> str:
+    """`4.1 GB`, in powers of 1,000 as `df -H` and disks have them."""
+    if count < 10**9:
+        return f"{max(1, round(count / 10**6))} MB"
+    return f"{count / 10**9:.1f} GB"
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

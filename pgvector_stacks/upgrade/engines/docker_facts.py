@@ -1,0 +1,64 @@
+"""What an upgrade asks of images, containers and the volume: see facts.py."""
+
+from __future__ import annotations
+
+import re
+
+import docker
+from docker.models.containers import Container
+
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.common.image_names import VOLUME
+from pgvector_stacks.docker.docker_host import finish, throw_away
+from pgvector_stacks.toolbox.docker_toolbox import NO_STRAY, USER, DockerToolbox, output_of
+from pgvector_stacks.toolbox.interface import Done
+from pgvector_stacks.upgrade.facts import Disk, Target
+
+
+def disk(server: Container) -> Disk:
+    """Of the volume, as the running server sees it: its free space, and whether a copy that shares its blocks works
+    there. Raises ServerError.
+    """
+    script = f"""
+        if trial=$(mktemp -d {VOLUME}/.reflink-XXXXXX) && echo 1 >"$trial/one" &&
+            cp --reflink=always "$trial/one" "$trial/other"; then echo yes; else echo no; fi
+        rm -rf "$trial"
+        df -B1 --output=avail {VOLUME} | tail -n 1
+    """
+    said = output_of(server, ["sh", "-ec", script], USER)
+    found = re.fullmatch(rb"(yes|no)\s+(\d+)\s*", said)
+    if found is None:
+        raise ServerError(f"the free space of {VOLUME} can't be read: {said.decode(errors='replace').strip()[-300:]}")
+    return Disk(int(found[2]), found[1] == b"yes")
+
+
+def target_of_image(client: docker.DockerClient, name: str, image: str, major: int) -> Target:
+    """Version and extensions of an image that is there, without starting a server. Raises ServerError."""
+    command = ["sh", "-c", _asks_for_target(major)]
+    with throw_away(client, name, image, command, user=USER, tmpfs=NO_STRAY) as made:
+        done = finish(made, timeout_s=60, lines=2000)
+    return _target(Done(done.code, done.output), image, major)
+
+
+def target_in(made: DockerToolbox, major: int) -> Target:
+    """The same of the toolbox's own image. Raises ServerError."""
+    return _target(made.sh(_asks_for_target(major)), made.container.attrs["Config"]["Image"], major)
+
+
+def _asks_for_target(major: int) -> str:
+    return (
+        f"/usr/lib/postgresql/{major}/bin/postgres --version;"
+        f" grep -H '^default_version' /usr/share/postgresql/{major}/extension/*.control;"
+        " getconf GNU_LIBC_VERSION || true"
+    )
+
+
+def _target(done: Done, image: str, major: int) -> Target:
+    if done.code != 0:
+        raise ServerError(
+            f"the image {image} has no PostgreSQL {major} where Debian's packages have it\n{done.tail(3)}"
+        )
+    version = re.search(r"PostgreSQL\) \d+\.(\d+)", done.output)
+    found = re.findall(r"([^/\s]+)\.control:\s*default_version\s*=\s*'([^']*)'", done.output)
+    libc = re.search(r"^glibc (\S+)", done.output, re.MULTILINE)
+    return Target(major, int(version[1]) if version else None, dict(found), libc[1] if libc else None)

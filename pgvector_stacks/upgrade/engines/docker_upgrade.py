@@ -1,0 +1,176 @@
+"""The upgrade of a server in a container: what a preview says of it, and the whole of it during an `up`.
+
+The server's own container is stopped and left as it is: the engine replaces it afterwards, by one of the new image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import docker
+from docker.models.containers import Container
+
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.connections.connection import Address
+from pgvector_stacks.docker import data_volume
+from pgvector_stacks.docker.container_spec import PORT, Spec
+from pgvector_stacks.docker.docker_host import has_image, remove_left_throw_aways, server_of, told
+from pgvector_stacks.toolbox import docker_toolbox
+from pgvector_stacks.toolbox.interface import Server, Toolbox, with_password
+from pgvector_stacks.upgrade import facts, rollback, run
+from pgvector_stacks.upgrade.backup_first import BackupFirst
+from pgvector_stacks.upgrade.checks import collations
+from pgvector_stacks.upgrade.context import nothing
+from pgvector_stacks.upgrade.decision import Method, Reindex, decide, words
+from pgvector_stacks.upgrade.engines import docker_facts
+from pgvector_stacks.upgrade.engines.docker_control import DockerServerControl
+from pgvector_stacks.upgrade.journal import Journal
+from pgvector_stacks.upgrade.no_drift import NoDrift
+from pgvector_stacks.upgrade.progress import PACE, Pace
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """From which server to which. `old_image`, `new_image`: ids or names."""
+
+    client: docker.DockerClient
+    before: Spec
+    after: Spec
+    old_image: str
+    new_image: str
+    volume: str
+    address: Address
+    method: Method | None
+    grace_s: int
+    backup: BackupFirst | None
+    pgvector_minimum: str
+    report: Callable[[str], None]
+    no_drift: NoDrift | None = None
+    reindex: Reindex = "before"
+    pace: Pace = PACE
+
+    @property
+    def network(self) -> str:
+        return self.before.name
+
+
+def preview(wanted: Wanted) -> str:
+    """In words. Raises ServerError, DriftRefused for what is refused; ConnectionFailed where nothing answers."""
+    server = _server(wanted)
+    if server.status != "running":
+        return (
+            f"upgrades PostgreSQL {wanted.before.major} → {wanted.after.major}: the server doesn't run, "
+            "`up` starts it first and decides then"
+        )
+    target = facts.Target(wanted.after.major)
+    if has_image(wanted.client, wanted.new_image):  # a preview pulls nothing
+        target = docker_facts.target_of_image(wanted.client, wanted.after.name, wanted.new_image, target.major)
+    source = _asked(wanted)
+    choice = decide(source, target, docker_facts.disk(server), wanted.method)
+    return collations.announced(source, target, choice, wanted.reindex)
+
+
+def _asked(wanted: Wanted) -> facts.Source:
+    """The running server. Raises ConnectionFailed, psycopg.Error, and DriftRefused where drift is not allowed."""
+    source = facts.of_source(wanted.address)
+    if wanted.no_drift is not None:
+        wanted.no_drift.must_hold(wanted.address, source)
+    return source
+
+
+def carry_out(wanted: Wanted, before_step: Callable[[str], None] = nothing) -> Journal:
+    """Afterwards the old server is stopped, the new data directory verified and complete. Raises PgstackError; then
+    the old server serves.
+    """
+    client, old, new = wanted.client, wanted.before, wanted.after
+    remove_left_throw_aways(client, new.name)
+    server = _server(wanted)
+    data_volume.install(client, new, wanted.new_image, wanted.volume)
+    with docker_toolbox.open_toolbox(
+        client, new.name, wanted.new_image, wanted.volume, network=wanted.network, limits=new.limits(),
+        carries=old.major,
+    ) as made:  # fmt: skip
+        control = DockerServerControl(made, server, old, new.major, wanted.address, wanted.grace_s)
+        docker_toolbox.carry_programs(client, made, old.name, wanted.old_image, old.major)
+        if journal := run.found(made, old.major, new.major, serves=control.running()):
+            wanted.report(f"a run that was killed had finished the upgrade to PostgreSQL {new.major}: goes on with it")
+            if control.running():
+                control.stop()
+            return journal
+        if not control.running():
+            control.start()
+        control.replication(allowed=False)  # a killed run's
+        data_volume.trial(client, new, wanted.new_image, wanted.volume, wanted.pgvector_minimum)
+        source = _asked(wanted)
+        disk = docker_facts.disk(server)
+        target = docker_facts.target_in(made, new.major)
+        choice = decide(source, target, disk, wanted.method)
+        if choice.why:  # the preview may have known less
+            wanted.report(words(source, target, choice))
+        live = with_password(made, old.major, old.name, PORT, wanted.address)
+        upgrade = run.Upgrade(
+            made, control, source, new.major, choice, live, dict(new.settings), wanted.report,
+            backup=partial(_back_up, wanted) if wanted.backup else None, before=before_step,
+            reindex=wanted.reindex, old_image=wanted.old_image, pace=wanted.pace,
+        )  # fmt: skip
+        return upgrade.carry_out()
+
+
+def _back_up(wanted: Wanted) -> None:
+    if wanted.backup is not None:
+        old = wanted.before
+        at_it = at_the_server(wanted.client, old.name, wanted.old_image, old.major, wanted.address)
+        wanted.backup.make(at_it, _apart(wanted), wanted.report, wanted.pace)
+
+
+@contextmanager
+def at_the_server(
+    client: docker.DockerClient, name: str, image: str, major: int, admin: Address
+) -> Iterator[tuple[Toolbox, Server]]:
+    """Where the server of that name is reached, with its own programs. Without the volume: the dump takes no room of
+    the database's.
+    """
+    with docker_toolbox.open_toolbox(client, name, image, None, network=name) as made:
+        yield made, with_password(made, major, name, PORT, admin)
+
+
+@contextmanager
+def _apart(wanted: Wanted) -> Iterator[Toolbox]:
+    limits = wanted.before.limits()
+    with docker_toolbox.open_toolbox(wanted.client, wanted.before.name, wanted.old_image, None, limits=limits) as made:
+        yield made
+
+
+def rollback_wanted(wanted: Wanted) -> bool:
+    """Whether the lower major is no mistake: the operator asked for it. Raises DockerFailed, ServerError."""
+    if not has_image(wanted.client, wanted.new_image):
+        return False
+    with docker_toolbox.open_toolbox(wanted.client, wanted.after.name, wanted.new_image, wanted.volume) as made:
+        return bool(rollback.state(made, wanted.after.major, wanted.before.major))
+
+
+def roll_back(wanted: Wanted) -> None:
+    """Stop the new server and put its data directory aside; the old one is as it was. Raises ServerError."""
+    client = wanted.client
+    remove_left_throw_aways(client, wanted.after.name)
+    server = server_of(client, wanted.before.name)
+    if server is not None and server.status == "running":
+        with told():
+            server.stop(timeout=wanted.grace_s)
+    with docker_toolbox.open_toolbox(client, wanted.after.name, wanted.new_image, wanted.volume) as made:
+        if not rollback.state(made, wanted.after.major, wanted.before.major):
+            raise ServerError("no rollback was asked for:  pgstack upgrade rollback STACK")
+        rollback.carry_out(made, wanted.before.major)
+
+
+def _server(wanted: Wanted) -> Container:
+    found = server_of(wanted.client, wanted.before.name)
+    if found is None:
+        raise ServerError(
+            f"the container {wanted.before.name} is gone: an upgrade needs the running old server\n"
+            f"  set pgvector:image back to PostgreSQL {wanted.before.major}, `up`, then change it again"
+        )
+    return found

@@ -1,0 +1,242 @@
+"""Sees to it that a killed upgrade of the embedded engine leaves a server that serves, and nothing that works on.
+
+A small process of its own, which holds the read end of a pipe. The upgrade says "done" at its end, also after a failure
+that it dealt with itself. A pipe that closes without that word means that the upgrade was killed: then all that it
+started is killed, what is unfinished is removed, and the server that has the data is started. It ends with its work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from pgvector_stacks.common.errors import PgstackError, ServerError
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.toolbox import embedded_toolbox
+from pgvector_stacks.upgrade import methods, run
+
+LOCK, LOG = "upgrade.lock", "upgrade.log"
+DONE = "done"
+READY_S = 600.0  # an earlier one may still be at work
+GONE_S = 60.0
+POLL_S = 0.1
+UNTOUCHED = ("", "prepare", "rehearse", "back up", "make the standby")  # steps before the old server is stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An upgrade on this machine: where, of what, and what the servers run with. No password. `root`: `.data/<stack>`.
+
+    `port`: where the new server is to answer, None for where the old one does.
+    """
+
+    root: str
+    old: int
+    new: int
+    old_settings: dict[str, str]
+    settings: dict[str, str]
+    port: int | None = None
+
+    def directory(self, major: int) -> embedded_server.Directory:
+        return embedded_server.Directory(Path(self.root) / str(major), major)
+
+    @property
+    def leftovers(self) -> list[str]:
+        """What an unfinished run leaves, see `run.clean`."""
+        return [str(Path(self.root) / f"{self.new}.{name}") for name in run.LEFTOVERS]
+
+
+@contextmanager
+def guarded(job: Job, private: Path) -> Iterator[None]:
+    """A guardian for as long as this lasts; an earlier one is waited for. `private`: the toolbox's folder.
+
+    Raises ServerError.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", __name__], cwd=Path(__file__).parents[3], start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(asdict(job) | {"private": str(private)}) + "\n")
+        process.stdin.flush()
+        _must_be_ready(process, process.stdout)
+        try:
+            yield
+        finally:
+            process.stdin.write(DONE)
+    finally:
+        with suppress(BrokenPipeError):  # somebody killed it
+            process.stdin.close()
+        process.stdout.close()
+        process.wait()
+
+
+def _must_be_ready(process: subprocess.Popen[str], said: IO[str]) -> None:
+    if not select.select([said], [], [], READY_S)[0]:
+        process.kill()
+        raise ServerError(
+            "another upgrade of this stack is still at work on this machine: wait for it, then `up` again"
+        )
+    if said.readline().strip() != "ready":
+        raise ServerError("the upgrade's guardian does not start; nothing was touched")
+
+
+def wait(root: Path, timeout_s: float = READY_S) -> None:
+    """Until no guardian works below `root`: what it leaves counts, not what is there meanwhile. Raises ServerError."""
+    import fcntl
+
+    path = root / LOCK
+    if not path.exists():
+        return
+    deadline = time.monotonic() + timeout_s
+    with path.open() as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ServerError("an upgrade of this stack is at work on this machine: wait for it") from None
+            time.sleep(POLL_S)
+
+
+def put_right(job: Job, toolbox: embedded_toolbox.EmbeddedToolbox, *, private: str = "") -> None:
+    """Nothing of a killed run works on or lies about, and the old directory can be started. Raises PgstackError."""
+    old = job.directory(job.old)
+    end([*job.leftovers, *([private] if private else [])], mark=private, spared=str(old.path))
+    journal = run.read_journal(toolbox, job.new)
+    killed_behind_doors = journal is not None and not journal.verified and journal.step not in UNTOUCHED
+    if embedded_server.pid(old) is not None and (killed_behind_doors or _behind_doors(old)):
+        embedded_server.stop(old)  # it may be going down, or be closed to everybody
+    step = run.look(toolbox, job.old, job.new, serves=embedded_server.pid(old) is not None)[0]
+    if step != "finish":
+        run.clean(toolbox, job.old, job.new)
+    if step == "start over":
+        methods.undo_link(toolbox, str(old.path))
+
+
+def serve(job: Job, toolbox: embedded_toolbox.EmbeddedToolbox) -> None:
+    """Start the server that has the data, unless it runs. Raises PgstackError."""
+    old, new = job.directory(job.old), job.directory(job.new)
+    if embedded_server.pid(old) is not None or embedded_server.pid(new) is not None:
+        return
+    step = run.look(toolbox, job.old, job.new, serves=False)[0]
+    if step == "go on":
+        start_new(job)
+    elif step == "start over":
+        embedded_server.start(old, job.old_settings)
+    # finish: the next `up` does, see run.found
+
+
+def start_new(job: Job) -> int:
+    """The upgraded server, open to everybody; its port. Raises ServerError."""
+    new = job.directory(job.new)
+    embedded_server.include_settings(new.path)
+    return embedded_server.start(new, job.settings, port=job.port or embedded_server.kept_port(job.directory(job.old)))
+
+
+def end(paths: Iterable[str], *, mark: str, spared: str) -> None:
+    """Kill -9 whatever names one of the paths in its command line, works in one or was started by the toolbox `mark`.
+
+    Not a server on the directory `spared`, which is to end in good order. Raises ServerError where something stays.
+    """
+    named = re.compile("|".join(rf"{re.escape(path)}(?![\w.-])" for path in paths))
+    deadline = time.monotonic() + GONE_S
+    while found := [process for process in psutil.process_iter() if _is_part(process, named, mark, spared)]:
+        for process in found:
+            try:
+                process.send_signal(signal.SIGKILL)
+            except psutil.NoSuchProcess:
+                continue
+        if time.monotonic() > deadline:
+            raise ServerError(f"process {found[0].pid} of an interrupted upgrade does not end")
+        time.sleep(POLL_S)
+
+
+def _is_part(process: psutil.Process, named: re.Pattern[str], mark: str, spared: str) -> bool:
+    try:
+        if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        cwd = process.cwd()
+        if cwd == spared:
+            return False
+        if named.fullmatch(cwd) or named.search(" ".join(process.cmdline())):
+            return True
+        return bool(mark) and process.environ().get(embedded_toolbox.MARK) == mark
+    except (psutil.Error, OSError):
+        return False
+
+
+def _behind_doors(directory: embedded_server.Directory) -> bool:
+    """Whether its server was started for the upgrade alone: ours get neither socket nor port on the command line."""
+    process = embedded_server.pid(directory)
+    try:
+        return process is not None and "unix_socket" in " ".join(psutil.Process(process).cmdline())
+    except psutil.Error:
+        return False
+
+
+def main() -> None:
+    """Told all on stdin; says `ready` once no other works on the same data."""
+    import fcntl
+
+    told = json.loads(sys.stdin.readline())
+    private = Path(told.pop("private"))
+    job = Job(**told)
+    root = Path(job.root)
+    with (root / LOCK).open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _end_earlier(job, lock)
+        lock.write(str(private))
+        lock.flush()
+        print("ready", flush=True)  # noqa: T201
+        if sys.stdin.read() != DONE:
+            (root / LOG).write_text(f"{_after_a_kill(job, private)}\n")
+        lock.truncate(0)
+
+
+def _end_earlier(job: Job, lock: IO[str]) -> None:
+    """A guardian that was killed itself left its toolbox's folder, which holds a password, and what started in it."""
+    lock.seek(0)
+    folder = lock.read()
+    lock.truncate(0)
+    if folder:
+        with suppress(PgstackError):
+            end([folder], mark=folder, spared=str(job.directory(job.old).path))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _after_a_kill(job: Job, private: Path) -> str:
+    """What was done about it."""
+    try:
+        # here it needs no folder for sockets
+        toolbox = embedded_toolbox.EmbeddedToolbox(
+            Path(job.root), Path(job.root)
+        )  # here it needs no folder for sockets
+        put_right(job, toolbox, private=str(private))
+        serve(job, toolbox)
+    except (PgstackError, OSError, psutil.Error) as error:
+        return f"an upgrade was killed, and not all of it could be put right: {error}"
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+    return "an upgrade was killed: what it had started is gone, and the server that has the data serves"
+
+
+if __name__ == "__main__":
+    main()

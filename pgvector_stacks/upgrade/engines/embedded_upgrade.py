@@ -1,0 +1,248 @@
+"""The upgrade of the embedded engine, from the running old server to the running new one.
+
+What a killed run left is put right → an upgrade that was finished unheard is taken as it is → the old server is started
+if it is down, asked, and refused or upgraded → the new one is started. Guarded: see `embedded_guardian.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pgvector_stacks.common.errors import PgstackError, ServerError
+from pgvector_stacks.connections.connection import Address
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.toolbox import embedded_toolbox
+from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, must, with_password
+from pgvector_stacks.upgrade import decision, facts, methods, rollback, run
+from pgvector_stacks.upgrade.backup_first import BackupFirst
+from pgvector_stacks.upgrade.checks import collations
+from pgvector_stacks.upgrade.context import UNFINISHED, nothing
+from pgvector_stacks.upgrade.engines import embedded_guardian
+from pgvector_stacks.upgrade.engines.embedded_control import EmbeddedServerControl
+from pgvector_stacks.upgrade.engines.embedded_guardian import Job
+from pgvector_stacks.upgrade.journal import Journal
+from pgvector_stacks.upgrade.no_drift import NoDrift
+from pgvector_stacks.upgrade.progress import PACE, Pace
+
+FICLONE = 0x40049409  # linux/fs.h
+WAIT_S = 60.0
+VERSION_KEY = "pgvector:postgresVersion"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the upgrade went. `downtime_s`: until the new server answered; None where an interrupted run did part."""
+
+    method: decision.Method
+    downtime_s: float | None
+
+
+def announce(
+    job: Job, password: str, method: decision.Method | None, *, no_drift: NoDrift | None = None,
+    reindex: decision.Reindex = "before",
+) -> str:  # fmt: skip
+    """What `up` would do, in words; nothing is changed. Raises PgstackError where it would refuse, psycopg.Error."""
+    root, old = Path(job.root), job.directory(job.old)
+    if not old.made:
+        raise ServerError(f"{VERSION_KEY}: there is no data of PostgreSQL {job.old} in {old.path} to upgrade")
+    serves = embedded_server.pid(old) is not None
+    with embedded_toolbox.open_toolbox(root) as toolbox:
+        step, _ = run.look(toolbox, job.old, job.new, serves=serves)
+    if step != "start over":
+        return f"an interrupted `up` upgraded PostgreSQL {job.old} → {job.new}: this one goes on from there"
+    if not serves:
+        return (
+            f"PostgreSQL {job.old} is down: `up` starts it first, then asks it whether it can be upgraded to {job.new},"
+            f" and upgrades it"
+        )
+    source, target, choice = _decided(job, password, method, no_drift)
+    return collations.announced(source, target, choice, reindex)
+
+
+def upgrade(
+    job: Job,
+    password: str,
+    method: decision.Method | None,
+    report: Report,
+    *,
+    backup: BackupFirst | None = None,
+    no_drift: NoDrift | None = None,
+    reindex: decision.Reindex = "before",
+    before: Callable[[str], None] = nothing,
+    pace: Pace = PACE,
+) -> Outcome:
+    """Returns with the new server running. Raises PgstackError, psycopg.Error; then the old one serves as it did, or,
+    by `link`, the message says that it can't any more.
+    """
+    root, old = Path(job.root), job.directory(job.old)
+    with embedded_toolbox.open_toolbox(root) as toolbox, embedded_guardian.guarded(job, toolbox.private):
+        embedded_guardian.put_right(job, toolbox)
+        serves = embedded_server.pid(old) is not None
+        journal = run.found(toolbox, job.old, job.new, serves=serves, settings=job.settings, report=report)
+        if journal is not None:
+            embedded_guardian.start_new(job)
+            return Outcome(journal.method, None)
+        port = embedded_server.start(old, job.old_settings)
+        embedded_server.ensure_password(old, port, password)
+        source, _, choice = _decided(job, password, method, no_drift)
+        control = EmbeddedServerControl(old, job.directory(job.new), job.old_settings, port)
+        live = with_password(toolbox, job.old, embedded_server.HOST, port, _admin(port, password))
+        here = nullcontext((toolbox, live)), nullcontext(toolbox)
+        first = partial(backup.make, *here, report, pace) if backup else None
+        made = run.Upgrade(
+            toolbox, control, source, job.new, choice, live, job.settings, report, backup=first, before=before,
+            pace=pace, reindex=reindex,
+        )  # fmt: skip
+        journal = made.carry_out()
+        try:
+            before("serve")
+            embedded_guardian.start_new(job)
+        except BaseException as error:
+            _back(job, toolbox, control, journal, error, report)
+            raise
+        downtime_s = round(time.monotonic() - made.stopped_at, 1)
+        report(f"PostgreSQL {job.new} serves; down for {downtime_s} s")
+        return Outcome(journal.method, downtime_s)
+
+
+@contextmanager
+def at_the_server(job: Job, password: str) -> Iterator[tuple[Toolbox, Server]]:
+    """Where the new server is reached, once it serves."""
+    port = embedded_server.kept_port(job.directory(job.new)) or 0
+    with embedded_toolbox.open_toolbox(Path(job.root)) as made:
+        yield made, with_password(made, job.new, embedded_server.HOST, port, _admin(port, password))
+
+
+def _admin(port: int, password: str) -> Address:
+    return Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, password)
+
+
+def rollback_wanted(job: Job) -> bool:
+    """From `job.old` back to the lower `job.new`: was it asked for? Raises ServerError."""
+    with embedded_toolbox.open_toolbox(Path(job.root)) as toolbox:
+        return bool(rollback.state(toolbox, job.new, job.old))
+
+
+def roll_back(job: Job) -> None:
+    """Stop the server and put its data directory aside; the kept one is as it was. Raises ServerError."""
+    kept, served = job.directory(job.new), job.directory(job.old)
+    port = embedded_server.kept_port(served) if served.made else None
+    if served.made:
+        embedded_server.stop(served)
+    with embedded_toolbox.open_toolbox(Path(job.root)) as toolbox:
+        rollback.carry_out(toolbox, job.old)
+    if port is not None:  # the application knows this one
+        embedded_server.write_settings(kept, port, embedded_server.written_settings(kept))
+
+
+def _back(
+    job: Job, toolbox: embedded_toolbox.EmbeddedToolbox, control: EmbeddedServerControl, journal: Journal,
+    why: BaseException,
+    report: Report,
+) -> None:  # fmt: skip
+    """The new server doesn't start as it is to serve: the old one does, unless there is no way back."""
+    if embedded_server.pid(job.directory(job.new)) is not None:
+        return  # it is up after all: the next `up` finds it
+    if not journal.rollback:
+        report(f"link gave the way back up: the next `up` starts PostgreSQL {job.new}")
+        return
+    script = 'mv -T "$A" "$B"'
+    unfinished = toolbox.beside(job.new, UNFINISHED)
+    must("setting the new directory aside", toolbox.sh(script, A=toolbox.directory(job.new), B=unfinished))
+    try:
+        control.start()
+    except PgstackError as error:
+        raise ServerError(f"{why}\n  and PostgreSQL {job.old} doesn't start again: {error}") from None
+    run.clean(toolbox, job.old, job.new)
+    report(f"PostgreSQL {job.old} serves again: its data directory was not touched")
+
+
+def _decided(
+    job: Job, password: str, method: decision.Method | None, no_drift: NoDrift | None
+) -> tuple[facts.Source, facts.Target, decision.Choice]:
+    """Raises ServerError with every reason against it, DriftRefused, ConnectionFailed, psycopg.Error."""
+    port = embedded_server.kept_port(job.directory(job.old)) or 0
+    address = _admin(port, password)
+    source, target = facts.of_source(address), target_of_wheel(job.new)
+    if reasons := decision.refusals(source, target):
+        listed = "\n".join(reasons)
+        raise ServerError(f"{VERSION_KEY}: PostgreSQL {source.version} can't be upgraded to {target.version}\n{listed}")
+    if no_drift is not None:
+        no_drift.must_hold(address, source)
+    return source, target, decision.choose(source, disk(Path(job.root)), method)
+
+
+def target_of_wheel(major: int) -> facts.Target:
+    """What the wheel's programs of a major would make. Raises ServerError."""
+    folder = embedded_server.binaries(major)
+    said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
+    number = re.search(r" (\d+)\.(\d+)", said)
+    if number is None:
+        raise ServerError(f"{folder / 'postgres'} doesn't say its version: {said.strip()}")
+    extensions = {}
+    for control in (folder.parent / "share" / "postgresql" / "extension").glob("*.control"):
+        version = re.search(r"^default_version\s*=\s*'([^']*)'", control.read_text(), re.MULTILINE)
+        if version is not None:
+            extensions[control.stem] = version[1]
+    return facts.Target(int(number[1]), int(number[2]), extensions or None, platform.libc_ver()[1] or None)
+
+
+def disk(root: Path) -> facts.Disk:
+    """Free space below `root`, and whether its file system shares blocks between copies."""
+    return facts.Disk(shutil.disk_usage(root).free, _reflinks(root))
+
+
+def _reflinks(root: Path) -> bool:
+    try:
+        import fcntl
+
+        with (
+            tempfile.NamedTemporaryFile(prefix=".pgstack-", dir=root) as one,
+            tempfile.NamedTemporaryFile(prefix=".pgstack-", dir=root) as other,
+        ):
+            one.write(b"x" * os.sysconf("SC_PAGE_SIZE"))
+            one.flush()
+            fcntl.ioctl(other.fileno(), FICLONE, one.fileno())
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def may_start(directory: embedded_server.Directory) -> None:
+    """Before a plain start: is this the data that counts? Raises ServerError naming the major that is to be declared.
+
+    An `up` that was interrupted may have ended with the new version serving; then the file is set back.
+    """
+    root = directory.path.parent
+    for major in embedded_server.VERSIONS:
+        other = embedded_server.Directory(root / str(major), major)
+        if major == directory.major or embedded_server.pid(directory) is not None:
+            continue
+        if embedded_server.pid(other) is not None:
+            raise ServerError(
+                f"{VERSION_KEY}: PostgreSQL {major} serves this stack's data since an `up` that was interrupted\n"
+                f"  set it to {major}, then `up` again"
+            )
+        if not directory.made or (directory.path / "global" / "pg_control").exists() or major < directory.major:
+            continue
+        # pg_upgrade --link renames it, so that nobody starts both
+        with embedded_toolbox.open_toolbox(root) as toolbox:
+            step, _ = run.look(toolbox, directory.major, major, serves=False)
+            if step != "start over":
+                raise ServerError(
+                    f"{VERSION_KEY}: the files of PostgreSQL {directory.major} are {major}'s since an upgrade by link\n"
+                    f"  set it to {major}, then `up` again"
+                )
+            run.clean(toolbox, directory.major, major)
+            methods.undo_link(toolbox, str(directory.path))

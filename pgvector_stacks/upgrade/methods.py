@@ -1,0 +1,211 @@
+"""How the data gets into the new cluster: the four ways of pg_upgrade, a standby in front of `--link`, or a dump."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from contextlib import nullcontext
+
+from pgvector_stacks.backup import recorded_schema
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.toolbox.interface import (  # fmt: skip
+    SECLUDED,
+    Done,
+    Server,
+    Toolbox,
+    control,
+    execute,
+    must,
+    rows,
+    start,
+    stop,
+    trusting,
+    undisturbed,
+)
+from pgvector_stacks.upgrade import as_owners, progress
+from pgvector_stacks.upgrade.checks import quick_check
+from pgvector_stacks.upgrade.context import Context
+
+CATCH_UP_S = 3600.0
+HANDED_OVER_S = 60.0
+POLL_S = 0.1
+JOBS = "2"
+DUMP = "dump"
+STATISTICS_KEPT = 18
+FAST = {"maintenance_work_mem": "256MB", "fsync": "off", "max_wal_size": "4GB"}
+# The walreceiver's own temporary slot: it goes with the connection, so that none can be forgotten and fill the disk.
+SLOT = {"wal_receiver_create_temp_slot": "on", "primary_slot_name": ""}
+# Left by an earlier restore to a point in time, they would end this recovery there.
+RECOVERY = dict.fromkeys(
+    ("recovery_target", "recovery_target_lsn", "recovery_target_name", "recovery_target_time", "recovery_target_xid",
+     "restore_command", "archive_cleanup_command", "recovery_end_command"), ""
+) | {"recovery_min_apply_delay": "0", "hot_standby": "on"}  # fmt: skip
+
+
+def make_standby(upgrade: Context) -> None:
+    """A streaming standby of the live server beside the new directory, caught up. Raises ServerError."""
+    toolbox = upgrade.toolbox
+    upgrade.server.replication(allowed=True)
+    with upgrade.growing("make the standby", upgrade.standby):
+        done = toolbox.run(
+            upgrade.old, "pg_basebackup", "-D", upgrade.standby, "-R", "-X", "stream", "--checkpoint=fast",
+            "--no-sync", environment=upgrade.live.environment,
+        )  # fmt: skip
+    must("pg_basebackup", done)
+    # a standby stops replaying where it may have fewer of these than its primary
+    settings = dict(upgrade.source.standby_settings) | SLOT | RECOVERY | upgrade.source.preloading
+    standby = start(toolbox, upgrade.old, upgrade.standby, settings, upgrade.source.superuser)
+    log, deadline = f"{upgrade.standby}.log", time.monotonic() + CATCH_UP_S
+    while not _near(upgrade, standby):
+        said = toolbox.sh('tail -n 5 "$LOG"', LOG=log)
+        if "has already been removed" in said.output:
+            raise ServerError(
+                "the server removed WAL that the standby had not got yet\n"
+                "  `up` again; where it happens again:  pgvector:settings: {wal_keep_size: 4GB}"
+            )
+        if time.monotonic() > deadline:
+            raise ServerError(f"the standby did not catch up within {CATCH_UP_S:.0f} s\n{said.tail()}")
+        time.sleep(POLL_S)
+
+
+def _near(upgrade: Context, standby: Server) -> bool:
+    """Streaming, and less than a segment of WAL behind: the rest is sent while the server shuts down."""
+    now = execute(upgrade.toolbox, upgrade.live, "postgres", "SELECT pg_current_wal_lsn()").strip()
+    question = f"""SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'
+                      AND pg_wal_lsn_diff('{now}', pg_last_wal_replay_lsn()) < {upgrade.source.wal_segment_bytes}"""
+    return bool(rows(upgrade.toolbox, standby, "postgres", question))
+
+
+def hand_over(upgrade: Context) -> quick_check.Fingerprint:
+    """The standby has all of the stopped server's WAL; it becomes a cluster of its own, stopped. Raises ServerError."""
+    toolbox = upgrade.toolbox
+    left = _shut_down(upgrade)
+    last = left["Latest checkpoint location"]
+    standby = Server(upgrade.old, toolbox.sockets, user=upgrade.source.superuser)
+    deadline = time.monotonic() + HANDED_OVER_S
+    while not rows(toolbox, standby, "postgres", f"SELECT 1 WHERE pg_last_wal_replay_lsn() > '{last}'::pg_lsn"):
+        if time.monotonic() > deadline:
+            raise ServerError(f"the standby has not got the last WAL of the stopped server (its end is {last})")
+        time.sleep(POLL_S)
+    must("promoting the standby", toolbox.run(upgrade.old, "pg_ctl", "promote", "-w", "-D", upgrade.standby))
+    execute(toolbox, standby, "postgres", "ALTER SYSTEM RESET primary_conninfo")
+    found = quick_check.fingerprint(toolbox, standby, upgrade.source.databases, exact=False)
+    upgrade.drifted = recorded_schema.drifted(toolbox, standby, upgrade.source.databases)
+    stop(toolbox, upgrade.old, upgrade.standby)
+    return found
+
+
+def look(upgrade: Context) -> quick_check.Fingerprint:
+    """The stopped server's fingerprint, from the old version behind closed doors; stopped again. Raises ServerError."""
+    _shut_down(upgrade)
+    dump = upgrade.choice.method == "dump"
+    server = start(
+        upgrade.toolbox, upgrade.old, upgrade.old_directory,
+        dict(upgrade.source.standby_settings) | upgrade.source.preloading,
+        upgrade.source.superuser,
+    )  # fmt: skip
+    try:
+        upgrade.drifted = recorded_schema.drifted(upgrade.toolbox, server, upgrade.source.databases)
+        return quick_check.fingerprint(upgrade.toolbox, server, upgrade.source.databases, exact=dump)
+    finally:
+        stop(upgrade.toolbox, upgrade.old, upgrade.old_directory)
+
+
+def _shut_down(upgrade: Context) -> dict[str, str]:
+    found = control(upgrade.toolbox, upgrade.old, upgrade.old_directory)
+    state = found["Database cluster state"]
+    if state != "shut down":
+        raise ServerError(
+            f"PostgreSQL {upgrade.old} was not shut down cleanly (pg_control says {state!r})\n"
+            "  give it more time:  pgvector:stopGraceS"
+        )
+    return found
+
+
+def transfer(upgrade: Context) -> None:
+    """Raises ServerError with what the tool said; the old directory is as it was."""
+    if upgrade.choice.method == "dump":
+        _dump_and_restore(upgrade)
+    else:
+        _pg_upgrade(upgrade)
+
+
+def _pg_upgrade(upgrade: Context) -> None:
+    toolbox, method = upgrade.toolbox, upgrade.choice.method
+    source = upgrade.standby if method == "standby" else upgrade.old_directory
+    mode = {"standby": "--link", "link": "--link", "clone": "--clone", "copy": "--copy"}[method]
+    options = f"-c hba_file={trusting(toolbox)} -c logging_collector=off -c archive_mode=off"
+    options += f" -c shared_preload_libraries={shlex.quote(upgrade.source.preload)}"
+    options += "".join(f" -c {name}={shlex.quote(value)}" for name, value in SECLUDED.items())
+    words = ["pg_upgrade", mode, "-b", toolbox.programs(upgrade.old), "-B", toolbox.programs(upgrade.new),
+             "-d", source, "-D", upgrade.unfinished, "-U", upgrade.source.superuser, "-j", JOBS,
+             "-o", options, "-O", options, "-p", "50432", "-P", "50433", "-s", toolbox.sockets]  # fmt: skip
+    if upgrade.new >= STATISTICS_KEPT and upgrade.source.all("checked_domains"):
+        # a value that comes back is checked as its type demands, by the superuser; they are collected anew
+        words.append("--no-statistics")
+    copies = upgrade.growing("transfer", upgrade.unfinished) if method == "copy" else nullcontext()
+    with copies:  # it writes into its working directory
+        done = toolbox.run(
+            upgrade.new, "sh", "-c", f"cd {shlex.quote(toolbox.sockets)} && exec {shlex.join(words)}",
+            # bytes as they are, whatever encoding a database sets for its clients: both sides have the same
+            environment={"PGOPTIONS": undisturbed(upgrade.old), "PGCLIENTENCODING": "SQL_ASCII"},
+        )  # fmt: skip
+    if done.code != 0:
+        raise ServerError(f"pg_upgrade failed\n{done.tail(20)}{_reports(toolbox, upgrade.unfinished)}")
+    toolbox.sh('rm -rf "$D/pg_upgrade_output.d" "$S"/delete_old_cluster.sh', D=upgrade.unfinished, S=toolbox.sockets)
+
+
+def _reports(toolbox: Toolbox, directory: str) -> str:
+    """What pg_upgrade wrote into files: the failing objects."""
+    script = (
+        'find "$D/pg_upgrade_output.d" -name "*.txt" -size +0 -exec head -n 10 {} + 2>/dev/null;'
+        ' find "$D/pg_upgrade_output.d" -name "*.log" -exec grep -h -i -E "error|fatal" {} + 2>/dev/null | tail -n 10'
+    )
+    said = toolbox.sh(f"{script} || true", D=directory)
+    return f"\n{said.tail(20)}" if said.output.strip() else ""
+
+
+def _dump_and_restore(upgrade: Context) -> None:
+    """With the new version's pg_dump, as its manual demands, from the old server behind closed doors."""
+    toolbox, folder = upgrade.toolbox, upgrade.toolbox.beside(upgrade.new, DUMP)
+    preload = upgrade.source.preloading
+    must("a folder for the dump", toolbox.sh('umask 077; mkdir "$D"', D=folder))
+    old = start(toolbox, upgrade.old, upgrade.old_directory, preload, upgrade.source.superuser)
+    try:
+        globals_ = _program(
+            upgrade, old, "pg_dumpall", "--globals-only", "--no-tablespaces", "-f", f"{folder}/globals.sql"
+        )
+        must("pg_dumpall --globals-only", globals_)
+        for number, database in enumerate(upgrade.source.databases):
+            upgrade.report(f"dumps database {database}")
+            with progress.told("dump", progress.dump(toolbox, old, database), upgrade.report, upgrade.pace):
+                # its name in the environment: -d takes a `=` apart
+                done = upgrade.toolbox.run(
+                    upgrade.new, "pg_dump", "-Fd", "-j", JOBS, "-f", f"{folder}/{number}",
+                    environment=old.environment | {"PGDATABASE": database},
+                )  # fmt: skip
+            must(f"pg_dump of {database}", done)
+    finally:
+        stop(toolbox, upgrade.old, upgrade.old_directory)
+    new = start(toolbox, upgrade.new, upgrade.unfinished, preload | FAST, upgrade.source.superuser)
+    with upgrade.growing("restore", upgrade.unfinished):
+        _restore(upgrade, new, folder)
+    stop(toolbox, upgrade.new, upgrade.unfinished)
+    toolbox.sh('rm -rf "$D"', D=folder)
+
+
+def _restore(upgrade: Context, new: Server, folder: str) -> None:
+    toolbox, source = upgrade.toolbox, upgrade.source
+    as_owners.make_roles(toolbox, new, f"{folder}/globals.sql", source.superuser)
+    as_owners.restore(toolbox, new, folder, source.databases, jobs=int(JOBS), report=upgrade.report)
+
+
+def _program(upgrade: Context, server: Server, *words: str) -> Done:
+    """Of the new version, against whichever server."""
+    return upgrade.toolbox.run(upgrade.new, *words, environment=server.environment)
+
+
+def undo_link(toolbox: Toolbox, old_directory: str) -> None:
+    """pg_upgrade --link renames the old pg_control so that nobody starts it; before the new one was, it may go back."""
+    script = 'if [ -f "$C.old" ] && [ ! -f "$C" ]; then mv "$C.old" "$C"; fi'
+    must("giving the old directory its pg_control back", toolbox.sh(script, C=f"{old_directory}/global/pg_control"))

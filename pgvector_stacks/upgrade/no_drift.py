@@ -1,0 +1,26 @@
+"""Where an environment refuses drift, a server whose schema has drifted isn't upgraded: `up` would fail after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pgvector_stacks.common.errors import DriftRefused
+from pgvector_stacks.connections.connection import LOOK, Address, connect
+from pgvector_stacks.inspection import drift, role_drift
+from pgvector_stacks.upgrade.facts import Source
+
+
+@dataclass(frozen=True, slots=True)
+class NoDrift:
+    """`database`: the stack's own, which has the scripts' schema."""
+
+    stack: str
+    database: str
+
+    def must_hold(self, address: Address, source: Source) -> None:
+        """Ask the running server. Raises DriftRefused, ConnectionFailed, psycopg.Error."""
+        if self.database not in source.databases:
+            return  # no `up` got as far as making it
+        with connect(replace(address, database=self.database), options=LOOK) as connection:
+            if differences := role_drift.told(drift.seen(connection), ()).drift:
+                raise DriftRefused(drift.message(self.stack, differences))

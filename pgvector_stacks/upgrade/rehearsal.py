@@ -1,0 +1,117 @@
+"""Restores the live schema, without rows, into a scratch server of the target before anything stops.
+
+It finds what pg_upgrade --check doesn't: PostgreSQL 17.12 writes an attribute option that 18.6 rejects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import ServerError
+from pgvector_stacks.common.plain_text import one_line
+from pgvector_stacks.toolbox.interface import Server, Toolbox, execute, must, rows, start, stop
+from pgvector_stacks.upgrade import as_owners
+from pgvector_stacks.upgrade.checks.finish import carry_settings
+from pgvector_stacks.upgrade.decision import Method, refusals
+from pgvector_stacks.upgrade.facts import Source, Target
+
+UNSEEN = ("inherited_checks", "calling_domains", "owners_members")  # what may run in pg_upgrade and not in a rehearsal
+MOST = 5  # functions that are told
+# pg_restore's words
+FAILED = {
+    "entry": re.compile(r"from TOC entry \d+; \d+ \d+ (.*)"), "error": re.compile(r"(?:ERROR|FATAL): +(.*)"),
+    "statement": re.compile(r"Command was: (.*)"),
+}  # fmt: skip
+
+
+def rehearse(
+    toolbox: Toolbox,
+    source: Source,
+    new: int,
+    live: Server,
+    scratch: str,
+    settings: Mapping[str, str],
+    report: Callable[[str], None],
+    *,
+    method: Method,
+) -> list[str]:
+    """Returns the names of the settings that the target has. Raises ServerError with what the target doesn't take, and
+    where pg_upgrade, which makes the schema as the superuser, would run code of an owner.
+    """
+    folder = f"{scratch}.dump"
+    preload = {"shared_preload_libraries": source.preload} if source.preload else {}
+    try:
+        _dump(toolbox, source, new, live, folder)
+        counting = {"track_functions": "all"}  # which only a superuser can turn off
+        server = start(toolbox, new, scratch, {**settings, **preload, **counting}, source.superuser)
+        try:
+            if reasons := refusals(source, target_of(toolbox, server)):
+                raise ServerError("\n".join(reasons))
+            _restore(toolbox, server, folder, source, new, watched=method != "dump")
+            if method != "dump":
+                _refuse_owners_code(toolbox, server, source)
+            known = [row["name"] for row in rows(toolbox, server, "postgres", "SELECT name FROM pg_settings")]
+        finally:
+            stop(toolbox, new, scratch)
+    finally:
+        toolbox.sh('rm -rf "$D"', D=folder)
+    if lost := carry_settings(toolbox, source, scratch, known):
+        report(f"PostgreSQL {new} hasn't these settings any more, they are not carried over: {', '.join(lost)}")
+    start(toolbox, new, scratch, {**settings, **preload}, source.superuser)
+    stop(toolbox, new, scratch)
+    report(f"rehearsed: PostgreSQL {new} takes the schema of {len(source.databases)} databases")
+    return known
+
+
+def target_of(toolbox: Toolbox, server: Server) -> Target:
+    """Its version and the extensions it has. Raises ServerError."""
+    number = int(execute(toolbox, server, "postgres", "SHOW server_version_num"))
+    asked = rows(toolbox, server, "postgres", "SELECT name, default_version AS version FROM pg_available_extensions")
+    return Target(number // 10000, number % 10000, {row["name"]: row["version"] for row in asked})
+
+
+def _dump(toolbox: Toolbox, source: Source, new: int, live: Server, folder: str) -> None:
+    must("a folder for the schema", toolbox.sh('umask 077; rm -rf "$D"; mkdir "$D"', D=folder))
+    execute(toolbox, live, "postgres", queries.get("empty_lists"))
+    words = ("--roles-only", "--no-role-passwords", "-f", f"{folder}/roles.sql")
+    must("dumping the roles", toolbox.run(new, "pg_dumpall", *words, environment=live.environment))
+    for number, database in enumerate(source.databases):
+        done = toolbox.run(
+            new, "pg_dump", "-Fd", "--schema-only", "-f", f"{folder}/{number}",
+            environment=live.environment | {"PGDATABASE": database},
+        )  # fmt: skip
+        must(f"dumping the schema of {database}", done)
+
+
+def _refuse_owners_code(toolbox: Toolbox, server: Server, source: Source) -> None:
+    query = queries.get("upgrade_owners_code")
+    ran = [f"{name}: {row['name']}" for name in source.databases for row in rows(toolbox, server, name, query)]
+    unseen = (each for kind in UNSEEN for each in source.all(kind))
+    ran = [one_line(each) for each in (*ran, *unseen)]
+    if ran:
+        raise ServerError(
+            "while PostgreSQL makes the schema it runs functions of the schema's owner, or may do so: "
+            f"{', '.join(ran[:MOST])}\n"
+            "  a CHECK of a domain, a generated column or a constraint of a partition calls them, or somebody added "
+            "them to an extension (ALTER EXTENSION … DROP … takes them out); pg_upgrade would run "
+            "them with a superuser's rights\n"
+            "  change what calls them, or have it made with the owner's rights (down for as long as loading takes):\n"
+            "    pgvector:upgradeMethod: dump"
+        )
+
+
+def _restore(toolbox: Toolbox, server: Server, folder: str, source: Source, new: int, *, watched: bool) -> None:
+    as_owners.make_roles(toolbox, server, f"{folder}/roles.sql", source.superuser)
+    try:
+        as_owners.restore(toolbox, server, folder, source.databases, jobs=1, report=lambda _: None, watched=watched)
+    except ServerError as error:
+        told = {name: found[1] for name, pattern in FAILED.items() if (found := pattern.search(str(error)))}
+        if "error" not in told:
+            raise
+        raise ServerError(
+            f"rehearsed on an empty server: PostgreSQL {new} doesn't take {told.get('entry', '?')}\n"
+            f"    {told['error']}\n    {told.get('statement', '')[:300]}\n"
+            "  change it in the running database, or choose a later release of the target"
+        ) from None

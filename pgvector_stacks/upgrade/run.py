@@ -1,0 +1,311 @@
+"""The upgrade, step by step. What is decided is decided in `decision.py`; what a method does is in `methods.py`.
+
+prepare → rehearse → back up → [standby] → stop → [hand over] → transfer → verify → keep the name. Up to `stop` the old
+server serves and nothing of it is changed. From `stop` on, whatever fails, the old server is started again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from pgvector_stacks.backup import recorded_schema
+from pgvector_stacks.common.errors import PgstackError, ServerError
+from pgvector_stacks.docker.container_spec import HBA
+from pgvector_stacks.toolbox.interface import Report, Toolbox, control, must, rows, start, stop
+from pgvector_stacks.upgrade import methods, rehearsal
+from pgvector_stacks.upgrade.checks import finish, quick_check
+from pgvector_stacks.upgrade.context import STANDBY, UNFINISHED, Context, nothing
+from pgvector_stacks.upgrade.journal import Journal, Next, next_step
+
+JOURNAL = "upgrade.json"
+REHEARSAL = "rehearsal"
+CHECKSUMS_BY_DEFAULT = 18
+LEFTOVERS = (
+    UNFINISHED, STANDBY, REHEARSAL, methods.DUMP, *(f"{name}.log" for name in (UNFINISHED, STANDBY, REHEARSAL)),
+    f"{REHEARSAL}.dump", f"{REHEARSAL}.sql", f"{REHEARSAL}.sql.new",  # .sql: an earlier version's
+)  # fmt: skip
+R = TypeVar("R")
+
+
+class Upgrade(Context):
+    """Carries it out: the steps."""
+
+    def carry_out(self) -> Journal:
+        """Returns the journal of the finished upgrade; the old server is stopped, none runs. Raises PgstackError."""
+        clean(self.toolbox, self.old, self.new)
+        try:
+            self._step("prepare", self._prepare)
+            self._step("rehearse", self._rehearse)
+            if self.backup is not None:
+                self._step("back up", self.backup)
+            if self.choice.method == "standby":
+                self._step("make the standby", lambda: methods.make_standby(self))
+        except BaseException:
+            self._tidy()
+            raise
+        self.stopped_at = time.monotonic()
+        try:
+            self._step("stop", self.server.stop)
+            with self.server.alone():
+                journal = self._behind_closed_doors()
+        except BaseException as error:
+            self._back(error)
+            raise
+        self._tell(journal)
+        return journal
+
+    def _behind_closed_doors(self) -> Journal:
+        if self.choice.method == "standby":
+            before = self._step("hand over", lambda: methods.hand_over(self))
+        else:
+            before = self._step("look", lambda: methods.look(self))
+        self._step("transfer", lambda: methods.transfer(self))
+        self._step("verify", lambda: self._verify(before))
+        return self._step("keep", self._keep)
+
+    def _step(self, name: str, act: Callable[[], R]) -> R:
+        self.before(name)
+        began = time.monotonic()
+        write_journal(self.toolbox, self._journal(step=name))
+        self.report(f"upgrade {self.old} → {self.new}: {name}")
+        found = act()
+        self.seconds[name] = time.monotonic() - began
+        return found
+
+    def _journal(self, **more: Any) -> Journal:
+        return Journal(
+            old=self.old, new=self.new, method=self.choice.method, superuser=self.source.superuser,
+            irreversible=self.irreversible, drifted=self.drifted, old_image=self.old_image, **more,
+        )  # fmt: skip
+
+    def _prepare(self) -> None:
+        """An empty cluster of the new version, made as the old one is."""
+        words = ["initdb", "-D", self.unfinished, "-U", self.source.superuser, "-E", self.source.encoding,
+                 f"--lc-collate={self.source.collate}", f"--lc-ctype={self.source.ctype}",
+                 f"--wal-segsize={self.source.wal_segment_mb}"]  # fmt: skip
+        if self.source.checksums:
+            words.append("--data-checksums")
+        elif self.new >= CHECKSUMS_BY_DEFAULT:
+            words.append("--no-data-checksums")
+        must(f"initdb of PostgreSQL {self.new}", self.toolbox.run(self.new, *words))
+        # initdb's trust is for nobody; it asks for a password only where it is to set one
+        script = "sed -i -E 's/^((local|host).*[[:space:]])trust$/\\1scram-sha-256/' \"$FILE\""
+        must("writing pg_hba.conf", self.toolbox.sh(script, FILE=f"{self.unfinished}/{HBA}"))
+
+    def _rehearse(self) -> None:
+        copy = self.toolbox.beside(self.new, REHEARSAL)
+        must("a copy of the new cluster", self.toolbox.sh('cp -a "$A" "$B"', A=self.unfinished, B=copy))
+        try:
+            self.known_path = rehearsal.rehearse(
+                self.toolbox, self.source, self.new, self.live, copy, self.settings, self.report,
+                method=self.choice.method,
+            )  # fmt: skip
+        finally:
+            self.toolbox.sh('rm -rf "$A" "$A.log"', A=copy)
+
+    def _verify(self, before: quick_check.Fingerprint) -> None:
+        """Start it behind closed doors; compare; then what the new version wants done. It is stopped again."""
+        finish.carry_settings(self.toolbox, self.source, self.unfinished, self.known_path)
+        if self.choice.method == "link":
+            self.irreversible = True
+            write_journal(self.toolbox, self._journal(step="verify"))
+            self.report(f"link: from here on there is no way back to PostgreSQL {self.old}")
+        server = start(self.toolbox, self.new, self.unfinished, self.settings, self.source.superuser)
+        databases = list(self.source.databases)
+        exact = self.choice.method == "dump"
+        quick_check.same(before, quick_check.fingerprint(self.toolbox, server, databases, exact=exact))
+        # a restored dump was sorted by the new libraries
+        known = {name: () if exact else each.text_indexes for name, each in self.source.databases.items()}
+        finish.finish(
+            self.toolbox, server, databases, self.report, statistics=self.new < methods.STATISTICS_KEPT, known=known,
+            reindex=self.reindex,
+        )  # fmt: skip
+        recorded_schema.renew(self.toolbox, server, self.drifted)
+        asked = quick_check.vector_indexes(self.toolbox, server, databases)
+        stop(self.toolbox, self.new, self.unfinished)
+        self.report(f"the data is the same ({len(before)} things compared), {asked} vector indexes answer")
+
+    def _keep(self) -> Journal:
+        journal = keep(
+            self.toolbox,
+            self._journal(
+                step="keep",
+                # linked files are the new server's: nobody starts the old one any more, pg_upgrade saw to that
+                old_checkpoint=checkpoint(self.toolbox, self.old, self.old_directory) if self.choice.rollback else "",
+                downtime_s=round(time.monotonic() - self.stopped_at, 1),
+            ),
+        )
+        self._close_the_door()
+        clean(self.toolbox, self.old, self.new)  # by link too: what was irreversible has its name now
+        return journal
+
+    def _back(self, why: BaseException) -> None:
+        """The old server serves again, whatever was under way."""
+        self._tidy()
+        if self.irreversible:
+            self.report(
+                f"link gave the way back up: PostgreSQL {self.new} was started on the files of {self.old}, which can't"
+                f" be started any more; the next `up` goes on from what {self.new} has"
+            )
+            return
+        methods.undo_link(self.toolbox, self.old_directory)
+        try:
+            self.server.start()
+        except PgstackError as error:
+            raise ServerError(f"{why}\n  and PostgreSQL {self.old} doesn't start again: {error}") from None
+        self.report(f"PostgreSQL {self.old} serves again: its data directory was not touched")
+
+    def _tidy(self) -> None:
+        """What isn't finished goes, and the door for the standby is shut."""
+        self._close_the_door()
+        if not self.irreversible:
+            clean(self.toolbox, self.old, self.new)
+
+    def _close_the_door(self) -> None:
+        if self.choice.method == "standby":
+            self.server.replication(allowed=False)
+
+    def _tell(self, journal: Journal) -> None:
+        lines = [f"{name:<18}{seconds:>8.1f} s" for name, seconds in self.seconds.items()]
+        table = "\n  ".join(lines)
+        self.report(f"upgraded {self.old} → {self.new} ({self.choice.method})\n  {table}\n"
+                    f"  down until here   {journal.downtime_s:>8.1f} s")  # fmt: skip
+
+
+def clean(toolbox: Toolbox, old: int, new: int) -> None:
+    """What an interrupted run left: servers, unfinished directories. Never a finished directory, never the only data.
+
+    Raises ServerError where the unfinished directory is the only data there is: see `found`.
+    """
+    journal = read_journal(toolbox, new)
+    if journal is not None and journal.irreversible and _there(toolbox, toolbox.beside(new, UNFINISHED)):
+        raise ServerError(
+            f"{toolbox.beside(new, UNFINISHED)} holds the data of PostgreSQL {old}, linked: `up` with {new} goes on"
+        )
+    for name, major in ((UNFINISHED, new), (REHEARSAL, new), (STANDBY, old)):
+        halt(toolbox, major, toolbox.beside(new, name))
+    paths = "\n".join(toolbox.beside(new, name) for name in LEFTOVERS)
+    script = 'echo "$PATHS" | while IFS= read -r path; do rm -rf "$path"; done'
+    must("removing what is left of an upgrade", toolbox.sh(script, PATHS=paths))
+
+
+def halt(toolbox: Toolbox, major: int, directory: str) -> None:
+    """Stop a server at once, if one runs there: what it has is recovered, or thrown away."""
+    if toolbox.sh('test -f "$D/postmaster.pid"', D=directory).code == 0:
+        toolbox.run(major, "pg_ctl", "stop", "-w", "-m", "immediate", "-D", directory)
+
+
+def _there(toolbox: Toolbox, directory: str) -> bool:
+    """A data directory that could be started; of one whose files were linked pg_upgrade renames pg_control."""
+    return toolbox.sh('test -f "$D/global/pg_control"', D=directory).code == 0
+
+
+def checkpoint(toolbox: Toolbox, major: int, directory: str) -> str:
+    """Where the last checkpoint of a directory is, when it was and whether the server was shut down since: every start
+    of a server changes one of them.
+    """
+    return _checkpoint(control(toolbox, major, directory))
+
+
+def _checkpoint(found: Mapping[str, str]) -> str:
+    return (
+        f"{found['Latest checkpoint location']} {found['Time of latest checkpoint']} {found['Database cluster state']}"
+    )
+
+
+def keep(toolbox: Toolbox, journal: Journal) -> Journal:
+    """The verified new directory gets its name, after the journal says that it may. Raises ServerError."""
+    unfinished = toolbox.beside(journal.new, UNFINISHED)
+    made = control(toolbox, journal.new, unfinished)
+    journal = journal.model_copy(
+        update={
+            "verified": True,
+            "new_checkpoint": _checkpoint(made),
+            "identifier": made["Database system identifier"],
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    write_journal(toolbox, journal)
+    script = 'mv -T "$FROM" "$TO"; sync "$(dirname "$TO")"'
+    done = toolbox.sh(script, FROM=unfinished, TO=toolbox.directory(journal.new))
+    must("giving the new data directory its name", done)
+    return journal
+
+
+def write_journal(toolbox: Toolbox, journal: Journal) -> None:
+    """Durable before it counts. Raises ServerError."""
+    script = """
+        mkdir -p "$(dirname "$F")"
+        printf %s "$T" >"$F.new"
+        sync "$F.new"
+        mv -T "$F.new" "$F"
+        sync "$(dirname "$F")"
+    """
+    done = toolbox.sh(script, F=toolbox.beside(journal.new, JOURNAL), T=journal.model_dump_json())
+    must("writing the upgrade's journal", done)
+
+
+def read_journal(toolbox: Toolbox, new: int) -> Journal | None:
+    """None where there is none."""
+    done = toolbox.sh('if [ -f "$F" ]; then cat "$F"; fi', F=toolbox.beside(new, JOURNAL))
+    text = must("reading the upgrade's journal", done).strip()
+    return Journal.model_validate_json(text) if text else None
+
+
+def look(toolbox: Toolbox, old: int, new: int, *, serves: bool) -> tuple[Next, Journal | None]:
+    """What the next run makes of what is there; nothing is changed. `serves`: whether the old server runs.
+
+    Raises ServerError where only the operator can know.
+    """
+    journal = read_journal(toolbox, new)
+    directories = {major: toolbox.directory(major) for major in (old, new)}
+    last = {
+        major: checkpoint(toolbox, major, directory) if _there(toolbox, directory) else ""
+        for major, directory in directories.items()
+    }
+    step = next_step(
+        journal, old_checkpoint="?" if serves else last[old], new_checkpoint=last[new],
+        unfinished=_there(toolbox, toolbox.beside(new, UNFINISHED)),
+    )  # fmt: skip
+    return step, journal
+
+
+def found(
+    toolbox: Toolbox, old: int, new: int, *, serves: bool, settings: Mapping[str, str] | None = None,
+    report: Report = nothing,
+) -> Journal | None:  # fmt: skip
+    """The journal of an upgrade that was finished by a run that nobody heard of any more; None: start over.
+
+    `serves`: whether the old server runs. By `link` there may be no way back from an unfinished one: that is finished
+    here, with the new server's `settings`. Raises ServerError.
+    """
+    step, journal = look(toolbox, old, new, serves=serves)
+    if journal is not None and step == "go on":
+        clean(toolbox, old, new)  # it was killed before it could: a standby is as large as the data
+        return journal
+    if journal is not None and step == "finish":
+        return _finish_linked(toolbox, journal, settings or {}, report)
+    if _there(toolbox, toolbox.directory(new)):
+        must("removing a new directory that never served",
+             toolbox.sh('rm -rf "$D"', D=toolbox.directory(new)))  # fmt: skip
+    return None
+
+
+def _finish_linked(toolbox: Toolbox, journal: Journal, settings: Mapping[str, str], report: Report) -> Journal:
+    """Verify without the comparison, which has nothing left to compare with; then keep. Raises ServerError."""
+    unfinished = toolbox.beside(journal.new, UNFINISHED)
+    report(f"goes on with the interrupted upgrade {journal.old} → {journal.new}: link left no way back")
+    halt(toolbox, journal.new, unfinished)
+    server = start(toolbox, journal.new, unfinished, settings, journal.superuser)
+    query = "SELECT datname AS name FROM pg_database WHERE datallowconn ORDER BY oid"
+    databases = [row["name"] for row in rows(toolbox, server, "postgres", query)]
+    finish.finish(toolbox, server, databases, report, statistics=journal.new < methods.STATISTICS_KEPT)
+    recorded_schema.renew(toolbox, server, journal.drifted)
+    quick_check.vector_indexes(toolbox, server, databases)
+    stop(toolbox, journal.new, unfinished)
+    journal = keep(toolbox, journal.model_copy(update={"step": "keep"}))
+    clean(toolbox, journal.old, journal.new)
+    return journal

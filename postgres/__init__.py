@@ -1,1 +1,0 @@
-"""What is done to PostgreSQL: pure planning, and thin execution with psycopg. Never imports pulumi."""

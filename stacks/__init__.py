@@ -1,1 +1,0 @@
-"""The environments: one `Pulumi.<stack>.yaml` each, and the model they are read into."""

@@ -1,0 +1,108 @@
+"""The house: arrows point one way, every package is in the wheel, and no file or folder grows too long to read."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections import defaultdict
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from pgvector_stacks.config.environment import ROOT
+
+FILES = [
+    Path(name)
+    for name in subprocess.check_output(
+        ["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard", "*.py"], text=True
+    ).split()
+    if name.startswith(("components/", "pgvector_stacks/")) or name == "__main__.py"
+]
+MODULES = {
+    ".".join(file.with_suffix("").parts).removesuffix(".__init__"): file for file in FILES if (ROOT / file).is_file()
+}
+KNOWS_PULUMI = ("__main__", "components", "pgvector_stacks.automation", "pgvector_stacks.cli")
+
+
+def imported(module: str) -> set[str]:
+    """Modules of ours and others that a module names in its imports, also inside of functions."""
+    file = MODULES[module]
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base for alias in node.names}
+    return found - {module}
+
+
+GRAPH = {module: imported(module) for module in MODULES}
+
+
+def test_no_module_imports_itself_around_corners() -> None:
+    TopologicalSorter({module: names & MODULES.keys() for module, names in GRAPH.items()}).prepare()
+
+
+def test_no_package_imports_itself_around_corners() -> None:
+    """A package and the packages in it are one house."""
+    arrows: dict[str, set[str]] = defaultdict(set)
+    for module, names in GRAPH.items():
+        for name in names & MODULES.keys():
+            one, other = (".".join(MODULES[each].parent.parts) for each in (module, name))
+            if one != other and not one.startswith(f"{other}.") and not other.startswith(f"{one}."):
+                arrows[one].add(other)
+    TopologicalSorter(arrows).prepare()
+
+
+def test_the_command_line_and_the_program_are_above_the_library() -> None:
+    for module, names in GRAPH.items():
+        if module.startswith("pgvector_stacks") and not module.startswith("pgvector_stacks.cli"):
+            assert not [name for name in names if name.startswith(("components", "pgvector_stacks.cli"))], module
+
+
+def test_only_what_drives_pulumi_imports_it() -> None:
+    for module, names in GRAPH.items():
+        if not module.startswith(KNOWS_PULUMI):
+            assert not [name for name in names if name.split(".")[0] in ("pulumi", "pulumi_docker")], module
+
+
+@pytest.mark.parametrize("limit", [14])
+def test_no_folder_is_crowded(limit: int) -> None:
+    folders: dict[Path, int] = defaultdict(int)
+    for file in MODULES.values():
+        folders[file.parent] += file.name != "__init__.py"
+    assert {str(folder): count for folder, count in folders.items() if count > limit} == {}
+
+
+def test_no_file_and_no_function_is_long() -> None:
+    long = []
+    for file in MODULES.values():
+        text = (ROOT / file).read_text()
+        if text.count("\n") > 400:
+            long.append(str(file))
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 60:
+                long.append(f"{file}: {node.name}")
+    assert long == []
+
+
+def test_the_wheel_has_every_package() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    there = {module for module, file in MODULES.items() if file.name == "__init__.py"}
+    assert listed == {f"pgvector_stacks.{name}" if name.split(".")[0] == "components" else name for name in there}
+
+
+def test_windows_is_told_of_wsl() -> None:
+    code = "import sys; sys.platform = 'win32'; import pgvector_stacks.cli.__main__"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "WSL2" in done.stderr
