@@ -20,6 +20,7 @@ import yaml
 from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, ROOT
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.embedded import embedded_server
+from tests.own_project import PROJECT
 
 UP_TIMEOUT_S = 240
 # the passwords of the template, and so of every `deployed` checkout: no failure may print one
@@ -174,7 +175,7 @@ def wait_until_gone(session: int, timeout_s: float, but: str = "") -> list[tuple
 def copy_of_the_program(root: Path) -> Checkout:
     root.mkdir(mode=0o700)
     for part in PARTS:
-        source = ROOT / part
+        source = (PROJECT if part in ("sql", "stacks") else ROOT) / part
         if source.is_dir():
             shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgvector_stacks.cli import app
-from pgvector_stacks.config.environment import SQL, STACKS
+from pgvector_stacks.config.environment import SQL
 from pgvector_stacks.config.json_schema import json_schema
+from tests.own_project import COMMITTED
 
 CHECKOUT = Path(__file__).parents[2]
 OF_A_STACK = ("up", "preview", "down", "outputs", "status", "verify", "doctor", "env")
@@ -154,7 +155,7 @@ def test_whatever_follows_a_command_it_is_help_or_one_refusal(
 
 
 def test_the_committed_schema_is_that_of_the_model() -> None:
-    assert (STACKS / "schema.json").read_text() == json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", (
+    assert (COMMITTED / "schema.json").read_text() == json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", (
         "run  pgstack schema  and commit stacks/schema.json"
     )
 

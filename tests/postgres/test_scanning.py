@@ -210,7 +210,8 @@ def test_the_line_shown_is_the_line_named(text: str, data: st.DataObject | None)
         assert text[sum(map(len, text.split("\n")[:line])) + line - 1 :].strip() == ""
 
 
-SOURCES = [path for pattern in ("sql/**/*.sql", "postgres/**/*.sh", "postgres/*.py") for path in ROOT.glob(pattern)]
+LIBRARY = ROOT / "pgvector_stacks"
+SOURCES = [path for pattern in ("**/*.sql", "**/*.sh", "migrations/**/*.py") for path in LIBRARY.glob(pattern)]
 
 
 def test_the_hashes_of_this_repositorys_scripts_are_those_of_the_whole(windows: pytest.MonkeyPatch) -> None:

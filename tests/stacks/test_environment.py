@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_camel
 from pgvector_stacks.config import environment as e
 from pgvector_stacks.config.json_schema import json_schema
 from pgvector_stacks.sizing.settings import Limits, derive
+from tests.own_project import COMMITTED
 
 KEYS = sorted(field.alias or name for name, field in e.Environment.model_fields.items() if name != "stack")
 ALL_SECRET = frozenset(e.SECRETS)
@@ -252,9 +253,10 @@ def stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("stack", e.ENVIRONMENTS)
-def test_the_committed_stack_file_is_valid_and_names_its_schema(stack: str) -> None:
+def test_the_committed_stack_file_is_valid_and_names_its_schema(stack: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(e, "STACKS", COMMITTED)
     assert e.from_file(stack).stack == stack
-    assert (e.STACKS / f"Pulumi.{stack}.yaml").read_text().startswith("# yaml-language-server: $schema=schema.json\n")
+    assert (COMMITTED / f"Pulumi.{stack}.yaml").read_text().startswith("# yaml-language-server: $schema=schema.json\n")
 
 
 def test_a_missing_or_an_empty_file_means_the_defaults(stacks: Path) -> None:
@@ -328,7 +330,7 @@ def test_the_schema_lets_nothing_be_required_and_nothing_unknown_in() -> None:
 @pytest.mark.parametrize("stack", e.ENVIRONMENTS)
 def test_the_schema_has_what_the_committed_files_use(stack: str) -> None:
     schema = json_schema()["properties"]
-    content = yaml.safe_load((e.STACKS / f"Pulumi.{stack}.yaml").read_text())
+    content = yaml.safe_load((COMMITTED / f"Pulumi.{stack}.yaml").read_text())
     assert content.keys() <= schema.keys()
     assert content["config"].keys() <= schema["config"]["properties"].keys()
 
