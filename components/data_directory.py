@@ -35,7 +35,7 @@ from pgvector_stacks.docker.docker_host import (
 from pgvector_stacks.embedded.embedded_server import ADMIN
 from pgvector_stacks.upgrade.engines import docker_guardian, docker_upgrade
 
-from .shared.engine import as_far_as_they_count, backup_first, no_drift
+from .shared.engine import backup_first, ignore_upgrade_only_changes, no_drift
 from .shared.provider import DynamicResource, as_deployed, inputs_of, is_unknown, plainly, refused
 from .shared.schema_check import refuse_before_a_change, set_apart
 
@@ -63,7 +63,7 @@ class DataDirectoryProvider(ResourceProvider):
             return refused(news, error)
         except psycopg.Error as error:
             return refused(news, told(error))
-        return CheckResult(as_far_as_they_count(_olds, news), [])
+        return CheckResult(ignore_upgrade_only_changes(_olds, news), [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult()

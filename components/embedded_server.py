@@ -31,10 +31,10 @@ from .shared.engine import (  # fmt: skip
     BACKUP_INPUTS,
     UPGRADE_INPUTS,
     Server,
-    as_far_as_they_count,
     backup_after,
     backup_first,
     backup_inputs,
+    ignore_upgrade_only_changes,
     no_drift,
     upgrade_inputs,
 )
@@ -69,7 +69,7 @@ class EmbeddedServerProvider(ResourceProvider):
             return refused(news, error)
         except psycopg.Error as error:
             return refused(news, told(error))
-        return CheckResult(as_far_as_they_count(_olds, news), [])
+        return CheckResult(ignore_upgrade_only_changes(_olds, news), [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult()  # the engine compares the inputs and prints the changed keys

@@ -30,7 +30,7 @@ from pgvector_stacks.toolbox import interface
 from pgvector_stacks.upgrade.checks import statistics
 from pgvector_stacks.upgrade.engines import docker_upgrade
 
-from .shared.engine import BACKUP_INPUTS, as_before, backup_after
+from .shared.engine import BACKUP_INPUTS, backup_after, keep_as_in_state
 from .shared.provider import DynamicResource, as_deployed, inputs_of, plainly
 
 OUTPUTS = ("version", "identity")
@@ -47,7 +47,7 @@ class ReadinessProvider(ResourceProvider):
         if offline.requested(os.environ):
             news = as_deployed(_olds, news)
         if _olds and _olds.get("image") == news.get("image"):
-            news = as_before(_olds, news, BACKUP_INPUTS)
+            news = keep_as_in_state(_olds, news, BACKUP_INPUTS)
         return CheckResult(news, [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:

@@ -49,21 +49,34 @@ class Server:
 
 def upgrade_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[str, Any]:
     """`UPGRADE_INPUTS` of the resource that has the data directory. What is None is no input."""
-    values = (environment.upgrade_method, environment.upgrade_backup, environment.drill_max_age_h,
-              environment.backup_directory, environment.stack, environment.database,
-              "refuse" if environment.drift == "refuse" else None,
-              "after" if environment.upgrade_reindex == "after" else None, environment.backup_copy, key)  # fmt: skip
-    return dict(zip(UPGRADE_INPUTS, values, strict=True))
+    return {
+        "upgradeMethod": environment.upgrade_method,
+        "upgradeBackup": environment.upgrade_backup,
+        "drillMaxAgeH": environment.drill_max_age_h,
+        "backupDirectory": environment.backup_directory,
+        "stack": environment.stack,
+        "database": environment.database,
+        "driftPolicy": "refuse" if environment.drift == "refuse" else None,
+        "upgradeReindex": "after" if environment.upgrade_reindex == "after" else None,
+        "backupCopy": environment.backup_copy,
+        "backupKey": key,
+    }
 
 
 def backup_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[str, Any]:
     """`BACKUP_INPUTS` of the resource that knows when the new server serves."""
-    values = (environment.upgrade_backup, environment.backup_directory, environment.stack, environment.database,
-              environment.backups_kept, environment.backup_copy, key)  # fmt: skip
-    return dict(zip(BACKUP_INPUTS, values, strict=True))
+    return {
+        "upgradeBackup": environment.upgrade_backup,
+        "backupDirectory": environment.backup_directory,
+        "stack": environment.stack,
+        "database": environment.database,
+        "backupKeep": environment.backups_kept,
+        "backupCopy": environment.backup_copy,
+        "backupKey": key,
+    }
 
 
-def as_before(olds: Mapping[str, Any], news: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+def keep_as_in_state(olds: Mapping[str, Any], news: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
     """The inputs of an `up` without an upgrade: `keys`, which count for an upgrade alone, as the state has them.
 
     So neither another value shows as a change of the server, nor the lack of them in a state from before they were.
@@ -82,12 +95,12 @@ def backup_after(news: Mapping[str, Any]) -> BackupAfter | None:
     return BackupAfter(into, stack, news["database"], int(news["backupKeep"]), _copies(news), _key(news))
 
 
-def as_far_as_they_count(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
-    """`as_before` for `ONLY_AT_AN_UPGRADE`, unless this is one."""
+def ignore_upgrade_only_changes(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
+    """`keep_as_in_state` for `ONLY_AT_AN_UPGRADE`, unless this is one."""
     major = news.get("major")
     if "major" in olds and not is_unknown(major) and int(olds["major"]) != int(news["major"]):
         return dict(news)
-    return as_before(olds, news, ONLY_AT_AN_UPGRADE)
+    return keep_as_in_state(olds, news, ONLY_AT_AN_UPGRADE)
 
 
 def no_drift(olds: Mapping[str, Any], news: Mapping[str, Any]) -> NoDrift | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.backup_schedule import BackupFilesProvider
-from components.shared.engine import ONLY_AT_AN_UPGRADE, as_before
+from components.shared.engine import ONLY_AT_AN_UPGRADE, keep_as_in_state
 from pgvector_stacks.backup.daily.sidecar import UNUSED_UID
 from pgvector_stacks.common.errors import PgstackError
 from tests.components.declared import DYNAMIC, Runner, database
@@ -34,7 +34,7 @@ def test_a_stack_without_a_schedule_declares_nothing_of_it(run: Runner) -> None:
     }
     # nothing else changes, but for what only an upgrade reads: the server isn't restarted. The schema makes the role
     before, after = (
-        {name: as_before({}, found[name].inputs, ONLY_AT_AN_UPGRADE) for name in without}
+        {name: keep_as_in_state({}, found[name].inputs, ONLY_AT_AN_UPGRADE) for name in without}
         for found in (without, scheduled)
     )
     assert after["schema"].pop("backupPassword") == "generated backup-password"

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from components.shared.engine import ONLY_AT_AN_UPGRADE, as_far_as_they_count, backup_after, no_drift, upgrade_inputs
+from components.shared.engine import (
+    ONLY_AT_AN_UPGRADE,
+    backup_after,
+    ignore_upgrade_only_changes,
+    no_drift,
+    upgrade_inputs,
+)
 from pgvector_stacks.backup.copies.remote import Elsewhere
 from pgvector_stacks.config.environment import ENVIRONMENTS, from_config
 
@@ -24,14 +30,16 @@ WANTED = {
 @pytest.mark.parametrize("key", ONLY_AT_AN_UPGRADE)
 def test_a_key_that_counts_at_an_upgrade_is_no_difference_before(key: str) -> None:
     for olds in ({}, PLAIN, PLAIN | {key: "as it was"}):
-        assert as_far_as_they_count(olds, PLAIN | {key: "new"}) == PLAIN | {k: olds[k] for k in (key,) if k in olds}
-    assert as_far_as_they_count(PLAIN, PLAIN | {"major": 18, key: "new"}) == PLAIN | {"major": 18, key: "new"}
+        assert ignore_upgrade_only_changes(olds, PLAIN | {key: "new"}) == PLAIN | {
+            k: olds[k] for k in (key,) if k in olds
+        }
+    assert ignore_upgrade_only_changes(PLAIN, PLAIN | {"major": 18, key: "new"}) == PLAIN | {"major": 18, key: "new"}
 
 
 def test_what_the_state_has_of_an_upgrade_stays() -> None:
     """Or a second `up` would show it."""
-    after = as_far_as_they_count(PLAIN, PLAIN | {"major": 18, "driftPolicy": "refuse"})
-    assert as_far_as_they_count(after, PLAIN | {"major": 18, "driftPolicy": "report"}) == after
+    after = ignore_upgrade_only_changes(PLAIN, PLAIN | {"major": 18, "driftPolicy": "refuse"})
+    assert ignore_upgrade_only_changes(after, PLAIN | {"major": 18, "driftPolicy": "report"}) == after
 
 
 @pytest.mark.parametrize("stack", ENVIRONMENTS)
