@@ -19,7 +19,7 @@ import pulumi
 import pulumi_docker as docker
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.backup.daily import schedule, sidecar
 from pgvector_stacks.backup.daily.sidecar import BACKUPS, CPUS, MEMORY_MB, MOUNT, STOP_GRACE_S
 from pgvector_stacks.common.errors import PgstackError, ServerError
@@ -141,7 +141,7 @@ class BackupFilesProvider(ResourceProvider):
     """Inputs: see `declare`."""
 
     def configure(self, req: Any) -> None:
-        settle_in()
+        install_process_hooks()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         if offline.requested(os.environ):
@@ -199,7 +199,7 @@ class BackupRunsProvider(ResourceProvider):
     """Inputs: docker, the engine's URL; container, its id."""
 
     def configure(self, req: Any) -> None:
-        settle_in()
+        install_process_hooks()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         return CheckResult(as_deployed(_olds, news) if offline.requested(os.environ) else news, [])

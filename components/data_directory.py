@@ -18,10 +18,10 @@ import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.common.errors import PgstackError, ServerError
 from pgvector_stacks.config import offline
-from pgvector_stacks.connections.connection import Address, told
+from pgvector_stacks.connections.connection import Address, as_pgstack_error
 from pgvector_stacks.docker import adoption, data_volume, extension_check
 from pgvector_stacks.docker.container_spec import PORT, Spec
 from pgvector_stacks.docker.docker_host import (
@@ -47,7 +47,7 @@ class DataDirectoryProvider(ResourceProvider):
     """Inputs: see `DataDirectory`."""
 
     def configure(self, req: Any) -> None:
-        settle_in()
+        install_process_hooks()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         away = offline.requested(os.environ)
@@ -62,7 +62,7 @@ class DataDirectoryProvider(ResourceProvider):
         except PgstackError as error:
             return refused(news, error)
         except psycopg.Error as error:
-            return refused(news, told(error))
+            return refused(news, as_pgstack_error(error))
         return CheckResult(ignore_upgrade_only_changes(_olds, news), [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
@@ -151,7 +151,7 @@ def _is_gone(client: docker.DockerClient, props: dict[str, Any]) -> bool:
     server = server_of(client, props["name"])
     if (server is not None and server.status == "running") or not has_image(client, props["image"]):
         return False
-    found = data_volume.look(client, props["name"], props["image"], props["volume"])
+    found = data_volume.inspect_volume(client, props["name"], props["image"], props["volume"])
     return f"{int(props['major'])}/docker" not in found.directories
 
 
@@ -310,17 +310,17 @@ def _check_volume(olds: dict[str, Any], news: dict[str, Any]) -> None:
 def _look_at_adopted(client: docker.DockerClient, props: dict[str, Any]) -> None:
     """Say what adopting will do. Raises ServerError."""
     major, volume = int(props["major"]), props["volume"]
-    seen = adoption.look(client, props["name"], props["image"], volume)
+    seen = adoption.inspect_legacy_volume(client, props["name"], props["image"], volume)
     if reason := adoption.refusal(seen, volume, props["imageName"], major):
         raise ServerError(reason)
-    if told := adoption.words(seen, volume, major):
-        pulumi.log.info(told)
+    if message := adoption.words(seen, volume, major):
+        pulumi.log.info(message)
 
 
 def _look(client: docker.DockerClient, props: dict[str, Any]) -> None:
     """Raises ServerError."""
     major = int(props["major"])
-    found = data_volume.look(client, props["name"], props["image"], props["volume"])
+    found = data_volume.inspect_volume(client, props["name"], props["image"], props["volume"])
     if refusal := found.refusal(major, props["volume"]):
         raise ServerError(refusal)
 

@@ -17,11 +17,11 @@ import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, ServerError
 from pgvector_stacks.config.environment import ROOT, Environment
 from pgvector_stacks.connections import roles
-from pgvector_stacks.connections.connection import Address, connect, server_version, told
+from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect, server_version
 from pgvector_stacks.embedded import embedded_server, trust_lines
 from pgvector_stacks.sizing.settings import derive, settings_hash
 from pgvector_stacks.upgrade.engines import embedded_guardian, embedded_upgrade
@@ -51,7 +51,7 @@ class EmbeddedServerProvider(ResourceProvider):
     """
 
     def configure(self, req: Any) -> None:
-        settle_in()
+        install_process_hooks()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         news, wanted = set_apart(news)
@@ -68,7 +68,7 @@ class EmbeddedServerProvider(ResourceProvider):
         except PgstackError as error:
             return refused(news, error)
         except psycopg.Error as error:
-            return refused(news, told(error))
+            return refused(news, as_pgstack_error(error))
         return CheckResult(ignore_upgrade_only_changes(_olds, news), [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:

@@ -13,7 +13,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ResourceProvider, UpdateResult
 
-from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import Environment
@@ -27,7 +27,7 @@ class PreflightProvider(ResourceProvider):
     """Inputs: see `wanted`, and `docker` (URL), `dockerChosenBy`, `claim`."""
 
     def configure(self, req: Any) -> None:
-        settle_in()
+        install_process_hooks()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         if offline.requested(os.environ):

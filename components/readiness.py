@@ -19,7 +19,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config import offline
 from pgvector_stacks.connections.connection import Address
@@ -41,7 +41,7 @@ class ReadinessProvider(ResourceProvider):
     """Inputs: see `Readiness`."""
 
     def configure(self, req: Any) -> None:
-        settle_in()
+        install_process_hooks()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         if offline.requested(os.environ):

@@ -19,11 +19,11 @@ import psycopg
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, PlanRefused, ValidationFailed
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
-from pgvector_stacks.connections.connection import Address, connect, told
+from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect
 from pgvector_stacks.connections.role_limits import RoleLimits
 from pgvector_stacks.migrations.scripts.script_files import Script, load, load_verify, revision
 
@@ -53,7 +53,7 @@ class SqlSchemaProvider(ResourceProvider):
     """Inputs: see `SqlSchema`. The scripts are read from disk: their text is in neither inputs nor state."""
 
     def configure(self, req: Any) -> None:
-        settle_in()
+        install_process_hooks()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         try:
@@ -61,7 +61,7 @@ class SqlSchemaProvider(ResourceProvider):
         except PgstackError as error:
             return refused(news, error)
         except psycopg.Error as error:
-            return refused(news, told(error))
+            return refused(news, as_pgstack_error(error))
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult()
@@ -230,12 +230,12 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
             found: dict[str, Any] = {
                 "ledger": revision((row.name, row.normalised) for row in ledger),
                 "drift": [
-                    *role_drift.told(differences, ()).drift,
+                    *role_drift.as_seen(differences, ()).drift,
                     *hba_rules.find(connection, tls=_demands_tls(props)),
                 ]
                 or NO_DRIFT,
             }
-            words = rerun_reasons.look(connection, replace(made, differences=differences or ()))
+            words = rerun_reasons.find_reasons(connection, replace(made, differences=differences or ()))
             return found | ({MEND: list(words)} if words else {})
     except (ConnectionFailed, psycopg.OperationalError):
         return None

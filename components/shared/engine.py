@@ -11,7 +11,7 @@ from typing import Any
 
 import pulumi
 
-from pgvector_stacks.backup.copies.remote import Elsewhere
+from pgvector_stacks.backup.copies.remote import RemoteCopies
 from pgvector_stacks.config.environment import Environment, backups_of
 from pgvector_stacks.upgrade.backup_after import BackupAfter
 from pgvector_stacks.upgrade.backup_first import BackupFirst
@@ -126,5 +126,5 @@ def _key(news: Mapping[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _copies(news: Mapping[str, Any]) -> Elsewhere | None:
-    return Elsewhere(news["backupCopy"], news["stack"], _key(news)) if news.get("backupCopy") else None
+def _copies(news: Mapping[str, Any]) -> RemoteCopies | None:
+    return RemoteCopies(news["backupCopy"], news["stack"], _key(news)) if news.get("backupCopy") else None

@@ -13,7 +13,15 @@ from docker.errors import APIError
 
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.docker import relocation
-from pgvector_stacks.docker.docker_host import CLAIM_LABEL, Endpoint, connect, network_of, server_of, told, volume_users
+from pgvector_stacks.docker.docker_host import (
+    CLAIM_LABEL,
+    Endpoint,
+    connect,
+    docker_errors,
+    network_of,
+    server_of,
+    volume_users,
+)
 from pgvector_stacks.docker.preflight import container_finding, network_finding
 
 GRACE_S = 30
@@ -28,7 +36,7 @@ def remove_container(engine: Endpoint, name: str, claim: str) -> None:
     if not claim or container.labels.get(CLAIM_LABEL) != claim:
         raise PgstackError(str(container_finding(name, container.labels)))
     pulumi.log.info(f"removes the container {name}, which an interrupted `up` left; its volume stays")
-    with told():
+    with docker_errors():
         with suppress(APIError):
             container.stop(timeout=GRACE_S)
         container.remove(force=True)
@@ -43,7 +51,7 @@ def remove_network(engine: Endpoint, name: str, claim: str) -> None:
     if not network.may_go(name, claim):
         raise PgstackError(str(network_finding(name, network.users)))
     pulumi.log.info(f"removes the network {name}, which no state knows and nobody uses")
-    with told():
+    with docker_errors():
         client.api.remove_network(network.id)
 
 
@@ -53,7 +61,7 @@ def remove_empty_volume(path: str, image: str, engine: Endpoint, name: str, _: s
     Raises DockerFailed, PgstackError where it has data, or can't be looked into.
     """
     client = connect(engine.url, engine.chosen_by)
-    bound = relocation.bound_to(client, name)
+    bound = relocation.bind_source(client, name)
     wrong, remedy = relocation.elsewhere(name, bound, path, image)
     if not wrong:
         return
@@ -62,5 +70,5 @@ def remove_empty_volume(path: str, image: str, engine: Endpoint, name: str, _: s
     ):
         raise PgstackError(f"volume: {wrong}\n  {remedy}")
     pulumi.log.info(f"removes the volume {name}, which holds no data and lies elsewhere")
-    with told():
+    with docker_errors():
         client.volumes.get(name).remove()

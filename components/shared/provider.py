@@ -19,7 +19,7 @@ from pulumi.output import Unknown
 
 from pgvector_stacks.automation.provider_process import Failed
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.connections.connection import told
+from pgvector_stacks.connections.connection import as_pgstack_error
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,7 +61,7 @@ def plainly(method: Callable[P, R]) -> Callable[P, R]:
         except PgstackError as error:
             failure = Failed(str(error))
         except psycopg.Error as error:
-            failure = Failed(str(told(error)))
+            failure = Failed(str(as_pgstack_error(error)))
         raise failure from None
 
     return wrapped

@@ -62,7 +62,7 @@ def compare(connection: psycopg.Connection[Any], wanted: Mapping[str, Any]) -> F
         scripts = load_listed(wanted)
         target = revision_of(scripts)
         pending = plan(scripts, ledger, where=wanted["stack"], baseline=wanted["baseline"], done=done).pending
-    differences = role_drift.told(baseline.without_pending(look_for_drift(connection), pending), ()).drift
+    differences = role_drift.as_seen(baseline.without_pending(look_for_drift(connection), pending), ()).drift
     if differences and wanted["driftPolicy"] == "refuse":
         raise DriftRefused(drift.message(wanted["stack"], differences))
     return Found(actual, target, pending, differences)
@@ -132,7 +132,7 @@ def announce(pending: Iterable[Pending]) -> None:
 
 
 def announce_all(scripts: Iterable[Script], why: str, baseline: Iterable[str] = ()) -> None:
-    """A line a script, where no ledger says which ones run."""
+    """Log a line for each script, where no ledger says which ones will run."""
     recorded = set(baseline)
     for script in scripts:
         pulumi.log.info(f"to run: {script.path} ({'baseline' if script.name in recorded else why})")

@@ -25,10 +25,10 @@ COMMAND_LINE = "PGSTACK_PID"
 
 
 class Failed(Exception):
-    """What the engine prints: the message alone, see `settle_in`."""
+    """What the engine prints: the message alone, see `install_process_hooks`."""
 
 
-def settle_in() -> None:
+def install_process_hooks() -> None:
     """Called first in a provider process, by `host` or by a provider's configure: all that is done once.
 
     The SDK sends `traceback.format_exc()` of whatever a provider raises to the engine, which prints it. For a known
@@ -76,7 +76,7 @@ def host() -> None:
     Called like python: `-u -m pulumi.dynamic ADDRESS`. It watches from the first moment: a provider that was started
     and never asked would otherwise outlive a killed engine for ever.
     """
-    settle_in()
+    install_process_hooks()
     # Ctrl-C, and the engine's word that all is done: nobody waits for the result any more. Not a handler in Python: the
     # main thread alone would run it, which sleeps on where another thread took the signal. The engine would then wait
     # five seconds and report the plugin that it asks next as crashed. Set here, since a shell's background job starts

@@ -128,7 +128,7 @@ def toolchain(taken: Candidate, how: str, against: Mapping[str, Sequence[str]]) 
 
 
 def failure(against: Mapping[str, Sequence[str]]) -> str:
-    """The message when every way failed: what, why each, what to do."""
+    """The message when no way of getting Pulumi worked: why each failed, and what to do."""
     ways = [f"  {number}. {way}: {'; '.join(why)}\n" for number, (way, why) in enumerate(against.items(), 1)]
     return (
         f"No usable Pulumi on this machine, and none of the ways to get it worked:\n{''.join(ways)}"

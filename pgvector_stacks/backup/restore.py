@@ -28,7 +28,7 @@ from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.common.plain_text import one_line
 from pgvector_stacks.connections import roles, setting_values
-from pgvector_stacks.connections.connection import Address, connect, said, told
+from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect, said
 from pgvector_stacks.connections.up_lock import locked
 from pgvector_stacks.inspection import drift
 from pgvector_stacks.toolbox.interface import Server, Toolbox, passfile_line
@@ -119,7 +119,7 @@ def _in_words() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise BackupFailed(f"the restore failed, the live database is as it was: {told(error)}") from None
+        raise BackupFailed(f"the restore failed, the live database is as it was: {as_pgstack_error(error)}") from None
 
 
 def _left(cluster: Connection[Any]) -> list[str]:

@@ -27,7 +27,7 @@ from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import ENVIRONMENTS, STACKS, check_name, from_file
 from pgvector_stacks.config.json_schema import json_schema
-from pgvector_stacks.connections.connection import told
+from pgvector_stacks.connections.connection import as_pgstack_error
 from pgvector_stacks.migrations.execution import notices
 
 DIFFERS = 2
@@ -369,7 +369,7 @@ def main() -> None:
         say(f"error: {_by_name(str(error))}")
         sys.exit(1)
     except psycopg.Error as error:
-        say(f"error: {told(error)}")
+        say(f"error: {as_pgstack_error(error)}")
         sys.exit(1)
     except KeyboardInterrupt:
         say(STOPPED)

@@ -43,7 +43,7 @@ def after_down(found: Deployed, stack: str, *, delete: bool) -> str:
     """Delete the data where `delete`; what is told of it. Raises DockerFailed, PgstackError."""
     place = found.place
     client = docker_host.connect(place.engine)
-    bound = relocation.bound_to(client, place.volume)
+    bound = relocation.bind_source(client, place.volume)
     there = bound is not None
     path = bound or place.path
     if not delete:
@@ -66,7 +66,7 @@ def after_down(found: Deployed, stack: str, *, delete: bool) -> str:
             )
         left = data_volume.delete(client, found.name, found.image, at, path)
     if there:
-        with docker_host.told():
+        with docker_host.docker_errors():
             client.volumes.get(place.volume).remove()
     others = f"; not this stack's, so it stays in {path}: {', '.join(left)}" if left else ""
     return f"{stack} is down, its data deleted{others}"

@@ -15,7 +15,7 @@ from pgvector_stacks.common.errors import PgstackError, PlanRefused, ScriptError
 from pgvector_stacks.common.plain_text import one_line, quoted
 from pgvector_stacks.config.environment import SCRIPT_CACHE, SQL, Environment, from_file, scripts_of_all
 from pgvector_stacks.connections import roles
-from pgvector_stacks.connections.connection import LOOK, Address, connect, told
+from pgvector_stacks.connections.connection import LOOK, Address, as_pgstack_error, connect
 from pgvector_stacks.connections.up_lock import locked
 from pgvector_stacks.inspection import backup_role, database_drift, drift, hba_rules, role_drift, validation
 from pgvector_stacks.migrations import apply, baseline
@@ -87,7 +87,7 @@ def status(database: Database, stack: str, say: Say) -> bool:
     try:
         return _status(database, stack, say)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
-        raise told(error) from None
+        raise as_pgstack_error(error) from None
 
 
 def _status(database: Database, stack: str, say: Say) -> bool:
@@ -117,7 +117,7 @@ def _status(database: Database, stack: str, say: Say) -> bool:
             problem = problem or str(refusal)
     if itself is not None:
         wrong_roles, noted = wrong_roles + database_drift.findings(itself), noted + database_drift.noted(itself)
-    seen = role_drift.told(baseline.without_pending(found, pending), wrong_roles)
+    seen = role_drift.as_seen(baseline.without_pending(found, pending), wrong_roles)
     differences = [*seen.drift, *rules, *(f"{line} (`up` mends it)" for line in seen.mended)]
     states = rows(scripts, ledger, known, done)
     for state, name, detail in states:

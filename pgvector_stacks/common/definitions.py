@@ -70,7 +70,7 @@ def first(definition: str | None, word: str) -> str | None:
     return next(iter(parse(definition or "").get(word, ())), None)
 
 
-def rights(values: Sequence[str]) -> set[Right]:
+def parse_acl(values: Sequence[str]) -> set[Right]:
     """What lines `right: GRANTEE=LETTERS/GRANTOR` give.
 
     >>> sorted(rights(['app=rw*/schema_owner', '"a b"=U/x', '=r/x']))[0]
@@ -171,7 +171,7 @@ def _shown(values: Sequence[str]) -> str:
 
 
 def _rights_in_words(was: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> Iterator[str]:
-    before, after = rights(was.get("right", [])), rights(now.get("right", []))
+    before, after = parse_acl(was.get("right", [])), parse_acl(now.get("right", []))
     old, new = was.get("owner", [""])[0], now.get("owner", [""])[0]
     if old != new:  # what follows from another owner is told by that
         before = {right for right in before if right.grantee != old}

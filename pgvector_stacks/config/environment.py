@@ -329,19 +329,19 @@ def check_name(stack: str) -> None:
 def from_file(stack: str) -> Environment:
     """The environment as its stack file says, secrets left out. Raises ConfigError."""
     check_name(stack)
-    return from_config(stack, {key: value for key, value in _read(stack).items() if key not in SECRETS})
+    return from_config(stack, {key: value for key, value in _read_stack_file(stack).items() if key not in SECRETS})
 
 
 def scripts_of_all() -> tuple[str, ...]:
     """What the environments list together, so that a file only one of them runs is no orphan."""
     entries = list(DEFAULT_SCRIPTS)
     for stack in ENVIRONMENTS:
-        listed = _structured("scripts", _read(stack).get("scripts", []))
+        listed = _structured("scripts", _read_stack_file(stack).get("scripts", []))
         entries += [entry for entry in listed if isinstance(entry, str)] if isinstance(listed, list) else []
     return tuple(dict.fromkeys(entries))
 
 
-def _read(stack: str) -> dict[str, Any]:
+def _read_stack_file(stack: str) -> dict[str, Any]:
     path = STACKS / f"Pulumi.{stack}.yaml"
     if not path.is_file():
         return {}

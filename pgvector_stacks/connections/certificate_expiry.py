@@ -18,7 +18,7 @@ def ends(certificate: str) -> datetime:
 def renewal(certificate: str, now: datetime, *, asked: bool) -> str:
     """Why the next certificate is to be made, in words; "" where this one stays.
 
-    One of ten years, as they were made once, stays until it is asked for or near its end: its clients know it.
+    A ten-year certificate of an earlier version stays until renewal is asked for or its end is near: clients trust it.
     """
     end = ends(certificate)
     if asked:

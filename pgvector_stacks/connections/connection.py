@@ -199,7 +199,7 @@ def server_version(connection: Connection[Any]) -> str:
     return (connection.info.parameter_status("server_version") or "").split(" ")[0]
 
 
-def told(error: psycopg.Error) -> PgstackError:
+def as_pgstack_error(error: psycopg.Error) -> PgstackError:
     """A server's error that no statement of a script caused, in its words alone: psycopg's text may quote a query."""
     shown, recorded = (_told(error, show=show) for show in (row_values.shown(), False))
     return PgstackError(shown, recorded=recorded)

@@ -20,7 +20,7 @@ from psycopg.rows import TupleRow
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import SqlFailed, nearest
 from pgvector_stacks.connections import single_user_mode
-from pgvector_stacks.connections.connection import STEPS, Address, connect, told
+from pgvector_stacks.connections.connection import STEPS, Address, as_pgstack_error, connect
 
 OWNER, APP, READONLY = "schema_owner", "app", "readonly"
 BACKUP = "pgstack_backup"  # only where backups are scheduled: backup_role.py
@@ -106,7 +106,7 @@ def ensure_database(connection: Connection[Any]) -> None:
             connection.execute(queries.get("ledger_create"))
             close_functions(connection, READONLY, NOT_FOR_READERS)
     except psycopg.errors.InsufficientPrivilege as error:
-        raise told(error) from None
+        raise as_pgstack_error(error) from None
 
 
 def close_functions(connection: Connection[Any], role: str, functions: Sequence[str]) -> None:

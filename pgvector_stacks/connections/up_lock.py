@@ -18,7 +18,7 @@ from psycopg import Connection, errors
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ConnectionFailed
 from pgvector_stacks.common.plain_text import one_line
-from pgvector_stacks.connections.connection import Address, connect, told
+from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect
 
 OLDER = {"classid": 0x7067, "objid": 0x76656374}  # pg_advisory_lock's two keys: "pg", "vect"
 POLL_S = 0.1
@@ -78,7 +78,7 @@ def _create(connection: Connection[Any]) -> None:
             connection.execute(queries.get("pgstack_owners"))
             connection.execute(queries.get("up_lock_create"))
     except errors.InsufficientPrivilege as error:
-        raise told(error) from None
+        raise as_pgstack_error(error) from None
 
 
 def _held_by(connection: Connection[Any], waited_s: float) -> str:

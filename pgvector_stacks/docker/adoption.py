@@ -30,7 +30,7 @@ TIMEOUT_S = 3600.0  # a killed server's data is recovered before it moves
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class MountingContainer:
     """A container that mounts the volume. `project`: Compose's, "" where it isn't Compose's."""
 
     name: str
@@ -96,7 +96,7 @@ def parse(output: str) -> Seen:
     )
 
 
-def in_use(volume: str, users: Sequence[User]) -> tuple[str, str]:
+def in_use(volume: str, users: Sequence[MountingContainer]) -> tuple[str, str]:
     """(what is wrong, the remedy) while containers use the volume; two empty texts where none does."""
     if not users:
         return "", ""
@@ -230,16 +230,16 @@ def words(seen: Seen, volume: str, major: int) -> str:
     )
 
 
-def users_of(client: docker.DockerClient, volume: str) -> tuple[User, ...]:
+def users_of(client: docker.DockerClient, volume: str) -> tuple[MountingContainer, ...]:
     """Raises DockerFailed."""
     return tuple(user(container) for container in volume_users(client, volume))
 
 
-def user(container: Container) -> User:
-    return User(container.name, container.status == "running", container.labels.get(COMPOSE_PROJECT, ""))
+def user(container: Container) -> MountingContainer:
+    return MountingContainer(container.name, container.status == "running", container.labels.get(COMPOSE_PROJECT, ""))
 
 
-def look(client: docker.DockerClient, name: str, image: str, volume: str) -> Seen:
+def inspect_legacy_volume(client: docker.DockerClient, name: str, image: str, volume: str) -> Seen:
     """Raises DockerFailed, ServerError."""
     with throw_away(
         client, name, image, ["sh", "-ec", shell.get("adoption_look")], user="root",
@@ -259,7 +259,7 @@ def adopt(
 
     After a failure the data is at its old place. Only a killed step leaves it half-way, which the next call undoes.
     """
-    seen = look(client, spec.name, image, volume)
+    seen = inspect_legacy_volume(client, spec.name, image, volume)
     if not seen.places and not seen.journal and seen.served:
         return
     wrong, remedy = in_use(volume, users_of(client, volume))
@@ -268,7 +268,7 @@ def adopt(
     if seen.journal:
         _run(client, spec, image, volume, "move_back", MAJOR=seen.journal)
         report(f"volume {volume}: undid a move that was interrupted")
-        seen = look(client, spec.name, image, volume)
+        seen = inspect_legacy_volume(client, spec.name, image, volume)
     if reason := refusal(seen, volume, image_name, spec.major):
         raise ServerError(reason)
     if seen.places:
@@ -285,10 +285,10 @@ def _run(client: docker.DockerClient, spec: Spec, image: str, volume: str, scrip
     ) as container:  # fmt: skip
         done = finish(container, timeout_s=TIMEOUT_S)
     if done.code != 0:
-        raise ServerError(told(done, spec, volume, environment.get("DATABASE", "")))
+        raise ServerError(explain_end(done, spec, volume, environment.get("DATABASE", "")))
 
 
-def told(done: Finished, spec: Spec, volume: str, database: str) -> str:
+def explain_end(done: Finished, spec: Spec, volume: str, database: str) -> str:
     """Why a script of the adoption ended as it did, where the data is now, and what to do."""
     said = [line.removeprefix("pgstack: ") for line in done.output.splitlines() if line.startswith("pgstack: ")]
     last = said[-1] if said else ""

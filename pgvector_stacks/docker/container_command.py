@@ -23,7 +23,7 @@ from docker.errors import APIError
 from docker.models.containers import Container
 
 from pgvector_stacks.docker import end_mark
-from pgvector_stacks.docker.docker_host import DockerFailed, told
+from pgvector_stacks.docker.docker_host import DockerFailed, docker_errors
 
 HEADER = 8
 STREAMS = {1: "out", 2: "err"}
@@ -86,7 +86,7 @@ def run(
     api = container.client.api
     mark = end_mark.new_mark()
     words = end_mark.marked(command, mark, input_size=None if stdin is None else len(stdin))
-    with told():
+    with docker_errors():
         created = api.exec_create(
             container.id,
             words,
@@ -192,7 +192,7 @@ def _why_cut(container: Container, identity: str, program: str, broke: str, said
     where = f"{program} in the container {container.name}"
     text = said.decode(errors="replace").strip()
     try:
-        with told():
+        with docker_errors():
             deadline = time.monotonic() + ENDING_S
             while (alive := api.inspect_container(container.id)["State"]["Running"]) and not broke:
                 if time.monotonic() > deadline:

@@ -24,7 +24,16 @@ from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.connections import server_authentication, single_user_mode
 from pgvector_stacks.docker import container_command
 from pgvector_stacks.docker.container_spec import LOCK_TAKEN, PORT, SOCKETS, TMPFS, Spec
-from pgvector_stacks.docker.docker_host import ROOT, DockerFailed, Finished, finish, log_of, put, throw_away, told
+from pgvector_stacks.docker.docker_host import (
+    ROOT,
+    DockerFailed,
+    Finished,
+    docker_errors,
+    finish,
+    log_of,
+    put,
+    throw_away,
+)
 from pgvector_stacks.docker.exit_diagnosis import State, diagnose
 from pgvector_stacks.embedded.embedded_server import ADMIN
 from pgvector_stacks.inspection.validation import version_tuple
@@ -78,7 +87,7 @@ class Found:
         )
 
 
-def look(client: docker.DockerClient, name: str, image: str, volume: str) -> Found:
+def inspect_volume(client: docker.DockerClient, name: str, image: str, volume: str) -> Found:
     """What is in a volume that exists, or in a directory of the Docker host. Raises DockerFailed, ServerError."""
     # not at its usual place: images up to 17 put an anonymous volume over its folder `data` there, which hides it
     with _step(client, name, image, volume, "inspect", at=LOOKED_AT, read_only=True) as container:
@@ -163,7 +172,7 @@ def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgve
         mounts=[Mount(VOLUME, volume, type="volume", read_only=True)], told_end=False, **spec.limits(),
     ) as container:  # fmt: skip
         put(container, "/tmp", {PASSWORD_FILE: password})
-        with told():
+        with docker_errors():
             container.start()
         deadline = time.monotonic() + TRIAL_TIMEOUT_S
         while True:
@@ -234,7 +243,7 @@ def failed(step: str, spec: Spec, volume: str, done: Finished) -> str:
 
 def state_of(container: Container, memory_mb: int, volume: str, port: int = 0) -> State:
     """What Docker says of a container now, with the end of its log."""
-    with told():
+    with docker_errors():
         container.reload()
         found: dict[str, Any] = container.attrs["State"]
         return State(

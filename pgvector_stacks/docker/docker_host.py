@@ -131,7 +131,7 @@ def _remedy(url: str, error: Exception) -> str:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def docker_errors() -> Iterator[None]:
     """What the engine refuses, as DockerFailed."""
     try:
         yield
@@ -169,7 +169,7 @@ def throw_away(
     if options.get("network"):
         del hardened["network_mode"]
     options["mounts"] = [*options.get("mounts", []), anonymous(TMP, name)]
-    with told():
+    with docker_errors():
         container = client.containers.create(
             image,
             end_mark.marked(command, end_mark.new_mark()) if told_end else list(command),
@@ -196,7 +196,7 @@ def finish(container: Container, *, timeout_s: float = 600.0, lines: int = 200) 
     """
     mark = end_mark.mark_of(container.attrs["Config"]["Cmd"])
     assert mark is not None, "made with told_end=False"
-    with told():
+    with docker_errors():
         container.start()
         try:
             code = int(container.wait(timeout=timeout_s)["StatusCode"])
@@ -230,13 +230,13 @@ def put(container: Container, path: str, files: Mapping[str, str], *, mode: int 
             content = text.encode()
             entry.size, entry.mode, entry.mtime = len(content), mode, int(time.time())
             archive.addfile(entry, io.BytesIO(content))
-    with told():
+    with docker_errors():
         container.put_archive(path, packed.getvalue())
 
 
 def remove_left_throw_aways(client: docker.DockerClient, name: str) -> None:
     """What a killed run of this stack left behind."""
-    with told():
+    with docker_errors():
         for container in client.containers.list(
             all=True, ignore_removed=True, filters={"label": [f"{NAME_LABEL}={name}", f"{ROLE_LABEL}=throw-away"]}
         ):
@@ -246,7 +246,7 @@ def remove_left_throw_aways(client: docker.DockerClient, name: str) -> None:
 
 def server_of(client: docker.DockerClient, name: str) -> Container | None:
     """The container of a stack's server, running or not. Raises DockerFailed."""
-    with told():
+    with docker_errors():
         try:
             return client.containers.get(name)
         except NotFound:
@@ -269,7 +269,7 @@ class Network:
 
 def network_of(client: docker.DockerClient, name: str) -> Network | None:
     """Raises DockerFailed."""
-    with told():
+    with docker_errors():
         for found in client.networks.list(names=[name]):  # by a part of the name
             if found.name == name:
                 with suppress(NotFound):
@@ -281,7 +281,7 @@ def network_of(client: docker.DockerClient, name: str) -> Network | None:
 
 def volume_exists(client: docker.DockerClient, volume: str) -> bool:
     """Raises DockerFailed. What a volume has as its date of creation is that of its last change: it tells nothing."""
-    with told():
+    with docker_errors():
         try:
             client.volumes.get(volume)
         except NotFound:
@@ -291,7 +291,7 @@ def volume_exists(client: docker.DockerClient, volume: str) -> bool:
 
 def has_image(client: docker.DockerClient, image: str) -> bool:
     """True where it needn't be pulled. Raises DockerFailed."""
-    with told():
+    with docker_errors():
         try:
             client.images.get(image)
         except (ImageNotFound, NotFound):
@@ -304,7 +304,7 @@ def digests(client: docker.DockerClient, image: str) -> list[str]:
 
     Raises DockerFailed.
     """
-    with told():
+    with docker_errors():
         try:
             return list(client.images.get(image).attrs.get("RepoDigests") or [])
         except (ImageNotFound, NotFound):
@@ -313,7 +313,7 @@ def digests(client: docker.DockerClient, image: str) -> list[str]:
 
 def volume_users(client: docker.DockerClient, volume: str) -> list[Container]:
     """Containers, running or not, that mount a volume; throw-aways of ours left out."""
-    with told():
+    with docker_errors():
         found = client.containers.list(all=True, filters={"volume": volume}, ignore_removed=True)
     # the filter matches names and mount points; a throw-away is gone or going
     return [container for container in found if container.labels.get(ROLE_LABEL) != "throw-away"]

@@ -21,15 +21,15 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from pgvector_stacks.common import image_names
 from pgvector_stacks.docker import relocation
-from pgvector_stacks.docker.adoption import User, in_use, user
+from pgvector_stacks.docker.adoption import MountingContainer, in_use, user
 from pgvector_stacks.docker.docker_host import (
     CLAIM_LABEL,
     NAME_LABEL,
     Endpoint,
     Network,
+    docker_errors,
     network_of,
     server_of,
-    told,
     volume_exists,
     volume_users,
 )
@@ -101,13 +101,13 @@ class Facts:
     container: Mapping[str, str] | None  # the labels of the container that has the stack's name
     network: Network | None
     adopted_there: bool = True
-    adopted_users: tuple[User, ...] = ()  # of the volume to adopt, ours left out
+    adopted_users: tuple[MountingContainer, ...] = ()  # of the volume to adopt, ours left out
     volume_bound: str | None = None  # the directory on the host; "": where Docker keeps volumes; None: can't matter
 
 
 def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> Facts:
     """Ask the engine, and this machine where they are the same. Raises DockerFailed."""
-    with told():
+    with docker_errors():
         info = client.info()
         version = client.version()
     here, architectures, problem = _image(client, wanted.image)
@@ -149,7 +149,7 @@ def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> F
 
 def _bound(client: docker.DockerClient, wanted: Wanted) -> str | None:
     """Where the volume lies that Docker would give; None where it is the one asked for, is empty, or isn't there."""
-    bound = None if wanted.adopt else relocation.bound_to(client, wanted.name)
+    bound = None if wanted.adopt else relocation.bind_source(client, wanted.name)
     if bound is None or not relocation.elsewhere(wanted.name, bound, wanted.data_path or "", wanted.image)[0]:
         return None
     place = relocation.Place("", wanted.name, bound)
@@ -198,7 +198,7 @@ def _image(client: docker.DockerClient, image: str) -> tuple[bool, tuple[str, ..
 
 def _port_holder(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> str:
     """Who listens on the port: "" where nobody does, or our own container."""
-    with told():
+    with docker_errors():
         publishing = client.containers.list(filters={"publish": str(wanted.port)}, ignore_removed=True)
     for container in publishing:
         if _ours(container.labels, wanted):

@@ -18,7 +18,7 @@ from pgvector_stacks.common.errors import ConnectionFailed, ServerError
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import REFUSED, Address, connect, explain, server_version
 from pgvector_stacks.docker.data_volume import state_of
-from pgvector_stacks.docker.docker_host import told
+from pgvector_stacks.docker.docker_host import docker_errors
 from pgvector_stacks.docker.exit_diagnosis import State, diagnose
 
 PATIENCE_S = 90.0
@@ -88,7 +88,7 @@ def found(client: docker.DockerClient, server: Server) -> str:
 
 
 def _container(client: docker.DockerClient, server: Server) -> Container:
-    with told():
+    with docker_errors():
         try:
             return client.containers.get(server.container)
         except NotFound:
@@ -114,7 +114,7 @@ def _version(address: Address, known_password: str) -> str:
 
 def limit_processes(client: docker.DockerClient, container: str, most: int) -> None:
     """At most so many processes and threads; the plugin has no such field, the engine's update has."""
-    with told():
+    with docker_errors():
         api = client.api
         answer = api._post_json(api._url("/containers/{0}/update", container), data={"PidsLimit": most})
         api._result(answer, True)

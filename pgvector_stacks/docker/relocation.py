@@ -17,7 +17,14 @@ from docker.errors import NotFound
 
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.docker import data_volume
-from pgvector_stacks.docker.docker_host import CLAIM_LABEL, DockerFailed, connect, has_image, told, volume_exists
+from pgvector_stacks.docker.docker_host import (
+    CLAIM_LABEL,
+    DockerFailed,
+    connect,
+    docker_errors,
+    has_image,
+    volume_exists,
+)
 
 RETAINED = "(unless pgvector:volume is retain: first set it to retain, and `up` with the other keys as they were)"
 
@@ -138,13 +145,13 @@ def check(
 
 
 def _identity(client: docker.DockerClient) -> str:
-    with told():
+    with docker_errors():
         return str(client.info()["ID"])
 
 
 def _knows(client: docker.DockerClient, claim: str | None) -> bool:
     """True where the engine has a container of this state's."""
-    with told():
+    with docker_errors():
         return bool(
             claim and client.containers.list(all=True, ignore_removed=True, filters={"label": f"{CLAIM_LABEL}={claim}"})
         )
@@ -159,15 +166,15 @@ def holds_data(client: docker.DockerClient, name: str, place: Place, images: tup
     if image is None:
         return True
     try:
-        found = data_volume.look(client, name, image, place.volume if there else place.path)
+        found = data_volume.inspect_volume(client, name, image, place.volume if there else place.path)
     except (ServerError, DockerFailed):
         return True
     return bool(found.directories)
 
 
-def bound_to(client: docker.DockerClient, volume: str) -> str | None:
+def bind_source(client: docker.DockerClient, volume: str) -> str | None:
     """The directory that a volume is bound to, "" for Docker's own place; None where there is no such volume."""
-    with told():
+    with docker_errors():
         try:
             options: Mapping[str, Any] = client.volumes.get(volume).attrs.get("Options") or {}
         except NotFound:

@@ -1,4 +1,4 @@
-"""Asks the vector indexes that are there for neighbours, and compares with the exact scan.
+"""Asks each vector index for nearest neighbours, and compares the answer with an exact scan.
 
 What an index consists of (expression, predicate, operator, casts) somebody's script wrote: it is asked as the table's
 owner, in a function that runs as that role and can't leave it (`recall_ask.sql`), and all is undone.
@@ -116,7 +116,7 @@ class VectorIndex:
         return f"WHERE ({self.predicate}) AND {filled}" if self.predicate else f"WHERE {filled}"
 
 
-def look(connection: Connection[Any], accepted: Sequence[str], *, question_s: float, all_s: float) -> Found:
+def measure(connection: Connection[Any], accepted: Sequence[str], *, question_s: float, all_s: float) -> Found:
     """`connection`: the administrator's, autocommit. Raises psycopg.Error where it is lost."""
     found = Found()
     deadline = time.monotonic() + all_s

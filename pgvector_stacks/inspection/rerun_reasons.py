@@ -40,7 +40,7 @@ class Made:
     differences: tuple[Difference, ...] = ()
 
 
-def look(connection: Connection[Any], made: Made) -> tuple[str, ...]:
+def find_reasons(connection: Connection[Any], made: Made) -> tuple[str, ...]:
     """Everything that an `up` would mend, in words. `connection`: to `made.address`. Raises psycopg.Error."""
     return tuple(word for kind in KINDS for word in kind(connection, made))
 
@@ -75,7 +75,7 @@ def changed_database(connection: Connection[Any], made: Made) -> tuple[str, ...]
 
 def lost_rights(_: Connection[Any], made: Made) -> tuple[str, ...]:
     """Rights that the scripts gave to the stack's own roles."""
-    return role_drift.told(made.differences, ()).mended
+    return role_drift.as_seen(made.differences, ()).mended
 
 
 KINDS: tuple[Callable[[Connection[Any], Made], tuple[str, ...]], ...] = (

@@ -77,33 +77,33 @@ def findings(
     there = {role.name: role for role in found}
     if not there:
         return ()
-    told = [f"role {name} was dropped" for name in OURS if name not in there]
+    lines = [f"role {name} was dropped" for name in OURS if name not in there]
     for name in OURS:
         if (role := there.get(name)) is None:
             continue
         if role.powers:
-            told.append(f"role {name} has {', '.join(role.powers)}")
-        told += [f"role {name} is a member of {other}" for other in role.member_of]
+            lines.append(f"role {name} has {', '.join(role.powers)}")
+        lines += [f"role {name} is a member of {other}" for other in role.member_of]
         if not role.inherits:
-            told.append(f"role {name} doesn't inherit (NOINHERIT)")
-        told += [f"role {name} {words}" for words in _wrong_settings(role, limits)]
+            lines.append(f"role {name} doesn't inherit (NOINHERIT)")
+        lines += [f"role {name} {words}" for words in _wrong_settings(role, limits)]
         if name not in LOGINS:
-            told += [f"role {name} may log in (LOGIN): only while an `up` works"] * (role.can_login and not working)
+            lines += [f"role {name} may log in (LOGIN): only while an `up` works"] * (role.can_login and not working)
             continue
         if not role.can_login:
-            told.append(f"role {name} can't log in (NOLOGIN)")
+            lines.append(f"role {name} can't log in (NOLOGIN)")
         if role.expired:
-            told.append(f"role {name} has a password that is valid until {role.expired} only (VALID UNTIL)")
+            lines.append(f"role {name} has a password that is valid until {role.expired} only (VALID UNTIL)")
         most = limits.connections(name) if limits else role.limit
         if role.limit != most:
             may = f"{role.limit} connections only" if role.limit >= 0 else "any number of connections"
-            told.append(f"role {name} may have {may} (CONNECTION LIMIT{f', declared is {most}' if most >= 0 else ''})")
+            lines.append(f"role {name} may have {may} (CONNECTION LIMIT{f', declared is {most}' if most >= 0 else ''})")
         if not role.connects:
-            told.append(f"role {name} lost CONNECT on the database")
+            lines.append(f"role {name} lost CONNECT on the database")
         words = passwords.get(name, ())
         if words and not any(fits(word, role.verifier) for word in words):
-            told.append(f"role {name} has another password than the stack's")
-    return tuple(map(one_line, told))
+            lines.append(f"role {name} has another password than the stack's")
+    return tuple(map(one_line, lines))
 
 
 def fits(password: str, verifier: str | None) -> bool:
@@ -125,33 +125,33 @@ def fits(password: str, verifier: str | None) -> bool:
 
 def noted(found: Iterable[Role], others: Iterable[tuple[str, Sequence[str], Sequence[str]]]) -> tuple[str, ...]:
     """What an administrator may have meant, a sentence each. `others`: name, powers and memberships. Pure."""
-    told = []
+    lines = []
     for role in found:
-        told += [f"role {role.name} is a member of {other}" for other in role.others]
-        told += [
+        lines += [f"role {role.name} is a member of {other}" for other in role.others]
+        lines += [
             f"role {role.name} sets {name} = {value}" + (f" in database {database}" if database else "")
             for database, name, value in role.settings
             if name not in LIMITED and name not in FORBIDDEN
         ]
     for name, powers, memberships in others:
         if powers:
-            told.append(f"role {name} has {', '.join(powers)}")
-        told += [f"role {name} is a member of {other}" for other in memberships]
-    return tuple(map(one_line, told))
+            lines.append(f"role {name} has {', '.join(powers)}")
+        lines += [f"role {name} is a member of {other}" for other in memberships]
+    return tuple(map(one_line, lines))
 
 
 def _wrong_settings(role: Role, limits: RoleLimits | None) -> list[str]:
     """Of the settings for its sessions those that its limits and powers forbid, and those that it lacks."""
     wanted = limits.settings if limits and role.name in LOGINS else {}
-    told = []
+    lines = []
     for database, name, value in role.settings:
         there = f" in database {database}" if database else ""
         if name in FORBIDDEN:
-            told.append(f"sets {name} = {value}{there}")
+            lines.append(f"sets {name} = {value}{there}")
         elif name in wanted and (database or not _same(name, value, wanted[name])):
-            told.append(f"sets {name} = {value}{there}, declared is {wanted[name]}")
+            lines.append(f"sets {name} = {value}{there}, declared is {wanted[name]}")
     present = {name for database, name, _ in role.settings if not database}
-    return told + [f"doesn't set {name} = {value}" for name, value in wanted.items() if name not in present]
+    return lines + [f"doesn't set {name} = {value}" for name, value in wanted.items() if name not in present]
 
 
 def _same(name: str, one: str, other: str) -> bool:
@@ -246,7 +246,7 @@ def lost_rights(differences: Iterable[Difference]) -> list[tuple[Difference, lis
         if difference.recorded is None or difference.live is None or difference.grown:
             continue
         was, now = (definitions.parse(text).get("right", []) for text in (difference.recorded, difference.live))
-        lost = [right for right in definitions.rights(was) - definitions.rights(now) if right.grantee in OURS]
+        lost = [right for right in definitions.parse_acl(was) - definitions.parse_acl(now) if right.grantee in OURS]
         if lost and (difference.kind in GRANTABLE or difference.kind == "column"):
             found.append((difference, sorted(lost)))
     return found
@@ -257,7 +257,7 @@ def is_mended(difference: Difference) -> bool:
     if not lost_rights([difference]) or difference.recorded is None or difference.live is None:
         return False
     was, now = definitions.parse(difference.recorded), definitions.parse(difference.live)
-    before, after = definitions.rights(was.pop("right", [])), definitions.rights(now.pop("right", []))
+    before, after = definitions.parse_acl(was.pop("right", [])), definitions.parse_acl(now.pop("right", []))
     return was == now and after < before and {right.grantee for right in before - after} <= set(OURS)
 
 
@@ -277,7 +277,7 @@ def parted(difference: Difference) -> tuple[Difference | None, Difference | None
     lines = set(now.get("right", ()))
     for role in lost:
         before, after = (_of_grantee(role, found.get("right", ())) for found in (was, now))
-        if definitions.rights(after) <= definitions.rights(before):
+        if definitions.parse_acl(after) <= definitions.parse_acl(before):
             lines = lines - set(after) | set(before)
     rights = [f"right: {line}" for line in sorted(lines)]
     healed = "\n".join([definitions.without(difference.live, ["right"]), *rights])
@@ -287,7 +287,7 @@ def parted(difference: Difference) -> tuple[Difference | None, Difference | None
 
 
 def _of_grantee(role: str, lines: Sequence[str]) -> list[str]:
-    return [line for line in lines if {right.grantee for right in definitions.rights([line])} == {role}]
+    return [line for line in lines if {right.grantee for right in definitions.parse_acl([line])} == {role}]
 
 
 def give_back(connection: Connection[Any], differences: Iterable[Difference]) -> list[str]:
@@ -295,13 +295,13 @@ def give_back(connection: Connection[Any], differences: Iterable[Difference]) ->
 
     `connection`: the administrator's. Nothing is taken from anybody.
     """
-    told = []
+    lines = []
     for difference, lost in lost_rights(differences):
         for right in lost:
             _grant(connection, difference, right)
         names = ", ".join(f"{right.privilege} to {right.grantee}" for right in lost)
-        told.append(one_line(f"gives back on {difference.kind} {difference.identity}: {names}"))
-    return told
+        lines.append(one_line(f"gives back on {difference.kind} {difference.identity}: {names}"))
+    return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +312,7 @@ class Seen:
     mended: tuple[str, ...]
 
 
-def told(differences: Sequence[Difference] | None, wrong_roles: Sequence[str]) -> Seen:
+def as_seen(differences: Sequence[Difference] | None, wrong_roles: Sequence[str]) -> Seen:
     """`differences`: None where they are not known, since the catalog was locked. Pure."""
     if differences is None:
         return Seen(drift.NOT_KNOWN, tuple(wrong_roles))

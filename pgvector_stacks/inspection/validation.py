@@ -171,7 +171,7 @@ def _index_is_used(method: str) -> Callable[[Connection[Any], Demands], str]:
 
 def _existing_indexes(connection: Connection[Any], demands: Demands) -> str:
     """Ask each vector index for the neighbours of some of its own rows, and compare with the exact scan."""
-    found = recall.look(connection, demands.accepted, question_s=TIMEOUT_S, all_s=BUDGET_S)
+    found = recall.measure(connection, demands.accepted, question_s=TIMEOUT_S, all_s=BUDGET_S)
     if found.wrong:
         raise CheckFailed("; ".join(found.wrong))
     return found.told()

@@ -242,7 +242,7 @@ def _together(
         session.begin()
         began = ledger_writer.transaction(owner)
         ran = runner.run_together(session, group.pending, lambda entry: report(f"runs {entry.script.path}"))
-        land(admin, owner, ran, commit, drifted, began)
+        commit_group(admin, owner, ran, commit, drifted, began)
 
     again_on_locks(attempt, owner, admin, commit.request.lock_wait_s, report)
 
@@ -284,12 +284,12 @@ def _apart(
         nonlocal resumed
         whole, resumed = resumed, True  # a second try can't tell what is new
         session.follow_apart(entry.script, resumed=whole)
-        land(admin, owner, [ran], commit, drifted, ledger_writer.transaction(owner))
+        commit_group(admin, owner, [ran], commit, drifted, ledger_writer.transaction(owner))
 
     again_on_locks(finish, owner, admin, request.lock_wait_s, report, kept)
 
 
-def land(
+def commit_group(
     admin: Connection[Any], owner: Connection[Any], ran: list[runner.Ran], commit: Commit,
     drifted: tuple[Difference, ...], began: str,
 ) -> None:  # fmt: skip
@@ -309,7 +309,7 @@ def land(
         if names:
             shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
             writes.append(_event("applied", shown, revision=commit.revision))
-        ledger_writer.land(admin, owner, writes, began=began)
+        ledger_writer.run_staged(admin, owner, writes, began=began)
         owner.commit()
     except psycopg.OperationalError as error:
         if error.sqlstate in RETRIABLE:

@@ -24,7 +24,7 @@ from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.docker import container_command
 from pgvector_stacks.docker.container_spec import LOCK_TAKEN, OLD_MOUNT
-from pgvector_stacks.docker.docker_host import TMP, anonymous, throw_away, told
+from pgvector_stacks.docker.docker_host import TMP, anonymous, docker_errors, throw_away
 from pgvector_stacks.toolbox.interface import HOUR_S, Done, must
 from pgvector_stacks.toolbox.tar_stream import pack, unpack
 
@@ -103,7 +103,7 @@ class DockerToolbox:
         return path
 
     def bring(self, folder: str, into: Path) -> None:
-        with told():
+        with docker_errors():
             stream, _ = self.container.get_archive(folder)
             unpack(stream, into)
         said = must(
@@ -126,7 +126,7 @@ class DockerToolbox:
         place = f"{HANDED}/{folder.name}"
         said = must("making a folder", self.sh(f"mkdir -p -m 700 {HANDED}; id -u; id -g"))
         uid, gid = map(int, said.split())
-        with told():
+        with docker_errors():
             self.container.put_archive(HANDED, pack(folder, (uid, gid)))
         return place
 
@@ -161,7 +161,7 @@ def open_toolbox(
         auto_remove=bool(then),  # nobody else removes it then
         **(limits or LIMITS),
     ) as container:  # fmt: skip
-        with told():
+        with docker_errors():
             leash = container.attach_socket(params={"stdin": 1, "stream": 1})
             container.start()
         made = DockerToolbox(container)
@@ -183,7 +183,7 @@ def carry_programs(client: docker.DockerClient, made: DockerToolbox, name: str, 
     with throw_away(
         client, name, image, ["sleep", "infinity"], user=USER, init=True, tmpfs=NO_STRAY,
         told_end=False,
-    ) as source, told():  # fmt: skip
+    ) as source, docker_errors():  # fmt: skip
         source.start()
         for folder in _own_places(major):
             stream, _ = source.get_archive(folder)

@@ -16,7 +16,7 @@ from pgvector_stacks.common.errors import ServerError
 CHUNK = 1 << 20
 
 
-class Stream(io.RawIOBase):
+class ChunkReader(io.RawIOBase):
     """Chunks as a file that is read once."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
@@ -45,7 +45,7 @@ def unpack(chunks: Iterable[bytes], into: Path) -> None:
     """
     into.mkdir(mode=0o700)
     try:
-        with tarfile.open(fileobj=io.BufferedReader(Stream(chunks), CHUNK), mode="r|") as archive:
+        with tarfile.open(fileobj=io.BufferedReader(ChunkReader(chunks), CHUNK), mode="r|") as archive:
             for entry in archive:
                 inside = PurePosixPath(*PurePosixPath(entry.name).parts[1:])
                 if ".." in inside.parts or inside.is_absolute() or not (entry.isfile() or entry.isdir()):

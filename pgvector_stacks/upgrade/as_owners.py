@@ -2,7 +2,8 @@
 
 PostgreSQL computes while it makes an object: a bound of a partition whose key is a domain with a CHECK, the first state
 of an aggregate, a generated column. So the schema is made over the login that has the owners' rights and no others
-(`backup/loader.py`), and the roles, which only an administrator makes, are read as data before psql gets them.
+(`backup/restoring/owner_login.py`), and the roles, which only an administrator makes, are read as data
+before psql gets them.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pgvector_stacks.backup import store
-from pgvector_stacks.backup.copies.after_backup import keep
-from pgvector_stacks.backup.copies.remote import Elsewhere
+from pgvector_stacks.backup.copies.after_backup import prune_and_copy
+from pgvector_stacks.backup.copies.remote import RemoteCopies
 from pgvector_stacks.backup.create import create
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.toolbox.interface import Report, Server, Toolbox
-from pgvector_stacks.upgrade.progress import dump, told
+from pgvector_stacks.upgrade.progress import dump, reporting_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class BackupAfter:
     stack: str
     database: str
     count: int
-    place: Elsewhere | None
+    place: RemoteCopies | None
     key: str = field(default="", repr=False)
 
     def make(self, at_the_server: AbstractContextManager[tuple[Toolbox, Server]], report: Report, warn: Report) -> None:
@@ -37,11 +37,11 @@ class BackupAfter:
         try:
             with at_the_server as (toolbox, server):
                 report(f"a backup of PostgreSQL {server.major}, which serves meanwhile")
-                with told("back up", dump(toolbox, server, self.database), report):
+                with reporting_progress("back up", dump(toolbox, server, self.database), report):
                     create(toolbox, server, self.into, stack=self.stack, database=self.database, key=self.key)
             newest = store.listed(self.into)[-1].folder
             report(f"backup {newest}; to try it out:  pgstack backup drill {self.stack}")
-            keep(newest, self.count, self.place, report)
+            prune_and_copy(newest, self.count, self.place, report)
         except Exception as error:  # even a bug: the next `up` would find nothing to do
             known = isinstance(error, (PgstackError, OSError))
             reason = str(error) if known else f"{type(error).__name__}: {error}"

@@ -13,14 +13,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pgvector_stacks.backup import store
-from pgvector_stacks.backup.copies.remote import Elsewhere
+from pgvector_stacks.backup.copies.remote import RemoteCopies
 from pgvector_stacks.backup.create import create
 from pgvector_stacks.backup.drill import WORK as RESTORED
 from pgvector_stacks.backup.drill import drill
 from pgvector_stacks.backup.manifest import UNSIGNED, BackupFailed, BackupRefused, Trust, read
 from pgvector_stacks.common import queries
 from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, rows
-from pgvector_stacks.upgrade.progress import PACE, Pace, directory, dump, told
+from pgvector_stacks.upgrade.progress import PACE, Pace, directory, dump, reporting_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class BackupFirst:
     stack: str
     database: str
     max_age_h: float
-    place: Elsewhere | None = None
+    place: RemoteCopies | None = None
     key: str = field(default="", repr=False)
 
     @property
@@ -61,14 +61,14 @@ class BackupFirst:
             self._copy(good[-1].folder, report)
             return
         with at_the_server as (toolbox, server):
-            with told("back up", dump(toolbox, server, self.database), report, pace):
+            with reporting_progress("back up", dump(toolbox, server, self.database), report, pace):
                 manifest = create(toolbox, server, self.into, stack=self.stack, database=self.database, key=self.key)
             restored = sum(each.bytes - _left_out(toolbox, server, each.name) for each in manifest.databases)
         newest = store.listed(self.into)[-1]
         report(f"backup {newest.folder}")
         with store.alone(self.into), apart as toolbox:
             data = f"{toolbox.beside(server.major, RESTORED)}/base"
-            with told("restore the backup", directory(toolbox, data, restored), report, pace):
+            with reporting_progress("restore the backup", directory(toolbox, data, restored), report, pace):
                 # made here and now: its superusers are the server's own
                 result = drill(toolbox, newest.folder, major=server.major, superusers=True, trust=self.trust)
         if not result.ok:

@@ -85,4 +85,4 @@ class Context:
     def growing(self, what: str, data: str) -> AbstractContextManager[None]:
         """Tell meanwhile how far the data directory `data` is."""
         look = progress.directory(self.toolbox, f"{data}/base", self.source.data_bytes)
-        return progress.told(what, look, self.report, self.pace)
+        return progress.reporting_progress(what, look, self.report, self.pace)

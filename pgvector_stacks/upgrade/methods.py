@@ -95,7 +95,7 @@ def hand_over(upgrade: Context) -> quick_check.Fingerprint:
     return found
 
 
-def look(upgrade: Context) -> quick_check.Fingerprint:
+def fingerprint_stopped_server(upgrade: Context) -> quick_check.Fingerprint:
     """The stopped server's fingerprint, from the old version behind closed doors; stopped again. Raises ServerError."""
     _shut_down(upgrade)
     dump = upgrade.choice.method == "dump"
@@ -178,7 +178,9 @@ def _dump_and_restore(upgrade: Context) -> None:
         must("pg_dumpall --globals-only", globals_)
         for number, database in enumerate(upgrade.source.databases):
             upgrade.report(f"dumps database {database}")
-            with progress.told("dump", progress.dump(toolbox, old, database), upgrade.report, upgrade.pace):
+            with progress.reporting_progress(
+                "dump", progress.dump(toolbox, old, database), upgrade.report, upgrade.pace
+            ):
                 # its name in the environment: -d takes a `=` apart
                 done = upgrade.toolbox.run(
                     upgrade.new, "pg_dump", "-Fd", "-j", JOBS, "-f", f"{folder}/{number}",

@@ -22,5 +22,5 @@ class NoDrift:
         if self.database not in source.databases:
             return  # no `up` got as far as making it
         with connect(replace(address, database=self.database), options=LOOK) as connection:
-            if differences := role_drift.told(drift.seen(connection), ()).drift:
+            if differences := role_drift.as_seen(drift.seen(connection), ()).drift:
                 raise DriftRefused(drift.message(self.stack, differences))

@@ -70,7 +70,7 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def told(what: str, look: Look, report: Report, pace: Pace = PACE) -> Iterator[None]:
+def reporting_progress(what: str, look: Look, report: Report, pace: Pace = PACE) -> Iterator[None]:
     """Tell of it meanwhile."""
     over = threading.Event()
     thread = threading.Thread(

@@ -61,7 +61,7 @@ class Upgrade(Context):
         if self.choice.method == "standby":
             before = self._step("hand over", lambda: methods.hand_over(self))
         else:
-            before = self._step("look", lambda: methods.look(self))
+            before = self._step("look", lambda: methods.fingerprint_stopped_server(self))
         self._step("transfer", lambda: methods.transfer(self))
         self._step("verify", lambda: self._verify(before))
         return self._step("keep", self._keep)
@@ -129,7 +129,7 @@ class Upgrade(Context):
         self.report(f"the data is the same ({len(before)} things compared), {asked} vector indexes answer")
 
     def _keep(self) -> Journal:
-        journal = keep(
+        journal = finalise(
             self.toolbox,
             self._journal(
                 step="keep",
@@ -216,7 +216,7 @@ def _checkpoint(found: Mapping[str, str]) -> str:
     )
 
 
-def keep(toolbox: Toolbox, journal: Journal) -> Journal:
+def finalise(toolbox: Toolbox, journal: Journal) -> Journal:
     """The verified new directory gets its name, after the journal says that it may. Raises ServerError."""
     unfinished = toolbox.beside(journal.new, UNFINISHED)
     made = control(toolbox, journal.new, unfinished)
@@ -255,7 +255,7 @@ def read_journal(toolbox: Toolbox, new: int) -> Journal | None:
     return Journal.model_validate_json(text) if text else None
 
 
-def look(toolbox: Toolbox, old: int, new: int, *, serves: bool) -> tuple[Next, Journal | None]:
+def plan_next_run(toolbox: Toolbox, old: int, new: int, *, serves: bool) -> tuple[Next, Journal | None]:
     """What the next run makes of what is there; nothing is changed. `serves`: whether the old server runs.
 
     Raises ServerError where only the operator can know.
@@ -282,7 +282,7 @@ def found(
     `serves`: whether the old server runs. By `link` there may be no way back from an unfinished one: that is finished
     here, with the new server's `settings`. Raises ServerError.
     """
-    step, journal = look(toolbox, old, new, serves=serves)
+    step, journal = plan_next_run(toolbox, old, new, serves=serves)
     if journal is not None and step == "go on":
         clean(toolbox, old, new)  # it was killed before it could: a standby is as large as the data
         return journal
@@ -306,6 +306,6 @@ def _finish_linked(toolbox: Toolbox, journal: Journal, settings: Mapping[str, st
     recorded_schema.renew(toolbox, server, journal.drifted)
     quick_check.vector_indexes(toolbox, server, databases)
     stop(toolbox, journal.new, unfinished)
-    journal = keep(toolbox, journal.model_copy(update={"step": "keep"}))
+    journal = finalise(toolbox, journal.model_copy(update={"step": "keep"}))
     clean(toolbox, journal.old, journal.new)
     return journal

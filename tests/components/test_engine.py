@@ -13,7 +13,7 @@ from components.shared.engine import (
     no_drift,
     upgrade_inputs,
 )
-from pgvector_stacks.backup.copies.remote import Elsewhere
+from pgvector_stacks.backup.copies.remote import RemoteCopies
 from pgvector_stacks.config.environment import ENVIRONMENTS, from_config
 
 KEY: Any = "key"
@@ -63,4 +63,4 @@ def test_the_backup_after_an_upgrade_is_made_where_it_is_wanted(wanted: dict[str
     after = backup_after(wanted)
     assert (after is not None) is made
     if after is not None:
-        assert (after.into.name, after.count, after.place) == ("dev", 14, Elsewhere("ssh://there/copies", "dev"))
+        assert (after.into.name, after.count, after.place) == ("dev", 14, RemoteCopies("ssh://there/copies", "dev"))

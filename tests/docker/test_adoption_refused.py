@@ -115,7 +115,7 @@ def test_a_real_data_directory_survives_kills_at_any_step_and_the_way_back_by_ha
     before = stopped.listing()
     for steps in sorted(random.Random(15).sample(range(1, ENTRIES + 1), KILLS)):
         half_move(stopped, steps)
-        seen = adoption.look(stopped.client, spec(stopped).name, stopped.image, stopped.name)
+        seen = adoption.inspect_legacy_volume(stopped.client, spec(stopped).name, stopped.image, stopped.name)
         assert seen.journal == "15", steps
         said = adopt(stopped)
         assert said[0].endswith("undid a move that was interrupted")
@@ -168,7 +168,7 @@ def test_data_that_was_not_shut_down_is_recovered_at_its_old_place_and_then_move
     killed.make("/var/lib/postgresql/data", PGDATA="/var/lib/postgresql/data/pgdata")
     killed.psql("CREATE TABLE public.kept AS SELECT generate_series(1, 1000) AS i")
     killed.kill()
-    seen = adoption.look(killed.client, spec(killed).name, killed.image, killed.name)
+    seen = adoption.inspect_legacy_volume(killed.client, spec(killed).name, killed.image, killed.name)
     assert adoption.words(seen, killed.name, 15).endswith(
         "data, now in pgdata/, into 15/docker; it wasn't shut down: PostgreSQL 15 recovers it first"
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pgvector_stacks.docker.adoption import Place, Seen, User, in_use, parse, refusal, told, words
+from pgvector_stacks.docker.adoption import MountingContainer, Place, Seen, explain_end, in_use, parse, refusal, words
 from pgvector_stacks.docker.container_spec import Spec
 from pgvector_stacks.docker.docker_host import Finished
 from pgvector_stacks.docker.preflight import Finding, Wanted, _adopted_volume
@@ -82,7 +82,12 @@ def test_the_same_major_recovers_what_was_killed(state: str) -> None:
 def test_the_containers_that_use_it_are_named_with_the_command_that_keeps_the_volume() -> None:
     assert in_use("old", ()) == ("", "")
     wrong, remedy = in_use(
-        "old", [User("shop-db-1", True, "shop"), User("shop-job-1", False, "shop"), User("psql", True, "")]
+        "old",
+        [
+            MountingContainer("shop-db-1", True, "shop"),
+            MountingContainer("shop-job-1", False, "shop"),
+            MountingContainer("psql", True, ""),
+        ],
     )
     assert wrong.startswith("old is still used by shop-db-1 (running), shop-job-1 (stopped), psql (running)")
     assert remedy.startswith(
@@ -90,7 +95,7 @@ def test_the_containers_that_use_it_are_named_with_the_command_that_keeps_the_vo
         "docker stop --time 120 psql && docker rm psql"
     )
     assert "without -v" in remedy
-    assert "without -v" not in in_use("old", [User("psql", True, "")])[1]
+    assert "without -v" not in in_use("old", [MountingContainer("psql", True, "")])[1]
 
 
 def test_the_preview_says_it_of_a_volume_that_is_not_there_or_in_use() -> None:
@@ -101,7 +106,9 @@ def test_the_preview_says_it_of_a_volume_that_is_not_there_or_in_use() -> None:
 
     assert finding().good
     assert "there is no volume old to adopt" in str(finding(adopted_there=False))
-    assert "docker compose --project-name shop down" in str(finding(adopted_users=(User("db", True, "shop"),)))
+    assert "docker compose --project-name shop down" in str(
+        finding(adopted_users=(MountingContainer("db", True, "shop"),))
+    )
 
 
 @pytest.mark.parametrize(("output", "expected"), FACTS)
@@ -119,4 +126,4 @@ def test_what_the_script_prints_is_understood(output: str, expected: Seen) -> No
     ],
 )
 def test_a_failure_of_the_move_says_where_the_data_is(said: str, expected: str) -> None:
-    assert expected in told(Finished(1, said), SPEC, "old", "shop")
+    assert expected in explain_end(Finished(1, said), SPEC, "old", "shop")

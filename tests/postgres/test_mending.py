@@ -9,7 +9,7 @@ from tests.conftest import ROLE_LIMITS, FreshDatabase
 
 def look(database: FreshDatabase, *extensions: str) -> tuple[str, ...]:
     with connect(database.admin, application="test", own_path=True) as connection:
-        return rerun_reasons.look(
+        return rerun_reasons.find_reasons(
             connection,
             rerun_reasons.Made(
                 database.admin,

@@ -46,7 +46,7 @@ def bring_up(database: FreshDatabase) -> None:
 def told(database: FreshDatabase) -> role_drift.Seen:
     passwords = {role: [database.app_password] for role in role_drift.LOGINS}
     with connect(database.admin) as connection:
-        return role_drift.told(drift.seen(connection), role_drift.find(connection, passwords, ROLE_LIMITS))
+        return role_drift.as_seen(drift.seen(connection), role_drift.find(connection, passwords, ROLE_LIMITS))
 
 
 def test_what_was_done_to_our_roles_is_told_and_mended_by_the_next_up(stack: FreshDatabase) -> None:
@@ -138,7 +138,7 @@ def test_a_difference_parts_into_what_an_up_gives_back_and_the_rest(
     assert mended or rest
     given_back = whole.live if mended is None else mended.recorded
     before, after = (
-        definitions.rights(definitions.parse(str(text)).get("right", [])) for text in (given_back, whole.live)
+        definitions.parse_acl(definitions.parse(str(text)).get("right", [])) for text in (given_back, whole.live)
     )
     kept = {role for role, letters in now.items() if set(letters) - set(was.get(role, ""))}
     expected = {

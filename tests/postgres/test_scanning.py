@@ -174,7 +174,7 @@ def test_pieces_are_what_the_scanner_makes_of_the_whole(text: str, window: int, 
         if isinstance(expected, tuple):
             message, offset = expected
             line, column = line_and_column(text, offset)
-            for reader in (tokens.pieces, tokens.words):
+            for reader in (tokens.pieces, tokens.token_texts):
                 with pytest.raises(ScriptError) as refused:
                     list(reader(text, "x"))
                 told = f"x:{line}:{column}: {message}\n{excerpt(text, line, column)}\n"
@@ -182,7 +182,7 @@ def test_pieces_are_what_the_scanner_makes_of_the_whole(text: str, window: int, 
             return
         code = [token for token in expected if token.name not in COMMENTS]
         assert list(chain.from_iterable(tokens.pieces(text))) == expected
-        assert list(chain.from_iterable(tokens.words(text))) == [text[token.start : token.end] for token in code]
+        assert list(chain.from_iterable(tokens.token_texts(text))) == [text[token.start : token.end] for token in code]
         reading = read(text, "x", {})
         assert reading.normalised == normalise(text, expected)
         assert reading.empty == all(token.name == "ASCII_59" for token in code)

@@ -58,9 +58,9 @@ def server(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> I
         left.callback(gone, network.remove)
         with throw_aways(docker_engine, NAME) as seen:
             data_volume.prepare(docker_engine, SPEC, image(PG17), NAME, WORD)
-            data_volume.look(docker_engine, NAME, PG17, NAME)
+            data_volume.inspect_volume(docker_engine, NAME, PG17, NAME)
             data_volume.trial(docker_engine, SPEC, PG17, NAME, "0.8.0")
-            adoption.look(docker_engine, NAME, PG17, NAME)
+            adoption.inspect_legacy_volume(docker_engine, NAME, PG17, NAME)
             assert extension_check.offered(docker_engine, NAME, PG17) is not None
             docker_facts.target_of_image(docker_engine, NAME, PG17, 17)
         port = free_port()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pgvector_stacks.automation.provider_process import settle_in
+from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.cli import inspection, printing
 from pgvector_stacks.cli.deploy import _print
 from pgvector_stacks.common import row_values
@@ -77,7 +77,7 @@ def test_the_log_of_the_engine_is_harmless(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(pulumi.log, level, logged.append)
     monkeypatch.setattr("pgvector_stacks.automation.provider_process._leave_with_the_engine", lambda: None)
     monkeypatch.setattr("traceback.format_exc", lambda *_: "")
-    settle_in()
+    install_process_hooks()
     pulumi.log.warn(EVIL)
     pulumi.log.info(EVIL)
     assert len(logged) == 2

@@ -126,7 +126,7 @@ def test_a_script_that_ends_its_transaction_unseen_is_not_recorded(fresh_databas
         began = ledger_writer.transaction(owner)
         owner.execute("COMMIT; BEGIN")
         with pytest.raises(SqlFailed, match="ended the transaction it runs in"):
-            ledger_writer.land(admin, owner, [(MARK, None)], began=began)
+            ledger_writer.run_staged(admin, owner, [(MARK, None)], began=began)
     assert len(fresh_database.names()) == 3
 
 

@@ -49,7 +49,7 @@ def mended(database: FreshDatabase) -> tuple[str, ...]:
         database.admin, app_password=database.app_password, readonly_password=database.app_password, limits=ROLE_LIMITS
     )
     with connect(database.admin) as connection:
-        return rerun_reasons.look(connection, made)
+        return rerun_reasons.find_reasons(connection, made)
 
 
 def as_admin(database: FreshDatabase, statement: str) -> None:

@@ -113,7 +113,7 @@ def test_a_growing_directory_is_told_of_until_the_step_ends(tmp_path: Path) -> N
     said: list[str] = []
     grows = tmp_path / "it's growing"
     with embedded_toolbox.open_toolbox(tmp_path) as toolbox:
-        with progress.told("copy", progress.directory(toolbox, str(grows), 10**9), said.append, OFTEN):
+        with progress.reporting_progress("copy", progress.directory(toolbox, str(grows), 10**9), said.append, OFTEN):
             assert telling() == ["progress of copy"]
             grow(grows, said, 5)
         assert telling() == []
@@ -130,7 +130,7 @@ def test_what_gets_less_again_is_not_told_of() -> None:
     def look() -> tuple[int, int]:
         return amounts.pop(0), 10**7
 
-    with progress.told("copy", look, said.append, OFTEN):
+    with progress.reporting_progress("copy", look, said.append, OFTEN):
         while amounts:
             time.sleep(0.01)
     assert [line.split(",")[0] for line in said] == ["copy: nothing of 10 MB", "copy: 1 of 10 MB", "copy: 5 of 10 MB"]
@@ -154,7 +154,7 @@ def test_nothing_that_tells_fails_the_step_and_a_step_that_fails_ends_it(broken:
             time.sleep(0.01)
         raise ServerError("the disk is full")
 
-    told = progress.told("copy", look, lambda _: fail("report"), OFTEN)
+    told = progress.reporting_progress("copy", look, lambda _: fail("report"), OFTEN)
     with pytest.raises(ServerError, match="the disk is full"), told:
         step()
     assert telling() == []

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pgvector_stacks.backup import store
 from pgvector_stacks.backup.copies import encryption
-from pgvector_stacks.backup.copies.remote import Elsewhere
+from pgvector_stacks.backup.copies.remote import RemoteCopies
 from pgvector_stacks.backup.retention import Kept, doomed
 from pgvector_stacks.toolbox.interface import Report
 
 
-def keep(newest: Path, count: int, place: Elsewhere | None, report: Report) -> None:
+def prune_and_copy(newest: Path, count: int, place: RemoteCopies | None, report: Report) -> None:
     """`newest`: the finished backup; `count`: of those that stay, here and in `place`. Raises BackupFailed."""
     with store.alone(newest.parent):
         for name in prune(newest.parent, count):

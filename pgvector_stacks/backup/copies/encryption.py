@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from pgvector_stacks.backup.manifest import BackupFailed
-from pgvector_stacks.toolbox.tar_stream import CHUNK, Stream, piped
+from pgvector_stacks.toolbox.tar_stream import CHUNK, ChunkReader, piped
 
 NAME = "backup.tar.age"
 MAGIC = b"age-encryption.org/v1\n"
@@ -47,7 +47,7 @@ def seal(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
     import pyrage  # few stacks have copies
 
     recipient = pyrage.x25519.Identity.from_str(identity(key)).to_public()
-    source = io.BufferedReader(Stream(chunks), CHUNK)
+    source = io.BufferedReader(ChunkReader(chunks), CHUNK)
     try:
         yield from piped(lambda into: pyrage.encrypt_io(source, into, [recipient]))
     except pyrage.EncryptError as error:  # reading failed
@@ -66,7 +66,7 @@ def opened(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
     if not head.startswith(MAGIC):
         yield from whole
         return
-    source = io.BufferedReader(Stream(whole), CHUNK)
+    source = io.BufferedReader(ChunkReader(whole), CHUNK)
     try:
         own = pyrage.x25519.Identity.from_str(identity(key))
         yield from piped(lambda into: pyrage.decrypt_io(source, into, [own]))

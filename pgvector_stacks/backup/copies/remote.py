@@ -62,7 +62,7 @@ rm -rf "$1/$2.unfinished" "$1/$2.drill.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class RemoteCopies:
     """A folder on another host. `url`: `ssh://USER@HOST[:PORT]/PATH`; the stack's copies lie below it. `key`: of the
     stack's state; "" where it isn't needed, or isn't there yet.
     """

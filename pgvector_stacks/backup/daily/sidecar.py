@@ -25,7 +25,7 @@ from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.connections import server_authentication
 from pgvector_stacks.docker.container_spec import OLD_MOUNT, PORT, TMPFS
 from pgvector_stacks.docker.data_volume import FILE_PREFIX, PASSWORD_FILE, state_of
-from pgvector_stacks.docker.docker_host import OF_ROOT, Endpoint, finish, put, server_of, throw_away, told
+from pgvector_stacks.docker.docker_host import OF_ROOT, Endpoint, docker_errors, finish, put, server_of, throw_away
 from pgvector_stacks.docker.readiness import limit_processes
 from pgvector_stacks.inspection.backup_role import ROLE
 from pgvector_stacks.toolbox.interface import passfile_line
@@ -155,7 +155,7 @@ def start_anew(client: docker.DockerClient, server: str) -> None:
     """Where there is a container already: it still has the folder that was removed. Raises DockerFailed."""
     container = server_of(client, name_of(server))
     if container is not None:
-        with told():
+        with docker_errors():
             container.restart(timeout=STOP_GRACE_S)
 
 
@@ -171,7 +171,9 @@ def settle(client: docker.DockerClient, container: str) -> None:
         if state.status == "running" and "next backup" in state.log:
             return
         if state.status != "running" or time.monotonic() > deadline:
-            raise ServerError(f"{problem(state.name, state.status, state.exit_code, state.log)}\n  {look(state.name)}")
+            raise ServerError(
+                f"{problem(state.name, state.status, state.exit_code, state.log)}\n  {see_its_log(state.name)}"
+            )
         time.sleep(POLL_S)
 
 
@@ -181,5 +183,5 @@ def problem(name: str, status: str, code: int, log: str) -> str:
     return "\n".join([f"the container {name}, which makes the backups, is {status} (exit code {code})", *last])
 
 
-def look(name: str) -> str:
+def see_its_log(name: str) -> str:
     return f"read its log:  docker logs {name}"

@@ -48,7 +48,7 @@ def load(
     """Restore the dump in the folder `dump` (as the toolbox sees it). Raises ServerError with what pg_restore said.
 
     `create`: make the database, replacing one; `database` is then the name it has in the dump. `login`: the same server
-    as `loader.ROLE`, which is there: what no superuser owns is made and loaded over it, with its owners' rights.
+    as `owner_login.ROLE`, which is there: what no superuser owns is made and loaded over it, with its owners' rights.
     `opening`: SQL that runs in the database before anything is made in it.
     `superusers`: the schema is the superuser's to make, whoever owns it; the rows aren't.
     """

@@ -14,8 +14,8 @@ from pgvector_stacks.automation.toolchain import find_or_get
 from pgvector_stacks.automation.workspace import Workspace
 from pgvector_stacks.backup import store
 from pgvector_stacks.backup.copies import encryption
-from pgvector_stacks.backup.copies.after_backup import keep
-from pgvector_stacks.backup.copies.remote import Elsewhere
+from pgvector_stacks.backup.copies.after_backup import prune_and_copy
+from pgvector_stacks.backup.copies.remote import RemoteCopies
 from pgvector_stacks.backup.create import create as make
 from pgvector_stacks.backup.drill import drill as try_out
 from pgvector_stacks.backup.manifest import (
@@ -76,7 +76,7 @@ def create(stack: Stack = "local") -> None:
     typer.echo(f"{newest}: {_amount(manifest)} in {manifest.seconds:.0f} s")
     place = _elsewhere(environment, deployed.key)
     with _for_stack(stack):
-        keep(newest, environment.backups_kept, place, say)
+        prune_and_copy(newest, environment.backups_kept, place, say)
     say(f"try it out:  pgstack backup drill {stack}")
 
 
@@ -303,8 +303,8 @@ class _for_stack:
             raise type(error)(str(error).replace(" STACK", f" {self.stack}")) from None
 
 
-def _elsewhere(environment: Environment, key: str = "") -> Elsewhere | None:
-    return Elsewhere(environment.backup_copy, environment.stack, key) if environment.backup_copy else None
+def _elsewhere(environment: Environment, key: str = "") -> RemoteCopies | None:
+    return RemoteCopies(environment.backup_copy, environment.stack, key) if environment.backup_copy else None
 
 
 def _deployed(environment: Environment) -> Deployed:

@@ -59,5 +59,5 @@ def container(client: docker.DockerClient, environment: Environment) -> Finding 
         return Finding(f"{WHAT}'s container", f"{name} runs")
     return Finding(
         f"{WHAT}'s container", sidecar.problem(name, state.status, state.exit_code, state.log),
-        f"{again};  {sidecar.look(name)}",
+        f"{again};  {sidecar.see_its_log(name)}",
     )  # fmt: skip

@@ -98,7 +98,7 @@ def by_name(owner: Connection[Any], script: Script, number: int) -> dict[str, An
     return found | {"had": []} if found.get("name") else {}
 
 
-def look(connection: Connection[Any], noted: dict[str, Any] | None) -> Own:
+def find_own_indexes(connection: Connection[Any], noted: dict[str, Any] | None) -> Own:
     """What is there of the statement that left this note."""
     if not noted:
         return Own()
@@ -127,7 +127,7 @@ def after_failure(connection: Connection[Any], noted: dict[str, Any]) -> dict[st
     """The note once the statement is known to have failed: what it left, and nothing that comes later."""
     if noted.get("kind") not in ("create index", "reindex"):
         return noted
-    return noted | {"left": [oid for oid, _, valid in look(connection, noted).indexes if not valid]}
+    return noted | {"left": [oid for oid, _, valid in find_own_indexes(connection, noted).indexes if not valid]}
 
 
 def without_own(

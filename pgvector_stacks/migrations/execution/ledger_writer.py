@@ -31,7 +31,7 @@ def transaction(owner: Connection[Any]) -> str:
     return str(row[0]) if row else ""
 
 
-def leave(admin: Connection[Any], owner: Connection[Any], writes: Sequence[Write], *, within: str | None) -> None:
+def stage(admin: Connection[Any], owner: Connection[Any], writes: Sequence[Write], *, within: str | None) -> None:
     """Leave what the owner's session may write; `within`: the number of its transaction that alone may.
 
     None is for what tells of a single step of the script that runs: the step can but say of itself that it is done, and
@@ -41,7 +41,7 @@ def leave(admin: Connection[Any], owner: Connection[Any], writes: Sequence[Write
     admin.execute(_filled(admin, LEAVE, (owner.info.backend_pid, within, text)).encode())
 
 
-def withdraw(admin: Connection[Any], owner: Connection[Any]) -> None:
+def unstage(admin: Connection[Any], owner: Connection[Any]) -> None:
     """Take back what was left. The owner's session is in no transaction."""
     admin.execute("DELETE FROM pgstack.landing WHERE pid = %s", (owner.info.backend_pid,))
 
@@ -51,14 +51,14 @@ def clear(admin: Connection[Any]) -> None:
     admin.execute("DELETE FROM pgstack.landing")
 
 
-def land(admin: Connection[Any], owner: Connection[Any], writes: Sequence[Write], *, began: str) -> None:
+def run_staged(admin: Connection[Any], owner: Connection[Any], writes: Sequence[Write], *, began: str) -> None:
     """Write in the owner's open transaction. `began`: its number before the scripts ran.
 
     Raises SqlFailed where a script has ended that transaction and begun another.
     """
     if transaction(owner) != began:
         raise SqlFailed("a script ended the transaction it runs in, and began another\n  nothing was recorded of it")
-    leave(admin, owner, writes, within=began)
+    stage(admin, owner, writes, within=began)
     owner.execute(LAND)
 
 

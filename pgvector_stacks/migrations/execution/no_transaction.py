@@ -23,7 +23,7 @@ from psycopg import Connection, pq
 
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import SqlFailed
-from pgvector_stacks.connections.connection import told
+from pgvector_stacks.connections.connection import as_pgstack_error
 from pgvector_stacks.connections.lock_retry import RETRIABLE, Locks
 from pgvector_stacks.migrations.execution import index_leftovers, ledger_writer, notices, step_records
 from pgvector_stacks.migrations.execution.ledger_writer import Write
@@ -163,7 +163,7 @@ class _Run:
                 if self.owner.closed or self.records.closed:
                     raise error if isinstance(error, SqlFailed) else gone(self.script, error) from None
                 if error.sqlstate not in RETRIABLE or (error.sqlstate != LOCK_TIMEOUT and not self.repeatable):
-                    raise error if isinstance(error, SqlFailed) else told(error) from None
+                    raise error if isinstance(error, SqlFailed) else as_pgstack_error(error) from None
                 waited += min(time.monotonic() - began, max(self.lock_timeout_s, 1.0))
                 if waited + pause > self.locks.wait_s or not self.repeatable:
                     raise self.locks.not_given(error, self.locks.wait_s) if self.locks.not_given else error from None
@@ -184,7 +184,7 @@ class _Run:
             if step.kind != "statement":
                 raise not_in_a_block(error, step) from None
         self.undo()
-        ledger_writer.withdraw(self.records, self.owner)
+        ledger_writer.unstage(self.records, self.owner)
         return self.outside(step.first)
 
     def commits(self, number: int) -> bool:
@@ -222,7 +222,7 @@ class _Run:
 
     def leave(self, *writes: Write) -> None:
         """What the step's transaction may write. A step can say no more than that it is done, where it is."""
-        ledger_writer.leave(self.records, self.owner, writes, within=None)
+        ledger_writer.stage(self.records, self.owner, writes, within=None)
 
     def mark_not_noted(self, step: Step) -> None:
         """Whether the step may have made objects that are recorded by the names in it alone."""
@@ -248,7 +248,7 @@ class _Run:
         step = Step(number, number)
         if (before := self.started.get(number)) is not None:
             noted = before.note if before.note is not None else index_leftovers.by_name(self.owner, self.script, number)
-            own = index_leftovers.look(self.records, noted)
+            own = index_leftovers.find_own_indexes(self.records, noted)
             if own.finished and not index_leftovers.is_there(self.owner, self.script, number, noted):
                 return self.record_apart(step)
             self.drop(own, number)
@@ -339,7 +339,7 @@ class _Run:
                 self.started[place] = replace(self.started.pop(number), number=place)
                 continue
             near = min(number, len(self.script.statements) - 1)
-            own = index_leftovers.look(self.records, entry.note)
+            own = index_leftovers.find_own_indexes(self.records, entry.note)
             named = bool(entry.note and entry.note.get("name"))  # one without a name may be another's
             self.retrying(partial(self.drop, valid_too=named), own, near)
             self.write(step_records.forgotten(self.script, number))

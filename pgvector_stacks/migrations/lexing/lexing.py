@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from pgvector_stacks.migrations.lexing.positions import excerpt, line_and_column
-from pgvector_stacks.migrations.lexing.tokens import COMMENTS, Token, pieces, words
+from pgvector_stacks.migrations.lexing.tokens import COMMENTS, Token, pieces, token_texts
 
 __all__ = ["COMMENTS", "Statement", "Token", "excerpt", "line_and_column", "statements", "tokens"]
 # ( ) ; and the words between which a semicolon ends no statement
@@ -47,12 +47,12 @@ class Statement:
 
 
 def tokens(text: str, name: str = "the script") -> list[Token]:
-    """All tokens of a text that isn't large; comments included. Raises ScriptError, as `scanning.pieces`."""
+    """All tokens of a text that isn't large; comments included. Raises ScriptError, as `tokens.pieces`."""
     return list(chain.from_iterable(pieces(text, name)))
 
 
 def split(text: str, name: str = "the script") -> Iterator[Statement]:
-    """The statements of `text`, one after the other. Raises ScriptError, as `scanning.pieces`."""
+    """The statements of `text`, one after the other. Raises ScriptError, as `tokens.pieces`."""
     return statements(text, chain.from_iterable(pieces(text, name)))
 
 
@@ -90,10 +90,10 @@ def statements(text: str, found: Iterable[Token]) -> Iterator[Statement]:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ScanResult:
     """What one pass over a text finds out.
 
-    `normalised`: see `scripts.normalise`; `openers`: the words behind a semicolon or at the beginning, in lower case,
+    `normalised`: see `script_files.normalise`; `openers`: the words after a semicolon or at the start, in lower case,
     where each statement's first is among; `neighbours`: the questions of `asked` that some neighbouring words answer.
     """
 
@@ -103,17 +103,17 @@ class Reading:
     neighbours: frozenset[str]
 
 
-def read(text: str, path: str, asked: dict[str, re.Pattern[str]]) -> Reading:
+def read(text: str, path: str, asked: dict[str, re.Pattern[str]]) -> ScanResult:
     """Hash the tokens as they come and keep none. `asked`: patterns over tokens in lower case that a NUL separates.
 
-    Raises ScriptError, as `scanning.pieces`.
+    Raises ScriptError, as `tokens.pieces`.
     """
     digest = hashlib.sha256()
     openers: set[str] = set()
     neighbours: set[str] = set()
     last = [";"]
     held, empty = 0, True  # semicolons that may be the last
-    for piece in words(text, path):
+    for piece in token_texts(text, path):
         joined = "\0".join(["", *last, *piece, ""]).lower()
         openers.update(OPENERS.findall(joined))
         neighbours.update(question for question, pattern in asked.items() if pattern.search(joined))
@@ -128,4 +128,4 @@ def read(text: str, path: str, asked: dict[str, re.Pattern[str]]) -> Reading:
             digest.update(b"\0")
         digest.update("\0".join([";"] * held + piece[:end]).encode())
         held, empty = len(piece) - end, False
-    return Reading(digest.hexdigest(), empty, frozenset(openers), frozenset(neighbours))
+    return ScanResult(digest.hexdigest(), empty, frozenset(openers), frozenset(neighbours))

@@ -61,7 +61,7 @@ def pieces(text: str, path: str = "the script", begin: int = 0) -> Iterator[list
         begin = found[-1].end if found and found[-1].name in SURE else len(text)
 
 
-def words(text: str, path: str = "the script") -> Iterator[list[str]]:
+def token_texts(text: str, path: str = "the script") -> Iterator[list[str]]:
     """The texts of the tokens without comments, in pieces. `text` holds no NUL. Raises ScriptError."""
     begin = 0
     while begin < len(text):

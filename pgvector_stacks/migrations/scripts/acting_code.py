@@ -83,7 +83,7 @@ def _statements(script: Script, last: int | None) -> Iterable[Statement]:
 
 
 def _within(code: Code) -> Iterator[Code]:
-    """What the strings of `code` hold, and the strings in those."""
+    """The code in the string literals of `code`, and in the literals of those."""
     for place in range(len(code.tokens)):
         found = code.content(place)
         if found is None:

@@ -1,4 +1,4 @@
-"""What a script can't do, by its words: change or see rights, settings and roles, make code, make another type. Pure.
+"""Tells from a script's words alone what it can't do: read or change rights, settings and roles; define code. Pure.
 
 A script that can't needs no question behind it. Where a word stands doesn't matter, so a script may be taken for one
 that can, never the other way round. Texts are `words_of(script).lower()`.

@@ -15,7 +15,7 @@ from psycopg.rows import DictRow, dict_row
 
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ServerError
-from pgvector_stacks.connections.connection import Address, connect, told
+from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect
 from pgvector_stacks.connections.up_lock import locked
 from pgvector_stacks.upgrade.decision import size
 from pgvector_stacks.upgrade.facts import TextIndex, text_indexes
@@ -70,7 +70,7 @@ def _database(address: Address, report: Callable[[str], object]) -> tuple[int, l
             try:
                 connection.execute(statement(index).encode())
             except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation) as error:
-                failed.append(f"{index.name}: {str(told(error)).removeprefix('the server says: ')}")
+                failed.append(f"{index.name}: {str(as_pgstack_error(error)).removeprefix('the server says: ')}")
                 _clear(connection)
         if not failed:
             for row in _ask(connection, "upgrade_collations"):

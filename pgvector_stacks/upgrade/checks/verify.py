@@ -162,7 +162,7 @@ def _databases(toolbox: Toolbox, server: Server) -> list[str]:
 
 
 def _compare(toolbox: Toolbox, copy: Server, live: Server, database: str) -> tuple[Contents, list[str]]:
-    """(what was kept, in what it differs)."""
+    """Returns the kept contents and the list of differences."""
     relations = {server: rows(toolbox, server, database, queries.get("verify_relations")) for server in (copy, live)}
     names = {server: [row["name"] for row in found if row["kind"] == "table"] for server, found in relations.items()}
     kept, now = (

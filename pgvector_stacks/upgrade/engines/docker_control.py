@@ -10,7 +10,7 @@ from docker.models.containers import Container
 from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.docker.container_spec import HBA, LOCK, Spec
-from pgvector_stacks.docker.docker_host import told
+from pgvector_stacks.docker.docker_host import docker_errors
 from pgvector_stacks.embedded.embedded_server import ADMIN
 from pgvector_stacks.toolbox.docker_toolbox import DockerToolbox
 from pgvector_stacks.toolbox.interface import HOUR_S, must
@@ -27,16 +27,16 @@ class DockerServerControl:
         )  # fmt: skip
 
     def running(self) -> bool:
-        with told():
+        with docker_errors():
             self.server.reload()
             return bool(self.server.status == "running")
 
     def stop(self) -> None:
-        with told():
+        with docker_errors():
             self.server.stop(timeout=self.grace_s)
 
     def start(self) -> None:
-        with told():
+        with docker_errors():
             self.server.start()
         connect(self.address, wait_s=HOUR_S).close()
 

@@ -39,7 +39,7 @@ def serve_again(url: str, name: str, image: str) -> None:
     if server is None or server.status == "running" or server.attrs["Image"] != image:
         return
     docker_host.remove_left_throw_aways(client, name)  # one of them may hold the lock on the data directory
-    with docker_host.told():
+    with docker_host.docker_errors():
         server.start()
 
 

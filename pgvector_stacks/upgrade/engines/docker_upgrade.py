@@ -17,7 +17,7 @@ from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.connections.connection import Address
 from pgvector_stacks.docker import data_volume
 from pgvector_stacks.docker.container_spec import PORT, Spec
-from pgvector_stacks.docker.docker_host import has_image, remove_left_throw_aways, server_of, told
+from pgvector_stacks.docker.docker_host import docker_errors, has_image, remove_left_throw_aways, server_of
 from pgvector_stacks.toolbox import docker_toolbox
 from pgvector_stacks.toolbox.interface import Server, Toolbox, with_password
 from pgvector_stacks.upgrade import facts, rollback, run
@@ -158,7 +158,7 @@ def roll_back(wanted: Wanted) -> None:
     remove_left_throw_aways(client, wanted.after.name)
     server = server_of(client, wanted.before.name)
     if server is not None and server.status == "running":
-        with told():
+        with docker_errors():
             server.stop(timeout=wanted.grace_s)
     with docker_toolbox.open_toolbox(client, wanted.after.name, wanted.new_image, wanted.volume) as made:
         if not rollback.state(made, wanted.after.major, wanted.before.major):

@@ -124,7 +124,7 @@ def put_right(job: Job, toolbox: embedded_toolbox.EmbeddedToolbox, *, private: s
     killed_behind_doors = journal is not None and not journal.verified and journal.step not in UNTOUCHED
     if embedded_server.pid(old) is not None and (killed_behind_doors or _behind_doors(old)):
         embedded_server.stop(old)  # it may be going down, or be closed to everybody
-    step = run.look(toolbox, job.old, job.new, serves=embedded_server.pid(old) is not None)[0]
+    step = run.plan_next_run(toolbox, job.old, job.new, serves=embedded_server.pid(old) is not None)[0]
     if step != "finish":
         run.clean(toolbox, job.old, job.new)
     if step == "start over":
@@ -136,7 +136,7 @@ def serve(job: Job, toolbox: embedded_toolbox.EmbeddedToolbox) -> None:
     old, new = job.directory(job.old), job.directory(job.new)
     if embedded_server.pid(old) is not None or embedded_server.pid(new) is not None:
         return
-    step = run.look(toolbox, job.old, job.new, serves=False)[0]
+    step = run.plan_next_run(toolbox, job.old, job.new, serves=False)[0]
     if step == "go on":
         start_new(job)
     elif step == "start over":

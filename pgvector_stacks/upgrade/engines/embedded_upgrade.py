@@ -58,7 +58,7 @@ def announce(
         raise ServerError(f"{VERSION_KEY}: there is no data of PostgreSQL {job.old} in {old.path} to upgrade")
     serves = embedded_server.pid(old) is not None
     with embedded_toolbox.open_toolbox(root) as toolbox:
-        step, _ = run.look(toolbox, job.old, job.new, serves=serves)
+        step, _ = run.plan_next_run(toolbox, job.old, job.new, serves=serves)
     if step != "start over":
         return f"an interrupted `up` upgraded PostgreSQL {job.old} → {job.new}: this one goes on from there"
     if not serves:
@@ -238,7 +238,7 @@ def may_start(directory: embedded_server.Directory) -> None:
             continue
         # pg_upgrade --link renames it, so that nobody starts both
         with embedded_toolbox.open_toolbox(root) as toolbox:
-            step, _ = run.look(toolbox, directory.major, major, serves=False)
+            step, _ = run.plan_next_run(toolbox, directory.major, major, serves=False)
             if step != "start over":
                 raise ServerError(
                     f"{VERSION_KEY}: the files of PostgreSQL {directory.major} are {major}'s since an upgrade by link\n"
