@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -24,6 +26,7 @@ FILES = [
 MODULES = {
     ".".join(file.with_suffix("").parts).removesuffix(".__init__"): file for file in FILES if (ROOT / file).is_file()
 }
+LIBRARY = ROOT / "pgvector_stacks"
 KNOWS_PULUMI = ("__main__", "components", "pgvector_stacks.automation", "pgvector_stacks.cli")
 
 
@@ -98,6 +101,21 @@ def test_the_wheel_has_every_package() -> None:
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     there = {module for module, file in MODULES.items() if file.name == "__init__.py"}
     assert listed == {f"pgvector_stacks.{name}" if name.split(".")[0] == "components" else name for name in there}
+
+
+def test_an_installed_wheel_has_one_import_name_and_its_sql(tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
+    source = tmp_path / "source"
+    for name in ["pyproject.toml", "README.md", *map(str, FILES)]:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, source / name)
+    for data in ("common/queries", "common/shell", "automation/pulumi_cli"):
+        shutil.copytree(LIBRARY / data, source / "pgvector_stacks" / data, dirs_exist_ok=True)
+    subprocess.run([*pip, "--no-build-isolation", "--wheel-dir", tmp_path, source], check=True)
+    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"pgvector_stacks"}
+    assert {f"pgvector_stacks/{file.relative_to(LIBRARY)}" for file in LIBRARY.rglob("*.sql")} <= set(names)
+    assert "pgvector_stacks/components/sql_schema.py" in names
 
 
 def test_windows_is_told_of_wsl() -> None:
