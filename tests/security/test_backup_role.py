@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -120,6 +119,20 @@ def test_app_still_writes_its_large_objects_and_nothing_drifted(stack: FreshData
         connection.execute("SELECT lo_put(%s, 0, 'y'), lo_unlink(%s)", (made, made))
 
 
+ODD = r"""
+CREATE SCHEMA odd;
+CREATE TABLE odd."a ""b; TABLE DATA x" (t text);
+INSERT INTO odd."a ""b; TABLE DATA x" VALUES ('one' || chr(10) || 'two'), ('\.'), (NULL);
+CREATE TABLE odd.bare ();
+INSERT INTO odd.bare DEFAULT VALUES;
+INSERT INTO odd.bare DEFAULT VALUES;
+CREATE TABLE odd.nobody (i int);
+CREATE TABLE odd.p (i int) PARTITION BY LIST (i);
+CREATE TABLE odd.p_1 PARTITION OF odd.p FOR VALUES IN (1);
+INSERT INTO odd.p SELECT 1 FROM generate_series(1, 5);
+"""
+
+
 def test_it_reads_all_that_a_backup_takes(stack: FreshDatabase, tmp_path: Path) -> None:
     """By the very scripts that run in the container."""
     other = f"{stack.admin.database}_other"
@@ -132,6 +145,7 @@ def test_it_reads_all_that_a_backup_takes(stack: FreshDatabase, tmp_path: Path) 
         assert mended(stack) == ()
         with connect(replace(stack.admin, database=other)) as connection:
             connection.execute("SELECT lo_from_bytea(4712, 'there')")
+        stack.do(ODD)
         (tmp_path / "scripts").mkdir()
         for name, text in sidecar.files().items():
             (tmp_path / "scripts" / name).write_text(text)
@@ -141,12 +155,14 @@ def test_it_reads_all_that_a_backup_takes(stack: FreshDatabase, tmp_path: Path) 
         variables = {"JOBS": "2", "STACK": "test", "DATABASE": stack.admin.database}
         perl = str(tmp_path / "scripts" / "backup.pl")
         said = run(stack, role(stack), "perl", perl, "make", str(made), "20261124T020000Z", **variables)
-        assert re.search("WARNING:  as pgstack_backup: 25(001|006)", said)  # a read-only transaction stays one
+        assert "as pgstack_backup" not in said  # rows are counted in the dump: no index expression runs
         assert stack.ask("SELECT is_called, (SELECT count(*) FROM s.loot) FROM s.leak") == [(False, 0)]
         manifest = json.loads((made / "manifest.json").read_text())
         held = {each["name"]: each["contents"] for each in manifest["databases"]}
         assert {stack.admin.database, other, "postgres"} <= set(held)
         assert held[stack.admin.database]["rows"]["s.hidden"] == 100
+        counted = {name: count for name, count in held[stack.admin.database]["rows"].items() if name.startswith("odd.")}
+        assert counted == {'odd."a ""b; TABLE DATA x"': 3, "odd.bare": 2, "odd.nobody": 0, "odd.p_1": 5}
         assert held[other]["largeObjects"] == 1
         said = run(stack, role(stack), "pg_restore", "-f", "-", str(made / stack.admin.database))
         assert said.count("\n100\t100\n") == 2

@@ -3,10 +3,12 @@
 -- Sequences keep to no snapshot: the number that comes next is asked before and after the dump.
 -- Each count is taken in a subtransaction that is undone: its locks go with it, and the number stays in the variable.
 -- Held to the end, the locks of some 10,000 tables and their indexes would be more than a server has room for.
--- Behind as_owner.sql rows are counted with the rights of the tables' owners; without it, with those of whoever asks.
+-- Behind as_owner.sql rows are counted with the rights of the tables' owners; without it, with those of whoever asks. With
+-- pgstack.uncounted set, `tables` has their OIDs instead of `rows`: backup.pl counts them in the dump.
 DO $contents$
 DECLARE
     sequences_only constant boolean := coalesce(current_setting('pgstack.sequences_only', true), '') = 'yes';
+    uncounted constant boolean := coalesce(current_setting('pgstack.uncounted', true), '') = 'yes';
     as_owner constant boolean := to_regprocedure('pg_temp.pgstack_ask(regclass, text)') IS NOT NULL;
     found record;
     number numeric;
@@ -20,7 +22,7 @@ BEGIN
     -- an `up` beside this may give a view the name of a table or a sequence: it is refused, and the backup fails
     PERFORM set_config(name, 'view, foreign-table', true) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind';
     FOR found IN
-        SELECT c.relkind, format('%I.%I', s.nspname, c.relname) AS name, q.seqincrement
+        SELECT c.oid, c.relkind, format('%I.%I', s.nspname, c.relname) AS name, q.seqincrement
           FROM pg_class c
           JOIN pg_namespace s ON s.oid = c.relnamespace
           LEFT JOIN pg_sequence q ON q.seqrelid = c.oid
@@ -32,7 +34,9 @@ BEGIN
     LOOP
         CONTINUE WHEN found.relkind = 'r' AND sequences_only;
         BEGIN
-            IF found.relkind = 'r' AND as_owner THEN
+            IF found.relkind = 'r' AND uncounted THEN
+                number := found.oid::bigint;
+            ELSIF found.relkind = 'r' AND as_owner THEN
                 EXECUTE format('SELECT * FROM pg_temp.pgstack_ask(%L::regclass, %L::text)', found.name,
                                format('SELECT count(*)::text FROM ONLY %s', found.name)) INTO number;
             ELSIF found.relkind = 'r' THEN
@@ -58,7 +62,7 @@ BEGIN
                 ' FROM pgstack.ledger' INTO ledger;
     END IF;
     PERFORM set_config('pgstack.counted', jsonb_build_object(
-        'rows', jsonb_object(row_names, row_counts), 'sequences', jsonb_object(sequence_names, sequence_next),
+        CASE WHEN uncounted THEN 'tables' ELSE 'rows' END, jsonb_object(row_names, row_counts), 'sequences', jsonb_object(sequence_names, sequence_next),
         'ledger', ledger)::text, false);
 END
 $contents$;

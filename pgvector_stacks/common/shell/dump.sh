@@ -7,12 +7,13 @@ export PGAPPNAME=pgstack PGCLIENTENCODING=UTF8 FOLDER JOBS
 psql -XAtqw -v ON_ERROR_STOP=1 -v contents="$CONTENTS" -f - <<'END'
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout' \g /dev/null
 SELECT current_setting('is_superuser') = 'on' AS superuser \gset
--- an administrator counts rows by a role that is gone with the question; another counts them himself, and nothing that
--- a table's owner wrote may write with his rights
+-- an administrator counts rows by a role that is gone with the question. Another one doesn't count at all, since a table's
+-- owner wrote what a query of it computes, and writes nothing: backup.pl counts the dump's lines
 \if :superuser
 BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE;
 \else
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SELECT set_config('pgstack.uncounted', 'yes', false) \g /dev/null
 SELECT EXISTS (SELECT FROM pg_user_mapping) AS mapped \gset
 \if :mapped
 \warn user mappings are in it without their passwords, which only an administrator reads: pgstack backup create
