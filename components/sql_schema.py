@@ -212,7 +212,7 @@ def _demands_tls(props: dict[str, Any]) -> bool:
 def _look(props: dict[str, Any]) -> dict[str, Any] | None:
     """The database's own revision, its drift and what `up` mends, as inputs; None where it can't be reached."""
     from pgvector_stacks.inspection import hba_rules, rerun_reasons, role_drift
-    from pgvector_stacks.migrations import apply
+    from pgvector_stacks.migrations.ledger import read_ledger
 
     addresses = _addresses(props, {})
     made = rerun_reasons.Made(
@@ -225,7 +225,7 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
     )
     try:
         with opened(addresses) as connection:
-            ledger = apply.read_ledger(connection)
+            ledger = read_ledger(connection)
             differences = look_for_drift(connection)
             found: dict[str, Any] = {
                 "ledger": revision((row.name, row.normalised) for row in ledger),
@@ -245,6 +245,7 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
     """Run, then validate. Raises what `apply` and `validate` raise."""
     from pgvector_stacks.inspection import validation
     from pgvector_stacks.migrations import apply
+    from pgvector_stacks.migrations.ledger import add_event
 
     (address,) = _addresses(props, {})
     request = apply.Request(
@@ -271,7 +272,7 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
         report = validation.validate(connection, demands)
         connection.execute("RESET statement_timeout")
         verdict = "; ".join(f"{name}: {why}" for name, why in report.failures.items()) or "every check passed"
-        apply.add_event(
+        add_event(
             connection,
             "failed" if report.failures else "validated",
             f"validation: {verdict}",

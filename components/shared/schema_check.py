@@ -50,12 +50,13 @@ def compare(connection: psycopg.Connection[Any], wanted: Mapping[str, Any]) -> F
     Raises PlanRefused, DriftRefused, ScriptError, psycopg.Error.
     """
     from pgvector_stacks.inspection import drift, role_drift
-    from pgvector_stacks.migrations import apply, baseline
+    from pgvector_stacks.migrations import baseline
+    from pgvector_stacks.migrations.ledger import read_ledger
     from pgvector_stacks.migrations.scripts import interrupted
     from pgvector_stacks.migrations.scripts.planning import plan
 
     pending: tuple[Pending, ...] = ()
-    ledger = apply.read_ledger(connection)
+    ledger = read_ledger(connection)
     actual = target = revision((row.name, row.normalised) for row in ledger)
     done = interrupted.read(connection)
     if done or script_lines(ledger) != wanted["scripts"]:  # else no file has to be read again

@@ -126,7 +126,9 @@ def down(
 def outputs(
     stack: Stack = "local",
     name: Annotated[str | None, typer.Argument(help="One output alone, as it is.")] = None,
-    format: Annotated[str, typer.Option(help="table, json or dotenv.")] = "table",
+    format: Annotated[
+        str | None, typer.Option(help="table, json or dotenv; left out: table, and in a file dotenv, in *.json json.")
+    ] = None,
     show_secrets: Annotated[bool, typer.Option(help="Print secrets in plain text.")] = False,
     to: Annotated[
         Path | None, typer.Option(help="Write them to this file, secrets in plain text, readable by you alone (0600).")
@@ -134,19 +136,19 @@ def outputs(
 ) -> None:
     """Print what the application's deployment reads."""
     check_name(stack)
-    if format not in ("table", "json", "dotenv"):
-        raise PgstackError(f"--format {format}: allowed are table, json, dotenv")
+    form = stack_outputs.form_of(format, to)
     found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
     shown = show_secrets or to is not None
     if name is not None:
         one = stack_outputs.pick(found, name)
         text = stack_outputs.HIDDEN if one.secret and not shown else stack_outputs.flat(one.value)
     else:
-        text = stack_outputs.render(found, format, show_secrets=shown)  # type: ignore[arg-type]
+        text = stack_outputs.render(found, form, show_secrets=shown)
     if to is None:
         typer.echo(text)
     else:
         stack_outputs.write_private(to, text)
+        say(f"wrote {to} ({form if name is None else name}; readable by you alone)")
 
 
 @app.command()

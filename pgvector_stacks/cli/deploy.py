@@ -30,7 +30,7 @@ from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import ROOT, Environment, from_file
 from pgvector_stacks.docker import docker_host
-from pgvector_stacks.migrations.apply import git_commit
+from pgvector_stacks.migrations.ledger import git_commit
 
 NOTHING_CHANGED = "unchanged"
 ROTATE = "PGSTACK_ROTATE_CERTIFICATE"  # read by components/certificate.py

@@ -18,8 +18,9 @@ from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import LOOK, Address, as_pgstack_error, connect
 from pgvector_stacks.connections.up_lock import locked
 from pgvector_stacks.inspection import backup_role, database_drift, drift, hba_rules, role_drift, validation
-from pgvector_stacks.migrations import apply, baseline
+from pgvector_stacks.migrations import baseline
 from pgvector_stacks.migrations.execution import notices, runner
+from pgvector_stacks.migrations.ledger import add_event, read_ledger
 from pgvector_stacks.migrations.scripts import interrupted
 from pgvector_stacks.migrations.scripts.planning import Applied, Pending, plan
 from pgvector_stacks.migrations.scripts.script_files import Script, load, load_verify
@@ -99,7 +100,7 @@ def _status(database: Database, stack: str, say: Say) -> bool:
     except ScriptError as error:
         scripts, problem, known = (), str(error), False
     with connect(database.admin, options=LOOK) as connection:
-        ledger = apply.read_ledger(connection)
+        ledger = read_ledger(connection)
         found = drift.seen(connection)
         wrong_roles = role_drift.find(connection, database.passwords, environment.role_limits)
         wrong_roles += backup_role.find(
@@ -180,7 +181,7 @@ def accept(database: Database, kind: str, identity: str, say: Say) -> None:
         with connection.transaction():
             taken = drift.accept(connection, kind, identity)
             for difference in taken:
-                apply.add_event(connection, "accepted", str(difference))
+                add_event(connection, "accepted", str(difference))
         for difference in taken:
             say(f"accepted: {difference}")
         if taken:

@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import pulumi.automation as auto
 
@@ -64,6 +64,20 @@ def pick(outputs: Mapping[str, Output], name: str) -> Output:
 def shown(outputs: Mapping[str, Output]) -> dict[str, Output]:
     """What people see; the rest is for our own commands."""
     return {name: output for name, output in outputs.items() if output.shown}
+
+
+def form_of(given: str | None, to: Path | None) -> Format:
+    """The format that was asked for, else the one that suits the file. Raises PgstackError.
+
+    >>> form_of(None, None), form_of(None, Path(".env")), form_of(None, Path("x.json")), form_of("table", Path(".env"))
+    ('table', 'dotenv', 'json', 'table')
+    """
+    if given is None:
+        return "table" if to is None else "json" if to.suffix == ".json" else "dotenv"
+    for form in get_args(Format):
+        if form == given:
+            return cast(Format, form)
+    raise PgstackError(f"--format {given}: allowed are {', '.join(get_args(Format))}")
 
 
 def render(outputs: Mapping[str, Output], form: Format, *, show_secrets: bool) -> str:

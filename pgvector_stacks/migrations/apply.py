@@ -10,32 +10,28 @@ A failure leaves the database as the last committed group left it.
 
 from __future__ import annotations
 
-import getpass
-import socket
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 from psycopg import Connection
 
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.difference import Difference
-from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, SqlFailed
+from pgvector_stacks.common.errors import PgstackError, SqlFailed
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address, connect, said, server_version
 from pgvector_stacks.connections.lock_retry import RETRIABLE, Locks, again_on_locks, lock_not_given
 from pgvector_stacks.connections.role_limits import RoleLimits
 from pgvector_stacks.connections.up_lock import locked
 from pgvector_stacks.inspection import backup_role, database_drift, drift, role_drift
-from pgvector_stacks.migrations import baseline, takeover
+from pgvector_stacks.migrations import baseline, ledger, takeover
 from pgvector_stacks.migrations.execution import ledger_writer, no_transaction, owner_session, runner
 from pgvector_stacks.migrations.execution.script_session import Session
 from pgvector_stacks.migrations.scripts import interrupted, repeatables, row_security
-from pgvector_stacks.migrations.scripts.planning import Applied, Group, Pending, Plan, plan
+from pgvector_stacks.migrations.scripts.planning import Group, Pending, Plan, plan
 from pgvector_stacks.migrations.scripts.script_files import Script
 
 
@@ -104,10 +100,10 @@ def apply(
             _put_right(admin, request.lock_timeout_s, report)
             pgvector = roles.ensure_extensions(admin, ("vector", *request.extensions))
             if request.adopted:
-                takeover.take_over(admin, request.lock_wait_s, report, add_event)
+                takeover.take_over(admin, request.lock_wait_s, report, ledger.add_event)
             try:
                 made = plan(
-                    request.scripts, read_ledger(admin), where=request.stack, baseline=request.baseline,
+                    request.scripts, ledger.read_ledger(admin), where=request.stack, baseline=request.baseline,
                     done=interrupted.read(admin),
                 )  # fmt: skip
                 _carry_out(cluster, admin, address, request, made, pgvector, report, warn)
@@ -115,7 +111,7 @@ def apply(
                 database_drift.mend(cluster, address.database)
                 roles.ensure_database_rights(cluster, address.database)
             except PgstackError as error:
-                _note_failure(address, error)
+                ledger.note_failure(address, error)
                 raise
             finally:
                 with suppress(psycopg.OperationalError):
@@ -145,14 +141,6 @@ def _put_right(admin: Connection[Any], lock_timeout_s: float, report: Callable[[
             admin.execute("RESET lock_timeout")
 
 
-def read_ledger(connection: Connection[Any]) -> tuple[Applied, ...]:
-    """What ran, in its order; empty where there is no ledger."""
-    exists = connection.execute("SELECT to_regclass('pgstack.ledger') IS NOT NULL").fetchone()
-    if not exists or not exists[0]:
-        return ()
-    return tuple(Applied(*row) for row in connection.execute(queries.get("ledger_read")).fetchall())
-
-
 def _carry_out(
     cluster: Connection[Any],
     admin: Connection[Any],
@@ -171,6 +159,7 @@ def _carry_out(
         )  # fmt: skip
     groups = made.groups or ((Group((), transactional=True),) if made.baseline or made.moved else ())
     if not groups:
+        _verify_alone(cluster, admin, address, request, report, warn)
         return
     session: Session | None = None
     with ExitStack() as opened:
@@ -196,6 +185,30 @@ def _carry_out(
         for line in row_security.warnings(admin, pending, ran=True):
             if line not in hidden:  # a script of this `up` made it so, before another read it
                 warn(line)
+
+
+def _verify_alone(
+    cluster: Connection[Any],
+    admin: Connection[Any],
+    address: Address,
+    request: Request,
+    report: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> None:
+    """Run the verify scripts where no script is pending: one of them may be new. Raises ValidationFailed, SqlFailed."""
+    if not request.verify:
+        return
+    with ExitStack() as opened:
+        owner = owner_session.renewed(opened, cluster, address, _options(request), warn).connection
+
+        def attempt() -> None:
+            for script in request.verify:
+                runner.check(owner, script)
+
+        try:
+            again_on_locks(attempt, owner, admin, request.lock_wait_s, report)
+        finally:
+            owner.rollback()
 
 
 def _options(request: Request) -> str:
@@ -303,12 +316,12 @@ def commit_group(
         entries = [*(runner.Ran(entry, 0, 0) for entry in commit.baseline), *ran]
         names = [entry.pending.script.name for entry in entries]
         if names:
-            writes.append((queries.get("ledger_insert"), _rows(entries, commit.pgvector)))
+            writes.append((queries.get("ledger_insert"), ledger.rows(entries, commit.pgvector)))
             writes.append(("DELETE FROM pgstack.statement WHERE script = ANY(%s)", (names,)))
         writes.append((queries.get("ledger_order"), {"names": [script.name for script in commit.request.scripts]}))
         if names:
             shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-            writes.append(_event("applied", shown, revision=commit.revision))
+            writes.append(ledger.event("applied", shown, revision=commit.revision))
         ledger_writer.run_staged(admin, owner, writes, began=began)
         owner.commit()
     except psycopg.OperationalError as error:
@@ -324,61 +337,3 @@ def commit_group(
             "  a script made its transaction read only (SET TRANSACTION READ ONLY): take that out",
             sqlstate=error.sqlstate or "",
         ) from None
-
-
-def _rows(entries: Sequence[runner.Ran], pgvector: str) -> dict[str, Any]:
-    """The ledger's rows, a list a column: one statement writes them all."""
-    scripts = [entry.pending.script for entry in entries]
-    return {
-        "names": [script.name for script in scripts],
-        "positions": [entry.pending.position for entry in entries],
-        "sha256": [script.sha256 for script in scripts],
-        "normalised": [script.normalised for script in scripts],
-        "statements": [entry.statements for entry in entries],
-        "duration_ms": [entry.duration_ms for entry in entries],
-        "baseline": [entry.pending.reason == "baseline" for entry in entries],
-        "applied_by": who(),
-        "git_commit": git_commit(),
-        "pgvector_version": pgvector,
-    }
-
-
-def add_event(connection: Connection[Any], kind: str, message: str, **fields: Any) -> None:
-    """Append to `pgstack.event`. Fields: script, line, sqlstate, revision."""
-    connection.execute(*_event(kind, message, **fields))
-
-
-def _event(kind: str, message: str, **fields: Any) -> tuple[LiteralString, dict[str, Any]]:
-    values = dict.fromkeys(("script", "line", "sqlstate", "revision")) | fields
-    return queries.get("event_insert"), values | {"kind": kind, "message": message, "by_whom": who()}
-
-
-def _note_failure(address: Address, error: PgstackError) -> None:
-    """On a connection of its own, since the failing one was rolled back; a server that is gone can't note it."""
-    script, line = getattr(error, "script", None), getattr(error, "line", None)
-    try:
-        with connect(address) as connection:
-            state = getattr(error, "sqlstate", None)
-            add_event(connection, "failed", error.recorded, script=script, line=line, sqlstate=state)
-    except (ConnectionFailed, psycopg.OperationalError):
-        return
-
-
-def who() -> str:
-    """`user@host` of the person or runner."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a uid without a name
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
-
-
-def git_commit() -> str | None:
-    """The commit that holds `sql/` as it is, None outside of a checkout and for files that are not committed."""
-    git = ["git", "-C", str(Path(__file__).parents[2])]
-    try:
-        changed = subprocess.run([*git, "status", "--porcelain", "sql"], capture_output=True, text=True, check=False)
-        found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return found.stdout.strip() or None if changed.returncode == 0 and not changed.stdout else None

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pgvector_stacks.cli.outputs import HIDDEN, Format, Output, command, dotenv, flat, pick, render, variable
+from pgvector_stacks.cli.outputs import HIDDEN, Format, Output, command, dotenv, flat, form_of, pick, render, variable
 from pgvector_stacks.common.errors import PgstackError
 
 OUTPUTS = {
@@ -164,3 +164,12 @@ def test_a_command_that_is_printed_can_be_pasted(called: str, monkeypatch: pytes
     assert arguments == ["psql", "dev"]
     assert Path(program).name == "pgstack"
     assert program == called or Path(program).parent == Path(sys.executable).parent
+
+
+@pytest.mark.parametrize(
+    ("given", "to", "form"),
+    [(None, None, "table"), (None, ".env", "dotenv"), (None, "deploy/app.json", "json"), ("table", ".env", "table"),
+     ("json", None, "json")],
+)  # fmt: skip
+def test_a_file_gets_the_format_that_suits_it(given: str | None, to: str | None, form: str) -> None:
+    assert form_of(given, Path(to) if to else None) == form

@@ -49,6 +49,21 @@ def test_a_failing_verify_script_undoes_the_scripts(
     assert len(fresh_database.names()) == 3
 
 
+def test_a_new_verify_script_runs_though_no_script_is_pending(fresh_database: FreshDatabase) -> None:
+    wrong = script("insert into app.tenant (name) values ('x'); select 'wrong' as problem", "verify/x.sql")
+    before = fresh_database.ask("SELECT * FROM pgstack.ledger ORDER BY position")
+    with pytest.raises(ValidationFailed, match=r"verify/x\.sql:1: found 1 row\(s\)"):
+        fresh_database.apply(verify=(wrong,))
+    with pytest.raises(SqlFailed, match="42703"):
+        fresh_database.apply(verify=(script("select nonsense", "verify/x.sql"),))
+    fresh_database.apply(verify=(script("insert into app.tenant (name) values ('x')", "verify/x.sql"),))
+    assert fresh_database.ask("SELECT count(*) FROM app.tenant") == [(0,)]
+    assert fresh_database.ask("SELECT * FROM pgstack.ledger ORDER BY position") == before
+    assert fresh_database.ask("SELECT script FROM pgstack.event WHERE kind = 'failed' ORDER BY id")[-1:] == [
+        ("verify/x.sql",)
+    ]
+
+
 def test_verify_scripts_leave_nothing_behind(fresh_database: FreshDatabase) -> None:
     fresh_database.apply(script("create table app.one ()"), verify=load_verify(SQL))
     assert fresh_database.ask("SELECT count(*) FROM app.tenant") == [(0,)]

@@ -13,7 +13,7 @@ from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.inspection import drift
 from pgvector_stacks.inspection.drift import carried_over
-from pgvector_stacks.migrations import apply
+from pgvector_stacks.migrations import ledger
 from tests.conftest import FreshDatabase, script
 
 
@@ -97,7 +97,7 @@ def test_how_a_database_writes_its_values_is_no_drift_and_hides_none(
         fresh_database.apply(*scripts[:count])
         assert words(fresh_database) == ()
     with connect(fresh_database.admin) as connection:
-        assert all(row.applied_at.year >= 2024 for row in apply.read_ledger(connection))
+        assert all(row.applied_at.year >= 2024 for row in ledger.read_ledger(connection))
     fresh_database.do("ALTER TABLE app.one ALTER d SET DEFAULT '2020-01-02'")
     assert len(words(fresh_database)) == 1
 

@@ -20,7 +20,7 @@ from pgvector_stacks.cli import inspection
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.inspection import drift, role_drift, validation
-from pgvector_stacks.migrations import apply
+from pgvector_stacks.migrations import ledger
 from pgvector_stacks.migrations.scripts import interrupted
 from pgvector_stacks.migrations.scripts.script_files import Script
 from pgvector_stacks.toolbox.interface import execute
@@ -178,7 +178,7 @@ def test_up_status_and_accept(hostile: Hostile) -> None:
     database.do("ALTER TABLE app.item ADD COLUMN by_hand int; GRANT SELECT ON app.drifted TO PUBLIC")
     assert hostile.ran() == []
     with connect(address) as connection:
-        assert apply.read_ledger(connection)
+        assert ledger.read_ledger(connection)
         assert interrupted.read(connection) == {}
         assert len(drift.find(connection)) == 2
         assert drift.look(connection)
