@@ -125,6 +125,8 @@ def _status(database: Database, stack: str, say: Say) -> bool:
         say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))
     for difference in differences:
         say(f"drift    {difference}")
+    if seen.drift and seen.drift != drift.NOT_KNOWN:
+        say(f"         put it back by hand, or keep it:  pgstack accept {stack} KIND IDENTITY")
     if not differences:
         say("drift    none")
     for note in noted:
