@@ -209,10 +209,15 @@ def _when(row: Applied) -> str:
 
 
 def _edited(row: Applied, where: str) -> str:
-    undo = f"git checkout {row.git_commit[:12]} --" if row.git_commit else "git log -p --"
+    file = f"sql/{row.name}"
+    undo = (
+        f"git checkout {row.git_commit[:12]} -- {file}"
+        if row.git_commit
+        else f"by hand: it ran before it was committed; for what was committed since:  git log -p -- {file}"
+    )
     return (
-        f"sql/{row.name} was changed after it ran in {where} ({_when(row)})\n"
-        f"  undo the edit:        {undo} sql/{row.name}\n"
+        f"{file} was changed after it ran in {where} ({_when(row)})\n"
+        f"  undo the edit:        {undo}\n"
         '  or add a new script:  pgstack new "what it changes"\n'
         "  or, if it may run again whenever it changes, head it with  -- pgstack: repeatable"
     )
