@@ -15,7 +15,7 @@ import pytest
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.migrations import apply, takeover
+from pgvector_stacks.migrations import apply, ledger, takeover
 from pgvector_stacks.migrations.baseline import without_schema
 from pgvector_stacks.sizing.settings import derive
 from tests.conftest import LIMITS, script
@@ -176,7 +176,7 @@ def test_an_interrupted_takeover_is_done_again(old: Make, monkeypatch: pytest.Mo
         raise PgstackError("interrupted")
 
     with monkeypatch.context() as patch:
-        patch.setattr(apply, "add_event", fail)
+        patch.setattr(ledger, "add_event", fail)
         with pytest.raises(PgstackError, match="interrupted"):
             server.take_over()
     assert calls > 0

@@ -27,7 +27,7 @@ from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.inspection import role_drift
 from pgvector_stacks.sizing.settings import derive
 from pgvector_stacks.toolbox import embedded_toolbox
-from pgvector_stacks.toolbox.interface import Server
+from pgvector_stacks.toolbox.interface import with_password
 from tests.conftest import LIMITS, FreshDatabase
 from tests.docker.conftest import NO_STRAY, PG17
 from tests.docker.conftest import docker_engine as docker_engine
@@ -143,11 +143,11 @@ def test_a_server_that_logs_everything_sees_neither_a_password_nor_its_verifier(
         for name, value in (("log_statement", "all"), ("log_min_duration_statement", "0")):
             admin.execute(f"SET {name} = '{value}'".encode())
         roles.set_password(admin, roles.APP, word)
-        with (
-            embedded_toolbox.open_toolbox(tmp_path) as made,
-            restore._loader(admin, made, Server(18, embedded_server.HOST)),
-        ):
-            pass
+        address = fresh_database.admin
+        with embedded_toolbox.open_toolbox(tmp_path) as made:
+            server = with_password(made, 18, address.host, address.port, address)
+            with restore._loader(admin, made, server):
+                pass
         roles.set_password(admin, roles.APP, fresh_database.app_password)
     said = log.read_bytes()[before:].decode(errors="replace")
     assert "CREATE ROLE pgstack_loading" in said

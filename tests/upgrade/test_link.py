@@ -22,7 +22,7 @@ def fails_irreversibly(machine: Machine, monkeypatch: pytest.MonkeyPatch, what: 
         raise Broken(what)
 
     with monkeypatch.context() as patch:
-        patch.setattr(*{"compare": (quick_check, "same"), "keep": (run, "keep")}[what], broken)
+        patch.setattr(*{"compare": (quick_check, "same"), "keep": (run, "finalise")}[what], broken)
         with pytest.raises(Broken):
             embedded_upgrade.upgrade(machine.job, PASSWORD, "link", machine.said.append)
 
