@@ -18,6 +18,7 @@ from typing import Any
 
 import pulumi
 
+from pgvector_stacks.automation import provider_guard
 from pgvector_stacks.common.plain_text import safe
 
 POLL_S = 0.5
@@ -82,6 +83,7 @@ def host() -> None:
     # five seconds and report the plugin that it asks next as crashed. Set here, since a shell's background job starts
     # with it ignored.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    provider_guard.guard()
     # `-u`: the SDK writes its port without flushing, and the engine waits for it
     sys.stdout = io.TextIOWrapper(io.FileIO(sys.stdout.fileno(), "w", closefd=False), write_through=True)
     module, sys.argv = sys.argv[3], sys.argv[3:]

@@ -44,10 +44,12 @@ SETTINGS = {
 
 def drill(
     toolbox: Toolbox, backup: Path, *, jobs: int = 2, vector_indexes: bool = False, major: int | None = None,
-    superusers: bool = False, trust: Trust = NO_KEY, report: Callable[[str], None] = lambda _: None,
+    superusers: bool = False, by_superuser: bool | None = None, trust: Trust = NO_KEY,
+    report: Callable[[str], None] = lambda _: None,
 ) -> DrillResult:  # fmt: skip
     """Try the finished backup in the folder `backup`; the result is also noted beside it. `major`: of the programs.
     `superusers`: roles of the backup may be superusers, which the drill's server then makes them.
+    `by_superuser`: the superuser makes the schema, whoever owns it; None: as `superusers`.
     `trust`: what the backup must prove.
 
     Never raises for what is wrong with the backup: that is the result. Raises Untrusted where it may be somebody
@@ -69,7 +71,8 @@ def drill(
         statements = [each for each in statements if each.names != {SUPERUSER}]
         statements = role_statements.without_backup_role(statements, made=True)  # the databases name it
         role_statements.refuse_powers(statements, (SUPERUSER, *role_statements.POWERFUL), allowed=superusers)
-        trial = _Trial(manifest, statements, major or manifest.major, jobs, vector_indexes, superusers)
+        trial = _Trial(manifest, statements, major or manifest.major, jobs, vector_indexes,
+                       superusers if by_superuser is None else by_superuser)  # fmt: skip
         problems = _try(toolbox, backup, trial, report)
     result = DrillResult(
         ok=not problems, at=at, seconds=round(time.monotonic() - begun, 1), vector_indexes=vector_indexes,
@@ -101,7 +104,7 @@ class _Trial:
     major: int
     jobs: int
     vector_indexes: bool
-    superusers: bool
+    by_superuser: bool
 
 
 def _try(toolbox: Toolbox, backup: Path, trial: _Trial, report: Callable[[str], None]) -> list[str]:
@@ -160,7 +163,7 @@ def _restore_all(
             execute(toolbox, server, "template1", gone, then=(made,))
             restore_database.load(
                 toolbox, server, f"{handed}/{database.folder}", database.name, database.contents.vector_indexes,
-                jobs=jobs, vector_indexes=vector_indexes, login=login, superusers=trial.superusers,
+                jobs=jobs, vector_indexes=vector_indexes, login=login, by_superuser=trial.by_superuser,
             )  # fmt: skip
             found = restore_database.contents(toolbox, server, database.name)
         except ServerError as error:

@@ -77,7 +77,7 @@ def restore(
             with _loader(cluster, toolbox, server) as login:
                 restore_database.load(
                     toolbox, server, dump, new, source.contents.vector_indexes, jobs=jobs, vector_indexes=True,
-                    login=login, superusers=superusers,
+                    login=login, by_superuser=superusers,
                 )  # fmt: skip
             report("compares it with the backup's manifest")
             found = restore_database.contents(toolbox, server, new)

@@ -24,6 +24,7 @@ from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.connections import server_authentication
 from pgvector_stacks.connections.connection import Address, connect, reached
 from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.embedded.embedded_server import ADMIN
 
 URLS = {"app": "appUrl", "readonly": "readonlyUrl", "admin": "adminUrl"}
 LIBPQ = re.compile(r"PG[A-Z]+")  # what libpq reads; neither psql's own PG_COLOR nor our PGSTACK_…
@@ -46,6 +47,8 @@ def variables(to: Address, inherited: Mapping[str, str], certificate: str = "") 
     found = {name: value for name, value in inherited.items() if not LIBPQ.fullmatch(name)}
     found |= {"PGHOST": to.host, "PGPORT": str(to.port), "PGDATABASE": to.database, "PGUSER": to.user}
     found |= {"PGPASSWORD": to.password, "PGAPPNAME": "pgstack psql"}
+    if to.user == ADMIN:  # a name that he writes never leads to what a script put on the database's path
+        found["PGOPTIONS"] = "-c search_path=pg_catalog,pg_temp -c role=none -c local_preload_libraries="
     return found | server_authentication.variables(to.sslmode, certificate)
 
 
@@ -63,7 +66,7 @@ def program(environment: Environment) -> str | None:
 
 def in_container(environment: Environment, engine: str, interactive: bool) -> list[str]:
     """The command that runs the container's psql. `-e NAME` takes the value from the environment of `docker`."""
-    taken = [word for name in ("PGUSER", "PGPASSWORD", "PGDATABASE") for word in ("-e", name)]
+    taken = [word for name in ("PGUSER", "PGPASSWORD", "PGDATABASE", "PGOPTIONS") for word in ("-e", name)]
     return ["docker", "--host", engine, "exec", "-it" if interactive else "-i", *taken, environment.name, "psql"]
 
 

@@ -17,7 +17,7 @@ from pgvector_stacks.backup.copies.remote import RemoteCopies
 from pgvector_stacks.backup.create import create
 from pgvector_stacks.backup.drill import WORK as RESTORED
 from pgvector_stacks.backup.drill import drill
-from pgvector_stacks.backup.manifest import UNSIGNED, BackupFailed, BackupRefused, Trust, read
+from pgvector_stacks.backup.manifest import UNSIGNED, BackupFailed, BackupRefused, Trust, verify
 from pgvector_stacks.common import queries
 from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, rows
 from pgvector_stacks.upgrade.progress import PACE, Pace, directory, dump, reporting_progress
@@ -69,8 +69,10 @@ class BackupFirst:
         with store.alone(self.into), apart as toolbox:
             data = f"{toolbox.beside(server.major, RESTORED)}/base"
             with reporting_progress("restore the backup", directory(toolbox, data, restored), report, pace):
-                # made here and now: its superusers are the server's own
-                result = drill(toolbox, newest.folder, major=server.major, superusers=True, trust=self.trust)
+                # made here and now: its superusers are the server's own. What others own is made with their rights
+                result = drill(
+                    toolbox, newest.folder, major=server.major, superusers=True, by_superuser=False, trust=self.trust
+                )
         if not result.ok:
             problems = "\n".join(f"    {problem.strip()}" for problem in result.problems[:5])
             raise BackupFailed(
@@ -82,7 +84,7 @@ class BackupFirst:
 
     def _is_own(self, backup: Path) -> bool:
         try:
-            read(backup, self.trust)
+            verify(backup, trust=self.trust)  # its files too: it is what there is if the upgrade goes wrong
         except BackupRefused:
             return False
         return True

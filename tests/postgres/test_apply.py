@@ -64,6 +64,18 @@ def test_a_new_verify_script_runs_though_no_script_is_pending(fresh_database: Fr
     ]
 
 
+def test_a_verify_script_that_reads_its_strings_otherwise_ends_nothing(fresh_database: FreshDatabase) -> None:
+    """What is one statement to us would be several to a server that takes a backslash for an escape."""
+    text = (
+        "set standard_conforming_strings = off;\n"
+        r"select '\'' where false; release savepoint pgstack_verify; create table app.unseen ();"
+        " savepoint pgstack_verify; select 1 where false --' where false;"
+    )
+    with pytest.raises(SqlFailed, match="42601"):
+        fresh_database.apply(verify=(script(text, "verify/x.sql"),))
+    assert fresh_database.ask("SELECT to_regclass('app.unseen')") == [(None,)]
+
+
 def test_verify_scripts_leave_nothing_behind(fresh_database: FreshDatabase) -> None:
     fresh_database.apply(script("create table app.one ()"), verify=load_verify(SQL))
     assert fresh_database.ask("SELECT count(*) FROM app.tenant") == [(0,)]

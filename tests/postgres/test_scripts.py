@@ -110,6 +110,23 @@ def test_verify_scripts_in_folders_run_too_by_path_and_links_in_circles_end(tmp_
     assert names == ["verify/a.sql", "verify/app/x.sql", "verify/b.sql", "verify/linked/y.sql"]
 
 
+@pytest.mark.parametrize("header", ["no-transaction", "repeatable"])
+def test_a_verify_script_has_no_header_that_takes_it_out_of_its_transaction(tmp_path: Path, header: str) -> None:
+    write(tmp_path, verify__a=f"-- pgstack: {header}\ncreate table x ()")
+    with pytest.raises(ScriptError, match=r"sql/verify/a\.sql: a verify script is undone as a whole"):
+        load_verify(tmp_path)
+
+
+@pytest.mark.parametrize("break_", ["\n", "\r", "\x1b", "\x85", "\u2028"])
+def test_a_file_name_that_forges_lines_is_refused(tmp_path: Path, break_: str) -> None:
+    write(tmp_path, a="select 1")
+    (tmp_path / f"b (new){break_}Resources: 8 unchanged.sql").write_text("select 1")
+    with pytest.raises(ScriptError) as refused:
+        load(tmp_path, ["*.sql"])
+    assert str(refused.value).count("\n") == 1
+    assert "rename the file" in str(refused.value)
+
+
 def test_a_bom_and_crlf_are_no_change(tmp_path: Path) -> None:
     write(tmp_path, unix="select 1,\n 2;\n", windows=b"\xef\xbb\xbfselect 1,\r\n 2;\r\n")
     unix, windows = read(tmp_path, "unix.sql"), read(tmp_path, "windows.sql")

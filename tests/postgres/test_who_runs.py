@@ -267,6 +267,16 @@ COMMENT ON CONSTRAINT c ON app.s IS 'said behind it';
 REVOKE ALL ON SCHEMA app FROM PUBLIC;
 REVOKE INSERT ON app.s FROM CURRENT_USER;
 INSERT INTO app.item (word) SELECT 'w' || i FROM generate_series(1, 40) AS i;
+DO $do$
+DECLARE break text;
+BEGIN  -- pg_restore writes some of these as blanks, and not all are ends of a line to it
+    FOREACH break IN ARRAY ARRAY[chr(10), chr(13), chr(11), chr(133), chr(8232)] LOOP
+        EXECUTE format('CREATE TABLE app.%I (i int CHECK (app.yes(i::text)))', 'x' || break || 'y');
+        EXECUTE format('INSERT INTO app.%I VALUES (1)', 'x' || break || 'y');
+        EXECUTE format('CREATE AGGREGATE app.%I (int) (SFUNC = app.zs, STYPE = app.checked, INITCOND = ''7'')',
+                       'ag' || break || 'y');
+    END LOOP;
+END $do$;
 """
 
 

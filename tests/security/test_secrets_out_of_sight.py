@@ -15,6 +15,7 @@ from pgvector_stacks.cli.outputs import write_private
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config.environment import ROOT, from_config
 from pgvector_stacks.connections.connection import Address
+from pgvector_stacks.embedded import embedded_server
 from tests.conftest import FreshDatabase
 
 WORD = "s3cret and hidden"
@@ -88,11 +89,23 @@ def test_psqls_environment_is_ours_alone() -> None:
     made = psql.variables(TO, shell)
     assert {name for name in made if name.startswith("PG")} == {
         "PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGREQUIREAUTH", "PGAPPNAME", "PGSSLMODE", "PG_COLOR",
-        "PGCHANNELBINDING",
+        "PGCHANNELBINDING", "PGOPTIONS",
     }  # fmt: skip
     assert (made["PGREQUIREAUTH"], made["PGSSLMODE"], made["PATH"]) == ("scram-sha-256", "require", "/bin")
     verified = psql.variables(TO, shell, "/private/server.crt")
     assert (verified["PGSSLMODE"], verified["PGSSLROOTCERT"]) == ("verify-ca", "/private/server.crt")
+
+
+def test_an_administrators_psql_finds_nothing_that_a_script_put_on_the_path(fresh_database: FreshDatabase) -> None:
+    name = fresh_database.admin.database
+    fresh_database.do(f"ALTER DATABASE {name} SET search_path = app, public, pg_catalog")
+    fresh_database.do("CREATE FUNCTION app.now() RETURNS text LANGUAGE sql RETURN 'the owner''s'")
+    ours = embedded_server.binaries(max(embedded_server.VERSIONS)) / "psql"
+    said = subprocess.run(
+        [ours, "-XAtc", "select now()::text"], env=psql.variables(fresh_database.admin, {}),
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "the owner" not in said
 
 
 def test_the_containers_psql_gets_its_password_by_name_alone() -> None:
@@ -100,7 +113,7 @@ def test_the_containers_psql_gets_its_password_by_name_alone() -> None:
     assert command[:4] == ["docker", "--host", "unix:///run/docker.sock", "exec"]
     assert WORD not in " ".join(command)
     assert [command[place + 1] for place, word in enumerate(command) if word == "-e"] == [
-        "PGUSER", "PGPASSWORD", "PGDATABASE",
+        "PGUSER", "PGPASSWORD", "PGDATABASE", "PGOPTIONS",
     ]  # fmt: skip
 
 

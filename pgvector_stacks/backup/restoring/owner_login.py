@@ -7,11 +7,13 @@ function can undo a SET ROLE and a SET SESSION AUTHORIZATION, so this is a login
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from psycopg import sql
 
+from pgvector_stacks.backup.restoring import restore_order
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.toolbox.interface import Server, Toolbox, execute, rows
@@ -25,6 +27,8 @@ SELECT DISTINCT coalesce(d.datname, 'postgres') AS name FROM pg_shdepend s
   LEFT JOIN pg_database d ON d.oid = s.dbid
  WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = (SELECT oid FROM pg_roles WHERE rolname = '{ROLE}')
 """
+OF_A_RELATION = re.compile(r"(?:TABLE DATA|SEQUENCE SET) ")  # large objects run nothing
+BREAKS = re.compile(r"[\r\n]")  # pg_restore writes these as blanks
 TRIES = 5  # somebody grants anew meanwhile
 
 
@@ -48,18 +52,22 @@ def owners(toolbox: Toolbox, server: Server, database: str) -> dict[str, str]:
     """
     found = rows(toolbox, server, database, queries.get("loaded_owners"))
     return {
-        f"{kind} {row['schema']} {row['name']} {row['owner']}": row["owner"]
+        BREAKS.sub(" ", f"{kind} {row['schema']} {row['name']} {row['owner']}"): row["owner"]
         for row in found
         for kind in ("TABLE DATA", "SEQUENCE SET")
     }
 
 
-def shares(lines: Iterable[str], owner_of: Mapping[str, str]) -> dict[str, list[str]]:
-    """The lines of pg_restore's list by owner; "" for the administrator's share. Pure."""
+def shares(lines: Iterable[str], owner_of: Mapping[str, str], powerless: Collection[str]) -> dict[str, list[str]]:
+    """The lines of pg_restore's list by owner; "" for the administrator's share. Pure.
+
+    What isn't known by its name is its owner's by the line's end: the administrator gets what is provably his.
+    """
     found: dict[str, list[str]] = {}
     for line in lines:
         told = line.split(" ", 3)[-1]  # behind `DUMP; TABLE OID `
-        found.setdefault(owner_of.get(told, ""), []).append(line)
+        by_end = restore_order.owner_of(line, powerless) if OF_A_RELATION.match(told) else ""
+        found.setdefault(owner_of.get(told) or by_end, []).append(line)
     return found
 
 

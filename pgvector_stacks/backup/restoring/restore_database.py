@@ -28,7 +28,7 @@ def split(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[list[str
     commented = {f"COMMENT {index.schema_name} INDEX {index.name} " for index in vector_indexes}
     first: list[str] = []
     second: list[str] = []
-    for line in listing.splitlines():
+    for line in listing.split("\n"):  # pg_restore's own line end alone: names may have others (U+2028)
         found = LISTED.match(line)
         if found is None:
             continue
@@ -43,14 +43,14 @@ def split(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[list[str
 def load(
     toolbox: Toolbox, server: Server, dump: str, database: str, indexes: Sequence[VectorIndex], *, jobs: int,
     vector_indexes: bool, login: Server, create: bool = False, opening: str = "",
-    superusers: bool = False,
+    by_superuser: bool = False,
 ) -> None:  # fmt: skip
     """Restore the dump in the folder `dump` (as the toolbox sees it). Raises ServerError with what pg_restore said.
 
     `create`: make the database, replacing one; `database` is then the name it has in the dump. `login`: the same server
     as `owner_login.ROLE`, which is there: what no superuser owns is made and loaded over it, with its owners' rights.
     `opening`: SQL that runs in the database before anything is made in it.
-    `superusers`: the schema is the superuser's to make, whoever owns it; the rows aren't.
+    `by_superuser`: the schema is the superuser's to make, whoever owns it; the rows aren't.
     """
     making = "--clean --if-exists --create" if create else ""
     first, second = split(_contents(toolbox, server.major, dump, create=create), indexes)
@@ -68,8 +68,9 @@ def load(
         if done.code != 0:
             raise ServerError(f"pg_restore failed\n{reason(done.output)}")
 
-    powerless = set() if superusers else owner_login.powerless(toolbox, server)
-    made, vectors = restore_order.order(first, powerless), restore_order.order(second, powerless)
+    powerless = owner_login.powerless(toolbox, server)
+    makers = set() if by_superuser else powerless
+    made, vectors = restore_order.order(first, makers), restore_order.order(second, makers)
     owners = made.owners | vectors.owners
 
     def make(
@@ -85,7 +86,7 @@ def load(
     if opening:
         execute(toolbox, server, database, opening)
     make(made.schema, "before", "--section=pre-data")
-    shares = owner_login.shares(first, owner_login.owners(toolbox, server, database))
+    shares = owner_login.shares(first, owner_login.owners(toolbox, server, database), powerless)
     for number, (owner, lines) in enumerate(shares.items()):
         if owner:
             with owner_login.rights_of(toolbox, server, database, owner):

@@ -49,7 +49,11 @@ Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")
 Name = Annotated[str | None, typer.Argument(metavar="BACKUP", help="As `list` names it; left out: the newest.")]
 Superusers = Annotated[
     bool,
-    typer.Option("--superusers", help="Roles of the backup may be superusers, or as good as one, where they were."),
+    typer.Option(
+        "--superusers",
+        help="Roles of the backup may be superusers, or as good as one, where they were; and a superuser makes "
+        "what others own, so that what they wrote may run with his rights.",
+    ),
 ]
 app = typer.Typer(no_args_is_help=False, rich_markup_mode=None, help=__doc__)
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)

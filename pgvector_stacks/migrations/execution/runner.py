@@ -178,7 +178,8 @@ def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) ->
     connection.execute("SET LOCAL row_security = off")  # rows that FORCE ROW LEVEL SECURITY would hide are an error
     wire = connection.pgconn
     for number, statement in enumerate(script.statements):
-        wire.send_query(in_place(script, statement).encode())
+        # one statement a message, whatever the server takes for its end: none ends our savepoint
+        wire.send_query_params(in_place(script, statement).encode(), None)
         for result in connection.wait(generators.execute(wire)):
             if result.status not in GOOD:
                 raise explain(script, _message(result), number)

@@ -27,6 +27,7 @@ HEADER = re.compile(r"^--[ \t]*pgstack:[ \t]*(?P<directive>[a-z-]+)[ \t]*(?P<val
 DIRECTIVES = ("no-transaction", "repeatable", "statement-timeout")
 MOST_SUGGESTIONS, MOST_MISSING = 5, 20
 # What an author took for a script: another case or ending. An editor's own file (x.sql~, x.sql.bak, .#x.sql) is none.
+UNPRINTED = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 LOOKS_LIKE_SQL = re.compile(r"\.(?:sql|psql|pgsql|plpgsql|ddl|dml)(?:\.txt)?$", re.IGNORECASE)
 NO_FOLDERS = frozenset({".git", ".ipynb_checkpoints", "__pycache__"})
 # pg_dump has written these since August 2025 (CVE-2025-8714); they mean something to psql alone.
@@ -112,6 +113,13 @@ def load_verify(root: Path, *, cache: Path | None = None) -> tuple[Script, ...]:
     names = sorted(name for name in _inside(root, "verify") if name.endswith(".sql"))
     found = tuple(read(root, name, remembered) for name in names if not _hidden(name))
     remembered.save()
+    headed = [script.path for script in found if script.repeatable or script.no_transaction]
+    if headed:
+        raise ScriptError(
+            f"{', '.join(headed)}: a verify script is undone as a whole: it can't have the header no-transaction or"
+            " repeatable"
+            "\n  take the header out"
+        )
     return found
 
 
@@ -139,6 +147,9 @@ def _inside(root: Path, folder: str = "") -> list[str]:
     """Every file below. Raises ScriptError where a link leads out of `root`: a preview would show what it leads to."""
     leaving: list[str] = []
     names = list(_files(root, leaving, folder))
+    for name in names:
+        if UNPRINTED.search(name):
+            raise ScriptError(f"sql/{name!r}: a name with a line break or a control character\n  rename the file")
     if leaving:
         raise ScriptError(
             "\n".join(

@@ -1,0 +1,80 @@
+"""Another account of this machine: what the providers' process, which listens on loopback, does for it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.password import GeneratedPasswordProvider
+from components.shared.provider import serialized
+from pgvector_stacks.automation import provider_guard
+from pgvector_stacks.config.environment import ROOT
+from tests.components.test_provider_process import PROVIDER
+
+NOBODY = 65533
+ASKS = """
+import os, sys
+import grpc
+from google.protobuf import empty_pb2
+from pulumi.runtime.proto import provider_pb2_grpc
+if int(sys.argv[2]):
+    os.setresgid(*[int(sys.argv[2])] * 3)
+    os.setresuid(*[int(sys.argv[2])] * 3)
+stub = provider_pb2_grpc.ResourceProviderStub(grpc.insecure_channel(f"127.0.0.1:{sys.argv[1]}"))
+try:
+    print("version", stub.GetPluginInfo(empty_pb2.Empty(), timeout=20).version)
+except grpc.RpcError as error:
+    print(error.code().name)
+"""
+
+
+class Evil:
+    def __init__(self, what: Any, *arguments: Any) -> None:
+        self.made = what, arguments
+
+    def __reduce__(self) -> Any:
+        return self.made
+
+
+@pytest.mark.parametrize("what", [os.system, eval, subprocess.check_output, pickle.loads, Path])
+def test_a_pickle_may_name_nothing_but_a_provider(what: Any, tmp_path: Path) -> None:
+    with pytest.raises(pickle.UnpicklingError, match="no provider of this program"):
+        provider_guard.load(pickle.dumps(Evil(what, f"touch {tmp_path}/ran"), protocol=4))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_our_providers_are_made_of_what_the_state_holds() -> None:
+    text = base64.b64decode(serialized(GeneratedPasswordProvider()))
+    assert isinstance(provider_guard.load(text), GeneratedPasswordProvider)
+
+
+def test_a_connection_belongs_to_whose_row_has_both_ports() -> None:
+    row = "  0: 0100007F:{:04X} 0100007F:{:04X} 01 00000000:00000000 00:00000000 00000000 {:5} 0 1 1"
+    head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+    table = "\n".join([head, row.format(40000, 443, 7), row.format(5000, 40000, 0), row.format(40000, 5000, 1000)])
+    assert provider_guard.owner(table, 40000, 5000) == 1000
+    assert provider_guard.owner(table, 40000, 5001) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which root alone may")
+def test_the_process_answers_its_own_user_alone() -> None:
+    with subprocess.Popen([*PROVIDER, "127.0.0.1:1"], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout
+            port = process.stdout.readline().decode().strip()
+            said = [
+                subprocess.run(
+                    [sys.executable, "-c", ASKS, port, str(uid)], capture_output=True, text=True, check=True, timeout=60
+                ).stdout.split()[0]
+                for uid in (NOBODY, 0)
+            ]
+        finally:
+            process.kill()
+    assert said == ["PERMISSION_DENIED", "version"]
