@@ -7,19 +7,19 @@ code as the operator. So a connection of another user is refused, and a pickle m
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import dill
 import grpc
 from pulumi.dynamic import ResourceProvider
 
-TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-PEER = re.compile(r"ipv[46]:.*:(\d+)")
+from pgvector_stacks.connections import loopback
+
+HOST = "127.0.0.1"  # where the SDK's server listens
+PEER = re.compile(r"ipv[46]:.*?((?:\d+\.){3}\d+)(?:\]|%5D)?:(\d+)")
 
 
 class _Providers(pickle.Unpickler):
@@ -35,25 +35,22 @@ def load(text: bytes, *_: Any, **__: Any) -> Any:
     return _Providers(io.BytesIO(text)).load()
 
 
-def owner(tables: str, client: int, server: int) -> int | None:
-    """The uid of the connection from port `client` to port `server`, by the text of /proc/net/tcp and tcp6.
+def place(peer: str) -> loopback.Place | None:
+    """The IPv4 address and port of a peer as gRPC names it; None: it has none.
 
-    The client's own row has its port as the local one. None: there is none. Pure.
+    >>> place("ipv4:127.0.0.2:40000"), place("ipv6:%5B::ffff:127.0.0.1%5D:7"), place("ipv6:%5B::1%5D:7")
+    (('127.0.0.2', 40000), ('127.0.0.1', 7), None)
     """
-    rows = (line.split() for line in tables.split("\n"))
-    ends = (f":{client:04X}", f":{server:04X}")
-    return next(
-        (int(row[7]) for row in rows if len(row) > 7 and row[1].endswith(ends[0]) and row[2].endswith(ends[1])), None
-    )
+    found = PEER.fullmatch(peer)
+    return (found[1], int(found[2])) if found else None
 
 
 def is_ours(peer: str, port: int) -> bool:
-    """Whether a peer, as gRPC names it, that connected to `port` is of our user. True where nobody can tell (macOS)."""
-    found = PEER.fullmatch(peer)
-    if found is None or not TABLES[0].is_file():
+    """Whether a peer, as gRPC names it, that connected to `port` of HOST is of our user. True where nobody can tell."""
+    if not peer.startswith(("ipv4:", "ipv6:")):
         return True
-    text = "\n".join(table.read_text() for table in TABLES if table.is_file())
-    return owner(text, int(found[1]), port) == os.geteuid()
+    client = place(peer)
+    return client is not None and loopback.is_ours(client, (HOST, port))
 
 
 class _OursAlone(grpc.ServerInterceptor):  # type: ignore[misc]

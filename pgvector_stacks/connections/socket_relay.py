@@ -8,16 +8,13 @@ on the Docker host itself. TLS is from libpq to the server: what passes here can
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
 import threading
 from contextlib import suppress
-from pathlib import Path
+
+from pgvector_stacks.connections.loopback import is_ours
 
 CHUNK = 1 << 16
-CONNECTIONS = Path("/proc/net/tcp")
-Place = tuple[str, int]
 HOST = "127.0.0.1"
 _PORTS: dict[str, int] = {}
 _LOCK = threading.Lock()
@@ -36,29 +33,10 @@ def to_socket(path: str) -> int:
 def _serve(listener: socket.socket, path: str) -> None:
     while True:
         client, address = listener.accept()
-        if not _is_ours(address, listener.getsockname()):
+        if not is_ours(address, listener.getsockname()):
             client.close()
             continue
         threading.Thread(target=_join, args=(client, path), daemon=True).start()
-
-
-def _is_ours(client: Place, own: Place) -> bool:
-    """Whether the connection from `client` to `own` is of our user; True where nobody can tell."""
-    if not CONNECTIONS.is_file():
-        return True
-    return owner(CONNECTIONS.read_text(), client, own) == os.geteuid()
-
-
-def owner(table: str, client: Place, own: Place) -> int | None:
-    """The uid of the connection from `client` to `own`, by the text of /proc/net/tcp; None: there is none. Pure."""
-    wanted = [_written(client), _written(own)]
-    rows = (line.split() for line in table.splitlines()[1:])
-    return next((int(row[7]) for row in rows if row[1:3] == wanted), None)
-
-
-def _written(place: Place) -> str:
-    """As /proc/net/tcp has it: an address as the processor keeps it, in hexadecimal."""
-    return f"{int.from_bytes(socket.inet_aton(place[0]), sys.byteorder):08X}:{place[1]:04X}"
 
 
 def _join(client: socket.socket, path: str) -> None:

@@ -16,6 +16,7 @@ from components.password import GeneratedPasswordProvider
 from components.shared.provider import serialized
 from pgvector_stacks.automation import provider_guard
 from pgvector_stacks.config.environment import ROOT
+from pgvector_stacks.connections import loopback
 from tests.components.test_provider_process import PROVIDER
 
 NOBODY = 65533
@@ -55,12 +56,34 @@ def test_our_providers_are_made_of_what_the_state_holds() -> None:
     assert isinstance(provider_guard.load(text), GeneratedPasswordProvider)
 
 
-def test_a_connection_belongs_to_whose_row_has_both_ports() -> None:
-    row = "  0: 0100007F:{:04X} 0100007F:{:04X} 01 00000000:00000000 00:00000000 00000000 {:5} 0 1 1"
+def test_a_connection_belongs_to_whose_row_has_both_ends() -> None:
+    """One that is mapped to IPv6 too; and the same port on another loopback address is another's."""
+    row = "  0: {}:{:04X} {}:{:04X} 01 00000000:00000000 00:00000000 00000000 {:5} 0 1 1"
     head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
-    table = "\n".join([head, row.format(40000, 443, 7), row.format(5000, 40000, 0), row.format(40000, 5000, 1000)])
-    assert provider_guard.owner(table, 40000, 5000) == 1000
-    assert provider_guard.owner(table, 40000, 5001) is None
+    here, there, mapped = "0100007F", "0200007F", "0000000000000000FFFF00000100007F"
+    table = "\n".join(
+        [head, row.format(here, 40000, here, 443, 7), row.format(here, 5000, here, 40000, 0),
+         row.format(there, 40000, here, 5000, 8), row.format(here, 40000, here, 5000, 1000),
+         row.format(mapped, 40001, mapped, 5000, 9)]
+    )  # fmt: skip
+    own = ("127.0.0.1", 5000)
+    assert loopback.owner(table, ("127.0.0.1", 40000), own) == 1000
+    assert loopback.owner(table, ("127.0.0.2", 40000), own) == 8
+    assert loopback.owner(table, ("127.0.0.1", 40001), own) == 9
+    assert loopback.owner(table, ("127.0.0.1", 40000), ("127.0.0.1", 5001)) is None
+
+
+@pytest.mark.parametrize(
+    ("peer", "place"),
+    [("ipv4:127.0.0.2:40000", ("127.0.0.2", 40000)), ("ipv6:%5B::ffff:127.0.0.1%5D:7", ("127.0.0.1", 7)),
+     ("ipv6:[::ffff:127.0.0.1]:7", ("127.0.0.1", 7)), ("ipv6:%5B::1%5D:7", None)],
+)  # fmt: skip
+def test_a_peer_is_read_with_its_address(peer: str, place: tuple[str, int] | None) -> None:
+    assert provider_guard.place(peer) == place
+
+
+def test_a_peer_without_an_address_of_the_servers_kind_is_refused() -> None:
+    assert not provider_guard.is_ours("ipv6:%5B::1%5D:7", 5000)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which root alone may")

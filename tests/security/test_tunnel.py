@@ -19,7 +19,7 @@ import pytest
 
 from components.certificate import self_signed
 from pgvector_stacks.common.errors import ConnectionFailed
-from pgvector_stacks.connections import socket_relay, ssh_tunnel
+from pgvector_stacks.connections import loopback, socket_relay, ssh_tunnel
 from pgvector_stacks.connections.connection import Address, connect
 from tests.docker.conftest import PG18
 from tests.lacking import needed_image, needs_root
@@ -166,5 +166,5 @@ def test_whose_a_connection_is_is_read_with_both_ends() -> None:
     row = "   0: {}:{:04X} {}:{:04X} 01 00000000:00000000 00:00000000 00000000  {}        0 1 1\n"
     one, two = secrets.randbelow(60000) + 1, 5432
     table = head + row.format("0200007F", one, "0100007F", two, 7) + row.format("0100007F", one, "0100007F", two, 8)
-    assert socket_relay.owner(table, ("127.0.0.1", one), ("127.0.0.1", two)) == 8
-    assert socket_relay.owner(table, ("127.0.0.1", one + 1), ("127.0.0.1", two)) is None
+    assert loopback.owner(table, ("127.0.0.1", one), ("127.0.0.1", two)) == 8
+    assert loopback.owner(table, ("127.0.0.1", one + 1), ("127.0.0.1", two)) is None
