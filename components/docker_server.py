@@ -70,6 +70,7 @@ class _Declaration:
         self.environment, self.engine, self.tuned = environment, engine, tuned
         self.name, self.backup_key = environment.name, backup_key
         self.host = "127.0.0.1" if environment.bind_address in ANYWHERE else environment.bind_address
+        self.sslmode = "require" if environment.tls == "require" else ""
         self.options = pulumi.ResourceOptions(parent=parent)
         self.admin_password = password("admin-password", environment.admin_password, parent)
         self.backup_password = password("backup-password", None, parent) if environment.backup is not None else None
@@ -91,7 +92,6 @@ class _Declaration:
         image = docker.RemoteImage("image", name=environment.image, keep_locally=True, opts=self.docker)
         volume, network = self._volume(), self._network()
         certificate, key = self._certificate()
-        tls = environment.tls == "require"
         common = {
             "name": self.name,
             "volume": volume.name,
@@ -101,7 +101,7 @@ class _Declaration:
             "adminPassword": self.admin_password,
             "host": self.host,
             "port": environment.port,
-            "sslmode": "require" if tls else "",
+            "sslmode": self.sslmode,
         }
         data = DataDirectory("data", common | self._data_inputs(certificate, key, schema), self.options)
         spec = pulumi.Output.all(certificate, key).apply(lambda pair: self._spec(pair[0], pair[1]))
@@ -115,7 +115,7 @@ class _Declaration:
                 "systemIdentifier": data.systemIdentifier,
                 "pidsLimit": environment.pids_limit,
             }
-            | ({"certificate": certificate} if tls else {})
+            | ({"certificate": certificate} if self.sslmode else {})
             | backup_inputs(environment, self.backup_key),
             self.options,
         )
@@ -133,13 +133,13 @@ class _Declaration:
             settings=self.tuned.settings,
             admin=ADMIN,
             admin_password=self.admin_password,
-            sslmode="require" if environment.tls == "require" else "",
+            sslmode=self.sslmode,
             build_memory_mb=self.tuned.build_mb,
             backup_password=self.backup_password,
             via="" if self.engine == offline.NOT_ASKED else self.engine.via,
             network=self.name,
             internal_host=self.name,
-            certificate=certificate if environment.tls == "require" else None,
+            certificate=certificate if self.sslmode else None,
         )
 
     def _data_inputs(

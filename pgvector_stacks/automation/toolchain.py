@@ -47,7 +47,6 @@ CHECKSUMS = PINNED / "checksums.txt"
 PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 SHIM, LANGUAGE_HOST = "pulumi-resource-pulumi-python", "pulumi-language-python"
-ON_PATH, NONE_ON_PATH = "PATH and ~/.pulumi/bin", ("no pulumi",)
 NEEDED_MB = (1800, 1700, 1500)  # for the work, Go's build cache, its modules: measured (3.259.0, linux/amd64)
 
 
@@ -347,21 +346,27 @@ def _build(work: _Work) -> Candidate:
 
 def find(*, environ: Mapping[str, str] = os.environ) -> Toolchain | None:
     """A usable Pulumi that is on this machine: found or got earlier. None where it would have to be got."""
+    return _find(environ)[0]
+
+
+def _find(environ: Mapping[str, str]) -> tuple[Toolchain | None, dict[str, Sequence[str]]]:
+    """The same, and what was against each way that was tried."""
     found, why = choose(_on_this_machine(environ))
     if found is not None:
-        return toolchain(found, "found", {"before it": why} if why else {})
+        return toolchain(found, "found", {"before it": why} if why else {}), {}
+    against: dict[str, Sequence[str]] = {"PATH and ~/.pulumi/bin": why or ("no pulumi",)}
     try:
         earlier = choose(_got_earlier(cache_dir(environ), environ))[0]
     except (OSError, RuntimeError):  # RuntimeError: no HOME, and no such user
-        return None
-    return toolchain(earlier, "got earlier", {ON_PATH: why or NONE_ON_PATH}) if earlier else None
+        return None, against
+    return toolchain(earlier, "got earlier", against) if earlier else None, against
 
 
 def find_or_get(report: Callable[[str], None], *, environ: Mapping[str, str] = os.environ) -> Toolchain:
     """A usable Pulumi: found, got earlier, installed or built, in this order; or ToolchainError with every reason."""
-    if there := find(environ=environ):
+    there, against = _find(environ)
+    if there is not None:
         return there
-    against: dict[str, Sequence[str]] = {ON_PATH: choose(_on_this_machine(environ))[1] or NONE_ON_PATH}
     try:
         cache = cache_dir(environ)
         cache.mkdir(parents=True, exist_ok=True)

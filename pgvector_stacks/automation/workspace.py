@@ -21,13 +21,12 @@ import psutil
 import pulumi.automation as auto
 from semver import VersionInfo
 
+from pgvector_stacks.automation.provider_process import COMMAND_LINE
 from pgvector_stacks.automation.toolchain import Toolchain
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config.environment import ROOT, check_name
 
 PROJECT = "pgvector"
-# The provider leaves with the process of this id: see components/shared/provider.py
-COMMAND_LINE = "PGSTACK_PID"
 PROVIDER_HOST = "pgstack-provider"
 
 
@@ -106,7 +105,7 @@ class Workspace:
             state.mkdir(mode=0o700, exist_ok=True)
             state.chmod(0o700)
         os.environ.update(self.variables)
-        os.environ[COMMAND_LINE] = str(os.getpid())
+        os.environ[COMMAND_LINE] = str(os.getpid())  # the provider leaves with this process
 
     def select(self, *, create: bool) -> auto.Stack:
         """The stack; made where it isn't there yet. Raises PgstackError."""

@@ -44,12 +44,12 @@ SETTINGS = {
 
 def drill(
     toolbox: Toolbox, backup: Path, *, jobs: int = 2, vector_indexes: bool = False, major: int | None = None,
-    superusers: bool = False, by_superuser: bool | None = None, trust: Trust = NO_KEY,
+    superusers: bool = False, by_superuser: bool = False, trust: Trust = NO_KEY,
     report: Callable[[str], None] = lambda _: None,
 ) -> DrillResult:  # fmt: skip
     """Try the finished backup in the folder `backup`; the result is also noted beside it. `major`: of the programs.
     `superusers`: roles of the backup may be superusers, which the drill's server then makes them.
-    `by_superuser`: the superuser makes the schema, whoever owns it; None: as `superusers`.
+    `by_superuser`: the superuser makes the schema, whoever owns it, so that what they wrote may run with his rights.
     `trust`: what the backup must prove.
 
     Never raises for what is wrong with the backup: that is the result. Raises Untrusted where it may be somebody
@@ -71,8 +71,7 @@ def drill(
         statements = [each for each in statements if each.names != {SUPERUSER}]
         statements = role_statements.without_backup_role(statements, made=True)  # the databases name it
         role_statements.refuse_powers(statements, (SUPERUSER, *role_statements.POWERFUL), allowed=superusers)
-        trial = _Trial(manifest, statements, major or manifest.major, jobs, vector_indexes,
-                       superusers if by_superuser is None else by_superuser)  # fmt: skip
+        trial = _Trial(manifest, statements, major or manifest.major, jobs, vector_indexes, by_superuser)
         problems = _try(toolbox, backup, trial, report)
     result = DrillResult(
         ok=not problems, at=at, seconds=round(time.monotonic() - begun, 1), vector_indexes=vector_indexes,

@@ -74,10 +74,9 @@ def form_of(given: str | None, to: Path | None) -> Format:
     """
     if given is None:
         return "table" if to is None else "json" if to.suffix == ".json" else "dotenv"
-    for form in get_args(Format):
-        if form == given:
-            return cast(Format, form)
-    raise PgstackError(f"--format {given}: allowed are {', '.join(get_args(Format))}")
+    if given not in get_args(Format):
+        raise PgstackError(f"--format {given}: allowed are {', '.join(get_args(Format))}")
+    return cast(Format, given)
 
 
 def render(outputs: Mapping[str, Output], form: Format, *, show_secrets: bool) -> str:

@@ -22,7 +22,7 @@ from pgvector_stacks.automation.deployed import own_address
 from pgvector_stacks.common.errors import PgstackError, nearest
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.connections import server_authentication
-from pgvector_stacks.connections.connection import Address, connect, reached
+from pgvector_stacks.connections.connection import OWN_NAMES, OWN_ROLE, Address, connect, reached
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.embedded.embedded_server import ADMIN
 
@@ -48,7 +48,7 @@ def variables(to: Address, inherited: Mapping[str, str], certificate: str = "") 
     found |= {"PGHOST": to.host, "PGPORT": str(to.port), "PGDATABASE": to.database, "PGUSER": to.user}
     found |= {"PGPASSWORD": to.password, "PGAPPNAME": "pgstack psql"}
     if to.user == ADMIN:  # a name that he writes never leads to what a script put on the database's path
-        found["PGOPTIONS"] = "-c search_path=pg_catalog,pg_temp -c role=none -c local_preload_libraries="
+        found["PGOPTIONS"] = f"{OWN_NAMES} {OWN_ROLE}"
     return found | server_authentication.variables(to.sslmode, certificate)
 
 

@@ -23,15 +23,18 @@ SESSION = (
     "-c client_connection_check_interval=1000 -c statement_timeout=0 -c lock_timeout=0"
     " -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
 )
+# A name leads to PostgreSQL's own functions, operators and types, and a session is that of whoever logged in
+OWN_NAMES = "-c search_path=pg_catalog,pg_temp"
+OWN_ROLE = "-c role=none -c local_preload_libraries="
 # Settings of database and role that would change what our own steps do, or keep us out, and no script needs
 STEPS = (
-    "-c role=none -c local_preload_libraries= -c default_transaction_read_only=off"
+    f"{OWN_ROLE} -c default_transaction_read_only=off"
     r" -c default_transaction_deferrable=off -c default_transaction_isolation=read\ committed"
 )
 # No name that we write leads to a function, operator or type that somebody else made, who would have our rights then;
 # and what we read is written as we read it.
 OURS = (
-    f"-c search_path=pg_catalog,pg_temp {STEPS} -c datestyle=ISO,MDY -c intervalstyle=postgres -c bytea_output=hex"
+    f"{OWN_NAMES} {STEPS} -c datestyle=ISO,MDY -c intervalstyle=postgres -c bytea_output=hex"
     " -c standard_conforming_strings=on -c extra_float_digits=1 -c quote_all_identifiers=off"
 )
 RETRY_S = 0.2

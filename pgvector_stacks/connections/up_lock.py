@@ -54,10 +54,6 @@ def _take(holder: Connection[Any], beside: Connection[Any]) -> bool:
     except errors.LockNotAvailable:
         holder.execute("ROLLBACK")
         return False
-    except (errors.UndefinedTable, errors.InvalidSchemaName):
-        holder.execute("ROLLBACK")
-        _create(holder)
-        return False
     taken = beside.execute("SELECT pg_try_advisory_lock(%(classid)s::int, %(objid)s::int)", OLDER).fetchone()
     if taken == (True,) or holder.execute(queries.get("lock_holder"), OLDER).fetchone() is None:
         return True

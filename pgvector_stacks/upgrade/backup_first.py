@@ -70,9 +70,7 @@ class BackupFirst:
             data = f"{toolbox.beside(server.major, RESTORED)}/base"
             with reporting_progress("restore the backup", directory(toolbox, data, restored), report, pace):
                 # made here and now: its superusers are the server's own. What others own is made with their rights
-                result = drill(
-                    toolbox, newest.folder, major=server.major, superusers=True, by_superuser=False, trust=self.trust
-                )
+                result = drill(toolbox, newest.folder, major=server.major, superusers=True, trust=self.trust)
         if not result.ok:
             problems = "\n".join(f"    {problem.strip()}" for problem in result.problems[:5])
             raise BackupFailed(

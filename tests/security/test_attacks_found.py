@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgvector_stacks.backup import references, store
+from pgvector_stacks.backup import store
 from pgvector_stacks.backup.create import create
 from pgvector_stacks.backup.drill import drill
 from pgvector_stacks.backup.manifest import BackupFailed, BackupRefused, Trust, verify
 from pgvector_stacks.backup.restore import restore
-from pgvector_stacks.backup.restoring import owner_login
+from pgvector_stacks.backup.restoring import owner_login, references
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ConnectionFailed, SqlFailed
 from pgvector_stacks.connections.connection import connect

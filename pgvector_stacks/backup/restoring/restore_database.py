@@ -9,9 +9,8 @@ import re
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 
-from pgvector_stacks.backup import references
 from pgvector_stacks.backup.contents import Contents, VectorIndex, question
-from pgvector_stacks.backup.restoring import owner_login, restore_order
+from pgvector_stacks.backup.restoring import owner_login, references, restore_order
 from pgvector_stacks.common import shell
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.toolbox.interface import HOUR_S, Server, Toolbox, execute, must

@@ -140,7 +140,7 @@ def drill(
         with apart(environment) as (toolbox, major):
             result = try_out(
                 toolbox, folder, jobs=jobs(environment), vector_indexes=vector_indexes, major=major,
-                superusers=superusers, trust=proof, report=say,
+                superusers=superusers, by_superuser=superusers, trust=proof, report=say,
             )  # fmt: skip
     if place := _elsewhere(environment):
         place.note(folder)

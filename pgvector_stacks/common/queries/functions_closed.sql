@@ -1,6 +1,6 @@
--- Takes the functions {functions} from the role {role}: those that make large objects, or change them, and take advisory locks. PostgreSQL lets
--- everybody run them, and a right of everybody can't be taken from one: those who may enter this database get it, but for
--- `readonly` and the role of scheduled backups.
+-- Takes the functions {functions} from the role {role}: those that make large objects, or change them, and take advisory
+-- locks. PostgreSQL lets everybody run them, and a right of everybody can't be taken from one: those who may enter this
+-- database get it, but for `readonly` and the role of scheduled backups.
 DO $$
 DECLARE
     names constant text[] := '{functions}';

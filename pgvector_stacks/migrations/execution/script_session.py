@@ -312,10 +312,12 @@ def _object(row: Sequence[Any]) -> application_rights.Created:
     """A row of rights_created, as text."""
     _, oid, kind, schema, name, identity, app, readonly, parent, app_there, readonly_there, belongs, owned = row
     says = application_rights.roles(app == "true", readonly == "true")
-    there = (application_rights.privileges(app_there or ""), application_rights.privileges(readonly_there or ""))
+    app_may, readonly_may = (
+        application_rights.privileges(*(listed or "").split(",")) for listed in (app_there, readonly_there)
+    )
     return application_rights.Created(
-        int(oid), sys.intern(kind), sys.intern(schema), name, identity, says, int(parent), there, belongs or "",
-        owned == "true",
+        int(oid), sys.intern(kind), sys.intern(schema), name, identity, says, int(parent), (app_may, readonly_may),
+        belongs or "", owned == "true",
     )  # fmt: skip
 
 

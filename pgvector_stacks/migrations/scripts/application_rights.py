@@ -85,9 +85,9 @@ class Grant:
 
 
 @cache
-def privileges(listed: str) -> frozenset[str]:
-    """Of `SELECT,INSERT`; the same object for the same words, since thousands of tables have them."""
-    return frozenset(listed.split(",")) - {""}
+def privileges(*names: str) -> frozenset[str]:
+    """The same object for the same names, since thousands of tables have them."""
+    return frozenset(names) - {""}
 
 
 @cache
@@ -112,7 +112,7 @@ def due(created: Sequence[Created], revoked: Sequence[Word]) -> list[Grant]:
                 above = whole.get((one.parent, role), frozenset()) if one.parent in here else one.on_parent[place]
                 left = [p for p in left if p in above]
             by_columns = {p: _columns(p, words) for p in left}
-            whole[one.oid, role] = privileges(",".join(p for p in left if not by_columns[p]))
+            whole[one.oid, role] = privileges(*(p for p in left if not by_columns[p]))
             for but in sorted(set(by_columns.values()), key=sorted):
                 grants.append(Grant(role, one, tuple(p for p in left if by_columns[p] == but), but))
     return grants
