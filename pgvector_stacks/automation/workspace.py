@@ -104,6 +104,7 @@ class Workspace:
             state = ROOT / ".pulumi"
             state.mkdir(mode=0o700, exist_ok=True)
             state.chmod(0o700)
+            remove_empty_attributes(state)
         os.environ.update(self.variables)
         os.environ[COMMAND_LINE] = str(os.getpid())  # the provider leaves with this process
 
@@ -162,6 +163,20 @@ class Workspace:
                 for left in (file, file.with_name(f"{file.name}.attrs")):
                     left.unlink(missing_ok=True)
                 self.say(f"removed the lock of {self.name} that process {lock.get('pid')}, now dead, left behind")
+
+
+def remove_empty_attributes(state: Path) -> None:
+    """Removes what an engine that was killed while it wrote left empty: then each command fails with "EOF".
+
+    The file backend writes a state by rename, and beside it, in place, `NAME.attrs`: a content type, read where it is
+    there. An engine that is at it now isn't disturbed, since it has the file open.
+    """
+    for file in state.rglob("*.attrs"):
+        try:
+            if file.stat().st_size == 0:
+                file.unlink()
+        except FileNotFoundError:  # another process was faster
+            continue
 
 
 def lock_is_stale(lock: Mapping[str, object], host: str, name_of: Callable[[int], str | None]) -> bool:

@@ -235,6 +235,19 @@ def test_the_lock_of_a_dead_process_is_removed_with_a_line_that_says_so(locks: P
 
 
 @pytest.mark.usefixtures("own_environ")
+def test_attributes_that_a_killed_engine_left_empty_are_removed(locks: Path) -> None:
+    stacks = locks.parents[3] / "stacks"
+    stacks.mkdir()
+    (stacks / "local.json.attrs").touch()
+    (locks / "held.json.attrs").touch()
+    (stacks / "dev.json.attrs").write_text("{}")
+    (stacks / "local.json").touch()
+    w.Workspace("local", tools("/t"), pytest.fail)
+    assert sorted(file.name for file in stacks.iterdir()) == ["dev.json.attrs", "local.json"]
+    assert list(locks.iterdir()) == []
+
+
+@pytest.mark.usefixtures("own_environ")
 def test_in_a_backend_of_the_users_no_lock_is_touched(locks: Path) -> None:
     os.environ["PULUMI_BACKEND_URL"] = "file:///elsewhere"
     (locks / "dead.json").write_text(json.dumps({"pid": 2**22 + 1, "hostname": socket.gethostname()}))
