@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from importlib import import_module
 
 import pulumi
 
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.cautions import cautions, is_root_of_a_host
+from pgvector_stacks.config.engines import config_of
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address
 from pgvector_stacks.docker.container_spec import PORT
 
-from . import docker_server, embedded_server, sql_schema
+from . import sql_schema
 from .backup_key import BackupKey
 from .password import password
 from .shared.engine import Server
 from .shared.schema_check import WANTED_INPUTS
-
-ENGINES: Mapping[str, Callable[[Environment, pulumi.Resource, Mapping[str, Any], pulumi.Output[str]], Server]] = {
-    "embedded": embedded_server.declare,
-    "docker": docker_server.declare,
-}
 
 
 class Database(pulumi.ComponentResource):
@@ -41,7 +36,8 @@ class Database(pulumi.ComponentResource):
         inside = pulumi.ResourceOptions(parent=self)
         self.backup_key = BackupKey("backup-key", environment.backup_key, environment.engine, inside)
         wanted = {key: value for key, value in props.items() if key in WANTED_INPUTS}
-        self.server = ENGINES[environment.engine](environment, self, wanted, self.backup_key.value)
+        declaration = import_module(config_of(environment.engine).component, __package__)
+        self.server: Server = declaration.declare(environment, self, wanted, self.backup_key.value)
         self.app_password = password("app-password", environment.app_password, self)
         self.readonly_password = password("readonly-password", environment.readonly_password, self)
         self.schema = sql_schema.SqlSchema(

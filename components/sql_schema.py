@@ -333,5 +333,5 @@ def inputs(environment: Environment) -> dict[str, Any]:
             "runner": RUNNER,
         }
         | ({"acceptedRecall": list(environment.accepted_recall)} if environment.accepted_recall else {})
-        | ({"adopt": True} if environment.adopt_volume and environment.engine == "docker" else {})
+        | ({"adopt": True} if environment.adopt_volume else {})
     )

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pgvector_stacks.automation.deployed import SECRET, SIGNATURE
 from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.exported_state import SECRET, SIGNATURE
 
 
 @dataclass(frozen=True, slots=True)

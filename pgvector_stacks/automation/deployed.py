@@ -7,23 +7,21 @@ the resources, and this is the one place that knows them. Pure: the state comes 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.exported_state import State, is_secret, plain
+from pgvector_stacks.config.engines import REGISTRY, config_of
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address
 from pgvector_stacks.connections.server_authentication import SCRAM
 from pgvector_stacks.docker.container_spec import PORT
 from pgvector_stacks.embedded.embedded_server import ADMIN
 
-SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"  # Pulumi's own marks
-DYNAMIC = "pulumi-python:dynamic/pgvector:"
 URLS = {"appUrl": roles.APP, "readonlyUrl": roles.READONLY, "adminUrl": ADMIN}
-ANYWHERE = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Output:
     shown: bool = True
 
 
-def outputs(state: Mapping[str, Any], configured: Mapping[str, str] | None = None) -> dict[str, Output]:
+def outputs(exported: Mapping[str, Any], configured: Mapping[str, str] | None = None) -> dict[str, Output]:
     """The stack's outputs, the server's address as it is now; without outputs what the resources know. {}: no server.
 
     The administrator's URL is always among them, shown only where the stack file asks for it; the password of scheduled
@@ -43,38 +41,39 @@ def outputs(state: Mapping[str, Any], configured: Mapping[str, str] | None = Non
     What only a finished `up` knows (`schemaRevision`, `validation`) is missing where none was. `configured`: passwords
     of the stack file (`appPassword`), which the first `up` used instead of the generated ones.
     """
-    exported = {name: Output(plain(value), _is_secret(value)) for name, value in _root(state).items()}
-    server = _server(state)
+    state = State(exported)
+    found = {name: Output(plain(value), is_secret(value)) for name, value in state.outputs.items()}
+    server = find_server(state)
     if server is None:
-        return exported
+        return found
     words = _passwords(state, configured or {}) | {ADMIN: str(server["adminPassword"])}
-    if not exported:
-        exported = _as_far_as_known(state, server, words)
-        if "adminUrl" in exported and str((configured or {}).get("adminUrl")).lower() != "true":
-            exported["adminUrl"] = replace(exported["adminUrl"], shown=False)
+    if not found:
+        found = _as_far_as_known(state, server, words)
+        if "adminUrl" in found and str((configured or {}).get("adminUrl")).lower() != "true":
+            found["adminUrl"] = replace(found["adminUrl"], shown=False)
     host, port = str(server["host"]), int(server.get("port") or PORT)
-    exported |= {"host": Output(host, secret=False), "port": Output(port, secret=False)}
+    found |= {"host": Output(host, secret=False), "port": Output(port, secret=False)}
     if certificate := server.get("certificate"):  # of the server that runs, which a stopped `up` may have given another
-        exported["certificate"] = Output(str(certificate), secret=False)
+        found["certificate"] = Output(str(certificate), secret=False)
     if version := server.get("version"):
-        exported["postgresVersion"] = Output(version, secret=False)
+        found["postgresVersion"] = Output(version, secret=False)
     for name, role in URLS.items():
-        if name in exported:
-            address = replace(address_of(str(exported[name].value)), host=host, port=port)
+        if name in found:
+            address = replace(address_of(str(found[name].value)), host=host, port=port)
             if role == ADMIN:
                 address = replace(address, password=words[ADMIN])
-            exported[name] = replace(exported[name], value=address.url, secret=True)
-    if "adminUrl" not in exported and "appUrl" in exported:
-        address = replace(address_of(str(exported["appUrl"].value)), user=ADMIN, password=words[ADMIN])
-        exported["adminUrl"] = Output(address.url, secret=True, shown=False)
-    if word := (_resource(state, "SqlSchema") or {}).get("backupPassword"):
-        exported["backupPassword"] = Output(word, secret=True, shown=False)
-    return exported
+            found[name] = replace(found[name], value=address.url, secret=True)
+    if "adminUrl" not in found and "appUrl" in found:
+        address = replace(address_of(str(found["appUrl"].value)), user=ADMIN, password=words[ADMIN])
+        found["adminUrl"] = Output(address.url, secret=True, shown=False)
+    if word := (state.resource("SqlSchema") or {}).get("backupPassword"):
+        found["backupPassword"] = Output(word, secret=True, shown=False)
+    return found
 
 
-def backup_key(state: Mapping[str, Any]) -> str:
+def backup_key(exported: Mapping[str, Any]) -> str:
     """The key that signs the stack's backups; "" where no `up` has made one yet."""
-    return str((_resource(state, "BackupKey") or {}).get("value") or "")
+    return str((State(exported).resource("BackupKey") or {}).get("value") or "")
 
 
 def address_of(url: str) -> Address:
@@ -101,90 +100,45 @@ def own_address(outputs: Mapping[str, Any], name: str, via: str = "") -> Address
     return replace(address_of(str(outputs[name])), via=via, certificate=str(outputs.get("certificate") or ""))
 
 
-def plain(value: Any) -> Any:
-    """The value without Pulumi's marks around secrets, at any depth."""
-    if isinstance(value, Mapping):
-        if _is_secret(value):
-            return plain(json.loads(value["plaintext"])) if "plaintext" in value else None
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list) else value
+def find_server(state: State) -> dict[str, Any] | None:
+    """host, port, adminPassword … of the server that is there, and its `engine`; None: there is none.
 
-
-def _is_secret(value: Any) -> bool:
-    return isinstance(value, Mapping) and value.get(SIGNATURE) == SECRET
-
-
-def _root(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = next((each for each in _all(state) if each["type"] == "pulumi:pulumi:Stack"), {})
-    return found.get("outputs") or {}
-
-
-def _all(state: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Without those that a replacement left to be deleted."""
-    return [each for each in state.get("resources") or () if not each.get("delete")]
-
-
-def _resource(state: Mapping[str, Any], kind: str, name: str = "") -> dict[str, Any] | None:
-    """Inputs and outputs of one of ours, plain; None where it isn't there."""
-    for each in _all(state):
-        if each["type"] == DYNAMIC + kind and (not name or each["urn"].endswith(f"::{name}")):
-            return {**plain(each.get("inputs") or {}), **plain(each.get("outputs") or {})}
+    A state from before the key noted its engine is asked as each engine's.
+    """
+    made_by = (state.resource("BackupKey") or {}).get("engine")
+    for engine in [made_by] if made_by else REGISTRY:
+        found = config_of(engine).find_server(state)
+        if found is not None:
+            return found | {"engine": engine}
     return None
 
 
-def _server(state: Mapping[str, Any]) -> dict[str, Any] | None:
-    """host, port, adminPassword …, of the server that is there; in Docker it is where its container is published."""
-    if embedded := _resource(state, "EmbeddedServer"):
-        return embedded if embedded.get("host") and embedded.get("port") else None
-    known = [found for kind in ("Readiness", "DataDirectory") if (found := _resource(state, kind)) is not None]
-    published = _published(state)
-    if published is None or not known:
-        return None
-    fitting = (each for each in known if published.items() <= (each | {"port": int(each.get("port") or PORT)}).items())
-    return next(fitting, known[0] | published)
-
-
-def _published(state: Mapping[str, Any]) -> dict[str, Any] | None:
-    """host and port of the container."""
-    for each in _all(state):
-        if each["type"] == "docker:index/container:Container" and each["urn"].endswith("::server"):
-            (port, *_) = plain(each.get("inputs") or {}).get("ports") or [{}]
-            address = port.get("ip") or ANYWHERE[0]
-            host = "127.0.0.1" if address in ANYWHERE else address
-            return {"host": host, "port": int(port.get("external") or PORT)}
-    return None
-
-
-def _passwords(state: Mapping[str, Any], configured: Mapping[str, str]) -> dict[str, str]:
+def _passwords(state: State, configured: Mapping[str, str]) -> dict[str, str]:
     """Of the roles, as the scripts' last `up` set them; before the first, the stack file's or the generated ones."""
-    schema = _resource(state, "SqlSchema") or {}
+    schema = state.resource("SqlSchema") or {}
     found = {}
     for role in (roles.APP, roles.READONLY):
-        generated = _resource(state, "GeneratedPassword", f"{role}-password") or {}
+        generated = state.resource("GeneratedPassword", f"{role}-password") or {}
         if word := schema.get(f"{role}Password") or configured.get(f"{role}Password") or generated.get("value"):
             found[role] = str(word)
     return found
 
 
-def _as_far_as_known(
-    state: Mapping[str, Any], server: Mapping[str, Any], words: Mapping[str, str]
-) -> dict[str, Output]:
+def _as_far_as_known(state: State, server: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Output]:
     """The outputs that the resources alone give."""
-    docker = "docker" in server
-    database = str((_resource(state, "SqlSchema") or server).get("database") or "app")
+    database = str((state.resource("SqlSchema") or server).get("database") or "app")
     mode = str(server.get("sslmode") or "")
     where = Address(str(server["host"]), int(server.get("port") or PORT), database, "", "", sslmode=mode)
-    known = {"database": database, "engine": "docker" if docker else "embedded"}
+    known = {"database": database, "engine": str(server["engine"])}
     if server.get("major"):
         known["postgresVersion"] = str(int(server["major"]))  # no server has answered yet
     found = {name: Output(value, secret=False) for name, value in known.items()}
     for name, role in URLS.items():
         if role in words:
             found[name] = Output(replace(where, user=role, password=words[role]).url, secret=True)
-    if docker:
-        name = str(server["name"])
-        found |= {"network": Output(name, secret=False), "internalHost": Output(name, secret=False)}
+    if inside_host := server.get("internalHost"):
+        found |= {name: Output(server[name], secret=False) for name in ("network", "internalHost")}
         if roles.APP in words:
-            inside = replace(where, host=name, port=PORT, user=roles.APP, password=words[roles.APP])
+            inside = replace(where, host=inside_host, port=PORT, user=roles.APP, password=words[roles.APP])
             found["appUrlInternal"] = Output(inside.url, secret=True)
     return found

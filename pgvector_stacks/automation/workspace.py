@@ -24,6 +24,7 @@ from semver import VersionInfo
 from pgvector_stacks.automation.provider_process import COMMAND_LINE
 from pgvector_stacks.automation.toolchain import Toolchain
 from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.exported_state import State
 from pgvector_stacks.config.environment import ROOT, check_name
 
 PROJECT = "pgvector"
@@ -137,6 +138,10 @@ class Workspace:
         except auto.CommandError as error:
             raise PgstackError(explain(str(error))) from None
         return found.get("deployment") or {}
+
+    def exported(self, stack: auto.Stack) -> State:
+        """The state of a selected stack, secrets still encrypted."""
+        return State(stack.export_stack().deployment or {})
 
     def config(self) -> dict[str, str]:
         """What the stack file and `pulumi config set` say, secrets decrypted; keys without `pgvector:`."""

@@ -28,6 +28,7 @@ from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import ENVIRONMENTS, STACKS, check_name, from_file
 from pgvector_stacks.config.json_schema import json_schema
 from pgvector_stacks.connections.connection import as_pgstack_error
+from pgvector_stacks.engines.interface import engine_of
 from pgvector_stacks.migrations.execution import notices
 
 DIFFERS = 2
@@ -160,10 +161,7 @@ def psql(
     """Open psql on the stack's database. No password is on any command line."""
     from pgvector_stacks.cli import psql as client
 
-    environment = from_file(stack)
-    docker = environment.engine == "docker"
-    engine = deploy.docker_endpoint(environment).url if docker else ""
-    raise typer.Exit(client.run(environment, _outputs(stack), role, arguments or [], deploy.via(environment), engine))
+    raise typer.Exit(client.run(from_file(stack), _outputs(stack), role, arguments or []))
 
 
 @app.command()
@@ -172,7 +170,8 @@ def status(stack: Stack = "local") -> None:
     check_name(stack)
     environment, workspace = from_file(stack), Workspace(stack, quiet_toolchain(), say)
     state = workspace.state()
-    database = inspection.Database.from_outputs(_values(stack_outputs.read(workspace, state)), deploy.via(environment))
+    found = _values(stack_outputs.read(workspace, state))
+    database = inspection.Database.from_outputs(found, engine_of(environment).via(environment))
     differs = inspection.status(database, stack, printing.echo)
     printing.echo(f"backup   {commands.finding(environment, deployed.backup_key(state)).found}")
     if scheduled := backup_schedule.at_present(environment):
@@ -202,7 +201,8 @@ def check_connection(
         found = connection_check.of_url(target)
     else:
         check_name(target)
-        found = connection_check.of_stack(from_file(target), _outputs(target), deploy.via(from_file(target)))
+        environment = from_file(target)
+        found = connection_check.of_stack(environment, _outputs(target), engine_of(environment).via(environment))
     if not connection_check.report(found, typer.echo if as_json else printing.echo, as_json=as_json):
         raise typer.Exit(1)
 
@@ -275,7 +275,7 @@ def upgrade_verify(
 
     found = _outputs(stack)
     environment = from_file(stack)
-    database = inspection.Database.from_outputs(found, deploy.via(environment))
+    database = inspection.Database.from_outputs(found, engine_of(environment).via(environment))
     runs = int(str(found["postgresVersion"]).split(".")[0])
     if not upgrade.compare(environment, database, runs, image, printing.echo):
         raise typer.Exit(DIFFERS)
@@ -340,7 +340,8 @@ def new(name: str) -> None:
 
 
 def _database(stack: str) -> inspection.Database:
-    return inspection.Database.from_outputs(_outputs(stack), deploy.via(from_file(stack)))
+    environment = from_file(stack)
+    return inspection.Database.from_outputs(_outputs(stack), engine_of(environment).via(environment))
 
 
 def _outputs(stack: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def of_stack(environment: Environment, outputs: Mapping[str, Any], via: str) -> 
     return Target(
         own_address(outputs, "appUrl", via),
         pgvector_minimum=environment.pgvector_minimum,
-        tls_required=environment.engine == "docker" and environment.tls == "require",
+        tls_required=environment.demands_tls,
     )
 
 

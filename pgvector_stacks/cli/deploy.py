@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shlex
-import shutil
 import signal
 import sys
 import tempfile
@@ -21,15 +19,13 @@ from pulumi.automation import events
 
 from pgvector_stacks.automation import approval
 from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace, explain
-from pgvector_stacks.backup.daily import sidecar
-from pgvector_stacks.cli import deployed_data
 from pgvector_stacks.cli.outputs import Output, plain
 from pgvector_stacks.cli.printing import coloured
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config import offline
-from pgvector_stacks.config.environment import ROOT, Environment, from_file
-from pgvector_stacks.docker import docker_host
+from pgvector_stacks.config.environment import Environment, from_file
+from pgvector_stacks.engines.interface import engine_of
 from pgvector_stacks.migrations.ledger import git_commit
 
 NOTHING_CHANGED = "unchanged"
@@ -72,7 +68,7 @@ def _approval(plan: str, stack: str) -> approval.Approval:
 
 def rotate_certificate(environment: Environment) -> None:
     """Ask the provider for a new one, in this process and those it starts. Raises PgstackError where it made none."""
-    if environment.engine != "docker" or environment.tls == "off":
+    if not environment.demands_tls:
         raise PgstackError(f"{environment.stack} has no TLS certificate: pgvector:tls is off")
     if environment.tls_certificate is not None:
         raise PgstackError(
@@ -108,18 +104,9 @@ def down(workspace: Workspace, *, delete_data: bool) -> None:
     stack = workspace.select(create=False)
     environment = from_file(workspace.name)
     _say_of_the_key(workspace, environment)
-    if environment.engine == "docker":
-        _down_docker(workspace, environment, stack, delete_data=delete_data)
-        return
-    _run(stack.destroy)
-    data = ROOT / ".data" / workspace.name
-    if delete_data:
-        _delete(data)
-        workspace.say(f"{workspace.name} is down, its data deleted")
-    elif data.is_dir():
-        workspace.say(f"{workspace.name} is down; its data stays in {data.relative_to(ROOT)}/ for the next up")
-    else:
-        workspace.say(f"{workspace.name} is down")
+    removal = engine_of(environment).plan_removal(environment, workspace.exported(stack), delete_data=delete_data)
+    _run(stack.destroy, **({"exclude_protected": True} if removal.exclude_protected else {}))
+    workspace.say(removal.finish())
 
 
 def _say_of_the_key(workspace: Workspace, environment: Environment) -> None:
@@ -133,58 +120,9 @@ def _say_of_the_key(workspace: Workspace, environment: Environment) -> None:
         )
 
 
-def _delete(data: Path) -> None:
-    """Raises PgstackError where something of it stays."""
-    try:
-        if data.is_dir():
-            shutil.rmtree(data)
-    except OSError as error:
-        raise PgstackError(
-            f"the data in {data} could not be deleted: {error.strerror}: {error.filename}\n"
-            f"  delete it by hand:  sudo rm -rf {shlex.quote(str(data))}"
-        ) from None
-
-
-def _down_docker(workspace: Workspace, environment: Environment, stack: auto.Stack, *, delete_data: bool) -> None:
-    """The volume is protected, retained or deleted by the engine itself; what it retains can be deleted by name."""
-    protected = environment.volume == "protect"
-    if delete_data and protected:
-        raise PgstackError(
-            f"pgvector:volume = protect: the data of {workspace.name} isn't deleted\n"
-            "  set it to delete, `up`, then `down`"
-        )
-    found = deployed_data.deployed(stack, environment, docker_endpoint(environment))
-    _run(stack.destroy, **({"exclude_protected": True} if protected else {}))
-    workspace.say(deployed_data.after_down(found, workspace.name, delete=delete_data))
-
-
-def docker_endpoint(environment: Environment) -> docker_host.Endpoint:
-    """Raises DockerFailed."""
-    return docker_host.endpoint(environment.docker_host, environment.docker_context, os.environ)
-
-
-def via(environment: Environment) -> str:
-    """The ssh URL through which the server is reached, "" where it is reached directly. Raises DockerFailed."""
-    return docker_endpoint(environment).via if environment.engine == "docker" else ""
-
-
 def check_engine(environment: Environment) -> None:
-    """Say that no Docker Engine answers before Pulumi's plugin does: it has no remedy.
-
-    Raises DockerFailed, SettingRefused where the settings don't fit into the memory, PgstackError for a schedule of
-    backups on an engine elsewhere.
-    """
-    away = offline.requested(os.environ)
-    if environment.engine == "embedded":
-        if away:
-            raise PgstackError(f"{environment.stack} runs on this machine: an offline preview is for stacks on Docker")
-        return
-    _ = environment.fitting
-    if not away:
-        engine = docker_endpoint(environment)
-        if environment.backup is not None:
-            sidecar.refuse_elsewhere(engine, environment.stack)
-        docker_host.connect(engine.url, engine.chosen_by).close()
+    """Say what the engine lacks before Pulumi and its plugins do: they have no remedy. Raises PgstackError."""
+    engine_of(environment).check(environment, offline=offline.requested(os.environ))
 
 
 class Verdict:

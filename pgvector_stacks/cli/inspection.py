@@ -24,7 +24,6 @@ from pgvector_stacks.migrations.ledger import add_event, read_ledger
 from pgvector_stacks.migrations.scripts import interrupted
 from pgvector_stacks.migrations.scripts.planning import Applied, Pending, plan
 from pgvector_stacks.migrations.scripts.script_files import Script, load, load_verify
-from pgvector_stacks.sizing.settings import derive
 
 Say = Callable[[str], object]
 
@@ -106,7 +105,7 @@ def _status(database: Database, stack: str, say: Say) -> bool:
         wrong_roles += backup_role.find(
             connection, database.passwords.get(roles.BACKUP, ()), wanted=environment.backup is not None
         )
-        rules = hba_rules.find(connection, tls=environment.engine == "docker" and environment.tls == "require")
+        rules = hba_rules.find(connection, tls=environment.demands_tls)
         noted, itself = role_drift.notes(connection), database_drift.find(connection, database.admin.database)
         pending: tuple[Pending, ...] = ()
         events = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
@@ -138,13 +137,6 @@ def _status(database: Database, stack: str, say: Say) -> bool:
     return bool(differences or problem) or any(state != "applied" for state, _, _ in states)
 
 
-def server_settings(environment: Environment) -> dict[str, str]:
-    """What the environment's engine starts its server with."""
-    if environment.engine == "docker":
-        return environment.tuned.settings
-    return derive(environment.limits, durability=environment.durability)
-
-
 def verify(database: Database, stack: str, say: Say) -> None:
     """Run all verify scripts and checks, print a line each. Raises ValidationFailed naming what failed."""
     environment = from_file(stack)
@@ -161,7 +153,7 @@ def verify(database: Database, stack: str, say: Say) -> None:
                     say(f"✗ {error}")
                 finally:
                     owner.rollback()
-    settings = server_settings(environment)
+    settings = environment.server_settings
     with connect(database.admin, options=LOOK) as connection:
         demands = validation.Demands(environment.pgvector_minimum, settings, environment.accepted_recall)
         report = validation.validate(connection, demands)

@@ -1,8 +1,8 @@
 """`pgstack psql`: opens psql as one of the stack's roles. The password goes in the child's environment, which no other
 user of the machine can read, never in an argument list, which everybody can.
 
-Decides which psql: the host's; else the one that comes with the embedded server, which can't do TLS; else the one in
-the container.
+Decides which psql: the one that suits the engine best; else the host's; else the one of the wheel, which can't do TLS;
+else one beside the server.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pgvector_stacks.connections import server_authentication
 from pgvector_stacks.connections.connection import OWN_NAMES, OWN_ROLE, Address, connect, reached
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.embedded.embedded_server import ADMIN
+from pgvector_stacks.engines.interface import engine_of
 
 URLS = {"app": "appUrl", "readonly": "readonlyUrl", "admin": "adminUrl"}
 LIBPQ = re.compile(r"PG[A-Z]+")  # what libpq reads; neither psql's own PG_COLOR nor our PGSTACK_…
@@ -52,44 +53,28 @@ def variables(to: Address, inherited: Mapping[str, str], certificate: str = "") 
     return found | server_authentication.variables(to.sslmode, certificate)
 
 
-def program(environment: Environment) -> str | None:
-    """The embedded server's psql for an embedded stack, of its version; else this host's; None: neither will do."""
-    found = shutil.which("psql")
-    if found and environment.engine != "embedded":
-        return found
-    try:
-        ours = embedded_server.binaries(max(embedded_server.VERSIONS)) / "psql"
-    except PgstackError:
-        return found
-    return str(ours) if environment.tls == "off" and ours.is_file() else found
+def program(environment: Environment, suited: str) -> str | None:
+    """`suited`, the engine's own choice; else this host's; else the wheel's, which can't do TLS. None: none will do."""
+    wheels = embedded_server.psql() if environment.tls == "off" else ""
+    return suited or shutil.which("psql") or wheels or None
 
 
-def in_container(environment: Environment, engine: str, interactive: bool) -> list[str]:
-    """The command that runs the container's psql. `-e NAME` takes the value from the environment of `docker`."""
-    taken = [word for name in ("PGUSER", "PGPASSWORD", "PGDATABASE", "PGOPTIONS") for word in ("-e", name)]
-    return ["docker", "--host", engine, "exec", "-it" if interactive else "-i", *taken, environment.name, "psql"]
-
-
-def run(
-    environment: Environment, outputs: Mapping[str, object], role: str, arguments: Sequence[str], via: str, engine: str
-) -> int:
-    """Open psql and wait for its end; its exit code. Raises PgstackError.
-
-    `via`: the ssh:// address through which the database is reached, or "". `engine`: the Docker Engine's address.
-    """
-    to = address(outputs, role)
-    found = program(environment)
+def run(environment: Environment, outputs: Mapping[str, object], role: str, arguments: Sequence[str]) -> int:
+    """Open psql and wait for its end; its exit code. Raises PgstackError."""
+    to, engine = address(outputs, role), engine_of(environment)
+    offered = engine.psql(environment, interactive=os.isatty(0) and os.isatty(1))
+    found = program(environment, offered.program)
     with _certificate(server_authentication.root_of(to.certificate)) as certificate:
         if found is not None:
+            via = engine.via(environment)
             connect(replace(to, via=via), application="pgstack psql").close()  # a psql before 16 would tell anybody
             if via:
                 host, port = reached(replace(to, via=via))
                 to = replace(to, host=host, port=port)
             return _wait([found, *arguments], variables(to, os.environ, certificate))
-    if environment.engine != "docker" or shutil.which("docker") is None:
+    if not offered.inside:
         raise PgstackError("no psql here\n  install it: on Debian and Ubuntu  apt install postgresql-client")
-    interactive = os.isatty(0) and os.isatty(1)
-    return _wait([*in_container(environment, engine, interactive), *arguments], variables(to, os.environ))
+    return _wait([*offered.inside, *arguments], variables(to, os.environ))
 
 
 @contextmanager

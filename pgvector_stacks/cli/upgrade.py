@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
-from pgvector_stacks.cli import deploy, inspection
+from pgvector_stacks.cli import inspection
 from pgvector_stacks.cli.confirm import must_be_typed
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.image_names import MAJORS, major_of
-from pgvector_stacks.config.environment import ROOT, Environment
-from pgvector_stacks.docker import docker_host
-from pgvector_stacks.docker.container_spec import PORT
-from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.toolbox import docker_toolbox, embedded_toolbox
-from pgvector_stacks.toolbox.interface import Toolbox, with_password
+from pgvector_stacks.config.engines import config_of
+from pgvector_stacks.config.environment import Environment
+from pgvector_stacks.engines.interface import Need, Programs, engine_of, refuse_lacking
+from pgvector_stacks.toolbox.interface import with_password
 from pgvector_stacks.upgrade import facts, rollback
 from pgvector_stacks.upgrade.checks import collations, reindex, verify
 from pgvector_stacks.upgrade.decision import decide, words
-from pgvector_stacks.upgrade.engines import docker_facts, embedded_guardian, embedded_upgrade
 from pgvector_stacks.upgrade.journal import Journal
 from pgvector_stacks.upgrade.no_drift import NoDrift
 
@@ -34,23 +31,10 @@ def check(environment: Environment, database: inspection.Database, target: str, 
     if major is None or (target.isdigit() and major not in MAJORS):
         known = ", ".join(map(str, MAJORS))
         raise PgstackError(f"{target}: neither a major version ({known}) nor an image whose name tells it")
+    refuse_lacking(environment, "upgrade")
     source = facts.of_source(database.admin)
-    if environment.engine == "embedded":
-        wanted = embedded_upgrade.target_of_wheel(major)
-        disk = embedded_upgrade.disk(ROOT / ".data" / environment.stack)
-    else:
-        engine = deploy.docker_endpoint(environment)
-        client = docker_host.connect(engine.url, engine.chosen_by)
-        server = docker_host.server_of(client, environment.name)
-        if server is None:
-            raise PgstackError(f"the container {environment.name} is gone:  pgstack up {environment.stack}")
-        image = "" if target.isdigit() else target
-        wanted = facts.Target(major)
-        if image and docker_host.has_image(client, image):
-            wanted = docker_facts.target_of_image(client, environment.name, image, major)
-        elif image:
-            say(f"the image {image} isn't on the engine: its version and extensions are looked at during `up`")
-        disk = docker_facts.disk(server)
+    image = "" if target.isdigit() else target
+    wanted, disk = engine_of(environment).target(environment, major, image, say)
     if major == source.major:
         raise PgstackError(f"{environment.stack} runs PostgreSQL {source.version} already")
     if environment.drift == "refuse":
@@ -67,37 +51,26 @@ def sort_anew(environment: Environment, database: inspection.Database, say: Say)
     say(f"{count} indexes sorted anew" if count else "nothing waits: the collation versions agree")
 
 
-@contextmanager
-def open_toolbox(environment: Environment) -> Iterator[Toolbox]:
-    """With the programs of the stack file's version. Raises PgstackError."""
-    if environment.engine == "embedded":
-        with embedded_toolbox.open_toolbox(ROOT / ".data" / environment.stack) as made:
-            yield made
-        return
-    engine = deploy.docker_endpoint(environment)
-    client = docker_host.connect(engine.url, engine.chosen_by)
-    if not docker_host.volume_exists(client, environment.volume_name):
-        raise PgstackError(f"there is no volume {environment.volume_name}: the stack has no data here")
-    if not docker_host.has_image(client, environment.image):
-        raise PgstackError(f"the image {environment.image} isn't on the engine:  docker pull {environment.image}")
-    with docker_toolbox.open_toolbox(client, environment.name, environment.image, environment.volume_name) as made:
-        yield made
+def open_data(environment: Environment) -> AbstractContextManager[Programs]:
+    """The data directory, with the programs of the stack file's version. Raises PgstackError."""
+    refuse_lacking(environment, "upgrade")
+    return engine_of(environment).open_programs(environment, Need(data=True))
 
 
 def compare(environment: Environment, database: inspection.Database, runs: int, image: str | None, say: Say) -> bool:
     """Whether every row is as the last upgrade kept it; what differs is said. `image`: with the old version's programs,
     None for the one that was upgraded from. Raises PgstackError, psycopg.Error where it can't be told.
     """
-    if environment.engine == "embedded":
-        embedded_guardian.wait(ROOT / ".data" / environment.stack)
-    with open_toolbox(environment) as made:
-        journal = verify.kept(made, runs)
-        copy = verify.place(made, journal.old)
+    with open_data(environment) as beside:
+        journal = verify.kept(beside.toolbox, runs)
+        copy = verify.place(beside.toolbox, journal.old)
     say(f"compares PostgreSQL {journal.old} as kept at {journal.at} with {runs} as it serves now")
     admin = database.admin
-    with _old_programs(environment, journal, image, verify.left_to_do(copy)) as (made, host, port):
-        live = with_password(made, journal.old, host, port or admin.port, admin)
-        verdict = verify.verify(made, live, runs, copy, say)
+    need = _old_programs(environment, journal, image, verify.left_to_do(copy))
+    with engine_of(environment).open_programs(environment, need) as old:
+        host, port = old.address or (admin.host, admin.port)
+        live = with_password(old.toolbox, journal.old, host, port, admin)
+        verdict = verify.verify(old.toolbox, live, runs, copy, say)
     for difference in verdict.differs:
         say(difference)
     if verdict.differs:
@@ -110,43 +83,27 @@ def compare(environment: Environment, database: inspection.Database, runs: int, 
     return not verdict.differs
 
 
-@contextmanager
-def _old_programs(
-    environment: Environment, journal: Journal, image: str | None, then: str
-) -> Iterator[tuple[Toolbox, str, int | None]]:
-    """With the programs of the version that was upgraded from; and where they reach the running server."""
-    if environment.engine == "embedded":
-        with embedded_toolbox.open_toolbox(ROOT / ".data" / environment.stack) as made:
-            yield made, embedded_server.HOST, None
-        return
-    wanted = image or journal.old_image
-    engine = deploy.docker_endpoint(environment)
-    client = docker_host.connect(engine.url, engine.chosen_by)
-    named = f"pgstack upgrade verify {environment.stack} --image IMAGE"
+def _old_programs(environment: Environment, journal: Journal, image: str | None, then: str) -> Need:
+    """With the version that was upgraded from. Raises PgstackError where the named image has another one."""
     if image is not None and major_of(image) not in (None, journal.old):
-        raise PgstackError(f"--image {image}: what is kept is PostgreSQL {journal.old}\n  {named}")
-    if not wanted or not docker_host.has_image(client, wanted):
         raise PgstackError(
-            f"the image {wanted or 'that was upgraded from'} isn't on the engine\n"
-            f"  pull one with PostgreSQL {journal.old} and the extensions it had, and name it:  {named}"
+            f"--image {image}: what is kept is PostgreSQL {journal.old}\n"
+            f"  pgstack upgrade verify {environment.stack} --image IMAGE"
         )
-    with docker_toolbox.open_toolbox(
-        client, environment.name, wanted, environment.volume_name, network=environment.name,
-        then=then,
-    ) as made_there:  # fmt: skip
-        yield made_there, environment.name, PORT
+    return Need(data=True, server=True, image=image or journal.old_image, then=then)
 
 
 def ask_rollback(environment: Environment, runs: int, given: str | None, say: Say) -> None:
     """Note that the next `up` goes back. `runs`: the major that is deployed. Raises PgstackError."""
     stack = environment.stack
     if environment.major == runs:
-        key = "pgvector:image" if environment.engine == "docker" else "pgvector:postgresVersion"
+        key = config_of(environment.engine).version_key
         raise PgstackError(
             f"{stack} runs PostgreSQL {runs}, and its file says so too\n"
             f"  set {key} back to the former version first, then:  pgstack upgrade rollback {stack}"
         )
-    with open_toolbox(environment) as made:
+    with open_data(environment) as beside:
+        made = beside.toolbox
         journal = rollback.possible(made, runs)
         if journal.old != environment.major:
             raise PgstackError(f"what is kept is PostgreSQL {journal.old}, the stack file says {environment.major}")
@@ -162,7 +119,8 @@ def ask_rollback(environment: Environment, runs: int, given: str | None, say: Sa
 
 def confirm(environment: Environment, runs: int, given: str | None, say: Say) -> None:
     """Delete what upgrades kept. Raises PgstackError."""
-    with open_toolbox(environment) as made:
+    with open_data(environment) as beside:
+        made = beside.toolbox
         found = rollback.kept(made, runs, MAJORS)
         if not found:
             say("nothing is kept besides the data that is served")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from pgvector_stacks.config.engines import config_of
 from pgvector_stacks.config.environment import LOADER, NAMESPACE, STACKS, Environment
 
 GUARDED = ("staging", "production")
@@ -33,7 +34,8 @@ def cautions(environment: Environment, environ: Mapping[str, str], *, root: bool
     Raises OSError, yaml.YAMLError: the stack file is there and was read before.
     """
     found = []
-    if environment.engine == "docker" and environment.tls == "off" and not _is_loopback(environment.bind_address):
+    engine = config_of(environment.engine)
+    if engine.is_published and environment.tls == "off" and not _is_loopback(environment.bind_address):
         found.append(
             (
                 f"{NAMESPACE}:bindAddress {environment.bind_address} lets other machines in, and {NAMESPACE}:tls is "
@@ -41,7 +43,7 @@ def cautions(environment: Environment, environ: Mapping[str, str], *, root: bool
                 f"pulumi config set --stack {environment.stack} {NAMESPACE}:tls require",
             )
         )
-    if environment.engine == "embedded" and root:
+    if engine.has_files_of_user and root:
         found.append(
             (
                 "the embedded server runs with root's files: its superuser reads every file of this machine",

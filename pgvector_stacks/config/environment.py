@@ -16,19 +16,19 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from pgvector_stacks.backup.daily.schedule import Schedule
 from pgvector_stacks.common.errors import PgstackError, SettingRefused, nearest
-from pgvector_stacks.common.image_names import MAJORS, major_of
+from pgvector_stacks.common.image_names import MAJORS
 from pgvector_stacks.config.docker_keys import DockerKeys
+from pgvector_stacks.config.engines import REGISTRY, config_of
 from pgvector_stacks.config.role_keys import RoleKeys
 from pgvector_stacks.config.secret_keys import SecretKeys
 from pgvector_stacks.connections.role_limits import RoleLimits
 from pgvector_stacks.connections.role_limits import derive as derive_role_limits
-from pgvector_stacks.embedded.embedded_server import VERSIONS
 from pgvector_stacks.sizing.budget import Tuned, derive_for_container
-from pgvector_stacks.sizing.settings import Limits
-from pgvector_stacks.sizing.settings import derive as derive_settings
+from pgvector_stacks.sizing.settings import Durability, Limits
 from pgvector_stacks.upgrade.decision import Method, Reindex
 
 NAMESPACE = "pgvector"
@@ -56,18 +56,16 @@ def _own_database(value: str) -> str:
     return value
 
 
+def _registered(value: str) -> str:
+    if value not in REGISTRY:
+        allowed = " or ".join(f"'{name}'" for name in REGISTRY)
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": allowed})
+    return value
+
+
 def _version_of_the_engine(value: int | None, info: ValidationInfo) -> int | None:
-    """The image names its version itself, where it can; a second word must not contradict it."""
-    if info.data.get("engine") == "embedded":
-        if value is not None and value not in VERSIONS:
-            raise ValueError(f"the embedded engine has {' and '.join(map(str, VERSIONS))}")
-        return value
-    image = info.data.get("image", "")
-    said = major_of(image)
-    if value is None and said is None and image:
-        raise ValueError(f"the name {image!r} doesn't tell the major version of its PostgreSQL: set this key")
-    if value is not None and said is not None and value != said:
-        raise ValueError(f"the image {image!r} is PostgreSQL {said}: leave this key out, or choose another image")
+    if "engine" in info.data:
+        config_of(info.data["engine"]).major(value, info.data.get("image", ""))
     return value
 
 
@@ -85,13 +83,11 @@ def _ssh_folder(value: str | None) -> str | None:
 
 def _by_a_container(value: Schedule | None, info: ValidationInfo) -> Schedule | None:
     """What the container of a schedule can't do is cron's work."""
-    lacks = ""
-    if info.data.get("engine") == "embedded":
-        lacks = "the embedded engine has no schedule"
-    elif info.data.get("backup_copy") is not None:
-        lacks = "a scheduled backup isn't copied to pgvector:backupCopy"
+    lacks = config_of(info.data["engine"]).lacks.get("schedule", "") if "engine" in info.data else ""
+    if not lacks and info.data.get("backup_copy") is not None:
+        lacks = "a scheduled backup isn't copied to pgvector:backupCopy: let cron run `pgstack backup create STACK`"
     if value is not None and lacks:
-        raise ValueError(f"{lacks}: let cron run `pgstack backup create {info.data.get('stack', 'STACK')}` instead")
+        raise ValueError(lacks.replace("STACK", info.data.get("stack", "STACK")))
     return value
 
 
@@ -104,8 +100,9 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, allow_inf_nan=False)
 
     stack: EnvironmentName = Field(exclude=True, description="The stack's name; not a key of the stack file.")
-    engine: Literal["embedded", "docker"] = Field(
-        description="What runs the server: `embedded` (a PostgreSQL from PyPI on this machine) or `docker`."
+    engine: Annotated[str, AfterValidator(_registered)] = Field(
+        description="What runs the server: `embedded` (a PostgreSQL from PyPI on this machine) or `docker`.",
+        json_schema_extra={"enum": list(REGISTRY)},
     )
     postgres_version: Annotated[int | None, AfterValidator(_version_of_the_engine)] = Field(
         default=None,
@@ -153,7 +150,7 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
         gt=0, le=DAY_S, description="Seconds a statement waits for a lock before all is rolled back and tried again."
     )
     lock_wait_s: float = Field(ge=0, le=DAY_S, description="Seconds to go on trying for locks before `up` gives up.")
-    durability: Literal["safe", "none"] = Field(
+    durability: Durability = Field(
         default="safe", description="`none` turns fsync off: only where the data may vanish."
     )
     upgrade_method: Method | None = Field(
@@ -211,11 +208,10 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
     @property
     def role_limits(self) -> RoleLimits:
         """What `app` and `readonly` may take of this server. Raises SettingRefused."""
-        docker = self.engine == "docker"
-        settings = self.tuned.settings if docker else derive_settings(self.limits, durability=self.durability)
+        settings = self.server_settings
         kept = (settings.get("superuser_reserved_connections", "3"), settings.get("reserved_connections", "0"))
         return derive_role_limits(
-            int(settings["max_connections"]), self.memory_mb, reserved=sum(map(int, kept)),
+            int(settings.get("max_connections", "100")), self.memory_mb, reserved=sum(map(int, kept)),
             scheduled=self.backup is not None, app=self.app_connections, readonly=self.readonly_connections,
             temporary_mb=self.temp_file_limit_mb,
             idle_in_transaction_s=self.idle_in_transaction_s,
@@ -224,9 +220,17 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
     @property
     def major(self) -> int:
         """PostgreSQL's major version."""
-        if self.engine == "embedded":
-            return self.postgres_version or VERSIONS[-1]
-        return self.postgres_version or major_of(self.image) or MAJORS[-1]
+        return config_of(self.engine).major(self.postgres_version, self.image)
+
+    @property
+    def server_settings(self) -> Mapping[str, str]:
+        """What the engine starts the server with. Raises SettingRefused."""
+        return config_of(self.engine).settings(self.limits, self.durability, postgres_words(self.settings))
+
+    @property
+    def demands_tls(self) -> bool:
+        """True where the server lets nobody in without TLS."""
+        return config_of(self.engine).is_published and self.tls == "require"
 
     @property
     def name(self) -> str:

@@ -20,6 +20,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from pgvector_stacks.common import image_names
+from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.docker import relocation
 from pgvector_stacks.docker.adoption import MountingContainer, in_use, user
 from pgvector_stacks.docker.docker_host import (
@@ -37,26 +38,6 @@ from pgvector_stacks.docker.docker_host import (
 LEAST_API = (1, 41)  # Docker 20.10
 LEAST_FREE_MB = 1024
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "amd64": "amd64"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was looked at, what was found, and the command or step that mends it ("" where nothing is wrong).
-
-    `serious` False: worth a warning, and no reason to stop.
-    """
-
-    what: str
-    found: str
-    remedy: str = ""
-    serious: bool = True
-
-    @property
-    def good(self) -> bool:
-        return not self.remedy
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.found}" + (f"\n  {self.remedy}" if self.remedy else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,14 @@ def binaries(major: int) -> Path:
     return install / "bin"
 
 
+def psql() -> str:
+    """The newest that the wheel has; "" where it isn't installed."""
+    try:
+        return str(binaries(max(VERSIONS)) / "psql")
+    except ServerError:
+        return ""
+
+
 def missing_cpu_features(cpuinfo: str) -> set[str]:
     """What the wheel needs and this processor lacks, from the text of /proc/cpuinfo; empty where none is listed."""
     for line in cpuinfo.splitlines():

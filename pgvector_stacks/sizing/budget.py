@@ -15,11 +15,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
 
 from pgvector_stacks.common.errors import SettingRefused
 from pgvector_stacks.connections.setting_units import count, factor, size_kb
-from pgvector_stacks.sizing.settings import MAX_CONNECTIONS, Limits, derive
+from pgvector_stacks.sizing.settings import MAX_CONNECTIONS, Durability, Limits, derive
 
 LEAST_MB, MOST_MB = 256, 1 << 20  # what `memoryMb` may be
 STEP_MB = 64  # the memory a message names is a multiple of this
@@ -138,7 +137,7 @@ class Tuned:
 
 def derive_for_container(
     limits: Limits,
-    durability: Literal["safe", "none"] = "safe",
+    durability: Durability = "safe",
     overrides: Mapping[str, str] | None = None,
     *,
     concurrent_builds: int = 1,
@@ -166,7 +165,7 @@ def derive_for_container(
 def derive_for(
     limits: Limits,
     own: Mapping[str, str] = MappingProxyType({}),
-    durability: Literal["safe", "none"] = "safe",
+    durability: Durability = "safe",
     *,
     concurrent_builds: int = 1,
 ) -> Tuned:
@@ -279,7 +278,7 @@ def max_connections(memory_mb: int) -> int:
     return max(20, min(MAX_CONNECTIONS, memory_mb // 200 * 10))
 
 
-def _settings(limits: Limits, durability: Literal["safe", "none"], own: Mapping[str, str]) -> dict[str, str]:
+def _settings(limits: Limits, durability: Durability, own: Mapping[str, str]) -> dict[str, str]:
     """The embedded engine's settings, and what differs in a container."""
     settings = derive(limits, durability=durability)
     wanted = own.get("max_connections", str(max_connections(limits.memory_mb)))

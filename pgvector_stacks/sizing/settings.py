@@ -13,6 +13,7 @@ from typing import Literal
 
 MB_PER_GB = 1024
 MAX_CONNECTIONS = 100
+Durability = Literal["safe", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Limits:
     cpus: float
 
 
-def derive(limits: Limits, *, durability: Literal["safe", "none"] = "safe") -> dict[str, str]:
+def derive(limits: Limits, *, durability: Durability = "safe") -> dict[str, str]:
     """The settings as `name: value`, the value as postgresql.conf writes it.
 
     `durability="none"` turns fsync and its kin off: for environments whose data may vanish with the machine.

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvector_stacks.automation.approval import Approval, differences, of_plan, read, refuse_other, write
-from pgvector_stacks.automation.deployed import SECRET, SIGNATURE
 from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.exported_state import SECRET, SIGNATURE
 
 URN = "urn:pulumi:dev::pgvector::pgvector:index:Database$pulumi-python:dynamic/pgvector:"
 COMMIT = "0" * 40

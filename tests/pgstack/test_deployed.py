@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgvector_stacks.automation.deployed import DYNAMIC, SECRET, SIGNATURE, Output, address_of, outputs, plain
+from pgvector_stacks.automation.deployed import Output, address_of, outputs
 from pgvector_stacks.cli.outputs import pick, render
 from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.exported_state import DYNAMIC, SECRET, SIGNATURE, plain
 from pgvector_stacks.connections.connection import Address
 
 HIDDEN = "hun ter@2"

@@ -10,6 +10,7 @@ from pgvector_stacks.cli import inspection
 from pgvector_stacks.cli.inspection import Database
 from pgvector_stacks.common import row_values
 from pgvector_stacks.common.errors import ValidationFailed
+from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.migrations import apply
 from pgvector_stacks.migrations.scripts import row_security
@@ -86,7 +87,7 @@ def test_a_verify_script_does_not_pass_over_rows_it_may_not_see(
         f"SET LOCAL row_security = on; DO $$ BEGIN PERFORM set_config('app.tenant', '1', true); END $$; {query}"
     )
     monkeypatch.setattr(inspection, "SQL", tmp_path)
-    monkeypatch.setattr(inspection, "server_settings", lambda _: fresh_database.server.settings)
+    monkeypatch.setattr(Environment, "server_settings", fresh_database.server.settings)
     said: list[str] = []
     with pytest.raises(ValidationFailed, match=r"2 check\(s\) failed"):
         inspection.verify(Database(fresh_database.admin), "local", said.append)

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.docker.adoption import MountingContainer, Place, Seen, explain_end, in_use, parse, refusal, words
 from pgvector_stacks.docker.container_spec import Spec
 from pgvector_stacks.docker.docker_host import Finished
-from pgvector_stacks.docker.preflight import Finding, Wanted, _adopted_volume
+from pgvector_stacks.docker.preflight import Wanted, _adopted_volume
 from tests.postgres.test_adoption_facts import FACTS
 
 IN_ORDER = Seen(image_uid=999, volume_uid=999, places=(Place(".", 15),))

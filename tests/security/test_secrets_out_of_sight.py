@@ -16,6 +16,7 @@ from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config.environment import ROOT, from_config
 from pgvector_stacks.connections.connection import Address
 from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.engines.docker.operations import psql_command
 from tests.conftest import FreshDatabase
 
 WORD = "s3cret and hidden"
@@ -109,8 +110,8 @@ def test_an_administrators_psql_finds_nothing_that_a_script_put_on_the_path(fres
 
 
 def test_the_containers_psql_gets_its_password_by_name_alone() -> None:
-    command = psql.in_container(from_config("dev", {"engine": "docker"}), "unix:///run/docker.sock", interactive=False)
-    assert command[:4] == ["docker", "--host", "unix:///run/docker.sock", "exec"]
+    command = psql_command("pgvector-dev", "unix:///run/docker.sock", interactive=False)
+    assert command[:4] == ("docker", "--host", "unix:///run/docker.sock", "exec")
     assert WORD not in " ".join(command)
     assert [command[place + 1] for place, word in enumerate(command) if word == "-e"] == [
         "PGUSER", "PGPASSWORD", "PGDATABASE", "PGOPTIONS",
@@ -126,7 +127,7 @@ def test_another_user_sees_no_password_while_psql_runs(
     outputs = {psql.URLS[role]: to}
     local = from_config("local", {"engine": "embedded"})
     seen = r"\! cat /proc/*/cmdline | tr '\0' ' '"
-    assert psql.run(local, outputs, role, ["-XAtc", "SELECT current_user", "-c", seen], "", "") == 0
+    assert psql.run(local, outputs, role, ["-XAtc", "SELECT current_user", "-c", seen]) == 0
     said = capfd.readouterr().out
     password = fresh_database.admin.password if role == "admin" else fresh_database.app_password
     assert said.splitlines()[0] == ("postgres" if role == "admin" else "app")

@@ -365,7 +365,7 @@ def test_a_schedule_is_read_from_pulumi_and_from_the_file(given: Any) -> None:
         (
             "dev",
             {"backup": {"at": "02:00"}, "backupCopy": "ssh://b@vault/srv"},
-            "a scheduled backup isn't copied to pgvector:backupCopy: let cron run `pgstack backup create dev` instead",
+            "a scheduled backup isn't copied to pgvector:backupCopy: let cron run `pgstack backup create dev`",
         ),
     ],
 )

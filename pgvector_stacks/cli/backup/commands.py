@@ -38,10 +38,12 @@ from pgvector_stacks.cli.backup.trust import Unsigned, key_if_any, trust
 from pgvector_stacks.cli.backup.trust import key as key_of
 from pgvector_stacks.cli.confirm import must_be_typed
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError
+from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.common.plain_text import safe
+from pgvector_stacks.config.engines import config_of
 from pgvector_stacks.config.environment import ENVIRONMENTS, Environment, from_file
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.docker.preflight import Finding
+from pgvector_stacks.engines.interface import refuse_lacking
 
 NO_RECORD = "the record of its drill isn't signed"
 TIME = "%Y-%m-%d %H:%M UTC"
@@ -66,7 +68,7 @@ def say(line: str) -> None:
 @app.command()
 def create(stack: Stack = "local") -> None:
     """Back a stack up while it serves; those that are no longer kept are removed afterwards."""
-    environment = from_file(stack)
+    environment = _backed_up(stack)
     with _for_stack(stack):
         deployed = _deployed(environment)
     with _for_stack(stack), at_the_server(deployed) as (toolbox, server):
@@ -133,13 +135,13 @@ def drill(
     unsigned: Unsigned = False,
 ) -> None:
     """Restore a backup into a throw-away server and compare it with its manifest. Exit code 1: it is no good."""
-    environment = from_file(stack)
+    environment = _backed_up(stack)
     with _for_stack(stack), store.alone(environment.backups):
         folder = store.chosen(environment.backups, backup)
         proof = trust(stack, unsigned=unsigned, say=say)
-        with apart(environment) as (toolbox, major):
+        with apart(environment) as programs:
             result = try_out(
-                toolbox, folder, jobs=jobs(environment), vector_indexes=vector_indexes, major=major,
+                programs.toolbox, folder, jobs=jobs(environment), vector_indexes=vector_indexes, major=programs.newest,
                 superusers=superusers, by_superuser=superusers, trust=proof, report=say,
             )  # fmt: skip
     if place := _elsewhere(environment):
@@ -165,7 +167,7 @@ def restore(
     unsigned: Unsigned = False,
 ) -> None:
     """Bring a backup back into a stack that serves. Its present database is kept under another name."""
-    source, target = from_file(stack), from_file(into or stack)
+    source, target = from_file(stack), _backed_up(into or stack)
     folder = store.chosen(source.backups, backup)
     with _for_stack(stack):
         manifest = verify(folder, trust=trust(stack, unsigned=unsigned, say=say))
@@ -244,8 +246,10 @@ def finding(environment: Environment, key: str | None = None) -> Finding:
     Where the data is protected, having no backup, or none that was ever tried, is wrong. `key`: as `doubts`.
     """
     stack = environment.stack
+    if lacking := config_of(environment.engine).lacks.get("backup"):
+        return Finding("backup", lacking.replace("STACK", stack))
     create_one, drill_one = f"pgstack backup create {stack}", f"pgstack backup drill {stack}"
-    needed = environment.volume == "protect" and environment.engine == "docker"
+    needed = environment.volume == "protect"
     backups = store.listed(environment.backups)
     if not backups:
         return Finding("backup", "none yet", create_one if needed else "")
@@ -309,6 +313,13 @@ class _for_stack:
 
 def _elsewhere(environment: Environment, key: str = "") -> RemoteCopies | None:
     return RemoteCopies(environment.backup_copy, environment.stack, key) if environment.backup_copy else None
+
+
+def _backed_up(stack: str) -> Environment:
+    """Raises PgstackError for a stack whose engine has no backups."""
+    environment = from_file(stack)
+    refuse_lacking(environment, "backup")
+    return environment
 
 
 def _deployed(environment: Environment) -> Deployed:

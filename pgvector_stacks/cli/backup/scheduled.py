@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import docker
-
 from pgvector_stacks.backup import store
 from pgvector_stacks.backup.daily import schedule, sidecar
+from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.common.plain_text import quoted
 from pgvector_stacks.config.environment import Environment
-from pgvector_stacks.docker import docker_host
-from pgvector_stacks.docker.data_volume import state_of
-from pgvector_stacks.docker.preflight import Finding
 
 TIME = "%Y-%m-%d %H:%M UTC"
 WHAT = "backup schedule"
@@ -44,20 +40,3 @@ def finding(environment: Environment, now: datetime) -> Finding | None:
 
 def at_present(environment: Environment) -> Finding | None:
     return finding(environment, datetime.now(UTC))
-
-
-def container(client: docker.DockerClient, environment: Environment) -> Finding | None:
-    """Whether it waits for its time; None without a schedule. Raises DockerFailed."""
-    if environment.backup is None:
-        return None
-    name, again = sidecar.name_of(environment.name), f"pgstack up {environment.stack}"
-    found = docker_host.server_of(client, name)
-    if found is None:
-        return Finding(f"{WHAT}'s container", f"{name} was never made, or somebody removed it", again)
-    state = state_of(found, sidecar.MEMORY_MB, "")
-    if state.status == "running":
-        return Finding(f"{WHAT}'s container", f"{name} runs")
-    return Finding(
-        f"{WHAT}'s container", sidecar.problem(name, state.status, state.exit_code, state.log),
-        f"{again};  {sidecar.see_its_log(name)}",
-    )  # fmt: skip

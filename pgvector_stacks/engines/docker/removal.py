@@ -9,13 +9,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-import pulumi.automation as auto
-
 from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.exported_state import State
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.docker import data_volume, docker_host, relocation
-
-PREFLIGHT = "dynamic/pgvector:Preflight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +24,13 @@ class Deployed:
     place: relocation.Place
 
 
-def deployed(stack: auto.Stack, environment: Environment, engine: docker_host.Endpoint) -> Deployed:
+def deployed(state: State, environment: Environment, engine: docker_host.Endpoint) -> Deployed:
     """By the state; by the stack file where the state has none of it any more."""
-    for resource in (stack.export_stack().deployment or {}).get("resources", []):
-        if str(resource.get("type", "")).endswith(PREFLIGHT):
-            props = resource["inputs"]
-            volume = props.get("adoptVolume") or props["name"]
-            place = relocation.Place(props["docker"], volume, props.get("dataPath") or "")
-            return Deployed(props["name"], props["image"], place)
+    if props := state.inputs("Preflight"):
+        volume = props.get("adoptVolume") or props["name"]
+        return Deployed(
+            props["name"], props["image"], relocation.Place(props["docker"], volume, props.get("dataPath") or "")
+        )
     place = relocation.Place(engine.url, environment.volume_name, environment.data_path or "")
     return Deployed(environment.name, environment.image, place)
 

@@ -1,0 +1,59 @@
+"""A stack's state as `pulumi stack export` writes it: resources found by kind and name, secrets as plain values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"  # Pulumi's own marks
+DYNAMIC = "pulumi-python:dynamic/pgvector:"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`exported`: the deployment of an export; {} for a stack that was never deployed."""
+
+    exported: Mapping[str, Any]
+
+    def resource(self, kind: str, name: str = "") -> dict[str, Any] | None:
+        """Inputs and outputs, plain, of one of our dynamic resources, or of any by its whole type; None: not there."""
+        found = self._find(kind, name)
+        return None if found is None else {**plain(found.get("inputs") or {}), **plain(found.get("outputs") or {})}
+
+    def inputs(self, kind: str, name: str = "") -> dict[str, Any] | None:
+        """The inputs alone: what was declared, whatever the resource said of itself since."""
+        found = self._find(kind, name)
+        return None if found is None else dict(plain(found.get("inputs") or {}))
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """Of the stack, secrets still marked as such."""
+        found = next((each for each in self._resources() if each["type"] == "pulumi:pulumi:Stack"), {})
+        return found.get("outputs") or {}
+
+    def _find(self, kind: str, name: str) -> Mapping[str, Any] | None:
+        wanted = kind if ":" in kind else DYNAMIC + kind
+        for each in self._resources():
+            if each["type"] == wanted and (not name or each["urn"].endswith(f"::{name}")):
+                return each
+        return None
+
+    def _resources(self) -> list[Mapping[str, Any]]:
+        """Without those that a replacement left to be deleted."""
+        return [each for each in self.exported.get("resources") or () if not each.get("delete")]
+
+
+def plain(value: Any) -> Any:
+    """The value without Pulumi's marks around secrets, at any depth."""
+    if isinstance(value, Mapping):
+        if is_secret(value):
+            return plain(json.loads(value["plaintext"])) if "plaintext" in value else None
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def is_secret(value: Any) -> bool:
+    """True for what Pulumi wraps around a secret."""
+    return isinstance(value, Mapping) and value.get(SIGNATURE) == SECRET

@@ -1,0 +1,61 @@
+"""The Docker engine: a server in a container of an image with pgvector, here or on another host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pgvector_stacks.common.exported_state import State
+from pgvector_stacks.common.image_names import MAJORS, major_of
+from pgvector_stacks.config.engines import EngineConfig
+from pgvector_stacks.docker.container_spec import PORT
+from pgvector_stacks.sizing.budget import derive_for_container
+from pgvector_stacks.sizing.settings import Durability, Limits
+
+ANYWHERE = ("0.0.0.0", "::")
+CONTAINER = "docker:index/container:Container"
+
+
+def _major(version: int | None, image: str) -> int:
+    """The image names its version itself, where it can; a second word must not contradict it."""
+    said = major_of(image)
+    if version is None and said is None and image:
+        raise ValueError(f"the name {image!r} doesn't tell the major version of its PostgreSQL: set this key")
+    if version is not None and said is not None and version != said:
+        raise ValueError(f"the image {image!r} is PostgreSQL {said}: leave this key out, or choose another image")
+    return version or said or MAJORS[-1]
+
+
+def _settings(limits: Limits, durability: Durability, given: Mapping[str, str]) -> Mapping[str, str]:
+    return derive_for_container(limits, durability, given).settings
+
+
+def _find_server(state: State) -> dict[str, Any] | None:
+    """It is where its container is published; which resource knows the rest of it depends on how far an `up` came."""
+    known = [found for kind in ("Readiness", "DataDirectory") if (found := state.resource(kind)) is not None]
+    published = _published(state)
+    if published is None or not known:
+        return None
+    fitting = (each for each in known if published.items() <= (each | {"port": int(each.get("port") or PORT)}).items())
+    server = next(fitting, known[0] | published)
+    return server | {"network": str(server["name"]), "internalHost": str(server["name"])}
+
+
+def _published(state: State) -> dict[str, Any] | None:
+    """host and port of the container."""
+    container = state.inputs(CONTAINER, "server")
+    if container is None:
+        return None
+    (port, *_) = container.get("ports") or [{}]
+    address = port.get("ip") or ANYWHERE[0]
+    return {"host": "127.0.0.1" if address in ANYWHERE else address, "port": int(port.get("external") or PORT)}
+
+
+CONFIG = EngineConfig(
+    component=".docker_server",
+    major=_major,
+    settings=_settings,
+    find_server=_find_server,
+    version_key="pgvector:image",
+    is_published=True,
+)

@@ -1,0 +1,139 @@
+"""The Docker engine's answers to the commands: programs run in throw-away containers of the server's image."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+
+import docker
+from docker.errors import DockerException
+
+from pgvector_stacks.backup.daily import sidecar
+from pgvector_stacks.common.errors import PgstackError, ServerError
+from pgvector_stacks.common.exported_state import State
+from pgvector_stacks.common.finding import Finding
+from pgvector_stacks.common.image_names import major_of
+from pgvector_stacks.config.environment import Environment
+from pgvector_stacks.docker import docker_host
+from pgvector_stacks.docker.container_spec import PORT
+from pgvector_stacks.docker.docker_host import NAME_LABEL, ROLE_LABEL
+from pgvector_stacks.engines.docker import findings, removal
+from pgvector_stacks.engines.interface import Engine, Need, Programs, Psql, Removal, Say
+from pgvector_stacks.toolbox import docker_toolbox
+from pgvector_stacks.upgrade.engines import docker_facts
+from pgvector_stacks.upgrade.facts import Disk, Target
+
+
+class Docker(Engine):
+    """A server in a container, on the Docker Engine that the stack file, DOCKER_HOST or the context names."""
+
+    def check(self, environment: Environment, *, offline: bool) -> None:
+        _ = environment.fitting
+        if offline:
+            return
+        engine = _endpoint(environment)
+        if environment.backup is not None:
+            sidecar.refuse_elsewhere(engine, environment.stack)
+        docker_host.connect(engine.url, engine.chosen_by).close()
+
+    def via(self, environment: Environment) -> str:
+        return _endpoint(environment).via
+
+    def examine(self, environment: Environment) -> Iterator[Finding]:
+        return findings.examine(environment, _endpoint(environment))
+
+    def plan_removal(self, environment: Environment, state: State, *, delete_data: bool) -> Removal:
+        """The volume is protected, retained or deleted by Pulumi; what it retains can be deleted by name."""
+        protected = environment.volume == "protect"
+        if delete_data and protected:
+            raise PgstackError(
+                f"pgvector:volume = protect: the data of {environment.stack} isn't deleted\n"
+                "  set it to delete, `up`, then `down`"
+            )
+        found = removal.deployed(state, environment, _endpoint(environment))
+        return Removal(
+            lambda: removal.after_down(found, environment.stack, delete=delete_data), exclude_protected=protected
+        )
+
+    def open_programs(self, environment: Environment, need: Need) -> AbstractContextManager[Programs]:
+        return _beside_data(environment, need) if need.data else _beside_server(environment, need)
+
+    def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[Target, Disk]:
+        client = _client(environment)
+        server = docker_host.server_of(client, environment.name)
+        if server is None:
+            raise PgstackError(f"the container {environment.name} is gone:  pgstack up {environment.stack}")
+        wanted = Target(major)
+        if image and docker_host.has_image(client, image):
+            wanted = docker_facts.target_of_image(client, environment.name, image, major)
+        elif image:
+            say(f"the image {image} isn't on the engine: its version and extensions are looked at during `up`")
+        return wanted, docker_facts.disk(server)
+
+    def psql(self, environment: Environment, *, interactive: bool) -> Psql:
+        if shutil.which("docker") is None:
+            return Psql()
+        return Psql(inside=psql_command(environment.name, _endpoint(environment).url, interactive=interactive))
+
+
+def psql_command(container: str, engine: str, *, interactive: bool) -> tuple[str, ...]:
+    """Of the container's psql. `-e NAME` takes the value from the environment of `docker`, so no argument shows it."""
+    taken = [word for name in ("PGUSER", "PGPASSWORD", "PGDATABASE", "PGOPTIONS") for word in ("-e", name)]
+    return ("docker", "--host", engine, "exec", "-it" if interactive else "-i", *taken, container, "psql")
+
+
+def _endpoint(environment: Environment) -> docker_host.Endpoint:
+    """Raises DockerFailed."""
+    return docker_host.endpoint(environment.docker_host, environment.docker_context, os.environ)
+
+
+def _client(environment: Environment) -> docker.DockerClient:
+    engine = _endpoint(environment)
+    return docker_host.connect(engine.url, engine.chosen_by)
+
+
+@contextmanager
+def _beside_data(environment: Environment, need: Need) -> Iterator[Programs]:
+    """With the volume; the server is reached over its network where it is needed, too."""
+    client, image = _client(environment), need.image or environment.image
+    if not docker_host.volume_exists(client, environment.volume_name):
+        raise PgstackError(f"there is no volume {environment.volume_name}: the stack has no data here")
+    if not docker_host.has_image(client, image):
+        raise PgstackError(f"the image {image} isn't on the engine:  docker pull {image}")
+    network = environment.name if need.server else None
+    with docker_toolbox.open_toolbox(
+        client, environment.name, image, environment.volume_name, network=network, then=need.then
+    ) as toolbox:
+        yield Programs(toolbox, (environment.name, PORT) if need.server else None, major_of(image))
+
+
+@contextmanager
+def _beside_server(environment: Environment, need: Need) -> Iterator[Programs]:
+    """Of the image that the server runs; under a name of its own, since an `up` removes the stack's throw-aways."""
+    client = _client(environment)
+    server = docker_host.server_of(client, environment.name)
+    if need.server and (server is None or server.status != "running"):
+        raise ServerError(f"the container {environment.name} doesn't run\n  start it:  pgstack up {environment.stack}")
+    image = str(server.attrs["Image"]) if server else environment.image
+    name = f"{environment.name}-backup"
+    _remove_ended(client, name)
+    network = environment.name if need.server else None
+    with docker_toolbox.open_toolbox(client, name, image, None, network=network) as toolbox:
+        folders = toolbox.sh("ls /usr/lib/postgresql").output.split()
+        newest = max((int(folder) for folder in folders if folder.isdigit()), default=environment.major)
+        yield Programs(toolbox, (environment.name, PORT) if need.server else None, newest)
+
+
+def _remove_ended(client: docker.DockerClient, name: str) -> None:
+    """What a killed run left: its container has ended with it. Those of another machine's run still work."""
+    with suppress(DockerException):
+        labels = [f"{NAME_LABEL}={name}", f"{ROLE_LABEL}=throw-away"]
+        for ended in client.containers.list(
+            all=True, ignore_removed=True, filters={"label": labels, "status": "exited"}
+        ):
+            ended.remove(force=True, v=True)
+
+
+ENGINE = Docker()

@@ -1,0 +1,79 @@
+"""The embedded engine's answers to the commands: all of it is on this machine, below .data/STACK."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.exported_state import State
+from pgvector_stacks.common.finding import Finding
+from pgvector_stacks.config.environment import ROOT, Environment
+from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.engines.embedded import findings
+from pgvector_stacks.engines.interface import Engine, Need, Programs, Psql, Removal, Say
+from pgvector_stacks.toolbox import embedded_toolbox
+from pgvector_stacks.upgrade.engines import embedded_guardian, embedded_upgrade
+from pgvector_stacks.upgrade.facts import Disk, Target
+
+
+class Embedded(Engine):
+    """A server of this machine."""
+
+    def check(self, environment: Environment, *, offline: bool) -> None:
+        if offline:
+            raise PgstackError(f"{environment.stack} runs on this machine: an offline preview is for stacks on Docker")
+
+    def via(self, environment: Environment) -> str:
+        return ""
+
+    def examine(self, environment: Environment) -> Iterator[Finding]:
+        return findings.examine(environment)
+
+    def plan_removal(self, environment: Environment, state: State, *, delete_data: bool) -> Removal:
+        return Removal(lambda: _removed(environment.stack, delete_data=delete_data))
+
+    @contextmanager
+    def open_programs(self, environment: Environment, need: Need) -> Iterator[Programs]:
+        if need.data:
+            embedded_guardian.wait(_data(environment.stack))
+        with embedded_toolbox.open_toolbox(_data(environment.stack)) as toolbox:
+            yield Programs(toolbox)
+
+    def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[Target, Disk]:
+        return embedded_upgrade.target_of_wheel(major), embedded_upgrade.disk(_data(environment.stack))
+
+    def psql(self, environment: Environment, *, interactive: bool) -> Psql:
+        return Psql(program=embedded_server.psql())
+
+
+def _data(stack: str) -> Path:
+    return ROOT / ".data" / stack
+
+
+def _removed(stack: str, *, delete_data: bool) -> str:
+    data = _data(stack)
+    if delete_data:
+        _delete(data)
+        return f"{stack} is down, its data deleted"
+    if data.is_dir():
+        return f"{stack} is down; its data stays in {data.relative_to(ROOT)}/ for the next up"
+    return f"{stack} is down"
+
+
+def _delete(data: Path) -> None:
+    """Raises PgstackError where something of it stays."""
+    try:
+        if data.is_dir():
+            shutil.rmtree(data)
+    except OSError as error:
+        raise PgstackError(
+            f"the data in {data} could not be deleted: {error.strerror}: {error.filename}\n"
+            f"  delete it by hand:  sudo rm -rf {shlex.quote(str(data))}"
+        ) from None
+
+
+ENGINE = Embedded()
