@@ -18,7 +18,7 @@ from tests.engine.checkout import Checkout
 from tests.engines.nowhere.component import VARIABLE
 
 pytestmark = pytest.mark.engine
-PASSWORD = "somebody's-own"
+OWN = "somebody's-own"
 LINE = '    "nowhere": "tests.engines.nowhere",\n'
 DECIDES = r"""engine(_name)? *(==|!=|in) *[("']|(==|!=) *["'](docker|embedded)["']"""
 
@@ -27,7 +27,7 @@ DECIDES = r"""engine(_name)? *(==|!=|in) *[("']|(==|!=) *["'](docker|embedded)["
 def nowhere(checkout: Checkout, tmp_path: Path) -> Iterator[Checkout]:
     """`local` on the server that somebody runs."""
     directory = embedded_server.Directory(tmp_path / "somebody's" / "18", 18)
-    embedded_server.initialise(directory, PASSWORD)
+    embedded_server.initialise(directory, OWN)
     try:
         port = embedded_server.start(directory, derive(LIMITS))
         registry = checkout.root / "pgvector_stacks" / "config" / "engines.py"
@@ -38,7 +38,7 @@ def nowhere(checkout: Checkout, tmp_path: Path) -> Iterator[Checkout]:
         for folder in (package, package.parent):
             (folder / "__init__.py").touch()
         checkout.configure(engine="nowhere", port=port)
-        yield replace(checkout, extra={VARIABLE: PASSWORD})
+        yield replace(checkout, extra={VARIABLE: OWN})
     finally:
         embedded_server.stop(directory)
 
