@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal
 
+from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.exported_state import State
 from pgvector_stacks.sizing.settings import Durability, Limits
 
@@ -41,6 +42,8 @@ class EngineConfig:
 
 
 def config_of(engine: str) -> EngineConfig:
-    """Raises KeyError for an engine that isn't registered; the stack file's model has refused it by then."""
+    """Raises PgstackError for an engine that isn't registered, as a state of another version may name one."""
+    if engine not in REGISTRY:
+        raise PgstackError(f"this version has no engine {engine!r}; it has {', '.join(REGISTRY)}")
     found: EngineConfig = import_module(REGISTRY[engine]).CONFIG
     return found

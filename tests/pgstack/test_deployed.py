@@ -58,6 +58,11 @@ def docker(port: int, *, published: int, ready: int | None) -> list[dict[str, An
     return found
 
 
+def test_the_state_of_an_engine_that_is_not_there_is_told() -> None:
+    with pytest.raises(PgstackError, match="this version has no engine 'podman'; it has embedded, docker"):
+        outputs({"resources": [root(), resource("BackupKey", "backup-key", engine="podman"), EMBEDDED]})
+
+
 def test_a_whole_stack_has_the_outputs_that_its_program_exported() -> None:
     url = Address("127.0.0.1", 6001, "shop", "postgres", HIDDEN).url
     exported = {"adminUrl": secret(url), "port": 6001, "schemaRevision": "ab", "validation": {"vector": "ok"}}
