@@ -1,4 +1,4 @@
-"""How long a TLS certificate is good, and when the next one is made. Pure; reads PEM text."""
+"""Decides when a TLS certificate is renewed. Pure; reads PEM text."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
-VALID = timedelta(days=730)  # of a certificate that is made here
-NOTICE = timedelta(days=30)  # before the end: an `up` makes the next one, `doctor` warns of one that was given
+VALID = timedelta(days=730)  # of a certificate that `up` makes
+NOTICE = timedelta(days=30)  # before it expires: `up` renews its own certificate, `doctor` warns of a configured one
 
 
 def ends(certificate: str) -> datetime:
-    """The last moment of a PEM certificate (the first of several), in UTC. Raises ValueError for another text."""
+    """Return when the (first) PEM certificate expires, in UTC. Raises ValueError for text that is no certificate."""
     return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
 
 
 def renewal(certificate: str, now: datetime, *, asked: bool) -> str:
-    """Why the next certificate is to be made, in words; "" where this one stays.
+    """Return why the certificate is renewed; "" where it is kept.
 
-    A ten-year certificate of an earlier version stays until renewal is asked for or its end is near: clients trust it.
+    A ten-year certificate of an earlier version is kept until it is close to expiry or the user asks: clients trust it.
     """
     end = ends(certificate)
     if asked:
@@ -27,7 +27,7 @@ def renewal(certificate: str, now: datetime, *, asked: bool) -> str:
 
 
 def finding(certificate: str, now: datetime, stack: str, *, made: bool) -> tuple[str, str]:
-    """What `doctor` says of it: (found, remedy). `made`: by `up`, which makes the next one, too."""
+    """Return what `doctor` says about the certificate: (found, remedy). `made`: `up` made it, and renews it."""
     try:
         end = ends(certificate)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Opens connections, waiting for a server that is still starting, and says in words why one can't be had."""
+"""Opens connections, waits for a server that is still starting, and explains why a connection fails."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from pgvector_stacks.common.plain_text import one_line, quoted
 from pgvector_stacks.connections import server_authentication, socket_relay, ssh_tunnel
 from pgvector_stacks.connections.server_authentication import SCRAM
 
-# A killed client lets go within a second (PostgreSQL 14+), also where the server's own setting is another. Timeouts of
-# databases and roles are the application's, not ours: pg_dump sets them so, too.
+# The server notices a killed client within a second (PostgreSQL 14+), whatever its own setting. Timeouts of databases and
+# roles are meant for the application, so our sessions turn them off, as pg_dump does.
 SESSION = (
     "-c client_connection_check_interval=1000 -c statement_timeout=0 -c lock_timeout=0"
     " -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
 )
-# A name leads to PostgreSQL's own functions, operators and types, and a session is that of whoever logged in
+# Names resolve to PostgreSQL's own functions, operators and types; the session runs as the role that logged in
 OWN_NAMES = "-c search_path=pg_catalog,pg_temp"
 OWN_ROLE = "-c role=none -c local_preload_libraries="
-# Settings of database and role that would change what our own steps do, or keep us out, and no script needs
+# Overrides settings of the database or role that would change our own statements or keep us from connecting
 STEPS = (
     f"{OWN_ROLE} -c default_transaction_read_only=off"
     r" -c default_transaction_deferrable=off -c default_transaction_isolation=read\ committed"
 )
-# No name that we write leads to a function, operator or type that somebody else made, who would have our rights then;
-# and what we read is written as we read it.
+# No name in our SQL may resolve to another role's function, operator or type: it would run with our rights. The formats
+# are those that our code parses.
 OURS = (
     f"{OWN_NAMES} {STEPS} -c datestyle=ISO,MDY -c intervalstyle=postgres -c bytea_output=hex"
     " -c standard_conforming_strings=on -c extra_float_digits=1 -c quote_all_identifiers=off"
@@ -49,12 +49,12 @@ LIBRARY = (
     "pgstack up STACK  takes local_preload_libraries away; of session_preload_libraries, which a superuser has set:\n"
     "    ALTER DATABASE … RESET session_preload_libraries, or ALTER ROLE …, while connected to the database postgres"
 )
-LOOK = "-c lock_timeout=3000 -c statement_timeout=60000"  # a preview never waits behind anyone for long
+LOOK = "-c lock_timeout=3000 -c statement_timeout=60000"  # a preview does not wait long for anybody's lock
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a database answers and as whom. The password never shows in a repr."""
+    """How to connect to a database, and as which role. The password is not in its repr."""
 
     host: str
     port: int
@@ -62,9 +62,9 @@ class Address:
     user: str
     password: str = field(repr=False)
     sslmode: str = ""  # as libpq names them; "" leaves it to libpq
-    via: str = ""  # ssh://…: host and port are as seen from over there
-    certificate: str = field(default="", repr=False)  # PEM, of the stack's own server; "" where it isn't known
-    require_auth: str = SCRAM  # as libpq has it; another one only where a user's own URL says so
+    via: str = ""  # ssh://…: host and port as the remote host sees them
+    certificate: str = field(default="", repr=False)  # PEM, of the stack's own server; "" if unknown
+    require_auth: str = SCRAM  # libpq's parameter; differs only where a URL given by the user says so
 
     @property
     def url(self) -> str:
@@ -76,7 +76,7 @@ class Address:
 
     @property
     def where(self) -> str:
-        """For messages: no password."""
+        """The address for messages, without the password."""
         through = f" through {self.via}" if self.via else ""
         return f"{self.host}:{self.port}{through}, database {self.database}, role {self.user}"
 
@@ -90,10 +90,10 @@ def connect(
     application: str = "pgstack",
     own_path: bool = False,
 ) -> Connection[TupleRow]:
-    """Connect, trying again for `wait_s` seconds while nothing listens yet or the server is starting.
+    """Connect; retry for up to `wait_s` seconds while nothing listens yet or the server is starting.
 
-    `own_path`: the session has the database's own search_path and formats, as the application's have; never for the
-    administrator, who would run what others have put on that path.
+    `own_path`: keep the database's own search_path and formats, as the application's sessions do. Never for the
+    administrator: a function of another role on that path would run with the administrator's rights.
 
     Raises ConnectionFailed.
     """
@@ -109,7 +109,7 @@ def connect(
                 password=address.password,
                 connect_timeout=max(2, min(10, int(wait_s) or 5)),
                 application_name=application,
-                client_encoding="UTF8",  # of what we send, whatever the database has set
+                client_encoding="UTF8",  # of what we send, whatever the database is set to
                 options=" ".join(filter(None, (SESSION, "" if own_path else OURS, options))),
                 autocommit=autocommit,
                 **server_authentication.refused(address.sslmode, address.certificate, address.require_auth),
@@ -121,7 +121,7 @@ def connect(
                 continue
             raise ConnectionFailed(explain(address, error, waited_s=wait_s if passing else 0.0)) from None
         connection.prepare_threshold = None
-        if not own_path and connection.info.server_version >= 170000:  # older servers refuse it as an option
+        if not own_path and connection.info.server_version >= 170000:  # older servers refuse the option
             connection.execute("SET transaction_timeout = 0")
             if not autocommit:
                 connection.commit()
@@ -129,7 +129,7 @@ def connect(
 
 
 def reached(address: Address) -> tuple[str, int]:
-    """Host and port as libpq takes them: through the tunnel where there is one."""
+    """Return host and port for libpq, those of the ssh tunnel where there is one."""
     if not address.via:
         return address.host, address.port
     folder = ssh_tunnel.to_port(address.via, address.host, address.port)
@@ -139,7 +139,7 @@ def reached(address: Address) -> tuple[str, int]:
 
 
 def is_passing(message: str) -> bool:
-    """True for what a moment's patience can cure: nothing listens yet, starting up, shutting down."""
+    """Return True for an error that may pass by itself: nothing listens yet, the server starts up or shuts down."""
     return any(
         symptom in message
         for symptom in ("Connection refused", "starting up", "shutting down", "recovery", "closed the connection")
@@ -147,7 +147,7 @@ def is_passing(message: str) -> bool:
 
 
 def explain(address: Address, error: psycopg.OperationalError, *, waited_s: float = 0.0) -> str:
-    """Why the connection failed, and the fix. libpq's text names host, port and role, never the password."""
+    """Explain why the connection failed and how to fix it. libpq's text names host, port and role, no password."""
     text = str(error)
     waited = f" (waited {waited_s:.0f} s)" if waited_s else ""
     for symptom, cause, fix in (
@@ -175,14 +175,14 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
 
 
 def _more(role: str) -> str:
-    """Where a role of the stack has used up its CONNECTION LIMIT."""
+    """Return the fix for a role that has used up its CONNECTION LIMIT."""
     key = {"app": "appConnections", "readonly": "readonlyConnections"}.get(role)
     fix = "close some: SELECT * FROM pg_stat_activity"
     return f"{fix}; or raise pgvector:{key}" if key else fix
 
 
 def _password_remedy(role: str) -> str:
-    """Of the administrator's password the state must have the real one; those of the stack's roles are set by `up`."""
+    """Return the fix for a wrong password: `up` sets those of the stack's roles, but must know the administrator's."""
     key = {"app": "appPassword", "readonly": "readonlyPassword"}.get(role)
     if key is None:
         return (
@@ -198,18 +198,18 @@ def _password_remedy(role: str) -> str:
 
 
 def server_version(connection: Connection[Any]) -> str:
-    """`17.6`: without the packager's words in brackets."""
+    """Return the version without the packager's suffix: `17.6`."""
     return (connection.info.parameter_status("server_version") or "").split(" ")[0]
 
 
 def as_pgstack_error(error: psycopg.Error) -> PgstackError:
-    """A server's error that no statement of a script caused, in its words alone: psycopg's text may quote a query."""
+    """Wrap a server's error that no script caused. Uses only the server's message: psycopg's text may quote a query."""
     shown, recorded = (_told(error, show=show) for show in (row_values.shown(), False))
     return PgstackError(shown, recorded=recorded)
 
 
 def said(error: psycopg.Error) -> str:
-    """What the server says, in one line, for a message of ours; without values of rows unless they are asked for."""
+    """Return the server's message on one line, without values of rows unless the user asked for them."""
     text = error.diag.message_primary or " ".join(str(error).split())
     return one_line(row_values.message(text, error.sqlstate, show=row_values.shown()))
 

@@ -1,4 +1,4 @@
-"""Tries again where a lock isn't given in time, and says who holds it."""
+"""Retries a transaction that does not get a lock in time, and reports who holds the lock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALL_UNDONE = "all was undone each time, so that nobody had to wait for us"
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """How long a step waits for a lock at once and in all, in seconds; and what is said when it isn't given."""
+    """How long a step waits for a lock, in seconds: each time and in total; and the error when it does not get it."""
 
     timeout_s: float = 0.0
     wait_s: float = 0.0
@@ -34,7 +34,7 @@ class Locks:
 def lock_not_given(
     admin: Connection[Any], error: psycopg.Error | SqlFailed, waited_s: float, kept: str = ALL_UNDONE
 ) -> SqlFailed:
-    """The error with the transactions that may hold the lock. Their queries are shown, and not recorded."""
+    """Add to the error the open transactions that may hold the lock. Their queries are shown but never recorded."""
     script, line = getattr(error, "script", ""), getattr(error, "line", 0)
     first = error.recorded if isinstance(error, SqlFailed) else str(as_pgstack_error(error))
     lines = [first, f"  no lock within {waited_s:.0f} s; {kept}"]
@@ -51,10 +51,10 @@ def again_on_locks(
     attempt: Callable[[], Result], owner: Connection[Any], admin: Connection[Any], wait_s: float,
     report: Callable[[str], None], kept: str = ALL_UNDONE,
 ) -> Result:  # fmt: skip
-    """What `attempt` returns, which works in a transaction of `owner` and takes part in no other.
+    """Return the result of `attempt`, which runs in a transaction of its own on the connection `owner`.
 
-    On a lock that isn't given in time all of it is undone and tried again, for `wait_s` seconds: a savepoint would keep
-    the locks already taken while it waits, and readers would queue behind them. Raises SqlFailed.
+    When a lock is not granted in time, roll back and run `attempt` again, for up to `wait_s` seconds. A savepoint would
+    not do: the locks already held would stay, and readers would queue behind them. Raises SqlFailed.
     """
     deadline = time.monotonic() + wait_s
     pause = 0.2

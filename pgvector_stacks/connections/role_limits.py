@@ -1,8 +1,8 @@
-"""What `app` and `readonly` may take of the server, so that neither locks the other, the scripts or us out.
+"""Limits what `app` and `readonly` may use of the server, so that neither blocks the other, the scripts or pgstack.
 
 Invariant: however many connections both open, `RESERVED` are left for the administrator, the scripts' owner and a
-backup. A session's temporary files and an idle transaction end at a limit; none holds for `schema_owner` or for us.
-Pure. `roles.ensure_cluster` sets it, `role_drift` compares it.
+backup. Temporary files and idle transactions of a session are limited too; `schema_owner` and pgstack have no limits.
+Pure. `apply` sets the limits, `role_drift` compares them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from pgvector_stacks.common.errors import SettingRefused
 
 RESERVED = 5
-OF_A_BACKUP = 4  # psql, pg_dump and its workers: as no superuser's they get none of those the server reserves
+OF_A_BACKUP = 4  # psql, pg_dump and its workers: reserved connections are for superusers only
 LEAST_TEMPORARY_MB = 1024
 IDLE_IN_TRANSACTION_S: float = 600
 KEYS = ("appConnections", "readonlyConnections", "tempFileLimitMb", "idleInTransactionS")
@@ -22,7 +22,7 @@ KEYS = ("appConnections", "readonlyConnections", "tempFileLimitMb", "idleInTrans
 
 @dataclass(frozen=True, slots=True)
 class RoleLimits:
-    """`temporary_mb`: MiB of temporary files one session may have; 0: no limit. `idle_in_transaction_s`: 0: none."""
+    """`temporary_mb`: MiB of temporary files per session, 0: no limit. `idle_in_transaction_s`: 0: no limit."""
 
     app_connections: int
     readonly_connections: int
@@ -30,12 +30,12 @@ class RoleLimits:
     idle_in_transaction_s: float
 
     def connections(self, role: str) -> int:
-        """-1: as many as the server has."""
+        """Return the role's CONNECTION LIMIT; -1: no limit of its own."""
         return {"app": self.app_connections, "readonly": self.readonly_connections}.get(role, -1)
 
     @property
     def settings(self) -> dict[str, str]:
-        """What ALTER ROLE … SET says for `app` and `readonly`, as pg_db_role_setting keeps it."""
+        """The settings of `app` and `readonly`, spelled as pg_db_role_setting stores them."""
         return {
             "temp_file_limit": f"{self.temporary_mb}MB" if self.temporary_mb else "-1",
             "idle_in_transaction_session_timeout": f"{round(self.idle_in_transaction_s * 1000)}ms",
@@ -43,7 +43,7 @@ class RoleLimits:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """By the keys of the stack file, for a preview."""
+        """The limits under the keys of the stack file, for a preview."""
         values = (
             self.app_connections,
             self.readonly_connections,
@@ -54,7 +54,7 @@ class RoleLimits:
 
     @classmethod
     def from_inputs(cls, found: Mapping[str, Any] | None) -> RoleLimits | None:
-        """None for a state from before there were limits. Numbers arrive as floats."""
+        """Read what `inputs` wrote; None for a state from before the limits. Pulumi returns numbers as floats."""
         if not found:
             return None
         app, readonly, temporary, idle = (found[key] for key in KEYS)
@@ -72,12 +72,12 @@ def derive(
     temporary_mb: int | None = None,
     idle_in_transaction_s: float = IDLE_IN_TRANSACTION_S,
 ) -> RoleLimits:
-    """The limits of a server with `max_connections`, of which it keeps `reserved` for superusers by its own settings.
+    """Return the limits for a server with `max_connections`, of which its settings reserve `reserved` for superusers.
 
-    `scheduled`: there is a schedule of backups, whose role is no superuser.
+    `scheduled`: backups run on a schedule, under a role that is not a superuser.
 
-    A fifth of the connections is `readonly`'s, the rest `app`'s; a session's temporary files take twice the memory.
-    Raises SettingRefused where what is asked for leaves too few connections.
+    `readonly` gets a fifth of the connections, `app` the rest. A session may have temporary files of twice the
+    server's memory. Raises SettingRefused where the configured limits leave too few connections.
     """
     most = max_connections - max(RESERVED, reserved + 2) - 1 - (OF_A_BACKUP if scheduled else 0)
     if readonly is None:

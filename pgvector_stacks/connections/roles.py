@@ -1,8 +1,8 @@
-"""Makes the database and its roles, and lends the owner's connection for as long as scripts run.
+"""Creates the database and its roles, and opens the owner's connection while scripts run.
 
-`schema_owner` owns the database and everything in it and can't log in, except while scripts run: then with a
-random password nobody sees. `app` reads and writes rows, `readonly` reads them; neither can change the schema.
-Passwords go to the server as SCRAM verifiers computed here, so that no log ever holds one.
+`schema_owner` owns the database and everything in it. It can log in only while scripts run, with a random password
+that is shown to nobody. `app` reads and writes rows, `readonly` reads them; neither can change the schema.
+The server receives passwords only as SCRAM verifiers computed here, so no log can contain one.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from pgvector_stacks.connections import single_user_mode
 from pgvector_stacks.connections.connection import STEPS, Address, as_pgstack_error, connect
 
 OWNER, APP, READONLY = "schema_owner", "app", "readonly"
-BACKUP = "pgstack_backup"  # only where backups are scheduled: backup_role.py
+BACKUP = "pgstack_backup"  # exists only where backups are scheduled: inspection/backup_role.py
 UNLOGGED = ("log_statement = none", "log_min_duration_statement = -1", "log_min_error_statement = panic",
             "log_min_duration_sample = -1", "log_transaction_sample_rate = 0")  # fmt: skip
 MAKE_LARGE_OBJECTS = ("lo_creat", "lo_create", "lo_from_bytea")
-# one statement of them fills the server's lock table, and then nobody logs in
+# one statement with them can fill the server's lock table, and then nobody can log in
 ADVISORY_LOCKS = tuple(
     f"pg_{tried}advisory_{kind}lock{shared}"
     for tried in ("", "try_")
     for kind in ("", "xact_")
     for shared in ("", "_shared")
 )
-# Everybody may run them, and who only reads may not. Dumps name them with their arguments: one whose arguments differ
-# between majors (pg_logical_emit_message) would stop an upgrade.
+# PUBLIC may execute these; roles that only read must not. Dumps name functions with their arguments, so one whose
+# arguments differ between majors (pg_logical_emit_message) can't be listed here: it would fail an upgrade.
 NOT_FOR_READERS = (*MAKE_LARGE_OBJECTS, *ADVISORY_LOCKS)
 NO_POWERS = sql.SQL("NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
 
 
 def ensure_cluster(connection: Connection[Any], database: str, passwords: Mapping[str, str]) -> None:
-    """Roles and database. `connection`: the administrator's, in database postgres, autocommit.
+    """Create the roles and the database where they are missing, and set their owner, rights and passwords.
 
-    `passwords`: of the roles that log in, `app` and `readonly`.
+    `connection`: the administrator's, in database postgres, autocommit. `passwords`: for `app` and `readonly`.
     """
     present = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
     for role in (OWNER, APP, READONLY):
@@ -61,20 +61,20 @@ def ensure_cluster(connection: Connection[Any], database: str, passwords: Mappin
 
 
 def ensure_database_rights(connection: Connection[Any], database: str) -> None:
-    """Who may enter. `connection`: the administrator's, in database postgres, autocommit."""
+    """Grant CONNECT to our roles only. `connection`: the administrator's, in database postgres, autocommit."""
     names = {"database": sql.Identifier(database)}
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {database} FROM PUBLIC").format(**names))
     for role, privileges in ((OWNER, "ALL"), (APP, "CONNECT, TEMPORARY"), (READONLY, "CONNECT")):
         held = connection.execute(
             "SELECT has_database_privilege(%s, %s, 'CONNECT')", (role, database)
         ).fetchone()  # fmt: skip
-        if held != (True,):  # else it has what a script left of them
+        if held != (True,):  # a role that has CONNECT keeps the privileges that a script left it
             grant = sql.SQL("GRANT {privileges} ON DATABASE {database} TO {role}")
             connection.execute(grant.format(privileges=sql.SQL(privileges), role=sql.Identifier(role), **names))
 
 
 def set_password(connection: Connection[Any], role: str, password: str) -> None:
-    """Let `role` log in with `password`. The server sees the verifier alone, and logs not even that.
+    """Let `role` log in with `password`. The server receives only the SCRAM verifier, and does not log it.
 
     `connection`: an administrator's, in autocommit or in a transaction.
     """
@@ -86,7 +86,7 @@ def set_password(connection: Connection[Any], role: str, password: str) -> None:
 
 
 def unreachable(connection: Connection[Any]) -> list[str]:
-    """A line for each role and schema in which it has rights that it can't use: it lacks the schema's USAGE."""
+    """Return a line for each role that has rights on tables of a schema but no USAGE on that schema."""
     rows = connection.execute(queries.get("rights_unusable")).fetchall()
     return [
         f"{role} has rights on {count} table(s) of the schema {schema}, as {one}, and may not use the schema:"
@@ -96,9 +96,9 @@ def unreachable(connection: Connection[Any]) -> list[str]:
 
 
 def ensure_database(connection: Connection[Any]) -> None:
-    """The ledger. `connection`: the administrator's, in the database, autocommit.
+    """Create the ledger's schema. `connection`: the administrator's, in the stack's database, autocommit.
 
-    Raises PgstackError where the schema pgstack, or something in it, is somebody else's.
+    Raises PgstackError where another role owns the schema pgstack or something in it.
     """
     try:
         with connection.transaction():
@@ -110,13 +110,13 @@ def ensure_database(connection: Connection[Any]) -> None:
 
 
 def close_functions(connection: Connection[Any], role: str, functions: Sequence[str]) -> None:
-    """Take these functions from `role`, in the connection's database. `connection`: the administrator's."""
+    """Revoke EXECUTE on these functions from `role` in the connection's database. `connection`: the administrator's."""
     text = queries.get("functions_closed").replace("{role}", role)
     connection.execute(text.replace("{functions}", "{" + ",".join(functions) + "}").encode())
 
 
 def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> str:
-    """Create or update the extensions (vector is none that an owner may create) and return pgvector's version."""
+    """Create or update the extensions and return pgvector's version. Only a superuser may create vector."""
     available = [row[0] for row in connection.execute("SELECT name FROM pg_available_extensions").fetchall()]
     for name in names:
         if name not in available:
@@ -136,9 +136,10 @@ def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> st
 
 
 def lost_extensions(connection: Connection[Any], names: tuple[str, ...]) -> str:
-    """Why scripts can't commit that took away extensions which an `up` makes; empty where all are there.
+    """Return why scripts that dropped an extension of the stack can't commit; "" where all extensions exist.
 
-    Their next `up` would make them again, so what a later script finds would depend on how the `up`s are cut.
+    The next `up` would create the extension again, so a later script would find it or not depending on which scripts
+    run in the same `up`.
     """
     rows = connection.execute("SELECT extname FROM pg_catalog.pg_extension").fetchall()
     lost = [name for name in names if (name,) not in rows]
@@ -152,7 +153,7 @@ def lost_extensions(connection: Connection[Any], names: tuple[str, ...]) -> str:
 
 
 def _create_extension(connection: Connection[Any], name: str) -> None:
-    """Into public, or where there is none beside pgvector; an extension with a schema of its own lies there."""
+    """Create it in public, else in pgvector's schema; an extension that fixes its own schema goes there."""
     with connection.transaction():
         connection.execute(queries.get("extension_place"))
         connection.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name)))
@@ -160,13 +161,13 @@ def _create_extension(connection: Connection[Any], name: str) -> None:
 
 @contextmanager
 def owner_connection(admin: Connection[Any], address: Address, *, options: str = "") -> Iterator[Connection[TupleRow]]:
-    """The owner's connection to `address`, not in autocommit. It can log in for as long as this lasts.
+    """Open the owner's connection to `address`, without autocommit. The owner can log in only within this context.
 
     `admin`: the administrator's connection that holds the lock, so that no other `up` changes the password.
     """
     password = secrets.token_urlsafe(32)
     set_password(admin, OWNER, password)
-    # an option, since a script's end resets what is set; servers before 17 know no such setting
+    # as a startup option, since the session is reset after each script; servers before 17 do not have this setting
     timeout = "-c transaction_timeout=0" if admin.info.server_version >= 170000 else ""
     try:
         connection = connect(
@@ -180,6 +181,6 @@ def owner_connection(admin: Connection[Any], address: Address, *, options: str =
     finally:
         try:
             admin.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(sql.Identifier(OWNER)))
-            admin.execute(queries.get("orphans_end"))  # a script may have let somebody in
+            admin.execute(queries.get("orphans_end"))  # ends sessions that a script opened or allowed as the owner
         except psycopg.OperationalError:
-            admin.close()  # the server is gone; a random password nobody knows stays behind
+            admin.close()  # the server is down; the owner keeps a random password that nobody knows

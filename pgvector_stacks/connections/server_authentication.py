@@ -1,12 +1,12 @@
-"""What every connection of ours demands of a server before it gets anything that a password could be learnt from.
+"""What our connections require of a server before they reveal anything from which a password could be derived.
 
-A server that is down leaves its port to whoever takes it. So a client of ours answers nothing but SCRAM, by which a
-stranger gets no password; over TLS it also demands that the server knows the password itself, on this very channel
-(channel binding: RFC 5802, RFC 5929 `tls-server-end-point`), and where the stack's certificate is its own authority,
-that the server has its key. Names aren't compared then: the one certificate that is trusted is the stack's.
+Any process can listen on the port of a server that is down. Our clients therefore answer only SCRAM, which reveals no
+password. Over TLS they also require channel binding (RFC 5802, RFC 5929 `tls-server-end-point`): the server proves on
+this channel that it knows the password. Where the stack's certificate is self-signed, the server must hold its key;
+host names are not compared then, since only the stack's own certificate is trusted.
 
-A certificate of an authority that isn't in what was given (a public one, a company's) can't be verified without it:
-OpenSSL takes a certificate as its own root only where it is one. Channel binding holds there all the same.
+A certificate issued by an authority (public or a company's) whose root was not given can't be verified, because OpenSSL
+accepts a certificate as its own root only if it is self-signed. Channel binding is required in that case too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 SCRAM = "scram-sha-256"
-UNDEMANDING = {"PGSSLMODE": "prefer", "PGCHANNELBINDING": "prefer", "PGSSLROOTCERT": ""}  # libpq's
+UNDEMANDING = {"PGSSLMODE": "prefer", "PGCHANNELBINDING": "prefer", "PGSSLROOTCERT": ""}  # libpq's defaults
 TLS = ("require", "verify-ca", "verify-full")
 SYMPTOMS = (
     (
@@ -50,7 +50,7 @@ SYMPTOMS = (
 
 
 def refused(sslmode: str, certificate: str, require_auth: str) -> dict[str, Any]:
-    """libpq's parameters that refuse strangers. `certificate`: PEM, the stack's own; "" where it isn't known."""
+    """Return the libpq parameters that refuse an impostor. `certificate`: the stack's own, PEM; "" if unknown."""
     found: dict[str, Any] = {"require_auth": require_auth} if require_auth else {}
     if not sslmode:
         return found
@@ -64,8 +64,8 @@ def refused(sslmode: str, certificate: str, require_auth: str) -> dict[str, Any]
 
 
 def variables(sslmode: str, certificate_file: str = "") -> dict[str, str]:
-    """The same for psql, pg_dump and pg_restore of a stack's own server. libpq before 16 knows no PGREQUIREAUTH; over
-    TLS channel binding (libpq 13) refuses cleartext and MD5 as well.
+    """Return the same as environment variables, for psql, pg_dump and pg_restore. libpq before 16 ignores
+    PGREQUIREAUTH; over TLS, channel binding (libpq 13) refuses cleartext and MD5 passwords as well.
     """
     found = {"PGREQUIREAUTH": SCRAM}
     if sslmode in TLS:
@@ -77,7 +77,7 @@ def variables(sslmode: str, certificate_file: str = "") -> dict[str, str]:
 
 @cache
 def root_of(certificate: str) -> str:
-    """The certificates of a PEM text that are their own authorities, as PEM; "" where none is, or it can't be read."""
+    """Return the self-signed certificates of a PEM text, as PEM; "" where there are none or the text can't be read."""
     try:
         given = x509.load_pem_x509_certificates(certificate.encode())
     except ValueError:
@@ -95,7 +95,7 @@ def _is_an_authority(certificate: x509.Certificate) -> bool:
 
 @cache
 def _folder() -> Path:
-    """0700, and gone with the process."""
+    """Create a folder of mode 0700 that is removed when the process ends."""
     folder = tempfile.mkdtemp(prefix="pgstack-tls-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
@@ -106,7 +106,7 @@ _LOCK = threading.Lock()
 
 
 def file_of(text: str) -> str:
-    """A file with it, for as long as the process lives: libpq reads it again where it cancels a query."""
+    """Write the text to a file that lives as long as the process: libpq reads it again to cancel a query."""
     with _LOCK:
         if text not in _FILES:
             path = _folder() / f"{len(_FILES)}.crt"

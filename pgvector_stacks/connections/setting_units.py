@@ -1,6 +1,6 @@
-"""Reads the values of PostgreSQL's settings as the server does: a size in kB, a count, a factor. Pure.
+"""Parses values of PostgreSQL settings as the server does: a size in kB, a count, a factor. Pure.
 
-For settings whose values we have to understand (the budget); all others go to the server as they are.
+Only for the settings that the memory budget needs; all others are passed to the server unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNITS_KB: Mapping[str, Fraction] = MappingProxyType(
         "TB": Fraction(1024**3),
     }
 )
-# What a plain number means: the setting's own unit in pg_settings.
+# The unit of a plain number: the setting's own unit in pg_settings.
 BASE_KB: Mapping[str, int] = MappingProxyType(
     {
         "shared_buffers": 8, "effective_cache_size": 8, "wal_buffers": 8,
@@ -30,14 +30,14 @@ BASE_KB: Mapping[str, int] = MappingProxyType(
         "min_wal_size": 1024, "max_wal_size": 1024,
     }
 )  # fmt: skip
-BY_ITSELF = ("autovacuum_work_mem", "wal_buffers")  # these may be -1: the server derives them from another setting
-MOST_KB = 2**31 - 1  # the largest of all of them on a 64-bit server
+BY_ITSELF = ("autovacuum_work_mem", "wal_buffers")  # may be -1: the server derives the value from another setting
+MOST_KB = 2**31 - 1  # the largest maximum of these settings on a 64-bit server
 
 
 def size_kb(name: str, value: str) -> int:
-    """`64MB` → 65536, rounded up; a plain number in the setting's own unit; -1 where the server decides by itself.
+    """Return the size in kB, rounded up: `64MB` → 65536; -1: the server decides.
 
-    Raises SettingRefused.
+    A plain number is in the setting's own unit. Raises SettingRefused.
     """
     base_kb = BASE_KB[name]
     if name in BY_ITSELF and value.strip() == "-1":
@@ -57,14 +57,14 @@ def size_kb(name: str, value: str) -> int:
 
 
 def count(name: str, value: str, *, least: int = 0) -> int:
-    """Raises SettingRefused for what is no whole number of at least `least`."""
+    """Parse a whole number. Raises SettingRefused for anything else, and for less than `least`."""
     if re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII) is None or int(value) < least:
         raise SettingRefused(f"pgvector:settings: {name} = {value!r}: allowed is a whole number from {least}")
     return int(value)
 
 
 def factor(name: str, value: str) -> Fraction:
-    """Raises SettingRefused for what is no number from 1 to 1000."""
+    """Parse a number from 1 to 1000. Raises SettingRefused for anything else."""
     if re.fullmatch(r"\d{1,4}(\.\d{0,9})?", value.strip(), re.ASCII) is None or not 1 <= Fraction(value) <= 1000:
         raise SettingRefused(f"pgvector:settings: {name} = {value!r}: allowed is a number from 1 to 1000")
     return Fraction(value)

@@ -1,8 +1,8 @@
-"""Decides whether two spellings of a setting are one value, by the rules with which PostgreSQL reads them. Pure.
+"""Decides whether two spellings of a setting mean the same value, by PostgreSQL's own parsing rules. Pure.
 
 Invariant: `same` says yes for exactly those spellings that the server stores as one value (guc.c: parse_bool,
-parse_int, parse_real, convert_to_base_unit, config_enum_lookup_by_name). Strings have rules of their own, which only
-the server knows: their spellings are compared as they are, lists element by element.
+parse_int, parse_real, convert_to_base_unit, config_enum_lookup_by_name). The rules of string settings are known only
+to the server, so strings are compared as they are, and lists element by element.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-# From the largest to the smallest: a fraction is rounded to the next smaller one.
+# From the largest to the smallest unit: a fraction is rounded to a multiple of the next smaller unit.
 BYTES: Mapping[str, int] = MappingProxyType({"TB": 1024**4, "GB": 1024**3, "MB": 1024**2, "kB": 1024, "B": 1})
 MICROSECONDS: Mapping[str, int] = MappingProxyType(
     {"d": 86_400_000_000, "h": 3_600_000_000, "min": 60_000_000, "s": 1_000_000, "ms": 1000, "us": 1}
 )
-BOOLEANS: Mapping[str, tuple[str, int]] = MappingProxyType(  # the word, and how much of it is enough
+BOOLEANS: Mapping[str, tuple[str, int]] = MappingProxyType(  # the word, and how many of its letters suffice
     {"true": ("on", 1), "yes": ("on", 1), "on": ("on", 2), "1": ("on", 1),
      "false": ("off", 1), "no": ("off", 1), "off": ("off", 2), "0": ("off", 1)}
 )  # fmt: skip
 SWITCHES: Mapping[str, str] = MappingProxyType(
     {"true": "on", "yes": "on", "1": "on", "false": "off", "no": "off", "0": "off"}
 )
-# What pg_settings.enumvals doesn't show, by setting: another word for one that it shows.
+# Synonyms that pg_settings.enumvals does not show, by setting.
 HIDDEN: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "wal_level": {"archive": "replica", "hot_standby": "replica"},
@@ -38,15 +38,15 @@ LISTS = frozenset(
      "local_preload_libraries", "listen_addresses", "unix_socket_directories", "debug_io_direct",
      "wal_consistency_checking", "createrole_self_grant", "restrict_nonsystem_relation_kind"}
 )  # fmt: skip
-# Lists whose elements the server quotes each by itself where it keeps them (GUC_LIST_QUOTE); others are one text.
+# Lists that the server stores with each element quoted (GUC_LIST_QUOTE); it stores other lists as one string.
 QUOTED_LISTS = frozenset(
     {"search_path", "temp_tablespaces", "shared_preload_libraries", "session_preload_libraries",
      "local_preload_libraries", "unix_socket_directories"}
 )  # fmt: skip
-FOLDED = frozenset({"log_timezone", "timezone"})  # names of files, found whatever their case
+FOLDED = frozenset({"log_timezone", "timezone"})  # names of time zone files, which are found in any case
 _INTEGER = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 _REAL = re.compile(r"[ \t\n\v\f\r]*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
-_HEXADECIMAL = re.compile(  # strtod reads it, too: 0x1.8p1
+_HEXADECIMAL = re.compile(  # strtod accepts hexadecimal floats too: 0x1.8p1
     r"[ \t\n\v\f\r]*([+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?[0-9]+)?)"
 )
 _UNIT = re.compile(r"[ \t\n\v\f\r]*([^ \t\n\v\f\r]*)[ \t\n\v\f\r]*")
@@ -54,7 +54,7 @@ MOST = 2**63 - 1
 
 
 def same(name: str, kind: str, unit: str | None, one: str, other: str) -> bool:
-    """True where both are one value of the setting. `kind`: pg_settings.vartype; `unit`: what a number alone counts."""
+    """Return True if both spellings mean the same value. `kind`: pg_settings.vartype; `unit`: pg_settings.unit."""
     if one == other:
         return True
     name = name.lower()
@@ -77,7 +77,7 @@ def _shown(kind: str, value: float | None) -> str:
 
 
 def boolean(text: str) -> str | None:
-    """`on` or `off`; None for what is neither. Any beginning of a word that is no other's is enough."""
+    """Return `on` or `off`; None for other text. Any unambiguous prefix of a word is accepted."""
     word = text.lower()
     for whole, (meaning, enough) in BOOLEANS.items():
         if len(word) >= enough and whole.startswith(word):
@@ -92,7 +92,7 @@ def _enumerated(name: str, text: str) -> str:
 
 
 def number(kind: str, unit: str | None, text: str) -> float | None:
-    """In the setting's own unit, rounded as the server rounds; None for what is no number of it."""
+    """Return the number in the setting's own unit, rounded as the server rounds; None for text that is not a number."""
     value, rest = _read(text, kind)
     if value is None:
         return None
@@ -107,7 +107,7 @@ def number(kind: str, unit: str | None, text: str) -> float | None:
 
 
 def _read(text: str, kind: str) -> tuple[float | None, str]:
-    """(the number at its beginning, what follows), as strtol with base 0 and strtod read."""
+    """Return (the leading number, the remaining text), read as strtol with base 0 and strtod do."""
     if kind == "integer" and (match := _INTEGER.match(text)):
         digits = match[2]
         base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
@@ -122,7 +122,7 @@ def _read(text: str, kind: str) -> tuple[float | None, str]:
 
 
 def in_own_unit(value: float, unit: str, own: str | None) -> float | None:
-    """`1.5`, `GB` in `8kB`: 196608.0. None for a unit that the setting hasn't."""
+    """Convert a value to the setting's own unit: `1.5`, `GB` in `8kB` is 196608.0. None for a unit of another kind."""
     match = re.fullmatch(r"(\d*)(\w+)", own or "")
     if match is None:
         return None
@@ -143,12 +143,12 @@ def _converted(value: float, unit: str, table: Mapping[str, int], own: int) -> f
 
 
 def _factor(size: int, own: int) -> float:
-    """As the server's tables write it: a whole number, or one over it."""
+    """Return the conversion factor as the server's tables have it: a whole number, or its reciprocal."""
     return float(size // own) if size >= own else 1.0 / (own // size)
 
 
 def elements_of(name: str, text: str) -> list[str]:
-    """What ALTER … SET takes, word for word, so that the server keeps the same text again.
+    """Split a stored setting into the values to give to ALTER … SET, so that the server stores the same text.
 
     >>> elements_of("search_path", '"", "a""b, c", app'), elements_of("log_destination", "csvlog, stderr")
     (['', 'a"b, c', 'app'], ['csvlog, stderr'])
@@ -160,7 +160,7 @@ def elements_of(name: str, text: str) -> list[str]:
 
 
 def _elements(text: str) -> Iterator[str]:
-    """Of a list: without the blanks around them; what isn't quoted in small letters where it may be a name."""
+    """Yield the elements of a list, without quotes and surrounding blanks."""
     for quoted, plain in re.findall(r'\s*(?:"((?:[^"]|"")*)"|([^,]*))\s*(?:,|$)', text):
         if quoted:
             yield quoted.replace('""', '"')

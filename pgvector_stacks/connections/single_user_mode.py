@@ -1,17 +1,17 @@
-"""What is said to a server that nobody can log in to: its administrator's password, in single-user mode.
+"""Sets the administrator's password in single-user mode, for a server that nobody can log in to.
 
-The data directory's own settings hold there, whoever wrote them: a statement that they log, or that they refuse and
-the server repeats, never has a password in it. Made for data directories that are there already; a new one gets the
-verifier from initdb.
+The data directory's own settings apply there, whoever wrote them. A statement may therefore be logged, or be repeated
+in an error message; it contains only a verifier, never a password. Used for existing data directories; a new one gets
+its verifier from initdb.
 """
 
 from __future__ import annotations
 
 from psycopg import pq
 
-# On the command line, which beats postgresql.auto.conf; what databases and roles set isn't read in single-user mode.
+# On the command line, which overrides postgresql.auto.conf. Single-user mode ignores settings of databases and roles.
 SETTINGS = {
-    "shared_buffers": "64MB",  # the directory's own may be more than a throw-away container has
+    "shared_buffers": "64MB",  # the directory's own value may exceed the memory of a throw-away container
     "exit_on_error": "on",
     "standard_conforming_strings": "on",
     "log_statement": "none",
@@ -27,12 +27,12 @@ OPTIONS = tuple(word for name, value in SETTINGS.items() for word in ("-c", f"{n
 
 
 def verifier(role: str, password: str) -> str:
-    """The SCRAM-SHA-256 verifier that ALTER ROLE and initdb store as it is; made by libpq, which asks no server.
+    """Return the SCRAM-SHA-256 verifier, which ALTER ROLE and initdb store unchanged; libpq computes it locally.
 
-    No quote, backslash or line break is in it, whatever the password.
+    It contains no quote, backslash or line break, whatever the password.
 
     >>> verifier("postgres", "it's")[:19]
     'SCRAM-SHA-256$4096:'
     """
-    without_server = pq.PGconn.connect_start(b"nowhere")  # refused as a connection string: nothing is looked up
+    without_server = pq.PGconn.connect_start(b"nowhere")  # an invalid connection string, so libpq looks nothing up
     return without_server.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()

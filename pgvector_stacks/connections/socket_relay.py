@@ -1,9 +1,9 @@
-"""A TCP port of this process on loopback that leads to a Unix socket: libpq speaks no TLS over a Unix socket, and a
-server that demands TLS of whoever comes by TCP (`hostssl`) demands it behind an ssh tunnel, too.
+"""Forwards a TCP port on loopback to a Unix socket. libpq does not speak TLS over a Unix socket, but a server that
+requires TLS over TCP (`hostssl`) requires it through an ssh tunnel too.
 
-The port is bound by us before anybody hears of it, so nobody can take it, and it is gone with the process. Who connects
-must be this user, where the kernel tells whose a connection is (Linux); elsewhere he meets the server's own demands, as
-on the Docker host itself. TLS is from libpq to the server: what passes here can't be read here.
+This process binds the port before anyone knows its number, so no other process can take it, and the port closes with
+the process. Only this user may connect, where the kernel shows who owns a connection (Linux); elsewhere the server
+authenticates as usual. TLS runs from libpq to the server, so the relay can't read what it forwards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOCK = threading.Lock()
 
 
 def to_socket(path: str) -> int:
-    """The port on 127.0.0.1 that leads to the Unix socket `path`; one for each, for as long as this process lives."""
+    """Return the port on 127.0.0.1 that forwards to the Unix socket `path`; each path has one port."""
     with _LOCK:
         if path not in _PORTS:
             listener = socket.create_server((HOST, 0))
@@ -50,7 +50,7 @@ def _join(client: socket.socket, path: str) -> None:
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
-    """Until the one ends; then the other hears it. A broken one ends both: half a connection waits for ever."""
+    """Copy until `source` ends, then close `sink` for writing. An error closes both: half a connection would hang."""
     try:
         while data := source.recv(CHUNK):
             sink.sendall(data)

@@ -1,7 +1,8 @@
-"""Tunnels through the user's own `ssh`: to a Docker Engine's socket, and to a database that is not published.
+"""Opens tunnels through the user's own `ssh`: to a Docker Engine's socket, and to a database that is not published.
 
-One tunnel a target and process, opened when it is first needed. It runs `cat` on the other side with our pipe as its
-input, so it ends when this process ends, however that happens. Keys, hosts and jump hosts are those of ~/.ssh/config.
+Each process opens one tunnel per target, when it is first needed. The tunnel runs `cat` on the remote host, with a pipe
+of this process as its input, so it ends with this process, however that ends. Keys, hosts and jump hosts are those of
+~/.ssh/config.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Target:
 
 
 def parse(url: str) -> Target:
-    """Raises ConnectionFailed for a URL without a host."""
+    """Parse an ssh URL. Raises ConnectionFailed for a URL without a host, or with a password."""
     parts = urlsplit(url)
     try:
         port = parts.port
@@ -55,7 +56,7 @@ _LOCK = threading.Lock()
 
 
 def to_docker(url: str) -> str:
-    """A local `unix://` URL that leads to the engine's socket over there. Raises ConnectionFailed."""
+    """Return a local `unix://` URL that is forwarded to the remote Docker socket. Raises ConnectionFailed."""
     remote = parse(url).socket
 
     def place() -> tuple[str, str, Callable[[], bool]]:
@@ -66,8 +67,9 @@ def to_docker(url: str) -> str:
 
 
 def to_port(url: str, host: str, port: int) -> str:
-    """A local folder, 0700, whose socket `.s.PGSQL.PORT` leads to `host:port` as seen from over there: no TCP port that
-    another user could take before ssh does, or connect to. Raises ConnectionFailed.
+    """Return a local folder, mode 0700, whose socket `.s.PGSQL.PORT` is forwarded to `host:port`, seen from the remote.
+
+    A local TCP port would not do: another user could take it before ssh does, or connect. Raises ConnectionFailed.
     """
 
     def place() -> tuple[str, str, Callable[[], bool]]:
@@ -78,7 +80,7 @@ def to_port(url: str, host: str, port: int) -> str:
 
 
 def _private() -> Path:
-    """A folder of ours alone that goes with the process; its path is short, as a socket's has to be."""
+    """Create a folder, mode 0700, that is removed with the process. Its path is short: a socket's path is limited."""
     folder = tempfile.mkdtemp(prefix="pgstack-ssh-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)

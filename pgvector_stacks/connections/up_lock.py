@@ -1,8 +1,8 @@
-"""The lock of an `up`: one at a time on a server, and only the administrator can hold it.
+"""The lock of an `up`: one `up` at a time per server. Only the administrator can hold it.
 
-It is the lock of a table in the database `postgres` on which nobody else has a right. An advisory lock could be taken
-by whoever may connect there. It is taken as well, since older versions know no other; but a holder of it who is no
-superuser keeps nobody waiting.
+It is a lock on a table in the database `postgres` to which no other role has access. Anyone who may connect there could
+take an advisory lock instead. The advisory lock of older versions is taken as well, since they know no other, but it is
+ignored where a role without superuser rights holds it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from pgvector_stacks.connections.connection import Address, as_pgstack_error, co
 OLDER = {"classid": 0x7067, "objid": 0x76656374}  # pg_advisory_lock's two keys: "pg", "vect"
 POLL_S = 0.1
 CONNECT_WAIT_S = 30.0
-# on a connection of its own, whose transaction stays open; it has no snapshot, so no vacuum waits for it
+# on a connection of its own that stays in the transaction; it has no snapshot, so it does not hold back vacuum
 TAKE = "LOCK TABLE pgstack.up IN EXCLUSIVE MODE NOWAIT"
 
 
 @contextmanager
 def locked(address: Address, wait_s: float) -> Iterator[Connection[Any]]:
-    """The administrator's connection to the database `postgres` of that server, while the lock is held.
+    """Hold the lock, and yield the administrator's connection to the database `postgres` of that server.
 
-    It is taken by polling, so that nothing queues behind it. Raises ConnectionFailed where another `up` keeps it for
-    `wait_s` seconds; PgstackError where the schema pgstack there is somebody else's.
+    Polls for the lock, so that nothing queues behind the request. Raises ConnectionFailed where another `up` holds the
+    lock for `wait_s` seconds; PgstackError where another role owns the schema pgstack there.
     """
     there = replace(address, database="postgres")
     with connect(there, wait_s=CONNECT_WAIT_S) as connection, connect(there, wait_s=CONNECT_WAIT_S) as holder:
@@ -43,11 +43,11 @@ def locked(address: Address, wait_s: float) -> Iterator[Connection[Any]]:
             if time.monotonic() > deadline:
                 raise ConnectionFailed(_held_by(connection, wait_s))
             time.sleep(POLL_S)
-        yield connection  # the lock goes with the connection
+        yield connection  # closing the connection releases the lock
 
 
 def _take(holder: Connection[Any], beside: Connection[Any]) -> bool:
-    """`holder` stays in its transaction where it has the lock; `beside` has that of older versions."""
+    """Try to take both locks: the table's on `holder`, whose transaction stays open, and the older one on `beside`."""
     holder.execute("BEGIN")
     try:
         holder.execute(TAKE)
@@ -62,13 +62,13 @@ def _take(holder: Connection[Any], beside: Connection[Any]) -> bool:
 
 
 def taken(connection: Connection[Any]) -> bool:
-    """True while an `up` works on the connection's server."""
+    """Return True while an `up` runs on the connection's server."""
     row = connection.execute(queries.get("up_lock_taken"), OLDER).fetchone()
     return bool(row and row[0])
 
 
 def _create(connection: Connection[Any]) -> None:
-    """Two first `up`s may come together: one of them makes it."""
+    """Create the table of the lock; one of two simultaneous first `up`s creates it."""
     try:
         with suppress(errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateSchema), connection.transaction():
             connection.execute(queries.get("pgstack_owners"))
