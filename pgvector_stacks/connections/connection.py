@@ -17,8 +17,8 @@ from pgvector_stacks.common.plain_text import one_line, quoted
 from pgvector_stacks.connections import server_authentication, socket_relay, ssh_tunnel
 from pgvector_stacks.connections.server_authentication import SCRAM
 
-# The server notices a killed client within a second (PostgreSQL 14+), whatever its own setting. Timeouts of databases and
-# roles are meant for the application, so our sessions turn them off, as pg_dump does.
+# The server notices a killed client within a second (PostgreSQL 14+), whatever its own setting. Timeouts of databases
+# and roles are meant for the application, so our sessions turn them off, as pg_dump does.
 SESSION = (
     "-c client_connection_check_interval=1000 -c statement_timeout=0 -c lock_timeout=0"
     " -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
