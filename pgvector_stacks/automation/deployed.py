@@ -35,6 +35,11 @@ class Output:
     shown: bool = True
 
 
+def exported(state: Mapping[str, Any]) -> dict[str, Output]:
+    """What the program exported when an `up` last came to its end."""
+    return {name: Output(plain(value), _is_secret(value)) for name, value in _root(state).items()}
+
+
 def outputs(state: Mapping[str, Any], configured: Mapping[str, str] | None = None) -> dict[str, Output]:
     """The stack's outputs, the server's address as it is now; without outputs what the resources know. {}: no server.
 
@@ -43,33 +48,33 @@ def outputs(state: Mapping[str, Any], configured: Mapping[str, str] | None = Non
     What only a finished `up` knows (`schemaRevision`, `validation`) is missing where none was. `configured`: passwords
     of the stack file (`appPassword`), which the first `up` used instead of the generated ones.
     """
-    exported = {name: Output(plain(value), _is_secret(value)) for name, value in _root(state).items()}
+    known = exported(state)
     server = _server(state)
     if server is None:
-        return exported
+        return known
     words = _passwords(state, configured or {}) | {ADMIN: str(server["adminPassword"])}
-    if not exported:
-        exported = _as_far_as_known(state, server, words)
-        if "adminUrl" in exported and str((configured or {}).get("adminUrl")).lower() != "true":
-            exported["adminUrl"] = replace(exported["adminUrl"], shown=False)
+    if not known:
+        known = _as_far_as_known(state, server, words)
+        if "adminUrl" in known and str((configured or {}).get("adminUrl")).lower() != "true":
+            known["adminUrl"] = replace(known["adminUrl"], shown=False)
     host, port = str(server["host"]), int(server.get("port") or PORT)
-    exported |= {"host": Output(host, secret=False), "port": Output(port, secret=False)}
+    known |= {"host": Output(host, secret=False), "port": Output(port, secret=False)}
     if certificate := server.get("certificate"):  # of the server that runs, which a stopped `up` may have given another
-        exported["certificate"] = Output(str(certificate), secret=False)
+        known["certificate"] = Output(str(certificate), secret=False)
     if version := server.get("version"):
-        exported["postgresVersion"] = Output(version, secret=False)
+        known["postgresVersion"] = Output(version, secret=False)
     for name, role in URLS.items():
-        if name in exported:
-            address = replace(address_of(str(exported[name].value)), host=host, port=port)
+        if name in known:
+            address = replace(address_of(str(known[name].value)), host=host, port=port)
             if role == ADMIN:
                 address = replace(address, password=words[ADMIN])
-            exported[name] = replace(exported[name], value=address.url, secret=True)
-    if "adminUrl" not in exported and "appUrl" in exported:
-        address = replace(address_of(str(exported["appUrl"].value)), user=ADMIN, password=words[ADMIN])
-        exported["adminUrl"] = Output(address.url, secret=True, shown=False)
+            known[name] = replace(known[name], value=address.url, secret=True)
+    if "adminUrl" not in known and "appUrl" in known:
+        address = replace(address_of(str(known["appUrl"].value)), user=ADMIN, password=words[ADMIN])
+        known["adminUrl"] = Output(address.url, secret=True, shown=False)
     if word := (_resource(state, "SqlSchema") or {}).get("backupPassword"):
-        exported["backupPassword"] = Output(word, secret=True, shown=False)
-    return exported
+        known["backupPassword"] = Output(word, secret=True, shown=False)
+    return known
 
 
 def backup_key(state: Mapping[str, Any]) -> str:

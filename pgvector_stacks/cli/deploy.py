@@ -33,6 +33,7 @@ from pgvector_stacks.docker import docker_host
 from pgvector_stacks.migrations.ledger import git_commit
 
 NOTHING_CHANGED = "unchanged"
+SUMMARY = {"show_secrets": False}  # of the history, whose config nobody reads: decrypting it takes 0.2 s
 ROTATE = "PGSTACK_ROTATE_CERTIFICATE"  # read by components/certificate.py
 
 
@@ -43,14 +44,14 @@ def up(workspace: Workspace, approved: Path | None = None) -> dict[str, Output]:
     """
     stack = workspace.select(create=True)
     if approved is None:
-        result = _run(stack.up, suppress_outputs=True)
+        result = _run(stack.up, suppress_outputs=True, **SUMMARY)
     else:
         wanted = approval.read(approved)
         with _plan_file() as plan:
             _run(stack.preview, plan=plan, suppress_outputs=True)
             approval.refuse_other(wanted, _approval(plan, workspace.name))
             workspace.say(f"this is what was approved: {approved}")
-            result = _run(stack.up, plan=plan, suppress_outputs=True)
+            result = _run(stack.up, plan=plan, suppress_outputs=True, **SUMMARY)
     changes = result.summary.resource_changes or {}
     changed = {kind: count for kind, count in changes.items() if kind != "same" and count}
     workspace.say(
@@ -111,7 +112,7 @@ def down(workspace: Workspace, *, delete_data: bool) -> None:
     if environment.engine == "docker":
         _down_docker(workspace, environment, stack, delete_data=delete_data)
         return
-    _run(stack.destroy)
+    _run(stack.destroy, **SUMMARY)
     data = ROOT / ".data" / workspace.name
     if delete_data:
         _delete(data)
@@ -154,7 +155,7 @@ def _down_docker(workspace: Workspace, environment: Environment, stack: auto.Sta
             "  set it to delete, `up`, then `down`"
         )
     found = deployed_data.deployed(stack, environment, docker_endpoint(environment))
-    _run(stack.destroy, **({"exclude_protected": True} if protected else {}))
+    _run(stack.destroy, **SUMMARY, **({"exclude_protected": True} if protected else {}))
     workspace.say(deployed_data.after_down(found, workspace.name, delete=delete_data))
 
 
