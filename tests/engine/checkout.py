@@ -20,6 +20,7 @@ import yaml
 from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, ROOT
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.embedded import embedded_server
+from tests.engine import forked
 from tests.own_project import PROJECT
 
 UP_TIMEOUT_S = 240
@@ -39,12 +40,7 @@ class Checkout:
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """`pgstack …`, to its end. Output: stdout and stderr as they came."""
-        return subprocess.run(
-            [sys.executable, "-m", "pgvector_stacks.cli", *arguments], cwd=self.root,
-            env=self.environment(**variables), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            timeout=UP_TIMEOUT_S, check=False,
-        )  # fmt: skip
+        return forked.run(arguments, self.root, self.environment(**variables), UP_TIMEOUT_S)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """`pgstack …` in a session of its own, so that all it starts can be found again."""
@@ -82,11 +78,8 @@ class Checkout:
         return OUTPUTS_READ[key]
 
     def _outputs(self) -> dict[str, Any]:
-        done = subprocess.run(
-            [sys.executable, "-m", "pgvector_stacks.cli", "outputs", self.stack, "--format", "json", "--show-secrets"],
-            cwd=self.root, env=self.environment(), capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        found: dict[str, Any] = json.loads(done.stdout)
+        said = self.ok("outputs", self.stack, "--format", "json", "--show-secrets")
+        found: dict[str, Any] = json.loads(said[said.index("{") :])
         return found
 
     def passwords(self) -> list[str]:
