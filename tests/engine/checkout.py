@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,22 @@ def copy_of_the_program(root: Path) -> Checkout:
         content.setdefault("config", {})["pgvector:adminUrl"] = True
         file.write_text(yaml.safe_dump(content, sort_keys=False))
     return Checkout(root)
+
+
+@contextmanager
+def running_copy(template: Checkout, root: Path, major: int = 18) -> Iterator[Checkout]:
+    """A copy of a deployed checkout, which is stopped, and its server: quicker than an `up` of its own."""
+    embedded_server.stop(embedded_server.Directory(template.root / ".data" / "local" / str(major), major))
+    mine = Checkout(root)
+    shutil.copytree(template.root, root, symlinks=True)
+    root.chmod(0o700)
+    directory = embedded_server.Directory(root / ".data" / "local" / str(major), major)
+    try:
+        port = embedded_server.kept_port(directory)
+        assert embedded_server.start(directory, embedded_server.written_settings(directory), port=port) == port
+        yield mine
+    finally:
+        stop_servers(root)
 
 
 def stop_servers(root: Path) -> None:

@@ -22,9 +22,16 @@ from pgvector_stacks.backup.store import alone, listed
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.upgrade.engines import embedded_guardian
 from tests.docker.test_ssh import ssh_host
-from tests.engine.checkout import Checkout, copy_of_the_program, session_members, stop_servers, wait_until_gone
+from tests.engine.checkout import (
+    Checkout,
+    copy_of_the_program,
+    running_copy,
+    session_members,
+    stop_servers,
+    wait_until_gone,
+)
 from tests.sshd import Host
-from tests.upgrade.servers import Machine
+from tests.upgrade.servers import OLD, Machine
 
 __all__ = ["ssh_host"]
 pytestmark = pytest.mark.engine
@@ -33,19 +40,28 @@ VICTIMS = ("pulumi.dynamic", "pulumi --non-interactive", "-m pgvector_stacks.cli
 ROWS = 500
 
 
-@pytest.fixture
-def old(tmp_path: Path, toolchain: Toolchain) -> Iterator[Checkout]:
-    """A checkout deployed with the old major, some rows in it."""
+@pytest.fixture(scope="session")
+def deployed_old(tmp_path_factory: pytest.TempPathFactory, toolchain: Toolchain) -> Iterator[Checkout]:
+    """A checkout deployed with the old major, some rows in it, its server stopped when it is copied."""
     assert toolchain.pulumi.exists()
-    mine = copy_of_the_program(tmp_path / "check out")
+    mine = copy_of_the_program(tmp_path_factory.mktemp("old") / "check out")
     try:
-        mine.configure(postgresVersion=16)
+        mine.configure(postgresVersion=OLD)
         mine.ok("up")
         mine.do(f"CREATE TABLE public.mine AS SELECT i, 'räw ' || i AS t FROM generate_series(1, {ROWS}) AS i")
         yield mine
     finally:
-        embedded_guardian.wait(mine.root / ".data" / "local", 120)
         stop_servers(mine.root)
+
+
+@pytest.fixture
+def old(tmp_path: Path, deployed_old: Checkout) -> Iterator[Checkout]:
+    """A copy of it, its server running."""
+    with running_copy(deployed_old, tmp_path / "check out", OLD) as mine:
+        try:
+            yield mine
+        finally:
+            embedded_guardian.wait(mine.root / ".data" / "local", 120)
 
 
 def rows(checkout: Checkout) -> list[tuple[Any, ...]]:
