@@ -82,6 +82,7 @@ def of_the_server(checkout: Checkout) -> dict[str, Any]:
     raise AssertionError("no server in the state")
 
 
+@pytest.mark.promise("Another major version in the stack file is an upgrade with every row, password and port kept")
 def test_an_up_upgrades_and_a_second_one_changes_nothing(old: Checkout) -> None:
     password, port = old.passwords(), old.outputs()["port"]
     assert of_the_server(old)["madeBy"] == "initdb"
@@ -122,6 +123,7 @@ def test_an_up_upgrades_and_a_second_one_changes_nothing(old: Checkout) -> None:
     assert Machine(old.root / ".data" / "local").serving is None
 
 
+@pytest.mark.promise("Drift refuses an upgrade before anything stops")
 def test_drift_is_refused_before_anything_stops_and_accepted_drift_is_not(old: Checkout) -> None:
     """Also where the server is down, which `up` starts before it can ask."""
     machine = Machine(old.root / ".data" / "local")
@@ -152,6 +154,7 @@ def test_drift_is_refused_before_anything_stops_and_accepted_drift_is_not(old: C
     assert "unchanged" in old.ok("up")
 
 
+@pytest.mark.promise("The backup before an upgrade is on the other host before anything stops")
 def test_the_backup_is_on_the_other_host_before_anything_stops(old: Checkout, ssh_host: Host, tmp_path: Path) -> None:
     machine = Machine(old.root / ".data" / "local")
     running = embedded_server.pid(machine.old)
@@ -178,6 +181,7 @@ def test_the_backup_is_on_the_other_host_before_anything_stops(old: Checkout, ss
     assert rows(old) == [(18, ROWS)]
 
 
+@pytest.mark.promise("An upgrade can be taken back until it is confirmed")
 def test_back_to_what_the_upgrade_kept_and_forward_again_and_done_with_it(old: Checkout) -> None:
     port = old.outputs()["port"]
     assert "upgrades PostgreSQL 16.14 → 18.4" in old.ok("upgrade", "check", "local", "18")
@@ -240,6 +244,7 @@ def test_what_can_not_be_upgraded_fails_the_preview_with_the_remedy(old: Checkou
     assert rows(old) == [(16, ROWS)]
 
 
+@pytest.mark.promise("After kill -9 of an `up` that upgrades a server serves every row, and the next `up` ends it")
 @pytest.mark.parametrize("number", range(KILLS))
 def test_kill_9_during_an_up(old: Checkout, number: int) -> None:
     seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
