@@ -17,7 +17,7 @@ export PIP_NO_WARN_SCRIPT_LOCATION := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview down outputs status verify doctor demo test test-fast test-all test-upgrade bench lint format lock clean
+.PHONY: help up preview down outputs status verify doctor demo test test-fast test-all test-upgrade promises bench lint format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -67,6 +67,9 @@ test-upgrade: $(VENV)/ready-dev  ## the upgrade alone, both engines: a failure a
 	@$(IMAGES) || true
 	@PGSTACK_UPGRADE_KILLS=50 PGSTACK_UPGRADE_FAULTS=99 $(VENV)/bin/python -m pytest -n 2 --dist worksteal \
 		--timeout 14400 tests/upgrade tests/docker/test_upgrade.py
+
+promises: $(VENV)/ready-dev  ## write docs/promises.md, the table of what the tests' `promise` markers say
+	@$(VENV)/bin/python -m tests.promises
 
 bench: $(VENV)/ready-dev $(VENV)/ready-demo  ## ratios against psql, goose, yoyo, docker run and stock settings
 	@$(VENV)/bin/python -m bench

@@ -83,6 +83,7 @@ def environment_of(job: Mapping[str, Any], stack: str) -> str:
     return re.sub(r"\$\{\{ (?:matrix|inputs)\.stack \}\}", stack, text)
 
 
+@pytest.mark.promise("In CI nothing that nobody reviewed reaches a secret of staging or production")
 def test_nothing_that_nobody_reviewed_reaches_a_secret_of_staging_or_production() -> None:
     """A branch's own code runs in a pull request's jobs, and a commit of `main` has been reviewed."""
     table, used = environments(), set()

@@ -33,7 +33,12 @@ class Output:
     shown: bool = True
 
 
-def outputs(exported: Mapping[str, Any], configured: Mapping[str, str] | None = None) -> dict[str, Output]:
+def exported(state: State) -> dict[str, Output]:
+    """What the program exported when an `up` last came to its end."""
+    return {name: Output(plain(value), is_secret(value)) for name, value in state.outputs.items()}
+
+
+def outputs(deployment: Mapping[str, Any], configured: Mapping[str, str] | None = None) -> dict[str, Output]:
     """The stack's outputs, the server's address as it is now; without outputs what the resources know. {}: no server.
 
     The administrator's URL is always among them, shown only where the stack file asks for it; the password of scheduled
@@ -41,8 +46,8 @@ def outputs(exported: Mapping[str, Any], configured: Mapping[str, str] | None = 
     What only a finished `up` knows (`schemaRevision`, `validation`) is missing where none was. `configured`: passwords
     of the stack file (`appPassword`), which the first `up` used instead of the generated ones.
     """
-    state = State(exported)
-    found = {name: Output(plain(value), is_secret(value)) for name, value in state.outputs.items()}
+    state = State(deployment)
+    found = exported(state)
     server = find_server(state)
     if server is None:
         return found
@@ -71,9 +76,9 @@ def outputs(exported: Mapping[str, Any], configured: Mapping[str, str] | None = 
     return found
 
 
-def backup_key(exported: Mapping[str, Any]) -> str:
+def backup_key(deployment: Mapping[str, Any]) -> str:
     """The key that signs the stack's backups; "" where no `up` has made one yet."""
-    return str((State(exported).resource("BackupKey") or {}).get("value") or "")
+    return str((State(deployment).resource("BackupKey") or {}).get("value") or "")
 
 
 def address_of(url: str) -> Address:

@@ -21,6 +21,7 @@ import psutil
 import pulumi.automation as auto
 from semver import VersionInfo
 
+from pgvector_stacks.automation import deployed
 from pgvector_stacks.automation.provider_process import COMMAND_LINE
 from pgvector_stacks.automation.toolchain import Toolchain
 from pgvector_stacks.common.errors import PgstackError
@@ -86,6 +87,21 @@ class Pulumi(auto.PulumiCommand):
         self.version = VersionInfo.parse(toolchain.version)
 
 
+def read_state(pulumi: auto.PulumiCommand, stack: str) -> dict[str, Any]:
+    """What `pulumi stack export` gives, secrets decrypted. Raises auto.CommandError."""
+    said = pulumi.run(["stack", "export", "--show-secrets", "--stack", stack], str(ROOT), {}).stdout
+    found: dict[str, Any] = json.loads(said).get("deployment") or {}
+    return found
+
+
+class LocalWorkspace(auto.LocalWorkspace):
+    """Reads the outputs in one process of the engine, not in two: each takes 0.2 to 0.4 s."""
+
+    def stack_outputs(self, stack_name: str) -> auto.OutputMap:
+        found = deployed.exported(State(read_state(self.pulumi_command, stack_name)))
+        return {name: auto.OutputValue(output.value, output.secret) for name, output in found.items()}
+
+
 class Workspace:
     """One stack, ready to be asked or changed. Every method's failures are PgstackErrors."""
 
@@ -111,15 +127,10 @@ class Workspace:
 
     def select(self, *, create: bool) -> auto.Stack:
         """The stack; made where it isn't there yet. Raises PgstackError."""
-        make = auto.create_or_select_stack if create else auto.select_stack
+        make = auto.Stack.create_or_select if create else auto.Stack.select
         self._remove_stale_lock()
         try:
-            return make(
-                self.name,
-                project_name=PROJECT,
-                program=run_program,
-                opts=auto.LocalWorkspaceOptions(work_dir=str(ROOT), pulumi_command=self.pulumi),
-            )
+            return make(self.name, LocalWorkspace(work_dir=str(ROOT), program=run_program, pulumi_command=self.pulumi))
         except auto.StackNotFoundError:
             raise self._no_stack() from None
         except auto.CommandError as error:
@@ -130,14 +141,12 @@ class Workspace:
 
         Selects nothing: each process of the engine takes 0.2 to 0.4 s.
         """
-        arguments = ["stack", "export", "--show-secrets", "--stack", self.name]
         try:
-            found = json.loads(self.pulumi.run(arguments, str(ROOT), {}).stdout)
+            return read_state(self.pulumi, self.name)
         except auto.StackNotFoundError:
             raise self._no_stack() from None
         except auto.CommandError as error:
             raise PgstackError(explain(str(error))) from None
-        return found.get("deployment") or {}
 
     def exported(self, stack: auto.Stack) -> State:
         """The state of a selected stack, secrets still encrypted."""

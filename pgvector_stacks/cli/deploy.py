@@ -29,6 +29,7 @@ from pgvector_stacks.engines.interface import engine_of
 from pgvector_stacks.migrations.ledger import git_commit
 
 NOTHING_CHANGED = "unchanged"
+SUMMARY = {"show_secrets": False}  # of the history, whose config nobody reads: decrypting it takes 0.2 s
 ROTATE = "PGSTACK_ROTATE_CERTIFICATE"  # read by components/certificate.py
 
 
@@ -39,14 +40,14 @@ def up(workspace: Workspace, approved: Path | None = None) -> dict[str, Output]:
     """
     stack = workspace.select(create=True)
     if approved is None:
-        result = _run(stack.up, suppress_outputs=True)
+        result = _run(stack.up, suppress_outputs=True, **SUMMARY)
     else:
         wanted = approval.read(approved)
         with _plan_file() as plan:
             _run(stack.preview, plan=plan, suppress_outputs=True)
             approval.refuse_other(wanted, _approval(plan, workspace.name))
             workspace.say(f"this is what was approved: {approved}")
-            result = _run(stack.up, plan=plan, suppress_outputs=True)
+            result = _run(stack.up, plan=plan, suppress_outputs=True, **SUMMARY)
     changes = result.summary.resource_changes or {}
     changed = {kind: count for kind, count in changes.items() if kind != "same" and count}
     workspace.say(
@@ -105,7 +106,7 @@ def down(workspace: Workspace, *, delete_data: bool) -> None:
     environment = from_file(workspace.name)
     _say_of_the_key(workspace, environment)
     removal = engine_of(environment).plan_removal(environment, workspace.exported(stack), delete_data=delete_data)
-    _run(stack.destroy, **({"exclude_protected": True} if removal.exclude_protected else {}))
+    _run(stack.destroy, **SUMMARY, **({"exclude_protected": True} if removal.exclude_protected else {}))
     workspace.say(removal.finish())
 
 

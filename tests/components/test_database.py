@@ -102,6 +102,7 @@ def test_a_reviewer_reads_the_scripts_in_their_order_with_a_short_hash() -> None
     assert all(len(digest) == 12 and int(digest, 16) >= 0 for digest in digests)
 
 
+@pytest.mark.promise("The state holds no SQL text")
 def test_the_inputs_hold_no_sql_text(run: Runner) -> None:
     everything = json.dumps([dict(each.inputs) for each in run(database()).declared.values()]).lower()
     texts = [path.read_text() for path in SQL.rglob("*.sql")]

@@ -143,6 +143,7 @@ def test_deleting_a_server_that_never_was_does_nothing(server: dict[str, Any]) -
     assert not Path(server["data"]).exists()
 
 
+@pytest.mark.promise("Taking a server out of a stack keeps its data")
 def test_deleting_a_server_keeps_its_data(server: dict[str, Any]) -> None:
     path = make_directory(server)
     before = sorted(path.iterdir())

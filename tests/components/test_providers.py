@@ -235,6 +235,7 @@ def test_an_old_password_that_is_missing_is_no_password_to_try(schema: dict[str,
     assert messages(SqlSchemaProvider().check({"ledger": TARGET}, schema)) == ""
 
 
+@pytest.mark.promise("Nothing runs that no preview showed")
 @pytest.mark.parametrize("key", ["scripts", "verify"])
 def test_nothing_runs_that_no_preview_showed(schema: dict[str, Any], key: str) -> None:
     edited = re.sub(r"  [0-9a-f]{12}\n", "  000000000000\n", schema[key], count=1)

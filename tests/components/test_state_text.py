@@ -76,6 +76,7 @@ def pythons() -> list[str]:
     return sorted(each for each in found if "shims" not in each)  # pyenv's: they run only what is switched on
 
 
+@pytest.mark.promise("Another Python changes nothing in a state")
 @pytest.mark.parametrize("python", pythons())
 def test_every_python_makes_the_same_text(python: str) -> None:
     path = "components.sql_schema.SqlSchemaProvider"

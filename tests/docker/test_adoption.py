@@ -80,6 +80,7 @@ def log_in(stack: DockerStack, role: str, password: str) -> psycopg.Connection[A
     )
 
 
+@pytest.mark.promise("A volume of docker compose is adopted with all its rows, indexes and roles")
 def test_a_volume_of_compose_is_adopted_with_all_its_rows_indexes_and_roles(
     make: Make, old: Callable[..., OldWay]
 ) -> None:

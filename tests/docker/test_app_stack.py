@@ -89,6 +89,7 @@ def search(docker_engine: object) -> Iterator[str]:
             build.docker("image", "rm", "--force", name)
 
 
+@pytest.mark.promise("An application finds the database by the stack's outputs")
 def test_an_application_finds_the_database_by_its_outputs_and_answers(make: Make, search: str) -> None:
     database = make("dev")
     database.up()

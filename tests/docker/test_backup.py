@@ -112,6 +112,7 @@ def test_a_backup_is_made_tried_out_and_restored_while_the_server_serves(make: M
     assert "is up: unchanged" in stack.up()
 
 
+@pytest.mark.promise("A backup of one engine can be restored on the other")
 def test_a_backup_goes_from_one_engine_to_the_other(make: Make) -> None:
     stack = make("dev", image=PG18)
     stack.ok("up", "local")

@@ -153,6 +153,7 @@ def test_it_runs_by_itself_at_its_time(make: Make) -> None:
     assert "overdue" not in stack.run("doctor", "test").stdout
 
 
+@pytest.mark.promise("A schedule of backups comes and goes without a restart of the server")
 def test_a_schedule_comes_and_goes_and_the_server_never_notices(make: Make) -> None:
     stack = make("dev")
     stack.up()

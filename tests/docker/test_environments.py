@@ -16,6 +16,7 @@ from tests.docker.conftest import NO_STRAY, DockerStack, Make
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
 
 
+@pytest.mark.promise("Each environment on Docker is hardened within its limits, and a second `up` changes nothing")
 @pytest.mark.parametrize("environment", ["dev", "test", "staging", "production"])
 def test_each_environment_comes_up_hardened_within_its_limits_and_a_second_up_changes_nothing(
     make: Make, environment: str
@@ -62,6 +63,7 @@ def test_an_application_on_the_same_network_reaches_the_server_by_its_internal_u
         assert found == b"app\n"
 
 
+@pytest.mark.promise("Where TLS is demanded, connections without it are refused")
 @pytest.mark.parametrize("environment", ["staging", "production"])
 def test_connections_without_tls_are_refused_where_it_is_demanded(make: Make, environment: str) -> None:
     stack = make(environment)
@@ -115,6 +117,7 @@ def test_the_volume_of_dev_stays_and_the_next_up_has_its_rows(make: Make) -> Non
     assert gone(stack)
 
 
+@pytest.mark.promise("The volume of production is protected")
 def test_the_volume_of_production_is_protected(make: Make) -> None:
     stack = make("production", drift="report")
     stack.up()

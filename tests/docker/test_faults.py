@@ -171,6 +171,7 @@ def test_what_is_refused_leaves_the_running_server_as_it_was(make: Make) -> None
     assert stack.rows() == 1000
 
 
+@pytest.mark.promise("A container that exits is diagnosed within seconds")
 def test_an_exit_is_diagnosed_within_seconds_and_not_after_the_whole_wait(make: Make) -> None:
     """Of a container that Docker starts again and again, unchanged, and of a new one."""
     stack = make("dev")
@@ -270,6 +271,7 @@ def test_an_index_build_that_outgrows_the_container_is_told_by_up_and_doctor(mak
     assert stack.rows() == 1000
 
 
+@pytest.mark.promise("A volume belongs to one state")
 def test_a_volume_belongs_to_one_state(make: Make) -> None:
     """Two checkouts, one containerName; then a lost state: adopted only once no container uses the volume."""
     stack = make("dev")

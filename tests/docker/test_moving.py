@@ -46,6 +46,7 @@ def carry_out(said: str) -> None:
     assert done, said
 
 
+@pytest.mark.promise("A key that would leave the data behind is refused")
 def test_a_key_that_would_leave_the_data_behind_is_refused_and_the_ways_out_keep_every_row(
     make: Make, folders: tuple[Path, Path]
 ) -> None:

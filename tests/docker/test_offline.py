@@ -28,6 +28,7 @@ def nowhere(tmp_path: Path) -> dict[str, str]:
     return {"DOCKER_HOST": f"unix://{tmp_path}/no/docker.sock"}
 
 
+@pytest.mark.promise("An offline preview asks neither Docker host nor database")
 def test_a_deployed_stack_is_previewed_against_its_state_without_asking_anybody(
     make: Make, nowhere: dict[str, str]
 ) -> None:

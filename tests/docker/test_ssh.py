@@ -22,6 +22,7 @@ def ssh_host(tmp_path: Path) -> Iterator[Host]:
         yield host
 
 
+@pytest.mark.promise("A stack on a Docker host over ssh needs no port open on a network")
 def test_a_stack_on_a_docker_host_over_ssh_needs_no_published_port(make: Make, ssh_host: Host) -> None:
     local = make("dev")
     stack = replace(local, extra={**local.extra, "PATH": f"{ssh_host.path}{os.pathsep}{os.environ['PATH']}"})

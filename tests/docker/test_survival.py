@@ -44,6 +44,7 @@ def private() -> Iterator[PrivateEngine]:
         yield engine
 
 
+@pytest.mark.promise("Rows survive a replaced, a killed, a stopped and a removed container")
 def test_rows_survive_a_replaced_a_killed_a_stopped_and_a_removed_container(make: Make) -> None:
     stack = make("dev")
     stack.up()
@@ -91,6 +92,7 @@ def test_rows_survive_a_replaced_a_killed_a_stopped_and_a_removed_container(make
     assert stack.rows() == rows
 
 
+@pytest.mark.promise("Rows survive a crash of the Docker host, and the server comes back by itself")
 def test_rows_survive_a_crash_of_the_host_and_the_server_comes_back_by_itself(
     private: PrivateEngine, make: Make
 ) -> None:
@@ -111,6 +113,7 @@ def test_rows_survive_a_crash_of_the_host_and_the_server_comes_back_by_itself(
     assert stack.rows() == 1001
 
 
+@pytest.mark.promise("Rows survive kill -9 of an `up` that makes or replaces the container")
 def test_rows_survive_kill_9_of_an_up_that_creates_or_replaces_the_container(make: Make) -> None:
     seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
     chance = random.Random(seed)

@@ -195,6 +195,7 @@ def test_a_fault_at_any_step_leaves_the_old_server_serving(make: Make, image: Ca
         nothing_is_left(stack)
 
 
+@pytest.mark.promise("kill -9 of an upgrade on Docker loses nothing")
 def test_kill_9_of_an_up_at_a_random_moment_loses_nothing(make: Make, image: Callable[[str], str]) -> None:
     """The old data serves or the new data does, also before the next `up`; the next one goes through."""
     seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pgvector_stacks.automation.toolchain import Toolchain
-from pgvector_stacks.embedded import embedded_server
-from tests.engine.checkout import KNOWN_SECRETS, Checkout, copy_of_the_program, stop_servers
+from tests.engine.checkout import KNOWN_SECRETS, Checkout, copy_of_the_program, running_copy, stop_servers
 
 
 @pytest.fixture(scope="session")
@@ -28,16 +26,6 @@ def deployed_template(tmp_path_factory: pytest.TempPathFactory, toolchain: Toolc
 
 @pytest.fixture
 def deployed(tmp_path: Path, deployed_template: Checkout) -> Iterator[Checkout]:
-    """A copy of the deployed checkout, its server running: quicker than an `up` of its own."""
-    embedded_server.stop(deployed_template.directory)
-    mine = Checkout(tmp_path / "check out")
-    shutil.copytree(deployed_template.root, mine.root, symlinks=True)
-    mine.root.chmod(0o700)
-    try:
-        port = embedded_server.kept_port(mine.directory)
-        assert (
-            embedded_server.start(mine.directory, embedded_server.written_settings(mine.directory), port=port) == port
-        )
+    """A copy of the deployed checkout, its server running."""
+    with running_copy(deployed_template, tmp_path / "check out") as mine:
         yield mine
-    finally:
-        stop_servers(mine.root)

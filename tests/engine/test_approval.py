@@ -11,6 +11,7 @@ from tests.engine.checkout import KNOWN_SECRETS, Checkout
 pytestmark = pytest.mark.engine
 
 
+@pytest.mark.promise("An `up` does what was approved, or nothing")
 def test_an_up_does_what_was_approved_and_stops_where_anything_is_otherwise(deployed: Checkout) -> None:
     """The attacker changes the database, or gets another script in, between the approval and the `up`."""
     deployed.add_script("create table app.rating (id int)", "0004_rating.sql")

@@ -38,6 +38,7 @@ def fill(checkout: Checkout, rows: int = ROWS) -> None:
     checkout.do(f"CREATE TABLE app.kept AS SELECT i, repeat(md5(i::text), 10) AS t FROM generate_series(1, {rows}) i")
 
 
+@pytest.mark.promise("A restore brings every row back and keeps the former database")
 def test_rows_come_back_and_the_former_database_is_kept(deployed: Checkout) -> None:
     fill(deployed, 1000)
     deployed.do("CREATE ROLE \"a reporter\" LOGIN PASSWORD 'secret-of-a-reporter'")
@@ -100,6 +101,7 @@ def test_the_name_has_to_be_typed(deployed: Checkout) -> None:
     assert count(deployed) == 0
 
 
+@pytest.mark.promise("A backup that is truncated, altered or incomplete is refused")
 def test_a_truncated_an_altered_and_an_incomplete_backup_are_refused(deployed: Checkout) -> None:
     fill(deployed, 1000)
     deployed.ok("backup", "create")
@@ -137,6 +139,7 @@ def test_a_truncated_an_altered_and_an_incomplete_backup_are_refused(deployed: C
     assert "the record of its drill isn't signed" in deployed.run("status").stdout
 
 
+@pytest.mark.promise("Only a backup that the stack's own key signed is tried and restored")
 def test_only_a_backup_with_the_stacks_own_key_is_tried_and_restored(deployed: Checkout) -> None:
     fill(deployed, 100)
     deployed.ok("backup", "create")
@@ -194,6 +197,7 @@ def test_a_state_from_before_there_was_a_key_gets_one_with_the_next_up(deployed:
     assert "good" in deployed.ok("backup", "drill")
 
 
+@pytest.mark.promise("kill -9 in the midst of a backup leaves nothing that looks finished")
 def test_kill_9_in_the_middle_leaves_nothing_that_looks_finished(deployed: Checkout) -> None:
     fill(deployed)
     kill_at(deployed, "database app", "backup", "create")
@@ -233,6 +237,7 @@ def test_ctrl_c_leaves_nothing(deployed: Checkout) -> None:
         deployed.ok("backup", "create")
 
 
+@pytest.mark.promise("kill -9 in the midst of a restore leaves the old database or the new one")
 def test_kill_9_around_the_swap_leaves_the_old_database_or_the_new_one(deployed: Checkout) -> None:
     fill(deployed, 1000)
     deployed.ok("backup", "create")
@@ -301,6 +306,7 @@ def working_on(checkout: Checkout) -> list[str]:
     return mine + [row[0] for row in connected]
 
 
+@pytest.mark.promise("Retention never removes the last backup whose drill was good")
 def test_two_at_once_and_retention(deployed: Checkout) -> None:
     fill(deployed, 100)
     deployed.configure(backupKeep=2, backupDirectory="elsewhere")

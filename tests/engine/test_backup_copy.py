@@ -18,6 +18,7 @@ __all__ = ["ssh_host"]
 pytestmark = pytest.mark.engine
 
 
+@pytest.mark.promise("Copies of backups are kept on another host, encrypted, and fetched from there")
 def test_copies_are_sent_kept_and_fetched(deployed: Checkout, ssh_host: Host, tmp_path: Path) -> None:
     over_there = tmp_path / "far" / "a place"
     place = over_there / "local"

@@ -98,6 +98,7 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@pytest.mark.promise("Whatever changes the server, what can't go on is refused before the server is touched")
 def test_whatever_changes_the_server_what_can_not_go_on_is_refused_before(deployed: Checkout) -> None:
     print(f"seed {SEED}: repeat with PGSTACK_SEED={SEED}")  # noqa: T201
     deployed.add_script("create table app.later (id int)", LATER)
@@ -158,6 +159,7 @@ def _drop_the_database(admin: Address) -> None:
         connection.execute("DROP DATABASE app WITH (FORCE)")
 
 
+@pytest.mark.promise("After a first `up` that failed every command works from the state")
 @pytest.mark.parametrize("text", ["SELECT 1/0"])
 def test_after_a_first_up_that_failed_every_command_works_from_the_state(checkout: Checkout, text: str) -> None:
     checkout.add_script(text, LATER)

@@ -13,6 +13,7 @@ from tests.engine.checkout import copy_of_the_program, stop_servers
 pytestmark = pytest.mark.engine
 
 
+@pytest.mark.promise("A state and a ledger of an earlier commit are unchanged under today's code")
 @pytest.mark.parametrize("commit", former_state.COMMITS)
 def test_a_state_and_a_ledger_of_before_are_unchanged(commit: str, tmp_path: Path, toolchain: Toolchain) -> None:
     assert toolchain.pulumi.exists()

@@ -24,6 +24,7 @@ VICTIMS = ("pulumi.dynamic", "pulumi --non-interactive", "-m pgvector_stacks.cli
 GONE_WITHIN_S = 20.0
 
 
+@pytest.mark.promise("kill -9 at any moment of an `up` leaves the old revision or the new one, and the next runs")
 def test_kill_9_at_random_moments_of_an_up(deployed: Checkout) -> None:
     seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
     chance = random.Random(seed)
@@ -58,6 +59,7 @@ def test_kill_9_at_random_moments_of_an_up(deployed: Checkout) -> None:
     print(outcomes)  # noqa: T201
 
 
+@pytest.mark.promise("Ctrl-C undoes what was not committed, and nothing works on")
 def test_ctrl_c_undoes_what_was_not_committed(deployed: Checkout) -> None:
     deployed.add_script("create table app.slow (); select pg_sleep(60);", "0004_slow.sql")
     process = deployed.start("up")
@@ -72,6 +74,7 @@ def test_ctrl_c_undoes_what_was_not_committed(deployed: Checkout) -> None:
     deployed.ok("up")
 
 
+@pytest.mark.promise("A second `up` at the same time is refused and told who works")
 def test_a_second_up_is_refused_and_says_who_works(deployed: Checkout) -> None:
     deployed.add_script("create table app.slow (); select pg_sleep(20);", "0004_slow.sql")
     process = deployed.start("up")
@@ -84,6 +87,7 @@ def test_a_second_up_is_refused_and_says_who_works(deployed: Checkout) -> None:
     assert deployed.ask("SELECT count(*) FROM pgstack.ledger") == [(4,)]
 
 
+@pytest.mark.promise("What a killed engine left of its state stops no later `up`")
 def test_what_a_killed_engine_left_of_its_state_stops_no_later_up(deployed: Checkout) -> None:
     deployed.add_script("select pg_sleep(60);", "0004_slow.sql")
     process = deployed.start("up")

@@ -26,6 +26,7 @@ OUTPUTS = {
 }  # fmt: skip
 
 
+@pytest.mark.promise("An `up` brings a database that validation found good, and a second `up` changes nothing")
 def test_up_brings_a_validated_database_and_a_second_one_says_unchanged(checkout: Checkout) -> None:
     said = checkout.ok("up")
     assert "local is up: 8 created" in said
@@ -42,6 +43,7 @@ def test_up_brings_a_validated_database_and_a_second_one_says_unchanged(checkout
     assert _without_times(checkout.state()) == _without_times(before)
 
 
+@pytest.mark.promise("No password lies in the state or in a log in plain text")
 def test_no_password_is_in_the_state_in_plain_text(deployed: Checkout) -> None:
     words = deployed.passwords()
     assert len(set(words)) == 3
@@ -63,6 +65,7 @@ def test_the_line_to_paste_opens_psql(deployed: Checkout) -> None:
     assert deployed.run("psql", "local", "--", "-Xc", "SELECT 1/0").returncode == 1
 
 
+@pytest.mark.promise("A preview names each script that the `up` will run, and runs none")
 def test_a_new_script_is_named_in_the_preview_and_runs_in_the_up(deployed: Checkout) -> None:
     deployed.add_script("create table app.rating (id int)", "0004_rating.sql")
     said = deployed.fails("preview", "--diff", "--expect-no-changes", code=2)
@@ -74,6 +77,7 @@ def test_a_new_script_is_named_in_the_preview_and_runs_in_the_up(deployed: Check
     assert "unchanged" in deployed.ok("up")
 
 
+@pytest.mark.promise("A state in which the scripts were a map shows no change")
 def test_a_state_from_before_the_listings_were_text_shows_no_change(deployed: Checkout) -> None:
     file = deployed.root / ".pulumi" / "stacks" / "pgvector" / "local.json"
     content = json.loads(file.read_text())
@@ -92,6 +96,7 @@ def test_a_state_from_before_the_listings_were_text_shows_no_change(deployed: Ch
     assert "unchanged" in deployed.ok("up")
 
 
+@pytest.mark.promise("A script that fails leaves nothing behind, and its mended form goes through")
 def test_a_failing_script_fails_the_up_and_its_mended_form_goes_through(deployed: Checkout) -> None:
     deployed.add_script("create table app.one ();\nselect nonsense;", "0004_bad.sql")
     said = deployed.fails("up")
@@ -102,6 +107,7 @@ def test_a_failing_script_fails_the_up_and_its_mended_form_goes_through(deployed
     assert deployed.fails("status", code=0).count("applied") == 4
 
 
+@pytest.mark.promise("A preview refuses a script that was edited after it ran")
 def test_an_edited_script_is_an_error_in_preview(deployed: Checkout) -> None:
     path = deployed.root / "sql" / "init.sql"
     path.write_text(path.read_text().replace("DEFAULT 'en'", "DEFAULT 'de'"))
@@ -113,6 +119,7 @@ def test_an_edited_script_is_an_error_in_preview(deployed: Checkout) -> None:
     assert "8 unchanged" in deployed.ok("preview", "--expect-no-changes")
 
 
+@pytest.mark.promise("A server that died is started again on its port, with its rows")
 def test_a_server_found_dead_is_started_again_and_nothing_is_lost(deployed: Checkout) -> None:
     deployed.do("INSERT INTO app.tenant (name) VALUES ('kept')")
     port = deployed.outputs()["port"]
@@ -126,6 +133,7 @@ def test_a_server_found_dead_is_started_again_and_nothing_is_lost(deployed: Chec
     assert deployed.ask("SELECT name FROM app.tenant") == [("kept",)]
 
 
+@pytest.mark.promise("A reboot of the machine loses no row of the embedded server")
 def test_a_reboot_in_between_loses_nothing(deployed: Checkout) -> None:
     """A pid file whose number belongs to another process now, as after a reboot."""
     deployed.do("INSERT INTO app.tenant (name) VALUES ('kept')")
@@ -137,6 +145,7 @@ def test_a_reboot_in_between_loses_nothing(deployed: Checkout) -> None:
     assert deployed.ask("SELECT name FROM app.tenant") == [("kept",)]
 
 
+@pytest.mark.promise("`down` keeps the data, and the next `up` serves it")
 def test_down_keeps_the_data_and_the_next_up_finds_it(deployed: Checkout) -> None:
     deployed.do("INSERT INTO app.tenant (name) VALUES ('kept')")
     old = deployed.passwords()
@@ -150,6 +159,7 @@ def test_down_keeps_the_data_and_the_next_up_finds_it(deployed: Checkout) -> Non
     assert not (deployed.root / ".data" / "local").exists()
 
 
+@pytest.mark.promise("A data directory that is lost is made again with all its scripts")
 def test_a_lost_data_directory_is_made_again_with_all_its_scripts(deployed: Checkout) -> None:
     import shutil
 
@@ -160,6 +170,7 @@ def test_a_lost_data_directory_is_made_again_with_all_its_scripts(deployed: Chec
     assert "unchanged" in deployed.ok("up")
 
 
+@pytest.mark.promise("Drift is a warning, or a refusal where the stack file says so, and can be accepted by name")
 def test_drift_is_a_warning_here_and_a_refusal_where_the_stack_says_so(deployed: Checkout) -> None:
     deployed.do("ALTER TABLE app.tenant ADD COLUMN by_hand int")
     assert "drift: column app.tenant.by_hand was added (integer)" in deployed.ok("preview")
@@ -184,6 +195,7 @@ def test_drift_is_a_warning_here_and_a_refusal_where_the_stack_says_so(deployed:
     assert "drift    none" in deployed.ok("status")
 
 
+@pytest.mark.promise("An older database that was restored gets the scripts it lacks")
 def test_a_restored_older_database_gets_the_scripts_it_lacks(deployed: Checkout) -> None:
     deployed.ok("new", "more")
     with (deployed.root / "sql" / "0004_more.sql").open("a") as file:
@@ -198,6 +210,7 @@ def test_a_restored_older_database_gets_the_scripts_it_lacks(deployed: Checkout)
     assert "unchanged" in deployed.ok("up")
 
 
+@pytest.mark.promise("A changed limit restarts the server, and it is validated again")
 def test_a_changed_limit_restarts_the_server_and_validates_again(deployed: Checkout) -> None:
     deployed.configure(memoryMb=768)
     said = deployed.fails("preview", "--diff", "--expect-no-changes", code=2)
@@ -216,6 +229,7 @@ def test_another_major_version_is_refused_and_the_data_stays(deployed: Checkout)
     assert not (deployed.root / ".data" / "local" / "16").exists()
 
 
+@pytest.mark.promise("A password is rotated without a restart of the server")
 def test_a_password_of_ones_own_is_used_and_rotated_without_a_restart(deployed: Checkout) -> None:
     started = deployed.ask("SELECT pg_postmaster_start_time()")
     for word in ("first word", "second:word@/"):
@@ -237,6 +251,7 @@ def test_a_password_in_plain_text_is_refused(checkout: Checkout) -> None:
     assert "oops" not in said
 
 
+@pytest.mark.promise("Every mistake of a stack file is told at once, before anything is made")
 def test_every_mistake_of_a_stack_file_is_reported_before_anything_is_made(checkout: Checkout) -> None:
     checkout.configure(memroyMb=512, cpus="many", engin="docker")
     said = checkout.fails("up")
@@ -261,6 +276,7 @@ def test_an_unknown_stack_makes_nothing(checkout: Checkout) -> None:
     assert not (checkout.root / ".pulumi").exists()
 
 
+@pytest.mark.promise("With what `pgstack env` prints, plain `pulumi` sees the same stack")
 def test_plain_pulumi_sees_the_same_stack_with_what_env_prints(deployed: Checkout) -> None:
     done = subprocess.run(
         ["pulumi", "stack", "output", "schemaRevision", "--stack", "local"],
@@ -278,6 +294,7 @@ def test_someone_logged_in_elsewhere_with_a_passphrase_gets_the_same(checkout: C
     assert "8 created" in said
 
 
+@pytest.mark.promise("Two checkouts on one machine don't disturb each other")
 def test_two_checkouts_side_by_side_have_ports_of_their_own(deployed: Checkout, tmp_path: Path) -> None:
     import shutil
 
@@ -291,6 +308,7 @@ def test_two_checkouts_side_by_side_have_ports_of_their_own(deployed: Checkout, 
         other.ok("down", "--delete-data")
 
 
+@pytest.mark.promise("`pulumi up` and `pgstack up` are the same")
 def test_pulumi_up_and_pgstack_up_are_the_same(checkout: Checkout, request: pytest.FixtureRequest) -> None:
     """Where the official CLI brings the language host: both see one stack, one state, no change."""
     toolchain = request.getfixturevalue("toolchain")
@@ -335,6 +353,7 @@ def _without_times(state: str) -> object:
     return json.loads(re.sub(r'"ciphertext": "[^"]*"', '"ciphertext": ""', json.dumps(found)))
 
 
+@pytest.mark.promise("Using a checkout changes none of its committed files")
 def test_the_repository_is_clean_after_all_of_it() -> None:
     """What `up` makes is ignored by git: .venv, .data, .pulumi."""
     ignored = (ROOT / ".gitignore").read_text().split()

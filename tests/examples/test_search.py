@@ -180,6 +180,7 @@ def test_known_queries_find_what_they_should_through_the_index(
     assert all(hits[0].score >= hits[1].score >= hits[2].score > 0.2 for hits in found.values())
 
 
+@pytest.mark.promise("The search demo's index finds nearly all that an exact scan finds")
 def test_the_index_finds_nearly_all_that_an_exact_scan_finds(
     fresh_database: FreshDatabase, encoder: SentenceEncoder, corpus: demo.Corpus, vectors: Floats
 ) -> None:

@@ -84,6 +84,7 @@ def test_dotenv_is_what_a_shell_reads() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.promise("No output is changed or run by a shell that reads it")
 @settings(max_examples=60, deadline=None)
 @given(st.lists(VALUE, min_size=1, max_size=8))
 @example(["it's", '"$HOME" `id` $(id)', " two  words ", "a\nb\n", "\\", "'", "''", "#no", "!x", "~", "*", "a=b", ""])

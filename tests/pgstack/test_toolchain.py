@@ -280,6 +280,7 @@ def test_the_published_archive_is_used_where_its_site_answers_and_its_copy_again
     assert not list(cache_of(environ).glob(".work-*"))
 
 
+@pytest.mark.promise("A Pulumi archive with another checksum is never unpacked")
 def test_an_archive_with_another_checksum_is_never_unpacked_and_a_reason_to_build(
     tmp_path: Path, published: Published
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_stream_without_a_failure_is_a_success() -> None:
     assert run(GOOD, ["Resources:", "    ~ 1 updated", "    6 unchanged", "0 errored", "row 1 errored"]).summary.result
 
 
+@pytest.mark.promise("An `up` with a failed step never ends with 0")
 @pytest.mark.parametrize("place", range(len(GOOD)))
 @pytest.mark.parametrize("event", [FAILED_STEP, ERROR])
 def test_a_failed_step_or_an_error_anywhere_is_a_failure(event: dict[str, Any], place: int) -> None:

@@ -30,6 +30,7 @@ def test_a_new_script_runs_once(fresh_database: FreshDatabase) -> None:
     assert fresh_database.ask("SELECT count(*) FROM app.thing") == [(1,)]
 
 
+@pytest.mark.promise("The scripts of an `up` land whole or not at all")
 def test_a_failing_script_undoes_the_scripts_before_it(fresh_database: FreshDatabase) -> None:
     good, bad = script("create table app.one ()", "4.sql"), script("select 1;\nselect 1/0", "5.sql")
     with pytest.raises(SqlFailed, match=r"sql/5\.sql:2: division by zero \(22012\)"):
@@ -38,6 +39,7 @@ def test_a_failing_script_undoes_the_scripts_before_it(fresh_database: FreshData
     assert len(fresh_database.names()) == 3
 
 
+@pytest.mark.promise("A verify script that finds a mistake undoes the scripts")
 def test_a_failing_verify_script_undoes_the_scripts(
     fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +92,7 @@ def test_a_failure_is_an_event_although_its_transaction_is_gone(fresh_database: 
     assert event == ("0004_test.sql", 2, "42703")
 
 
+@pytest.mark.promise("An error in a script says file, line, column and what to do")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -163,12 +166,14 @@ def test_a_script_gains_nothing_by_reaching_for_more(fresh_database: FreshDataba
     assert fresh_database.ask("SELECT rolsuper FROM pg_roles WHERE rolname = 'schema_owner'") == [(False,)]
 
 
+@pytest.mark.promise("The owner of the schema can't log in while no script runs")
 def test_the_owner_can_not_log_in_when_no_script_runs(fresh_database: FreshDatabase) -> None:
     fresh_database.apply(script("select 1"))
     found = fresh_database.ask("SELECT rolcanlogin, rolpassword IS NULL FROM pg_authid WHERE rolname = 'schema_owner'")
     assert found == [(False, True)]
 
 
+@pytest.mark.promise("The application may use rows and not change the schema")
 def test_the_application_may_use_rows_and_not_change_the_schema(fresh_database: FreshDatabase) -> None:
     fresh_database.apply(script("create table app.later (id int generated always as identity, name text)"))
     with connect(fresh_database.as_role(roles.APP), own_path=True) as app:

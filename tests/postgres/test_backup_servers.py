@@ -94,6 +94,7 @@ def settings(database: FreshDatabase, name: str) -> list[tuple[object, ...]]:
     )  # fmt: skip
 
 
+@pytest.mark.promise("A backup is consistent while rows are written")
 def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase, place: Place) -> None:
     with connect(everything.admin, application="test", own_path=True) as connection:
         drift.renew(connection, [])  # as if a script had made it all

@@ -44,6 +44,7 @@ def test_what_is_there_is_recorded_and_only_the_rest_runs(empty_database: FreshD
     assert adopt(empty_database).ran == ()
 
 
+@pytest.mark.promise("A baseline records nothing where the database differs from its scripts")
 @pytest.mark.parametrize(
     ("made", "expected"),
     [

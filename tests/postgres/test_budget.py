@@ -122,6 +122,7 @@ def test_what_is_needed_never_falls_where_connections_are_added() -> None:
     assert needed == sorted(needed)
 
 
+@pytest.mark.promise("What fits into a memory limit fits into a larger one")
 @pytest.mark.parametrize("cpus", [0.25, 1, 2, 4])
 def test_whoever_has_enough_has_enough_with_more(cpus: float) -> None:
     """On the multiples a message names."""

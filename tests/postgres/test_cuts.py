@@ -141,6 +141,7 @@ def other_role(server: Server, template: str) -> Iterator[None]:
         database.do("DROP ROLE cut_other")
 
 
+@pytest.mark.promise("The same scripts make the same schema, however the `up`s are cut")
 @settings(
     max_examples=EXAMPLES, deadline=None, print_blob=True, phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -22,6 +22,7 @@ def words(database: FreshDatabase) -> tuple[str, ...]:
         return drift.in_words(drift.find(connection))
 
 
+@pytest.mark.promise("A database that only scripts changed has no drift")
 def test_a_fresh_database_has_no_drift(fresh_database: FreshDatabase) -> None:
     assert words(fresh_database) == ()
 
@@ -63,6 +64,7 @@ def test_a_change_undone_by_hand_is_no_drift_any_more(fresh_database: FreshDatab
     assert words(fresh_database) == ()
 
 
+@pytest.mark.promise("Applying a script accepts no drift")
 def test_applying_a_script_accepts_no_drift(fresh_database: FreshDatabase) -> None:
     fresh_database.do("ALTER TABLE app.tenant ADD COLUMN x int")
     fresh_database.do("DROP TABLE app.outbox")

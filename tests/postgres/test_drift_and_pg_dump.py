@@ -86,6 +86,7 @@ def every_kind(server: Server, empty_database: FreshDatabase) -> Iterator[FreshD
             connection.execute(b'DROP ROLE IF EXISTS someone, "some one"')
 
 
+@pytest.mark.promise("Drift is what pg_dump sees")
 def test_drift_is_what_pg_dump_sees(every_kind: FreshDatabase) -> None:
     steps = looked_at()
     wrong = []

@@ -63,6 +63,7 @@ def test_both_majors_start_with_the_derived_settings(tmp_path: Path, major: int)
         embedded_server.stop(made)
 
 
+@pytest.mark.promise("Nobody enters the embedded server without its password")
 def test_nobody_gets_in_without_the_password(directory: embedded_server.Directory) -> None:
     embedded_server.initialise(directory, "it's")
     port = embedded_server.start(directory, SETTINGS)

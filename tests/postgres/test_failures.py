@@ -29,6 +29,7 @@ from tests.lacking import small_file_system
 KILLS = int(os.environ.get("PGSTACK_KILLS", "30"))
 
 
+@pytest.mark.promise("Scripts that get no lock undo everything and name who holds it")
 def test_a_lock_held_by_others_undoes_everything_and_names_the_holder(fresh_database: FreshDatabase) -> None:
     scripts = script("create table app.one ()", "4.sql"), script("alter table app.tenant add x int", "5.sql")
     with connect(fresh_database.admin, autocommit=False, application="reporting") as holder:
@@ -42,6 +43,7 @@ def test_a_lock_held_by_others_undoes_everything_and_names_the_holder(fresh_data
     assert fresh_database.ask("SELECT to_regclass('app.one')") == [(None,)]
 
 
+@pytest.mark.promise("Readers read on while scripts wait for a lock")
 def test_readers_go_on_reading_while_scripts_wait_for_a_lock(fresh_database: FreshDatabase) -> None:
     """ALTER TABLE queues in front of readers; so it must not wait long, and hold nothing between its tries."""
     fresh_database.do("INSERT INTO app.tenant (name) VALUES ('a')")
@@ -86,6 +88,7 @@ def test_scripts_run_once_the_lock_is_free(fresh_database: FreshDatabase) -> Non
     assert any("waits for a lock" in line for line in said)
 
 
+@pytest.mark.promise("Two `up`s at once run each script once")
 def test_two_at_once_run_each_script_once(fresh_database: FreshDatabase) -> None:
     slow = script("insert into app.tenant (name) values ('once'); select pg_sleep(0.5)")
     outcomes: list[apply.Outcome] = []
@@ -175,6 +178,7 @@ def test_a_server_that_dies_half_way_keeps_the_old_revision(tmp_path: Path) -> N
         assert apply.apply(address, request).revision == before
 
 
+@pytest.mark.promise("A full disk fails with its cause and keeps the old revision")
 def test_a_full_disk_fails_with_its_cause_and_keeps_the_old_revision(tmp_path: Path) -> None:
     with small_file_system(tmp_path, "320m"), own_server(tmp_path) as (_, address):
         request = apply.Request("test", default_scripts(), lock_wait_s=5.0)
@@ -215,6 +219,7 @@ apply.apply(Address(host, int(port), database, user, password), request)
 """
 
 
+@pytest.mark.promise("A killed migration leaves the old revision or the new one, never a mixture")
 def test_kill_9_at_random_points_leaves_the_old_revision_or_the_new_one(fresh_database: FreshDatabase) -> None:
     """A batch of five scripts a try; the process is killed somewhere in it, or a moment after."""
     seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))

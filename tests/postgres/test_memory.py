@@ -212,6 +212,7 @@ def fill(database: FreshDatabase, table: Table) -> tuple[int, int]:
     return index, whole
 
 
+@pytest.mark.promise("An HNSW index is as large as predicted")
 @pytest.mark.parametrize(
     "table",
     [

@@ -93,6 +93,7 @@ def lines(fresh_database: FreshDatabase) -> Lines:
     return Lines(fresh_database, [])
 
 
+@pytest.mark.promise("Each statement of a no-transaction script takes effect once, wherever it stops")
 @settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True
 )

@@ -40,6 +40,7 @@ def test_everything_runs_on_an_empty_database() -> None:
     assert (found.before, len(found.groups)) == ("empty", 1)
 
 
+@pytest.mark.promise("No script runs twice")
 def test_nothing_runs_twice() -> None:
     found = plan([A, B], ran(A, B), where="dev")
     assert found.pending == ()
@@ -179,6 +180,7 @@ def test_a_prefix_that_ran_is_continued_to_exactly_the_list(listed: list[Script]
     assert found.after == revision((entry.name, entry.normalised) for entry in listed)
 
 
+@pytest.mark.promise("What ran is a prefix of what is listed, or the plan is refused")
 @given(SCRIPTS, SCRIPTS)
 def test_what_ran_is_a_prefix_of_what_is_listed_or_the_plan_is_refused(
     listed: list[Script], past: list[Script]

@@ -38,6 +38,7 @@ def test_a_host_that_has_just_enough_is_good_in_every_respect() -> None:
     assert bad(free_mb=None, container=None, network=None, image_here=False) == []
 
 
+@pytest.mark.promise("What a Docker host lacks is told by the preview, with the remedy")
 @pytest.mark.parametrize(
     ("facts", "said"),
     [

@@ -49,6 +49,7 @@ def told(database: FreshDatabase) -> role_drift.Seen:
         return role_drift.as_seen(drift.seen(connection), role_drift.find(connection, passwords, ROLE_LIMITS))
 
 
+@pytest.mark.promise("What was done to the stack's own roles is told, and the next `up` mends it")
 def test_what_was_done_to_our_roles_is_told_and_mended_by_the_next_up(stack: FreshDatabase) -> None:
     assert told(stack) == role_drift.Seen((), ())
     name = stack.admin.database

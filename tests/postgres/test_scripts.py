@@ -127,6 +127,7 @@ def test_a_file_name_that_forges_lines_is_refused(tmp_path: Path, break_: str) -
     assert "rename the file" in str(refused.value)
 
 
+@pytest.mark.promise("White space, comments and line ends are no change of a script")
 def test_a_bom_and_crlf_are_no_change(tmp_path: Path) -> None:
     write(tmp_path, unix="select 1,\n 2;\n", windows=b"\xef\xbb\xbfselect 1,\r\n 2;\r\n")
     unix, windows = read(tmp_path, "unix.sql"), read(tmp_path, "windows.sql")
@@ -219,6 +220,7 @@ def test_a_damaged_memory_is_no_obstacle(tmp_path: Path, damaged: str) -> None:
     assert load(tmp_path, ["a.sql"], cache=cache) == load(tmp_path, ["a.sql"])
 
 
+@pytest.mark.promise("The hash of a script never changes with a release")
 def test_the_hash_of_a_script_is_a_storage_format() -> None:
     """The ledgers hold it: if this fails, every script ever applied would look edited."""
     found = script("-- c\nSELECT 'a  b', $x$ y $x$ /* c */ FROM t WHERE n = 1.50;\n")

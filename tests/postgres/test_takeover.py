@@ -131,6 +131,7 @@ SELECT DISTINCT pg_get_userbyid(owner) FROM (
 """
 
 
+@pytest.mark.promise("Adopting a database takes no right from anybody")
 @pytest.mark.parametrize("user", ["postgres", "boss", "app"])
 def test_every_kind_of_object_becomes_the_owners_and_nobody_loses_a_right(old: Make, user: str) -> None:
     server = old(user)

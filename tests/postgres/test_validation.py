@@ -54,6 +54,7 @@ def test_an_intact_index_agrees_with_the_exact_scan(fresh_database: FreshDatabas
     assert report(fresh_database).results["existing vector indexes"] == "ok: 1 agree with the exact scan"
 
 
+@pytest.mark.promise("Validation fails where a vector index finds nothing")
 def test_an_index_that_finds_nothing_fails_although_it_is_valid(fresh_database: FreshDatabase) -> None:
     """Rows the index never saw: indisvalid says true, and every search misses them."""
     fill(fresh_database, 200)

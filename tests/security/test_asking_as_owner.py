@@ -65,6 +65,7 @@ def powers(database: FreshDatabase) -> list[tuple[object, ...]]:
     return database.ask("SELECT rolname FROM pg_roles WHERE rolsuper ORDER BY 1")
 
 
+@pytest.mark.promise("What a table's owner wrote never runs as the superuser")
 @pytest.mark.parametrize("question", ["upgrade verify", "fingerprint", "backup"])
 def test_what_an_owner_wrote_makes_no_function_of_ours_anew(
     fresh_database: FreshDatabase, tmp_path: Path, question: str

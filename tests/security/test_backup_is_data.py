@@ -99,6 +99,7 @@ def test_a_superusers_rights_are_refused_unless_asked_for(line: str, words: str)
 NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("\"'\\;\n-"), min_size=1, max_size=20)
 
 
+@pytest.mark.promise("Names and texts of a backup never become statements")
 @given(NAMES, NAMES, NAMES)
 def test_a_name_or_text_never_becomes_a_statement(role: str, setting: str, text: str) -> None:
     def quoted(name: str) -> str:

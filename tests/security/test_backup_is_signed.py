@@ -69,6 +69,7 @@ def forge_the_digest(made: Path, content: dict[str, Any]) -> None:
     (made / manifests.NAME).write_text(json.dumps(content | proof))
 
 
+@pytest.mark.promise("What was changed under a backup's signature is refused")
 @pytest.mark.parametrize(
     "change",
     [

@@ -95,6 +95,7 @@ REFUSED = (
 )  # fmt: skip
 
 
+@pytest.mark.promise("The role of scheduled backups changes nothing")
 def test_it_changes_nothing_even_where_its_session_says_that_it_may(stack: FreshDatabase) -> None:
     allowed = []
     with connect(role(stack), own_path=True) as connection:

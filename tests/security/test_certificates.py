@@ -97,6 +97,7 @@ def test_libpq_takes_the_certificate_itself_as_the_root_and_no_other(tmp_path: P
         assert len(heard) == 1  # a stranger hears nothing
 
 
+@pytest.mark.promise("The certificate a stack makes signs no other certificate")
 def test_it_is_for_a_server_and_signs_no_other_certificate() -> None:
     made = x509.load_pem_x509_certificate(self_signed(NAMES)[0].encode())
     assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca

@@ -76,6 +76,7 @@ def server(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> I
         yield seen, admin
 
 
+@pytest.mark.promise("No container of ours has a power that its work doesn't need")
 def test_no_container_of_an_up_can_do_more_than_its_work(server: tuple[Seen, Address]) -> None:
     seen, _ = server
     assert seen.made >= 7

@@ -61,6 +61,7 @@ def test_ordinary_text_is_shown_as_it_is(text: str) -> None:
     assert unicodedata.normalize("NFC", safe(text)) == unicodedata.normalize("NFC", text)
 
 
+@pytest.mark.promise("No text of others moves the terminal or forges a line")
 def test_every_message_of_ours_and_every_line_printed_is_harmless(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

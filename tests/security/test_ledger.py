@@ -62,6 +62,7 @@ def contents(database: FreshDatabase) -> list[list[tuple[Any, ...]]]:
     ]
 
 
+@pytest.mark.promise("No script can write the ledger")
 def test_the_owner_writes_nothing(fresh_database: FreshDatabase) -> None:
     before = contents(fresh_database)
     cluster = connect(replace(fresh_database.admin, database="postgres"))
@@ -130,6 +131,7 @@ def test_a_script_that_ends_its_transaction_unseen_is_not_recorded(fresh_databas
     assert len(fresh_database.names()) == 3
 
 
+@pytest.mark.promise("Events are append-only, for the administrator too")
 def test_events_are_append_only_for_the_administrator_too(fresh_database: FreshDatabase) -> None:
     for change in ("DELETE FROM pgstack.event", "UPDATE pgstack.event SET kind = 'x'", "TRUNCATE pgstack.event"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):

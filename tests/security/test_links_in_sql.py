@@ -20,6 +20,7 @@ def sql(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.promise("No link in `sql/` leads out of it")
 @pytest.mark.parametrize("place", ["0002.sql", "more", "verify/x.sql", "verify/more", "0002.SQL"])
 @pytest.mark.parametrize("absolute", [True, False])
 def test_a_link_out_of_the_folder_is_refused_and_not_read(sql: Path, place: str, absolute: bool) -> None:

@@ -70,6 +70,7 @@ def server(docker_engine: docker.DockerClient, volume: str) -> Iterator[tuple[Co
         container.remove(force=True, v=True)
 
 
+@pytest.mark.promise("A superuser's session in the container writes no file of its image")
 @pytest.mark.parametrize("file", [HBA, CERTIFICATE, KEY])
 def test_a_superusers_session_writes_none_of_the_files(server: tuple[Container, Address], file: str) -> None:
     folder = spec(files_of_root=True).folder

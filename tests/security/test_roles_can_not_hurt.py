@@ -205,6 +205,7 @@ def test_a_database_of_before_has_no_drift_when_it_loses_large_objects(stack: Fr
         assert drift.find(connection) == ()
 
 
+@pytest.mark.promise("The application's roles leave connections for an `up`")
 def test_app_and_readonly_leave_connections_for_the_scripts(stack: FreshDatabase) -> None:
     few = RoleLimits(3, 2, 1024, 600)
     bring_up(stack, limits=few)
@@ -231,6 +232,7 @@ def test_a_session_of_app_ends_at_its_limits_and_cannot_raise_them(stack: FreshD
             plain.execute("SELECT 1")
 
 
+@pytest.mark.promise("The application's limits cut no script")
 def test_the_scripts_are_not_cut_by_the_limits_of_the_application(stack: FreshDatabase) -> None:
     heavy = script(
         "SET work_mem = '64kB'; CREATE TABLE s.big AS SELECT g FROM generate_series(1, 400000) g ORDER BY g DESC",

@@ -118,6 +118,7 @@ def test_the_containers_psql_gets_its_password_by_name_alone() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.promise("Another user of the machine sees no password while psql runs")
 @pytest.mark.parametrize("role", ["app", "readonly", "admin"])
 def test_another_user_sees_no_password_while_psql_runs(
     fresh_database: FreshDatabase, role: str, capfd: pytest.CaptureFixture[str]

@@ -101,6 +101,7 @@ def context(folder: Path, name: str) -> ssl.SSLContext:
     return made
 
 
+@pytest.mark.promise("A stranger at the server's address gets no password")
 @pytest.mark.parametrize("question", [CLEARTEXT, MD5, OK])
 @pytest.mark.parametrize("sslmode", ["", "require"])
 def test_a_stranger_gets_no_password(tmp_path: Path, question: bytes, sslmode: str) -> None:

@@ -33,6 +33,7 @@ COMMANDS = (
 )  # fmt: skip
 
 
+@pytest.mark.promise("No command gives a stranger at the server's address a password")
 def test_no_command_gives_a_stranger_a_password(stack: Checkout) -> None:
     """Then `up`: the server gets another port; and its pg_hba.conf, open as an earlier release's upgrade left it, is
     closed, as its warning says.

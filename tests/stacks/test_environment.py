@@ -52,6 +52,7 @@ def test_staging_and_production_refuse_drift_and_old_versions_of_pgvector() -> N
     assert {e.from_config(stack, {}).drift for stack in ("local", "dev", "test")} == {"report"}
 
 
+@pytest.mark.promise("No environment but `test` may lose its data")
 def test_only_test_may_lose_its_data() -> None:
     durabilities = {stack: e.from_config(stack, {}).durability for stack in e.ENVIRONMENTS}
     assert [stack for stack, durability in durabilities.items() if durability == "none"] == ["test"]

@@ -42,6 +42,7 @@ def sources(draw: st.DrawFn) -> Source:
 disks = st.builds(Disk, st.integers(0, 10**14), st.booleans())
 
 
+@pytest.mark.promise("No method that gives up the way back is chosen unasked")
 @given(sources(), disks)
 def test_nobody_is_chosen_a_method_that_gives_up_the_way_back_or_does_not_fit(source: Source, disk: Disk) -> None:
     try:

@@ -58,6 +58,7 @@ def unharmed(machine: Machine, before: object) -> None:
         assert connection.execute("SELECT count(*) FROM pg_replication_slots").fetchall() == [(0,)]
 
 
+@pytest.mark.promise("A failure at any step of an upgrade leaves the old server serving with every row")
 @pytest.mark.parametrize(("method", "step"), CASES)
 def test_a_failure_at_a_step_leaves_the_old_server_serving(machine: Machine, method: Method, step: str) -> None:
     before = content.counts(machine.address(machine.old))
@@ -75,6 +76,7 @@ def test_after_a_failure_the_next_run_goes_through(machine: Machine) -> None:
     assert content.differences(before, content.complete(machine.address(machine.new))) == {}
 
 
+@pytest.mark.promise("An upgrade that loses a row is noticed and undone")
 def test_data_that_changed_on_the_way_is_noticed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content.counts(machine.address(machine.old))
     original = methods.transfer

@@ -66,6 +66,7 @@ def rows_are_there(machine: Machine, before: object, where: str) -> None:
     assert content.counts(machine.address(serving)) == before, where
 
 
+@pytest.mark.promise("After kill -9 of an upgrade at any moment a server serves every row, and nothing works on")
 @pytest.mark.parametrize("number", range(KILLS))
 def test_kill_9_at_a_random_moment(machine: Machine, number: int) -> None:
     seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))

@@ -21,6 +21,7 @@ from tests.upgrade import content, servers
 from tests.upgrade.servers import PASSWORD, SETTINGS, Machine
 
 
+@pytest.mark.promise("Each method of upgrading carries everything over")
 @pytest.mark.parametrize("method", ["standby", "copy", "link", "dump"])
 def test_everything_is_there_after_the_upgrade(machine: Machine, method: Method) -> None:
     everything_is_there(machine, method)
@@ -111,6 +112,7 @@ class Writer(threading.Thread):
             time.sleep(0.01)
 
 
+@pytest.mark.promise("What a client wrote until an upgrade stops the server is there after it")
 def test_what_a_client_wrote_until_the_stop_is_there_after_it(machine: Machine) -> None:
     with connect(machine.address(machine.old, "app"), own_path=True) as connection:
         connection.execute("CREATE TABLE written (i int)")

@@ -43,6 +43,7 @@ def refused(machine: Machine, reason: str, remedy: str) -> None:
     assert machine.left() == []
 
 
+@pytest.mark.promise("What can't be upgraded is refused with its remedy while the old server serves")
 @pytest.mark.parametrize(
     ("statement", "reason", "remedy"), REFUSED, ids=["reg column", "closed database", "domain", "subscription"]
 )

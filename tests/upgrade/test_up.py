@@ -22,9 +22,16 @@ from pgvector_stacks.backup.store import alone, listed
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.upgrade.engines import embedded_guardian
 from tests.docker.test_ssh import ssh_host
-from tests.engine.checkout import Checkout, copy_of_the_program, session_members, stop_servers, wait_until_gone
+from tests.engine.checkout import (
+    Checkout,
+    copy_of_the_program,
+    running_copy,
+    session_members,
+    stop_servers,
+    wait_until_gone,
+)
 from tests.sshd import Host
-from tests.upgrade.servers import Machine
+from tests.upgrade.servers import OLD, Machine
 
 __all__ = ["ssh_host"]
 pytestmark = pytest.mark.engine
@@ -33,19 +40,28 @@ VICTIMS = ("pulumi.dynamic", "pulumi --non-interactive", "-m pgvector_stacks.cli
 ROWS = 500
 
 
-@pytest.fixture
-def old(tmp_path: Path, toolchain: Toolchain) -> Iterator[Checkout]:
-    """A checkout deployed with the old major, some rows in it."""
+@pytest.fixture(scope="session")
+def deployed_old(tmp_path_factory: pytest.TempPathFactory, toolchain: Toolchain) -> Iterator[Checkout]:
+    """A checkout deployed with the old major, some rows in it, its server stopped when it is copied."""
     assert toolchain.pulumi.exists()
-    mine = copy_of_the_program(tmp_path / "check out")
+    mine = copy_of_the_program(tmp_path_factory.mktemp("old") / "check out")
     try:
-        mine.configure(postgresVersion=16)
+        mine.configure(postgresVersion=OLD)
         mine.ok("up")
         mine.do(f"CREATE TABLE public.mine AS SELECT i, 'räw ' || i AS t FROM generate_series(1, {ROWS}) AS i")
         yield mine
     finally:
-        embedded_guardian.wait(mine.root / ".data" / "local", 120)
         stop_servers(mine.root)
+
+
+@pytest.fixture
+def old(tmp_path: Path, deployed_old: Checkout) -> Iterator[Checkout]:
+    """A copy of it, its server running."""
+    with running_copy(deployed_old, tmp_path / "check out", OLD) as mine:
+        try:
+            yield mine
+        finally:
+            embedded_guardian.wait(mine.root / ".data" / "local", 120)
 
 
 def rows(checkout: Checkout) -> list[tuple[Any, ...]]:
@@ -66,6 +82,7 @@ def of_the_server(checkout: Checkout) -> dict[str, Any]:
     raise AssertionError("no server in the state")
 
 
+@pytest.mark.promise("Another major version in the stack file is an upgrade with every row, password and port kept")
 def test_an_up_upgrades_and_a_second_one_changes_nothing(old: Checkout) -> None:
     password, port = old.passwords(), old.outputs()["port"]
     assert of_the_server(old)["madeBy"] == "initdb"
@@ -106,6 +123,7 @@ def test_an_up_upgrades_and_a_second_one_changes_nothing(old: Checkout) -> None:
     assert Machine(old.root / ".data" / "local").serving is None
 
 
+@pytest.mark.promise("Drift refuses an upgrade before anything stops")
 def test_drift_is_refused_before_anything_stops_and_accepted_drift_is_not(old: Checkout) -> None:
     """Also where the server is down, which `up` starts before it can ask."""
     machine = Machine(old.root / ".data" / "local")
@@ -136,6 +154,7 @@ def test_drift_is_refused_before_anything_stops_and_accepted_drift_is_not(old: C
     assert "unchanged" in old.ok("up")
 
 
+@pytest.mark.promise("The backup before an upgrade is on the other host before anything stops")
 def test_the_backup_is_on_the_other_host_before_anything_stops(old: Checkout, ssh_host: Host, tmp_path: Path) -> None:
     machine = Machine(old.root / ".data" / "local")
     running = embedded_server.pid(machine.old)
@@ -162,6 +181,7 @@ def test_the_backup_is_on_the_other_host_before_anything_stops(old: Checkout, ss
     assert rows(old) == [(18, ROWS)]
 
 
+@pytest.mark.promise("An upgrade can be taken back until it is confirmed")
 def test_back_to_what_the_upgrade_kept_and_forward_again_and_done_with_it(old: Checkout) -> None:
     port = old.outputs()["port"]
     assert "upgrades PostgreSQL 16.14 → 18.4" in old.ok("upgrade", "check", "local", "18")
@@ -224,6 +244,7 @@ def test_what_can_not_be_upgraded_fails_the_preview_with_the_remedy(old: Checkou
     assert rows(old) == [(16, ROWS)]
 
 
+@pytest.mark.promise("After kill -9 of an `up` that upgrades a server serves every row, and the next `up` ends it")
 @pytest.mark.parametrize("number", range(KILLS))
 def test_kill_9_during_an_up(old: Checkout, number: int) -> None:
     seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))

@@ -93,6 +93,7 @@ def test_after_an_upgrade_everything_is_equal(machine: Machine, method: Method) 
     assert found.tables > 8
 
 
+@pytest.mark.promise("`upgrade verify` counts what differs from what the upgrade kept, row by row")
 def test_what_differs_is_counted_row_by_row(upgraded: Machine) -> None:
     with nothing_left(upgraded):
         assert verdict(upgraded).differs == ()
@@ -147,6 +148,7 @@ def test_a_failure_leaves_no_copy(upgraded: Machine) -> None:
         pass
 
 
+@pytest.mark.promise("`upgrade verify` leaves nothing over, also where it is killed")
 @pytest.mark.parametrize("moment", ["copies", "serves"])
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_killed_or_interrupted_the_copy_goes_by_itself(upgraded: Machine, moment: str, end: signal.Signals) -> None:
