@@ -17,9 +17,8 @@ from typing import Any
 
 import psycopg
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 
-from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, PlanRefused, ValidationFailed
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
@@ -27,7 +26,7 @@ from pgvector_stacks.connections.connection import Address, as_pgstack_error, co
 from pgvector_stacks.connections.role_limits import RoleLimits
 from pgvector_stacks.migrations.scripts.script_files import Script, load, load_verify, revision
 
-from .shared.provider import DynamicResource, inputs_of, is_unknown, plainly, refused
+from .shared.provider import DynamicResource, Provider, inputs_of, is_unknown, plainly, refused
 from .shared.schema_check import (
     SHORT,
     announce,
@@ -49,11 +48,11 @@ LISTINGS = ("scripts", "verify")
 OUTPUTS = ("schemaRevision", "postgresVersion", "pgvectorVersion", "validation")
 
 
-class SqlSchemaProvider(ResourceProvider):
+class SqlSchemaProvider(Provider):
     """Inputs: see `SqlSchema`. The scripts are read from disk: their text is in neither inputs nor state."""
 
-    def configure(self, req: Any) -> None:
-        install_process_hooks()
+    name = "sql-schema"
+    outputs = OUTPUTS
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         try:
@@ -62,9 +61,6 @@ class SqlSchemaProvider(ResourceProvider):
             return refused(news, error)
         except psycopg.Error as error:
             return refused(news, as_pgstack_error(error))
-
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        return DiffResult()
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
