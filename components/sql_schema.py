@@ -45,22 +45,31 @@ MEND = "mend"  # an input that only `read` writes: see inspection/rerun_reasons.
 # Bump it when what create and update do to a database changes: the state doesn't see a change of code.
 RUNNER = 2
 LISTINGS = ("scripts", "verify")
-OUTPUTS = ("schemaRevision", "postgresVersion", "pgvectorVersion", "validation")
+OUTPUTS = ("schemaRevision", "postgresVersion", "pgvectorVersion", "validation", "ledger")
+NOT_KNOWN = "unknown"  # a `ledger` that could not be asked
 
 
 class SqlSchemaProvider(Provider):
-    """Inputs: see `SqlSchema`. The scripts are read from disk: their text is in neither inputs nor state."""
+    """Inputs: see `SqlSchema`. The scripts are read from disk: their text is in neither inputs nor state.
+
+    `revision` is what the database is to have, `ledger` what its ledger has: an output, and an input only where `check`
+    finds another one than the state has it, so that the engine sees a difference.
+    """
 
     name = "sql-schema"
     outputs = OUTPUTS
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         try:
-            return CheckResult(_checked(_olds, news), [])
+            return CheckResult(_checked(_as_of_today(_olds), news), [])
         except PgstackError as error:
             return refused(news, error)
         except psycopg.Error as error:
             return refused(news, as_pgstack_error(error))
+
+    def changes(self, olds: dict[str, Any], news: dict[str, Any]) -> bool:
+        olds = _as_of_today(olds)
+        return "ledger" in news or olds.get("ledger") != news.get("revision") or super().changes(olds, news)
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -72,8 +81,7 @@ class SqlSchemaProvider(Provider):
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        # told here, in the refresh, an older state's form of the listings shows as no change in the preview
-        outs = props | {key: _as_lines(props[key]) for key in LISTINGS if key in props}
+        outs = _as_of_today(props)  # here, in the refresh: so it shows as no change in the preview
         found = _look(props)
         if found is not None:
             outs.pop(MEND, None)
@@ -85,7 +93,7 @@ class SqlSchemaProvider(Provider):
 
 
 def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
-    """The inputs with what the database says added: `ledger` (the revision it is to have) and `drift`.
+    """The inputs with what the files and the database say added: `revision` and `drift`, and maybe `ledger`.
 
     Raises PlanRefused, DriftRefused, ScriptError, ConnectionFailed.
     """
@@ -93,11 +101,11 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
     if offline.requested(os.environ):
-        return news | unseen | {"ledger": _not_compared(olds, news)}
+        return news | unseen | {"revision": _not_compared(olds, news)}
     changes = is_unknown({key: news.get(key) for key in ("host", "port", "adminPassword", "identity")})
     addresses = _as_it_was(olds, news) if changes else _addresses(news, olds)
     if not addresses:  # there was none
-        return news | unseen | {"ledger": revision_of(_announced(news, olds))}
+        return news | unseen | {"revision": revision_of(_announced(news, olds))}
     if olds.get("database", news["database"]) != news["database"]:
         pulumi.log.warn(f"another database: {news['database']} takes the place of {olds['database']}, which stays")
     try:
@@ -106,7 +114,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
             rules = hba_rules.find(connection, tls=_demands_tls(news))
             notes = role_drift.notes(connection)
     except ConnectionFailed as error:
-        return news | unseen | {"ledger": _not_asked(error, addresses, olds, news, changes=changes)}
+        return news | unseen | _not_asked(error, addresses, olds, news, changes=changes)
     announce(found.pending)
     for difference in (*found.drift, *rules):
         pulumi.log.warn(f"drift: {difference}")
@@ -114,12 +122,13 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         pulumi.log.info(f"note: {note}")
     for word in olds.get(MEND, ()):
         pulumi.log.warn(f"`up` mends: {word}")
-    before = str(olds.get("ledger", ""))
-    if found.actual == found.target:
-        wanted = before if before.startswith(found.target) else found.target
-    else:  # also where the state believes that all ran, as after a restore
-        wanted = f"{found.target} (the database has {found.actual})" if before == found.target else found.target
-    return news | {"ledger": wanted, "drift": [*found.drift, *rules] or NO_DRIFT}
+    return news | _to_reach(found.target, found.actual, olds) | {"drift": [*found.drift, *rules] or NO_DRIFT}
+
+
+def _to_reach(target: str, ledger: str, olds: dict[str, Any]) -> dict[str, Any]:
+    """The revision to be reached, and the `ledger` where the state believes that it is reached: as after a restore."""
+    believed = olds.get("revision") == target != ledger
+    return {"revision": target} | ({"ledger": ledger} if believed else {})
 
 
 def _as_it_was(olds: dict[str, Any], news: dict[str, Any]) -> list[Address]:
@@ -132,13 +141,13 @@ def _as_it_was(olds: dict[str, Any], news: dict[str, Any]) -> list[Address]:
 
 def _not_asked(
     error: ConnectionFailed, addresses: list[Address], olds: dict[str, Any], news: dict[str, Any], *, changes: bool
-) -> str:
-    """The revision to be reached, and in words why no ledger was compared. Raises ScriptError."""
+) -> dict[str, Any]:
+    """`_to_reach`, after the reason in words why no ledger was compared. Raises ScriptError."""
     scripts = load_listed(news)
     target = revision_of(scripts)
     if not olds:
         announce_all(scripts, "new, unless the database has it")
-        return target
+        return {"revision": target}
     if has_no_database(addresses):
         database = news["database"]
         if olds.get("database", database) == database:
@@ -146,14 +155,14 @@ def _not_asked(
         else:
             pulumi.log.warn(f"there is no database {database} yet: `up` makes it, empty, and runs every script")
         announce_all(scripts, "new", baseline=news["baseline"])
-        return f"{target} (there is no database {database})"
+        return _to_reach(target, revision(()), olds)
     reason, _, remedy = str(error).partition("\n")
     pulumi.log.warn(
         f"the ledger could not be compared: {reason}"
         + ("\n  which scripts ran is asked once the server serves, and what may not run is refused then"
            if changes else f"\n{remedy}".rstrip())
     )  # fmt: skip
-    return target if changes else f"{target} ({reason})"
+    return {"revision": target} if changes else _to_reach(target, NOT_KNOWN, olds)
 
 
 def _announced(news: dict[str, Any], olds: dict[str, Any]) -> tuple[Script, ...]:
@@ -169,8 +178,7 @@ def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
     """The revision to be reached, with a word on what the state alone can tell. Raises ScriptError."""
     scripts = load_listed(news)
     pulumi.log.warn("offline: the ledger was not compared; which scripts ran is what the last `up` left in the state")
-    before = _as_lines(olds.get("scripts", ""))
-    ran = dict(line.split(" ", 1)[1].rsplit("  ", 1) for line in before.splitlines())
+    ran = dict(line.split(" ", 1)[1].rsplit("  ", 1) for line in olds.get("scripts", "").splitlines())
     _refuse_what_cannot_begin([script for script in scripts if script.name not in ran], news)
     for script in scripts:
         if script.name not in ran:
@@ -180,7 +188,7 @@ def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
                 pulumi.log.info(f"to run, by the state: {script.path} (repeatable changed)")
             else:
                 pulumi.log.warn(f"{script.path} was changed after it ran, by the state: `up` refuses that")
-    return str(olds["ledger"]) if before == news["scripts"] and "ledger" in olds else revision_of(scripts)
+    return revision_of(scripts)
 
 
 def _refuse_what_cannot_begin(scripts: Sequence[Script], news: dict[str, Any]) -> None:
@@ -206,7 +214,7 @@ def _demands_tls(props: dict[str, Any]) -> bool:
 
 
 def _look(props: dict[str, Any]) -> dict[str, Any] | None:
-    """The database's own revision, its drift and what `up` mends, as inputs; None where it can't be reached."""
+    """The ledger's revision, the drift and what `up` mends; None where the database can't be reached."""
     from pgvector_stacks.inspection import hba_rules, rerun_reasons, role_drift
     from pgvector_stacks.migrations.ledger import read_ledger
 
@@ -285,11 +293,24 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
         "postgresVersion": outcome.server_version,
         "pgvectorVersion": outcome.pgvector_version,
         "validation": report.results,
+        "ledger": outcome.revision,
     }
 
 
+def _as_of_today(props: dict[str, Any]) -> dict[str, Any]:
+    """What older states hold in other forms: listings as maps, and no `revision`.
+
+    Under `ledger` those had the revision to be reached or the one that was found, maybe with a reason behind it.
+    """
+    found = props | {key: _as_lines(props[key]) for key in LISTINGS if key in props}
+    if "ledger" in props and "revision" not in props:
+        word = props["ledger"].split(" ", 1)[0]
+        found |= {"revision": props.get("schemaRevision") or word, "ledger": word}
+    return found
+
+
 def _as_lines(listing: str | dict[str, str]) -> str:
-    """The same from the map that older states hold, in the order of its numbers: Pulumi keeps none."""
+    """The listing of scripts in the order of its numbers: of a map Pulumi keeps none."""
     if isinstance(listing, str):
         return listing
     places = sorted(listing, key=lambda place: int(place.split(" ", 1)[0]))
@@ -297,7 +318,10 @@ def _as_lines(listing: str | dict[str, str]) -> str:
 
 
 class SqlSchema(DynamicResource, module="pgvector", name="SqlSchema"):
-    """Outputs: schemaRevision, postgresVersion, pgvectorVersion (str), validation (map of check to result)."""
+    """Outputs: schemaRevision, postgresVersion, pgvectorVersion (str), validation (map of check to result).
+
+    In the state besides: ledger, the revision that the database was last seen to have.
+    """
 
     schemaRevision: pulumi.Output[str]
     postgresVersion: pulumi.Output[str]
