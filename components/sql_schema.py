@@ -21,10 +21,10 @@ from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, PlanRefused, ValidationFailed
 from pgvector_stacks.config import offline
-from pgvector_stacks.config.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
+from pgvector_stacks.config.environment import SQL, Environment
 from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect
 from pgvector_stacks.connections.role_limits import RoleLimits
-from pgvector_stacks.migrations.scripts.script_files import Script, load, load_verify, revision
+from pgvector_stacks.migrations.scripts.script_files import Script, revision
 
 from .shared.provider import DynamicResource, Provider, inputs_of, is_unknown, plainly, refused
 from .shared.schema_check import (
@@ -33,9 +33,10 @@ from .shared.schema_check import (
     announce_all,
     compare,
     has_no_database,
-    load_listed,
+    listed_files,
     look_for_drift,
     opened,
+    read_files,
     revision_of,
     script_lines,
 )
@@ -143,7 +144,7 @@ def _not_asked(
     error: ConnectionFailed, addresses: list[Address], olds: dict[str, Any], news: dict[str, Any], *, changes: bool
 ) -> dict[str, Any]:
     """`_to_reach`, after the reason in words why no ledger was compared. Raises ScriptError."""
-    scripts = load_listed(news)
+    scripts = listed_files(news).scripts
     target = revision_of(scripts)
     if not olds:
         announce_all(scripts, "new, unless the database has it")
@@ -167,7 +168,7 @@ def _not_asked(
 
 def _announced(news: dict[str, Any], olds: dict[str, Any]) -> tuple[Script, ...]:
     """The scripts, each named where there is no ledger to ask yet: of a new resource the engine shows three lines."""
-    scripts = load_listed(news)
+    scripts = listed_files(news).scripts
     if not olds:
         _refuse_what_cannot_begin(scripts, news)
         announce_all(scripts, "new, unless the database has it")
@@ -176,7 +177,7 @@ def _announced(news: dict[str, Any], olds: dict[str, Any]) -> tuple[Script, ...]
 
 def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
     """The revision to be reached, with a word on what the state alone can tell. Raises ScriptError."""
-    scripts = load_listed(news)
+    scripts = listed_files(news).scripts
     pulumi.log.warn("offline: the ledger was not compared; which scripts ran is what the last `up` left in the state")
     ran = dict(line.split(" ", 1)[1].rsplit("  ", 1) for line in olds.get("scripts", "").splitlines())
     _refuse_what_cannot_begin([script for script in scripts if script.name not in ran], news)
@@ -252,10 +253,11 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
     from pgvector_stacks.migrations.ledger import add_event
 
     (address,) = _addresses(props, {})
+    files = listed_files(props)
     request = apply.Request(
         stack=props["stack"],
-        scripts=load_listed(props),
-        verify=load_verify(SQL),
+        scripts=files.scripts,
+        verify=files.verify,
         baseline=tuple(props["baseline"]),
         extensions=tuple(props["extensions"]),
         statement_timeout_s=props["statementTimeoutS"],
@@ -334,13 +336,13 @@ class SqlSchema(DynamicResource, module="pgvector", name="SqlSchema"):
 
 def inputs(environment: Environment) -> dict[str, Any]:
     """The inputs that come from the environment and the files alone. Raises ScriptError, SettingRefused."""
-    scripts = load(SQL, environment.scripts, listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
+    files = read_files(SQL, environment.scripts)
     return (
         {
             "stack": environment.stack,
             "database": environment.database,
-            "scripts": script_lines(scripts),
-            "verify": script_lines(load_verify(SQL, cache=SCRIPT_CACHE)),
+            "scripts": script_lines(files.scripts),
+            "verify": script_lines(files.verify),
             "order": list(environment.scripts),
             "baseline": list(environment.baseline),
             "extensions": list(environment.extensions),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,6 +20,7 @@ from pulumi.output import Unknown
 from components.embedded_server import EmbeddedServerProvider
 from components.password import BYTES, GeneratedPasswordProvider
 from components.shared.provider import is_unknown, plainly, refused
+from components.shared.schema_check import listed_files
 from components.sql_schema import NO_DRIFT, NOT_KNOWN, OUTPUTS, SqlSchemaProvider, inputs
 from pgvector_stacks.automation.provider_process import Failed
 from pgvector_stacks.common.errors import PgstackError, ServerError
@@ -218,6 +221,18 @@ def test_nothing_runs_that_no_preview_showed(schema: dict[str, Any], key: str) -
     edited = re.sub(r"  [0-9a-f]{12}\n", "  000000000000\n", schema[key], count=1)
     result = SqlSchemaProvider().check({}, schema | {key: edited})
     assert messages(result) == "the files in sql/ changed while this ran; run it again"
+
+
+def test_the_scripts_are_read_once_so_that_what_runs_is_what_was_checked(
+    schema: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tmp_path / "sql"
+    shutil.copytree(SQL, files)
+    monkeypatch.setattr("components.shared.schema_check.SQL", files)
+    assert messages(SqlSchemaProvider().check({}, schema)) == ""
+    shutil.rmtree(files)
+    assert listed_files(schema).verify
+    assert messages(SqlSchemaProvider().check({}, schema)) == ""
 
 
 def test_a_script_that_is_gone_is_refused_by_name(schema: dict[str, Any]) -> None:
