@@ -113,7 +113,7 @@ def test_another_text_for_the_same_provider_is_no_change(name: str) -> None:
     """And what is one stays one: the engine compares, and prints the keys."""
     provider = provider_named(name)
     assert isinstance(provider, Provider)
-    news = {"a": 1.0, "b": [{"c": "x"}], TEXT: TEXTS[name]}
+    news = {"a": 1.0, "b": [{"c": "x"}], "revision": "made", TEXT: TEXTS[name]}
     olds = news | {TEXT: "of before"} | dict.fromkeys(provider.outputs, "made")
     assert provider.diff("id", olds, news).changes is False
     changes: tuple[dict[str, Any], ...] = ({"a": 2.0}, {"b": [{"c": "y"}]}, {"d": "new"}, {"a": Unknown()})  # type: ignore[no-untyped-call]
