@@ -35,7 +35,8 @@ from pgvector_stacks.embedded.embedded_server import ADMIN
 from pgvector_stacks.upgrade.engines import docker_guardian, docker_upgrade
 
 from .shared.engine import backup_first, ignore_upgrade_only_changes, no_drift
-from .shared.provider import DynamicResource, Provider, as_deployed, inputs_of, is_unknown, plainly, refused
+from .shared.props import is_unknown
+from .shared.provider import DynamicResource, Provider, as_deployed, inputs_of, plainly, refused
 from .shared.schema_check import refuse_before_a_change, set_apart
 
 OUTPUTS = ("systemIdentifier", "madeBy", "upgradedBy", "downtimeS")

@@ -37,7 +37,8 @@ from .shared.engine import (  # fmt: skip
     no_drift,
     upgrade_inputs,
 )
-from .shared.provider import DynamicResource, Provider, is_unknown, plainly, refused
+from .shared.props import is_unknown
+from .shared.provider import DynamicResource, Provider, plainly, refused
 from .shared.schema_check import WANTED, refuse_before_a_change, set_apart
 
 INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", *UPGRADE_INPUTS, *BACKUP_INPUTS)

@@ -19,7 +19,8 @@ from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.docker import preflight, relocation
 from pgvector_stacks.docker.docker_host import Endpoint, connect
 
-from .shared.provider import DynamicResource, Provider, as_deployed, is_unknown, refused
+from .shared.props import is_unknown
+from .shared.provider import DynamicResource, Provider, as_deployed, refused
 
 
 class PreflightProvider(Provider):

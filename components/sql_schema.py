@@ -23,10 +23,10 @@ from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, PlanRe
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import SQL, Environment
 from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect
-from pgvector_stacks.connections.role_limits import RoleLimits
 from pgvector_stacks.migrations.scripts.script_files import Script, revision
 
-from .shared.provider import DynamicResource, Provider, inputs_of, is_unknown, plainly, refused
+from .shared.props import is_unknown
+from .shared.provider import DynamicResource, Provider, inputs_of, plainly, refused
 from .shared.schema_check import (
     SHORT,
     announce,
@@ -40,12 +40,12 @@ from .shared.schema_check import (
     revision_of,
     script_lines,
 )
+from .shared.schema_props import DatabaseProps, MadeProps, RoleLimitProps, SchemaProps, as_of_today
 
 NO_DRIFT = "none"
 MEND = "mend"  # an input that only `read` writes: see inspection/rerun_reasons.py
 # Bump it when what create and update do to a database changes: the state doesn't see a change of code.
 RUNNER = 2
-LISTINGS = ("scripts", "verify")
 OUTPUTS = ("schemaRevision", "postgresVersion", "pgvectorVersion", "validation", "ledger")
 NOT_KNOWN = "unknown"  # a `ledger` that could not be asked
 
@@ -62,28 +62,29 @@ class SqlSchemaProvider(Provider):
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         try:
-            return CheckResult(_checked(_as_of_today(_olds), news), [])
+            return CheckResult(_checked(as_of_today(_olds), news), [])
         except PgstackError as error:
             return refused(news, error)
         except psycopg.Error as error:
             return refused(news, as_pgstack_error(error))
 
     def changes(self, olds: dict[str, Any], news: dict[str, Any]) -> bool:
-        olds = _as_of_today(olds)
+        olds = as_of_today(olds)
         return "ledger" in news or olds.get("ledger") != news.get("revision") or super().changes(olds, news)
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult(f"{props['stack']}/{props['database']}", _bring_up(props))
+        wanted = SchemaProps.from_props(props)
+        return CreateResult(f"{wanted.stack}/{wanted.database}", _bring_up(wanted))
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(_bring_up(_news))
+        return UpdateResult(_bring_up(SchemaProps.from_props(_news)))
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        outs = _as_of_today(props)  # here, in the refresh: so it shows as no change in the preview
-        found = _look(props)
+        outs = as_of_today(props)  # here, in the refresh: so it shows as no change in the preview
+        found = _look(MadeProps.from_props(props))
         if found is not None:
             outs.pop(MEND, None)
             outs |= found
@@ -112,7 +113,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     try:
         with opened(addresses) as connection:
             found = compare(connection, news)
-            rules = hba_rules.find(connection, tls=_demands_tls(news))
+            rules = hba_rules.find(connection, tls=DatabaseProps.from_props(news).demands_tls)
             notes = role_drift.notes(connection)
     except ConnectionFailed as error:
         return news | unseen | _not_asked(error, addresses, olds, news, changes=changes)
@@ -138,6 +139,10 @@ def _as_it_was(olds: dict[str, Any], news: dict[str, Any]) -> list[Address]:
         return []
     word = news.get("adminPassword")
     return _addresses(olds | {"database": news["database"]}, {} if is_unknown(word) else {"adminPassword": word})
+
+
+def _addresses(props: dict[str, Any], others: dict[str, Any]) -> list[Address]:
+    return DatabaseProps.from_props(props).addresses(others.get("adminPassword"))
 
 
 def _not_asked(
@@ -200,33 +205,19 @@ def _refuse_what_cannot_begin(scripts: Sequence[Script], news: dict[str, Any]) -
         raise PlanRefused("\n".join(problems))
 
 
-def _addresses(props: dict[str, Any], olds: dict[str, Any]) -> list[Address]:
-    """The administrator's address, and with the old password for as long as a new one isn't set yet."""
-    place = (props["host"], int(props["port"]), props["database"], props["admin"])
-    words = [props["adminPassword"], olds.get("adminPassword")]
-    mode, via, certificate = (props.get(key) or "" for key in ("sslmode", "via", "certificate"))
-    return [
-        Address(*place, word, sslmode=mode, via=via, certificate=certificate) for word in dict.fromkeys(words) if word
-    ]
-
-
-def _demands_tls(props: dict[str, Any]) -> bool:
-    return (props.get("sslmode") or "") in ("require", "verify-ca", "verify-full")
-
-
-def _look(props: dict[str, Any]) -> dict[str, Any] | None:
+def _look(deployed: MadeProps) -> dict[str, Any] | None:
     """The ledger's revision, the drift and what `up` mends; None where the database can't be reached."""
     from pgvector_stacks.inspection import hba_rules, rerun_reasons, role_drift
     from pgvector_stacks.migrations.ledger import read_ledger
 
-    addresses = _addresses(props, {})
+    addresses = deployed.addresses()
     made = rerun_reasons.Made(
         addresses[0],
-        extensions=tuple(props.get("extensions") or ()),
-        app_password=props.get("appPassword") or "",
-        readonly_password=props.get("readonlyPassword") or "",
-        backup_password=props.get("backupPassword") or "",
-        limits=RoleLimits.from_inputs(props.get("roleLimits")),
+        extensions=deployed.extensions,
+        app_password=deployed.app_password,
+        readonly_password=deployed.readonly_password,
+        backup_password=deployed.backup_password,
+        limits=deployed.limits,
     )
     try:
         with opened(addresses) as connection:
@@ -236,7 +227,7 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
                 "ledger": revision((row.name, row.normalised) for row in ledger),
                 "drift": [
                     *role_drift.as_seen(differences, ()).drift,
-                    *hba_rules.find(connection, tls=_demands_tls(props)),
+                    *hba_rules.find(connection, tls=deployed.demands_tls),
                 ]
                 or NO_DRIFT,
             }
@@ -246,34 +237,32 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
+def _bring_up(wanted: SchemaProps) -> dict[str, Any]:
     """Run, then validate. Raises what `apply` and `validate` raise."""
     from pgvector_stacks.inspection import validation
     from pgvector_stacks.migrations import apply
     from pgvector_stacks.migrations.ledger import add_event
 
-    (address,) = _addresses(props, {})
-    files = listed_files(props)
+    (address,) = wanted.addresses()
+    files = listed_files(wanted.to_props())
     request = apply.Request(
-        stack=props["stack"],
+        stack=wanted.stack,
         scripts=files.scripts,
         verify=files.verify,
-        baseline=tuple(props["baseline"]),
-        extensions=tuple(props["extensions"]),
-        statement_timeout_s=props["statementTimeoutS"],
-        lock_timeout_s=props["lockTimeoutS"],
-        lock_wait_s=props["lockWaitS"],
-        build_memory_mb=int(props.get("buildMemoryMb") or 0),
-        app_password=props["appPassword"],
-        readonly_password=props["readonlyPassword"],
-        backup_password=props.get("backupPassword") or "",
-        adopted=bool(props.get("adopt")),
-        limits=RoleLimits.from_inputs(props.get("roleLimits")),
+        baseline=wanted.baseline,
+        extensions=wanted.extensions,
+        statement_timeout_s=wanted.statement_timeout_s,
+        lock_timeout_s=wanted.lock_timeout_s,
+        lock_wait_s=wanted.lock_wait_s,
+        build_memory_mb=wanted.build_memory_mb,
+        app_password=wanted.app_password,
+        readonly_password=wanted.readonly_password,
+        backup_password=wanted.backup_password,
+        adopted=wanted.adopt,
+        limits=wanted.limits,
     )
     outcome = apply.apply(address, request, pulumi.log.info, pulumi.log.warn)
-    demands = validation.Demands(
-        props["pgvectorMinimum"], dict(props["settings"]), tuple(props.get("acceptedRecall") or ())
-    )
+    demands = validation.Demands(wanted.pgvector_minimum, wanted.settings, wanted.accepted_recall)
     with connect(address) as connection:
         report = validation.validate(connection, demands)
         connection.execute("RESET statement_timeout")
@@ -290,33 +279,13 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
             + "\n  ".join(f"{name}: {why}" for name, why in report.failures.items())
             + "\n  mend the cause, then `up` again: only the validation is repeated"
         )
-    return props | {
-        "schemaRevision": outcome.revision,
-        "postgresVersion": outcome.server_version,
-        "pgvectorVersion": outcome.pgvector_version,
-        "validation": report.results,
-        "ledger": outcome.revision,
-    }
-
-
-def _as_of_today(props: dict[str, Any]) -> dict[str, Any]:
-    """What older states hold in other forms: listings as maps, and no `revision`.
-
-    Under `ledger` those had the revision to be reached or the one that was found, maybe with a reason behind it.
-    """
-    found = props | {key: _as_lines(props[key]) for key in LISTINGS if key in props}
-    if "ledger" in props and "revision" not in props:
-        word = props["ledger"].split(" ", 1)[0]
-        found |= {"revision": props.get("schemaRevision") or word, "ledger": word}
-    return found
-
-
-def _as_lines(listing: str | dict[str, str]) -> str:
-    """The listing of scripts in the order of its numbers: of a map Pulumi keeps none."""
-    if isinstance(listing, str):
-        return listing
-    places = sorted(listing, key=lambda place: int(place.split(" ", 1)[0]))
-    return "".join(f"{place}  {listing[place]}\n" for place in places)
+    return wanted.to_props(
+        schema_revision=outcome.revision,
+        postgres_version=outcome.server_version,
+        pgvector_version=outcome.pgvector_version,
+        validation=report.results,
+        ledger=outcome.revision,
+    )
 
 
 class SqlSchema(DynamicResource, module="pgvector", name="SqlSchema"):
@@ -351,7 +320,7 @@ def inputs(environment: Environment) -> dict[str, Any]:
             "lockTimeoutS": environment.lock_timeout_s,
             "lockWaitS": environment.lock_wait_s,
             "pgvectorMinimum": environment.pgvector_minimum,
-            "roleLimits": environment.role_limits.inputs,
+            "roleLimits": RoleLimitProps.of(environment.role_limits).to_props(),
             "runner": RUNNER,
         }
         | ({"acceptedRecall": list(environment.accepted_recall)} if environment.accepted_recall else {})

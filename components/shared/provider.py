@@ -14,18 +14,17 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 import psycopg
 import pulumi
 from pulumi.dynamic import CheckFailure, CheckResult, DiffResult, Resource, ResourceProvider
-from pulumi.output import Unknown
 
 from pgvector_stacks.automation.provider_process import Failed, install_process_hooks
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.connections.connection import as_pgstack_error
 
+from .props import TEXT
 from .registry import provider_named
 
 P = ParamSpec("P")
 R = TypeVar("R")
 PICKLE_PROTOCOL = 4  # what the states of today have; Python 3.14's default is 5
-TEXT = "__provider"  # the input in which the SDK keeps a resource's provider
 
 
 class Provider(ResourceProvider):
@@ -97,15 +96,6 @@ def plainly(method: Callable[P, R]) -> Callable[P, R]:
 def refused(inputs: dict[str, Any], error: PgstackError) -> CheckResult:
     """A failed check. The property is always "": the engine prints the property's value, secrets included."""
     return CheckResult(inputs, [CheckFailure("", str(error))])
-
-
-def is_unknown(value: Any) -> bool:
-    """True where the value, or one inside it, is decided only by the real `up`."""
-    if isinstance(value, Unknown):
-        return True
-    if isinstance(value, dict):
-        return any(is_unknown(item) for item in value.values())
-    return isinstance(value, list) and any(is_unknown(item) for item in value)
 
 
 def inputs_of(props: dict[str, Any], outputs: Iterable[str]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from pulumi.output import Unknown
 
 from components.embedded_server import EmbeddedServerProvider
 from components.password import BYTES, GeneratedPasswordProvider
-from components.shared.provider import is_unknown, plainly, refused
+from components.shared.props import is_unknown
+from components.shared.provider import plainly, refused
 from components.shared.schema_check import listed_files
 from components.sql_schema import NO_DRIFT, NOT_KNOWN, OUTPUTS, SqlSchemaProvider, inputs
 from pgvector_stacks.automation.provider_process import Failed

@@ -17,7 +17,8 @@ import pytest
 from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.output import Unknown
 
-from components.shared.provider import PICKLE_PROTOCOL, TEXT, Provider, serialized
+from components.shared.props import TEXT
+from components.shared.provider import PICKLE_PROTOCOL, Provider, serialized
 from components.shared.registry import PROVIDERS, provider_named
 from pgvector_stacks.automation import provider_guard
 from pgvector_stacks.automation.provider_process import Failed
