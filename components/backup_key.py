@@ -10,18 +10,21 @@ import secrets
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, UpdateResult
 from pydantic import SecretStr
 
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.docker import relocation
 
 from .password import BYTES
-from .shared.provider import DynamicResource, refused
+from .shared.provider import DynamicResource, Provider, refused
 
 
-class BackupKeyProvider(ResourceProvider):
+class BackupKeyProvider(Provider):
     """Inputs: configured (optional), engine. It is made once, also while the config has one, which then counts."""
+
+    name = "backup-key"
+    outputs = ("generated", "value")
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         was = _olds.get("engine", news["engine"])  # a state from before has none

@@ -17,9 +17,8 @@ from typing import Any
 
 import pulumi
 import pulumi_docker as docker
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 
-from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.backup.daily import schedule, sidecar
 from pgvector_stacks.backup.daily.sidecar import BACKUPS, CPUS, MEMORY_MB, MOUNT, STOP_GRACE_S
 from pgvector_stacks.common.errors import PgstackError, ServerError
@@ -28,7 +27,7 @@ from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.connections import server_authentication
 from pgvector_stacks.docker.docker_host import Endpoint, connect, volume_exists
 
-from .shared.provider import DynamicResource, as_deployed, inputs_of, plainly
+from .shared.provider import DynamicResource, Provider, as_deployed, inputs_of, plainly
 
 OF_THIS_MACHINE = ("directory", "owner")
 
@@ -137,19 +136,15 @@ def _container(
     )
 
 
-class BackupFilesProvider(ResourceProvider):
+class BackupFilesProvider(Provider):
     """Inputs: see `declare`."""
 
-    def configure(self, req: Any) -> None:
-        install_process_hooks()
+    name = "backup-files"
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         if offline.requested(os.environ):
             news = as_deployed(_olds, news) | {key: _olds[key] for key in OF_THIS_MACHINE if key in _olds}
         return CheckResult(news, [])
-
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        return DiffResult()
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -195,17 +190,13 @@ def _install(props: dict[str, Any]) -> None:
         sidecar.start_anew(client, props["name"])
 
 
-class BackupRunsProvider(ResourceProvider):
+class BackupRunsProvider(Provider):
     """Inputs: docker, the engine's URL; container, its id."""
 
-    def configure(self, req: Any) -> None:
-        install_process_hooks()
+    name = "backup-runs"
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         return CheckResult(as_deployed(_olds, news) if offline.requested(os.environ) else news, [])
-
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        return DiffResult()
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:

@@ -18,11 +18,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 
 from pgvector_stacks.connections import certificate_expiry
 
-from .shared.provider import DynamicResource, inputs_of, plainly
+from .shared.provider import DynamicResource, Provider, inputs_of, plainly
 
 ASKED = "PGSTACK_ROTATE_CERTIFICATE"  # `pgstack up --rotate-certificate` sets it to 1
 RENEW = "renew"  # an input that only `read` writes
@@ -71,16 +71,16 @@ def _name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-class GeneratedCertificateProvider(ResourceProvider):
+class GeneratedCertificateProvider(Provider):
     """Input: names. A changed list makes a new certificate, and so does what `read` found."""
+
+    name = "certificate"
+    outputs = OUTPUTS
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         if why := olds.get(RENEW):
             pulumi.log.warn(f"a new TLS certificate: {why}; clients that verify it need the new output `certificate`")
         return CheckResult(news, [])
-
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        return DiffResult()
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         certificate, key = self_signed(list(props["names"]))

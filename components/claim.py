@@ -10,13 +10,16 @@ import secrets
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CreateResult, UpdateResult
 
-from .shared.provider import DynamicResource
+from .shared.provider import DynamicResource, Provider
 
 
-class ClaimProvider(ResourceProvider):
+class ClaimProvider(Provider):
     """Makes it in create and never again."""
+
+    name = "claim"
+    outputs = ("value",)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         return CreateResult("claim", {"value": secrets.token_hex(8)})

@@ -16,9 +16,8 @@ from typing import Any
 import docker
 import psycopg
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 
-from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.common.errors import PgstackError, ServerError
 from pgvector_stacks.config import offline
 from pgvector_stacks.connections.connection import Address, as_pgstack_error
@@ -36,18 +35,19 @@ from pgvector_stacks.embedded.embedded_server import ADMIN
 from pgvector_stacks.upgrade.engines import docker_guardian, docker_upgrade
 
 from .shared.engine import backup_first, ignore_upgrade_only_changes, no_drift
-from .shared.provider import DynamicResource, as_deployed, inputs_of, is_unknown, plainly, refused
+from .shared.props import is_unknown
+from .shared.provider import DynamicResource, Provider, as_deployed, inputs_of, plainly, refused
 from .shared.schema_check import refuse_before_a_change, set_apart
 
 OUTPUTS = ("systemIdentifier", "madeBy", "upgradedBy", "downtimeS")
 ADDRESS = ("host", "port", "sslmode")
 
 
-class DataDirectoryProvider(ResourceProvider):
+class DataDirectoryProvider(Provider):
     """Inputs: see `DataDirectory`."""
 
-    def configure(self, req: Any) -> None:
-        install_process_hooks()
+    name = "data-directory"
+    outputs = OUTPUTS
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         away = offline.requested(os.environ)
@@ -64,9 +64,6 @@ class DataDirectoryProvider(ResourceProvider):
         except psycopg.Error as error:
             return refused(news, as_pgstack_error(error))
         return CheckResult(ignore_upgrade_only_changes(_olds, news), [])
-
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        return DiffResult()
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:

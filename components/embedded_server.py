@@ -15,9 +15,8 @@ from typing import Any
 
 import psycopg
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 
-from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, ServerError
 from pgvector_stacks.config.environment import ROOT, Environment
 from pgvector_stacks.connections import roles
@@ -38,20 +37,22 @@ from .shared.engine import (  # fmt: skip
     no_drift,
     upgrade_inputs,
 )
-from .shared.provider import DynamicResource, is_unknown, plainly, refused
+from .shared.props import is_unknown
+from .shared.provider import DynamicResource, Provider, plainly, refused
 from .shared.schema_check import WANTED, refuse_before_a_change, set_apart
 
 INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", *UPGRADE_INPUTS, *BACKUP_INPUTS)
+OUTPUTS = ("host", "port", "version", "identity")
 MADE = ("madeBy", "upgradedBy", "downtimeS")
 
 
-class EmbeddedServerProvider(ResourceProvider):
+class EmbeddedServerProvider(Provider):
     """Inputs: data (directory), major, wantedPort (optional), settings, adminPassword, server ("running"),
     and what `engine.upgrade_inputs` and `engine.backup_inputs` give.
     """
 
-    def configure(self, req: Any) -> None:
-        install_process_hooks()
+    name = "embedded-server"
+    outputs = (*OUTPUTS, *MADE)
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         news, wanted = set_apart(news)
@@ -70,9 +71,6 @@ class EmbeddedServerProvider(ResourceProvider):
         except psycopg.Error as error:
             return refused(news, as_pgstack_error(error))
         return CheckResult(ignore_upgrade_only_changes(_olds, news), [])
-
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        return DiffResult()  # the engine compares the inputs and prints the changed keys
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -294,8 +292,7 @@ class EmbeddedServer(DynamicResource, module="pgvector", name="EmbeddedServer"):
     identity: pulumi.Output[str]
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
-        outputs = dict.fromkeys(("host", "port", "version", "identity"))
-        super().__init__(EmbeddedServerProvider(), name, outputs | props, opts)
+        super().__init__(EmbeddedServerProvider(), name, dict.fromkeys(OUTPUTS) | props, opts)
 
 
 def declare(

@@ -6,16 +6,19 @@ import secrets
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CreateResult, UpdateResult
 from pydantic import SecretStr
 
-from .shared.provider import DynamicResource
+from .shared.provider import DynamicResource, Provider
 
 BYTES = 24  # 192 bits, 32 characters in URLs
 
 
-class GeneratedPasswordProvider(ResourceProvider):
+class GeneratedPasswordProvider(Provider):
     """Makes it in create and never again; where it is used is not its business."""
+
+    name = "password"
+    outputs = ("value",)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         return CreateResult("generated", {"value": secrets.token_urlsafe(BYTES)})

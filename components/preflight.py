@@ -11,23 +11,22 @@ from dataclasses import replace
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, UpdateResult
 
-from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.docker import preflight, relocation
 from pgvector_stacks.docker.docker_host import Endpoint, connect
 
-from .shared.provider import DynamicResource, as_deployed, is_unknown, refused
+from .shared.props import is_unknown
+from .shared.provider import DynamicResource, Provider, as_deployed, refused
 
 
-class PreflightProvider(ResourceProvider):
+class PreflightProvider(Provider):
     """Inputs: see `wanted`, and `docker` (URL), `dockerChosenBy`, `claim`."""
 
-    def configure(self, req: Any) -> None:
-        install_process_hooks()
+    name = "preflight"
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         if offline.requested(os.environ):
@@ -44,9 +43,6 @@ class PreflightProvider(ResourceProvider):
         except PgstackError as error:
             return refused(news, error)
         return CheckResult(news, [])
-
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        return DiffResult()
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         return CreateResult(props["name"], props)

@@ -17,9 +17,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 
-from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config import offline
 from pgvector_stacks.connections.connection import Address
@@ -31,17 +30,17 @@ from pgvector_stacks.upgrade.checks import statistics
 from pgvector_stacks.upgrade.engines import docker_upgrade
 
 from .shared.engine import BACKUP_INPUTS, backup_after, keep_as_in_state
-from .shared.provider import DynamicResource, as_deployed, inputs_of, plainly
+from .shared.provider import DynamicResource, Provider, as_deployed, inputs_of, plainly
 
 OUTPUTS = ("version", "identity")
 FOUND = "found"  # an input that only `read` writes: how the server was found, where it didn't answer
 
 
-class ReadinessProvider(ResourceProvider):
+class ReadinessProvider(Provider):
     """Inputs: see `Readiness`."""
 
-    def configure(self, req: Any) -> None:
-        install_process_hooks()
+    name = "readiness"
+    outputs = OUTPUTS
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         if offline.requested(os.environ):
@@ -49,9 +48,6 @@ class ReadinessProvider(ResourceProvider):
         if _olds and _olds.get("image") == news.get("image"):
             news = keep_as_in_state(_olds, news, BACKUP_INPUTS)
         return CheckResult(news, [])
-
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        return DiffResult()
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:

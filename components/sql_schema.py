@@ -17,68 +17,74 @@ from typing import Any
 
 import psycopg
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 
-from pgvector_stacks.automation.provider_process import install_process_hooks
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, PlanRefused, ValidationFailed
 from pgvector_stacks.config import offline
-from pgvector_stacks.config.environment import SCRIPT_CACHE, SQL, Environment, scripts_of_all
+from pgvector_stacks.config.environment import SQL, Environment
 from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect
-from pgvector_stacks.connections.role_limits import RoleLimits
-from pgvector_stacks.migrations.scripts.script_files import Script, load, load_verify, revision
+from pgvector_stacks.migrations.scripts.script_files import Script, revision
 
-from .shared.provider import DynamicResource, inputs_of, is_unknown, plainly, refused
+from .shared.props import is_unknown
+from .shared.provider import DynamicResource, Provider, inputs_of, plainly, refused
 from .shared.schema_check import (
     SHORT,
     announce,
     announce_all,
     compare,
     has_no_database,
-    load_listed,
+    listed_files,
     look_for_drift,
     opened,
+    read_files,
     revision_of,
     script_lines,
 )
+from .shared.schema_props import DatabaseProps, MadeProps, RoleLimitProps, SchemaProps, as_of_today
 
 NO_DRIFT = "none"
 MEND = "mend"  # an input that only `read` writes: see inspection/rerun_reasons.py
 # Bump it when what create and update do to a database changes: the state doesn't see a change of code.
 RUNNER = 2
-LISTINGS = ("scripts", "verify")
-OUTPUTS = ("schemaRevision", "postgresVersion", "pgvectorVersion", "validation")
+OUTPUTS = ("schemaRevision", "postgresVersion", "pgvectorVersion", "validation", "ledger")
+NOT_KNOWN = "unknown"  # a `ledger` that could not be asked
 
 
-class SqlSchemaProvider(ResourceProvider):
-    """Inputs: see `SqlSchema`. The scripts are read from disk: their text is in neither inputs nor state."""
+class SqlSchemaProvider(Provider):
+    """Inputs: see `SqlSchema`. The scripts are read from disk: their text is in neither inputs nor state.
 
-    def configure(self, req: Any) -> None:
-        install_process_hooks()
+    `revision` is what the database is to have, `ledger` what its ledger has: an output, and an input only where `check`
+    finds another one than the state has it, so that the engine sees a difference.
+    """
+
+    name = "sql-schema"
+    outputs = OUTPUTS
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         try:
-            return CheckResult(_checked(_olds, news), [])
+            return CheckResult(_checked(as_of_today(_olds), news), [])
         except PgstackError as error:
             return refused(news, error)
         except psycopg.Error as error:
             return refused(news, as_pgstack_error(error))
 
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        return DiffResult()
+    def changes(self, olds: dict[str, Any], news: dict[str, Any]) -> bool:
+        olds = as_of_today(olds)
+        return "ledger" in news or olds.get("ledger") != news.get("revision") or super().changes(olds, news)
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult(f"{props['stack']}/{props['database']}", _bring_up(props))
+        wanted = SchemaProps.from_props(props)
+        return CreateResult(f"{wanted.stack}/{wanted.database}", _bring_up(wanted))
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(_bring_up(_news))
+        return UpdateResult(_bring_up(SchemaProps.from_props(_news)))
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        # told here, in the refresh, an older state's form of the listings shows as no change in the preview
-        outs = props | {key: _as_lines(props[key]) for key in LISTINGS if key in props}
-        found = _look(props)
+        outs = as_of_today(props)  # here, in the refresh: so it shows as no change in the preview
+        found = _look(MadeProps.from_props(props))
         if found is not None:
             outs.pop(MEND, None)
             outs |= found
@@ -89,7 +95,7 @@ class SqlSchemaProvider(ResourceProvider):
 
 
 def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
-    """The inputs with what the database says added: `ledger` (the revision it is to have) and `drift`.
+    """The inputs with what the files and the database say added: `revision` and `drift`, and maybe `ledger`.
 
     Raises PlanRefused, DriftRefused, ScriptError, ConnectionFailed.
     """
@@ -97,20 +103,20 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
     if offline.requested(os.environ):
-        return news | unseen | {"ledger": _not_compared(olds, news)}
+        return news | unseen | {"revision": _not_compared(olds, news)}
     changes = is_unknown({key: news.get(key) for key in ("host", "port", "adminPassword", "identity")})
     addresses = _as_it_was(olds, news) if changes else _addresses(news, olds)
     if not addresses:  # there was none
-        return news | unseen | {"ledger": revision_of(_announced(news, olds))}
+        return news | unseen | {"revision": revision_of(_announced(news, olds))}
     if olds.get("database", news["database"]) != news["database"]:
         pulumi.log.warn(f"another database: {news['database']} takes the place of {olds['database']}, which stays")
     try:
         with opened(addresses) as connection:
             found = compare(connection, news)
-            rules = hba_rules.find(connection, tls=_demands_tls(news))
+            rules = hba_rules.find(connection, tls=DatabaseProps.from_props(news).demands_tls)
             notes = role_drift.notes(connection)
     except ConnectionFailed as error:
-        return news | unseen | {"ledger": _not_asked(error, addresses, olds, news, changes=changes)}
+        return news | unseen | _not_asked(error, addresses, olds, news, changes=changes)
     announce(found.pending)
     for difference in (*found.drift, *rules):
         pulumi.log.warn(f"drift: {difference}")
@@ -118,12 +124,13 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         pulumi.log.info(f"note: {note}")
     for word in olds.get(MEND, ()):
         pulumi.log.warn(f"`up` mends: {word}")
-    before = str(olds.get("ledger", ""))
-    if found.actual == found.target:
-        wanted = before if before.startswith(found.target) else found.target
-    else:  # also where the state believes that all ran, as after a restore
-        wanted = f"{found.target} (the database has {found.actual})" if before == found.target else found.target
-    return news | {"ledger": wanted, "drift": [*found.drift, *rules] or NO_DRIFT}
+    return news | _to_reach(found.target, found.actual, olds) | {"drift": [*found.drift, *rules] or NO_DRIFT}
+
+
+def _to_reach(target: str, ledger: str, olds: dict[str, Any]) -> dict[str, Any]:
+    """The revision to be reached, and the `ledger` where the state believes that it is reached: as after a restore."""
+    believed = olds.get("revision") == target != ledger
+    return {"revision": target} | ({"ledger": ledger} if believed else {})
 
 
 def _as_it_was(olds: dict[str, Any], news: dict[str, Any]) -> list[Address]:
@@ -134,15 +141,19 @@ def _as_it_was(olds: dict[str, Any], news: dict[str, Any]) -> list[Address]:
     return _addresses(olds | {"database": news["database"]}, {} if is_unknown(word) else {"adminPassword": word})
 
 
+def _addresses(props: dict[str, Any], others: dict[str, Any]) -> list[Address]:
+    return DatabaseProps.from_props(props).addresses(others.get("adminPassword"))
+
+
 def _not_asked(
     error: ConnectionFailed, addresses: list[Address], olds: dict[str, Any], news: dict[str, Any], *, changes: bool
-) -> str:
-    """The revision to be reached, and in words why no ledger was compared. Raises ScriptError."""
-    scripts = load_listed(news)
+) -> dict[str, Any]:
+    """`_to_reach`, after the reason in words why no ledger was compared. Raises ScriptError."""
+    scripts = listed_files(news).scripts
     target = revision_of(scripts)
     if not olds:
         announce_all(scripts, "new, unless the database has it")
-        return target
+        return {"revision": target}
     if has_no_database(addresses):
         database = news["database"]
         if olds.get("database", database) == database:
@@ -150,19 +161,19 @@ def _not_asked(
         else:
             pulumi.log.warn(f"there is no database {database} yet: `up` makes it, empty, and runs every script")
         announce_all(scripts, "new", baseline=news["baseline"])
-        return f"{target} (there is no database {database})"
+        return _to_reach(target, revision(()), olds)
     reason, _, remedy = str(error).partition("\n")
     pulumi.log.warn(
         f"the ledger could not be compared: {reason}"
         + ("\n  which scripts ran is asked once the server serves, and what may not run is refused then"
            if changes else f"\n{remedy}".rstrip())
     )  # fmt: skip
-    return target if changes else f"{target} ({reason})"
+    return {"revision": target} if changes else _to_reach(target, NOT_KNOWN, olds)
 
 
 def _announced(news: dict[str, Any], olds: dict[str, Any]) -> tuple[Script, ...]:
     """The scripts, each named where there is no ledger to ask yet: of a new resource the engine shows three lines."""
-    scripts = load_listed(news)
+    scripts = listed_files(news).scripts
     if not olds:
         _refuse_what_cannot_begin(scripts, news)
         announce_all(scripts, "new, unless the database has it")
@@ -171,10 +182,9 @@ def _announced(news: dict[str, Any], olds: dict[str, Any]) -> tuple[Script, ...]
 
 def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
     """The revision to be reached, with a word on what the state alone can tell. Raises ScriptError."""
-    scripts = load_listed(news)
+    scripts = listed_files(news).scripts
     pulumi.log.warn("offline: the ledger was not compared; which scripts ran is what the last `up` left in the state")
-    before = _as_lines(olds.get("scripts", ""))
-    ran = dict(line.split(" ", 1)[1].rsplit("  ", 1) for line in before.splitlines())
+    ran = dict(line.split(" ", 1)[1].rsplit("  ", 1) for line in olds.get("scripts", "").splitlines())
     _refuse_what_cannot_begin([script for script in scripts if script.name not in ran], news)
     for script in scripts:
         if script.name not in ran:
@@ -184,7 +194,7 @@ def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
                 pulumi.log.info(f"to run, by the state: {script.path} (repeatable changed)")
             else:
                 pulumi.log.warn(f"{script.path} was changed after it ran, by the state: `up` refuses that")
-    return str(olds["ledger"]) if before == news["scripts"] and "ledger" in olds else revision_of(scripts)
+    return revision_of(scripts)
 
 
 def _refuse_what_cannot_begin(scripts: Sequence[Script], news: dict[str, Any]) -> None:
@@ -195,33 +205,19 @@ def _refuse_what_cannot_begin(scripts: Sequence[Script], news: dict[str, Any]) -
         raise PlanRefused("\n".join(problems))
 
 
-def _addresses(props: dict[str, Any], olds: dict[str, Any]) -> list[Address]:
-    """The administrator's address, and with the old password for as long as a new one isn't set yet."""
-    place = (props["host"], int(props["port"]), props["database"], props["admin"])
-    words = [props["adminPassword"], olds.get("adminPassword")]
-    mode, via, certificate = (props.get(key) or "" for key in ("sslmode", "via", "certificate"))
-    return [
-        Address(*place, word, sslmode=mode, via=via, certificate=certificate) for word in dict.fromkeys(words) if word
-    ]
-
-
-def _demands_tls(props: dict[str, Any]) -> bool:
-    return (props.get("sslmode") or "") in ("require", "verify-ca", "verify-full")
-
-
-def _look(props: dict[str, Any]) -> dict[str, Any] | None:
-    """The database's own revision, its drift and what `up` mends, as inputs; None where it can't be reached."""
+def _look(deployed: MadeProps) -> dict[str, Any] | None:
+    """The ledger's revision, the drift and what `up` mends; None where the database can't be reached."""
     from pgvector_stacks.inspection import hba_rules, rerun_reasons, role_drift
     from pgvector_stacks.migrations.ledger import read_ledger
 
-    addresses = _addresses(props, {})
+    addresses = deployed.addresses()
     made = rerun_reasons.Made(
         addresses[0],
-        extensions=tuple(props.get("extensions") or ()),
-        app_password=props.get("appPassword") or "",
-        readonly_password=props.get("readonlyPassword") or "",
-        backup_password=props.get("backupPassword") or "",
-        limits=RoleLimits.from_inputs(props.get("roleLimits")),
+        extensions=deployed.extensions,
+        app_password=deployed.app_password,
+        readonly_password=deployed.readonly_password,
+        backup_password=deployed.backup_password,
+        limits=deployed.limits,
     )
     try:
         with opened(addresses) as connection:
@@ -231,7 +227,7 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
                 "ledger": revision((row.name, row.normalised) for row in ledger),
                 "drift": [
                     *role_drift.as_seen(differences, ()).drift,
-                    *hba_rules.find(connection, tls=_demands_tls(props)),
+                    *hba_rules.find(connection, tls=deployed.demands_tls),
                 ]
                 or NO_DRIFT,
             }
@@ -241,33 +237,32 @@ def _look(props: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
+def _bring_up(wanted: SchemaProps) -> dict[str, Any]:
     """Run, then validate. Raises what `apply` and `validate` raise."""
     from pgvector_stacks.inspection import validation
     from pgvector_stacks.migrations import apply
     from pgvector_stacks.migrations.ledger import add_event
 
-    (address,) = _addresses(props, {})
+    (address,) = wanted.addresses()
+    files = listed_files(wanted.to_props())
     request = apply.Request(
-        stack=props["stack"],
-        scripts=load_listed(props),
-        verify=load_verify(SQL),
-        baseline=tuple(props["baseline"]),
-        extensions=tuple(props["extensions"]),
-        statement_timeout_s=props["statementTimeoutS"],
-        lock_timeout_s=props["lockTimeoutS"],
-        lock_wait_s=props["lockWaitS"],
-        build_memory_mb=int(props.get("buildMemoryMb") or 0),
-        app_password=props["appPassword"],
-        readonly_password=props["readonlyPassword"],
-        backup_password=props.get("backupPassword") or "",
-        adopted=bool(props.get("adopt")),
-        limits=RoleLimits.from_inputs(props.get("roleLimits")),
+        stack=wanted.stack,
+        scripts=files.scripts,
+        verify=files.verify,
+        baseline=wanted.baseline,
+        extensions=wanted.extensions,
+        statement_timeout_s=wanted.statement_timeout_s,
+        lock_timeout_s=wanted.lock_timeout_s,
+        lock_wait_s=wanted.lock_wait_s,
+        build_memory_mb=wanted.build_memory_mb,
+        app_password=wanted.app_password,
+        readonly_password=wanted.readonly_password,
+        backup_password=wanted.backup_password,
+        adopted=wanted.adopt,
+        limits=wanted.limits,
     )
     outcome = apply.apply(address, request, pulumi.log.info, pulumi.log.warn)
-    demands = validation.Demands(
-        props["pgvectorMinimum"], dict(props["settings"]), tuple(props.get("acceptedRecall") or ())
-    )
+    demands = validation.Demands(wanted.pgvector_minimum, wanted.settings, wanted.accepted_recall)
     with connect(address) as connection:
         report = validation.validate(connection, demands)
         connection.execute("RESET statement_timeout")
@@ -284,24 +279,20 @@ def _bring_up(props: dict[str, Any]) -> dict[str, Any]:
             + "\n  ".join(f"{name}: {why}" for name, why in report.failures.items())
             + "\n  mend the cause, then `up` again: only the validation is repeated"
         )
-    return props | {
-        "schemaRevision": outcome.revision,
-        "postgresVersion": outcome.server_version,
-        "pgvectorVersion": outcome.pgvector_version,
-        "validation": report.results,
-    }
-
-
-def _as_lines(listing: str | dict[str, str]) -> str:
-    """The same from the map that older states hold, in the order of its numbers: Pulumi keeps none."""
-    if isinstance(listing, str):
-        return listing
-    places = sorted(listing, key=lambda place: int(place.split(" ", 1)[0]))
-    return "".join(f"{place}  {listing[place]}\n" for place in places)
+    return wanted.to_props(
+        schema_revision=outcome.revision,
+        postgres_version=outcome.server_version,
+        pgvector_version=outcome.pgvector_version,
+        validation=report.results,
+        ledger=outcome.revision,
+    )
 
 
 class SqlSchema(DynamicResource, module="pgvector", name="SqlSchema"):
-    """Outputs: schemaRevision, postgresVersion, pgvectorVersion (str), validation (map of check to result)."""
+    """Outputs: schemaRevision, postgresVersion, pgvectorVersion (str), validation (map of check to result).
+
+    In the state besides: ledger, the revision that the database was last seen to have.
+    """
 
     schemaRevision: pulumi.Output[str]
     postgresVersion: pulumi.Output[str]
@@ -314,13 +305,13 @@ class SqlSchema(DynamicResource, module="pgvector", name="SqlSchema"):
 
 def inputs(environment: Environment) -> dict[str, Any]:
     """The inputs that come from the environment and the files alone. Raises ScriptError, SettingRefused."""
-    scripts = load(SQL, environment.scripts, listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
+    files = read_files(SQL, environment.scripts)
     return (
         {
             "stack": environment.stack,
             "database": environment.database,
-            "scripts": script_lines(scripts),
-            "verify": script_lines(load_verify(SQL, cache=SCRIPT_CACHE)),
+            "scripts": script_lines(files.scripts),
+            "verify": script_lines(files.verify),
             "order": list(environment.scripts),
             "baseline": list(environment.baseline),
             "extensions": list(environment.extensions),
@@ -329,7 +320,7 @@ def inputs(environment: Environment) -> dict[str, Any]:
             "lockTimeoutS": environment.lock_timeout_s,
             "lockWaitS": environment.lock_wait_s,
             "pgvectorMinimum": environment.pgvector_minimum,
-            "roleLimits": environment.role_limits.inputs,
+            "roleLimits": RoleLimitProps.of(environment.role_limits).to_props(),
             "runner": RUNNER,
         }
         | ({"acceptedRecall": list(environment.accepted_recall)} if environment.accepted_recall else {})

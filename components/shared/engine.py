@@ -17,7 +17,7 @@ from pgvector_stacks.upgrade.backup_after import BackupAfter
 from pgvector_stacks.upgrade.backup_first import BackupFirst
 from pgvector_stacks.upgrade.no_drift import NoDrift
 
-from .provider import is_unknown
+from .props import is_unknown
 
 UPGRADE_INPUTS = (
     "upgradeMethod", "upgradeBackup", "drillMaxAgeH", "backupDirectory", "stack", "database", "driftPolicy",

@@ -1,7 +1,6 @@
 """What every dynamic resource here shares: its text in the state, errors without tracebacks, unknowns in preview.
 
-Import paths of provider classes are a storage format: the state holds them by reference, so a provider that is moved
-or renamed can't be refreshed or destroyed any more. Providers take no arguments and keep no state.
+A provider's name is a storage format: the state holds it (`registry.py`). It takes no arguments and keeps no state.
 """
 
 from __future__ import annotations
@@ -10,43 +9,70 @@ import base64
 import functools
 import pickle
 from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import psycopg
 import pulumi
-from pulumi.dynamic import CheckFailure, CheckResult, Resource, ResourceProvider
-from pulumi.output import Unknown
+from pulumi.dynamic import CheckFailure, CheckResult, DiffResult, Resource, ResourceProvider
 
-from pgvector_stacks.automation.provider_process import Failed
+from pgvector_stacks.automation.provider_process import Failed, install_process_hooks
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.connections.connection import as_pgstack_error
+
+from .props import TEXT
+from .registry import provider_named
 
 P = ParamSpec("P")
 R = TypeVar("R")
 PICKLE_PROTOCOL = 4  # what the states of today have; Python 3.14's default is 5
 
 
+class Provider(ResourceProvider):
+    """What the engine calls for the resources of one kind."""
+
+    name: ClassVar[str]  # its key in `registry.PROVIDERS`
+    outputs: ClassVar[tuple[str, ...]] = ()  # what it adds to the inputs
+
+    def __reduce__(self) -> tuple[Callable[[str], ResourceProvider], tuple[str]]:
+        return provider_named, (self.name,)
+
+    def configure(self, req: Any) -> None:
+        install_process_hooks()
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """The engine compares the inputs and prints the changed keys.
+
+        But another text for the same provider, as in states from before it had a name, is no change.
+        """
+        return DiffResult() if self.changes(_olds, _news) else DiffResult(changes=False)
+
+    def changes(self, olds: dict[str, Any], news: dict[str, Any]) -> bool:
+        """Whether the inputs `news` differ from those in `olds`, a resource as it was deployed."""
+        ours = {*self.outputs, TEXT}
+        return any(olds.get(key) != news.get(key) for key in (olds.keys() | news.keys()) - ours)
+
+
 class DynamicResource(Resource):
     """A dynamic resource whose `__provider`, an input, is the same text under every Python.
 
     The SDK pickles a provider with the interpreter's default protocol, so another Python would update every resource
-    of an unchanged stack. A provider is a reference to its class and nothing else, which is why this can be pickled
-    here; the text is the SDK's own under Python 3.11.
+    of an unchanged stack. A provider is its name and nothing else, which is why it can be pickled here; the text is the
+    SDK's own under Python 3.11.
     """
 
     def __init__(
         self,
-        provider: ResourceProvider,
+        provider: Provider,
         name: str,
         props: dict[str, Any],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         text = pulumi.Output.secret(serialized(provider))  # a secret, as the SDK has it
         kind = f"pulumi-python:{self._resource_type_name}"
-        pulumi.CustomResource.__init__(self, kind, name, props | {"__provider": text}, opts)
+        pulumi.CustomResource.__init__(self, kind, name, props | {TEXT: text}, opts)
 
 
-def serialized(provider: ResourceProvider) -> str:
+def serialized(provider: Provider) -> str:
     """What the state holds of a provider."""
     return base64.b64encode(pickle.dumps(provider, protocol=PICKLE_PROTOCOL)).decode()
 
@@ -72,18 +98,9 @@ def refused(inputs: dict[str, Any], error: PgstackError) -> CheckResult:
     return CheckResult(inputs, [CheckFailure("", str(error))])
 
 
-def is_unknown(value: Any) -> bool:
-    """True where the value, or one inside it, is decided only by the real `up`."""
-    if isinstance(value, Unknown):
-        return True
-    if isinstance(value, dict):
-        return any(is_unknown(item) for item in value.values())
-    return isinstance(value, list) and any(is_unknown(item) for item in value)
-
-
 def inputs_of(props: dict[str, Any], outputs: Iterable[str]) -> dict[str, Any]:
     """What `read` returns as inputs: the properties without the `outputs`, and without the engine's own pickle."""
-    return {key: value for key, value in props.items() if key not in outputs and key != "__provider"}
+    return {key: value for key, value in props.items() if key not in outputs and key != TEXT}
 
 
 def as_deployed(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:

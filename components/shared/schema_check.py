@@ -7,10 +7,12 @@ check, the server that is there: what can't go on is refused before anything is 
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -32,6 +34,14 @@ SHORT = 12
 WANTED = "schemaWanted"
 WANTED_INPUTS = ("stack", "database", "scripts", "verify", "order", "baseline", "driftPolicy")
 LAST_LOOK: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What lies in `sql/`: the listed scripts in their order, and the verify scripts."""
+
+    scripts: tuple[Script, ...]
+    verify: tuple[Script, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,7 @@ def compare(connection: psycopg.Connection[Any], wanted: Mapping[str, Any]) -> F
     actual = target = revision((row.name, row.normalised) for row in ledger)
     done = interrupted.read(connection)
     if done or script_lines(ledger) != wanted["scripts"]:  # else no file has to be read again
-        scripts = load_listed(wanted)
+        scripts = listed_files(wanted).scripts
         target = revision_of(scripts)
         pending = plan(scripts, ledger, where=wanted["stack"], baseline=wanted["baseline"], done=done).pending
     differences = role_drift.as_seen(baseline.without_pending(look_for_drift(connection), pending), ()).drift
@@ -117,13 +127,27 @@ def opened(addresses: Iterable[Address]) -> Iterator[psycopg.Connection[Any]]:
     raise failure
 
 
-def load_listed(props: Mapping[str, Any]) -> tuple[Script, ...]:
-    """The scripts from disk, which must still be those of the inputs: nothing runs that no preview showed."""
-    scripts = load(SQL, list(props["order"]), listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
-    verify = load_verify(SQL, cache=SCRIPT_CACHE)
-    if script_lines(scripts) != props["scripts"] or script_lines(verify) != props["verify"]:
+def listed_files(props: Mapping[str, Any]) -> Files:
+    """The files from disk, which must be those of the inputs: nothing runs that no preview showed.
+
+    Raises ScriptError.
+    """
+    files = _read_once(SQL, tuple(props["order"]))
+    if script_lines(files.scripts) != props["scripts"] or script_lines(files.verify) != props["verify"]:
         raise ScriptError("the files in sql/ changed while this ran; run it again")
-    return scripts
+    return files
+
+
+@functools.cache
+def _read_once(root: Path, order: tuple[str, ...]) -> Files:
+    """A providers' process serves one preview or one `up`: what is checked in it is what runs."""
+    return read_files(root, order)
+
+
+def read_files(root: Path, order: Iterable[str]) -> Files:
+    """The files below `root`, of which `order` lists the scripts. Raises ScriptError."""
+    scripts = load(root, list(order), listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
+    return Files(scripts, load_verify(root, cache=SCRIPT_CACHE))
 
 
 def announce(pending: Iterable[Pending]) -> None:

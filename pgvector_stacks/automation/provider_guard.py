@@ -1,7 +1,8 @@
 """Keeps other accounts of this machine away from the providers' process, which listens on loopback.
 
 The SDK's server asks nobody who he is, and makes an object of whatever pickle it is sent: who can connect could run
-code as the operator. So a connection of another user is refused, and a pickle may name nothing but a provider's class.
+code as the operator. So a connection of another user is refused, and a pickle may name nothing but the function that
+finds our providers, and the classes that states from before it name.
 """
 
 from __future__ import annotations
@@ -14,20 +15,35 @@ from typing import Any
 
 import dill
 import grpc
-from pulumi.dynamic import ResourceProvider
 
 from pgvector_stacks.connections import loopback
 
+PACKAGES = ("components", "pgvector_stacks.components")  # in a checkout, in a wheel
+LOOKUP = ("shared.registry", "provider_named")
+# By which states from before the lookup name a provider. The names stay here as long as such states must be read.
+FORMER = (
+    ("backup_key", "BackupKeyProvider"),
+    ("backup_schedule", "BackupFilesProvider"),
+    ("backup_schedule", "BackupRunsProvider"),
+    ("certificate", "GeneratedCertificateProvider"),
+    ("claim", "ClaimProvider"),
+    ("data_directory", "DataDirectoryProvider"),
+    ("embedded_server", "EmbeddedServerProvider"),
+    ("password", "GeneratedPasswordProvider"),
+    ("preflight", "PreflightProvider"),
+    ("readiness", "ReadinessProvider"),
+    ("sql_schema", "SqlSchemaProvider"),
+)
+ALLOWED = frozenset((f"{package}.{module}", name) for package in PACKAGES for module, name in (LOOKUP, *FORMER))
 HOST = "127.0.0.1"  # where the SDK's server listens
 PEER = re.compile(r"ipv[46]:.*?((?:\d+\.){3}\d+)(?:\]|%5D)?:(\d+)")
 
 
 class _Providers(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        found = super().find_class(module, name)
-        if not (isinstance(found, type) and issubclass(found, ResourceProvider)):
+        if (module, name) not in ALLOWED:  # looked at first: an import runs code, too
             raise pickle.UnpicklingError(f"{module}.{name} is no provider of this program")
-        return found
+        return super().find_class(module, name)
 
 
 def load(text: bytes, *_: Any, **__: Any) -> Any:

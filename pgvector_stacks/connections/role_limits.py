@@ -7,9 +7,7 @@ Pure. `apply` sets the limits, `role_drift` compares them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pgvector_stacks.common.errors import SettingRefused
 
@@ -17,7 +15,6 @@ RESERVED = 5
 OF_A_BACKUP = 4  # psql, pg_dump and its workers: reserved connections are for superusers only
 LEAST_TEMPORARY_MB = 1024
 IDLE_IN_TRANSACTION_S: float = 600
-KEYS = ("appConnections", "readonlyConnections", "tempFileLimitMb", "idleInTransactionS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +37,6 @@ class RoleLimits:
             "temp_file_limit": f"{self.temporary_mb}MB" if self.temporary_mb else "-1",
             "idle_in_transaction_session_timeout": f"{round(self.idle_in_transaction_s * 1000)}ms",
         }
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """The limits under the keys of the stack file, for a preview."""
-        values = (
-            self.app_connections,
-            self.readonly_connections,
-            self.temporary_mb,
-            self.idle_in_transaction_s,
-        )
-        return dict(zip(KEYS, values, strict=True))
-
-    @classmethod
-    def from_inputs(cls, found: Mapping[str, Any] | None) -> RoleLimits | None:
-        """Read what `inputs` wrote; None for a state from before the limits. Pulumi returns numbers as floats."""
-        if not found:
-            return None
-        app, readonly, temporary, idle = (found[key] for key in KEYS)
-        return cls(int(app), int(readonly), int(temporary), float(idle))
 
 
 def derive(

@@ -68,5 +68,5 @@ def test_the_first_preview_names_every_script_where_no_ledger_can_be_asked(monke
     SqlSchemaProvider().check({}, news)
     assert said == [f"to run: sql/{name} (new, unless the database has it)" for name in DEFAULT_SCRIPTS]
     said.clear()
-    SqlSchemaProvider().check({"ledger": "empty"}, news)
+    SqlSchemaProvider().check({"revision": "empty"}, news)
     assert said == []

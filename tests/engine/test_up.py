@@ -204,7 +204,9 @@ def test_a_restored_older_database_gets_the_scripts_it_lacks(deployed: Checkout)
     deployed.do("DROP TABLE app.more")
     deployed.do("DELETE FROM pgstack.ledger WHERE name = '0004_more.sql'")
     deployed.do("DELETE FROM pgstack.object WHERE identity LIKE 'app.more%'")
-    assert "to run: sql/0004_more.sql (new)" in deployed.ok("preview")
+    said = deployed.ok("preview")
+    assert "to run: sql/0004_more.sql (new)" in said
+    assert "schema update [diff: +ledger]" in said
     deployed.ok("up")
     assert deployed.ask("SELECT count(*) FROM app.more") == [(0,)]
     assert "unchanged" in deployed.ok("up")

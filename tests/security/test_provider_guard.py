@@ -57,6 +57,15 @@ def test_our_providers_are_made_of_what_the_state_holds() -> None:
     assert isinstance(provider_guard.load(text), GeneratedPasswordProvider)
 
 
+def test_what_a_pickle_may_not_name_is_not_even_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "imported.py").write_text("import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for line in (b"cimported\nSomeProvider\n.", b"ccomponents.shared.registry\nimportlib.import_module\n."):
+        with pytest.raises(pickle.UnpicklingError, match="no provider of this program"):
+            provider_guard.load(line)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_connection_belongs_to_whose_row_has_both_ends() -> None:
     """One that is mapped to IPv6 too; and the same port on another loopback address is another's."""
     row = "  0: {}:{:04X} {}:{:04X} 01 00000000:00000000 00:00000000 00000000 {:5} 0 1 1"

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.shared.schema_props import RoleLimitProps
 from pgvector_stacks.cli import inspection
 from pgvector_stacks.common.errors import ConnectionFailed, SettingRefused
 from pgvector_stacks.connections import roles
@@ -247,7 +248,7 @@ def test_what_is_derived_leaves_connections_for_us(most: int, memory_mb: int, re
     assert min(limits.app_connections, limits.readonly_connections) >= 1
     left = most - limits.app_connections - limits.readonly_connections
     assert left > RESERVED or most - max(RESERVED, reserved + 2) - 1 < 2
-    assert RoleLimits.from_inputs(limits.inputs) == limits
+    assert RoleLimitProps.of(limits).limits == limits
 
 
 def test_limits_that_leave_no_connection_are_refused() -> None:

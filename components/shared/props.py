@@ -1,0 +1,61 @@
+"""A resource's properties as a frozen model: what the engine hands over, read once, and given back as it came.
+
+The engine's habits are dealt with here and nowhere else: numbers come as floats, what is None doesn't come at all, what
+a preview doesn't know comes as an object, and the SDK's own key lies among ours. What isn't known has its field's
+default. Keys and values in the state are a storage format: `to_props` gives what `from_props` took and what was added
+since, and no default of ours. A model names what its provider uses; the rest passes through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Self
+
+from pulumi.output import Unknown
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic.alias_generators import to_camel
+
+from pgvector_stacks.common.errors import PgstackError
+
+TEXT = "__provider"  # the input in which the SDK keeps a resource's provider
+
+
+def is_unknown(value: Any) -> bool:
+    """True where the value, or one inside it, is decided only by the real `up`."""
+    if isinstance(value, Unknown):
+        return True
+    if isinstance(value, dict):
+        return any(is_unknown(item) for item in value.values())
+    return isinstance(value, list) and any(is_unknown(item) for item in value)
+
+
+class Props(BaseModel):
+    """The base of all: a field `memory_mb` is the property `memoryMb`. A default is of what older states lack."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True)
+    _taken: dict[str, Any] | None = PrivateAttr(default=None)
+
+    @classmethod
+    def from_props(cls, props: Mapping[str, Any]) -> Self:
+        """Raises PgstackError, without a value, where something lacks that no state was without."""
+        taken = {key: value for key, value in props.items() if key != TEXT and value is not None}
+        try:
+            found = cls.model_validate({key: value for key, value in taken.items() if not is_unknown(value)})
+        except ValidationError as error:
+            wrong = ", ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            raise PgstackError(
+                f"a resource of this stack can't be read as {cls.__name__}: {wrong}\n"
+                "  use the version of pgvector-stacks that wrote the state"
+            ) from None
+        found._taken = taken
+        return found
+
+    def to_props(self, **added: Any) -> dict[str, Any]:
+        """What `from_props` took, or what the model was made with, and the fields that were `added`."""
+        assert added.keys() <= type(self).model_fields.keys()
+        taken = self.model_dump(by_alias=True, exclude_unset=True) if self._taken is None else self._taken
+        return taken | {to_camel(key): value for key, value in added.items() if value is not None}
+
+    def inputs(self, outputs: Collection[str]) -> dict[str, Any]:
+        """What `read` returns as inputs: all but the `outputs`."""
+        return {key: value for key, value in self.to_props().items() if key not in outputs}
