@@ -256,7 +256,7 @@ def upgrade_check(stack: Stack, target: Annotated[str, typer.Argument(help="A ma
 
 @upgrade_app.command("reindex")
 def upgrade_reindex(stack: Stack) -> None:
-    """Sort anew, while the server serves, what another C library sorts otherwise: after `upgradeReindex: after`."""
+    """Sort again, while the server serves, what another C library sorts otherwise: after `upgradeReindex: after`."""
     check_name(stack)
     from pgvector_stacks.cli import upgrade
 

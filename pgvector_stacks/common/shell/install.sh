@@ -16,7 +16,7 @@ if [ "$(id -u)" = 0 ]; then
     group=$(id -g postgres)
     chown -R "0:$group" "$FOLDER.unfinished"
     chmod 640 "$FOLDER.unfinished"/*
-    chmod 2750 "$FOLDER.unfinished" # a file made anew is the group's, too
+    chmod 2750 "$FOLDER.unfinished" # a file made again is the group's, too
     chown "0:$group" "$VOLUME"
     chmod 1775 "$VOLUME"
 else
