@@ -1,6 +1,6 @@
 """What the Docker figures share: an engine of this machine, the image, the plugin, names of their own, a clean end.
 
-Everything that is made on the engine is called pgstack-bench-…, and is removed by its name, also after a failure.
+Docker objects are named pgstack-bench-… and removed by name, even after a failure.
 """
 
 from __future__ import annotations

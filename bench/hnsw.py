@@ -2,7 +2,7 @@
 
 Ours: settings, /dev/shm and command line of pgvector_stacks' docker/container_spec.py and sizing/budget.py, and for the
 session that builds, the maintenance_work_mem that a script's connection gets. The peer: `docker run --memory --cpus`,
-nothing else. Both hold the same rows, loaded once by COPY; the index is built anew in turns, then asked in turns.
+nothing else. Both hold the same rows, loaded once by COPY; the index is built again in turns, then asked in turns.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def recall(found: Sequence[Sequence[int]], exact: Sequence[Sequence[int]]) -> fl
 
 
 def judged(build: Figure, ours: float, peer: float) -> Figure:
-    """A quicker build is no merit where the index finds less than the peer's."""
+    """A faster build doesn't count if recall is lower than the peer's."""
     said = f"recall@{NEIGHBOURS} at ef_search {EF_SEARCH}: ours {ours:.3f}, {PEER} {peer:.3f}"
     if ours >= peer - RECALL_TOLERANCE:
         return replace(build, note=f"{build.note}; {said}")

@@ -129,7 +129,7 @@ class DataDirectoryProvider(Provider):
             client = None  # Preflight says it
         if client is None or not _is_gone(client, props):
             return ReadResult(id_, props, inputs_of(props, OUTPUTS))
-        pulumi.log.warn(f"the volume {props['volume']} is gone, or its data: a new and empty database takes its place")
+        pulumi.log.warn(f"volume {props['volume']} or its data is gone: `up` will create a new, empty database")
         return ReadResult(None, {})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -275,7 +275,7 @@ def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) ->
 def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> docker_upgrade.Wanted:
     """The upgrade that these inputs ask for. The old server is reached as it was deployed.
 
-    A state from before there were upgrades has no address: then it is the one that is declared.
+    State written before upgrades existed has no address. The declared one is used.
     """
     known = {key: None if is_unknown(value) else value for key, value in news.items()}
     olds = {key: known.get(key) for key in ADDRESS} | olds

@@ -61,7 +61,7 @@ def declare(
 
 
 class _Declaration:
-    """The resources of one server, in the order in which they need each other."""
+    """The resources of one server, in dependency order."""
 
     def __init__(
         self, environment: Environment, parent: pulumi.Resource, engine: Endpoint, tuned: Tuned,
@@ -193,8 +193,8 @@ class _Declaration:
     def _volume(self) -> docker.Volume:
         """No labels: a changed one would replace the volume, and with it the data.
 
-        An adopted one has those of who made it, and his driver: making it anew changes nothing on it (Docker gives the
-        one that is there), and what a refresh finds out about it is no difference.
+        An adopted volume keeps its maker's labels and driver. Creating it again changes nothing (Docker returns the
+        existing one), and what a refresh finds out about it is ignored.
         """
         kept = self.environment.volume != "delete"
         path = self.environment.data_path

@@ -24,7 +24,7 @@ class GeneratedPasswordProvider(Provider):
         return CreateResult("generated", {"value": secrets.token_urlsafe(BYTES)})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Nothing changes; without this method an update (say, of the pickle's format) would forget the password."""
+        """Nothing changes; without this method an update of another input would lose the password."""
         return UpdateResult({"value": _olds["value"]})
 
 

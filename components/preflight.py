@@ -114,7 +114,7 @@ def to_props(environment: Environment, endpoint: Endpoint, wal_mb: int) -> dict[
 
 
 class Preflight(DynamicResource, module="pgvector", name="Preflight"):
-    """No outputs: it says no, or nothing."""
+    """It has no outputs: it refuses, or it passes."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(PreflightProvider(), name, props, opts)

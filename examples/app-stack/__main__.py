@@ -20,7 +20,7 @@ search = docker.Container(
     command=["python3", "-m", "examples.search", stack, *words],
     # A file, since the environment shows in `docker inspect`. A rotated password is another content: a new container.
     uploads=[docker.ContainerUploadArgs(file=URL_FILE, content=database.require_output("appUrlInternal"))],
-    # The revision is here so that the application starts anew when the schema it reads has changed.
+    # The revision is here so that the application starts again when the schema it reads has changed.
     envs=[
         f"PGVECTOR_APP_URL_FILE={URL_FILE}",
         database.require_output("schemaRevision").apply(lambda revision: f"SCHEMA_REVISION={revision}"),

@@ -1,4 +1,4 @@
-"""A child process that never outlives its work, whenever Ctrl-C comes."""
+"""A child process that is always stopped, even on Ctrl-C."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def differences(
 
 
 def older_extensions(written: Contents, found: Contents) -> list[str]:
-    """Extensions that were restored in an older version. A newer one is none: CREATE EXTENSION makes what there is."""
+    """Extensions that were restored in an older version. A newer one is fine: CREATE EXTENSION takes what there is."""
     return [
         f"extension {name}: {found.extensions[name]}, was {version}"
         for name, version in sorted(written.extensions.items())

@@ -1,6 +1,6 @@
 """What pgstack recorded of the schema: another major writes the same definitions in other words, which is no drift.
 
-So: note what has drifted under the old version, and record the rest anew under the new one.
+So: note what has drifted under the old version, and record the rest again under the new one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def drift_of(toolbox: Toolbox, server: Server, database: str) -> list[tuple[str,
 
 
 def renew(toolbox: Toolbox, server: Server, before: Drifted) -> None:
-    """Record anew what had not drifted. Raises ServerError."""
+    """Record again what had not drifted. Raises ServerError."""
     for database, differences in before.items():
         literal = sql.Literal(json.dumps(differences)).as_string(None)
         table = (

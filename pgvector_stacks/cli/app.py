@@ -27,6 +27,7 @@ from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import ENVIRONMENTS, STACKS, check_name, from_file
 from pgvector_stacks.config.json_schema import json_schema
+from pgvector_stacks.config.key_tables import write_tables
 from pgvector_stacks.connections.connection import as_pgstack_error
 from pgvector_stacks.engines.interface import engine_of
 from pgvector_stacks.migrations.execution import notices
@@ -255,7 +256,7 @@ def upgrade_check(stack: Stack, target: Annotated[str, typer.Argument(help="A ma
 
 @upgrade_app.command("reindex")
 def upgrade_reindex(stack: Stack) -> None:
-    """Sort anew, while the server serves, what another C library sorts otherwise: after `upgradeReindex: after`."""
+    """Sort again, while the server serves, what another C library sorts otherwise: after `upgradeReindex: after`."""
     check_name(stack)
     from pgvector_stacks.cli import upgrade
 
@@ -327,10 +328,14 @@ def plan_memory(
 
 @app.command()
 def schema() -> None:
-    """Write the JSON Schema of the stack files to stacks/schema.json."""
+    """Write the JSON Schema of the stack files to stacks/schema.json, and the keys into docs/configuration.md."""
     path = STACKS / "schema.json"
     path.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
     typer.echo(str(path))
+    page = STACKS.parent / "docs" / "configuration.md"
+    if page.is_file():  # a project of one's own needn't have it
+        page.write_text(write_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+        typer.echo(str(page))
 
 
 @app.command()

@@ -1,11 +1,10 @@
-"""up, preview and down: passed through to the engine, whose words are shown as they come."""
+"""up, preview and down: passed through to the engine, whose output is shown as it comes, each message once."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -15,9 +14,9 @@ from typing import Any
 
 import psutil
 import pulumi.automation as auto
-from pulumi.automation import events
 
 from pgvector_stacks.automation import approval
+from pgvector_stacks.automation.engine_output import EngineOutput, Verdict
 from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace, explain
 from pgvector_stacks.cli.outputs import Output, plain
 from pgvector_stacks.cli.printing import coloured
@@ -106,7 +105,12 @@ def down(workspace: Workspace, *, delete_data: bool) -> None:
     environment = from_file(workspace.name)
     _say_of_the_key(workspace, environment)
     removal = engine_of(environment).plan_removal(environment, workspace.exported(stack), delete_data=delete_data)
-    _run(stack.destroy, **SUMMARY, **({"exclude_protected": True} if removal.exclude_protected else {}))
+    _run(
+        stack.destroy,
+        suppress_outputs=True,
+        **SUMMARY,
+        **({"exclude_protected": True} if removal.exclude_protected else {}),
+    )
     workspace.say(removal.finish())
 
 
@@ -126,32 +130,16 @@ def check_engine(environment: Environment) -> None:
     engine_of(environment).check(environment, offline=offline.requested(os.environ))
 
 
-class Verdict:
-    """Whether an operation of the engine failed, by its events and by what it printed.
-
-    The engine's exit code is a third word on it. Any of them is enough: an `up` with a failed step is no success.
-    """
-
-    def __init__(self) -> None:
-        self.failed = False
-
-    def event(self, event: events.EngineEvent) -> None:
-        said = event.diagnostic_event
-        error = said is not None and said.severity == "error" and not said.ephemeral
-        if event.res_op_failed_event is not None or error:
-            self.failed = True
-
-    def line(self, line: str) -> None:
-        if ERRORED.match(line):
-            self.failed = True
-        _print(line)
-
-
 def _watched(operation: Callable[..., Any], **options: Any) -> Any:
     """Run an engine operation and show its output as it comes. Raises DeploymentFailed by its `Verdict`."""
     color = "always" if sys.stdout.isatty() else "never"
     stopped = False
-    verdict = Verdict()
+    verdict, output = Verdict(), EngineOutput()
+
+    def line(text: str) -> None:
+        verdict.line(text)
+        for shown in output.shown(text):
+            _print(shown)
 
     def stop(*_: object) -> None:
         # The terminal told the engine too: it ends by itself and gives its lock back, so we wait for it. It keeps its
@@ -165,15 +153,15 @@ def _watched(operation: Callable[..., Any], **options: Any) -> Any:
 
     before = signal.signal(signal.SIGINT, stop)
     try:
-        result = operation(
-            on_output=verdict.line, on_error=verdict.line, on_event=verdict.event, color=color, **options
-        )
+        result = operation(on_output=line, on_error=line, on_event=verdict.event, color=color, **options)
     except auto.CommandError:
         if stopped:
             raise KeyboardInterrupt from None
         raise
     finally:
         signal.signal(signal.SIGINT, before)
+        for left in output.rest():
+            _print(left)
     summary = getattr(result, "summary", None)  # a preview has none
     if verdict.failed or (summary is not None and summary.result != "succeeded"):
         raise DeploymentFailed("")
@@ -200,25 +188,7 @@ def _locked(said: str) -> str:
     )
 
 
-# What the engine says about resources it only looks at; what changes, fails or is diagnosed is shown.
-QUIET = re.compile(r"^( [~ ] {2}\S+:\S+ \S+( refreshing.*| refresh( \([\d.]+s\))?| running.*)?|@ .*|\s*)$")
-
-# Colours around it: a terminal gets them.
-ERRORED = re.compile(r"^(\x1b\[[\d;]*m|\s)*[1-9]\d* errored\b")
-
-# where the engine's plan lies, which is gone when it is read; and, after a `down`, a command that takes the stack file
-# away as well
-MISLEADING = re.compile(
-    r"^(Update plan written to|Run `pulumi up --plan=|The resources in the stack have been deleted|"
-    r"If you want to remove the stack completely)"
-)
-
-LOCKED = re.compile(r"^error: the stack is currently locked|^\s+file://.*: created by ")  # _locked says it
-
-
 def _print(line: str) -> None:
-    if any(hidden.match(line) for hidden in (QUIET, MISLEADING, LOCKED)):
-        return
     try:
         sys.stdout.write(f"{coloured(line) if sys.stdout.isatty() else safe(line)}\n")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Every way this product refuses or fails, in one place: what happened, where, what is allowed, what to do.
+"""The common errors: what happened, where, what is allowed, what to do. Those of one room alone are in that room.
 
 Messages are for the person who reads them in a terminal or a pull request. They never hold a password or a DSN:
 psycopg's own text is used only where the server wrote it.
@@ -64,7 +64,7 @@ class DriftRefused(PgstackError):
 
 
 class SettingRefused(PgstackError):
-    """A setting of the server that can't be: no size, the engine's own, or one that fails on some hosts."""
+    """A setting that is refused: not a valid size, set by the engine itself, or known to fail on some hosts."""
 
 
 class SizeRefused(PgstackError):
@@ -72,7 +72,7 @@ class SizeRefused(PgstackError):
 
 
 class ServerError(PgstackError):
-    """The embedded server could not be made, started or stopped."""
+    """A server could not be made, started, stopped or upgraded."""
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:

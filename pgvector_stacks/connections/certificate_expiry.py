@@ -31,7 +31,7 @@ def finding(certificate: str, now: datetime, stack: str, *, made: bool) -> tuple
     try:
         end = ends(certificate)
     except ValueError:
-        return "the certificate is no PEM text", "set pgvector:tlsCertificate and tlsKey anew"
+        return "the certificate is no PEM text", "set pgvector:tlsCertificate and tlsKey again"
     remedy = f"pgstack up {stack}" if made else "set pgvector:tlsCertificate and tlsKey to the next one, then `up`"
     if end <= now:
         return f"ended on {end:%Y-%m-%d}: clients that verify it are refused", remedy

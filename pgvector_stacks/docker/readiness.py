@@ -92,7 +92,7 @@ def _container(client: docker.DockerClient, server: Server) -> Container:
         try:
             return client.containers.get(server.container)
         except NotFound:
-            raise ServerError("the container is gone\n  `up` again makes it anew; its data is in the volume") from None
+            raise ServerError("the container is gone\n  `up` again makes it again; its data is in the volume") from None
 
 
 def _version(address: Address, known_password: str) -> str:

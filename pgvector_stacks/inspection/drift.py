@@ -257,7 +257,7 @@ def record_changes(connection: Connection[Any], before: Sequence[Difference], sc
 
 
 def renewal() -> LiteralString:
-    """Records the live schema anew, except for the objects in the temporary table `drifted` (kind, identity) and what
+    """Records the live schema again, except for the objects in the temporary table `drifted` (kind, identity) and what
     belongs to a table in it that is not recorded.
 
     For another server and after a restore, which write the same definitions in other words, and for another format.
@@ -284,7 +284,7 @@ def modernise(connection: Connection[Any]) -> None:
 
 
 def renew_restored(connection: Connection[Any], drifted: Iterable[tuple[str, str]] | None) -> None:
-    """After a restore, which writes expressions in other words: record anew what had not drifted when it was dumped.
+    """After a restore, which writes expressions in other words: record again what had not drifted when it was dumped.
 
     `drifted`: what had; None where the backup doesn't say. Then an object whose expressions alone differ had not.
     """

@@ -2,7 +2,7 @@
 
 `read` of the schema (components/sql_schema.py) asks in each refresh and puts the words into the state as the input
 `mend`. The program never declares that input, so that the engine sees a difference and runs the update, which makes
-roles, passwords, rights and extensions as they are to be (migrations/apply.py) and validates anew; the state that it
+roles, passwords, rights and extensions as they are to be (migrations/apply.py) and validates again; the state that it
 leaves has no `mend`. Nothing to mend: no such input, and no difference to the states of before.
 
 To add a kind: a function from (connection, Made) to words, listed in `KINDS`. Each says what is not as `up` left it

@@ -183,7 +183,7 @@ def _collations(connection: Connection[Any], _: Demands) -> str:
         raise CheckFailed(
             "sorted by another version of the collations: "
             + ", ".join(f"{what} ({recorded}, now {actual})" for what, recorded, actual in stale)
-            + "; sort the indexes anew:  pgstack upgrade reindex STACK"
+            + "; sort the indexes again:  pgstack upgrade reindex STACK"
         )
     return "collation versions agree"
 

@@ -31,7 +31,7 @@ def read_ledger(connection: Connection[Any]) -> tuple[Applied, ...]:
 
 
 def rows(entries: Sequence[runner.Ran], pgvector: str) -> dict[str, Any]:
-    """The ledger's rows, a list a column: one statement writes them all."""
+    """The ledger's rows as one list per column: one statement writes them all."""
     scripts = [entry.pending.script for entry in entries]
     return {
         "names": [script.name for script in scripts],

@@ -158,7 +158,7 @@ def open_toolbox(
         ],
         # no name in it is one that the image has: only what is lacking is carried there
         environment={"LD_LIBRARY_PATH": CARRIED} if carries else {},
-        auto_remove=bool(then),  # nobody else removes it then
+        auto_remove=bool(then),  # when this process dies, only Docker can remove the container
         **(limits or LIMITS),
     ) as container:  # fmt: skip
         with docker_errors():

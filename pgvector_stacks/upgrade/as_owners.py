@@ -1,4 +1,4 @@
-"""Restores dumps into a server behind closed doors, so that nothing that an owner wrote runs as the administrator.
+"""Restores dumps into a server on a private socket, so that nothing that an owner wrote runs as the administrator.
 
 PostgreSQL computes while it makes an object: a bound of a partition whose key is a domain with a CHECK, the first state
 of an aggregate, a generated column. So the schema is made over the login that has the owners' rights and no others

@@ -8,7 +8,7 @@ standby: a streaming standby is made while the old server serves; after the stop
 copy:    `pg_upgrade --copy` after the stop. Space: the data once more. Downtime grows with the data.
 clone:   `pg_upgrade --clone` where the file system has reflinks: as safe as copy, as fast as link, nearly no space.
 link:    `pg_upgrade --link`: no space, but the old server can't be started any more once the new one was.
-dump:    pg_dump and pg_restore: for what pg_upgrade can't do. The longest downtime: every index is built anew.
+dump:    pg_dump and pg_restore: for what pg_upgrade can't do. The longest downtime: every index is built again.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def choose(source: Source, disk: Disk, wanted: Method | None) -> Choice:
         reasons.append(reason)
     raise ServerError(
         f"{reasons[0]}; and to copy it: {reasons[-1]}\n"
-        "  make room; or, giving up the way back, which needs no space:  pgvector:upgradeMethod: link"
+        "  free disk space, or choose link: it needs none, but you can't roll back:  pgvector:upgradeMethod: link"
     )
 
 
@@ -190,7 +190,7 @@ def words(source: Source, target: Target, choice: Choice) -> str:
     downtime = {
         "standby": short, "clone": short, "link": short,
         "copy": f"downtime grows with the data: about {least + source.data_bytes // COPIED_A_SECOND} s",
-        "dump": "downtime grows with the data, every index is built anew",
+        "dump": "downtime grows with the data, every index is built again",
     }[choice.method]  # fmt: skip
     kept = f"keeps {source.major} for rollback" if choice.rollback else "no rollback once the new server has started"
     why = f" ({choice.why})" if choice.why else ""

@@ -96,7 +96,7 @@ def hand_over(upgrade: Context) -> quick_check.Fingerprint:
 
 
 def fingerprint_stopped_server(upgrade: Context) -> quick_check.Fingerprint:
-    """The stopped server's fingerprint, from the old version behind closed doors; stopped again. Raises ServerError."""
+    """The stopped server's fingerprint, from the old version on a private socket; stopped again. Raises ServerError."""
     _shut_down(upgrade)
     dump = upgrade.choice.method == "dump"
     server = start(
@@ -141,7 +141,7 @@ def _pg_upgrade(upgrade: Context) -> None:
              "-d", source, "-D", upgrade.unfinished, "-U", upgrade.source.superuser, "-j", JOBS,
              "-o", options, "-O", options, "-p", "50432", "-P", "50433", "-s", toolbox.sockets]  # fmt: skip
     if upgrade.new >= STATISTICS_KEPT and upgrade.source.all("checked_domains"):
-        # a value that comes back is checked as its type demands, by the superuser; they are collected anew
+        # a value that comes back is checked as its type demands, by the superuser; they are collected again
         words.append("--no-statistics")
     copies = upgrade.growing("transfer", upgrade.unfinished) if method == "copy" else nullcontext()
     with copies:  # it writes into its working directory
@@ -166,7 +166,7 @@ def _reports(toolbox: Toolbox, directory: str) -> str:
 
 
 def _dump_and_restore(upgrade: Context) -> None:
-    """With the new version's pg_dump, as its manual demands, from the old server behind closed doors."""
+    """With the new version's pg_dump, as its manual demands, from the old server on a private socket."""
     toolbox, folder = upgrade.toolbox, upgrade.toolbox.beside(upgrade.new, DUMP)
     preload = upgrade.source.preloading
     must("a folder for the dump", toolbox.sh('umask 077; mkdir "$D"', D=folder))

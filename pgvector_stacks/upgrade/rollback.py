@@ -77,7 +77,7 @@ def withdraw(toolbox: Toolbox, new: int) -> None:
 
 
 def state(toolbox: Toolbox, old: int, new: int) -> State:
-    """Whether a rollback was asked for, or was done by a run of which nobody heard."""
+    """Whether a rollback was asked for, or was done by a run that was killed before it could report."""
 
     def there(path: str) -> bool:
         return toolbox.sh('test -e "$F"', F=path).code == 0

@@ -107,7 +107,7 @@ class Upgrade(Context):
             self.toolbox.sh('rm -rf "$A" "$A.log"', A=copy)
 
     def _verify(self, before: quick_check.Fingerprint) -> None:
-        """Start it behind closed doors; compare; then what the new version wants done. It is stopped again."""
+        """Start it on a private socket; compare; then do what the new version demands. It is stopped again."""
         finish.carry_settings(self.toolbox, self.source, self.unfinished, self.known_path)
         if self.choice.method == "link":
             self.irreversible = True
@@ -277,7 +277,7 @@ def found(
     toolbox: Toolbox, old: int, new: int, *, serves: bool, settings: Mapping[str, str] | None = None,
     report: Report = nothing,
 ) -> Journal | None:  # fmt: skip
-    """The journal of an upgrade that was finished by a run that nobody heard of any more; None: start over.
+    """The journal of an upgrade whose run finished it and was killed before it could report; None: start over.
 
     `serves`: whether the old server runs. By `link` there may be no way back from an unfinished one: that is finished
     here, with the new server's `settings`. Raises ServerError.

@@ -204,7 +204,7 @@ def test_nothing_is_ever_moved_over_something_that_is_there(run: Run) -> None:
         """
         at=4
         fresh; run adopt kill 4
-        mkdir /dev/shm/volume/global && echo new >/dev/shm/volume/global/pg_control  # somebody made it anew meanwhile
+        mkdir /dev/shm/volume/global && echo new >/dev/shm/volume/global/pg_control  # somebody made it again meanwhile
         run adopt let 0
         [ "$code" = 1 ] && recognised && grep -q 'global is at both places' /tmp/said || complain "code $code"
         [ "$(cat /dev/shm/volume/global/pg_control)" = new ] || complain "it was overwritten"

@@ -310,7 +310,7 @@ def test_a_volume_that_was_removed_is_told_and_the_scripts_run_again(make: Make)
     stack.fill()
     stack.container.remove(force=True)
     stack.client.volumes.get(stack.name).remove()
-    gone = f"warning: the volume {stack.name} is gone, or its data: a new and empty database takes its place"
+    gone = f"warning: volume {stack.name} or its data is gone: `up` will create a new, empty database"
     assert gone in stack.ok("preview", "dev")
     with pytest.raises(NotFound):
         stack.client.volumes.get(stack.name)

@@ -33,7 +33,7 @@ KILLS = int(os.environ.get("PGSTACK_UPGRADE_KILLS", "2"))
 MOST_S = 35.0  # of a run on a small machine
 GONE_WITHIN_S = 30.0
 EVERYTHING = FIGURES | {
-    # the stack's own passwords are set anew by an `up`, with a salt of their own
+    # the stack's own passwords are set again by an `up`, with a salt of their own
     "roles": "SELECT string_agg(rolname || ' ' || CASE WHEN rolname IN ('app', 'readonly', 'postgres') THEN '' "
     "ELSE coalesce(md5(rolpassword), '-') END, ',' ORDER BY rolname) FROM pg_authid WHERE oid >= 16384",
     "grants": "SELECT string_agg(c.oid::regclass || ' ' || a.grantee::regrole || ' ' || a.privilege_type, ',' "
@@ -99,14 +99,14 @@ def test_a_database_of_compose_is_adopted_and_then_upgraded_with_everything_in_i
     said = stack.ok("preview", "dev")
     assert re.search(r"upgrades PostgreSQL 15\.\d+ → 17\.\d+, .* \(standby: about 5 s of downtime\)", said)
     assert re.search(r"needs .* free, keeps 15 for rollback", said)
-    sorts = r"sorts \d+ text indexes \(\d+ MB\) anew while the database is closed \(C library 2\.36 → 2\.41\): "
+    sorts = r"sorts \d+ text indexes \(\d+ MB\) again while the database is closed \(C library 2\.36 → 2\.41\): "
     assert re.search(sorts + ".*app.by_title", said), said
     assert everything(ask) == known  # a preview changes nothing
     said = stack.up()
     assert re.search(r"down until here +\d+\.\d s", said)
     assert "2 vector indexes answer" in said
     assert re.search(r"restored and compared in \d+ s: good", said)  # a backup first
-    assert "sorted anew" in said  # another C library
+    assert "sorted again" in said  # another C library
     assert "a backup of PostgreSQL 17, which serves meanwhile" in said  # and one after
     backups = [read(each.folder) for each in listed(stack.root / ".data" / "backups" / "dev")]
     assert [each.major for each in backups] == [15, 17]

@@ -134,7 +134,7 @@ def difference(kind: Type, prior: Values, inputs: Values, ignored: list[str]) ->
 
 
 def _recomputed(fields: Fields, prior: Values, inputs: Values) -> Iterator[tuple[str, str]]:
-    """A list that a replacement computes anew is shown where the state, of a failed create, has none."""
+    """A list that a replacement computes again is shown where the state, of a failed create, has none."""
     for name, one in fields.items():
         unset = inputs.get(name) is None and prior.get(name) is None
         listed = one.kind in ("list", "set", "map") and not one.single

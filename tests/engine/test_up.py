@@ -100,7 +100,8 @@ def test_a_state_from_before_the_listings_were_text_shows_no_change(deployed: Ch
 def test_a_failing_script_fails_the_up_and_its_mended_form_goes_through(deployed: Checkout) -> None:
     deployed.add_script("create table app.one ();\nselect nonsense;", "0004_bad.sql")
     said = deployed.fails("up")
-    assert 'sql/0004_bad.sql:2:8: column "nonsense" does not exist (42703)' in said
+    assert said.count('error: sql/0004_bad.sql:2:8: column "nonsense" does not exist (42703)') == 1
+    assert said.count("error:") == 1
     assert deployed.ask("SELECT to_regclass('app.one')") == [(None,)]
     (deployed.root / "sql" / "0004_bad.sql").write_text("create table app.one ();")
     deployed.ok("up")
@@ -112,11 +113,14 @@ def test_an_edited_script_is_an_error_in_preview(deployed: Checkout) -> None:
     path = deployed.root / "sql" / "init.sql"
     path.write_text(path.read_text().replace("DEFAULT 'en'", "DEFAULT 'de'"))
     said = deployed.fails("preview")
-    assert "sql/init.sql was changed after it ran in local" in said
+    assert said.count("\nerror: sql/init.sql was changed after it ran in local") == said.count("error:") == 1
     assert "-- pgstack: repeatable" in said
     assert "edited   sql/init.sql" in deployed.fails("status", code=2)
     path.write_text(path.read_text().replace("DEFAULT 'de'", "DEFAULT /* no change */  'en'"))
     assert "8 unchanged" in deployed.ok("preview", "--expect-no-changes")
+    deployed.configure(scripts=["init.sql", "nothing.sql"])  # found by the program itself, and not by a provider
+    said = deployed.fails("preview")
+    assert said.count("\nerror: scripts: sql/nothing.sql does not exist") == said.count("nothing.sql") == 1
 
 
 @pytest.mark.promise("A server that died is started again on its port, with its rows")
@@ -177,7 +181,8 @@ def test_drift_is_a_warning_here_and_a_refusal_where_the_stack_says_so(deployed:
     deployed.configure(drift="refuse")
     for command in ("preview", "up"):
         said = deployed.fails(command)
-        assert "the schema of local was changed by other hands than its scripts" in said
+        assert said.count("\nerror: the schema of local was changed by other hands than its scripts") == 1
+        assert said.count("error:") == 1
         assert "pgstack accept local KIND IDENTITY" in said
     deployed.ok("accept", "local", "column", "app.tenant.by_hand")
     # what was done to the stack's own roles is no reason to refuse: `up` puts it right, and runs for that alone

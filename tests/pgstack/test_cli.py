@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgvector_stacks.cli import app
-from pgvector_stacks.config.environment import SQL
+from pgvector_stacks.config.environment import ROOT, SQL
 from pgvector_stacks.config.json_schema import json_schema
 from tests.own_project import COMMITTED
 
@@ -163,11 +163,18 @@ def test_the_committed_schema_is_that_of_the_model() -> None:
 def test_schema_writes_the_schema_and_says_where(
     pgstack: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "STACKS", tmp_path)
+    stacks, page = tmp_path / "stacks", tmp_path / "docs" / "configuration.md"
+    stacks.mkdir()
+    monkeypatch.setattr(app, "STACKS", stacks)
     ran = pgstack("schema")
-    assert (ran.code, ran.out, ran.err) == (0, f"{tmp_path}/schema.json\n", "")
-    assert json.loads((tmp_path / "schema.json").read_text()) == json_schema()
-    assert [path.name for path in tmp_path.iterdir()] == ["schema.json"]
+    assert (ran.code, ran.out, ran.err) == (0, f"{stacks}/schema.json\n", "")
+    assert json.loads((stacks / "schema.json").read_text()) == json_schema()
+    assert [path.name for path in tmp_path.rglob("*")] == ["stacks", "schema.json"]
+    page.parent.mkdir()
+    written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    page.write_text(written.replace("| `port` |", "| `pork` |"), encoding="utf-8")
+    assert pgstack("schema").out == f"{stacks}/schema.json\n{page}\n"
+    assert page.read_text(encoding="utf-8") == written
 
 
 # as it is installed

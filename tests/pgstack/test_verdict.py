@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pulumi.automation.events import EngineEvent
 
+from pgvector_stacks.automation.engine_output import Verdict
 from pgvector_stacks.automation.workspace import DeploymentFailed
-from pgvector_stacks.cli.deploy import Verdict, _run
+from pgvector_stacks.cli.deploy import _run
 
 # Written after the SDK's event types from an `up` of the local stack; ids and times cut.
 METADATA = {"op": "update", "urn": "urn:pulumi:local::pgvector::x::schema", "type": "x", "provider": ""}

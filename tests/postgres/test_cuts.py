@@ -388,7 +388,7 @@ HISTORIES = {
         "alter table a.k alter id type bigint, alter v type text",
         "insert into a.k values (9999999999, 'abcdef')",
     ),
-    "an enum is made anew": (
+    "an enum is made again": (
         "create type a.e as enum ('x'); create table a.k (e a.e, f a.e); create function a.f() returns trigger"
         " language plpgsql as 'declare c a.k.e%type; begin c := new.e; new.f := c; return new; end';"
         "create trigger t before insert on a.k for each row execute function a.f()",

@@ -225,7 +225,7 @@ def test_kill_9_at_random_points_leaves_the_old_revision_or_the_new_one(fresh_da
     seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
     chance = random.Random(seed)
     print(f"seed {seed}: repeat with PGSTACK_SEED={seed}")  # noqa: T201
-    whole = 0.4  # seconds a try takes; measured anew on each machine by those that finish
+    whole = 0.4  # seconds a try takes; measured again on each machine by those that finish
     last, outcomes = 3, {"old": 0, "new": 0}
     for _ in range(KILLS):
         before, last = last, last + 5

@@ -50,7 +50,7 @@ def test_up_warns_of_it(empty_database: FreshDatabase) -> None:
 def test_a_view_upon_a_repeatable_one_is_there_after_its_change(
     empty_database: FreshDatabase, listed_before: bool
 ) -> None:
-    """As in a fresh database: also where the one that drops is listed anew, before what is there."""
+    """As in a fresh database: also where the one that drops is listed again, before what is there."""
     head, base = "-- pgstack: repeatable\n", script("create schema a", "1.sql")
     below = [
         script(f"{head}drop view if exists a.v cascade; create view a.v as select 1 as x{more}", "2.sql")

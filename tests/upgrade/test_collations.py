@@ -1,4 +1,4 @@
-"""Which text indexes are sorted anew, and what a preview says of them: decided without a server."""
+"""Which text indexes are sorted again, and what a preview says of them: decided without a server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_an_index_is_sorted_anew_where_its_library_is_another_one_than_it_was_so
     before = [index("a", 1, OLD), index("b", 1, ICU), index("c", 1, replace(OLD, recorded=None))]
     now = [
         index("a", 1, MOVED),
-        index("b", 1, replace(ICU, recorded="153.121", actual="153.121")),  # predefined: made anew by initdb
+        index("b", 1, replace(ICU, recorded="153.121", actual="153.121")),  # predefined: made again by initdb
         index("c", 1, replace(OLD, recorded=None, actual="2.41")),  # nobody knows by what it was sorted
     ]
     assert [each.name for each in to_sort(before, now)] == ["public.a", "public.b"]
@@ -42,21 +42,21 @@ def test_the_preview_names_the_largest_and_their_sum() -> None:
     found = source(*(index(f"i{number}", number * MB, OLD, unique=number == 7) for number in range(1, 8)))
     said = words(found, TARGET, "before")
     assert said == (
-        "sorts 7 text indexes (28 MB) anew while the database is closed (C library 2.36 → 2.41): app: public.i7 7 MB, "
+        "sorts 7 text indexes (28 MB) again while the database is closed (C library 2.36 → 2.41): app: public.i7 7 MB, "
         "app: public.i6 6 MB, app: public.i5 5 MB, app: public.i4 4 MB, app: public.i3 3 MB (+2 more)"
     )
     said = words(found, TARGET, "after")
-    assert "anew once the server serves (" in said
+    assert "again once the server serves (" in said
     assert "\n  until then queries by them may miss rows, and unique ones (1) may let duplicates in" in said
 
 
 @pytest.mark.parametrize(
     ("target", "each", "said"),
     [
-        (TARGET, OLD, "sorts 1 text index (2 MB) anew while"),
+        (TARGET, OLD, "sorts 1 text index (2 MB) again while"),
         (replace(TARGET, libc="2.36"), OLD, ""),
-        (replace(TARGET, libc=None), OLD, "sorts 1 text index (2 MB) anew where PostgreSQL 17.6 has another"),
-        (TARGET, ICU, "sorts 1 text index (2 MB) anew where PostgreSQL 17.6 has another"),
+        (replace(TARGET, libc=None), OLD, "sorts 1 text index (2 MB) again where PostgreSQL 17.6 has another"),
+        (TARGET, ICU, "sorts 1 text index (2 MB) again where PostgreSQL 17.6 has another"),
         (TARGET, replace(OLD, recorded=None), ""),
     ],
 )

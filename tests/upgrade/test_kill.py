@@ -100,7 +100,7 @@ def test_killed_where_link_has_no_way_back_the_next_run_goes_on(machine: Machine
     before = content.complete(machine.address(machine.old))
     process = started(machine, "link")
     said_so(process, "no way back to PostgreSQL 16")
-    time.sleep(later_s)  # the new server runs by then, behind closed doors, or is open already
+    time.sleep(later_s)  # the new server runs by then, on a private socket, or is open already
     killed(process)
     embedded_guardian.wait(machine.root)
     assert machine.processes() == []

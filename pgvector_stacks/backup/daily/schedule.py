@@ -1,4 +1,4 @@
-"""Backups by themselves, once a day: when the next is due, and whether one is overdue. Pure, but for two small notes.
+"""Scheduled backups, one a day: when the next is due, and whether one is overdue. Pure, but for two small files.
 
 The notes lie beside the backups, so that `status` and `doctor` need no Docker Engine to read them:
 schedule.json      since when there is a schedule; an `up` writes it once, and taking the schedule away removes it

@@ -29,7 +29,7 @@ SELECT DISTINCT coalesce(d.datname, 'postgres') AS name FROM pg_shdepend s
 """
 OF_A_RELATION = re.compile(r"(?:TABLE DATA|SEQUENCE SET) ")  # large objects run nothing
 BREAKS = re.compile(r"[\r\n]")  # pg_restore writes these as blanks
-TRIES = 5  # somebody grants anew meanwhile
+TRIES = 5  # somebody grants again meanwhile
 
 
 def drop(toolbox: Toolbox, server: Server) -> None:

@@ -1,7 +1,7 @@
 -- pg_temp.pgstack_ask(relation, query): what a query over one relation returns, asked with the rights of its owner. The
 -- planner runs IMMUTABLE functions in the expressions of a relation's indexes, and the owner wrote these. The roles that
 -- have such rights see all rows; as_owner_end.sql takes them away in the same transaction, or a ROLLBACK does.
--- From the question on the transaction only reads: what the owner wrote could make these functions anew, or others that
+-- From the question on the transaction only reads: what the owner wrote could make these functions again, or others that
 -- are taken for them. So a transaction asks once, or by pgstack_answer (one value), whose subtransaction is undone.
 DO $$
 DECLARE

@@ -1,4 +1,4 @@
--- Records the live schema anew but for what is in the temporary table `drifted` (kind, identity), and but for what
+-- Records the live schema again but for what is in the temporary table `drifted` (kind, identity), and but for what
 -- belongs to a table or view in it that is not recorded: that is part of the same drift.
 CREATE TEMPORARY TABLE whole AS
 SELECT d.identity FROM drifted d

@@ -1,4 +1,4 @@
--- Lets PL/pgSQL read the owner's functions anew: a session keeps the types that it found when it first ran one, whatever
+-- Lets PL/pgSQL read the owner's functions again: a session keeps the types that it found when it first ran one, whatever
 -- happened to the columns and types since. A change that changes nothing is enough.
 DO $pgstack$
 DECLARE

@@ -1,5 +1,5 @@
 -- Collations of this database, and databases that can't be entered, whose recorded version isn't the library's any more;
--- and the statement that says the indexes have been sorted anew.
+-- and the statement that says the indexes have been sorted again.
 SELECT format('database %I', datname) AS what, datcollversion AS recorded,
        pg_database_collation_actual_version(oid) AS actual,
        format('ALTER DATABASE %I REFRESH COLLATION VERSION', datname) AS refresh

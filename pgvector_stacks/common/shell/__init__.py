@@ -1,4 +1,7 @@
-"""Scripts that run in throw-away containers and in the schedule's, one file each, named after what they do."""
+"""Scripts that run beside a server, where there is no Python: one file each, named after what it does.
+
+The header of each says where it runs, who calls it, and why the Docker SDK alone can't do it.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 # Moves a data directory made by the old images from $VOLUME/$PLACE to $VOLUME/$MAJOR/docker, in the same file system.
-# Runs as the image's postgres user; nobody else uses the volume. "$@" are the server's own arguments.
+# "$@" are the server's own arguments.
+# Runs behind journal.sh in a throw-away container, as the image's postgres user; nobody else uses the volume. Called by
+# docker/adoption.py. Why shell: one process holds the lock and the journal from the first look to the last move, beside
+# the data; an exec for each step could be interrupted in between with nobody there to go back.
 #
 # Invariant: once this or move_back.sh has ended without being killed, every entry is at the old place and there is no
 # journal, or every entry is at the new place and there is none. In between there is a journal, made durable before the

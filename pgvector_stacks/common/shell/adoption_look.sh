@@ -1,5 +1,7 @@
 # What an adoption has to know of a volume, a fact a line: "NAME VALUE". Nothing is changed.
-# Runs as root, so that nobody's permissions hide anything; the volume is mounted read-only at $VOLUME.
+# Runs in a throw-away container of the server's image, as root, so that nobody's permissions hide anything; the volume
+# is mounted read-only at $VOLUME. Called by docker/adoption.py. Why shell: the Docker API reads a file of a volume only
+# as a tar archive of it, one request each, and can neither search it nor run pg_controldata.
 cd "$VOLUME"
 echo "image-uid $(id -u postgres)"
 echo "volume-uid $(stat -c %u .)"

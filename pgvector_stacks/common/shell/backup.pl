@@ -1,4 +1,6 @@
-# What of a scheduled backup a shell can't do: the JSON. Every image of the official lineage has perl with these modules.
+# What of a scheduled backup a shell can't do: the JSON.
+# Runs in the schedule's container, by backup_once.sh. Called by backup/daily/sidecar.py. Why Perl: the server's image
+# has no Python, and every image of the official lineage has perl with these modules.
 #   backup.pl make FOLDER NAME          dumps all databases into FOLDER, with a manifest as pgvector_stacks/backup/manifest.py reads
 #   backup.pl doomed DIRECTORY KEEP     prints which backups may go, as pgvector_stacks/backup/retention.py decides
 use strict;

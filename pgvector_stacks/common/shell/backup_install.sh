@@ -1,5 +1,7 @@
-# Puts what the schedule's container reads into its volume, behind install.sh, and looks whether it could work.
-# As root. OWNER: UID:GID of the backups' folder, which is mounted at $BACKUPS.
+# Puts what the schedule's container reads into its volume, behind install.sh, and looks whether it could work. OWNER:
+# UID:GID of the backups' folder, which is mounted at $BACKUPS.
+# Runs in a throw-away container, as root. Called by backup/daily/sidecar.py. Why shell: put_archive can give a file its
+# owner, but can't replace the former one by a rename, nor try as that owner whether the folder can be written.
 uid=${OWNER%:*} gid=${OWNER#*:}
 chown -R "$OWNER" "$FOLDER"
 install -o "$uid" -g "$gid" -m 400 /tmp/pgstack-password "$VOLUME/passfile.unfinished"

@@ -1,5 +1,6 @@
-# Process 1 of the schedule's container: waits for the time of the day, makes a backup, and waits again. After
-# next_run.sh. What it starts ends with it.
+# Waits for the time of the day, makes a backup, and waits again; behind next_run.sh. What it starts ends with it.
+# Runs as process 1 of the schedule's container. Called by backup/daily/sidecar.py, as loop.sh. Why shell: nobody else
+# is there when a backup is due, and the server's image has no Python.
 TRIES=3 PAUSE_S=600
 
 say() { echo "$(date -u '+%Y-%m-%d %H:%M:%S') $*"; }

@@ -1,4 +1,6 @@
-# One backup, now: by the schedule, or by hand with `docker exec`. A failure is noted beside the backups.
+# One backup, now. A failure is noted beside the backups.
+# Runs in the schedule's container: by backup_loop.sh, or by hand with `docker exec`. Called by backup/daily/sidecar.py,
+# as now.sh. Why shell: the server's image has no Python.
 said=/tmp/said.$$
 code=0
 sh -eu "$(dirname "$0")/once.sh" >"$said" 2>&1 || code=$?

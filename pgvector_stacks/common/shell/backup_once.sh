@@ -1,6 +1,8 @@
 # What `pgstack backup create` does, in the container of the schedule: the same folder, lock, files and retention. A run
 # that fails or is killed leaves nothing with a final name. BACKUPS: the folder; KEEP: how many stay. Exit code 9: it is
 # made, but the old ones couldn't be removed.
+# Runs in the schedule's container, by backup_now.sh. Called by backup/daily/sidecar.py, as once.sh. Why shell: the
+# server's image has no Python, and flock, sync and mv do this work.
 umask 077
 here=$(dirname "$0")
 stamp() { date -u +%Y%m%dT%H%M%SZ; }

@@ -1,5 +1,7 @@
-# Deletes what a stack's servers left in the directory or volume mounted at $VOLUME, and nothing else; then a line
-# "left ENTRY" for each thing that stays. Runs as the image's postgres user. Code 75: a server still runs on it.
+# Deletes what a stack's servers left in the directory or volume mounted at $VOLUME, and nothing else; then a line "left
+# ENTRY" for each thing that stays. Code 75: a server still runs on it.
+# Runs in a throw-away container, as the image's postgres user and, where that isn't enough, as root. Called by
+# docker/data_volume.py. Why shell: the Docker API deletes whole volumes only, and takes no lock.
 cd "$VOLUME"
 for major in [0-9][0-9]; do
     [ -d "$major" ] || continue

@@ -1,4 +1,6 @@
-# When the process that waits for us is killed: stop the throw-away server in DIRECTORY and remove it. LEASH: a FIFO.
+# When the process that waits for us is killed: stops the throw-away server in DIRECTORY and removes it. LEASH: a FIFO.
+# Runs where the toolbox puts it: on this machine, or in the server's container. Called by backup/drill.py. Why shell:
+# it has to outlive a killed Python.
 [ -n "$LEASH" ] || exit 0
 (
     cat "$LEASH" >/dev/null

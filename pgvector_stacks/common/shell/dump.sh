@@ -1,6 +1,9 @@
-# Dump one database, and count its rows in the dump's own snapshot: psql holds the snapshot while it runs pg_dump.
-# -Z1: vectors hardly compress; the default level takes four times as long for a tenth less.
-# PGDATABASE and the rest of libpq's variables; FOLDER: to be made; CONTENTS: the question's file; JOBS. After leash.sh.
+# Dumps one database, and counts its rows in the dump's own snapshot: psql holds the snapshot while it runs pg_dump.
+# -Z1: vectors hardly compress; the default level takes four times as long for a tenth less. PGDATABASE and the rest of
+# libpq's variables; FOLDER: to be made; CONTENTS: the question's file; JOBS.
+# Runs behind leash.sh, where the toolbox puts it: on this machine, or in the server's container, and in the schedule's
+# container. Called by backup/create.py, backup/daily/sidecar.py. Why shell: one text for both, and the image has no
+# Python.
 umask 077
 export PGOPTIONS="-c search_path=pg_catalog,pg_temp -c role=none -c local_preload_libraries= -c quote_all_identifiers=off -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0 -c lock_timeout=60s"
 export PGAPPNAME=pgstack PGCLIENTENCODING=UTF8 FOLDER JOBS

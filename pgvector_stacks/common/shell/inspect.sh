@@ -1,6 +1,8 @@
 # What lies in the volume: a line for each data directory, "WHERE MAJOR", WHERE relative to the volume; "MAJOR/adopting"
 # is the journal of an adoption that was interrupted.
-# Runs as the image's postgres user, the volume mounted read-only at $VOLUME.
+# Runs in a throw-away container, as the image's postgres user, the volume mounted read-only at $VOLUME. Called by
+# docker/data_volume.py. Why shell: the Docker API can't list a directory, and what the server's user can't enter has to
+# be seen as that user.
 cd "$VOLUME"
 for journal in */adopting; do
     if [ -f "$journal" ]; then echo "$journal $(dirname "$journal")"; fi

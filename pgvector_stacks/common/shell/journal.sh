@@ -1,4 +1,5 @@
-# The journal of an adoption, and the way back; adopt.sh and move_back.sh begin with this. $VOLUME, $MAJOR: see there.
+# The journal of an adoption, and the way back. $VOLUME, $MAJOR: see adopt.sh.
+# Runs in front of adopt.sh and move_back.sh, in their container. Called by docker/adoption.py. Why shell: as adopt.sh.
 # Its first line is the old place relative to the volume, each further line an entry that moves, in the order of moving.
 new=$VOLUME/$MAJOR/docker
 journal=$VOLUME/$MAJOR/adopting

@@ -1,6 +1,8 @@
 # Makes the data directory of one major in the volume, or, where it is there already, makes the given verifier the
-# administrator's password; an adopted one may lack that role. Runs as the image's postgres user; nobody else may serve the
-# directory meanwhile. The last line is "identifier NUMBER by initdb|found".
+# administrator's password; an adopted one may lack that role. Nobody else may serve the directory meanwhile. The last
+# line is "identifier NUMBER by initdb|found".
+# Runs in a throw-away container, as the image's postgres user. Called by docker/data_volume.py. Why shell: one process
+# holds the lock while it runs PostgreSQL's programs; an exec for each would drop it in between.
 umask 077
 directory=$VOLUME/$MAJOR
 mkdir -p "$directory"

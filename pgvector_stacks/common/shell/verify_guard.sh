@@ -1,5 +1,7 @@
-# When the process that waits for us is killed: stop the server on the copy in DIRECTORY and remove it. LEASH: a FIFO, or
-# empty. What copies ends by the same leash, but maybe a moment later.
+# When the process that waits for us is killed: stops the server on the copy in DIRECTORY and removes it. LEASH: a FIFO,
+# or empty. What copies ends by the same leash, but maybe a moment later.
+# Runs where the toolbox puts it: on this machine, or in the server's container. Called by upgrade/checks/verify.py. Why
+# shell: it has to outlive a killed Python.
 [ -n "$LEASH" ] || exit 0
 (
     cat "$LEASH" >/dev/null

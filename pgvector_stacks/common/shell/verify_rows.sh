@@ -1,5 +1,8 @@
 # THERE: SQL that prints the hashes of a table's rows in the running server, reached by OTHER_*. HERE: SQL for the copy,
-# which libpq's variables name: it reads them from its standard input and counts. After leash.sh.
+# which libpq's variables name: it reads them from its standard input and counts.
+# Runs behind leash.sh, where the toolbox puts it: on this machine, or in the server's container. Called by
+# upgrade/checks/verify.py. Why shell: a pipe between two psql beside the servers; millions of rows would go through
+# this machine otherwise.
 said=$(mktemp)
 failed=$(mktemp)
 {

@@ -2,7 +2,7 @@
 
 A session's RESET goes back to the values that its connection began with. What a script before it in the same `up`
 changed by ALTER DATABASE … SET isn't among them, and nothing but a new connection changes that. So behind each RESET
-and SET … TO DEFAULT of the script a statement sets the value anew. Only the script's own statements are seen: not what
+and SET … TO DEFAULT of the script a statement sets the value again. Only the script's own statements are seen: not what
 a DO block or a function resets.
 """
 

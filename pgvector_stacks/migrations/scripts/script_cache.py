@@ -1,6 +1,6 @@
 """Remembers what was found out about a script's text, by the hash of its bytes: reading a thousand scripts again
 takes milliseconds instead of a second. Holds no text and decides nothing; without it, or with a damaged one, all is
-read anew.
+read again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which indexes another C library or ICU makes an upgrade sort anew, when, and what to say about it. Pure.
+"""Which indexes another C library or ICU makes an upgrade sort again, when, and what to say about it. Pure.
 
 An index whose order isn't the library's any more misses rows, and a unique one lets duplicates in. So it is sorted
-anew while nobody is served. Or afterwards, on request: then only what PostgreSQL itself knows to be stale, since its
+again while nobody is served. Or afterwards, on request: then only what PostgreSQL itself knows to be stale, since its
 recorded version is what the rest of the work is found by after a kill.
 """
 
@@ -23,7 +23,7 @@ def to_sort(before: Sequence[TextIndex], now: Sequence[TextIndex]) -> list[TextI
     """Which of the new server's indexes aren't in its libraries' order. `before`: as the old server had them.
 
     A predefined collation has the new version written down from the start, whatever its indexes were sorted by: so each
-    is compared with what the old server had. Empty for a restored dump, which was sorted anew by being restored.
+    is compared with what the old server had. Empty for a restored dump, which was sorted again by being restored.
     """
     sorted_by = {(index.name, each.name): each.recorded for index in before for each in index.collations}
     return [
@@ -40,12 +40,12 @@ def to_sort(before: Sequence[TextIndex], now: Sequence[TextIndex]) -> list[TextI
 
 
 def announced(source: Source, target: Target, choice: decision.Choice, reindex: Reindex) -> str:
-    """What an `up` would do, and sort anew, for a preview."""
+    """What an `up` would do, and sort again, for a preview."""
     return "\n  ".join(filter(None, (decision.words(source, target, choice), words(source, target, reindex))))
 
 
 def words(source: Source, target: Target, reindex: Reindex) -> str:
-    """What an `up` would sort anew, for a preview; "" where there is nothing."""
+    """What an `up` would sort again, for a preview; "" where there is nothing."""
     every = [(name, index) for name, each in source.databases.items() for index in each.text_indexes]
     surely = [(name, index) for name, index in every if any(_differs(each, target) for each in index.collations)]
     others = [pair for pair in every if pair not in surely]
@@ -55,11 +55,11 @@ def words(source: Source, target: Target, reindex: Reindex) -> str:
         used = [each for _, index in surely for each in index.collations]
         versions = sorted({f"{each.recorded} → {target.libc}" for each in used if _differs(each, target)})
         when = "once the server serves" if reindex == "after" else "while the database is closed"
-        found.append(f"sorts {_told(surely)} anew {when} (C library {', '.join(versions)}): {_listed(surely)}")
+        found.append(f"sorts {_told(surely)} again {when} (C library {', '.join(versions)}): {_listed(surely)}")
     if perhaps:
         found.append(
-            f"sorts {_told(perhaps)} anew where PostgreSQL {target.version} has another version of the C library or ICU"
-            f": {_listed(perhaps)}"
+            f"sorts {_told(perhaps)} again where PostgreSQL {target.version} has another version of the C library "
+            f"or ICU: {_listed(perhaps)}"
         )
     if found and reindex == "after":
         found.append(waiting([index for _, index in surely + perhaps]))
@@ -67,7 +67,7 @@ def words(source: Source, target: Target, reindex: Reindex) -> str:
 
 
 def waiting(indexes: Sequence[TextIndex]) -> str:
-    """What indexes may do wrong until they are sorted anew."""
+    """What indexes may do wrong until they are sorted again."""
     unique = sum(index.unique or index.exclusion for index in indexes)
     duplicates = f", and unique ones ({unique}) may let duplicates in" if unique else ""
     return f"until then queries by them may miss rows{duplicates} ({KEY})"

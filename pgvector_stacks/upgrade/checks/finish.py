@@ -80,7 +80,7 @@ def _extensions(toolbox: Toolbox, server: Server, database: str) -> list[str]:
 def _collations(
     toolbox: Toolbox, server: Server, database: str, known: Known | None, reindex: Reindex
 ) -> list[str]:  # fmt: skip
-    """What was sorted by another version of the C library or ICU is sorted anew, or waits for `reindex.complete`."""
+    """What was sorted by another version of the C library or ICU is sorted again, or waits for `reindex.complete`."""
     changed = rows(toolbox, server, database, queries.get("upgrade_collations"))
     now = text_indexes(rows(toolbox, server, database, queries.get("upgrade_collation_indexes")))
     wrong = list(now) if changed else []
@@ -93,7 +93,7 @@ def _collations(
     for index in done:
         execute(toolbox, server, database, f"REINDEX INDEX {index.name}")
     versions = ", ".join(f"{row['what']} {row['recorded']} → {row['actual']}" for row in changed)
-    said = [f"collations: {len(done)} indexes of {database} sorted anew ({versions})"] if done or not later else []
+    said = [f"collations: {len(done)} indexes of {database} sorted again ({versions})"] if done or not later else []
     if later:
         # with the old version still recorded PostgreSQL warns, and they are found again after a kill
         return [*said, f"collations: {len(later)} indexes of {database} wait ({versions}): {collations.waiting(later)}"]

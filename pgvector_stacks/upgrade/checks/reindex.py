@@ -1,4 +1,4 @@
-"""Sorts anew what an upgrade left in the former C library's order, while the server serves (`upgradeReindex: after`).
+"""Sorts again what an upgrade left in the former C library's order, while the server serves (`upgradeReindex: after`).
 
 Which indexes those are is asked, not remembered: the version that PostgreSQL has recorded of their collation isn't the
 library's. It is refreshed only when all of a database are done, so that a killed run is gone on with by the next one.
@@ -24,7 +24,7 @@ WAIT_S = 600.0  # for another run that works on it
 
 
 def complete(address: Address, report: Callable[[str], object], *, remedy: str = "`up` again") -> int:
-    """Returns how many indexes were sorted anew. `address`: as the administrator, any database.
+    """Returns how many indexes were sorted again. `address`: as the administrator, any database.
 
     Raises ServerError naming what can't be sorted (duplicates in a unique index), ConnectionFailed.
     """
@@ -44,7 +44,7 @@ def complete(address: Address, report: Callable[[str], object], *, remedy: str =
     if failed:
         listed = "\n  ".join(failed)
         raise ServerError(
-            f"{len(failed)} indexes can't be sorted anew, and stay in the order of another C library:\n  {listed}\n"
+            f"{len(failed)} indexes can't be sorted again, and stay in the order of another C library:\n  {listed}\n"
             f"  remove what stands twice, then {remedy}"
         )
     return count
@@ -60,13 +60,13 @@ def _ask(connection: psycopg.Connection[Any], query: str) -> list[DictRow]:
 
 
 def _database(address: Address, report: Callable[[str], object]) -> tuple[int, list[str]]:
-    """(how many were sorted anew, what could not be)."""
+    """(how many were sorted again, what could not be)."""
     failed = []
     with connect(address) as connection:
         _clear(connection)
         stale = [index for index in text_indexes(_ask(connection, "upgrade_collation_indexes")) if index.stale]
         for number, index in enumerate(stale, 1):
-            report(f"sorts {index.name} of {address.database} anew, {number} of {len(stale)} ({size(index.bytes)})")
+            report(f"sorts {index.name} of {address.database} again, {number} of {len(stale)} ({size(index.bytes)})")
             try:
                 connection.execute(statement(index).encode())
             except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation) as error:

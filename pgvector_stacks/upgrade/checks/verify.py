@@ -1,7 +1,7 @@
 """Compares every row of the data directory that an upgrade kept with the running new server.
 
 The kept directory is never started: the way back counts on its last checkpoint. It is copied beside itself, and the old
-version's programs start the copy behind closed doors. Of each table both servers add up a hash of its rows; where that
+version's programs start the copy on a private socket. Of each table both servers add up a hash of its rows; where that
 differs, the rows' hashes of the new server are loaded into the copy, which counts. The copy goes at the end, also after
 a failure or a kill. The new server is only read.
 """

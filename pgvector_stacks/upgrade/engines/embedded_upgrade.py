@@ -1,7 +1,8 @@
 """The upgrade of the embedded engine, from the running old server to the running new one.
 
-What a killed run left is put right → an upgrade that was finished unheard is taken as it is → the old server is started
-if it is down, asked, and refused or upgraded → the new one is started. Guarded: see `embedded_guardian.py`.
+What a killed run left is put right → an upgrade that finished, but whose `up` was killed before it could report, is
+accepted → the old server is started if it is down, asked, and refused or upgraded → the new one is started.
+Guarded: see `embedded_guardian.py`.
 """
 
 from __future__ import annotations
