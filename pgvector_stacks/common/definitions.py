@@ -73,7 +73,7 @@ def first(definition: str | None, word: str) -> str | None:
 def parse_acl(values: Sequence[str]) -> set[Right]:
     """Parse the values GRANTEE=LETTERS/GRANTOR of the lines `right: …`.
 
-    >>> sorted(rights(['app=rw*/schema_owner', '"a b"=U/x', '=r/x']))[0]
+    >>> sorted(parse_acl(['app=rw*/schema_owner', '"a b"=U/x', '=r/x']))[0]
     Right(grantee='', privilege='SELECT', grantable=False)
     """
     found = set()
