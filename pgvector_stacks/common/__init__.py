@@ -1,1 +1,1 @@
-"""What every room uses: errors, safe text, catalog queries, shell scripts. Imports no other room."""
+"""What every other package uses: errors, safe text, catalog queries, shell scripts. It imports no other package."""

@@ -1,7 +1,7 @@
-"""What a recorded definition says, and in what two of them differ, in words. Pure.
+"""Parses recorded definitions of database objects, and describes how two definitions differ. Pure.
 
-A definition is what `queries/inventory.sql` writes: lines `word: value`, a value's own line breaks indented. Older
-ledgers have definitions without words; of them only that they differ can be told.
+`queries/inventory.sql` writes a definition: lines `word: value`, with the line breaks inside a value indented. Older
+ledgers have definitions without words. Two of those can only be compared for equality.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WITHOUT_EXPRESSIONS = ("schema", "table", "sequence", "enum", "extension", "fore
 
 @dataclass(frozen=True, slots=True, order=True)
 class Right:
-    """One privilege of one role; `grantee` "" is PUBLIC."""
+    """One privilege of one role. `grantee`: "" is PUBLIC."""
 
     grantee: str
     privilege: str
@@ -32,8 +32,8 @@ class Right:
 
 
 def in_commands(kind: str, identity: str) -> str:
-    """An identity as ALTER FUNCTION, ALTER COLLATION and GRANT take it: without a collation's encoding, and with an
-    ordered-set aggregate's arguments in one list.
+    """Return an identity in the form that ALTER FUNCTION, ALTER COLLATION and GRANT accept: a collation without its
+    encoding, an ordered-set aggregate with its arguments in one list.
 
     >>> in_commands("collation", "s.c for encoding 6")
     's.c'
@@ -53,7 +53,7 @@ def in_commands(kind: str, identity: str) -> str:
 
 
 def parse(definition: str) -> dict[str, list[str]]:
-    """The values by their word; under "" what has none.
+    """Return the values by their word; lines without a word are under "".
 
     >>> parse("owner: a\\nright: b=r/a\\nright: c=r/a\\ndefault: 1 +\\n  2")
     {'owner': ['a'], 'right': ['b=r/a', 'c=r/a'], 'default': ['1 +\\n  2']}
@@ -66,14 +66,14 @@ def parse(definition: str) -> dict[str, list[str]]:
 
 
 def first(definition: str | None, word: str) -> str | None:
-    """The first value of a word, None where there is none."""
+    """Return the first value of a word; None if there is none."""
     return next(iter(parse(definition or "").get(word, ())), None)
 
 
 def parse_acl(values: Sequence[str]) -> set[Right]:
-    """What lines `right: GRANTEE=LETTERS/GRANTOR` give.
+    """Parse the values GRANTEE=LETTERS/GRANTOR of the lines `right: …`.
 
-    >>> sorted(rights(['app=rw*/schema_owner', '"a b"=U/x', '=r/x']))[0]
+    >>> sorted(parse_acl(['app=rw*/schema_owner', '"a b"=U/x', '=r/x']))[0]
     Right(grantee='', privilege='SELECT', grantable=False)
     """
     found = set()
@@ -90,7 +90,7 @@ def _unquoted(name: str) -> str:
 
 
 def changes(recorded: str, live: str, *, before: str = "was") -> list[str]:
-    """In what `live` differs from `recorded`, a phrase each; empty where no more can be told than that it does."""
+    """Describe each difference between two definitions in a phrase; [] if a definition has no words."""
     was, now = parse(recorded), parse(live)
     if "" in was or "" in now:
         return []
@@ -106,13 +106,13 @@ def changes(recorded: str, live: str, *, before: str = "was") -> list[str]:
 
 
 def without(definition: str, words: Sequence[str]) -> str:
-    """A definition without the lines of these words."""
+    """Return the definition without the lines of these words."""
     kept = [line for line in LINE.split(definition) if line.partition(": ")[0] not in words]
     return "\n".join(kept)
 
 
 def untouched(recorded: str, before: str, now: str) -> str:
-    """`now` with what differed `before` from what is `recorded`, and is still so, put back as it is recorded.
+    """Return `now`, but with the recorded lines for each word that differed from them `before` and is unchanged since.
 
     >>> untouched("a: 1\\nb: 1", "a: 2\\nb: 1", "a: 2\\nb: 3")
     'a: 1\\nb: 3'
@@ -137,12 +137,12 @@ def untouched(recorded: str, before: str, now: str) -> str:
 
 
 def same_lines(one: str, other: str) -> bool:
-    """True for definitions that have words, and the same lines in whatever order."""
+    """True if both definitions have words and the same lines, in any order."""
     return sorted(LINE.split(one)) == sorted(LINE.split(other)) and "" not in parse(one)
 
 
 def _by_word(definition: str) -> dict[str, list[str]]:
-    """The lines by their word, and by their grantee; under "" what has no word."""
+    """Return the lines by their word, and rights by their grantee; lines without a word are under ""."""
     found: dict[str, list[str]] = {}
     for line in LINE.split(definition) if definition else ():
         word, colon, value = line.partition(": ")
@@ -153,7 +153,7 @@ def _by_word(definition: str) -> dict[str, list[str]]:
 
 
 def expressions_alone(recorded: str, live: str) -> bool:
-    """True where two definitions differ in expressions alone, or where one has no words."""
+    """True if two definitions differ only in expressions, or if one has no words."""
     was, now = parse(recorded), parse(live)
     different = {word for word in was.keys() | now.keys() if was.get(word) != now.get(word)}
     return "" in different or all(word in EXPRESSIONS or word.startswith("constraint ") for word in different)
@@ -173,7 +173,7 @@ def _shown(values: Sequence[str]) -> str:
 def _rights_in_words(was: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> Iterator[str]:
     before, after = parse_acl(was.get("right", [])), parse_acl(now.get("right", []))
     old, new = was.get("owner", [""])[0], now.get("owner", [""])[0]
-    if old != new:  # what follows from another owner is told by that
+    if old != new:  # the change of owner explains these rights
         before = {right for right in before if right.grantee != old}
         after = {right for right in after if right.grantee != new}
     told = False

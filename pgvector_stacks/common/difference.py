@@ -1,4 +1,4 @@
-"""One object that differs between the schema the scripts left and the schema that is there, and its words. Pure."""
+"""An object that differs between the schema that the scripts created and the live schema, and its description. Pure."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ OF_RELATION = re.compile(rf"({NAME}\.{NAME})(?:\.{NAME})?")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One object that is not as the scripts left it; `None` where it was or is not there.
+    """An object that differs from what the scripts created. `recorded`, `live`: its definitions; None: does not exist.
 
-    `grown`: part of a partition that came after the scripts and is no more than its parent makes of it. No drift.
-    `oid`: of the relation that it is, or is a part of, where that is there.
+    `grown`: the object is part of a partition that was added after the scripts, and has only what the partitioned table
+    gives it; that is no drift. `oid`: the OID of the relation that the object is or is a part of, if that exists.
     """
 
     kind: str
@@ -35,7 +35,7 @@ class Difference:
         return one_line(self._words())
 
     def _words(self) -> str:
-        if self.kind == "rights" and None in (self.recorded, self.live):  # one side has those from the beginning
+        if self.kind == "rights" and None in (self.recorded, self.live):  # the side that is None has the initial rights
             return f"{self.kind} {self.identity} were changed"
         if self.recorded is None:
             kind = definitions.first(self.live, "type") if self.kind == "column" else None
@@ -49,7 +49,7 @@ class Difference:
 
     @property
     def relation(self) -> str | None:
-        """The table or view it is a part of."""
+        """The name of the table or view that the object is a part of."""
         if self.kind == ORDER:
             return self.identity
         if self.kind in PARTS:
@@ -61,17 +61,18 @@ class Difference:
 
     @property
     def follows_from_query(self) -> bool:
-        """True for a view's column that came or went and has nothing of its own: the view's query tells it."""
+        """True for a view's column that was added or dropped and has no properties: the view's query explains it."""
         return self.kind == "column" and not self.recorded and not self.live
 
     @property
     def place(self) -> str | None:
-        """The relation that it is, or is a part of."""
+        """The name of the relation that the object is or is a part of."""
         return self.identity if self.kind in PARENTS else self.relation
 
     def renamed(self, names: Mapping[int, str]) -> Difference:
-        """With the name that its relation has now, also where an index's and a trigger's definition says it. `names`:
-        by OID.
+        """Return the difference with the relation's current name, also in the definition of an index or trigger.
+
+        `names`: the current names by OID.
         """
         was, now = self.place, names.get(self.oid or 0)
         if now is None or was is None or not self.identity.startswith(was):
@@ -84,13 +85,13 @@ class Difference:
 
     @property
     def owner_column(self) -> str | None:
-        """The column that a sequence goes with."""
+        """The column that owns the sequence; None if there is none."""
         text = self.live if self.recorded is None else self.recorded
         return definitions.first(text, "owned by") if self.kind == "sequence" else None
 
     @property
     def may_be_rewritten(self) -> bool:
-        """True where no more differs than what a dump and its restore write in other words."""
+        """True if the definitions differ only where dump and restore may write an expression differently."""
         if self.recorded is None or self.live is None:
             return False
         if self.kind in definitions.WITHOUT_EXPRESSIONS:
@@ -98,7 +99,7 @@ class Difference:
         return definitions.expressions_alone(self.recorded, self.live)
 
     def belongs_to(self, other: Difference) -> bool:
-        """True where accepting `other` accepts this too: a table's column, a column's sequence, a schema's table."""
+        """True if accepting `other` also accepts this: a table's column, a column's sequence, a schema's table."""
         if other.kind in PARENTS:
             return self.relation == other.identity
         if other.kind == "column":

@@ -1,7 +1,7 @@
-"""The common errors: what happened, where, what is allowed, what to do. Those of one room alone are in that room.
+"""The errors of this product. A message says what happened, where, what is allowed, and what to do.
 
-Messages are for the person who reads them in a terminal or a pull request. They never hold a password or a DSN:
-psycopg's own text is used only where the server wrote it.
+A person reads the messages in a terminal or a pull request. They never contain a password or a DSN: a message quotes
+psycopg's text only if the server wrote that text.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pgvector_stacks.common.plain_text import safe
 
 
 class PgstackError(Exception):
-    """A failure with an explanation a user can act on. `str(error)` is the whole message, safe to show.
+    """A failure with an explanation that a user can act on. `str(error)` is the whole message, safe to show.
 
-    `recorded`: the same without values of rows, which is what may be stored.
+    `recorded`: the message without values of rows, for storage.
     """
 
     def __init__(self, message: object = "", *, recorded: str | None = None) -> None:
@@ -24,21 +24,21 @@ class PgstackError(Exception):
 
 
 class ScriptError(PgstackError):
-    """A script that can't be run as it is: missing, empty, not UTF-8, psql's commands, a COMMIT of its own."""
+    """A script that can't run as it is: it is missing, empty or not UTF-8, or has psql commands or its own COMMIT."""
 
 
 class PlanRefused(PgstackError):
-    """What ran and what is listed do not fit together (edited, removed, reordered, out of order)."""
+    """The scripts that ran and the listed scripts do not match (edited, removed, reordered, out of order)."""
 
 
 class ConnectionFailed(PgstackError):
-    """The server can't be reached or doesn't let us in."""
+    """The server can't be reached, or refuses the connection."""
 
 
 class SqlFailed(PgstackError):
-    """A statement of a script failed; everything of its group was rolled back.
+    """A statement of a script failed, and its whole group was rolled back.
 
-    `sqlstate` is the server's five-character code, "" where there is none; `script` and `line` where it was.
+    `sqlstate`: the server's five-character code, "" if there is none; `script`, `line`: where the statement is.
     """
 
     def __init__(
@@ -50,33 +50,33 @@ class SqlFailed(PgstackError):
         self.line = line
 
     def saying_more(self, more: str) -> SqlFailed:
-        """The same with a line more."""
+        """Return the error with another line in its message."""
         told, recorded = (f"{text}\n  {more}" for text in (str(self), self.recorded))
         return SqlFailed(told, sqlstate=self.sqlstate, script=self.script, line=self.line, recorded=recorded)
 
 
 class ValidationFailed(PgstackError):
-    """The scripts are committed, but the server doesn't do what the environment demands."""
+    """The scripts are committed, but the server does not meet the environment's requirements."""
 
 
 class DriftRefused(PgstackError):
-    """The live schema differs from what the scripts left, in an environment that doesn't allow it."""
+    """The live schema differs from what the scripts created, in an environment that does not allow drift."""
 
 
 class SettingRefused(PgstackError):
-    """A setting that is refused: not a valid size, set by the engine itself, or known to fail on some hosts."""
+    """A server setting that is not allowed: a bad size, a setting that the engine owns, or one that fails on hosts."""
 
 
 class SizeRefused(PgstackError):
-    """A table or an index that can't be: more dimensions than the index takes, a number that is none."""
+    """A table or an index that can't exist, for example with more dimensions than the index allows."""
 
 
 class ServerError(PgstackError):
-    """A server could not be made, started, stopped or upgraded."""
+    """A server could not be created, started or stopped, or a program beside a server failed."""
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """`; did you mean "x"?` where one of the allowed words is close to the given one, else nothing."""
+    """Return `; did you mean "x"?` if one of the allowed words is similar to the given one, else ""."""
     by_lower = {candidate.lower(): candidate for candidate in allowed}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     if not close and len(word) > 2:  # an abbreviation: prod, stag
@@ -85,6 +85,6 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
 
 
 def listing(items: Sequence[str], *, most: int = 5) -> str:
-    """`a, b, c (+2 more)`."""
+    """Return the items as text such as `a, b, c (+2 more)`."""
     shown = ", ".join(items[:most])
     return shown if len(items) <= most else f"{shown} (+{len(items) - most} more)"

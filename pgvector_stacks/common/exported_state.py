@@ -1,4 +1,4 @@
-"""A stack's state as `pulumi stack export` writes it: resources found by kind and name, secrets as plain values."""
+"""Reads a stack's state from `pulumi stack export`: finds resources by kind and name, and unwraps secrets."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ DYNAMIC = "pulumi-python:dynamic/pgvector:"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`exported`: the deployment of an export; {} for a stack that was never deployed."""
+    """The state of a stack. `exported`: the deployment of an export; {} for a stack that was never deployed."""
 
     exported: Mapping[str, Any]
 
     def resource(self, kind: str, name: str = "") -> dict[str, Any] | None:
-        """Inputs and outputs, plain, of one of our dynamic resources, or of any by its whole type; None: not there."""
+        """Return a resource's inputs and outputs, with plain secrets; None if the state does not have the resource.
+
+        `kind`: the name of one of our dynamic resources, or any whole type.
+        """
         found = self._find(kind, name)
         return None if found is None else {**plain(found.get("inputs") or {}), **plain(found.get("outputs") or {})}
 
     def inputs(self, kind: str, name: str = "") -> dict[str, Any] | None:
-        """The inputs alone: what was declared, whatever the resource said of itself since."""
+        """Return only a resource's inputs: what was declared, without what the provider added."""
         found = self._find(kind, name)
         return None if found is None else dict(plain(found.get("inputs") or {}))
 
     @property
     def outputs(self) -> Mapping[str, Any]:
-        """Of the stack, secrets still marked as such."""
+        """The outputs of the stack. Secrets keep Pulumi's marks."""
         found = next((each for each in self._resources() if each["type"] == "pulumi:pulumi:Stack"), {})
         return found.get("outputs") or {}
 
@@ -41,12 +44,12 @@ class State:
         return None
 
     def _resources(self) -> list[Mapping[str, Any]]:
-        """Without those that a replacement left to be deleted."""
+        """Return the resources, without those that a replacement left for deletion."""
         return [each for each in self.exported.get("resources") or () if not each.get("delete")]
 
 
 def plain(value: Any) -> Any:
-    """The value without Pulumi's marks around secrets, at any depth."""
+    """Return the value without Pulumi's marks around secrets, at any depth."""
     if isinstance(value, Mapping):
         if is_secret(value):
             return plain(json.loads(value["plaintext"])) if "plaintext" in value else None
@@ -55,5 +58,5 @@ def plain(value: Any) -> Any:
 
 
 def is_secret(value: Any) -> bool:
-    """True for what Pulumi wraps around a secret."""
+    """True if the value is Pulumi's wrapper around a secret."""
     return isinstance(value, Mapping) and value.get(SIGNATURE) == SECRET

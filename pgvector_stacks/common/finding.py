@@ -1,4 +1,4 @@
-"""What was looked at and found, with its remedy: preflight, `doctor` and `status` speak in these."""
+"""The result of a check, with a remedy: preflight, `doctor` and `status` report such findings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, what was found, and the command or step that mends it ("" where nothing is wrong).
+    """What was checked, what was found, and the command or step that fixes it ("" if nothing is wrong).
 
-    `serious` False: worth a warning, and no reason to stop.
+    `serious`: False for a warning that is no reason to stop.
     """
 
     what: str

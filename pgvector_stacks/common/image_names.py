@@ -1,7 +1,8 @@
-"""What an image's name says about the PostgreSQL inside, before anything is pulled.
+"""Reads from an image's name which PostgreSQL the image contains, before any pull.
 
-`ankane/pgvector` and `pgvector/pgvector` are one lineage: the first stopped in October 2023 at PostgreSQL 15.4 and
-pgvector 0.5.1, and its author moved to the second. Official images and their derivatives share paths, uid and signal.
+`ankane/pgvector` and `pgvector/pgvector` are one lineage. The first stopped in October 2023 at PostgreSQL 15.4 and
+pgvector 0.5.1, and its author moved to the second. Official images and images built on them share paths, uid and stop
+signal.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from collections.abc import Sequence
 MAJORS = (15, 16, 17, 18)
 FROZEN = "ankane/pgvector"
 FROZEN_MAJOR = 15
-# pg17, 0.8.6-pg17-trixie; postgres:17.2 (not a version of something else: those tags begin with `pg` or are postgres')
+# Tags such as pg17 and 0.8.6-pg17-trixie. A bare version such as 17.2 counts only in the repository postgres.
 TAG = re.compile(r"(?:^|[^a-z])pg(\d{2})(?!\d)")
 OFFICIAL = re.compile(r"(?:^|/)postgres$")
 VOLUME = "/var/lib/postgresql"
 
 
 def split(image: str) -> tuple[str, str, str]:
-    """(repository, tag, digest); tag and digest "" where there is none."""
+    """Return (repository, tag, digest); tag or digest is "" if the name has none."""
     name, _, digest = image.partition("@")
     head, colon, tag = name.rpartition(":")
     if not colon or "/" in tag:  # the colon of a registry's port
@@ -28,7 +29,7 @@ def split(image: str) -> tuple[str, str, str]:
 
 
 def major_of(image: str) -> int | None:
-    """PostgreSQL's major version as the name tells it; None where it doesn't."""
+    """Return PostgreSQL's major version from the image's name; None if the name does not have it."""
     repository, tag, _ = split(image)
     if is_frozen(image):
         return FROZEN_MAJOR
@@ -40,17 +41,17 @@ def major_of(image: str) -> int | None:
 
 
 def is_frozen(image: str) -> bool:
-    """True for the image that gets no updates any more."""
+    """True if the image no longer gets updates."""
     return split(image)[0].removeprefix("docker.io/") == FROZEN
 
 
 def is_pinned(image: str) -> bool:
-    """True where the name has a digest: a tag can be another image tomorrow."""
+    """True if the name has a digest. Without a digest, the tag may point to another image tomorrow."""
     return split(image)[2].startswith("sha256:")
 
 
 def pinned(image: str, repo_digests: Sequence[str]) -> str:
-    """The image with the digest that a Docker Engine has for it (`RepoDigests`); "" where it has none.
+    """Return the image's name with its digest from a Docker Engine's `RepoDigests`; "" if there is no digest.
 
     >>> pinned("pgvector/pgvector:0.8.6-pg17", ["pgvector/pgvector@sha256:ab"])
     'pgvector/pgvector:0.8.6-pg17@sha256:ab'
@@ -64,7 +65,7 @@ def pinned(image: str, repo_digests: Sequence[str]) -> str:
 
 
 def pinning(image: str, repo_digests: Sequence[str] | None = None) -> str:
-    """In words: by what the image is named, and what would pin it. `repo_digests`: None where no engine was asked."""
+    """Say whether the image is pinned, and how to pin it. `repo_digests`: None if no Docker Engine was asked."""
     if is_pinned(image):
         return f"{image} is pinned by its digest"
     if repo_digests is None:
@@ -77,5 +78,5 @@ def pinning(image: str, repo_digests: Sequence[str] | None = None) -> str:
 
 
 def data_directory(major: int) -> str:
-    """PGDATA, the same for every major: the layout of the 18 image. The volume is mounted two levels above."""
+    """Return PGDATA, for every major in the layout of the 18 image. The volume is mounted two levels above PGDATA."""
     return f"{VOLUME}/{major}/docker"

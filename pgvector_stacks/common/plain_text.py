@@ -1,11 +1,11 @@
-"""Makes text of strangers safe to show: names of objects, RAISE messages, queries, what a server or a log says. Pure.
+"""Makes untrusted text safe to show: names of objects, RAISE messages, queries, output of servers, logs. Pure.
 
-Invariants: what `safe` returns moves no cursor, colours nothing, reorders nothing and is no command to a runner of
-GitHub's workflows; `one_line` is one line; of `quoted` the first line alone can look like one of ours, since the others
-begin with a bar. All three leave alone what they once made.
+Invariants: the result of `safe` can't move the cursor, change colours, reorder text, or be a command to GitHub's
+workflow runner. The result of `one_line` is one line. In the result of `quoted`, every line except the first begins
+with a bar, so it can't look like a line of ours. All three are idempotent.
 
-The seams: a message (`PgstackError`), the engine's log and tracebacks (automation/provider_process.py), what pgstack
-prints (`cli/printing.py`). Who puts a stranger's text into a message of ours takes `one_line` or `quoted`.
+They are applied to messages (`PgstackError`), to Pulumi's log and tracebacks (automation/provider_process.py), and to
+what pgstack prints (`cli/printing.py`). Code that puts untrusted text into a message uses `one_line` or `quoted`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import re
 import unicodedata
 
 BAR = "\n    | "
-# Beside control characters: marks that reorder a line, break it in places of their own, or can't be seen
+# Besides control characters: characters that reorder a line, break it, or are invisible
 INVISIBLE = frozenset("\u061c\u200b\u200e\u200f\u2028\u2029\u2060\ufeff") | {
     chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
-# A runner trims blanks before `::name`, and finds `##[name]` anywhere in a line
+# The workflow runner ignores blanks before `::name`, and finds `##[name]` anywhere in a line
 COMMAND = re.compile(r"^(\s*)(::)", re.MULTILINE)
 OLD_COMMAND = "##["
 
 
 def safe(text: str) -> str:
-    """Lines and tabs stay; other control characters and marks are written as `\\x1b`, `\\u202e`.
+    """Return the text with control characters and INVISIBLE escaped as `\\x1b`, `\\u202e`. Line feeds and tabs stay.
 
     >>> safe("a\\x1b[2J")
     'a\\\\x1b[2J'
@@ -36,12 +36,12 @@ def safe(text: str) -> str:
 
 
 def one_line(text: object) -> str:
-    """`safe`, with line breaks and tabs as `\\n` and `\\t`."""
+    """Return `safe` text in one line, with line breaks and tabs as `\\n` and `\\t`."""
     return safe(str(text).replace("\r\n", "\n").replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def quoted(text: object) -> str:
-    """`safe`, of several lines; each but the first begins with a bar."""
+    """Return `safe` text of several lines, in which every line except the first begins with a bar."""
     lines = safe(str(text)).strip("\n").split("\n")
     return BAR.join(line.removeprefix(BAR[1:]) for line in lines)
 

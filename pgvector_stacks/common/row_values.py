@@ -1,8 +1,8 @@
-"""Decides whether values of rows are shown: on a terminal or where they were asked for, and never in what is stored.
+"""Decides whether values of rows are shown: on a terminal or on request, and never in stored text.
 
-A server's error may hold them in its detail (`Key (email)=(…)`, `Failing row contains (…)`), in the last quotes of its
-message (`invalid input syntax for type integer: "…"`), and other sessions' queries hold them as constants. Pure but for
-`shown`.
+A server's error may contain values in its detail (`Key (email)=(…)`, `Failing row contains (…)`) or in the last quotes
+of its message (`invalid input syntax for type integer: "…"`). Queries of other sessions contain values as constants.
+Pure, except for `shown`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import os
 import re
 from collections.abc import Mapping
 
-VARIABLE = "PGSTACK_SHOW_ROWS"  # of this process and those it starts: the one that runs scripts has no terminal
+VARIABLE = "PGSTACK_SHOW_ROWS"  # inherited by child processes: the process that runs scripts has no terminal
 WITHHELD = f"(holds values of rows: --show-rows, or {VARIABLE}=1, shows it)"
-# data exceptions, violated constraints and check options, and what a function raises by itself
+# SQLSTATE classes: data exceptions, constraint violations, WITH CHECK OPTION violations, errors raised in PL/pgSQL
 CLASSES = ("22", "23", "44", "P0")
 ROW = re.compile(r"\)=\(|\brow contains\b", re.IGNORECASE)
 LAST_QUOTES = re.compile(r': "(?:.*)"$', re.DOTALL)
@@ -21,12 +21,12 @@ CONSTANT = re.compile(r"\$(\w*)\$.*?(?:\$\1\$|$)|[eE]?'(?:[^'\\]|''|\\.)*(?:'|$)
 
 
 def shown(environ: Mapping[str, str] | None = None) -> bool:
-    """True where somebody asked for them, or sits before a terminal (cli/app.py says so to those it starts)."""
+    """True if the user requested values or uses a terminal; cli/app.py passes that on in VARIABLE."""
     return (os.environ if environ is None else environ).get(VARIABLE, "") not in ("", "0")
 
 
 def detail(text: str, sqlstate: str | None, *, show: bool) -> str:
-    """A server's detail, or that it is withheld.
+    """Return a server's detail, or WITHHELD if it may contain values of rows.
 
     >>> detail("Key (name)=(Jane Roe) already exists.", "23505", show=False) == WITHHELD
     True
@@ -37,12 +37,12 @@ def detail(text: str, sqlstate: str | None, *, show: bool) -> str:
 
 
 def holds(text: str, sqlstate: str | None) -> bool:
-    """Whether a detail may hold values of rows."""
+    """True if a detail may contain values of rows."""
     return (sqlstate or "")[:2] in CLASSES or ROW.search(text) is not None
 
 
 def message(text: str, sqlstate: str | None, *, show: bool) -> str:
-    """A server's message, of a data exception without the value that it quotes.
+    """Return a server's message. The message of a data exception loses the value that it quotes.
 
     >>> message('invalid input syntax for type integer: "Jane"', "22P02", show=False)
     'invalid input syntax for type integer: "…"'
@@ -51,12 +51,12 @@ def message(text: str, sqlstate: str | None, *, show: bool) -> str:
 
 
 def context(text: str, *, show: bool) -> str:
-    """The same of where it was: `COPY t, line 1, column a: "…"`."""
+    """Return the context of a server's error. A context of COPY loses its value: `COPY t, line 1, column a: "…"`."""
     return text if show or not text.startswith("COPY ") else LAST_QUOTES.sub(': "…"', text)
 
 
 def query(text: str, *, show: bool) -> str:
-    """Another session's query, its constants left out.
+    """Return another session's query without its constants.
 
     >>> query("SELECT 'Jane', 42 FROM t WHERE a = $$x", show=False)
     'SELECT …, … FROM t WHERE a = …'

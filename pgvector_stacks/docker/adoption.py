@@ -1,8 +1,9 @@
-"""Adopts a volume that the old way made: the official images' layout up to 17, started by Docker Compose.
+"""Adopts an existing volume in the layout of the official images up to 17, as Docker Compose users have it.
 
-`look` finds out what lies in it, `refusal` says why it may not be adopted, `words` what adopting will do: all of it in
-a preview, and again before anything is touched. `adopt` moves the data to where the server looks for it, within the
-volume; common/shell/adopt.sh states the invariant. What is done to the database itself is in migrations/takeover.py.
+`inspect_legacy_volume` reads what the volume holds. `refusal` says why the volume may not be adopted. `words` says what
+the adoption will do. A preview runs all three, and an `up` runs them again before it changes anything. `adopt` moves
+the data within the volume to where the server expects it; common/shell/adopt.sh states the invariant. The takeover of
+the database's content is in migrations/takeover.py.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ COMPOSE_PROJECT = "com.docker.compose.project"
 ALPINE_UID = 70
 CLEAN = ("shut down",)
 RECOVERABLE = ("in production", "shutting down", "in crash recovery")
-# not where the image declares its own volume: that one would lie over a folder `data`, or make one in ours
+# Not the path where the image declares a volume: Docker would mount that one over our folder `data`, or create `data`.
 MOUNT = "/volume"
 TIMEOUT_S = 3600.0  # a killed server's data is recovered before it moves
 
 
 @dataclass(frozen=True, slots=True)
 class MountingContainer:
-    """A container that mounts the volume. `project`: Compose's, "" where it isn't Compose's."""
+    """A container that mounts the volume. `project`: its Compose project, "" if Compose did not create it."""
 
     name: str
     running: bool
@@ -40,9 +41,9 @@ class MountingContainer:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A data directory in the old layout. `where`: relative to the volume's root, "." is the root.
+    """A data directory in the old layout. `where`: its path in the volume, "." for the volume's root.
 
-    `stranger`: "UID PATH" of something in it that isn't the image's postgres', "" where all is.
+    `stranger`: "UID PATH" of a file that the image's user postgres does not own, "" if there is none.
     """
 
     where: str
@@ -56,7 +57,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What lies in a volume. `served`: majors whose data lies where our server looks for it."""
+    """The content of a volume. `served`: majors whose data is already where our server expects it."""
 
     image_uid: int
     volume_uid: int
@@ -67,7 +68,7 @@ class Seen:
 
 
 def parse(output: str) -> Seen:
-    """What common/shell/adoption_look.sh printed."""
+    """Parse the output of common/shell/adoption_look.sh."""
     facts: dict[str, list[str]] = {}
     places: list[dict[str, list[str]]] = []
     for line in output.splitlines():
@@ -97,7 +98,7 @@ def parse(output: str) -> Seen:
 
 
 def in_use(volume: str, users: Sequence[MountingContainer]) -> tuple[str, str]:
-    """(what is wrong, the remedy) while containers use the volume; two empty texts where none does."""
+    """Return (problem, remedy) if containers use the volume, else ("", "")."""
     if not users:
         return "", ""
     names = ", ".join(f"{user.name} ({'running' if user.running else 'stopped'})" for user in users)
@@ -114,9 +115,9 @@ def in_use(volume: str, users: Sequence[MountingContainer]) -> tuple[str, str]:
 
 
 def refusal(seen: Seen, volume: str, image: str, major: int) -> str:
-    """Why a server of `major` may not adopt the volume, and what to do; "" where it may.
+    """Return why a server of `major` may not adopt the volume, and what to do; "" if the server may.
 
-    A move that was interrupted is no reason: it is undone first, and then this is asked again.
+    An interrupted move is not a reason: `adopt` undoes the move first and then asks again.
     """
     if seen.journal:
         return ""
@@ -218,7 +219,7 @@ def _shell(volume: str, image: str) -> str:
 
 
 def words(seen: Seen, volume: str, major: int) -> str:
-    """What `adopt` would do, for a preview; "" where it is done already."""
+    """Return what `adopt` would do, as text for a preview; "" if the volume is adopted already."""
     again = "an interrupted move is undone first; " if seen.journal else ""
     if not seen.places:
         return f"adopts volume {volume}: {again}moves PostgreSQL {major}'s data into {major}/docker" if again else ""
@@ -231,7 +232,7 @@ def words(seen: Seen, volume: str, major: int) -> str:
 
 
 def users_of(client: docker.DockerClient, volume: str) -> tuple[MountingContainer, ...]:
-    """Raises DockerFailed."""
+    """Return the containers that mount the volume. Raises DockerFailed."""
     return tuple(user(container) for container in volume_users(client, volume))
 
 
@@ -240,7 +241,7 @@ def user(container: Container) -> MountingContainer:
 
 
 def inspect_legacy_volume(client: docker.DockerClient, name: str, image: str, volume: str) -> Seen:
-    """Raises DockerFailed, ServerError."""
+    """Read what the volume holds, in a throw-away container. Raises DockerFailed, ServerError."""
     with throw_away(
         client, name, image, ["sh", "-ec", shell.get("adoption_look")], user="root",
         environment={"VOLUME": MOUNT}, mounts=[Mount(MOUNT, volume, type="volume", read_only=True)],
@@ -255,9 +256,9 @@ def adopt(
     client: docker.DockerClient, spec: Spec, image: str, volume: str, *,
     image_name: str, database: str, report: Callable[[str], None],
 ) -> None:  # fmt: skip
-    """Move the data to where `spec`'s server looks for it; nothing where it lies there. Raises ServerError.
+    """Move the data to where `spec`'s server expects it; do nothing if it is there already. Raises ServerError.
 
-    After a failure the data is at its old place. Only a killed step leaves it half-way, which the next call undoes.
+    After a failure the data is at its old place. Only a killed step leaves a half-done move; the next call undoes it.
     """
     seen = inspect_legacy_volume(client, spec.name, image, volume)
     if not seen.places and not seen.journal and seen.served:
@@ -289,7 +290,7 @@ def _run(client: docker.DockerClient, spec: Spec, image: str, volume: str, scrip
 
 
 def explain_end(done: Finished, spec: Spec, volume: str, database: str) -> str:
-    """Why a script of the adoption ended as it did, where the data is now, and what to do."""
+    """Explain why a script of the adoption failed, where the data is now, and what to do."""
     said = [line.removeprefix("pgstack: ") for line in done.output.splitlines() if line.startswith("pgstack: ")]
     last = said[-1] if said else ""
     if last.startswith("no database "):

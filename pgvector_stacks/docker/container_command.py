@@ -1,10 +1,10 @@
-"""Runs a command in a running container: the one way to do so, because it loses nothing.
+"""Runs a command in a running container without losing output. All such commands run through this module.
 
-The SDK reads the socket below http.client's buffer: what came in one packet with the answer's headers stays there
-(docker-py #425, #1732, #3332). Here frames are read through that buffer.
+The Docker SDK reads the socket directly and skips http.client's buffer, so it loses output that arrives in one packet
+with the response's headers (docker-py #425, #1732, #3332). This module reads the frames through that buffer.
 
-Invariant: what `run` returns is all that the command wrote, and its own exit code. An answer without its end (see
-`end_mark.py`) is an error, whatever broke it: the connection, the engine, or the end of the container.
+Invariant: `run` returns everything that the command wrote, and the command's own exit code. A response without its end
+mark (see `end_mark.py`) is an error, whether the connection, the Docker Engine or the container broke it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from pgvector_stacks.docker.docker_host import DockerFailed, docker_errors
 
 HEADER = 8
 STREAMS = {1: "out", 2: "err"}
-# As much as fits where a socket says that it can be written: more might wait for a reader that waits for us.
+# A writable socket has room for this much. A larger write could block while the other side waits for us to read.
 PIECE = 4096
 SWITCHED = 101
-ENDING_S = 1.0  # the engine notices a container's end a little after its commands' streams
+ENDING_S = 1.0  # the Docker Engine reports a container's end shortly after its commands' streams end
 POLL_S = 0.1
 
 
 class AnswerCut(DockerFailed):
-    """A command in a container whose answer lacks its end. What it did is unknown."""
+    """The output of a command in a container lacks its end. What the command did is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How a command ended and what it wrote: `out` and `err` by stream, `both` in the order in which it came."""
+    """The exit code and output of a command. `both`: stdout and stderr in the order in which they arrived."""
 
     code: int
     out: bytes
@@ -53,7 +53,7 @@ class Ran:
 
 
 class _Stream:
-    """What came of one stream until now, and where its end mark begins."""
+    """The part of one stream that has arrived, and where its end mark begins."""
 
     def __init__(self, mark: str) -> None:
         self.text = bytearray()
@@ -62,7 +62,7 @@ class _Stream:
         self.code: int | None = None
 
     def take(self, piece: bytes) -> bytes:
-        """The part of it that the command wrote, as far as that is known."""
+        """Append `piece`, look for the end mark, and return `piece`."""
         start = len(self.text)
         self.text += piece
         found = self.mark.search(self.text, max(0, start - self.longest)) if self.end is None else None
@@ -79,9 +79,10 @@ def run(
     container: Container, command: Sequence[str], *, user: str = "", environment: Mapping[str, str] | None = None,
     workdir: str | None = None, stdin: bytes | None = None,
 ) -> Ran:  # fmt: skip
-    """Run it and wait for its end. Raises DockerFailed, AnswerCut.
+    """Run the command and wait for its end. Raises DockerFailed, AnswerCut.
 
-    It needs `sh` and `env` in the image. What it leaves in the background may keep the streams open: nobody waits.
+    The image must have `sh` and `env`. Background processes of the command may keep the streams open; `run` returns
+    without them.
     """
     api = container.client.api
     mark = end_mark.new_mark()
@@ -122,7 +123,7 @@ def run(
 
 
 def _in_order(streams: Mapping[int, _Stream], order: Sequence[tuple[int, int]]) -> bytes:
-    """Both streams as their frames came, without the marks and what came behind them."""
+    """Return both streams in the order of their frames, without the end marks and anything after them."""
     written = {number: stream.written for number, stream in streams.items()}
     begun = dict.fromkeys(streams, 0)
     parts = []
@@ -133,13 +134,13 @@ def _in_order(streams: Mapping[int, _Stream], order: Sequence[tuple[int, int]]) 
 
 
 def _frames(response: Any, given: bytes) -> Iterator[tuple[int, bytes]]:
-    """(stream, piece) until the stream ends at a frame's end. Raises OSError, ValueError where it ends within one."""
+    """Yield (stream, piece) until the connection ends. Raises OSError, ValueError if it ends within a frame."""
     buffered = response.raw._fp.fp
     connection: socket.socket = buffered.raw._sock
     connection.settimeout(None)  # a command may be silent for long
     if connection.family != socket.AF_UNIX:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # an answer that isn't switched to raw bytes may be in chunks, which the response takes apart
+    # without the switch to raw bytes the response may be chunked, and `response.raw` decodes the chunks
     reader = buffered if response.status_code == SWITCHED else response.raw
     left = memoryview(given)
     while True:
@@ -159,7 +160,7 @@ def _frames(response: Any, given: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _feed(connection: socket.socket, buffered: Any, left: memoryview) -> memoryview:
-    """Hand over standard input until there is something to read; what is left of it then."""
+    """Send standard input until there is output to read. Return the input that is left."""
     poll = select.poll()
     poll.register(connection, select.POLLIN | select.POLLOUT)
     while left and not _waits(connection, buffered):
@@ -167,20 +168,20 @@ def _feed(connection: socket.socket, buffered: Any, left: memoryview) -> memoryv
             continue
         try:
             left = left[connection.send(left[:PIECE]) :]
-        except (BrokenPipeError, ConnectionResetError):  # it read no further; its answer tells
+        except (BrokenPipeError, ConnectionResetError):  # the command reads no more input; its output says why
             return left[len(left) :]
     return left
 
 
 def _waits(connection: socket.socket, buffered: Any) -> bool:
-    """True where a read returns at once."""
+    """True if a read would return at once."""
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     if poll.poll(0) or (isinstance(connection, ssl.SSLSocket) and connection.pending()):
         return True
     connection.settimeout(0)
     try:
-        return bool(buffered.peek(1))  # what the buffer holds; it asks the socket only where that is nothing
+        return bool(buffered.peek(1))  # the buffered bytes; only an empty buffer reads from the socket
     except (BlockingIOError, ssl.SSLWantReadError):
         return False
     finally:
@@ -203,14 +204,14 @@ def _why_cut(container: Container, identity: str, program: str, broke: str, said
         return f"the answer of {where} was cut off: {error}\n  what it did is unknown; try again"
     if not alive:
         return f"{where} was ended with its container"
-    if not state["Running"] and "exec failed" in text:  # the runtime's words: the image has no sh
+    if not state["Running"] and "exec failed" in text:  # the container runtime's message: the image has no sh
         return f"{where} can't be run: {text[-300:]}"
     more = f" ({broke})" if broke else ""
     return f"the answer of {where} was cut off{more}\n  what it did is unknown; try again"
 
 
 def close(response: Any) -> None:
-    """A hijacked connection, which the SDK leaves open with its response, and must not use for anything else."""
+    """Close a hijacked connection. The SDK leaves it open and must not use it for another request."""
     raw = response.raw
     connection = getattr(raw, "_connection", None)
     buffered = getattr(getattr(raw, "_fp", None), "fp", None)

@@ -1,4 +1,4 @@
-"""What a server in a container is: its command line, its limits, its files. Pure; declared and tried from one place."""
+"""Defines a server in a container: command line, limits, files. Pure. The declaration and the trial both use it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pgvector_stacks.sizing.settings import settings_hash
 
 PORT = 5432
 SOCKETS = "/var/run/postgresql"
-OLD_MOUNT = f"{VOLUME}/data"  # where images up to 17 declare an anonymous volume
-LOCK_TAKEN = 75  # exit code of `flock` where another server holds the directory
+OLD_MOUNT = f"{VOLUME}/data"  # images up to 17 declare an anonymous volume here
+LOCK_TAKEN = 75  # exit code of `flock` if another server holds the directory
 LOCK = "pgstack.lock"
 HBA, CERTIFICATE, KEY = "pg_hba.conf", "server.crt", "server.key"
 TMPFS = {
     "/tmp": "rw,noexec,nosuid,nodev,size=64m",
-    # the server's own user must be able to write its socket and lock file there on a read-only root
+    # the root file system is read-only, and the server's user writes its socket and lock file here
     SOCKETS: "rw,noexec,nosuid,nodev,size=1m,mode=3777",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A server to be run in a container. Memory and shm in MiB; `settings` as postgresql.conf names them."""
+    """A server to run in a container. `memory_mb` and `shm_mb` in MiB; `settings` by their postgresql.conf names."""
 
     name: str
     major: int
@@ -35,24 +35,24 @@ class Spec:
     shm_mb: int
     certificate: str = ""
     key: str = field(default="", repr=False)
-    files_of_root: bool = True  # the server reads them and can't write them; not so in a state from before
+    files_of_root: bool = True  # root owns `files`, the server only reads them; False in old states
 
     @property
     def files(self) -> dict[str, str]:
-        """What the server reads besides its data, by file name."""
+        """The files, by name, that the server reads besides its data."""
         found = {HBA: host_based_authentication(tls=bool(self.certificate))}
         return found | {CERTIFICATE: self.certificate, KEY: self.key} if self.certificate else found
 
     @property
     def folder(self) -> str:
-        """Where they lie in the volume: named after their content, so that a change is a change of the command."""
+        """The folder of `files` in the volume. Its name is a hash of their content: new content changes the command."""
         text = "\0".join(f"{name}\0{content}" for name, content in sorted(self.files.items()))
         text += "\0root" * self.files_of_root
         return f"{VOLUME}/pgstack-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     @property
     def arguments(self) -> list[str]:
-        """The server's command line behind `postgres`."""
+        """The arguments after `postgres` in the server's command line."""
         own = {"listen_addresses": "*", "port": str(PORT), "unix_socket_directories": SOCKETS,
                "hba_file": f"{self.folder}/{HBA}"}  # fmt: skip
         if self.certificate:
@@ -62,36 +62,38 @@ class Spec:
 
     @property
     def command(self) -> list[str]:
-        """Under a lock on the directory: PID 1 in another container would take our postmaster.pid as its own."""
+        """The container's command. It locks the data directory, since a server that is PID 1 in another container takes
+        our postmaster.pid for its own.
+        """
         lock = f"{VOLUME}/{self.major}/{LOCK}"
         return ["flock", "-n", "-F", "-E", str(LOCK_TAKEN), lock, "postgres", *self.arguments]
 
     @property
     def tmpfs(self) -> dict[str, str]:
-        """Writable places on the read-only root; the one that keeps old images from adding a stray volume too."""
+        """Writable places on the read-only root. OLD_MOUNT keeps images up to 17 from adding an anonymous volume."""
         return TMPFS | ({OLD_MOUNT: "rw,noexec,nosuid,nodev,size=64k"} if self.major < 18 else {})
 
     @property
     def environment(self) -> dict[str, str]:
-        """No password is in it: `docker inspect` would show it."""
+        """The container's environment. It holds no password, because `docker inspect` shows it."""
         return {"PGDATA": data_directory(self.major)}
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits that change with whatever the server runs with, its image and password apart."""
+        """12 hex digits that change with everything the server runs with, except image and password."""
         return settings_hash(
             {"command": " ".join(self.command), "memory": str(self.memory_mb), "cpus": f"{self.cpus:g}",
              "shm": str(self.shm_mb)}
         )  # fmt: skip
 
     def differs_from(self, other: Spec) -> bool:
-        """True where the server runs with something else. The state has the settings in another order."""
+        """True if the two servers run with different values. The order of settings doesn't count (the state sorts)."""
         return replace(self, settings=dict(sorted(self.settings.items()))).fingerprint != (
             replace(other, settings=dict(sorted(other.settings.items()))).fingerprint
         )
 
     def changes_to(self, other: Spec) -> list[str]:
-        """What of it a reviewer should read about, in words: `memory 1024 → 2048 MiB`, settings by name."""
+        """Return the changes that a reviewer should see, each as text such as `memory 1024 → 2048 MiB`."""
         found = [
             f"{what} {before} → {after}{unit}"
             for what, before, after, unit in (
@@ -113,11 +115,11 @@ class Spec:
 
     @property
     def memory(self) -> dict[str, Any]:
-        """The limit as the Docker SDK takes it: no swap."""
+        """The memory limit, without swap, as arguments for the Docker SDK."""
         return {"mem_limit": f"{self.memory_mb}m", "memswap_limit": f"{self.memory_mb}m"}
 
     def limits(self) -> dict[str, Any]:
-        """As the Docker SDK takes them."""
+        """Return all limits as arguments for the Docker SDK."""
         return {
             **self.memory,
             "nano_cpus": round(self.cpus * 1e9),
@@ -126,7 +128,7 @@ class Spec:
 
 
 def host_based_authentication(*, tls: bool) -> str:
-    """pg_hba.conf: passwords everywhere, and over TCP only with TLS where it is demanded."""
+    """Return pg_hba.conf: it requires passwords on all connections, and TLS over TCP if `tls`."""
     over_tcp = "hostssl" if tls else "host"
     return (
         "# written by pgstack\n"

@@ -1,8 +1,8 @@
-"""The data directory in a Docker volume: looks at it, makes it, and tries a server on an empty one.
+"""Inspects, creates and deletes the data directory in a Docker volume, and tries a server on an empty directory.
 
-All of it in throw-away containers of the server's own image, as its own user, so that ownership, paths and libraries
-are right; as root what the server is to read and not to write. A killed step leaves nothing that looks finished;
-nothing here deletes a finished data directory.
+Each step runs in a throw-away container of the server's own image, so that ownership, paths and libraries are right.
+The container's user is postgres; it is root for files that the server may read but not write. A killed step leaves
+nothing that looks finished. Only `delete` deletes a finished data directory.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ FILE_PREFIX = "pgstack-file-"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Data directories of a volume: place, relative to its root, and major version."""
+    """The data directories of a volume: major version by path in the volume."""
 
     directories: Mapping[str, int]
 
     def refusal(self, major: int, volume: str) -> str:
-        """Why a server of `major` may not start on this volume, and what to do; "" where it may."""
+        """Return why a server of `major` may not start on this volume, and what to do; "" if it may."""
         place = f"{major}/docker"
         if any(found.endswith("/adopting") for found in self.directories):
             return (
@@ -88,8 +88,11 @@ class Found:
 
 
 def inspect_volume(client: docker.DockerClient, name: str, image: str, volume: str) -> Found:
-    """What is in a volume that exists, or in a directory of the Docker host. Raises DockerFailed, ServerError."""
-    # not at its usual place: images up to 17 put an anonymous volume over its folder `data` there, which hides it
+    """Find the data directories of an existing volume, or of a directory on the Docker host.
+
+    Raises DockerFailed, ServerError.
+    """
+    # mounted at LOOKED_AT: at the usual path, images up to 17 hide the folder `data` under an anonymous volume
     with _step(client, name, image, volume, "inspect", at=LOOKED_AT, read_only=True) as container:
         done = finish(container, timeout_s=60)
     if done.code != 0 or "unreadable" in done.output:
@@ -102,11 +105,11 @@ def inspect_volume(client: docker.DockerClient, name: str, image: str, volume: s
 
 
 def delete(client: docker.DockerClient, name: str, image: str, volume: str, path: str) -> tuple[str, ...]:
-    """Delete what servers of ours left in a volume or directory that nobody serves; what else lies there, which stays.
+    """Delete what our servers left in a volume or directory. Return the names of other files there, which stay.
 
-    `path`: where it lies, for the message. Raises DockerFailed, ServerError.
+    `path`: the directory's name for messages. Raises DockerFailed; ServerError also if a server still uses the data.
     """
-    for user in (USER, ROOT):  # root: for the files that the server's user can't write
+    for user in (USER, ROOT):  # root deletes the files that the server's user can't write
         with _step(client, name, image, volume, "delete_data", at=LOOKED_AT, user=user) as container:
             done = finish(container)
         if done.code != 0 or not any(line.startswith("left pgstack-") for line in done.output.splitlines()):
@@ -125,16 +128,16 @@ def delete(client: docker.DockerClient, name: str, image: str, volume: str, path
 
 
 def prepare(client: docker.DockerClient, spec: Spec, image: str, volume: str, password: str) -> tuple[str, str]:
-    """initdb, or a new administrator's password where the data is there already; pg_hba.conf and the TLS files too.
+    """Write pg_hba.conf and the TLS files, then run initdb, or set the administrator's password in existing data.
 
-    Returns (system identifier, "initdb" or "found"). Raises ServerError with the cause.
+    Return (system identifier, "initdb" or "found"). Raises ServerError with the cause.
     """
     install(client, spec, image, volume)
     environment = {"MAJOR": str(spec.major), "SETTINGS": " ".join(single_user_mode.OPTIONS)}
     with _step(client, spec.name, image, volume, "prepare", environment=environment, **spec.memory) as container:
         put(container, "/tmp", {PASSWORD_FILE: single_user_mode.verifier(ADMIN, password)})
         done = finish(container)
-    said = [line for line in done.output.splitlines() if line.startswith("identifier ")]  # around it: the server's log
+    said = [line for line in done.output.splitlines() if line.startswith("identifier ")]  # the rest is the server's log
     if done.code != 0 or not said:
         raise ServerError(failed("making the data directory", spec, volume, done))
     _, identifier, _, by = said[-1].split()
@@ -142,13 +145,13 @@ def prepare(client: docker.DockerClient, spec: Spec, image: str, volume: str, pa
 
 
 def _files(spec: Spec) -> dict[str, str]:
-    """As shell/install.sh takes them."""
+    """Return the server's files under the names that shell/install.sh expects."""
     return {f"{FILE_PREFIX}{name}": text for name, text in spec.files.items()}
 
 
 def install(client: docker.DockerClient, spec: Spec, image: str, volume: str) -> None:
-    """Put pg_hba.conf and the TLS files where the server's command looks for them. Raises ServerError."""
-    for user in (ROOT, USER):  # what root may not give away is the server's own
+    """Write pg_hba.conf and the TLS files to the paths in the server's command line. Raises ServerError."""
+    for user in (ROOT, USER):  # if root can't, the server's user owns the files
         environment = {"FOLDER": spec.folder}
         with _step(client, spec.name, image, volume, "install", environment=environment, user=user) as container:
             put(container, "/tmp", _files(spec))
@@ -160,10 +163,10 @@ def install(client: docker.DockerClient, spec: Spec, image: str, volume: str) ->
 
 
 def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgvector_minimum: str) -> str:
-    """Start a server with these settings, limits and image on an empty directory, and ask it for pgvector's version.
+    """Start a server with these settings, limits and image on an empty directory, and check its pgvector version.
 
-    The volume is mounted read-only, for pg_hba.conf and the TLS files. Returns the server's version. Raises ServerError
-    with the diagnosis; the running server was not touched.
+    The volume, mounted read-only, provides pg_hba.conf and the TLS files. Return the server's version. Raises
+    ServerError with the diagnosis. The running server is not touched.
     """
     password = secrets.token_urlsafe(24)
     command = ["sh", "-ec", shell.get("trial"), "trial", *spec.arguments]
@@ -187,7 +190,7 @@ def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgve
 
 
 def _answers(container: Container) -> bool:
-    """False also where it ended in between: its state is looked at next."""
+    """True if the server accepts connections. False also if the container has ended; the caller checks its state."""
     try:
         done = container_command.run(container, ["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)])
     except DockerFailed:
@@ -196,7 +199,7 @@ def _answers(container: Container) -> bool:
 
 
 def _versions(container: Container, password: str, pgvector_minimum: str) -> str:
-    """The trial server's version. Raises ServerError where the image has no pgvector, or too old a one."""
+    """Return the trial server's version. Raises ServerError if the image has no pgvector, or one that is too old."""
     done = container_command.run(
         container,
         ["psql", "-XAt", "-F", " ", "-h", "127.0.0.1", "-U", "postgres", "-c", queries.get("server_and_vector")],
@@ -223,7 +226,7 @@ def _step(
     at: str = VOLUME, read_only: bool = False, environment: Mapping[str, str] | None = None, user: str = USER,
     **limits: Any,
 ) -> Iterator[Container]:  # fmt: skip
-    """A created throw-away container that will run the scripts of `common/shell/` on the volume, mounted `at`."""
+    """Create a throw-away container that will run `scripts` of `common/shell/` on the volume, mounted at `at`."""
     with throw_away(
         client, name, image, ["sh", "-ec", "\n".join(map(shell.get, scripts))], user=user,
         environment={"VOLUME": at, **(environment or {})}, **limits,
@@ -233,7 +236,7 @@ def _step(
 
 
 def failed(step: str, spec: Spec, volume: str, done: Finished) -> str:
-    """The diagnosis of a step in a throw-away container that ended badly."""
+    """Return the diagnosis of a step that failed in a throw-away container."""
     state = State(
         name=spec.name, status="exited", exit_code=done.code, oom_killed=False, error="", health="", log=done.output,
         volume=volume, memory_mb=spec.memory_mb,
@@ -242,7 +245,7 @@ def failed(step: str, spec: Spec, volume: str, done: Finished) -> str:
 
 
 def state_of(container: Container, memory_mb: int, volume: str, port: int = 0) -> State:
-    """What Docker says of a container now, with the end of its log."""
+    """Ask Docker for a container's current state and the end of its log."""
     with docker_errors():
         container.reload()
         found: dict[str, Any] = container.attrs["State"]

@@ -1,11 +1,12 @@
-"""Docker's own configuration of a user, read as Docker's command line reads it: contexts, and certificates for TLS.
+"""Reads a user's Docker configuration as Docker's command line does: contexts, and certificates for TLS.
 
-A context is a folder below `contexts/meta`, named after the SHA-256 of its name; with or without a `config.json`, which
-says only which one is current. The SDK's reader finds none where there is no `config.json` (docker-py #2622, #3190).
+A context is a folder below `contexts/meta` whose name is the SHA-256 of the context's name. `config.json` says only
+which context is current, and may be missing. The SDK's own reader finds no context without `config.json` (docker-py
+#2622, #3190).
 
-Which certificates an engine behind tcp:// is asked with: those of the environment (DOCKER_TLS_VERIFY or DOCKER_TLS,
-DOCKER_CERT_PATH), else those of the context that names it. Never guessed: where several contexts name one engine with
-different certificates, it is refused. Nothing here connects to anything.
+The certificates for a Docker Engine at tcp:// are those of the environment (DOCKER_TLS_VERIFY or DOCKER_TLS,
+DOCKER_CERT_PATH), else those of the context with that URL. If several contexts have that URL with different
+certificates, this module raises an error instead of guessing. It connects to nothing.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ CA, CERTIFICATE, KEY = "ca.pem", "cert.pem", "key.pem"
 
 
 class DockerFailed(PgstackError):
-    """The Docker Engine can't be reached, or refused what was asked of it."""
+    """The Docker Engine can't be reached, or refused a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """A folder with ca.pem, cert.pem and key.pem, as far as they are there. `chosen_by`: for messages."""
+    """A folder with ca.pem, cert.pem and key.pem, each optional. `chosen_by`: what chose the folder, for messages."""
 
     folder: Path
     verify: bool
@@ -43,19 +44,19 @@ class Tls:
 
     @property
     def client(self) -> tuple[Path, Path] | None:
-        """Certificate and key, where the engine may ask for them."""
+        """The paths of the client's certificate and key; None unless the folder has both."""
         certificate, key = self.file(CERTIFICATE), self.file(KEY)
         return (certificate, key) if certificate and key else None
 
     def lacking(self) -> str:
-        """What is missing for a connection, in words; "" where nothing is."""
+        """Return a message that names the files missing for a connection; "" if none is missing."""
         wrong = [CA] if self.verify and self.file(CA) is None else []
         if (self.file(CERTIFICATE) is None) != (self.file(KEY) is None):
             wrong.append(KEY if self.file(KEY) is None else CERTIFICATE)
         return f"{self.folder} has no {' and no '.join(wrong)} ({self.chosen_by})" if wrong else ""
 
     def of_the_plugin(self) -> str:
-        """The folder, as the docker provider's plugin takes it. Raises DockerFailed where it can't use it."""
+        """Return the folder for the plugin of pulumi-docker. Raises DockerFailed if the plugin can't use the folder."""
         missing = [name for name in (CA, CERTIFICATE, KEY) if self.file(name) is None]
         if missing or not self.verify:
             why = f"{self.folder} has no {', '.join(missing)}" if missing else "the engine's certificate isn't verified"
@@ -69,7 +70,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a context says of its engine."""
+    """A Docker context: the URL of its Docker Engine, and the TLS files for it."""
 
     name: str
     host: str
@@ -77,20 +78,23 @@ class Context:
 
 
 def folder(environ: Mapping[str, str]) -> Path:
-    """DOCKER_CONFIG, else ~/.docker."""
+    """Return the folder of Docker's configuration: DOCKER_CONFIG, else ~/.docker."""
     home = environ.get("HOME")
     return Path(environ.get("DOCKER_CONFIG") or (Path(home) if home else Path.home()) / ".docker")
 
 
 def current(environ: Mapping[str, str]) -> str | None:
-    """The context that `docker context use` chose; None: none, or the default one. Raises DockerFailed."""
+    """Return the context that `docker context use` chose; None for none or the default one. Raises DockerFailed."""
     path = folder(environ) / "config.json"
     name = _json(path).get("currentContext") if path.is_file() else None
     return str(name) if name and name != DEFAULT_NAME else None
 
 
 def named(name: str, environ: Mapping[str, str], who: str) -> Context:
-    """Raises DockerFailed for a context that isn't there or can't be read. `who`: named it, for messages."""
+    """Read the context with this name. `who`: what named the context, for messages.
+
+    Raises DockerFailed if the context does not exist or can't be read.
+    """
     if name == DEFAULT_NAME:
         return Context(name, environ.get("DOCKER_HOST") or DEFAULT, None)
     found = _read(folder(environ), hashlib.sha256(name.encode()).hexdigest())
@@ -102,7 +106,7 @@ def named(name: str, environ: Mapping[str, str], who: str) -> Context:
 
 
 def tls_of(url: str, environ: Mapping[str, str]) -> Tls | None:
-    """How the engine at `url` is asked; None: without TLS. Raises DockerFailed where that isn't certain."""
+    """Return the TLS files for the Docker Engine at `url`; None: no TLS. Raises DockerFailed if contexts disagree."""
     if not url.startswith(TCP):
         return None
     verify = bool(environ.get("DOCKER_TLS_VERIFY"))
@@ -144,7 +148,7 @@ def _read(where: Path, identity: str) -> Context | None:
     host = str(engine.get("Host") or DEFAULT).replace("http+unix://", "unix://")
     material = where / "contexts" / "tls" / identity / "docker"
     unverified = bool(engine.get("SkipTLSVerify"))
-    # as Docker's own: without material and with verification it is asked in the clear
+    # as Docker's command line does: without TLS files and with verification it connects without TLS
     secured = host.startswith(TCP) and (material.is_dir() or unverified)
     return Context(name, host, Tls(material, not unverified, f"the context {name}") if secured else None)
 

@@ -1,8 +1,8 @@
-"""Reaches a Docker Engine, and runs throw-away containers on it.
+"""Connects to a Docker Engine, and runs throw-away containers on it.
 
-Which engine: the environment's `dockerHost` or `dockerContext`, else DOCKER_HOST, else the current context, else the
-local socket. Everything that is made here carries the label `pgvector-stacks.name`, so that what a killed run leaves
-is found and removed by the next one. Nothing here touches a volume's content by itself.
+The Docker Engine is that of the stack's `dockerHost` or `dockerContext`, else of DOCKER_HOST, DOCKER_CONTEXT, the
+current context, or the local socket. Every object that this module creates has the label `pgvector-stacks.name`, so
+that the next run finds and removes what a killed run left. The module itself changes nothing in a volume.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ ROLE_LABEL = "pgvector-stacks.role"  # server, backup or throw-away
 CLAIM_LABEL = "pgvector-stacks.claim"
 TIMEOUT_S = 60
 LOG_LINES = 20
-MARKS = 2  # one a stream
+MARKS = 2  # one per stream
 ROOT = "root"
-OF_ROOT = ["CHOWN", "FOWNER", "FSETID", "DAC_OVERRIDE"]  # what handing files over to another user needs
+OF_ROOT = ["CHOWN", "FOWNER", "FSETID", "DAC_OVERRIDE"]  # needed to give files to another user
 TMP = "/tmp"
 HARDENED: Mapping[str, Any] = MappingProxyType(
     {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "pids_limit": 1024, "read_only": True}
@@ -47,24 +47,24 @@ HARDENED: Mapping[str, Any] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the engine answers, and who said so (for messages)."""
+    """The URL of the Docker Engine, and what chose it (for messages)."""
 
     url: str
     chosen_by: str
 
     @property
     def local(self) -> bool:
-        """True where the engine's files and ports are this machine's."""
+        """True if the Docker Engine's files and ports are those of this machine."""
         return self.url.startswith("unix://")
 
     @property
     def via(self) -> str:
-        """The ssh URL through which its published ports are reached; "" where they are reached as they are."""
+        """The ssh URL through which published ports are reached; "" if they are reached directly."""
         return self.url if self.url.startswith(ssh_tunnel.PREFIX) else ""
 
 
 def endpoint(host: str | None, context: str | None, environ: Mapping[str, str]) -> Endpoint:
-    """The engine to use. Raises DockerFailed for a context that isn't there."""
+    """Choose the Docker Engine. Raises DockerFailed for a context that does not exist."""
     if host:
         return Endpoint(host, "pgvector:dockerHost")
     if context:
@@ -84,9 +84,9 @@ def _of_context(name: str, environ: Mapping[str, str], who: str) -> str:
 
 
 def connect(url: str, chosen_by: str = "") -> docker.DockerClient:
-    """A client whose engine has answered, with TLS where `docker_context.tls_of` says so.
+    """Connect to the Docker Engine and ping it, with TLS if `docker_context.tls_of` returns TLS files.
 
-    Raises DockerFailed naming the socket or host that was tried.
+    Raises DockerFailed with the URL that was tried.
     """
     by = f" ({chosen_by})" if chosen_by else ""
     try:
@@ -132,7 +132,7 @@ def _remedy(url: str, error: Exception) -> str:
 
 @contextmanager
 def docker_errors() -> Iterator[None]:
-    """What the engine refuses, as DockerFailed."""
+    """Raise the Docker SDK's errors as DockerFailed."""
     try:
         yield
     except ImageNotFound as error:
@@ -145,7 +145,7 @@ def docker_errors() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a throw-away container ended, and what it said."""
+    """The exit code and the log of a throw-away container."""
 
     code: int
     output: str
@@ -155,13 +155,14 @@ class Finished:
 def throw_away(
     client: docker.DockerClient, name: str, image: str, command: Sequence[str], *, told_end: bool = True, **options: Any
 ) -> Iterator[Container]:
-    """A created container, gone with its anonymous volumes afterwards. Raises DockerFailed.
+    """Create a container, and remove it with its anonymous volumes at the end of the block. Raises DockerFailed.
 
-    `name`: the stack's container name. `told_end`: its log says that it ended, which `finish` wants; not for what is
-    there to be stopped. `options` as the Docker SDK's `containers.create` takes them. It has no capabilities but, where
-    its user is root or `cap_add` says so, those that hand files over, gains no privileges, and has few processes, a
-    memory limit, and no network unless it is told one. It writes to its mounts and to /tmp alone, an anonymous volume:
-    `put` reaches no tmpfs, which is there only once it runs.
+    `name`: the stack's container name. `told_end`: end the log with an end mark, which `finish` requires; False for a
+    container that the caller stops. `options`: arguments for the Docker SDK's `containers.create`. The container has no
+    capabilities except those of `cap_add`; as root it has those needed to give files to another user. It can't gain
+    privileges, has few processes, a memory limit, and no network unless `options` names one. It writes only to its
+    mounts and to /tmp. /tmp is an anonymous volume, because a tmpfs exists only in a running container and `put` writes
+    before that.
     """
     if options.get("user") == ROOT:
         options = {"cap_add": OF_ROOT} | options
@@ -186,13 +187,15 @@ def throw_away(
 
 
 def anonymous(place: str, name: str) -> Mount:
-    """A volume without a name that goes with its container; its label says whose it is, should it stay."""
+    """Return a mount of an unnamed volume, which is removed with its container. Labels identify one that is left."""
     return Mount(place, None, type="volume", labels={NAME_LABEL: name, ROLE_LABEL: "throw-away"})
 
 
 def finish(container: Container, *, timeout_s: float = 600.0, lines: int = 200) -> Finished:
-    """Start it and wait for its end. Raises DockerFailed, also where it takes longer than `timeout_s`, and where it
-    ended well and its log lacks the end. What a failure left is only ever shown.
+    """Start the container and wait for its end. Raises DockerFailed.
+
+    A run longer than `timeout_s` is an error, and so is exit code 0 with a log that lacks its end marks. The log of a
+    failed container may be incomplete, because it is only shown in messages.
     """
     mark = end_mark.mark_of(container.attrs["Config"]["Cmd"])
     assert mark is not None, "made with told_end=False"
@@ -205,7 +208,7 @@ def finish(container: Container, *, timeout_s: float = 600.0, lines: int = 200) 
                 raise
             raise DockerFailed(f"a step in a throw-away container took longer than {timeout_s:.0f} s") from None
         output, marks = end_mark.without(container.logs(tail=lines + MARKS, stdout=True, stderr=True), mark)
-        if code == 0 and marks != MARKS:  # the engine may write one stream's end down before the other's last lines
+        if code == 0 and marks != MARKS:  # the tail may lack a mark: streams interleave
             marks = end_mark.without(container.logs(stdout=True, stderr=True), mark)[1]
     if code == 0 and marks != MARKS:
         raise DockerFailed(f"the log of the throw-away container {container.name} lost its end: try again")
@@ -213,15 +216,15 @@ def finish(container: Container, *, timeout_s: float = 600.0, lines: int = 200) 
 
 
 def log_of(container: Container, *, lines: int = LOG_LINES, last_s: int | None = None) -> str:
-    """The last lines a container wrote (in the last so many seconds), both streams."""
+    """Return the last lines of a container's log, both streams; `last_s`: only those of the last so many seconds."""
     since = {} if last_s is None else {"since": int(time.time()) - last_s}
     return str(container.logs(tail=lines, stdout=True, stderr=True, **since).decode(errors="replace"))
 
 
 def put(container: Container, path: str, files: Mapping[str, str], *, mode: int = 0o444) -> None:
-    """Write files into a folder of the container that exists. Their content is in no argument and no environment.
+    """Write files into an existing folder of the container. No argument or environment variable shows their content.
 
-    Readable by all: the image's postgres has another number in each lineage, and the container is a throw-away.
+    All users of the container may read the files, because the UID of postgres differs between images.
     """
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
@@ -235,7 +238,7 @@ def put(container: Container, path: str, files: Mapping[str, str], *, mode: int 
 
 
 def remove_left_throw_aways(client: docker.DockerClient, name: str) -> None:
-    """What a killed run of this stack left behind."""
+    """Remove the throw-away containers that a killed run of this stack left."""
     with docker_errors():
         for container in client.containers.list(
             all=True, ignore_removed=True, filters={"label": [f"{NAME_LABEL}={name}", f"{ROLE_LABEL}=throw-away"]}
@@ -245,7 +248,7 @@ def remove_left_throw_aways(client: docker.DockerClient, name: str) -> None:
 
 
 def server_of(client: docker.DockerClient, name: str) -> Container | None:
-    """The container of a stack's server, running or not. Raises DockerFailed."""
+    """Return the container of a stack's server, running or not; None if there is none. Raises DockerFailed."""
     with docker_errors():
         try:
             return client.containers.get(name)
@@ -255,22 +258,22 @@ def server_of(client: docker.DockerClient, name: str) -> Container | None:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network as the engine has it. `users`: running containers in it."""
+    """A Docker network. `users`: the running containers in it."""
 
     id: str
     labels: Mapping[str, str]
     users: tuple[str, ...]
 
     def may_go(self, name: str, claim: str | None) -> bool:
-        """True where it was made for the stack of this name, and no container of others is in it."""
+        """True if the stack's network can be removed: it has the stack's name, and our claim or no containers."""
         mine = claim is not None and claim != "" and self.labels.get(CLAIM_LABEL) == claim
         return self.labels.get(NAME_LABEL) == name and (mine or not self.users)
 
 
 def network_of(client: docker.DockerClient, name: str) -> Network | None:
-    """Raises DockerFailed."""
+    """Return the network with this name; None if there is none. Raises DockerFailed."""
     with docker_errors():
-        for found in client.networks.list(names=[name]):  # by a part of the name
+        for found in client.networks.list(names=[name]):  # Docker also lists names that only contain `name`
             if found.name == name:
                 with suppress(NotFound):
                     found.reload()
@@ -280,7 +283,7 @@ def network_of(client: docker.DockerClient, name: str) -> Network | None:
 
 
 def volume_exists(client: docker.DockerClient, volume: str) -> bool:
-    """Raises DockerFailed. What a volume has as its date of creation is that of its last change: it tells nothing."""
+    """True if the volume exists. Raises DockerFailed."""
     with docker_errors():
         try:
             client.volumes.get(volume)
@@ -290,7 +293,7 @@ def volume_exists(client: docker.DockerClient, volume: str) -> bool:
 
 
 def has_image(client: docker.DockerClient, image: str) -> bool:
-    """True where it needn't be pulled. Raises DockerFailed."""
+    """True if the Docker Engine has the image already. Raises DockerFailed."""
     with docker_errors():
         try:
             client.images.get(image)
@@ -300,7 +303,7 @@ def has_image(client: docker.DockerClient, image: str) -> bool:
 
 
 def digests(client: docker.DockerClient, image: str) -> list[str]:
-    """REPOSITORY@sha256:… for each registry that this engine has the image from; none for one that was built here.
+    """Return REPOSITORY@sha256:… for each registry that the image was pulled from; [] for an image built locally.
 
     Raises DockerFailed.
     """
@@ -312,8 +315,8 @@ def digests(client: docker.DockerClient, image: str) -> list[str]:
 
 
 def volume_users(client: docker.DockerClient, volume: str) -> list[Container]:
-    """Containers, running or not, that mount a volume; throw-aways of ours left out."""
+    """Return the containers, running or not, that mount a volume, without our throw-away containers."""
     with docker_errors():
         found = client.containers.list(all=True, filters={"volume": volume}, ignore_removed=True)
-    # the filter matches names and mount points; a throw-away is gone or going
+    # a throw-away container is removed, or about to be
     return [container for container in found if container.labels.get(ROLE_LABEL) != "throw-away"]

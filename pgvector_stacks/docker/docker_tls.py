@@ -1,6 +1,6 @@
-"""How our own client speaks TLS with a Docker Engine behind tcp://, and in words why it can't.
+"""Configures TLS between our client and a Docker Engine at tcp://, and explains why a TLS connection fails.
 
-Errors are told apart by their text: through requests and urllib3 they come as strings.
+Errors are recognised by their text, because requests and urllib3 pass them on as strings.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PRIVATE = ("unix://", "http+unix://", "npipe://", "ssh://")
 
 
 class _Config(TLSConfig):  # type: ignore[misc]
-    """The CA that was chosen and no other: REQUESTS_CA_BUNDLE would take the place of it."""
+    """A TLS configuration that uses only the chosen CA. By default REQUESTS_CA_BUNDLE would override the CA."""
 
     url = ""
 
@@ -35,7 +35,7 @@ class _Config(TLSConfig):  # type: ignore[misc]
 
 
 def config(tls: Tls | None, url: str) -> TLSConfig | None:
-    """As the SDK takes it. Raises DockerFailed naming the file that is missing."""
+    """Return the TLS configuration for the Docker SDK. Raises DockerFailed with the name of a missing file."""
     if tls is None:
         return None
     if lacking := tls.lacking():
@@ -51,9 +51,10 @@ def config(tls: Tls | None, url: str) -> TLSConfig | None:
 
 
 def refuse_strangers(url: str, tls: Tls | None, by: str) -> None:
-    """Raises DockerFailed for an engine that could be anybody: passwords and keys go to it. `by`: for the message.
+    """Raise DockerFailed for a Docker Engine whose identity TLS or ssh does not prove. `by`: for the message.
 
-    Loopback is no exception: whoever takes the port of an engine that is down gets them.
+    The Docker Engine receives passwords and keys. Loopback is no exception: while the Docker Engine is down, any local
+    process can listen on its port and receive them.
     """
     if url.startswith(PRIVATE) or (tls is not None and tls.verify):
         return
@@ -68,7 +69,7 @@ def refuse_strangers(url: str, tls: Tls | None, by: str) -> None:
 
 
 def reason(url: str, tls: Tls | None, text: str) -> str:
-    """Why TLS failed; "" where it isn't that."""
+    """Return why TLS failed; "" if the error is not a TLS error."""
     if not url.startswith(TCP) or tls is None:
         return ""
     if any(symptom in text for symptom in DIFFERENT_NAME):
@@ -89,7 +90,7 @@ def reason(url: str, tls: Tls | None, text: str) -> str:
 
 
 def remedy(url: str, tls: Tls | None, text: str) -> str:
-    """The same error's way out; "" where it isn't one of TLS."""
+    """Return the remedy for a TLS error; "" if the error is not a TLS error."""
     why = reason(url, tls, text)
     if not why or tls is None:
         return ""

@@ -1,7 +1,7 @@
-"""Why a server in a container is not there: the cause in words and the command that mends it. Pure.
+"""Explains why a server in a container does not run: the cause, and the command that repairs it. Pure.
 
-A diagnosis is a row: symptoms in the log or in Docker's own account of the container, the cause, the remedy. The
-first row that fits wins, so the more certain ones come first. Adding one is adding a row.
+Each diagnosis is a row: symptoms in the log or in Docker's state of the container, the cause, the remedy. The first row
+that matches wins, so the more certain rows come first. To add a diagnosis, add a row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TAIL = 12
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What Docker says of a container, and the end of its log. `health`: "", starting, healthy or unhealthy."""
+    """Docker's state of a container, and the end of its log. `health`: "", starting, healthy or unhealthy."""
 
     name: str
     status: str
@@ -38,7 +38,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """`cause` and `remedy` as formats over the fields of `State`."""
+    """A row of DIAGNOSES. `cause` and `remedy` are format strings over the fields of `State`."""
 
     fits: Callable[[State], bool]
     cause: str
@@ -52,7 +52,7 @@ def _says(pattern: str) -> Callable[[State], bool]:
 
 DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
-        _says(r"could not resize shared memory segment"),  # it says No space left on device too
+        _says(r"could not resize shared memory segment"),  # this error also says "No space left on device"
         "/dev/shm is too small for the settings",
         "raise pgvector:memoryMb, with which it grows;  what an index build needs:  pgstack plan-memory",
     ),
@@ -148,12 +148,12 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
         "look:  docker logs --tail 50 {name}",
     ),
 )
-# A backend that is killed takes the others with it; the server recovers by itself and the container goes on.
+# When a backend is killed, the server ends all other backends and recovers; the container keeps running.
 KILLED = re.compile(r"\(PID \d+\) was terminated by signal 9\b")
 
 
 def crash(log: str, memory_mb: int) -> str:
-    """What the log of a server that runs says of its last crash by SIGKILL; "" where there was none."""
+    """Describe the last crash by SIGKILL in the log of a running server; "" if there was none."""
     found = [line.strip() for line in log.splitlines() if KILLED.search(line)]
     if not found:
         return ""
@@ -164,9 +164,9 @@ def crash(log: str, memory_mb: int) -> str:
 
 
 def diagnose(state: State, subject: str = "") -> str:
-    """The whole message: what happened, the cause, the last log lines, the remedy.
+    """Return the whole message: what happened, the cause, the last log lines, the remedy.
 
-    `subject`: what ended, where it is no container that somebody could still look at.
+    `subject`: what ended, if the container is removed and the user can't inspect it any more.
     """
     happened = {
         "exited": f"exited with code {state.exit_code}",

@@ -1,7 +1,8 @@
-"""May the databases' extensions be served by another image? Asked before the server that serves them is touched.
+"""Checks that an image has the extensions that the databases use, before the running server is touched.
 
-The live server says what is installed, the image's files what it offers: its library is that of its default version,
-and each installed extension must be that, or be able to become it by the image's own update scripts.
+The live server lists the installed extensions; the image's files list the offered ones. An image has the library of an
+extension's default version. So each installed version must be that version, or the image's update scripts must lead
+from the installed version to it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ USER = "postgres"
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """An extension of a database."""
+    """An extension that is installed in a database."""
 
     database: str
     name: str
@@ -30,7 +31,11 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Of an image: default version by extension; its update scripts (extension, from, to); whose aren't in sight."""
+    """The extensions of an image.
+
+    `defaults`: default version by extension; `updates`: the update scripts as (extension, from, to); `unseen`: the
+    extensions whose scripts are in a folder of their own, which is not read.
+    """
 
     defaults: Mapping[str, str]
     updates: frozenset[tuple[str, str, str]] = frozenset()
@@ -51,7 +56,7 @@ class Offer:
 
 
 def parse(output: str) -> Offer:
-    """What common/shell/extensions_offered.sh printed."""
+    """Parse the output of common/shell/extensions_offered.sh."""
     defaults, updates, unseen = {}, set(), set()
     for line in output.splitlines():
         kind, _, rest = line.partition(" ")
@@ -68,7 +73,7 @@ def parse(output: str) -> Offer:
 
 
 def refusal(installed: Iterable[Installed], offer: Offer, image: str) -> str:
-    """Why the image can't serve these databases, each by name; "" where it can."""
+    """Return why the image can't serve these databases, each by name; "" if it can."""
     found = []
     for one in installed:
         if offer.serves(one):
@@ -87,7 +92,7 @@ def refusal(installed: Iterable[Installed], offer: Offer, image: str) -> str:
 
 
 def offered(client: docker.DockerClient, name: str, image: str) -> Offer | None:
-    """None where it can't be found out. `name`: the stack's container. Raises DockerFailed."""
+    """List the extensions of an image; None if that fails. `name`: the stack's container. Raises DockerFailed."""
     command = ["sh", "-c", shell.get("extensions_offered")]
     with throw_away(
         client, name, image, command, user=USER, tmpfs={OLD_MOUNT: ""}
@@ -97,7 +102,10 @@ def offered(client: docker.DockerClient, name: str, image: str) -> Offer | None:
 
 
 def installed(address: Address) -> list[Installed]:
-    """Of every database of a server. `address`: the administrator's. Raises ConnectionFailed, psycopg.Error."""
+    """List the extensions in all databases of a server. `address`: the administrator's.
+
+    Raises ConnectionFailed, psycopg.Error.
+    """
     with connect(replace(address, database="postgres"), options=LOOK) as connection:
         databases = [row[0] for row in connection.execute(queries.get("databases")).fetchall()]
     found = []

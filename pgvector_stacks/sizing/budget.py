@@ -1,11 +1,11 @@
 """Decides the settings of a server in a container, and whether they fit into the container's memory. Pure.
 
-The kernel kills a backend when the container's memory is used up, and the server then restarts with every connection
-lost. What counts against the limit is everything: shared memory, `/dev/shm`, each process's own memory, page tables,
-and the page cache, which alone is given back under pressure.
+When the container's memory is used up, the kernel kills a backend. The server then restarts, and every connection is
+lost. Everything counts against the limit: shared memory, `/dev/shm`, each process's own memory, page tables, and the
+page cache. Under pressure the kernel frees only the page cache.
 
-Invariant: the sum of what the server may hold at once is at most 80 % of the limit; the rest is page cache. Where it
-isn't, `Budget.table()` says what takes how much and which `memoryMb` would do.
+Invariant: the server can hold at most 80 % of the limit at once; the rest is page cache. If the settings break this,
+`Budget.table()` lists how much each use takes, and which `memoryMb` would be enough.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from pgvector_stacks.common.errors import SettingRefused
 from pgvector_stacks.connections.setting_units import count, factor, size_kb
 from pgvector_stacks.sizing.settings import MAX_CONNECTIONS, Durability, Limits, derive
 
-LEAST_MB, MOST_MB = 256, 1 << 20  # what `memoryMb` may be
-STEP_MB = 64  # the memory a message names is a multiple of this
+LEAST_MB, MOST_MB = 256, 1 << 20  # the range of `memoryMb`
+STEP_MB = 64  # messages propose multiples of this
 SHARE_PERCENT = 80
 KB = 1024
 SHARED_BUFFERS, INDEX_BUILDS = "shared_buffers", "index builds"
 
-# Measured on PostgreSQL 18.4 with pgvector 0.8.5 (anonymous memory in smaps_rollup): 1.6 MiB after connecting, 1.8 MiB
-# after 200 HNSW searches, 8 to 10 MiB after reading all of information_schema or opening 300 tables. Most connections
-# of an application are of the second kind.
+# The memory of a connection, measured on PostgreSQL 18.4 with pgvector 0.8.5 (anonymous memory in smaps_rollup):
+# 1.6 MiB after connecting, 1.8 MiB after 200 HNSW searches, 8 to 10 MiB after reading all of information_schema or
+# opening 300 tables. Most connections of an application resemble the HNSW searches.
 CONNECTION_KB = 4 * KB
-# A page table entry is 8 bytes for each 4 kB of shared_buffers, in every backend that has touched them: no huge pages.
+# Without huge pages, every backend has an 8-byte page table entry for each 4 kB of shared_buffers that it has touched.
 PAGE_TABLE_SHARE = 512
-# Postmaster, checkpointer, writers, launchers, io workers: nine processes of 0.6 to 0.9 MiB and their kernel stacks.
+# Postmaster, checkpointer, writers, launchers, io workers: nine processes of 0.6 to 0.9 MiB, with their kernel stacks.
 PROCESSES_MB = 16
-# One connection in ten works at a time, each in one sort or hash (the share the embedded engine's tests use too).
+# One connection in ten works at a time, in one sort or hash each (the embedded engine's tests use the same share).
 ACTIVE_ONE_IN = 10
-# Parallel queries and parallel VACUUM use /dev/shm too: one parallel query held 33 MB.
+# Parallel queries and parallel VACUUM also use /dev/shm: one parallel query held 33 MB.
 SHM_SLACK_MB = 128
 SHM_LEAST_MB = 256
 LOCKS_DEFAULT = 64  # max_locks_per_transaction
-# What the server takes where a setting isn't set.
+# PostgreSQL's defaults of settings that we do not set.
 SERVER_DEFAULTS = {"autovacuum_max_workers": "3", "hash_mem_multiplier": "2", "wal_buffers": "-1"}
-# What the budget reads: of these an override can be lowered.
+# The settings that the budget depends on: a message proposes to lower overrides of these.
 COUNTED = frozenset(
     {
         "autovacuum_max_workers", "autovacuum_work_mem", "hash_mem_multiplier", "maintenance_work_mem",
@@ -51,7 +51,7 @@ COUNTED = frozenset(
     }
 )  # fmt: skip
 
-# Settings nobody may set here, and why.
+# Settings that pgvector:settings may not contain, and why.
 _ENGINE = "the engine sets it"
 _DURABILITY = "it follows from pgvector:durability"
 OWNED: Mapping[str, str] = MappingProxyType(
@@ -70,7 +70,7 @@ FAILS: Mapping[tuple[str, str], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One use of memory: what, how many MiB, and how that number comes about."""
+    """One use of memory: what uses it, how many MiB, and the formula as text."""
 
     what: str
     mb: int
@@ -79,7 +79,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the server may hold at once, against its limit. `fitting_mb`: the memoryMb that would do, None if none."""
+    """The memory that the server can hold at once, and its limit.
+
+    `fitting_mb`: the least memoryMb that would be enough, None if none is; `overridden`: overrides that could be lower.
+    """
 
     limit_mb: int
     rows: tuple[Row, ...]
@@ -102,7 +105,7 @@ class Budget:
         return next(row.mb for row in self.rows if row.what == what)
 
     def table(self) -> str:
-        """For an error or a terminal: the rows, the sum, and where it doesn't fit the ways out."""
+        """Return the rows, the sum, and the remedies if the sum does not fit, as text for an error or a terminal."""
         verdict = "fits" if self.fits else "does not fit"
         lines = [f"pgvector:memoryMb = {self.limit_mb}: what the server may hold at once {verdict}"]
         lines += [f"  {row.mb:>8} MiB  {row.what}: {row.formula}" for row in self.rows]
@@ -121,17 +124,17 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """A container's server: its settings, the size of its /dev/shm, what it all takes, and what an index build may."""
+    """A server tuned for a container: settings, size of /dev/shm, memory budget, and memory for an index build."""
 
     settings: dict[str, str]
     shm_mb: int
     budget: Budget
     build_mb: int
-    """what an index build of the scripts, which run one after the other, may have as maintenance_work_mem"""
+    """the largest maintenance_work_mem for an index build of the scripts, which run one after the other"""
 
     @property
     def wal_mb(self) -> int:
-        """What the WAL takes on the disk between checkpoints, in MiB."""
+        """The disk space of the WAL between checkpoints, in MiB."""
         return _mb(size_kb("max_wal_size", self.settings["max_wal_size"]))
 
 
@@ -142,10 +145,10 @@ def derive_for_container(
     *,
     concurrent_builds: int = 1,
 ) -> Tuned:
-    """Settings, shm and budget of a server in a container with these limits; `overrides` win over what is derived.
+    """Tune a server for a container with these limits. `overrides` replace derived settings.
 
-    Raises SettingRefused for an override nobody may set or whose size can't be read; a budget that doesn't fit is
-    for the caller to refuse.
+    Raises SettingRefused for an override that is not allowed or whose size can't be read. If the budget does not fit,
+    the caller decides whether to refuse it.
     """
     own = checked(overrides or {})
 
@@ -169,7 +172,7 @@ def derive_for(
     *,
     concurrent_builds: int = 1,
 ) -> Tuned:
-    """The same without a word on what would fit; `own`: overrides that were checked."""
+    """Do the same as `derive_for_container`, but compute no remedies. `own`: overrides that were checked."""
     settings = _settings(limits, durability, own) | dict(own)
     found = budget(limits, settings, concurrent_builds=concurrent_builds)
     build = largest_build_mb(found, concurrent_builds)
@@ -177,17 +180,18 @@ def derive_for(
 
 
 def largest_build_mb(found: Budget, concurrent_builds: int = 1) -> int:
-    """The largest maintenance_work_mem with which that many builds fit beside the rest; at least the server's own.
+    """Return the largest maintenance_work_mem with which `concurrent_builds` index builds fit beside all other uses.
 
-    An HNSW graph that doesn't fit into it is built on disk, at a fraction of the speed (pgvector#570), while the
-    server's own setting must be small enough for whoever builds one without asking.
+    An HNSW graph that does not fit into maintenance_work_mem is built on disk, at a fraction of the speed
+    (pgvector#570). The server's own setting stays small, since any user may start an index build with it; the result is
+    at least that setting.
     """
     own = found.mb(INDEX_BUILDS)
     return max(own, found.allowed_mb - found.total_mb + own) // concurrent_builds
 
 
 def budget(limits: Limits, settings: Mapping[str, str], *, concurrent_builds: int = 1) -> Budget:
-    """What a server with these settings may hold at once. Raises SettingRefused for a size that can't be read."""
+    """Return the memory that a server with these settings can hold at once. Raises SettingRefused for a bad size."""
     memory = {
         name: size_kb(name, settings[name])
         for name in ("shared_buffers", "maintenance_work_mem", "autovacuum_work_mem", "work_mem")
@@ -222,15 +226,15 @@ def budget(limits: Limits, settings: Mapping[str, str], *, concurrent_builds: in
 
 
 def shm_mb(limits: Limits, build_mb: int, *, concurrent_builds: int = 1) -> int:
-    """The size of /dev/shm in MiB: a parallel HNSW build takes all of maintenance_work_mem there at once.
+    """Return the size of /dev/shm in MiB. A parallel HNSW build allocates all of maintenance_work_mem there at once.
 
-    It is a ceiling inside the memory limit, not beside it: pages count when they are touched.
+    /dev/shm adds nothing to the memory limit: its pages count towards the limit when they are touched.
     """
     return max(concurrent_builds * build_mb + SHM_SLACK_MB, min(SHM_LEAST_MB, limits.memory_mb // 4))
 
 
 def checked(overrides: Mapping[str, str]) -> dict[str, str]:
-    """The overrides with their names as PostgreSQL folds them. Raises SettingRefused with every mistake."""
+    """Return the overrides with lower-case names, as in PostgreSQL. Raises SettingRefused with every mistake."""
     found: dict[str, str] = {}
     problems: list[str] = []
     for given, value in overrides.items():
@@ -254,10 +258,10 @@ def checked(overrides: Mapping[str, str]) -> dict[str, str]:
 
 
 def least_memory_mb(needed_mb: Callable[[int], int], start_mb: int) -> int | None:
-    """The least multiple of 64 MiB from `start_mb` up that is at least what it needs itself; None above a tebibyte.
+    """Return the least memory M, a multiple of 64 MiB from `start_mb`, with `needed_mb(M) <= M`; None above 1 TiB.
 
-    `needed_mb` never falls when memory grows. So nothing below what the current candidate needs can do, and the first
-    candidate that does is the least.
+    `needed_mb` never falls when memory grows. So no value below `needed_mb(candidate)` is enough, and the first
+    candidate that is enough is the least one.
     """
     candidate = _step_up(start_mb)
     while candidate <= MOST_MB:
@@ -269,21 +273,24 @@ def least_memory_mb(needed_mb: Callable[[int], int], start_mb: int) -> int | Non
 
 
 def limit_for(total_mb: int) -> int:
-    """The least limit whose share holds `total_mb`."""
+    """Return the least memory limit of which `total_mb` is at most SHARE_PERCENT."""
     return math.ceil(total_mb * 100 / SHARE_PERCENT)
 
 
 def max_connections(memory_mb: int) -> int:
-    """10 for every 200 MiB, from 20 to 100: what the budget holds at every size that fits at all."""
+    """Return 10 connections for every 200 MiB, at least 20 and at most 100.
+
+    With this number the budget fits at every memory size at which it can fit at all.
+    """
     return max(20, min(MAX_CONNECTIONS, memory_mb // 200 * 10))
 
 
 def _settings(limits: Limits, durability: Durability, own: Mapping[str, str]) -> dict[str, str]:
-    """The embedded engine's settings, and what differs in a container."""
+    """Return the settings that `derive` returns, with the changes for a container."""
     settings = derive(limits, durability=durability)
     wanted = own.get("max_connections", str(max_connections(limits.memory_mb)))
     connections = count("max_connections", wanted, least=1)
-    # The lock table keeps the room it has with 100 connections: all pending scripts commit together.
+    # The lock table keeps the size that it has with 100 connections, since all pending scripts commit together.
     locks = int(settings["max_locks_per_transaction"]) * MAX_CONNECTIONS // connections
     return settings | {
         "max_connections": str(connections),
@@ -293,11 +300,14 @@ def _settings(limits: Limits, durability: Durability, own: Mapping[str, str]) ->
 
 
 def _shared_kb(settings: Mapping[str, str], buffers_kb: int, connections: int) -> int:
-    """Shared memory besides the buffers: fitted to `shared_memory_size` of PostgreSQL 16 and 18 (see the test)."""
+    """Return the shared memory besides shared_buffers, fitted to `shared_memory_size` of PostgreSQL 16 and 18.
+
+    tests/postgres/test_budget.py compares the two.
+    """
     wal = size_kb("wal_buffers", _value(settings, "wal_buffers"))
     wal_kb = min(16 * KB, buffers_kb // 32) if wal == -1 else wal
     workers = count("max_worker_processes", settings["max_worker_processes"])
-    # besides connections and background workers, autovacuum's, walsenders and auxiliary processes have slots
+    # 30: slots of autovacuum workers, walsenders and auxiliary processes
     locks = count("max_locks_per_transaction", settings["max_locks_per_transaction"], least=1)
     slots = connections + workers + 30
     return 6 * KB + buffers_kb * 32 // 1000 + wal_kb + slots * (locks * 4 // 10 + 60)

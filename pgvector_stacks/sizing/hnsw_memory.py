@@ -1,11 +1,12 @@
-"""Answers what a table with an HNSW index takes: on disk, while the index is built, and to serve it. Pure.
+"""Computes what a table with an HNSW index needs: disk space, memory to build the index, memory to search it. Pure.
 
-The graph of an HNSW build must fit into `maintenance_work_mem`; from the row where it doesn't, the build goes on at a
-fraction of the speed (pgvector#570: 9 million rows, 92 % of 13,000 s). A parallel build takes all of it in `/dev/shm`
-at once, however small the table. Searching is fast while index and hot rows are in memory.
+The graph of an HNSW build must fit into `maintenance_work_mem`. From the first row that does not fit, the build goes on
+at a fraction of the speed (pgvector#570: 9 million rows, 92 % of 13,000 s). A parallel build allocates all of
+`maintenance_work_mem` in `/dev/shm` at once, even for a small table. Searches are fast while the index and the hot rows
+are in memory.
 
-Sources: pgvector 0.8's hnswbuild.c and hnsw.h, PostgreSQL's heaptoast.h. The page filling is simulated as
-CreateGraphPages does it, instead of a closed formula, because upper layers and page ends cost up to a half more.
+Sources: pgvector 0.8's hnswbuild.c and hnsw.h, PostgreSQL's heaptoast.h. The module simulates how CreateGraphPages
+fills pages. A closed formula would be too low: upper layers and page ends cost up to a half more.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ MOST_ROW_BYTES = 1 << 20
 MIB = 1 << 20
 PAGE = 8192
 LINE_POINTER = 4
-SIMULATED = 8192  # elements, their layers drawn as pgvector draws them
+SIMULATED = 8192  # simulated elements; their layers are random, with pgvector's distribution
 
-# hnsw.h: HnswElementTupleData up to its vector; a neighbour is an ItemPointer of 6 bytes, 2m of them on layer 0
+# hnsw.h: HnswElementTupleData without its vector. A neighbour is an ItemPointer of 6 bytes; layer 0 has 2m of them.
 ELEMENT_HEADER = 72
 NEIGHBOUR = 6
 HNSW_PAGE = PAGE - 24 - 8  # page header, HnswPageOpaqueData
-# hnswbuild.c: what a parallel build keeps back; a serial build's allocator takes 2 to 8.5 % more (measured)
+# hnswbuild.c: memory that a parallel build reserves. A serial build's allocator takes 2 to 8.5 % more (measured).
 BUILD_RESERVE_MB = 3
 BUILD_MARGIN = 1.09
 
@@ -67,13 +68,13 @@ TOAST_CHUNK = 1996
 TOAST_CHUNK_HEADER = 36  # tuple header, chunk_id, chunk_seq, varlena header
 SIMULATED_CHUNKS = 512
 TOAST_INDEX_ROW = 22.2  # 16 bytes and a line pointer, pages 90 % full
-# A search reads its hits' rows, and vectors that lie outside the row only where they are asked for.
+# A search reads the rows of its hits. It reads vectors outside the row (TOAST) only if the query asks for them.
 HOT_PERCENT = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The table and the index a plan is for. `column`: what the table stores where that isn't what is indexed."""
+    """The table and the index to plan for. `column`: the type that the table stores, if the index has another type."""
 
     vectors: int
     dimensions: int
@@ -83,7 +84,7 @@ class Table:
     row_bytes: int = 0
 
     def __post_init__(self) -> None:
-        """Raises SizeRefused with every mistake."""
+        """Raise SizeRefused with every mistake."""
         problems = []
         if not 1 <= self.vectors <= MOST_VECTORS:
             problems.append(f"vectors {self.vectors}: allowed are 1 to {MOST_VECTORS:,}")
@@ -115,7 +116,9 @@ class Table:
 
     @property
     def stored(self) -> VectorType:
-        """A bit index is made of binary_quantize(vector), and the vectors are needed to rank its hits again."""
+        """The type that the table stores. A bit index is built from binary_quantize(vector), and the table keeps the
+        vectors to re-rank the hits.
+        """
         if self.column is not None:
             return self.column
         return "vector" if self.type == "bit" and self.dimensions <= MOST_IN_A_COLUMN["vector"] else self.type
@@ -123,7 +126,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a table needs, in MiB. `container_mb` is the larger of the two limits before it."""
+    """The needs of a table, in MiB. `container_mb` is the larger of `build_limit_mb` and `serve_limit_mb`."""
 
     table: Table
     concurrent_builds: int
@@ -146,12 +149,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How a plan goes with the limits of an environment.
+    """How a plan fits the limits of an environment.
 
-    `own_mb`: the maintenance_work_mem its settings have; `most_mb`: the largest its budget holds; `builds_at_mb`: with
-    which of them the build stays in memory, None where it spills even with the largest, then after `spills_after` rows.
-    `cache_mb`: what is left for index and rows. `shm_mb`: the /dev/shm it has, enough for its own maintenance_work_mem;
-    `shm_needed_mb`: what the build takes there when it is parallel.
+    `own_mb`: the environment's maintenance_work_mem; `most_mb`: the largest that its budget allows; `builds_at_mb`: the
+    maintenance_work_mem with which the build stays in memory, None if the build spills to disk even with `most_mb`,
+    after `spills_after` rows. `cache_mb`: the memory for index and rows. `shm_mb`: the size of /dev/shm, enough for
+    `own_mb`; `shm_needed_mb`: what a parallel build takes in /dev/shm.
     """
 
     limit_mb: int
@@ -176,9 +179,9 @@ def plan(
     cpus: float = 2,
     own: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
-    """What `table` needs. `concurrent_builds`: how many such indexes are built at once; `own`: overrides, checked.
+    """Plan the memory and disk space that `table` needs. Raises SizeRefused.
 
-    Raises SizeRefused.
+    `concurrent_builds`: how many such indexes are built at once; `own`: overrides of settings that were checked.
     """
     if not 1 <= concurrent_builds <= MOST_BUILDS:
         raise SizeRefused(f"concurrent builds {concurrent_builds}: allowed are 1 to {MOST_BUILDS}")
@@ -217,7 +220,7 @@ def plan(
 
 
 def fit(wanted: Plan, tuned: Tuned) -> Fit:
-    """How `wanted` goes with a server tuned for its environment's limits."""
+    """Compare the plan with a server that is tuned for its environment's limits."""
     budget, builds = tuned.budget, wanted.concurrent_builds
     own_mb = own_build_mb(tuned)
     most_mb = max(own_mb, largest_build_mb(budget, builds))
@@ -238,29 +241,30 @@ def fit(wanted: Plan, tuned: Tuned) -> Fit:
 
 
 def cache_mb(budget: Budget) -> int:
-    """What index and rows may lie in while nothing is built: shared_buffers and the page cache."""
+    """Return the memory for index and rows while no index is built: shared_buffers and the page cache."""
     return budget.limit_mb - budget.total_mb + budget.mb(SHARED_BUFFERS) + budget.mb(INDEX_BUILDS)
 
 
 def own_build_mb(tuned: Tuned) -> int:
-    """The server's own maintenance_work_mem, in whole MiB."""
+    """Return the server's maintenance_work_mem, in whole MiB."""
     return size_kb("maintenance_work_mem", tuned.settings["maintenance_work_mem"]) // 1024
 
 
 def vector_bytes(dimensions: int, type: VectorType) -> int:
-    """One value with its header, uncompressed."""
+    """Return the bytes of one value with its header, uncompressed."""
     return 8 + {"vector": 4 * dimensions, "halfvec": 2 * dimensions, "bit": math.ceil(dimensions / 8)}[type]
 
 
 def index_bytes_per_vector(dimensions: int, type: VectorType, m: int = 16) -> float:
-    """Bytes on disk, in steps: pages hold whole elements. 949 to about 1960 dimensions of vector take a page each."""
+    """Return the bytes on disk. A page holds whole elements: a vector of 949 to about 1960 dimensions takes a page."""
     return _index_pages(vector_bytes(dimensions, type), m) * PAGE / SIMULATED
 
 
 def build_bytes_per_vector(dimensions: int, type: VectorType, m: int = 16) -> float:
-    """Bytes of the graph in memory in a parallel build; a serial one takes up to 9 % more.
+    """Return the bytes of the graph in memory in a parallel build; a serial build takes up to 9 % more.
 
-    The element and its vector; a list of neighbours for each layer (1/m of the elements are in layer 1, and so on).
+    The bytes are those of the element, its vector, and a list of neighbours per layer (1/m of the elements are in
+    layer 1, and so on).
     """
     upper = 1 / (m - 1)
     lists = 8 * (1 + upper) + _aligned(8 + 32 * m) + _aligned(8 + 16 * m) * upper
@@ -268,7 +272,7 @@ def build_bytes_per_vector(dimensions: int, type: VectorType, m: int = 16) -> fl
 
 
 def table_bytes_per_row(table: Table) -> tuple[float, float]:
-    """Bytes in the table itself, and outside of it (TOAST with its index). The primary key's index is neither."""
+    """Return the bytes in the table itself, and in TOAST with its index. The primary key's index is not included."""
     value = vector_bytes(table.dimensions, table.stored)
     inside, outside = TUPLE_HEADER + KEY + table.row_bytes, 0.0
     if inside + value > TOAST_THRESHOLD:
@@ -283,7 +287,7 @@ def table_bytes_per_row(table: Table) -> tuple[float, float]:
 
 @lru_cache(maxsize=256)
 def _index_pages(value: int, m: int) -> int:
-    """How many pages `SIMULATED` elements fill: element and neighbours together on a page where a page holds both."""
+    """Count the pages that `SIMULATED` elements fill. Element and neighbours share a page if both fit on one."""
     element = _aligned(ELEMENT_HEADER + value)
     draw = random.Random(m)
     most_layers = (HNSW_PAGE - 2 * LINE_POINTER) // NEIGHBOUR // m - 2
@@ -303,7 +307,7 @@ def _index_pages(value: int, m: int) -> int:
 
 @lru_cache(maxsize=256)
 def _toast_bytes(data: int) -> float:
-    """Bytes a value takes outside its row. A chunk goes to the last page used, else to one with room, else a new."""
+    """Return the bytes of a value in TOAST. A chunk goes to the last page used, else one with room, else a new one."""
     whole, rest = divmod(data, TOAST_CHUNK)
     chunks = [TOAST_CHUNK] * whole + [rest] * (rest > 0)
     values = max(1, SIMULATED_CHUNKS // len(chunks))

@@ -1,7 +1,7 @@
-"""Decides the server's settings from the memory and cpus an environment grants it. One pure function.
+"""Derives the server's settings from the memory and cpus that the environment grants. One pure function.
 
-Formulas: pgtune 7caef27 (web/OLTP columns) unless a comment names another source; never `io_uring` or
-`huge_pages=try` (both fail on hosts we don't know), never lz4 (the embedded build lacks it).
+The formulas are from pgtune 7caef27 (web/OLTP columns) unless a comment names another source. The settings never use
+`io_uring` or `huge_pages=try`, which fail on some hosts, nor lz4, which the embedded engine's build lacks.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ class Limits:
 
 
 def derive(limits: Limits, *, durability: Durability = "safe") -> dict[str, str]:
-    """The settings as `name: value`, the value as postgresql.conf writes it.
+    """Return the settings as `name: value`, with the value as in postgresql.conf.
 
-    `durability="none"` turns fsync and its kin off: for environments whose data may vanish with the machine.
+    `durability="none"` turns off fsync, synchronous_commit and full_page_writes, for environments whose data may be
+    lost in a crash of the machine.
     """
     memory, cores = limits.memory_mb, max(1, math.floor(limits.cpus))
     shared_buffers = memory // 4
@@ -39,7 +40,7 @@ def derive(limits: Limits, *, durability: Durability = "safe") -> dict[str, str]
         "shared_buffers": f"{shared_buffers}MB",
         "effective_cache_size": f"{memory * 3 // 4}MB",
         "maintenance_work_mem": f"{maintenance_work_mem}MB",
-        # explicit: its default is maintenance_work_mem, once for each of the three workers
+        # set explicitly: the default is maintenance_work_mem for each of the three autovacuum workers
         "autovacuum_work_mem": f"{max(16, maintenance_work_mem // 2)}MB",
         "work_mem": f"{work_mem}MB",
         "max_connections": str(MAX_CONNECTIONS),
@@ -52,9 +53,9 @@ def derive(limits: Limits, *, durability: Durability = "safe") -> dict[str, str]
         "wal_compression": "pglz",
         "random_page_cost": "1.1",
         "jit": "off",
-        # All pending scripts commit together and each relation they touch holds a lock until then.
+        # All pending scripts commit together, and every relation that they touch stays locked until then.
         "max_locks_per_transaction": str(max(128, min(512, memory // 4))),
-        # a killed client's query ends within a second instead of working on
+        # the query of a killed client ends within a second
         "client_connection_check_interval": "1s",
         "password_encryption": "scram-sha-256",
     }
@@ -64,6 +65,6 @@ def derive(limits: Limits, *, durability: Durability = "safe") -> dict[str, str]
 
 
 def settings_hash(settings: dict[str, str]) -> str:
-    """12 hex digits that change when any setting does."""
+    """Return 12 hex digits that change when any setting changes."""
     lines = "".join(f"{name}={settings[name]}\n" for name in sorted(settings))
     return hashlib.sha256(lines.encode()).hexdigest()[:12]

@@ -1,1 +1,1 @@
-"""Runs PostgreSQL's programs beside a server, and moves files. Backup and upgrade use it; it knows neither."""
+"""Runs PostgreSQL's programs beside a server, and moves files. Backup and upgrade import it; it imports neither."""

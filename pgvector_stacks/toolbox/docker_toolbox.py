@@ -1,11 +1,12 @@
-"""The toolbox of the Docker engine: a throw-away container of the target image with the volume and, carried over from
-the old image, the programs of the old major.
+"""The toolbox of the Docker engine: a throw-away container of the target image, with the volume and, for an upgrade,
+the old major's programs, copied from the old image.
 
-No third image: `/usr/lib/postgresql/<old>`, `/usr/share/postgresql/<old>` and the shared libraries that the new image
-lacks are copied through the Docker API into anonymous volumes (found with ldd, told to the loader by its variable).
+An upgrade needs no third image. The Docker API copies `/usr/lib/postgresql/<old>`, `/usr/share/postgresql/<old>` and
+the shared libraries that the new image lacks into anonymous volumes. ldd lists the libraries, and LD_LIBRARY_PATH names
+their folder.
 
-The container lives as long as this process holds its standard input: a killed provider leaves nothing at work, and
-the locks on the data directories go with it.
+The container runs until this process closes the container's standard input. So after a kill of this process nothing
+keeps running, and the locks on the data directories are released.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ HANDED = f"{TMP}/pgstack-handed"
 # a drill's server takes a quarter of the memory; the rest is page cache
 LIMITS = {"shm_size": "256m", "mem_limit": "1g", "memswap_limit": "1g"}
 LIBRARIES_DEEP = 6
-NO_STRAY = {OLD_MOUNT: ""}  # images up to 17 would add an anonymous volume there
+NO_STRAY = {OLD_MOUNT: ""}  # images up to 17 would add an anonymous volume at this path
 
 
 class DockerToolbox:
-    """See `toolbox.Toolbox`."""
+    """The `Toolbox` in a throw-away container."""
 
     sockets = PRIVATE
     leash = ""  # the container ends with this process
@@ -68,12 +69,15 @@ class DockerToolbox:
         return self._carry_out(["sh", "-ec", script], variables, USER)
 
     def as_root(self, script: str, **variables: str) -> Done:
-        """For what is root's own: the places of the old programs, pg_hba.conf in the volume. It has no capability."""
+        """Run a script as root, for files that root owns: the old programs, pg_hba.conf in the volume.
+
+        Root has no capabilities in the container.
+        """
         return self._carry_out(["sh", "-ec", script], variables, "root")
 
     @contextmanager
     def lock(self, path: str, taken: str) -> Iterator[None]:
-        # it belongs to the open file, which only the sleep has in the end
+        # The lock belongs to the open file. After the shell's end only `sleep` has the file open.
         script = f"""
             if [ ! -d "$L" ]; then mkdir -p "$(dirname "$L")"; : >>"$L"; fi
             exec 9<"$L"
@@ -142,11 +146,11 @@ def open_toolbox(
     client: docker.DockerClient, name: str, image: str, volume: str | None, *, network: str | None = None,
     limits: Mapping[str, Any] | None = None, then: str = "", carries: int = 0,
 ) -> Iterator[DockerToolbox]:  # fmt: skip
-    """A running one, gone afterwards. `network`: where the source server is reached by its container's name; left out,
-    it has none; `then`: a shell script that it runs when this process was killed; `carries`: the major whose programs
-    `carry_programs` is going to bring.
+    """Start a toolbox's container, and remove it at the end of the block.
 
-    Without a volume its data directories are gone with it.
+    `volume`: None for data directories that are removed with the container. `network`: the network in which the source
+    server's container name resolves; None: no network. `then`: a shell script that the container runs after this
+    process was killed. `carries`: the major whose programs `carry_programs` will copy.
     """
     places = [*_own_places(carries), CARRIED] if carries else []
     with throw_away(
@@ -156,7 +160,7 @@ def open_toolbox(
             Mount(VOLUME, volume, type="volume") if volume else anonymous(VOLUME, name),
             *(anonymous(place, name) for place in places),
         ],
-        # no name in it is one that the image has: only what is lacking is carried there
+        # the folder hides none of the image's libraries: it holds only libraries that the image lacks
         environment={"LD_LIBRARY_PATH": CARRIED} if carries else {},
         auto_remove=bool(then),  # when this process dies, only Docker can remove the container
         **(limits or LIMITS),
@@ -173,12 +177,12 @@ def open_toolbox(
 
 
 def _own_places(major: int) -> tuple[str, str]:
-    """Where Debian's packages have a major's programs and what they read."""
+    """Return the folders of a major's programs and of their shared files in Debian's packages."""
     return f"/usr/lib/postgresql/{major}", f"/usr/share/postgresql/{major}"
 
 
 def carry_programs(client: docker.DockerClient, made: DockerToolbox, name: str, image: str, major: int) -> None:
-    """The programs of `major` from its own image into the toolbox. Raises ServerError, DockerFailed."""
+    """Copy the programs of `major` from its own image into the toolbox. Raises ServerError, DockerFailed."""
     library, _ = _own_places(major)
     with throw_away(
         client, name, image, ["sleep", "infinity"], user=USER, init=True, tmpfs=NO_STRAY,
@@ -194,7 +198,7 @@ def carry_programs(client: docker.DockerClient, made: DockerToolbox, name: str, 
             if _listing(source, folder) != _listing(made.container, folder):
                 raise ServerError(f"{folder} of {image} did not come over whole: try again")
         found = _libraries(source, library)
-        for _ in range(LIBRARIES_DEEP):  # ldd doesn't see through what is lacking
+        for _ in range(LIBRARIES_DEEP):  # ldd does not list what a missing library itself needs
             lacking = [name for name, path in _libraries(made.container, library).items() if not path]
             wanted = [found[name] for name in lacking if found.get(name)]
             if not wanted:
@@ -204,9 +208,9 @@ def carry_programs(client: docker.DockerClient, made: DockerToolbox, name: str, 
 
 
 def _listing(container: Container, folder: str) -> bytes:
-    """Its files with their sizes, and where its links lead. A tar that breaks off between two files looks whole.
+    """List the folder's files with their sizes, and the targets of its links. Raises ServerError, also if it is empty.
 
-    Raises ServerError, also where there are none.
+    The listing proves a complete copy: a tar stream that breaks off between two files looks complete.
     """
     script = r"""find "$1" \( -type f -printf '%P %s\n' \) -o \( -type l -printf '%P -> %l\n' \) | LC_ALL=C sort"""
     found = output_of(container, ["sh", "-ec", script, "sh", folder])
@@ -216,9 +220,10 @@ def _listing(container: Container, folder: str) -> bytes:
 
 
 def _libraries(container: Container, folder: str) -> dict[str, str]:
-    """Shared libraries by name, with their path; "" where it is lacking. The JIT's are left out: it is never on.
+    """Return the paths of the needed shared libraries by name; "" for a missing one.
 
-    Raises ServerError where there are none: every program needs some.
+    The libraries of the JIT are left out, because the JIT is always off. Raises ServerError if ldd lists no library,
+    since every program needs some.
     """
     script = f"ldd {folder}/bin/* $(ls {folder}/lib/*.so | grep -v llvmjit) 2>/dev/null || true"
     found = {}
@@ -232,7 +237,7 @@ def _libraries(container: Container, folder: str) -> dict[str, str]:
 
 
 def output_of(container: Container, command: Sequence[str], user: str = "root") -> bytes:
-    """What a command in the container writes to its standard output. Raises ServerError, DockerFailed."""
+    """Run a command in the container, and return its standard output. Raises ServerError, DockerFailed."""
     done = container_command.run(container, command, user=user)
     if done.code != 0:
         said = done.err.decode(errors="replace")

@@ -1,4 +1,4 @@
-"""The toolbox of the embedded engine: this machine, the wheel's programs, `.data/<stack>/`."""
+"""The toolbox of the embedded engine: the wheel's programs on this machine, and the data in `.data/<stack>/`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.toolbox.interface import HOUR_S, Done
 
 LEASH = "leash"
-MARK = "PGSTACK_TOOLBOX"  # in the environment of all that is started here: what a killed run left is found by it
+MARK = "PGSTACK_TOOLBOX"  # set for every process started here, to find those that a killed run left
 
 
 class EmbeddedToolbox:
-    """See `toolbox.Toolbox`. `root`: the folder with a data directory for each major."""
+    """The `Toolbox` on this machine. `root`: the folder with a data directory for each major."""
 
     def __init__(self, root: Path, private: Path) -> None:
         self.root = root
@@ -74,19 +74,21 @@ class EmbeddedToolbox:
     def bring(self, folder: str, into: Path) -> None:
         try:
             shutil.move(folder, into)
-        except shutil.Error as error:  # one entry a file that couldn't be copied to another disk
+        except shutil.Error as error:  # an entry for each file that couldn't be copied to another disk
             raise ServerError(str(error.args[0][0][2])) from None
 
     def hand(self, folder: Path) -> str:
         if os.geteuid() != 0 or folder.stat().st_uid == 0:
             return str(folder.resolve())
-        # scheduled backups are another user's, and root without capabilities (as_another_user) reads none of his
+        # another user owns scheduled backups, and root without capabilities (see as_another_user) can't read them
         copy = self.private / "handed" / folder.name
         shutil.copytree(folder, copy, dirs_exist_ok=True)
         return str(copy)
 
     def _carry_out(self, words: list[str], environment: Mapping[str, str], timeout_s: float) -> Done:
-        """In a session of its own, its output through a file: a server started by it keeps no descriptor of ours."""
+        """Run a command in a session of its own, with its output in a file: a server that it starts inherits no
+        descriptor of ours.
+        """
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
         with tempfile.NamedTemporaryFile("w+", prefix=".said-", dir=self.private) as said:
             process = subprocess.Popen(
@@ -103,14 +105,17 @@ class EmbeddedToolbox:
 
 @contextmanager
 def open_toolbox(root: Path) -> Iterator[EmbeddedToolbox]:
-    """`root`: `.data/<stack>`. The private folder is in the machine's temporary folder: a socket's path is short."""
+    """Create a toolbox's private folder, and delete it at the end of the block. `root`: `.data/<stack>`.
+
+    The private folder is in the machine's temporary folder, because the path of a socket must be short.
+    """
     private = Path(tempfile.mkdtemp(prefix="pgstack-"))
     embedded_server.give_to_server(private)
     os.mkfifo(private / LEASH, 0o600)
     embedded_server.give_to_server(private / LEASH)
-    held = os.open(private / LEASH, os.O_RDWR | os.O_CLOEXEC)  # for reading too: it would wait for a reader otherwise
+    held = os.open(private / LEASH, os.O_RDWR | os.O_CLOEXEC)  # O_RDWR, since O_WRONLY would wait for a reader
     reader = os.open(private / LEASH, os.O_RDONLY | os.O_CLOEXEC)
-    # whenever this process is killed, no password stays behind
+    # when this process is killed, this one deletes the folder with its passwords
     guard = subprocess.Popen(
         ["sh", "-c", 'cat >/dev/null; rm -rf "$1"', "pgstack", str(private)], cwd="/", stdin=reader,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,

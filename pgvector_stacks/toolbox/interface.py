@@ -1,7 +1,7 @@
-"""Where an upgrade and a backup work: programs of PostgreSQL, the data directories, and a user who may touch them.
+"""The toolbox of an upgrade or a backup: PostgreSQL's programs, the data directories, and a user who may access them.
 
-Two kinds: `embedded_toolbox.py` is this machine with the wheel's programs, `docker_toolbox.py` a throw-away container
-with the volume. What uses a toolbox is the same for both engines.
+There are two implementations: `embedded_toolbox.py` uses this machine and the wheel's programs, `docker_toolbox.py` a
+throw-away container with the volume. The code that uses a toolbox is the same for both engines.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pgvector_stacks.connections.connection import Address
 
 HOUR_S = 3600.0
 PORT = 5432
-# nobody's standby is waited for, nobody's changes are fetched: they would be gone if the old server served again
+# The server waits for no standby and fetches no replicated changes, which would be lost if the old server starts again.
 SECLUDED = {"synchronous_standby_names": "", "max_logical_replication_workers": "0"}
-EVENT_TRIGGERS_OFF = 17  # the first that knows it, and transaction_timeout
+EVENT_TRIGGERS_OFF = 17  # the first major with the settings event_triggers and transaction_timeout
 START_S = 3600  # a killed server's data is recovered first
 SUPERUSER = "postgres"
 Report = Callable[[str], None]
@@ -30,34 +30,34 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a command ended, and what it said on both streams."""
+    """The exit code of a command, and its output on both streams."""
 
     code: int
     output: str
 
     def tail(self, lines: int = 12) -> str:
-        """The last lines, indented, for a message."""
+        """Return the last lines, indented, for a message."""
         return "\n".join(f"    {line}" for line in self.output.strip().splitlines()[-lines:])
 
 
 class Toolbox(Protocol):
-    """`sockets`: a folder for the sockets of servers that are started here, closed to everybody else.
+    """The programs and files beside a server. `sockets`: a private folder for the sockets of servers started here.
 
-    `leash`: a FIFO that what works in the background reads: it ends with this process, however that ends. "" where
-    nothing outlives it anyway.
+    `leash`: a FIFO that background processes read: reads end when this process ends, even by a kill. "" if no process
+    outlives this one anyway.
     """
 
     sockets: str
     leash: str
 
     def programs(self, major: int) -> str:
-        """The folder with the programs of that major."""
+        """Return the folder with the programs of that major."""
 
     def directory(self, major: int) -> str:
-        """Where a finished data directory of that major lies."""
+        """Return the path of a finished data directory of that major."""
 
     def beside(self, major: int, name: str) -> str:
-        """A path on the same file system as `directory(major)`, for what isn't finished, or a note about it."""
+        """Return a path on the file system of `directory(major)`, for unfinished data or a note about the data."""
 
     def run(
         self, major: int, *command: str, environment: Mapping[str, str] | None = None,
@@ -69,23 +69,26 @@ class Toolbox(Protocol):
         """Run a shell script (`sh -ec`) as the data's user, the variables in its environment."""
 
     def lock(self, path: str, taken: str) -> AbstractContextManager[None]:
-        """The file or folder for us alone, until the end of this process at the latest.
+        """Hold an exclusive lock on the file or folder, until the end of this process at the latest.
 
-        Raises ServerError, which says `taken`, where somebody has it.
+        Raises ServerError with the message `taken` if another process holds the lock.
         """
 
     def put(self, name: str, text: str) -> str:
-        """A file that only the data's user reads, gone with the toolbox; its path. For passwords."""
+        """Write a file that only the data's user can read, and return its path. For passwords.
+
+        The file is deleted with the toolbox.
+        """
 
     def bring(self, folder: str, into: Path) -> None:
         """Move a folder from the toolbox to a path of this machine that doesn't exist yet. Raises ServerError."""
 
     def hand(self, folder: Path) -> str:
-        """A folder of this machine for programs to read; its path in the toolbox."""
+        """Make a folder of this machine readable for the toolbox's programs. Return its path in the toolbox."""
 
 
 def must(what: str, done: Done) -> str:
-    """Its output. Raises ServerError naming what failed, with the last lines."""
+    """Return the command's output. Raises ServerError with `what` and the last lines if the command failed."""
     if done.code != 0:
         raise ServerError(f"{what} failed\n{done.tail()}")
     return done.output
@@ -93,7 +96,7 @@ def must(what: str, done: Done) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """How a server is reached from the toolbox: a host name, or a folder with its socket. `passfile` as libpq's."""
+    """How the toolbox connects to a server. `host`: a host name, or the socket's folder; `passfile`: as in libpq."""
 
     major: int
     host: str
@@ -101,20 +104,21 @@ class Server:
     user: str = SUPERUSER
     passfile: str = ""
     superuser: bool = True
-    demands: Mapping[str, str] = field(default_factory=dict, hash=False)  # what it must prove before it gets a password
+    demands: Mapping[str, str] = field(default_factory=dict, hash=False)  # checks before it gets a password
 
     @property
     def environment(self) -> dict[str, str]:
-        """What libpq reads."""
+        """The environment variables for libpq."""
         found = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.user, "PGCONNECT_TIMEOUT": "10"}
         found |= {"PGOPTIONS": undisturbed(self.major, superuser=self.superuser), "PGCLIENTENCODING": "UTF8"}
         return found | ({"PGPASSFILE": self.passfile} if self.passfile else {}) | dict(self.demands)
 
 
 def undisturbed(major: int, *, superuser: bool = True) -> str:
-    """libpq's options for a session that no timeout, read-only default or event trigger of the databases and roles
-    gets at, and none of the functions on their search_path. `major`: the server's, or a lower one. Only a superuser can
-    turn event triggers off.
+    """Return libpq's options for a session that settings of databases and roles do not affect.
+
+    The session has no timeouts, no read-only default and no event triggers, and its search_path holds no functions of
+    users. `major`: the server's, or a lower one. Only a superuser can turn event triggers off.
     """
     settings = {
         "search_path": "pg_catalog,pg_temp", "role": "none", "local_preload_libraries": "",
@@ -123,7 +127,7 @@ def undisturbed(major: int, *, superuser: bool = True) -> str:
         "idle_session_timeout": "0", "default_transaction_read_only": "off", "default_transaction_deferrable": "off",
         "default_transaction_isolation": r"read\ committed",
     }  # fmt: skip
-    if superuser:  # event triggers fire as ordinary ones do, not for this role
+    if superuser:  # in this replication role, event triggers do not fire
         settings["session_replication_role"] = "replica"
     if major >= EVENT_TRIGGERS_OFF:
         settings |= {"transaction_timeout": "0"} | ({"event_triggers": "off"} if superuser else {})
@@ -131,13 +135,16 @@ def undisturbed(major: int, *, superuser: bool = True) -> str:
 
 
 def passfile_line(password: str) -> str:
-    """For any host, port, database and user."""
+    """Return a passfile line with the password for any host, port, database and user."""
     escaped = password.replace("\\", "\\\\").replace(":", "\\:")
     return f"*:*:*:*:{escaped}\n"
 
 
 def with_password(toolbox: Toolbox, major: int, host: str, port: int, admin: Address) -> Server:
-    """A server that asks for `admin`'s; it lies in a file of the toolbox. `host`, `port`: as seen from there."""
+    """Return the connection to a server that requires `admin`'s password. The toolbox keeps the password in a file.
+
+    `host`, `port`: the server's, as seen from the toolbox.
+    """
     root = server_authentication.root_of(admin.certificate) if admin.sslmode else ""
     demands = server_authentication.variables(admin.sslmode, toolbox.put("root.crt", root) if root else "")
     passfile = toolbox.put("passfile", passfile_line(admin.password))
@@ -147,8 +154,9 @@ def with_password(toolbox: Toolbox, major: int, host: str, port: int, admin: Add
 def rows(
     toolbox: Toolbox, server: Server, database: str, query: str, *, first: str = "", last: str = ""
 ) -> list[dict[str, Any]]:
-    """What a query returns, through psql: values as JSON has them. `first` and `last`: statements of the same
-    transaction that return nothing. Raises ServerError.
+    """Return the rows of a query, run by psql, with values as in JSON. Raises ServerError.
+
+    `first` and `last`: statements before and after the query in the same transaction; they return nothing.
     """
     wrapped = f"SELECT coalesce(json_agg(row_to_json(found)), '[]') FROM (\n{query.strip().rstrip(';')}\n) AS found"
     said = execute(toolbox, server, database, f"{first}\n{wrapped};\n{last}")
@@ -162,13 +170,17 @@ def rows(
 def execute(
     toolbox: Toolbox, server: Server, database: str, sql: str, *, then: Sequence[str] = (), timeout_s: float = HOUR_S
 ) -> str:
-    """Run SQL through psql, and what it printed. Statements of one text are one transaction; `then`: further texts of
-    the same session. What databases and roles have set for the application doesn't count. Raises ServerError.
+    """Run SQL with psql, and return what psql printed. Raises ServerError.
+
+    The statements of one text are one transaction; `then`: further texts for the same session. Settings of databases
+    and roles do not affect the session.
     """
-    # through the environment: no quoting, and -d takes a `=` apart. `ps` shows psql's arguments: no secret is in a text
+    # The environment passes the texts, which avoids quoting, and the database, since -d parses a name with `=` as a
+    # connection string. `ps` shows psql's arguments, so no text may hold a secret.
     texts = {f"SQL{number}": text for number, text in enumerate((sql, *then))}
     options = " ".join(f'-c "${name}"' for name in texts)
-    # a server whose C library is another one than its data's warns at every connection: shown only after a failure
+    # psql's warnings are shown only after a failure: a server with another C library than its data warns at every
+    # connection
     script = f"""
         said=$(mktemp)
         psql -XAtq -v ON_ERROR_STOP=1 {options} 2>"$said" || code=$?
@@ -184,7 +196,7 @@ def execute(
 
 
 def trusting(toolbox: Toolbox) -> str:
-    """A pg_hba.conf for servers that only the owner of our folder reaches; its path."""
+    """Write a pg_hba.conf without passwords, for servers whose socket is in our private folder. Return its path."""
     return toolbox.put("pg_hba.conf", "local all all trust\n")
 
 
@@ -192,7 +204,7 @@ def start(
     toolbox: Toolbox, major: int, directory: str, settings: Mapping[str, str], user: str = SUPERUSER, *,
     wait_s: int = START_S,
 ) -> Server:  # fmt: skip
-    """Start a server that nobody but us reaches: no TCP, its socket in our folder. Raises ServerError with its log."""
+    """Start a server without TCP, its socket in our private folder. Raises ServerError with the server's log."""
     own = {"listen_addresses": "", "unix_socket_directories": toolbox.sockets, "unix_socket_permissions": "0700",
            "port": str(PORT), "hba_file": trusting(toolbox), "logging_collector": "off", "ssl": "off",
            "archive_mode": "off", **SECLUDED}  # fmt: skip
@@ -206,7 +218,7 @@ def start(
 
 
 def stop(toolbox: Toolbox, major: int, directory: str) -> None:
-    """Fast shutdown. Raises ServerError."""
+    """Stop a server with a fast shutdown. Raises ServerError."""
     must(
         f"stopping PostgreSQL {major}",
         toolbox.run(major, "pg_ctl", "stop", "-w", "-m", "fast", "-t", "3600", "-D", directory),
@@ -214,7 +226,7 @@ def stop(toolbox: Toolbox, major: int, directory: str) -> None:
 
 
 def control(toolbox: Toolbox, major: int, directory: str) -> dict[str, str]:
-    """What pg_controldata says. Raises ServerError."""
+    """Return the output of pg_controldata as values by name. Raises ServerError."""
     said = must(
         f"pg_controldata of {directory}",
         toolbox.run(major, "pg_controldata", "-D", directory, environment={"LC_ALL": "C"}),

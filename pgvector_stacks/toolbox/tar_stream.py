@@ -1,4 +1,4 @@
-"""Folders to and from a container: tar as the Docker API speaks it, streamed, so that none of it lies in memory."""
+"""Packs and unpacks folders as tar streams for the Docker API, without holding a whole archive in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHUNK = 1 << 20
 
 
 class ChunkReader(io.RawIOBase):
-    """Chunks as a file that is read once."""
+    """A file object that reads from an iterable of chunks, once."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
@@ -39,9 +39,10 @@ class ChunkReader(io.RawIOBase):
 
 
 def unpack(chunks: Iterable[bytes], into: Path) -> None:
-    """The archive of one folder becomes `into`: plain files and folders alone, readable by their owner alone.
+    """Unpack the archive of one folder into `into`, which must not exist. Only the owner can read the files.
 
-    Raises ServerError where it ends early or holds anything else; OSError where the disk is full.
+    Raises ServerError if the archive ends early or holds anything but plain files and folders; OSError if the disk is
+    full.
     """
     into.mkdir(mode=0o700)
     try:
@@ -62,15 +63,15 @@ def unpack(chunks: Iterable[bytes], into: Path) -> None:
 
 
 def pack(folder: Path, owner: tuple[int, int] | None = None) -> Iterator[bytes]:
-    """The archive of a folder, under its own name. Raises OSError for a file that can't be read.
+    """Return the chunks of an archive of the folder, under its own name. Raises OSError for an unreadable file.
 
-    `owner`: UID and GID that its files are to have; None: those they have.
+    `owner`: the UID and GID for the files in the archive; None keeps their own.
     """
 
     def owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         if owner is not None:
             entry.uid, entry.gid = owner
-            entry.uname = entry.gname = ""  # which would count before the numbers
+            entry.uname = entry.gname = ""  # names would take precedence over numbers
         return entry
 
     def write(pipe: BinaryIO) -> None:
@@ -81,7 +82,7 @@ def pack(folder: Path, owner: tuple[int, int] | None = None) -> Iterator[bytes]:
 
 
 def piped(write: Callable[[BinaryIO], object]) -> Iterator[bytes]:
-    """What `write` puts into the file that it is given, as chunks; it works in a thread. Raises what it raises."""
+    """Call `write` with a file, in a thread, and yield what it writes as chunks. Raises what `write` raises."""
     reading, writing = os.pipe()
     failed: list[BaseException] = []
 
@@ -90,7 +91,7 @@ def piped(write: Callable[[BinaryIO], object]) -> Iterator[bytes]:
             with open(writing, "wb") as pipe:  # noqa: PTH123
                 write(pipe)
         except BrokenPipeError:
-            pass  # the reader has its own error
+            pass  # the reader stopped, and raises its own error
         except BaseException as error:
             failed.append(error)
 

@@ -1,4 +1,4 @@
-"""The Docker engine: a server in a container of an image with pgvector, here or on another host."""
+"""The Docker engine: a server in a container of an image with pgvector, on this machine or another host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ CONTAINER = "docker:index/container:Container"
 
 
 def _major(version: int | None, image: str) -> int:
-    """The image names its version itself, where it can; a second word must not contradict it."""
+    """Return the major version, from the image's name or from `version`.
+
+    Raises ValueError if they differ, or if an image's name does not tell and `version` is None.
+    """
     said = major_of(image)
     if version is None and said is None and image:
         raise ValueError(f"the name {image!r} doesn't tell the major version of its PostgreSQL: set this key")
@@ -31,7 +34,11 @@ def _settings(limits: Limits, durability: Durability, given: Mapping[str, str]) 
 
 
 def _find_server(state: State) -> dict[str, Any] | None:
-    """It is where its container is published; which resource knows the rest of it depends on how far an `up` came."""
+    """Find the server's properties in the state; None if there is no server.
+
+    Host and port are those that the container publishes. How far the last `up` came decides which resource has the
+    other properties.
+    """
     known = [found for kind in ("Readiness", "DataDirectory") if (found := state.resource(kind)) is not None]
     published = _published(state)
     if published is None or not known:
@@ -42,7 +49,7 @@ def _find_server(state: State) -> dict[str, Any] | None:
 
 
 def _published(state: State) -> dict[str, Any] | None:
-    """host and port of the container."""
+    """Return the host and port that the container publishes; None if the state has no container."""
     container = state.inputs(CONTAINER, "server")
     if container is None:
         return None

@@ -1,4 +1,4 @@
-"""What `doctor` looks at on a Docker Engine: what the Preflight looks at, the container, and that of the schedule."""
+"""The checks of `doctor` for the Docker engine: preflight, the server's container, the container of the schedule."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCHEDULE = "container of scheduled backups"
 
 
 def examine(environment: Environment, engine: docker_host.Endpoint) -> Iterator[Finding]:
-    """Never raises PgstackError: it is a finding."""
+    """Run the checks of `doctor`. A PgstackError becomes a finding."""
     try:
         client = docker_host.connect(engine.url, engine.chosen_by)
         yield Finding("Docker Engine", f"answers at {engine.url} ({engine.chosen_by})")
@@ -61,7 +61,7 @@ def examine(environment: Environment, engine: docker_host.Endpoint) -> Iterator[
 
 
 def _schedule(client: docker.DockerClient, environment: Environment) -> Finding | None:
-    """Whether it waits for its time; None without a schedule. Raises DockerFailed."""
+    """Check that the container of scheduled backups runs; None without a schedule. Raises DockerFailed."""
     if environment.backup is None:
         return None
     name, again = sidecar.name_of(environment.name), f"pgstack up {environment.stack}"

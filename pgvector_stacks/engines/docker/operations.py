@@ -1,4 +1,4 @@
-"""The Docker engine's answers to the commands: programs run in throw-away containers of the server's image."""
+"""Implements `Engine` for the Docker engine: programs run in throw-away containers of the server's image."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Docker(Engine):
         return findings.examine(environment, _endpoint(environment))
 
     def plan_removal(self, environment: Environment, state: State, *, delete_data: bool) -> Removal:
-        """The volume is protected, retained or deleted by Pulumi; what it retains can be deleted by name."""
+        """Plan the removal. Pulumi protects, keeps or deletes the volume; `delete_data` also deletes a kept volume."""
         protected = environment.volume == "protect"
         if delete_data and protected:
             raise PgstackError(
@@ -79,13 +79,15 @@ class Docker(Engine):
 
 
 def psql_command(container: str, engine: str, *, interactive: bool) -> tuple[str, ...]:
-    """Of the container's psql. `-e NAME` takes the value from the environment of `docker`, so no argument shows it."""
+    """Return the command of the container's psql. `-e NAME` passes a variable of `docker`'s own environment, so that no
+    argument shows its value.
+    """
     taken = [word for name in ("PGUSER", "PGPASSWORD", "PGDATABASE", "PGOPTIONS") for word in ("-e", name)]
     return ("docker", "--host", engine, "exec", "-it" if interactive else "-i", *taken, container, "psql")
 
 
 def _endpoint(environment: Environment) -> docker_host.Endpoint:
-    """Raises DockerFailed."""
+    """Choose the stack's Docker Engine. Raises DockerFailed."""
     return docker_host.endpoint(environment.docker_host, environment.docker_context, os.environ)
 
 
@@ -96,7 +98,7 @@ def _client(environment: Environment) -> docker.DockerClient:
 
 @contextmanager
 def _beside_data(environment: Environment, need: Need) -> Iterator[Programs]:
-    """With the volume; the server is reached over its network where it is needed, too."""
+    """Open programs that access the volume and, if needed, reach the server over its network."""
     client, image = _client(environment), need.image or environment.image
     if not docker_host.volume_exists(client, environment.volume_name):
         raise PgstackError(f"there is no volume {environment.volume_name}: the stack has no data here")
@@ -111,7 +113,10 @@ def _beside_data(environment: Environment, need: Need) -> Iterator[Programs]:
 
 @contextmanager
 def _beside_server(environment: Environment, need: Need) -> Iterator[Programs]:
-    """Of the image that the server runs; under a name of its own, since an `up` removes the stack's throw-aways."""
+    """Open programs of the image that the server runs.
+
+    The container has a name of its own, because an `up` removes the throw-away containers with the stack's name.
+    """
     client = _client(environment)
     server = docker_host.server_of(client, environment.name)
     if need.server and (server is None or server.status != "running"):
@@ -127,7 +132,7 @@ def _beside_server(environment: Environment, need: Need) -> Iterator[Programs]:
 
 
 def _remove_ended(client: docker.DockerClient, name: str) -> None:
-    """What a killed run left: its container has ended with it. Those of another machine's run still work."""
+    """Remove the ended containers that killed runs left. The containers of other machines' runs are still running."""
     with suppress(DockerException):
         labels = [f"{NAME_LABEL}={name}", f"{ROLE_LABEL}=throw-away"]
         for ended in client.containers.list(

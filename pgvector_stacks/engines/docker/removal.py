@@ -1,7 +1,7 @@
-"""What `down` does to a Docker stack's data, wherever the state says that it lies: the stack file may say otherwise.
+"""Keeps or deletes a Docker stack's data after `down`. The state says where the data is; the stack file may be newer.
 
-Docker deletes no file of a volume that is bound to a directory of the host (pgvector:dataPath). With --delete-data
-they are deleted by a throw-away container, and only what this stack's servers made; a plain `down` leaves them.
+Docker deletes no files of a volume that is bound to a directory of the host (pgvector:dataPath). With --delete-data a
+throw-away container deletes the files that this stack's servers created. A plain `down` keeps them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pgvector_stacks.docker import data_volume, docker_host, relocation
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """As the state has it: the container's name, its image, and where the data lies."""
+    """A deployed server by the state: the container's name, its image, and the place of the data."""
 
     name: str
     image: str
@@ -25,7 +25,7 @@ class Deployed:
 
 
 def deployed(state: State, environment: Environment, engine: docker_host.Endpoint) -> Deployed:
-    """By the state; by the stack file where the state has none of it any more."""
+    """Return the server that the state has, or what the stack file says if the state has none any more."""
     if props := state.inputs("Preflight"):
         volume = props.get("adoptVolume") or props["name"]
         return Deployed(
@@ -36,7 +36,7 @@ def deployed(state: State, environment: Environment, engine: docker_host.Endpoin
 
 
 def after_down(found: Deployed, stack: str, *, delete: bool) -> str:
-    """Delete the data where `delete`; what is told of it. Raises DockerFailed, PgstackError."""
+    """Delete the data if `delete`, and return the message for the user. Raises DockerFailed, PgstackError."""
     place = found.place
     client = docker_host.connect(place.engine)
     bound = relocation.bind_source(client, place.volume)

@@ -1,4 +1,4 @@
-"""The embedded engine: a PostgreSQL from PyPI, on this machine, with the rights of whoever runs the program."""
+"""The embedded engine: a PostgreSQL from PyPI on this machine, with the rights of the user who runs the program."""
 
 from __future__ import annotations
 

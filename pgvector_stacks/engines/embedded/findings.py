@@ -1,4 +1,4 @@
-"""What `doctor` looks at for the embedded engine: this machine, and the server on it."""
+"""The checks of `doctor` for the embedded engine: this machine, and the server on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEAST_FREE_MB = 1024
 
 
 def examine(environment: Environment) -> Iterator[Finding]:
-    """Asks no database."""
+    """Run the checks of `doctor`, without a connection to the database."""
     try:
         embedded_server.check_cpu()
         yield Finding("processor", "has what the embedded PostgreSQL is built for")

@@ -1,4 +1,4 @@
-"""The embedded engine's answers to the commands: all of it is on this machine, below .data/STACK."""
+"""Implements `Engine` for the embedded engine: everything is on this machine, below .data/STACK."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pgvector_stacks.upgrade.facts import Disk, Target
 
 
 class Embedded(Engine):
-    """A server of this machine."""
+    """A server on this machine."""
 
     def check(self, environment: Environment, *, offline: bool) -> None:
         if offline:
@@ -65,7 +65,7 @@ def _removed(stack: str, *, delete_data: bool) -> str:
 
 
 def _delete(data: Path) -> None:
-    """Raises PgstackError where something of it stays."""
+    """Delete the data. Raises PgstackError if any of it can't be deleted."""
     try:
         if data.is_dir():
             shutil.rmtree(data)
