@@ -108,9 +108,11 @@ def room_for(toolbox: Toolbox, server: Server, database: str, owners: Collection
     lent = [(f"{row['right']} ON {row['what']} {row['name']}", row["role"]) for row in found]
     if lent:
         execute(toolbox, server, database, ";".join(f"GRANT {right} TO {role}" for right, role in lent))
-    yield
-    if lent:
-        execute(toolbox, server, database, ";".join(f"REVOKE {right} FROM {role}" for right, role in lent))
+    try:
+        yield
+    finally:
+        if lent:
+            execute(toolbox, server, database, ";".join(f"REVOKE {right} FROM {role}" for right, role in lent))
 
 
 @contextmanager
