@@ -1,1 +1,1 @@
-"""Backups: made while the server serves, restored once into a throw-away server and checked, restored, cleared away."""
+"""Backups: creates them while the server runs, tries them in a throw-away server, restores them, removes old ones."""

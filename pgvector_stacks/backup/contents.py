@@ -1,4 +1,4 @@
-"""What a database holds: the question, and in what two answers to it differ. Pure."""
+"""What a database holds: the SQL query for it, and the comparison of two results. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FROZEN = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, popul
 
 
 class VectorIndex(BaseModel):
-    """An HNSW or IVFFlat index. `oid` is the one that the dump's table of contents names it by."""
+    """An HNSW or IVFFlat index. The dump's table of contents identifies the index by `oid`."""
 
     model_config = FROZEN
 
@@ -24,12 +24,12 @@ class VectorIndex(BaseModel):
 
 
 def question() -> str:
-    """As a superuser asks it: rows are counted with the rights of their tables' owners. One transaction's."""
+    """Return the SQL for one transaction of a superuser. It counts rows with the rights of each table's owner."""
     return "".join(map(queries.get, ("as_owner", "backup_contents", "as_owner_end")))
 
 
 class Contents(BaseModel):
-    """The answer of `backup_contents.sql`. `sequences`: the number that comes next; `ledger`: (script, hash)."""
+    """The result of `backup_contents.sql`. `sequences`: the next number of each; `ledger`: (script, hash)."""
 
     model_config = FROZEN
 
@@ -49,10 +49,10 @@ class Contents(BaseModel):
 def differences(
     written: Contents, sequences_after: Mapping[str, int], found: Contents, *, vector_indexes: bool
 ) -> list[str]:
-    """How a restored database differs from what was written down with its backup, in words; empty where it doesn't.
+    """Describe how a restored database differs from the contents recorded with its backup; empty if it doesn't.
 
-    A sequence keeps to no snapshot: its next number lies between that before the dump and that after it. The versions
-    of extensions are told by `older_extensions`.
+    Sequences ignore snapshots. A restored sequence's next number may be anything from its value before the dump to its
+    value after the dump. `older_extensions` compares the versions of extensions.
     """
     told = list(_unequal("rows of", written.rows, found.rows))
     for name in sorted(written.sequences.keys() | found.sequences.keys()):
@@ -77,7 +77,7 @@ def differences(
 
 
 def older_extensions(written: Contents, found: Contents) -> list[str]:
-    """Extensions that were restored in an older version. A newer one is fine: CREATE EXTENSION takes what there is."""
+    """Describe the extensions restored in an older version. A newer version is fine: CREATE EXTENSION picks it."""
     return [
         f"extension {name}: {found.extensions[name]}, was {version}"
         for name, version in sorted(written.extensions.items())
@@ -101,7 +101,7 @@ def _span(low: int, high: int) -> str:
 
 
 def _older(here: str, there: str) -> bool:
-    """True where version `here` is before `there`; where one is no number, where they differ."""
+    """Return True if version `here` is before `there`. If one isn't numeric, return True if they differ."""
     if not all(re.fullmatch(r"\d+(\.\d+)*", version) for version in (here, there)):
         return here != there
     one, other = ([int(part) for part in version.split(".")] for version in (here, there))

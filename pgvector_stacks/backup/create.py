@@ -1,8 +1,9 @@
-"""Makes a backup while the server serves.
+"""Creates a backup while the server serves clients.
 
-Steps: what the cluster has → the roles → each database: psql holds a snapshot, counts in it, and runs pg_dump on the
-same one (`shell/dump.sh`) → all of it on this machine → sizes and digests → the manifest → its final name. A failure or
-a kill leaves nothing with a final name. Each database has a snapshot of its own: PostgreSQL has none over several.
+Steps: list the databases → dump the roles → for each database, psql opens a snapshot, counts rows in it, and runs
+pg_dump on the same snapshot (`shell/dump.sh`) → copy everything to this machine → compute sizes and digests → write the
+manifest → rename the folder to its final name. A failure or a kill leaves nothing under a final name. Each database has
+its own snapshot, because a PostgreSQL snapshot covers one database only.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ def create(
     toolbox: Toolbox, server: Server, into: Path, *, stack: str, database: str, jobs: int = 2, key: str = "",
     report: Report = lambda _: None,
 ) -> Manifest:  # fmt: skip
-    """A new backup in the folder `into`, named after the time. `server`: its superuser; `database`: the stack's own;
-    `key`: it is signed with, "" for none.
+    """Create a backup in the folder `into`, named after the current time. `server`: connects as its superuser;
+    `database`: the stack's own; `key`: signs the backup, "" for no signature.
 
-    Raises BackupFailed; the server isn't touched.
+    Raises BackupFailed. The server isn't changed.
     """
     with alone(into):
         for name in remove_unfinished(into):
@@ -48,7 +49,7 @@ def create(
                 found = _make(toolbox, server, made, started, stack, database, jobs, key, report)
                 settle(made, finished)
         except (PgstackError, OSError, ValidationError) as error:
-            if isinstance(error, ValidationError):  # a database or a library whose name no backup may have
+            if isinstance(error, ValidationError):  # a backup can't record this name of a database or library
                 told = manifests.problem_of(error)
             else:
                 told = str(error) if isinstance(error, PgstackError) else f"{finished}: {error.strerror}"
@@ -57,7 +58,7 @@ def create(
 
 
 def _free_time(into: Path) -> datetime:
-    """Now; a second later where a backup has that name already."""
+    """Return the current time. Wait for the next second if a backup already has this one's name."""
     while (into / f"{(now := datetime.now(UTC)):{STAMP}}").exists():
         time.sleep(0.1)
     return now
@@ -134,7 +135,7 @@ def _dump(
 
 
 def _with_contents(database: dict[str, Any], made: Path) -> dict[str, Any]:
-    """The two answers that lie beside the dump go into the manifest."""
+    """Move the two query results beside the dump into the manifest's entry of the database."""
     found = []
     for when in ("before", "after"):
         path = made / f"{database['folder']}.{when}"

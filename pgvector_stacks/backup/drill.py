@@ -1,8 +1,8 @@
-"""Restores a backup once into a throw-away server and compares what is there with what was written down.
+"""Restores a backup into a throw-away server and compares the result with the backup's manifest.
 
-The server has no TCP, its socket lies in a folder of ours, and nothing of it stays. Where the toolbox is this machine,
-its data directory lies beside the stack's; in Docker it is in the throw-away container. Only a drill proves a backup:
-an exit code 0 of pg_dump and a right SHA-256 can both be had for a dump that doesn't restore.
+The throw-away server doesn't listen on TCP, its socket is in a private folder, and the drill removes all of it. Where
+the toolbox is this machine, its data directory is beside the stack's. In Docker, it is in the throw-away container.
+Only a drill proves a backup: pg_dump can exit with 0, and the SHA-256 can be right, for a dump that doesn't restore.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ WORK = "drill"
 CLEAR = 'pg_ctl stop -s -m immediate -D "$D" >/dev/null 2>&1 || true; rm -rf "$D" "$D.log"'
 NO_KEY = Trust()
 MOST_PROBLEMS = 20
-AT_ONCE = 50  # statements that one psql is given
+AT_ONCE = 50  # statements that one psql runs
 START_S = 120
 LEAST_LOCKS = 256
 OUT_OF_LOCKS = "out of shared memory"
-# a crash of this server loses nothing; no parallel build, which would need room in /dev/shm
+# A crash of this server loses nothing. Parallel index builds are off, because they would need space in /dev/shm.
 SETTINGS = {
     "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off", "wal_level": "minimal",
     "max_wal_senders": "0", "max_wal_size": "4GB", "shared_buffers": "128MB", "maintenance_work_mem": "128MB",
@@ -47,14 +47,15 @@ def drill(
     superusers: bool = False, by_superuser: bool = False, trust: Trust = NO_KEY,
     report: Callable[[str], None] = lambda _: None,
 ) -> DrillResult:  # fmt: skip
-    """Try the finished backup in the folder `backup`; the result is also noted beside it. `major`: of the programs.
-    `superusers`: roles of the backup may be superusers, which the drill's server then makes them.
-    `by_superuser`: the superuser makes the schema, whoever owns it, so that what they wrote may run with his rights.
-    `trust`: what the backup must prove.
+    """Restore the finished backup in the folder `backup`, and record the result beside it.
 
-    Never raises for what is wrong with the backup: that is the result. Raises Untrusted where it may be somebody
-    else's, BackupRefused where superusers would have to be asked for, ServerError and DockerFailed where the throw-away
-    server can't be had; then nothing is noted.
+    `major`: the version of PostgreSQL's programs. `superusers`: the backup may create superusers in the drill's server.
+    `by_superuser`: the superuser creates the whole schema, so functions that owners wrote may run with superuser
+    rights. `trust`: what the backup must prove.
+
+    A damaged backup is a result, not an exception. Raises Untrusted if the backup may come from somebody else,
+    BackupRefused if it would create superusers and `superusers` is False, ServerError or DockerFailed if the throw-away
+    server can't run. After an exception nothing is recorded.
     """
     at, begun = datetime.now(UTC).replace(microsecond=0), time.monotonic()
     try:
@@ -67,7 +68,7 @@ def drill(
     else:
         if major is not None and major < manifest.major:
             raise ServerError(f"PostgreSQL {major} can't read a backup of {manifest.major}: nothing was tried")
-        # the administrator is there already, and as it is
+        # initdb has created the administrator, who stays unchanged
         statements = [each for each in statements if each.names != {SUPERUSER}]
         statements = role_statements.without_backup_role(statements, made=True)  # the databases name it
         role_statements.refuse_powers(statements, (SUPERUSER, *role_statements.POWERFUL), allowed=superusers)
@@ -82,9 +83,9 @@ def drill(
 
 
 def locks(databases: Iterable[Contents]) -> int:
-    """max_locks_per_transaction of the drill's server, which has room for that times 20 connections and more.
+    """Return max_locks_per_transaction for the drill's server. Its lock table holds at least that times 20 connections.
 
-    Each table, index and constraint counts as one: a transaction that touches them all still has room.
+    Each table, index and constraint counts as one lock, so one transaction can touch them all.
     """
     most = max(map(_size, databases), default=0)
     return max(LEAST_LOCKS, most // int(SETTINGS["max_connections"]))
@@ -96,7 +97,7 @@ def _size(contents: Contents) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """What is restored, and how; `major`: of the programs."""
+    """What a drill restores, and how. `major`: the version of PostgreSQL's programs."""
 
     manifest: Manifest
     statements: Sequence[Statement]
@@ -132,7 +133,7 @@ def _try(toolbox: Toolbox, backup: Path, trial: _Trial, report: Callable[[str], 
 
 
 def _make_roles(toolbox: Toolbox, server: Server, statements: Sequence[Statement]) -> None:
-    """One statement each; without passwords, since nobody logs in. Raises ServerError."""
+    """Run the statements that create roles, without passwords because nobody logs in. Raises ServerError."""
     texts = [each.bare.as_string(None) for each in statements]
     for at in range(0, len(texts), AT_ONCE):
         first, *then = texts[at : at + AT_ONCE]
@@ -142,7 +143,7 @@ def _make_roles(toolbox: Toolbox, server: Server, statements: Sequence[Statement
 def _restore_all(
     toolbox: Toolbox, server: Server, handed: str, trial: _Trial, report: Callable[[str], None]
 ) -> list[str]:
-    """What is wrong, in words. Every database is tried, also after one that fails."""
+    """Restore every database, even after one fails, and return the problems as lines of text."""
     manifest, jobs, vector_indexes = trial.manifest, trial.jobs, trial.vector_indexes
     report("roles")
     try:
@@ -156,7 +157,7 @@ def _restore_all(
     for database in manifest.databases:
         report(f"database {database.name}, {database.contents.row_count} rows")
         try:
-            # as a restore makes it: of what is set for a database, pg_dump writes some that nobody can read
+            # Created as a restore does it: pg_dump writes some settings of a database in a form that can't be read.
             made = restore.created(database.name, database).as_string(None)
             gone = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(database.name)).as_string(None)
             execute(toolbox, server, "template1", gone, then=(made,))

@@ -1,9 +1,9 @@
-"""What is written down with a backup, and the check of a backup against it.
+"""The manifest of a backup, and the check of a backup against its manifest.
 
-Invariant: a folder with a manifest holds exactly the files the manifest lists, each with its size and SHA-256, and the
-manifest has the digest of itself. Anything else is refused, by name. Its HMAC, with a key of the stack's state, tells
-that nobody else wrote it and that it is the stack's of this time. No password is in it; the roles' hashes are in
-`globals.sql`, which only its owner reads.
+Invariant: a folder with a manifest holds exactly the files that the manifest lists, each with its size and SHA-256, and
+the manifest holds its own digest. Anything else is refused, and the error names the file. An HMAC with a key from the
+stack's state proves that this stack wrote the manifest, with its present key. The manifest holds no password. The
+roles' password hashes are in `globals.sql`, which only the owner of the file can read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pgvector_stacks.common.plain_text import one_line
 NAME = "manifest.json"
 GLOBALS = "globals.sql"
 FORMAT = 2  # 1 has no signature
-MOST = 5  # problems that are told
+MOST = 5  # problems that a message lists
 OTHER = "  use another one (pgstack backup list STACK), or make one:  pgstack backup create STACK"
 UNSIGNED_HELP = (
     "  if it is yours, and nobody else could write where it has lain since, say so: add  --unsigned  to the command\n"
@@ -41,16 +41,16 @@ UNSIGNED_HELP = (
 NO_KEY, NOT_SIGNED, OTHER_KEY = "no key yet", "not signed", "signed with another key"
 OTHER_TIME = "of another time"
 LONGEST_NAME = 63  # bytes
-# what pg_dump writes into its folder
+# names of the files that pg_dump writes into its folder
 PART = re.compile(r"[a-z0-9_]+\.(?:dat|toc)(?:\.(?:gz|lz4|zst))?")
 
 
 class BackupRefused(PgstackError):
-    """A backup that isn't whole, or doesn't fit where it is to go."""
+    """A backup that is incomplete, or doesn't fit the target server."""
 
 
 class BackupFailed(PgstackError):
-    """A backup, a drill or a restore that didn't work; the server that serves is as it was."""
+    """A backup, a drill or a restore that failed. The running server is unchanged."""
 
 
 def _name(value: str) -> str:
@@ -70,7 +70,7 @@ Name = Annotated[str, AfterValidator(_name)]
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a backup must prove: that it was signed with `key`, or nothing where `unsigned` ones are taken."""
+    """What a backup must prove: a signature with `key`, or nothing if `unsigned` backups are accepted."""
 
     key: str = field(default="", repr=False)
     unsigned: bool = False
@@ -80,7 +80,7 @@ UNSIGNED = Trust(unsigned=True)
 
 
 class Untrusted(BackupRefused):
-    """A backup that may be somebody else's. Nothing is said about what is in it. `short`: why, in a few words."""
+    """A backup that may come from somebody else. The message shows none of its contents. `short`: the reason, brief."""
 
     def __init__(self, message: str, short: str) -> None:
         super().__init__(message)
@@ -95,7 +95,7 @@ class File(BaseModel):
 
 
 class Privilege(BaseModel):
-    """A right on a database. `grantee` "" is everybody."""
+    """A privilege on a database. `grantee` "" means PUBLIC."""
 
     model_config = FROZEN
 
@@ -105,7 +105,7 @@ class Privilege(BaseModel):
 
 
 class Setting(BaseModel):
-    """What ALTER DATABASE … SET has set; `role` "" for all of them."""
+    """A setting of a database, from ALTER DATABASE … SET. `role` "" means all roles."""
 
     model_config = FROZEN
 
@@ -115,7 +115,7 @@ class Setting(BaseModel):
 
 
 class Database(BaseModel):
-    """One database. `folder`: of its dump, relative to the backup; `bytes`: what it takes on the server."""
+    """One database. `folder`: where its dump is, relative to the backup; `bytes`: its size on the server."""
 
     model_config = FROZEN
 
@@ -148,7 +148,7 @@ class Database(BaseModel):
 
 
 class Manifest(BaseModel):
-    """A finished backup. `database`: the stack's own among `databases`; times in UTC, `seconds` it took."""
+    """A finished backup. `database`: the stack's own among `databases`; `seconds`: how long it took. Times are UTC."""
 
     model_config = FROZEN
 
@@ -186,7 +186,7 @@ class Manifest(BaseModel):
         return sum(each.contents.row_count for each in self.databases)
 
     def of(self, name: str) -> Database:
-        """Raises BackupRefused."""
+        """Return the database of that name. Raises BackupRefused if there is none."""
         for each in self.databases:
             if each.name == name:
                 return each
@@ -196,7 +196,7 @@ class Manifest(BaseModel):
 
 
 def write(manifest: Manifest, folder: Path, key: str = "") -> None:
-    """`key`: it is signed with; "": it isn't."""
+    """Write the manifest into the folder. `key`: signs the manifest; "": no signature."""
     content = manifest.model_dump(mode="json", by_alias=True)
     proof = {"digest": _digest(content)} | ({"signature": _signature(content, key)} if key else {})
     text = json.dumps(content | proof, indent=1, ensure_ascii=False, sort_keys=True)
@@ -206,8 +206,10 @@ def write(manifest: Manifest, folder: Path, key: str = "") -> None:
 
 
 def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
-    """Raises BackupRefused where it is missing, cut off, altered, or of a later version of this program; Untrusted
-    where it isn't signed as `trust` demands.
+    """Read the manifest of the backup in `folder`.
+
+    Raises BackupRefused if it is missing, truncated, altered, or from a later version of this program, Untrusted if it
+    isn't signed as `trust` requires.
     """
     path = folder / NAME
     try:
@@ -261,7 +263,7 @@ def _check_signature(folder: Path, content: object, signature: object, key: str)
 
 
 def problem_of(error: ValidationError) -> str:
-    """Which field is wrong, and why."""
+    """Return which field is wrong, and why, as one line."""
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     words = f"{where}: {first['msg'].removeprefix('Value error, ')}" if where else first["msg"]
@@ -269,12 +271,12 @@ def problem_of(error: ValidationError) -> str:
 
 
 def verify(folder: Path, *, digests: bool = True, trust: Trust = UNSIGNED) -> Manifest:
-    """The manifest of a whole backup. `digests` False: names and sizes alone, which is quick.
+    """Check the files of a backup and return its manifest. `digests` False: check only names and sizes, which is fast.
 
-    Raises BackupRefused naming what is missing, cut off, altered or too much; Untrusted as `read`.
+    Raises BackupRefused that names missing, truncated, altered and additional files, and Untrusted as `read` does.
     """
     manifest = read(folder, trust)
-    # whatever is no folder counts: programs read a pipe of a file's name, too
+    # Everything but folders counts: a program would read a pipe in the place of a file, too.
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
     there -= {NAME}
     problems = [f"{name}: not in the manifest" for name in sorted(there - manifest.files.keys())]
@@ -298,7 +300,7 @@ def verify(folder: Path, *, digests: bool = True, trust: Trust = UNSIGNED) -> Ma
 
 
 def globals_of(folder: Path, manifest: Manifest) -> str:
-    """The text of `globals.sql`, of the very bytes that the manifest has the digest of. Raises BackupRefused."""
+    """Return the text of `globals.sql`, decoded from the same bytes that match the digest. Raises BackupRefused."""
     try:
         content = shared_files.content_of(folder / GLOBALS)
         if hashlib.sha256(content).hexdigest() != manifest.files[GLOBALS].sha256:
@@ -311,7 +313,7 @@ def globals_of(folder: Path, manifest: Manifest) -> str:
 
 
 def files_of(folder: Path) -> dict[str, File]:
-    """All files but the manifest, by their path relative to the backup."""
+    """Return all files but the manifest, by their path relative to the backup."""
     return {
         str(path.relative_to(folder)): File(bytes=path.stat().st_size, sha256=sha256(path))
         for path in sorted(folder.rglob("*"))
@@ -320,7 +322,7 @@ def files_of(folder: Path) -> dict[str, File]:
 
 
 def sha256(path: Path) -> str:
-    """Raises OSError."""
+    """Return the file's digest in hexadecimal. Raises OSError."""
     with shared_files.reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -334,10 +336,10 @@ def _digest(content: object) -> str:
 
 
 def signature(purpose: str, content: object, key: str) -> str:
-    """Of something else than a manifest, which begins with a brace. `purpose`: what it is of."""
+    """Sign content that isn't a manifest. `purpose` comes first in the signed text; a manifest begins with a brace."""
     return hmac.new(key.encode(), f"{purpose}\n".encode() + _canonical(content), hashlib.sha256).hexdigest()
 
 
 def _signature(content: object, key: str) -> str:
-    """Of everything in the manifest, the digests of all files among it."""
+    """Sign the whole manifest, which includes the digests of all files."""
     return hmac.new(key.encode(), _canonical(content), hashlib.sha256).hexdigest()

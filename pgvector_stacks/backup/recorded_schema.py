@@ -1,6 +1,7 @@
-"""What pgstack recorded of the schema: another major writes the same definitions in other words, which is no drift.
+"""Carries pgstack's record of the schema over to another major version.
 
-So: note what has drifted under the old version, and record the rest again under the new one.
+Another major version prints the same definitions differently, which isn't drift. So: find what has drifted under the
+old version, and record everything else again under the new version.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ Drifted = Mapping[str, Sequence[Mapping[str, str]]]
 
 
 def session(written: int = drift.FORMAT) -> str:
-    """The settings that drift.find has."""
+    """Return the SET statements that `drift.find` uses. `written`: the format of the record."""
     return "".join(f"SET {form};" for form in drift.forms(written))
 
 
 def drifted(toolbox: Toolbox, server: Server, databases: Iterable[str]) -> Drifted:
-    """By database, for those that have such a record: kind and identity of what differs from it. Raises ServerError."""
+    """Return kind and identity of what differs from the record, by database. Skip databases without a record.
+
+    Raises ServerError.
+    """
     found = {}
     for database in databases:
         if (written := _format(toolbox, server, database)) is not None:
@@ -33,7 +37,7 @@ def drifted(toolbox: Toolbox, server: Server, databases: Iterable[str]) -> Drift
 
 
 def drift_of(toolbox: Toolbox, server: Server, database: str) -> list[tuple[str, str]]:
-    """Kind and identity of what has drifted in a database; empty where nothing is recorded. Raises ServerError."""
+    """Return kind and identity of what has drifted in a database; empty without a record. Raises ServerError."""
     written = _format(toolbox, server, database)
     if written is None:
         return []
@@ -53,7 +57,7 @@ def renew(toolbox: Toolbox, server: Server, before: Drifted) -> None:
 
 
 def _format(toolbox: Toolbox, server: Server, database: str) -> int | None:
-    """Of what is recorded; None where nothing is."""
+    """Return the format of the database's record; None if it has no record."""
     there = rows(toolbox, server, database, "SELECT to_regclass('pgstack.object') IS NOT NULL AS there")[0]["there"]
     asked = rows(toolbox, server, database, queries.get("recorded_format")) if there else []
     return int(asked[0]["format"]) if asked and asked[0]["format"] is not None else None

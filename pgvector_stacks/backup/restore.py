@@ -1,9 +1,10 @@
-"""Restores one database of a backup into a server that serves.
+"""Restores one database of a backup into a running server.
 
-Steps, under the lock that an `up` takes too: what a killed restore left is dropped → roles that the server lacks → a
-new database beside the live one, filled and compared with the manifest → its privileges and settings → both renamed in
-one transaction. Until that commits the live database serves, and whatever fails or is killed leaves it as it is. The
-former one is kept under another name: nothing here drops it. Passwords of roles that are there stay as they are.
+Steps, under the same lock as an `up`: drop what a killed restore left → create roles that the server lacks → create a
+new database beside the live one, load it and compare it with the manifest → set its privileges and settings → rename
+both databases in one transaction. Until that transaction commits, the live database serves clients, and a failure or a
+kill leaves it unchanged. The former database is kept under another name and is never dropped here. Existing roles keep
+their passwords.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ def restore(
     toolbox: Toolbox, server: Server, admin: Address, backup: Path, manifest: Manifest, database: str, *,
     jobs: int = 2, lock_wait_s: float = 30.0, superusers: bool = False, report: Callable[[str], None] = lambda _: None,
 ) -> str | None:  # fmt: skip
-    """`database` of a verified backup becomes `admin.database`. The name the former one has now, None where none was.
+    """Replace `admin.database` by `database` of a verified backup. Return the former one's new name, None without one.
 
-    `superusers`: roles that the server lacks may be made superusers, who also make what others own.
-    Raises BackupRefused, BackupFailed, ConnectionFailed: then the live database is as it was.
+    `superusers`: the backup may create superusers, and the superuser creates the whole schema, whoever owns it.
+    Raises BackupRefused, BackupFailed, ConnectionFailed. The live database is unchanged then.
     """
     source = manifest.of(database)
     if manifest.major > server.major:
@@ -101,7 +102,7 @@ def restore(
 
 @contextmanager
 def _loader(cluster: Connection[Any], toolbox: Toolbox, server: Server) -> Iterator[Server]:
-    """The login that loads rows, for as long as it does; one that a killed restore left is replaced."""
+    """Create the login that loads rows, and drop it at the end. Replace a login that a killed restore left."""
     password = secrets.token_urlsafe(32)
     owner_login.drop(toolbox, server)
     cluster.execute(owner_login.CREATE.encode())
@@ -110,7 +111,7 @@ def _loader(cluster: Connection[Any], toolbox: Toolbox, server: Server) -> Itera
         passfile = toolbox.put("passfile-loading", passfile_line(password))
         yield replace(server, user=owner_login.ROLE, passfile=passfile, superuser=False)
     finally:
-        with suppress(ServerError):  # the server is gone: the next restore drops it
+        with suppress(ServerError):  # if the server is down, the next restore drops the login
             owner_login.drop(toolbox, server)
 
 
@@ -134,9 +135,9 @@ def _drop(cluster: Connection[Any], name: str) -> None:
 def make_roles(
     cluster: Connection[Any], statements: Sequence[Statement], report: Callable[[str], None], *, superusers: bool
 ) -> None:
-    """Those that the server lacks, in one transaction, with their password hashes and memberships.
+    """Create the roles that the server lacks, in one transaction, with their password hashes and memberships.
 
-    Raises BackupRefused where one would be a superuser, unless `superusers` are asked for.
+    Raises BackupRefused if a role would be a superuser and `superusers` is False.
     """
     present = cluster.execute(queries.get("roles_present")).fetchall()
     wanted = role_statements.lacking(role_statements.without_backup_role(statements), [name for name, _ in present])
@@ -145,14 +146,14 @@ def make_roles(
         return
     report(f"makes roles: {', '.join(one_line(each.makes) for each in wanted if each.makes)}")
     with cluster.transaction():
-        for setting in roles.UNLOGGED:  # their hashes
+        for setting in roles.UNLOGGED:  # keeps password hashes out of the server's log
             cluster.execute(f"SET LOCAL {setting}".encode())
         for statement in wanted:
             cluster.execute(statement.command)
 
 
 def created(name: str, source: Database) -> sql.Composed:
-    """What makes a database like `source`, empty. Pure."""
+    """Return the CREATE DATABASE statement for an empty database like `source`. Pure."""
     return sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}{}").format(
         sql.Identifier(name), sql.Identifier(source.owner),
         *(sql.Literal(word) for word in (source.encoding, source.collate, source.ctype)),
@@ -161,7 +162,10 @@ def created(name: str, source: Database) -> sql.Composed:
 
 
 def _create(cluster: Connection[Any], name: str, source: Database) -> None:
-    """Empty, closed to everybody but superusers. Raises BackupRefused where the server has no such locale."""
+    """Create an empty database that only superusers and its owner can connect to.
+
+    Raises BackupRefused if the server lacks the locale.
+    """
     try:
         cluster.execute(created(name, source))
     except psycopg.errors.WrongObjectType as error:  # an invalid locale name
@@ -173,7 +177,7 @@ def _create(cluster: Connection[Any], name: str, source: Database) -> None:
 
 
 def give_properties(cluster: Connection[Any], name: str, source: Database) -> None:
-    """What a dump without CREATE DATABASE leaves out: privileges, settings, the connection limit, the comment."""
+    """Set what a dump without CREATE DATABASE omits: privileges, settings, the connection limit, the comment."""
     database = sql.Identifier(name)
     with cluster.transaction():
         for right in source.privileges:
@@ -184,7 +188,7 @@ def give_properties(cluster: Connection[Any], name: str, source: Database) -> No
             kind = sql.SQL({"CREATE": "CREATE", "CONNECT": "CONNECT"}.get(right.privilege, "TEMPORARY"))
             cluster.execute(sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(kind, database, who, option))
         if cluster.execute("SELECT FROM pg_roles WHERE rolname = %s", (roles.BACKUP,)).fetchone() is not None:
-            grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")  # also where the backup is older than its role
+            grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")  # a backup older than this role lacks the grant
             cluster.execute(grant.format(database, sql.Identifier(roles.BACKUP)))
         limit = sql.Literal(source.connection_limit)
         cluster.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit))
@@ -194,19 +198,19 @@ def give_properties(cluster: Connection[Any], name: str, source: Database) -> No
             whose = sql.SQL("DATABASE {}").format(database)
             if setting.role:
                 whose = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(setting.role), database)
-            if setting.value:  # never set here: it may be one that stops this very transaction, or names what is gone
+            if setting.value:  # not SET in this session: the value may break this transaction, or be invalid here
                 values = setting_values.elements_of(setting.name, setting.value)
                 words = sql.SQL(", ").join(map(sql.Literal, values))
                 cluster.execute(sql.SQL("ALTER {} SET {} TO {}").format(whose, word, words))
-            else:  # no word of SQL says a list without elements
+            else:  # SQL has no literal for an empty list
                 cluster.execute("SELECT set_config(%s, '', true)", (setting.name,))
                 cluster.execute(sql.SQL("ALTER {} SET {} FROM CURRENT").format(whose, word))
 
 
 def swap(admin: Address, new: str, before: str) -> str | None:
-    """`new` becomes `admin.database`, which becomes `before`: in one transaction, its sessions ended meanwhile.
+    """Rename `admin.database` to `before` and `new` to `admin.database` in one transaction, and end their sessions.
 
-    Whoever connects while it lasts waits for its end. Raises BackupFailed where a session can't be ended.
+    New connections wait until the transaction ends. Raises BackupFailed if a session can't be ended.
     """
     live, to = admin.database, replace(admin, database="postgres")
     rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
@@ -215,7 +219,7 @@ def swap(admin: Address, new: str, before: str) -> str | None:
         done = threading.Event()
 
         def end_sessions() -> None:
-            # the rename waits five seconds for them, and lets no new ones in
+            # RENAME waits up to five seconds for the sessions to end, and blocks new ones
             with suppress(psycopg.Error):
                 while not done.wait(POLL_S):
                     ender.execute(

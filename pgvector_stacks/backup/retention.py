@@ -1,7 +1,7 @@
-"""Which backups may go. Pure.
+"""Decides which backups retention removes. Pure.
 
-Invariant: the newest `keep` stay; the newest whose drill was good stays, however old; and where no drill ever was good,
-so does the newest that no drill has found bad. What goes is older than all `keep`.
+Invariant: the newest `keep` backups stay. The newest backup with a good drill stays, however old. If no drill was ever
+good, the newest backup that was never drilled stays. Every removed backup is older than the newest `keep`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A finished backup. `good`: what its last drill found, None where there was none."""
+    """A finished backup. `good`: whether its last drill succeeded, None without a drill."""
 
     name: str
     good: bool | None
 
 
 def doomed(backups: Sequence[Kept], keep: int) -> tuple[str, ...]:
-    """The names of those that go, the oldest first. `backups`: the oldest first; `keep` at least 1."""
+    """Return the names of the backups to remove, oldest first. `backups`: oldest first; `keep`: below 1 counts as 1."""
     stay = {each.name for each in backups[-max(1, keep) :]}
     for verdict in (True, None):
         newest = next((each.name for each in reversed(backups) if each.good is verdict), None)

@@ -1,7 +1,7 @@
-"""Reads and hands over files in a folder where another user writes: the container of scheduled backups.
+"""Reads files, and changes their owner, in a folder where another user writes: the container of scheduled backups.
 
-Invariant: whatever lies in the folder, and whatever becomes of its names meanwhile, nothing outside of it is read,
-written or given away, and nobody waits: a link isn't followed, a pipe isn't read.
+Invariant: whatever is in the folder, and however another user renames files meanwhile, nothing outside the folder is
+read, written or given to another owner, and no call blocks. Links aren't followed, and pipes aren't read.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
-SMALL, LARGE = 1 << 20, 1 << 28  # bytes: of a note, of a manifest
-OPENED = "/proc/self/fd"  # by such a path an open folder is reached whatever its name leads to by now
+SMALL, LARGE = 1 << 20, 1 << 28  # the most bytes of a note, and of a manifest
+OPENED = "/proc/self/fd"  # a path below it reaches an open folder even after the folder's name points elsewhere
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[BufferedReader]:
-    """A plain file. Raises OSError, FileNotFoundError among it; also for a link and whatever else is no plain file."""
+    """Open a regular file for reading. Raises OSError, also for links and everything else that isn't a regular file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:  # noqa: PTH123
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -30,7 +30,7 @@ def reading(path: Path) -> Iterator[BufferedReader]:
 
 
 def content_of(path: Path, most: int = LARGE) -> bytes:
-    """Raises OSError, also for more than `most` bytes."""
+    """Return the bytes of a regular file. Raises OSError, also for more than `most` bytes."""
     with reading(path) as file:
         if os.fstat(file.fileno()).st_size > most:
             raise OSError(errno.EFBIG, "too large", str(path))
@@ -38,12 +38,12 @@ def content_of(path: Path, most: int = LARGE) -> bytes:
 
 
 def note(path: Path) -> str:
-    """The text of a short one. Raises OSError."""
+    """Return the text of a small file. Raises OSError."""
     return content_of(path, SMALL).decode(errors="replace")
 
 
 def give(path: Path, uid: int, gid: int) -> None:
-    """A folder and what is in it, itself last. Raises OSError. On NFS root is nobody, and so are its files."""
+    """Give a folder's contents, and then the folder, to another owner. Raises OSError, as on NFS with root squashed."""
     for _, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
         for name in (*files, *folders):
             if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid != uid:
@@ -53,7 +53,7 @@ def give(path: Path, uid: int, gid: int) -> None:
 
 
 def close_to_others(path: Path) -> None:
-    """A folder and what is in it is for its owner alone. Raises OSError."""
+    """Let only the owner read and write a folder and its contents. Raises OSError."""
     for _, _, files, descriptor in os.fwalk(path, follow_symlinks=False):
         os.fchmod(descriptor, 0o700)
         for name in files:
@@ -65,14 +65,14 @@ def close_to_others(path: Path) -> None:
 
 
 def give_to_owner(descriptor: int, folder: Path) -> None:
-    """A file that root has made in a folder becomes its owner's. `descriptor`: of the file."""
+    """Give a file that root created in a folder to the folder's owner. `descriptor`: of the open file."""
     there = folder.stat()
     if os.geteuid() == 0 and os.fstat(descriptor).st_uid != there.st_uid:
         os.fchown(descriptor, there.st_uid, there.st_gid)
 
 
 def _makes_files_of_roots(folder: Path) -> bool:
-    """False on NFS, where all of root's files may be the folder's owner's."""
+    """Return whether files that root creates here belong to root. On NFS they may belong to the folder's owner."""
     path = folder / f".{secrets.token_hex(8)}"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -84,9 +84,9 @@ def _makes_files_of_roots(folder: Path) -> bool:
 
 @contextmanager
 def private(folder: Path) -> Iterator[Path]:
-    """Make `folder` and reach it by a path that another user can't turn elsewhere, as long as this lasts.
+    """Create `folder` and yield a path to it that another user can't redirect.
 
-    Raises OSError. Where its parent is our own, nobody else can: the path is the plain one then.
+    Yields the plain path if the parent is our own, because nobody else can rename the folder then. Raises OSError.
     """
     folder.mkdir(mode=0o700)
     parent = folder.parent.stat()

@@ -1,9 +1,10 @@
-"""The folder of a stack's backups: which there are, what their drills found, and one user at a time.
+"""The folder of a stack's backups: lists them, records the results of drills, and locks the folder.
 
 20261124T020000Z/               a finished backup
-20261124T020000Z.drill.json     what its last drill found
-20261125T020000Z.unfinished/    under way, or left by a killed run: the next `create` removes it
-.lock                           held by who works in the folder, the schedule's container too (shell/backup_once.sh)
+20261124T020000Z.drill.json     the result of its last drill
+20261125T020000Z.unfinished/    in progress, or left by a killed run: the next `create` removes it
+.lock                           locked by the process that works in the folder: a command, or the container of scheduled
+                                backups (shell/backup_once.sh)
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ FINISHED = re.compile(r"\d{8}T\d{6}Z")
 
 
 class DrillResult(BaseModel):
-    """What a drill found: `problems` is empty where the backup is good. `at`: its start, UTC; `seconds` to restore."""
+    """The result of a drill. `problems`: empty if the backup is good; `at`: start, UTC; `seconds`: duration."""
 
     model_config = FROZEN
 
@@ -44,7 +45,7 @@ class DrillResult(BaseModel):
     signature: str = ""
 
     def proof(self, name: str, key: str) -> str:
-        """The signature that it must have as the record of the backup of that name."""
+        """Return the signature that this record must have if it belongs to the backup of that name."""
         content = {"backup": name} | self.model_dump(mode="json", exclude={"signature"})
         return manifest.signature("pgstack: the record of a drill", content, key)
 
@@ -54,7 +55,7 @@ class DrillResult(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A finished backup and its last drill."""
+    """A finished backup and the result of its last drill."""
 
     folder: Path
     drill: DrillResult | None
@@ -69,7 +70,7 @@ class Backup:
 
 
 def listed(directory: Path) -> list[Backup]:
-    """Finished backups, the oldest first."""
+    """Return the finished backups, oldest first."""
     if not directory.is_dir():
         return []
     folders = sorted(path for path in directory.iterdir() if FINISHED.fullmatch(path.name) and path.is_dir())
@@ -77,7 +78,7 @@ def listed(directory: Path) -> list[Backup]:
 
 
 def chosen(directory: Path, name: str | None) -> Path:
-    """The backup of that name, else the newest. Raises BackupRefused where there is none."""
+    """Return the folder of the named backup, or of the newest without a name. Raises BackupRefused if there is none."""
     there = listed(directory)
     if name is None and there:
         return there[-1].folder
@@ -96,7 +97,7 @@ def drill_file(folder: Path) -> Path:
 
 
 def last_drill(folder: Path) -> DrillResult | None:
-    """None where there was none, or its note can't be read."""
+    """Return the result of the backup's last drill; None without a drill, or if its record can't be read."""
     try:
         return DrillResult.model_validate_json(shared_files.note(drill_file(folder)))
     except (OSError, ValidationError, ValueError):
@@ -104,22 +105,22 @@ def last_drill(folder: Path) -> DrillResult | None:
 
 
 def note_drill(folder: Path, result: DrillResult, key: str = "") -> None:
-    """Replaced as a whole. `key`: it is signed with, "" for none."""
+    """Write the result of a drill beside the backup, atomically. `key`: signs the record, "" for no signature."""
     if key:
         result = result.model_copy(update={"signature": result.proof(folder.name, key)})
     path = drill_file(folder)
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(result.model_dump_json(by_alias=True, indent=1) + "\n")  # never through a link of the container's
+        file.write(result.model_dump_json(by_alias=True, indent=1) + "\n")  # O_EXCL: follows no link of the container
         shared_files.give_to_owner(file.fileno(), path.parent)
     new.replace(path)
 
 
 def good(directory: Path, key: str | None = None) -> list[Backup]:
-    """The backups of this folder whose last drill found them good, the oldest first.
+    """Return the backups of this folder whose last drill was good, oldest first.
 
-    `key`: of the stack; drills whose record isn't signed with it don't count. None: all do.
+    `key`: the stack's; drills whose record isn't signed with this key don't count. None: all drills count.
     """
     return [
         each
@@ -129,25 +130,25 @@ def good(directory: Path, key: str | None = None) -> list[Backup]:
 
 
 def last_drilled(backups: Iterable[Backup]) -> datetime | None:
-    """When one of them was last drilled; None where none ever was."""
+    """Return when one of the backups was last drilled; None if none ever was."""
     return max((each.drill.at for each in backups if each.drill is not None), default=None)
 
 
 def last_good_drill(directory: Path, key: str | None = None) -> datetime | None:
-    """When one of `good` was last restored and found good; None where none ever was."""
+    """Return when the last good drill of a backup here was; None without one. `key`: as for `good`."""
     return last_drilled(good(directory, key))
 
 
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """The folder, made where it isn't there, for us alone. Raises BackupFailed where another run works in it."""
+    """Lock the folder, and create it if missing. Raises BackupFailed if another process has it locked."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise BackupFailed(f"backups can't be kept in {directory}: {error.strerror}") from None
     try:
-        shared_files.give_to_owner(lock, directory)  # the container of the schedule takes it too
+        shared_files.give_to_owner(lock, directory)  # the container of scheduled backups locks this file too
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -160,7 +161,7 @@ def alone(directory: Path) -> Iterator[None]:
 
 
 def remove_unfinished(directory: Path) -> list[str]:
-    """What killed runs left; their names. To be called by who is alone in the folder."""
+    """Remove what killed runs left, and return the names. The caller must hold the folder's lock."""
     left = [path for path in directory.iterdir() if path.name.endswith(UNFINISHED)]
     for path in left:
         shutil.rmtree(path, ignore_errors=True)
@@ -169,9 +170,9 @@ def remove_unfinished(directory: Path) -> list[str]:
 
 @contextmanager
 def unfinished(finished: Path) -> Iterator[Path]:
-    """The path at which the backup `finished` is to be made, which is there only once `settle` gave it its name.
+    """Yield the path at which to create the backup `finished`; `settle` gives the backup its final name.
 
-    It lies in a folder of ours beside it, in which nobody else gets at it. Raises OSError.
+    The path is in a private folder beside `finished`, which is removed at the end. Raises OSError.
     """
     folder = finished.with_name(f"{finished.name}{UNFINISHED}")
     try:
@@ -182,10 +183,10 @@ def unfinished(finished: Path) -> Iterator[Path]:
 
 
 def settle(made: Path, finished: Path) -> None:
-    """On the disk before it has its name: a crash leaves a whole backup or none. Raises OSError."""
+    """Sync the backup to disk, then rename it. A crash leaves a complete backup or none. Raises OSError."""
     for path in [*made.rglob("*"), made]:
         _sync(path)
-    if os.geteuid() == 0:  # it is the folder's owner's, as whom the schedule's container reads and removes it
+    if os.geteuid() == 0:  # the container of scheduled backups runs as the folder's owner and must be able to remove it
         there = finished.parent.stat()
         shared_files.give(made, there.st_uid, there.st_gid)
     made.rename(finished)

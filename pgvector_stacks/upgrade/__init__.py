@@ -1,1 +1,1 @@
-"""The upgrade to another major version: facts, decision, steps. `engines` carries it out, `checks` compares."""
+"""The upgrade to another major version: facts, decision, steps. `engines` runs it, `checks` compares the data."""

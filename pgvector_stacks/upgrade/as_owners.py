@@ -1,9 +1,9 @@
-"""Restores dumps into a server on a private socket, so that nothing that an owner wrote runs as the administrator.
+"""Restores dumps into a server that has no clients yet, so that no code of an owner runs as the administrator.
 
-PostgreSQL computes while it makes an object: a bound of a partition whose key is a domain with a CHECK, the first state
-of an aggregate, a generated column. So the schema is made over the login that has the owners' rights and no others
-(`backup/restoring/owner_login.py`), and the roles, which only an administrator makes, are read as data
-before psql gets them.
+PostgreSQL evaluates expressions while it creates an object: a bound of a partition whose key is a domain with a CHECK,
+the first state of an aggregate, a generated column. So a login that has the owners' rights and no others creates the
+schema (`backup/restoring/owner_login.py`). Only an administrator can create roles, so their dump is parsed as data
+first, and psql gets SQL composed from it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, execute, must
 
-LOST = "\ufffd"  # what stands for bytes that are no UTF-8
+LOST = "\ufffd"  # replaces bytes that aren't UTF-8
 
 
 def make_roles(toolbox: Toolbox, server: Server, path: str, superuser: str) -> None:
-    """Those of pg_dumpall's file in the toolbox, but `superuser`, which initdb has made. Raises ServerError.
+    """Create the roles of pg_dumpall's file, except `superuser`, whom initdb has created. Raises ServerError.
 
-    Through a file, not an argument: a password's hash is in it. What is sent is put together here, from names and
-    literals, so that no word of the file is a command of psql's.
+    `path`: the file, as the toolbox sees it. psql gets the SQL in a file, not in an argument, because it contains
+    password hashes. The SQL is composed here from names and literals, so text of the file can't be a psql command.
     """
     text = must(f"reading {path}", toolbox.sh('cat "$F"', F=path))
     if LOST in text:
@@ -45,8 +45,9 @@ def restore(
     toolbox: Toolbox, server: Server, folder: str, databases: Iterable[str], *, jobs: int, report: Report,
     watched: bool = False,
 ) -> None:  # fmt: skip
-    """The dumps `0`, `1`, … in `folder`, of the databases in their order. `watched`: what runs with the owners' rights
-    may drop no function. Raises ServerError.
+    """Restore the dumps `0`, `1`, … in `folder`, one per database in order. Raises ServerError.
+
+    `watched`: code that runs with the owners' rights may not drop functions.
     """
     owner_login.drop(toolbox, server)
     execute(toolbox, server, "postgres", owner_login.CREATE)

@@ -1,7 +1,7 @@
-"""A backup of the upgraded server, once it is open: the first of the new major.
+"""Creates the first backup of the new major version, once the upgraded server accepts clients.
 
-It can't fail the `up`, whose data is upgraded and serves: what goes wrong is a warning. It isn't restored and compared;
-that is what a drill is for, in its own time.
+A failure is a warning and doesn't fail the `up`, because the data is upgraded and the server runs. The backup isn't
+restored and compared here: a later drill does that.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from pgvector_stacks.upgrade.progress import dump, reporting_progress
 
 @dataclass(frozen=True, slots=True)
 class BackupAfter:
-    """`into`: the folder of the stack's backups; `database`: the stack's own; `count`: how many are kept, there and in
-    the copies of `place`; `key`: it is signed with, "" for none.
+    """The settings of the backup after an upgrade. `into`: the folder of the stack's backups; `database`: the stack's
+    own; `count`: how many backups are kept in `into`, and how many copies in `place`; `key`: signs the backup, "" for
+    no signature.
     """
 
     into: Path
@@ -33,7 +34,7 @@ class BackupAfter:
     key: str = field(default="", repr=False)
 
     def make(self, at_the_server: AbstractContextManager[tuple[Toolbox, Server]], report: Report, warn: Report) -> None:
-        """`at_the_server`: where the new server is reached. Raises nothing."""
+        """Create the backup; never raises. `at_the_server`: a toolbox that reaches the new server."""
         try:
             with at_the_server as (toolbox, server):
                 report(f"a backup of PostgreSQL {server.major}, which serves meanwhile")
@@ -42,7 +43,7 @@ class BackupAfter:
             newest = store.listed(self.into)[-1].folder
             report(f"backup {newest}; to try it out:  pgstack backup drill {self.stack}")
             prune_and_copy(newest, self.count, self.place, report)
-        except Exception as error:  # even a bug: the next `up` would find nothing to do
+        except Exception as error:  # even a bug must not fail the `up`, which the next one couldn't repeat
             known = isinstance(error, (PgstackError, OSError))
             reason = str(error) if known else f"{type(error).__name__}: {error}"
             warn(

@@ -1,7 +1,7 @@
-"""A backup before the upgrade, restored once and compared, while the old server serves.
+"""Creates a backup before the upgrade, restores it once and compares it, while the old server serves clients.
 
-A drill that is recent enough stands for it: its backup is there, and was found good. Where backups are copied to
-another host, this one is there before the upgrade goes on.
+No new backup is created if a recent drill found an existing backup good. Where backups are copied to another host, the
+copy is complete before the upgrade continues.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from pgvector_stacks.upgrade.progress import PACE, Pace, directory, dump, report
 
 @dataclass(frozen=True, slots=True)
 class BackupFirst:
-    """`into`: the folder of the stack's backups; `database`: the stack's own; `max_age_h`: of a good drill, in hours;
-    0: always a new one; `place`: where its copy goes; `key`: it is signed with, "" for none.
+    """The settings of the backup before an upgrade. `into`: the folder of the stack's backups; `database`: the stack's
+    own; `max_age_h`: a good drill of at most this many hours replaces a new backup, 0 for always a new one; `place`:
+    where its copy goes; `key`: signs the backup, "" for no signature.
     """
 
     into: Path
@@ -50,8 +51,11 @@ class BackupFirst:
         report: Report,
         pace: Pace = PACE,
     ) -> None:
-        """`at_the_server`: where the running server is reached; `apart`: where nothing is. Raises PgstackError."""
-        with self._copying():  # a host that is away is told before the dump, which may take hours
+        """Create the backup, or find a recent one, and copy it. Raises PgstackError.
+
+        `at_the_server`: a toolbox that reaches the running server; `apart`: a toolbox for the throw-away server.
+        """
+        with self._copying():  # fails before the dump, which may take hours, if the host can't be reached
             if self.place is not None:
                 self.place.kept()
         good = store.good(self.into, self.key or None)
@@ -69,7 +73,8 @@ class BackupFirst:
         with store.alone(self.into), apart as toolbox:
             data = f"{toolbox.beside(server.major, RESTORED)}/base"
             with reporting_progress("restore the backup", directory(toolbox, data, restored), report, pace):
-                # made here and now: its superusers are the server's own. What others own is made with their rights
+                # The backup is this server's own, so its superusers are known ones. Objects of other roles are
+                # created with the rights of their owners.
                 result = drill(toolbox, newest.folder, major=server.major, superusers=True, trust=self.trust)
         if not result.ok:
             problems = "\n".join(f"    {problem.strip()}" for problem in result.problems[:5])
@@ -82,7 +87,7 @@ class BackupFirst:
 
     def _is_own(self, backup: Path) -> bool:
         try:
-            verify(backup, trust=self.trust)  # its files too: it is what there is if the upgrade goes wrong
+            verify(backup, trust=self.trust)  # its files too: the backup must work if the upgrade fails
         except BackupRefused:
             return False
         return True
@@ -106,5 +111,5 @@ class BackupFirst:
 
 
 def _left_out(toolbox: Toolbox, server: Server, database: str) -> int:
-    """Bytes of the vector indexes, which the drill doesn't build."""
+    """Return the bytes of the vector indexes, which the drill doesn't build."""
     return int(rows(toolbox, server, database, queries.get("vector_index_bytes"))[0]["bytes"])

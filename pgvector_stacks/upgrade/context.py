@@ -1,4 +1,4 @@
-"""One run of an upgrade: what is known of it, and what it may do with the server that is served from now."""
+"""The state of one upgrade run, and the interface to control the server that it upgrades."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ UNFINISHED, STANDBY = "docker.unfinished", "standby"
 
 
 class ServerControl(Protocol):
-    """What only the engine can do with the server that is served from now."""
+    """Control of the old server. Each engine (docker, embedded) implements it."""
 
     def running(self) -> bool:
-        """Whether it serves."""
+        """Return whether the old server runs."""
 
     def stop(self) -> None:
-        """With grace, and for good: nobody starts it again. Raises PgstackError."""
+        """Shut the old server down cleanly, so that nothing restarts it. Raises PgstackError."""
 
     def start(self) -> None:
-        """On its untouched directory. Raises PgstackError."""
+        """Start the old server on its unchanged directory. Raises PgstackError."""
 
     def replication(self, *, allowed: bool) -> None:
-        """Let the administrator's standby in, or no longer. Raises PgstackError."""
+        """Let the administrator connect a standby, or forbid it again. Raises PgstackError."""
 
     def alone(self) -> AbstractContextManager[None]:
-        """Nobody else can start a server on the old or the new directory meanwhile."""
+        """Lock the old and the new directory, so that no other process starts a server on them."""
 
 
 def nothing(_: str) -> None:
-    """Called before each step."""
+    """Do nothing. The default of hooks that are called with text."""
 
 
 @dataclass
 class Context:
-    """One run. `live`: how the running server is reached from the toolbox; `settings`: what the new one runs with.
+    """The state of one run. `live`: the toolbox's connection to the running server; `settings`: the new server's.
 
-    `before` is called with each step's name; a test lets it fail or die there. `backup` is called while the old server
-    serves.
+    `before` is called with the name of each step, so that a test can fail or kill the run there. `backup` is called
+    while the old server serves clients.
     """
 
     toolbox: Toolbox
@@ -83,6 +83,6 @@ class Context:
         return self.toolbox.directory(self.old)
 
     def growing(self, what: str, data: str) -> AbstractContextManager[None]:
-        """Tell meanwhile how far the data directory `data` is."""
+        """Report the size of the growing data directory `data` while the context is open."""
         look = progress.directory(self.toolbox, f"{data}/base", self.source.data_bytes)
         return progress.reporting_progress(what, look, self.report, self.pace)

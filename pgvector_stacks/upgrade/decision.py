@@ -1,14 +1,14 @@
-"""Whether a server can be upgraded, by which method, and what to say about it. Pure: facts in, words out.
+"""Decides whether a server can be upgraded, and by which method, and describes the decision. Pure: facts in, text out.
 
-Invariant of every method but `link`: the old data directory is never written to, so that the old server can be started
-on it at any time; the new one gets its final name only after it was verified.
+Invariant of every method but `link`: the upgrade never writes to the old data directory, so the old server can start on
+it at any time. The new directory gets its final name only after the new server was verified.
 
-standby: a streaming standby is made while the old server serves; after the stop only its promotion and `pg_upgrade
-         --link` are left, so that the downtime doesn't grow with the data. Space: the data once more.
-copy:    `pg_upgrade --copy` after the stop. Space: the data once more. Downtime grows with the data.
-clone:   `pg_upgrade --clone` where the file system has reflinks: as safe as copy, as fast as link, nearly no space.
-link:    `pg_upgrade --link`: no space, but the old server can't be started any more once the new one was.
-dump:    pg_dump and pg_restore: for what pg_upgrade can't do. The longest downtime: every index is built again.
+standby: creates a streaming standby while the old server serves. After the stop, only its promotion and `pg_upgrade
+         --link` are left, so the downtime doesn't grow with the data. Space: the data once more.
+copy:    `pg_upgrade --copy` after the stop. Space: the data once more. The downtime grows with the data.
+clone:   `pg_upgrade --clone`, where the file system has reflinks: as safe as copy, as fast as link, nearly no space.
+link:    `pg_upgrade --link`: no space, but once the new server has started, the old one can't start any more.
+dump:    pg_dump and pg_restore: for what pg_upgrade can't do. The longest downtime: every index is rebuilt.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pgvector_stacks.upgrade.facts import Disk, Source, Target
 
 Method = Literal["standby", "copy", "clone", "link", "dump"]
 METHODS: tuple[Method, ...] = get_args(Method)
-Reindex = Literal["before", "after"]  # the server is opened
-# a fresh cluster, WAL of the standby while it catches up, and the schema's dump
+Reindex = Literal["before", "after"]  # relative to when the new server accepts clients
+# Space for a fresh cluster, the standby's WAL while it catches up, and the schema's dump.
 MARGIN_BYTES = 512 * 2**20
 # For the estimate of the downtime. pg_upgrade dumps and restores the schema: 21 s for 15,000 relations on two cores.
 RELATIONS_A_SECOND, COPIED_A_SECOND = 700, 100 * 2**20
@@ -35,7 +35,7 @@ AHEAD_OF_18 = {15: 14, 16: 10, 17: 6, 18: 0}
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How it is done, why so, and what it takes. `rollback`: the old data directory stays whole."""
+    """The chosen method, the reason for it, and the space that it needs. `rollback`: the old data directory is kept."""
 
     method: Method
     why: str
@@ -47,7 +47,7 @@ class Choice:
 
 
 def refusals(source: Source, target: Target) -> list[str]:
-    """Why this server can't be upgraded, each with its remedy; empty where it can. The space is `choose`'s."""
+    """Return why this server can't be upgraded, each with its remedy; empty if it can. `choose` checks disk space."""
     found = []
     if target.major < source.major:
         return [
@@ -98,7 +98,7 @@ def refusals(source: Source, target: Target) -> list[str]:
 
 
 def _older_minor(source: Source, target: Target) -> str:
-    """A target that was released before the source may not know what the source writes."""
+    """Return why the target is too old, "" if it isn't: it may not know what a source released later has written."""
     if target.minor is None or target.major == source.major:
         return ""
     ahead, behind = AHEAD_OF_18.get(source.major), AHEAD_OF_18.get(target.major)
@@ -134,16 +134,16 @@ def _extensions(source: Source, target: Target) -> list[str]:
 
 
 def decide(source: Source, target: Target, disk: Disk, wanted: Method | None) -> Choice:
-    """How it is done. Raises ServerError with every reason why it can't be."""
+    """Return how to upgrade. Raises ServerError with every reason why it isn't possible."""
     if reasons := refusals(source, target):
         raise ServerError("\n".join(reasons))
     return choose(source, disk, wanted)
 
 
 def choose(source: Source, disk: Disk, wanted: Method | None) -> Choice:
-    """The method: the wanted one, or the one with the shortest downtime that keeps the way back.
+    """Choose the wanted method, or the method with the shortest downtime that allows a rollback.
 
-    Raises ServerError where it isn't possible here, with what is.
+    Raises ServerError if it isn't possible here, with the reason.
     """
     if wanted is not None:
         reason = _impossible(source, disk, wanted)
@@ -163,7 +163,7 @@ def choose(source: Source, disk: Disk, wanted: Method | None) -> Choice:
 
 
 def needed(source: Source, method: Method) -> int:
-    """Free bytes it takes. dump: the dump beside the new data, and the indexes it leaves out make up for the rest."""
+    """Return the free bytes that a method needs. dump: the new data, and a dump of about that size without indexes."""
     times = {"standby": 1, "copy": 1, "clone": 0, "link": 0, "dump": 2}[method]
     return times * source.data_bytes + MARGIN_BYTES
 
@@ -184,7 +184,7 @@ def _impossible(source: Source, disk: Disk, method: Method) -> str:
 
 
 def words(source: Source, target: Target, choice: Choice) -> str:
-    """What an `up` would do, for a preview."""
+    """Describe what an `up` would do, for a preview."""
     least = 5 + sum(each.relations for each in source.databases.values()) // RELATIONS_A_SECOND
     short = f"about {least} s of downtime"
     downtime = {
@@ -201,7 +201,7 @@ def words(source: Source, target: Target, choice: Choice) -> str:
 
 
 def size(count: int) -> str:
-    """`4.1 GB`, in powers of 1,000 as `df -H` and disks have them."""
+    """Return a size as `4.1 GB`, in powers of 1,000 like `df -H` and the labels of disks."""
     if count < 10**9:
         return f"{max(1, round(count / 10**6))} MB"
     return f"{count / 10**9:.1f} GB"

@@ -1,4 +1,4 @@
-"""What an upgrade has to know: of the running server, of the target's programs, of the disk. Asked, not guessed."""
+"""The facts that an upgrade needs: about the running server, the target's programs, and the disk."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pgvector_stacks.connections.connection import Address, connect
 
 @dataclass(frozen=True, slots=True)
 class Collation:
-    """One that an index is sorted by. `provider`: c (the C library), i (ICU); `recorded`: by which of its versions, as
-    PostgreSQL has it written down; `actual`: the version that is there.
+    """A collation of an index. `provider`: c (the C library), i (ICU); `recorded`: the provider's version that
+    PostgreSQL has recorded for it; `actual`: the provider's installed version.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Collation:
 
 @dataclass(frozen=True, slots=True)
 class TextIndex:
-    """An index whose order depends on a library. `name`: quoted, with its schema."""
+    """An index whose order depends on the C library or ICU. `name`: quoted, with its schema."""
 
     name: str
     bytes: int
@@ -36,12 +36,12 @@ class TextIndex:
 
     @property
     def stale(self) -> bool:
-        """Sorted by another version than is there, and PostgreSQL knows it: it stays so until REFRESH VERSION."""
+        """Whether PostgreSQL has recorded another version than is installed. REFRESH VERSION changes the record."""
         return any(c.recorded is not None and c.actual is not None and c.recorded != c.actual for c in self.collations)
 
 
 def text_indexes(found: Iterable[Mapping[str, Any]]) -> tuple[TextIndex, ...]:
-    """From the rows of `upgrade_collation_indexes`."""
+    """Convert the rows of the query `upgrade_collation_indexes`."""
     return tuple(
         TextIndex(
             row["index"], int(row["bytes"]), row["is_unique"], row["is_exclusion"],
@@ -53,15 +53,15 @@ def text_indexes(found: Iterable[Mapping[str, Any]]) -> tuple[TextIndex, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """What is in one database. Sizes in bytes."""
+    """What an upgrade needs to know about one database. Sizes are in bytes."""
 
     extensions: Mapping[str, str] = field(default_factory=dict)
     reg_columns: Sequence[str] = ()
-    acting_domains: Sequence[str] = ()  # whose CHECK calls a function that could do something, not only compute
-    checked_domains: Sequence[str] = ()  # those with a CHECK that no superuser owns
+    acting_domains: Sequence[str] = ()  # their CHECK calls a function that may have side effects
+    checked_domains: Sequence[str] = ()  # they have a CHECK, and no superuser owns them
     inherited_checks: Sequence[str] = ()  # tables whose inherited CHECK calls a function that no superuser owns
-    calling_domains: Sequence[str] = ()  # whose CHECK calls a function that no superuser owns
-    owners_members: Sequence[str] = ()  # of extensions, which no superuser owns
+    calling_domains: Sequence[str] = ()  # their CHECK calls a function that no superuser owns
+    owners_members: Sequence[str] = ()  # members of extensions that no superuser owns
     unlogged: Sequence[str] = ()
     large_objects: int = 0
     relations: int = 0  # tables, their indexes and TOAST, sequences, views
@@ -70,7 +70,7 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The server that is to be upgraded."""
+    """The server to upgrade."""
 
     version_num: int
     checksums: bool
@@ -108,7 +108,7 @@ class Source:
 
     @property
     def preloading(self) -> dict[str, str]:
-        """The setting without which its functions may lack their library."""
+        """The setting that loads the libraries that some functions of this server need."""
         return {"shared_preload_libraries": self.preload}
 
     @property
@@ -116,14 +116,14 @@ class Source:
         return self.wal_segment_bytes // 2**20
 
     def all(self, what: str) -> list[str]:
-        """A finding of every database, each with the database's name in front: `app: "public.t"`."""
+        """Return one kind of finding of all databases, each after its database's name: `app: "public.t"`."""
         return [f"{name}: {found}" for name, each in self.databases.items() for found in getattr(each, what)]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The programs to be upgraded to. `extensions`: default versions by name; None where nobody has looked yet.
-    `libc`: the version of its C library, as collations have it; None where it isn't known.
+    """The programs to upgrade to. `extensions`: default versions by name, None if unknown; `libc`: the version of the C
+    library, in the form that collations record, None if unknown.
     """
 
     major: int
@@ -145,7 +145,7 @@ class Disk:
 
 
 def of_source(address: Address) -> Source:
-    """Ask the running server. `address`: as the administrator, any database. Raises ConnectionFailed, psycopg.Error."""
+    """Query the running server as the administrator. Raises ConnectionFailed, psycopg.Error."""
     with connect(replace(address, database="postgres")) as connection:
         connection.row_factory = dict_row  # type: ignore[assignment]
         found: dict[str, Any] = connection.execute(queries.get("upgrade_facts")).fetchone()  # type: ignore[assignment]

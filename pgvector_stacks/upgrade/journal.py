@@ -1,6 +1,7 @@
-"""Where an upgrade was when it ended, kept beside the new data directory; and what the next run makes of it. Pure.
+"""The journal of an upgrade, kept beside the new data directory, and the next run's decision from it. Pure.
 
-A directory has its final name only after the journal says `verified`, so a new directory without one is not ours.
+A directory gets its final name only after the journal says `verified`. So no upgrade created a new directory that has
+no such journal.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from pgvector_stacks.upgrade.decision import Method
 
 
 class Journal(BaseModel):
-    """`*_checkpoint`: the last checkpoint of each directory when the new one was verified: any start moves it.
+    """The progress of an upgrade. `*_checkpoint`: each directory's last checkpoint when the new one was verified. Every
+    start of a server changes it.
 
-    `irreversible`: written before the new server is started on linked files; the old one must not be started since.
+    `irreversible`: the new server may have started on linked files, so the old server must not start any more. Written
+    before that start.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -26,12 +29,12 @@ class Journal(BaseModel):
     method: Method
     step: str = ""
     superuser: str = "postgres"
-    old_image: str = ""  # the old server's, by its id; "" where it had none
+    old_image: str = ""  # the id of the old server's image; "" without one
     irreversible: bool = False
     verified: bool = False
     old_checkpoint: str = ""
     new_checkpoint: str = ""
-    identifier: str = ""  # the new directory's
+    identifier: str = ""  # the new directory's system identifier
     drifted: dict[str, list[dict[str, str]]] = {}  # by database, see recorded_schema.py
     downtime_s: float = 0.0
     at: str = ""
@@ -47,12 +50,13 @@ Next = Literal["start over", "go on", "finish"]
 def next_step(
     journal: Journal | None, *, old_checkpoint: str, new_checkpoint: str, unfinished: bool = False
 ) -> Next:  # fmt: skip
-    """What to do with what is there. `*_checkpoint`: as they are now; "" where there is no directory to start, "?"
-    where a server runs on it. `unfinished`: whether there is a new directory without its name.
+    """Decide how the next run continues. `*_checkpoint`: the present ones, "" without a directory that can start, "?"
+    if a server runs on it. `unfinished`: whether there is a new directory without its final name.
 
-    finish: the new server was, or may have been, started on linked files: what it has is the only data there is.
+    start over: upgrade from the old directory. go on: the upgrade is finished, so continue after it. finish: the new
+    server may have started on linked files, so the unfinished directory has the only data. Verify and rename it.
 
-    Raises ServerError where both have been written to since: nobody but the operator can know which one counts.
+    Raises ServerError if both directories were written to since: only the operator can know which one counts.
     """
     if not new_checkpoint:
         return "finish" if journal is not None and journal.irreversible and unfinished else "start over"

@@ -1,4 +1,4 @@
-"""How the data gets into the new cluster: the four ways of pg_upgrade, a standby in front of `--link`, or a dump."""
+"""Moves the data into the new cluster: pg_upgrade with copy, clone or link, `--link` on a standby, or a dump."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ JOBS = "2"
 DUMP = "dump"
 STATISTICS_KEPT = 18
 FAST = {"maintenance_work_mem": "256MB", "fsync": "off", "max_wal_size": "4GB"}
-# The walreceiver's own temporary slot: it goes with the connection, so that none can be forgotten and fill the disk.
+# The walreceiver's own temporary slot ends with its connection, so no forgotten slot can fill the disk with WAL.
 SLOT = {"wal_receiver_create_temp_slot": "on", "primary_slot_name": ""}
-# Left by an earlier restore to a point in time, they would end this recovery there.
+# Settings left by an earlier point-in-time restore would end this recovery at that point.
 RECOVERY = dict.fromkeys(
     ("recovery_target", "recovery_target_lsn", "recovery_target_name", "recovery_target_time", "recovery_target_xid",
      "restore_command", "archive_cleanup_command", "recovery_end_command"), ""
@@ -43,7 +43,7 @@ RECOVERY = dict.fromkeys(
 
 
 def make_standby(upgrade: Context) -> None:
-    """A streaming standby of the live server beside the new directory, caught up. Raises ServerError."""
+    """Create a streaming standby of the live server, and wait until it has caught up. Raises ServerError."""
     toolbox = upgrade.toolbox
     upgrade.server.replication(allowed=True)
     with upgrade.growing("make the standby", upgrade.standby):
@@ -52,7 +52,7 @@ def make_standby(upgrade: Context) -> None:
             "--no-sync", environment=upgrade.live.environment,
         )  # fmt: skip
     must("pg_basebackup", done)
-    # a standby stops replaying where it may have fewer of these than its primary
+    # A standby stops replaying WAL if one of these settings is lower than the primary's.
     settings = dict(upgrade.source.standby_settings) | SLOT | RECOVERY | upgrade.source.preloading
     standby = start(toolbox, upgrade.old, upgrade.standby, settings, upgrade.source.superuser)
     log, deadline = f"{upgrade.standby}.log", time.monotonic() + CATCH_UP_S
@@ -69,7 +69,7 @@ def make_standby(upgrade: Context) -> None:
 
 
 def _near(upgrade: Context, standby: Server) -> bool:
-    """Streaming, and less than a segment of WAL behind: the rest is sent while the server shuts down."""
+    """Return whether the standby streams and is less than a WAL segment behind. The rest is sent during shutdown."""
     now = execute(upgrade.toolbox, upgrade.live, "postgres", "SELECT pg_current_wal_lsn()").strip()
     question = f"""SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'
                       AND pg_wal_lsn_diff('{now}', pg_last_wal_replay_lsn()) < {upgrade.source.wal_segment_bytes}"""
@@ -77,7 +77,10 @@ def _near(upgrade: Context, standby: Server) -> bool:
 
 
 def hand_over(upgrade: Context) -> quick_check.Fingerprint:
-    """The standby has all of the stopped server's WAL; it becomes a cluster of its own, stopped. Raises ServerError."""
+    """Wait for the last WAL of the stopped server, promote the standby, and stop it. Return its fingerprint.
+
+    Raises ServerError.
+    """
     toolbox = upgrade.toolbox
     left = _shut_down(upgrade)
     last = left["Latest checkpoint location"]
@@ -96,7 +99,7 @@ def hand_over(upgrade: Context) -> quick_check.Fingerprint:
 
 
 def fingerprint_stopped_server(upgrade: Context) -> quick_check.Fingerprint:
-    """The stopped server's fingerprint, from the old version on a private socket; stopped again. Raises ServerError."""
+    """Start the old server without clients, take its fingerprint, and stop it again. Raises ServerError."""
     _shut_down(upgrade)
     dump = upgrade.choice.method == "dump"
     server = start(
@@ -123,7 +126,7 @@ def _shut_down(upgrade: Context) -> dict[str, str]:
 
 
 def transfer(upgrade: Context) -> None:
-    """Raises ServerError with what the tool said; the old directory is as it was."""
+    """Move the data by the chosen method. Raises ServerError with the tool's output; the old directory is unchanged."""
     if upgrade.choice.method == "dump":
         _dump_and_restore(upgrade)
     else:
@@ -141,13 +144,13 @@ def _pg_upgrade(upgrade: Context) -> None:
              "-d", source, "-D", upgrade.unfinished, "-U", upgrade.source.superuser, "-j", JOBS,
              "-o", options, "-O", options, "-p", "50432", "-P", "50433", "-s", toolbox.sockets]  # fmt: skip
     if upgrade.new >= STATISTICS_KEPT and upgrade.source.all("checked_domains"):
-        # a value that comes back is checked as its type demands, by the superuser; they are collected again
+        # Restored statistics contain values, and the superuser would run their domains' CHECKs. ANALYZE replaces them.
         words.append("--no-statistics")
     copies = upgrade.growing("transfer", upgrade.unfinished) if method == "copy" else nullcontext()
-    with copies:  # it writes into its working directory
+    with copies:  # pg_upgrade writes files into its working directory
         done = toolbox.run(
             upgrade.new, "sh", "-c", f"cd {shlex.quote(toolbox.sockets)} && exec {shlex.join(words)}",
-            # bytes as they are, whatever encoding a database sets for its clients: both sides have the same
+            # No conversion, whatever client_encoding a database sets: both servers have the same encoding.
             environment={"PGOPTIONS": undisturbed(upgrade.old), "PGCLIENTENCODING": "SQL_ASCII"},
         )  # fmt: skip
     if done.code != 0:
@@ -156,7 +159,7 @@ def _pg_upgrade(upgrade: Context) -> None:
 
 
 def _reports(toolbox: Toolbox, directory: str) -> str:
-    """What pg_upgrade wrote into files: the failing objects."""
+    """Return pg_upgrade's report files, which name the failing objects."""
     script = (
         'find "$D/pg_upgrade_output.d" -name "*.txt" -size +0 -exec head -n 10 {} + 2>/dev/null;'
         ' find "$D/pg_upgrade_output.d" -name "*.log" -exec grep -h -i -E "error|fatal" {} + 2>/dev/null | tail -n 10'
@@ -166,7 +169,7 @@ def _reports(toolbox: Toolbox, directory: str) -> str:
 
 
 def _dump_and_restore(upgrade: Context) -> None:
-    """With the new version's pg_dump, as its manual demands, from the old server on a private socket."""
+    """Dump the old server, without clients, and restore. The programs are the new version's, as the manual requires."""
     toolbox, folder = upgrade.toolbox, upgrade.toolbox.beside(upgrade.new, DUMP)
     preload = upgrade.source.preloading
     must("a folder for the dump", toolbox.sh('umask 077; mkdir "$D"', D=folder))
@@ -181,7 +184,7 @@ def _dump_and_restore(upgrade: Context) -> None:
             with progress.reporting_progress(
                 "dump", progress.dump(toolbox, old, database), upgrade.report, upgrade.pace
             ):
-                # its name in the environment: -d takes a `=` apart
+                # The name is in the environment: -d would parse a name with `=` as a connection string.
                 done = upgrade.toolbox.run(
                     upgrade.new, "pg_dump", "-Fd", "-j", JOBS, "-f", f"{folder}/{number}",
                     environment=old.environment | {"PGDATABASE": database},
@@ -203,11 +206,11 @@ def _restore(upgrade: Context, new: Server, folder: str) -> None:
 
 
 def _program(upgrade: Context, server: Server, *words: str) -> Done:
-    """Of the new version, against whichever server."""
+    """Run a program of the new version against a server."""
     return upgrade.toolbox.run(upgrade.new, *words, environment=server.environment)
 
 
 def undo_link(toolbox: Toolbox, old_directory: str) -> None:
-    """pg_upgrade --link renames the old pg_control so that nobody starts it; before the new one was, it may go back."""
+    """Undo pg_upgrade --link's rename of the old pg_control. Only safe if the new server has never started."""
     script = 'if [ -f "$C.old" ] && [ ! -f "$C" ]; then mv "$C.old" "$C"; fi'
     must("giving the old directory its pg_control back", toolbox.sh(script, C=f"{old_directory}/global/pg_control"))

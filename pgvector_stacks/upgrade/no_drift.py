@@ -1,4 +1,4 @@
-"""Where an environment refuses drift, a server whose schema has drifted isn't upgraded: `up` would fail after it."""
+"""Refuses to upgrade a server with drift where the environment refuses drift: `up` would fail after the upgrade."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pgvector_stacks.upgrade.facts import Source
 
 @dataclass(frozen=True, slots=True)
 class NoDrift:
-    """`database`: the stack's own, which has the scripts' schema."""
+    """The check that a schema has no drift. `database`: the stack's own, which has the scripts' schema."""
 
     stack: str
     database: str
 
     def must_hold(self, address: Address, source: Source) -> None:
-        """Ask the running server. Raises DriftRefused, ConnectionFailed, psycopg.Error."""
+        """Query the running server. Raises DriftRefused, ConnectionFailed, psycopg.Error."""
         if self.database not in source.databases:
-            return  # no `up` got as far as making it
+            return  # no `up` has created the database yet
         with connect(replace(address, database=self.database), options=LOOK) as connection:
             if differences := role_drift.as_seen(drift.seen(connection), ()).drift:
                 raise DriftRefused(drift.message(self.stack, differences))

@@ -1,8 +1,8 @@
-"""How far a long step is, for who watches it: bytes done, of about how many, the time left at the present rate.
+"""Reports the progress of a long step: bytes done, the estimated total, and the time left at the present rate.
 
-What is said, and when, is decided by pure functions. A thread looks how large the growing directory is, or how far the
-server is with a dump: the same for both engines, whichever tool copies. It says nothing of a short step, looks seldom
-enough to cost the copy nothing, can fail nothing, and ends with the step.
+Pure functions decide what to report, and when. A thread measures the size of a growing directory, or how far a dump is:
+the same for both engines, whichever tool copies. The thread reports nothing for a short step, measures so rarely that
+it doesn't slow the copy down, never fails the step, and ends with the step.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, rows
 from pgvector_stacks.upgrade.decision import size
 
 MINUTE_S = 60.0
-Look = Callable[[], tuple[int, int | None]]  # bytes done, of about how many; None: who knows
-LOOKS_COST = 0.05  # of the time, at most: a directory may have very many files
+Look = Callable[[], tuple[int, int | None]]  # bytes done, and the estimated total or None
+LOOKS_COST = 0.05  # the largest share of the time spent measuring: a directory may have very many files
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When lines are due, in seconds from a step's start: the first after `first_s`; the next ones `every_s` apart, and
-    a tenth of the time gone by where that is more, so that hours don't fill a log.
+    """When the lines of a step are due. The first is due after `first_s`. The next ones are `every_s` apart, or a tenth
+    of the elapsed time if that is longer, so that a step of hours doesn't fill the log.
     """
 
     first_s: float = 5.0
     every_s: float = 10.0
 
     def next_s(self, told_s: float | None) -> float:
-        """When the next one is due. `told_s`: when the last one was, None without one."""
+        """Return when the next line is due, in seconds since the step's start. `told_s`: the same of the last line."""
         return self.first_s if told_s is None else told_s + max(self.every_s, told_s / 10)
 
 
@@ -41,9 +41,9 @@ PACE = Pace()
 
 
 def words(what: str, done: int, total: int | None, elapsed_s: float) -> str:
-    """`make the standby: 1.2 of 4.1 GB, about 40 s left`. `total`: about how many bytes it will be, None: who knows.
+    """Return a line of progress: `make the standby: 1.2 of 4.1 GB, about 40 s left`. `total`: estimate, None without.
 
-    More than an estimate is no mistake: then nothing is said of it any more.
+    Once `done` exceeds the estimate, the line leaves the estimate out.
     """
     amount = size(done) if done else "nothing"
     if total is None or done >= total:
@@ -56,7 +56,7 @@ def words(what: str, done: int, total: int | None, elapsed_s: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Rounded as one says it.
+    """Return a duration, rounded for people.
 
     >>> [duration(seconds) for seconds in (0.2, 37, 95, 3500, 8000, 500000)]
     ['1 s', '37 s', '95 s', '58 min', '2.2 h', '139 h']
@@ -71,7 +71,7 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def reporting_progress(what: str, look: Look, report: Report, pace: Pace = PACE) -> Iterator[None]:
-    """Tell of it meanwhile."""
+    """Report the progress of the step `what` while the context is open."""
     over = threading.Event()
     thread = threading.Thread(
         target=copy_context().run, args=(_tell, what, look, report, pace, over), name=f"progress of {what}", daemon=True
@@ -88,21 +88,21 @@ def _tell(what: str, look: Look, report: Report, pace: Pace, over: threading.Eve
     began, told_s, rest_s, most = time.monotonic(), None, 0.0, 0
     while not over.wait(max(rest_s, began + pace.next_s(told_s) - time.monotonic())):
         looked = time.monotonic()
-        try:  # what only tells may fail nothing
+        try:  # a report of progress must never fail the step
             done, total = look()
         except Exception:
             done, total = -1, None
         told_s = time.monotonic() - began
         rest_s = (time.monotonic() - looked) / LOOKS_COST
         if done < most or over.is_set():
-            continue  # less than before: it is copied, and cleared away or looked through now
+            continue  # smaller than before: the copy is complete, and is now checked or removed
         most = done
         with suppress(Exception):
             report(words(what, done, total, told_s))
 
 
 def directory(toolbox: Toolbox, path: str, total: int) -> Look:
-    """A directory that grows to about `total` bytes: 0 before it is there. Files may vanish meanwhile."""
+    """Measure a directory that grows to about `total` bytes: 0 before it exists. Files may disappear meanwhile."""
 
     def look() -> tuple[int, int]:
         said = toolbox.sh('du -sk "$D" 2>/dev/null | cut -f1', timeout_s=MINUTE_S, D=path).output.strip()
@@ -112,10 +112,10 @@ def directory(toolbox: Toolbox, path: str, total: int) -> Look:
 
 
 def dump(toolbox: Toolbox, server: Server, database: str) -> Look:
-    """A pg_dump of a database: bytes of its tables, since nobody knows how small a dump will be."""
+    """Measure a pg_dump of a database in bytes of its tables, because the size of the dump can't be known."""
 
     def look() -> tuple[int, int]:
-        # a table that somebody waits to change is no reason to wait
+        # Don't wait for a table that another session waits to change.
         (found,) = rows(toolbox, server, database, queries.get("dump_progress"), first="SET lock_timeout = '1s';")
         return int(found["done"]), int(found["total"])
 

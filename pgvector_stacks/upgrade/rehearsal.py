@@ -1,6 +1,7 @@
-"""Restores the live schema, without rows, into a scratch server of the target before anything stops.
+"""Restores the live schema, without rows, into a scratch server of the target version before anything stops.
 
-It finds what pg_upgrade --check doesn't: PostgreSQL 17.12 writes an attribute option that 18.6 rejects.
+The rehearsal finds problems that pg_upgrade --check misses: PostgreSQL 17.12 writes an attribute option that 18.6
+rejects.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from pgvector_stacks.upgrade.checks.finish import carry_settings
 from pgvector_stacks.upgrade.decision import Method, refusals
 from pgvector_stacks.upgrade.facts import Source, Target
 
-UNSEEN = ("inherited_checks", "calling_domains", "owners_members")  # what may run in pg_upgrade and not in a rehearsal
-MOST = 5  # functions that are told
-# pg_restore's words
+# code that may run in pg_upgrade but not in a rehearsal
+UNSEEN = ("inherited_checks", "calling_domains", "owners_members")
+MOST = 5  # functions that a message lists
+# the parts of pg_restore's error message
 FAILED = {
     "entry": re.compile(r"from TOC entry \d+; \d+ \d+ (.*)"), "error": re.compile(r"(?:ERROR|FATAL): +(.*)"),
     "statement": re.compile(r"Command was: (.*)"),
@@ -37,14 +39,16 @@ def rehearse(
     *,
     method: Method,
 ) -> list[str]:
-    """Returns the names of the settings that the target has. Raises ServerError with what the target doesn't take, and
-    where pg_upgrade, which makes the schema as the superuser, would run code of an owner.
+    """Rehearse the upgrade, and return the names of the settings that the target has.
+
+    Raises ServerError with what the target rejects. Raises ServerError, too, if pg_upgrade would run code of an owner:
+    pg_upgrade creates the schema as the superuser.
     """
     folder = f"{scratch}.dump"
     preload = {"shared_preload_libraries": source.preload} if source.preload else {}
     try:
         _dump(toolbox, source, new, live, folder)
-        counting = {"track_functions": "all"}  # which only a superuser can turn off
+        counting = {"track_functions": "all"}  # counts the calls; only a superuser can turn it off
         server = start(toolbox, new, scratch, {**settings, **preload, **counting}, source.superuser)
         try:
             if reasons := refusals(source, target_of(toolbox, server)):
@@ -66,7 +70,7 @@ def rehearse(
 
 
 def target_of(toolbox: Toolbox, server: Server) -> Target:
-    """Its version and the extensions it has. Raises ServerError."""
+    """Return the server's version and the extensions that it offers. Raises ServerError."""
     number = int(execute(toolbox, server, "postgres", "SHOW server_version_num"))
     asked = rows(toolbox, server, "postgres", "SELECT name, default_version AS version FROM pg_available_extensions")
     return Target(number // 10000, number % 10000, {row["name"]: row["version"] for row in asked})

@@ -1,7 +1,8 @@
-"""Back to the old data directory that an upgrade kept, or done with it.
+"""Goes back to the old data directory that an upgrade kept, or deletes it.
 
-`ask` leaves a note in the volume; the `up` that follows sees it and does what it asks for: only so a lower major in the
-stack file is no mistake. The new directory isn't deleted then, but put aside; `free` deletes what is kept.
+`ask` writes a request file beside the data, and the next `up` carries the rollback out. Without the request, `up` takes
+a lower major version in the stack file for a mistake. A rollback doesn't delete the new directory but sets it aside.
+`free` deletes what is kept.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from pgvector_stacks.upgrade.journal import Journal
 from pgvector_stacks.upgrade.run import JOURNAL, checkpoint, read_journal
 
 ASKED, ASIDE = "rollback.asked", "docker.rolled-back"
-COPY = "verify"  # a folder, see verify.py
+COPY = "verify"  # the folder of copies, see checks/verify.py
 State = Literal["asked", "done", ""]
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A data directory that nobody serves. `bytes` on disk; files that it shares with the new one count here too."""
+    """A kept data directory, which no server uses. `bytes`: its size, with files that the new directory shares."""
 
     path: str
     bytes: int
@@ -34,7 +35,7 @@ class Kept:
 
 
 def last(toolbox: Toolbox, new: int) -> Journal:
-    """The upgrade whose old directory is there. Raises ServerError where there is none."""
+    """Return the last upgrade, if its old directory still exists. Raises ServerError otherwise."""
     journal = read_journal(toolbox, new)
     if journal is None or not journal.verified:
         raise ServerError(f"PostgreSQL {new}'s data was not upgraded from anything: there is nothing to go back to")
@@ -50,8 +51,9 @@ def last(toolbox: Toolbox, new: int) -> Journal:
 
 
 def possible(toolbox: Toolbox, new: int) -> Journal:
-    """The upgrade that can be undone; the toolbox has its old version's programs. Raises ServerError where there is
-    none, or its old directory isn't as it was.
+    """Return the upgrade that can be undone. The toolbox must have the old version's programs.
+
+    Raises ServerError if there is none, or a server has used its old directory since.
     """
     journal = last(toolbox, new)
     old = toolbox.directory(journal.old)
@@ -61,23 +63,23 @@ def possible(toolbox: Toolbox, new: int) -> Journal:
 
 
 def minutes(journal: Journal, now: datetime | None = None) -> int:
-    """Since the upgrade: what was written in them is given up."""
+    """Return the minutes since the upgrade. A rollback loses what was written in them."""
     return round(((now or datetime.now(UTC)) - datetime.fromisoformat(journal.at)).total_seconds() / 60)
 
 
 def ask(toolbox: Toolbox, journal: Journal) -> None:
-    """Raises ServerError."""
+    """Write the request for a rollback. Raises ServerError."""
     script = 'echo asked >"$F.new"; sync "$F.new"; mv -T "$F.new" "$F"'
     must("noting the rollback", toolbox.sh(script, F=toolbox.beside(journal.new, ASKED)))
 
 
 def withdraw(toolbox: Toolbox, new: int) -> None:
-    """Forget that it was asked for."""
+    """Remove the request for a rollback."""
     toolbox.sh('rm -f "$F"', F=toolbox.beside(new, ASKED))
 
 
 def state(toolbox: Toolbox, old: int, new: int) -> State:
-    """Whether a rollback was asked for, or was done by a run that was killed before it could report."""
+    """Return whether a rollback is requested, or was completed by a run that was killed before it could report it."""
 
     def there(path: str) -> bool:
         return toolbox.sh('test -e "$F"', F=path).code == 0
@@ -89,7 +91,7 @@ def state(toolbox: Toolbox, old: int, new: int) -> State:
 
 
 def carry_out(toolbox: Toolbox, new: int) -> None:
-    """Put the new directory aside; no server runs on it. May be repeated. Raises ServerError."""
+    """Set the new directory aside. No server may run on it. Can be repeated after a kill. Raises ServerError."""
     script = """
         if [ -d "$NEW" ]; then rm -rf "$ASIDE"; mv -T "$NEW" "$ASIDE"; fi
         rm -f "$JOURNAL"
@@ -104,7 +106,7 @@ def carry_out(toolbox: Toolbox, new: int) -> None:
 
 
 def kept(toolbox: Toolbox, serves: int, majors: tuple[int, ...]) -> list[Kept]:
-    """What lies beside the directory that serves. Raises ServerError."""
+    """Return the kept directories beside the one that the server uses. Raises ServerError."""
     paths = [toolbox.directory(major) for major in majors if major != serves]
     paths += [toolbox.beside(major, name) for name in (ASIDE, COPY) for major in majors]
     found = []
@@ -116,7 +118,7 @@ def kept(toolbox: Toolbox, serves: int, majors: tuple[int, ...]) -> list[Kept]:
 
 
 def free(toolbox: Toolbox, what: list[Kept]) -> None:
-    """Delete them for good. Raises ServerError, before the first of them is gone where one is being compared with."""
+    """Delete the kept directories. Raises ServerError, before it deletes any, if `upgrade verify` reads one."""
     with ExitStack() as locks:
         for each in what:
             taken = f"`pgstack upgrade verify` compares with {each.path}\n  wait for it, or end it; then confirm again"

@@ -1,7 +1,8 @@
-"""The upgrade, step by step. What is decided is decided in `decision.py`; what a method does is in `methods.py`.
+"""Runs the steps of an upgrade. `decision.py` chooses the method, and `methods.py` moves the data.
 
-prepare → rehearse → back up → [standby] → stop → [hand over] → transfer → verify → keep the name. Up to `stop` the old
-server serves and nothing of it is changed. From `stop` on, whatever fails, the old server is started again.
+prepare → rehearse → back up → [make the standby] → stop → [hand over] → transfer → verify → keep. Until `stop`, the old
+server serves clients and its data isn't changed. If a step from `stop` on fails, the old server is started again,
+except after `link` has started the new one.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ R = TypeVar("R")
 
 
 class Upgrade(Context):
-    """Carries it out: the steps."""
+    """One run of an upgrade, with its steps."""
 
     def carry_out(self) -> Journal:
-        """Returns the journal of the finished upgrade; the old server is stopped, none runs. Raises PgstackError."""
+        """Run all steps and return the journal. Afterwards no server runs. Raises PgstackError."""
         clean(self.toolbox, self.old, self.new)
         try:
             self._step("prepare", self._prepare)
@@ -82,7 +83,7 @@ class Upgrade(Context):
         )  # fmt: skip
 
     def _prepare(self) -> None:
-        """An empty cluster of the new version, made as the old one is."""
+        """Create an empty cluster of the new version, with the settings of the old one's initdb."""
         words = ["initdb", "-D", self.unfinished, "-U", self.source.superuser, "-E", self.source.encoding,
                  f"--lc-collate={self.source.collate}", f"--lc-ctype={self.source.ctype}",
                  f"--wal-segsize={self.source.wal_segment_mb}"]  # fmt: skip
@@ -91,7 +92,7 @@ class Upgrade(Context):
         elif self.new >= CHECKSUMS_BY_DEFAULT:
             words.append("--no-data-checksums")
         must(f"initdb of PostgreSQL {self.new}", self.toolbox.run(self.new, *words))
-        # initdb's trust is for nobody; it asks for a password only where it is to set one
+        # initdb writes `trust`; --auth=scram-sha-256 would make it ask for a password
         script = "sed -i -E 's/^((local|host).*[[:space:]])trust$/\\1scram-sha-256/' \"$FILE\""
         must("writing pg_hba.conf", self.toolbox.sh(script, FILE=f"{self.unfinished}/{HBA}"))
 
@@ -107,7 +108,7 @@ class Upgrade(Context):
             self.toolbox.sh('rm -rf "$A" "$A.log"', A=copy)
 
     def _verify(self, before: quick_check.Fingerprint) -> None:
-        """Start it on a private socket; compare; then do what the new version demands. It is stopped again."""
+        """Start the new server without clients, compare the data, finish what the new version needs, and stop."""
         finish.carry_settings(self.toolbox, self.source, self.unfinished, self.known_path)
         if self.choice.method == "link":
             self.irreversible = True
@@ -117,7 +118,7 @@ class Upgrade(Context):
         databases = list(self.source.databases)
         exact = self.choice.method == "dump"
         quick_check.same(before, quick_check.fingerprint(self.toolbox, server, databases, exact=exact))
-        # a restored dump was sorted by the new libraries
+        # the indexes of a restored dump were built with the new libraries
         known = {name: () if exact else each.text_indexes for name, each in self.source.databases.items()}
         finish.finish(
             self.toolbox, server, databases, self.report, statistics=self.new < methods.STATISTICS_KEPT, known=known,
@@ -133,17 +134,17 @@ class Upgrade(Context):
             self.toolbox,
             self._journal(
                 step="keep",
-                # linked files are the new server's: nobody starts the old one any more, pg_upgrade saw to that
+                # After `link` there is no rollback: the new server owns the files, and pg_upgrade disabled the old one.
                 old_checkpoint=checkpoint(self.toolbox, self.old, self.old_directory) if self.choice.rollback else "",
                 downtime_s=round(time.monotonic() - self.stopped_at, 1),
             ),
         )
         self._close_the_door()
-        clean(self.toolbox, self.old, self.new)  # by link too: what was irreversible has its name now
+        clean(self.toolbox, self.old, self.new)  # safe after link, too: its directory has the final name now
         return journal
 
     def _back(self, why: BaseException) -> None:
-        """The old server serves again, whatever was under way."""
+        """Start the old server again after a failure, if there is a way back."""
         self._tidy()
         if self.irreversible:
             self.report(
@@ -159,7 +160,7 @@ class Upgrade(Context):
         self.report(f"PostgreSQL {self.old} serves again: its data directory was not touched")
 
     def _tidy(self) -> None:
-        """What isn't finished goes, and the door for the standby is shut."""
+        """Remove what is unfinished, and forbid the standby's connection again."""
         self._close_the_door()
         if not self.irreversible:
             clean(self.toolbox, self.old, self.new)
@@ -176,9 +177,9 @@ class Upgrade(Context):
 
 
 def clean(toolbox: Toolbox, old: int, new: int) -> None:
-    """What an interrupted run left: servers, unfinished directories. Never a finished directory, never the only data.
+    """Remove what an interrupted run left: servers and unfinished directories. Never removes a finished directory.
 
-    Raises ServerError where the unfinished directory is the only data there is: see `found`.
+    Raises ServerError if the unfinished directory has the only data: see `found`.
     """
     journal = read_journal(toolbox, new)
     if journal is not None and journal.irreversible and _there(toolbox, toolbox.beside(new, UNFINISHED)):
@@ -193,20 +194,18 @@ def clean(toolbox: Toolbox, old: int, new: int) -> None:
 
 
 def halt(toolbox: Toolbox, major: int, directory: str) -> None:
-    """Stop a server at once, if one runs there: what it has is recovered, or thrown away."""
+    """Stop a server immediately, if one runs there. The directory is recovered at its next start, or removed."""
     if toolbox.sh('test -f "$D/postmaster.pid"', D=directory).code == 0:
         toolbox.run(major, "pg_ctl", "stop", "-w", "-m", "immediate", "-D", directory)
 
 
 def _there(toolbox: Toolbox, directory: str) -> bool:
-    """A data directory that could be started; of one whose files were linked pg_upgrade renames pg_control."""
+    """Return whether a server could start on the directory. pg_upgrade --link renames the old one's pg_control."""
     return toolbox.sh('test -f "$D/global/pg_control"', D=directory).code == 0
 
 
 def checkpoint(toolbox: Toolbox, major: int, directory: str) -> str:
-    """Where the last checkpoint of a directory is, when it was and whether the server was shut down since: every start
-    of a server changes one of them.
-    """
+    """Return the last checkpoint's location and time, and the cluster's state. Every start of a server changes one."""
     return _checkpoint(control(toolbox, major, directory))
 
 
@@ -217,7 +216,7 @@ def _checkpoint(found: Mapping[str, str]) -> str:
 
 
 def finalise(toolbox: Toolbox, journal: Journal) -> Journal:
-    """The verified new directory gets its name, after the journal says that it may. Raises ServerError."""
+    """Write `verified` into the journal, then give the new directory its final name. Raises ServerError."""
     unfinished = toolbox.beside(journal.new, UNFINISHED)
     made = control(toolbox, journal.new, unfinished)
     journal = journal.model_copy(
@@ -236,7 +235,7 @@ def finalise(toolbox: Toolbox, journal: Journal) -> Journal:
 
 
 def write_journal(toolbox: Toolbox, journal: Journal) -> None:
-    """Durable before it counts. Raises ServerError."""
+    """Write the journal durably: sync, then rename. Raises ServerError."""
     script = """
         mkdir -p "$(dirname "$F")"
         printf %s "$T" >"$F.new"
@@ -249,16 +248,16 @@ def write_journal(toolbox: Toolbox, journal: Journal) -> None:
 
 
 def read_journal(toolbox: Toolbox, new: int) -> Journal | None:
-    """None where there is none."""
+    """Read the journal beside the new data directory; None if there is none. Raises ServerError."""
     done = toolbox.sh('if [ -f "$F" ]; then cat "$F"; fi', F=toolbox.beside(new, JOURNAL))
     text = must("reading the upgrade's journal", done).strip()
     return Journal.model_validate_json(text) if text else None
 
 
 def plan_next_run(toolbox: Toolbox, old: int, new: int, *, serves: bool) -> tuple[Next, Journal | None]:
-    """What the next run makes of what is there; nothing is changed. `serves`: whether the old server runs.
+    """Return how the next run will continue, and the journal; change nothing. `serves`: whether the old server runs.
 
-    Raises ServerError where only the operator can know.
+    Raises ServerError if only the operator can decide.
     """
     journal = read_journal(toolbox, new)
     directories = {major: toolbox.directory(major) for major in (old, new)}
@@ -277,14 +276,14 @@ def found(
     toolbox: Toolbox, old: int, new: int, *, serves: bool, settings: Mapping[str, str] | None = None,
     report: Report = nothing,
 ) -> Journal | None:  # fmt: skip
-    """The journal of an upgrade whose run finished it and was killed before it could report; None: start over.
+    """Return the journal of an upgrade that a killed run has finished; None if the upgrade must start over.
 
-    `serves`: whether the old server runs. By `link` there may be no way back from an unfinished one: that is finished
-    here, with the new server's `settings`. Raises ServerError.
+    `serves`: whether the old server runs. An unfinished upgrade by `link` may have no way back. It is finished here,
+    with `settings` for the new server. Raises ServerError.
     """
     step, journal = plan_next_run(toolbox, old, new, serves=serves)
     if journal is not None and step == "go on":
-        clean(toolbox, old, new)  # it was killed before it could: a standby is as large as the data
+        clean(toolbox, old, new)  # the killed run may have left its standby, which is as large as the data
         return journal
     if journal is not None and step == "finish":
         return _finish_linked(toolbox, journal, settings or {}, report)
@@ -295,7 +294,7 @@ def found(
 
 
 def _finish_linked(toolbox: Toolbox, journal: Journal, settings: Mapping[str, str], report: Report) -> Journal:
-    """Verify without the comparison, which has nothing left to compare with; then keep. Raises ServerError."""
+    """Run `verify` without the comparison, because the old data is gone, then `keep`. Raises ServerError."""
     unfinished = toolbox.beside(journal.new, UNFINISHED)
     report(f"goes on with the interrupted upgrade {journal.old} → {journal.new}: link left no way back")
     halt(toolbox, journal.new, unfinished)

@@ -14,7 +14,9 @@ from pgvector_stacks.backup.create import create
 from pgvector_stacks.backup.drill import drill
 from pgvector_stacks.backup.manifest import UNSIGNED, BackupFailed, BackupRefused, Manifest, verify
 from pgvector_stacks.backup.restore import restore
+from pgvector_stacks.backup.restoring import owner_login
 from pgvector_stacks.common import queries
+from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.inspection import drift
 from pgvector_stacks.toolbox.embedded_toolbox import EmbeddedToolbox
@@ -213,3 +215,24 @@ def test_a_table_that_stays_locked_fails_the_backup_and_nothing_is_kept(
             made(place, everything)
     assert {path.name for path in place[2].iterdir()} == {".lock"}
     made(place, everything)
+
+
+def test_a_failed_restore_revokes_what_it_granted_to_owners(fresh_database: FreshDatabase, tmp_path: Path) -> None:
+    fresh_database.do("CREATE SCHEMA closed")
+    database = fresh_database.admin.database
+    held = (
+        "SELECT has_schema_privilege('app', 'closed', 'CREATE')"
+        " OR has_database_privilege('app', current_database(), 'CREATE')"
+    )
+
+    def fail(toolbox: EmbeddedToolbox, server: Reached) -> None:
+        with owner_login.room_for(toolbox, server, database, ["app"]):
+            assert fresh_database.ask(held) == [(True,)]
+            raise ServerError("pg_restore failed")
+
+    with (
+        fresh_database.programs(tmp_path / "root") as (toolbox, server),
+        pytest.raises(ServerError, match="pg_restore failed"),
+    ):
+        fail(toolbox, server)
+    assert fresh_database.ask(held) == [(False,)]

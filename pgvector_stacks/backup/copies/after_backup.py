@@ -1,4 +1,4 @@
-"""What follows a new backup: those that retention gives up are removed, and it is copied to the other host."""
+"""The steps after a new backup: remove the backups that retention doesn't keep, copy the new one to another host."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from pgvector_stacks.toolbox.interface import Report
 
 
 def prune_and_copy(newest: Path, count: int, place: RemoteCopies | None, report: Report) -> None:
-    """`newest`: the finished backup; `count`: of those that stay, here and in `place`. Raises BackupFailed."""
+    """Remove old backups, then copy the finished backup `newest` to `place`. `count`: how many stay here and there.
+
+    Raises BackupFailed.
+    """
     with store.alone(newest.parent):
         for name in prune(newest.parent, count):
             report(f"removed {name}: {count} are kept")
@@ -28,12 +31,12 @@ def prune_and_copy(newest: Path, count: int, place: RemoteCopies | None, report:
 
 
 def prune(directory: Path, count: int) -> tuple[str, ...]:
-    """Remove what retention gives up; the names. To be called by who is alone in the folder."""
+    """Remove the backups that retention doesn't keep. Return their names. The caller must hold the folder's lock."""
     backups = store.listed(directory)
     names = doomed([Kept(each.name, each.drill.ok if each.drill else None) for each in backups], count)
     for name in names:
         folder = directory / name
-        # under a name that is no backup's first: a killed removal leaves no half of one
+        # Renamed first, so that a killed removal leaves no half backup under a backup's name.
         gone = folder.with_name(f"{name}{store.UNFINISHED}")
         folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)

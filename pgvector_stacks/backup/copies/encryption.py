@@ -1,7 +1,8 @@
-"""Copies of backups on other hosts are one encrypted file each, in the format of age (age-encryption.org/v1).
+"""Encrypts copies of backups for other hosts: one file each, in age's format (age-encryption.org/v1).
 
-Who has the copy learns its size, its time and whether its drill was good, and nothing else. The identity that opens it
-comes from the key of the stack's state that signs backups, so there is one secret to keep, and `age` opens it by hand.
+The other host learns a copy's size, its time and whether its drill was good, and nothing else. The age identity that
+decrypts a copy is derived from the key in the stack's state that signs backups. So there is one secret to keep, and the
+`age` program decrypts a copy by hand.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from pgvector_stacks.toolbox.tar_stream import CHUNK, ChunkReader, piped
 
 NAME = "backup.tar.age"
 MAGIC = b"age-encryption.org/v1\n"
-PURPOSE = b"pgstack: the age identity of copies"  # no manifest begins so: the signatures have the same key
+PURPOSE = b"pgstack: the age identity of copies"  # the same key signs manifests, but none begins like this
 CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 KEEP_IT = "  with the key of that time (`pgstack backup key`, if you kept it) as pgvector:backupKey: `up`, then again"
 
 
 def identity(key: str) -> str:
-    """As `age -i` reads it from a file. `key`: of the state.
+    """Return the identity in the form that `age -i` reads. `key`: the one in the state.
 
     >>> identity("k")[:15]
     'AGE-SECRET-KEY-'
@@ -34,12 +35,12 @@ def identity(key: str) -> str:
 
 
 def by_hand(stack: str) -> str:
-    """The commands that open a copy without this program."""
+    """Return the commands that decrypt a copy without this program."""
     return f"pgstack backup key {stack} --age >FILE;  age -d -i FILE {NAME} | tar -x"
 
 
 def seal(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
-    """The same, encrypted. Raises BackupFailed without a key, and where the chunks can't be read."""
+    """Encrypt the chunks. Raises BackupFailed without a key, and if the chunks can't be read."""
     if not key:
         raise BackupFailed(
             "no copy can be made: the state has no key yet to encrypt it with\n  make one:  pgstack up STACK"
@@ -55,7 +56,7 @@ def seal(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
 
 
 def opened(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
-    """What was sealed, as it was; an archive of an earlier version, which wasn't, as it is. Raises BackupFailed."""
+    """Decrypt the chunks. Pass on unchanged a plain archive, which earlier versions wrote. Raises BackupFailed."""
     import pyrage
 
     it = iter(chunks)
@@ -70,12 +71,12 @@ def opened(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
     try:
         own = pyrage.x25519.Identity.from_str(identity(key))
         yield from piped(lambda into: pyrage.decrypt_io(source, into, [own]))
-    except (pyrage.DecryptError, OSError):  # OSError: a part that was changed or cut off
+    except (pyrage.DecryptError, OSError):  # OSError: changed or truncated
         raise BackupFailed(f"it isn't encrypted with this stack's key, or it is damaged\n{KEEP_IT}") from None
 
 
 def bech32(prefix: str, content: bytes) -> str:
-    """The text of a key, with its checksum. Source: BIP 173, as age uses it, without its limit of 90 characters."""
+    """Encode a key as Bech32, with its checksum. Source: BIP 173, as age uses it, without the 90-character limit."""
     bits = int.from_bytes(content) << (-len(content) * 8 % 5)
     count = -(-len(content) * 8 // 5)
     values = [bits >> 5 * (count - 1 - place) & 31 for place in range(count)]

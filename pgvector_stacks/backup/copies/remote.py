@@ -1,8 +1,8 @@
-"""Copies of backups on another host, over the user's own `ssh`: sent, added up over there, listed, fetched, removed.
+"""Sends, verifies, lists, fetches and removes copies of backups on another host, over the user's own `ssh`.
 
-Invariant over there as here: a folder named after a time is a whole backup, since it gets that name after its digest
-was compared. It holds one encrypted file (`encryption.py`); copies of earlier versions are plain. The host needs sh,
-tar and sha256sum, nothing of ours.
+Invariant: on the other host, too, a folder named after a time is a complete backup, because it gets that name only
+after its digest was compared. The folder holds one encrypted file (`encryption.py`). Earlier versions sent unencrypted
+copies. The host needs sh, tar and sha256sum, and no program of ours.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ rm -rf "$1/$2.unfinished" "$1/$2.drill.json"
 
 @dataclass(frozen=True, slots=True)
 class RemoteCopies:
-    """A folder on another host. `url`: `ssh://USER@HOST[:PORT]/PATH`; the stack's copies lie below it. `key`: of the
-    stack's state; "" where it isn't needed, or isn't there yet.
+    """The copies of one stack on another host. `url`: `ssh://USER@HOST[:PORT]/PATH`, with a folder for each stack below
+    it; `key`: the one in the stack's state, "" if it isn't needed or doesn't exist yet.
     """
 
     url: str
@@ -76,13 +76,13 @@ class RemoteCopies:
         return f"{ssh_tunnel.parse(self.url).socket}/{self.stack}"
 
     def kept(self) -> list[Kept]:
-        """The copies there, the oldest first. Raises BackupFailed."""
+        """Return the copies on the other host, oldest first. Raises BackupFailed."""
         said = self._run(LIST).decode(errors="replace").splitlines()
         rows = sorted(tuple(line.split()) for line in said if len(line.split()) == 2)
         return [Kept(name, VERDICTS.get(word)) for name, word in rows if FINISHED.fullmatch(name)]
 
     def send(self, backup: Path) -> None:
-        """Copy a finished backup, encrypted; nothing is done where it is there already. Raises BackupFailed."""
+        """Copy a finished backup, encrypted, unless the host has a copy already. Raises BackupFailed."""
         if any(each.name == backup.name for each in self.kept()):
             return
         digest = hashlib.sha256()
@@ -96,21 +96,21 @@ class RemoteCopies:
         self._run(FINISH, backup.name, stdin=[f"{digest.hexdigest()}  {encryption.NAME}\n".encode()])
 
     def note(self, backup: Path) -> None:
-        """Whether the last drill found a backup good, where the backup has a copy. Raises BackupFailed.
+        """Record beside the copy whether the backup's last drill was good. Raises BackupFailed.
 
-        Nothing else that the drill found: it names tables and counts rows.
+        Other findings of the drill stay on this machine, because they name tables and counts of rows.
         """
         found = last_drill(backup)
         if found is not None:
             self._run(NOTE, backup.name, stdin=[json.dumps({"ok": found.ok}).encode() + b"\n"])
 
     def remove(self, names: Sequence[str]) -> None:
-        """Raises BackupFailed."""
+        """Remove the copies of these names. Raises BackupFailed."""
         for name in names:
             self._run(REMOVE, name)
 
     def fetch(self, name: str, into: Path) -> Path:
-        """Bring a copy back into the folder `into`, checked. Raises BackupRefused, BackupFailed."""
+        """Fetch a copy into the folder `into` and verify it. Raises BackupRefused, BackupFailed."""
         there = self.kept()
         if name not in {each.name for each in there}:
             last = ", ".join(each.name for each in there[-5:]) or "none"
@@ -142,7 +142,7 @@ class RemoteCopies:
 
 
 class _Running:
-    """An `ssh` at work; leaving it raises BackupFailed with its last words where it failed."""
+    """A running `ssh`. Leaving the context raises BackupFailed, with ssh's last output, if ssh failed."""
 
     def __init__(self, command: Sequence[str], url: str) -> None:
         self.url = url
@@ -176,7 +176,7 @@ class _Running:
             raise BackupFailed(f"the copy at {self.url} failed:\n{words}")
 
     def feed(self, chunks: Iterable[bytes]) -> bytes:
-        """What it answers to an input; it says little before it has read all of it."""
+        """Write the chunks to ssh's input and return its output, which must be small until all input is read."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -184,7 +184,7 @@ class _Running:
                 self.process.stdin.write(chunk)
             self.process.stdin.close()
         except BrokenPipeError:
-            pass  # it failed: its own words are better
+            pass  # ssh failed, and __exit__ reports its own message
         return self.process.stdout.read()
 
     def read(self) -> bytes:

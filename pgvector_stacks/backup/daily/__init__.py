@@ -1,1 +1,1 @@
-"""Scheduled backups: a container beside the server's that makes one a day."""
+"""Scheduled backups: a container beside the server's that creates one per day."""

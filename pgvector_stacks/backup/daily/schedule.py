@@ -1,8 +1,8 @@
-"""Scheduled backups, one a day: when the next is due, and whether one is overdue. Pure, but for two small files.
+"""The daily schedule of backups: when the next one is due, and if one is overdue. Pure, except for two small files.
 
-The notes lie beside the backups, so that `status` and `doctor` need no Docker Engine to read them:
-schedule.json      since when there is a schedule; an `up` writes it once, and taking the schedule away removes it
-schedule.failed    when the last run failed, and what it said last; the next one that works removes it
+The files are beside the backups, so that `status` and `doctor` can read them without a Docker Engine:
+schedule.json      when the schedule began; an `up` writes it once, and an `up` without a schedule removes it
+schedule.failed    when the last run failed, and its last output; the next successful run removes it
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pgvector_stacks.backup import shared_files
 from pgvector_stacks.common.errors import nearest
 
-# a day, and the time that the largest backup may take
+# A day plus the time that the largest backup may take.
 LONGEST = timedelta(hours=26)
 SINCE, FAILED = "schedule.json", "schedule.failed"
 DAY = timedelta(days=1)
 
 
 def _time(value: Any) -> Any:
-    """PyYAML takes 12:30 without quotes for the number 750, Pulumi's reader for text."""
+    """Return the time as HH:MM. PyYAML reads 12:30 without quotes as the number 750, Pulumi reads it as text."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = f"{value // 60}:{value % 60:02}"
     found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value) if isinstance(value, str) else None
@@ -64,35 +64,35 @@ class Schedule(BaseModel):
         return (int(hours) * 60 + int(minutes)) * 60
 
     def next_run(self, now: datetime) -> datetime:
-        """After `now`, never at it. The container reckons the same: shell/next_run.sh."""
+        """Return the next run's time, always later than `now`. The container computes the same: shell/next_run.sh."""
         midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         today = midnight + timedelta(seconds=self.second)
         return today if today > now else today + DAY
 
 
 def is_overdue(newest: datetime | None, since: datetime, now: datetime) -> bool:
-    """True where the schedule had time enough for a backup and there is none so young. `newest`: when it began."""
+    """Return True if neither the newest backup nor the schedule began within LONGEST. `newest`: the backup's start."""
     return now - max(since, newest or since) > LONGEST
 
 
 def begin(directory: Path, now: datetime) -> None:
-    """Note that there is a schedule from now on, unless there was one before. Raises OSError."""
+    """Record that the schedule begins now, unless a start is recorded already. Raises OSError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / SINCE
     if since(directory) is None:
-        path.unlink(missing_ok=True)  # never through a link that the container's user made
+        path.unlink(missing_ok=True)  # never follows a link that the container's user created
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(json.dumps({"since": now.replace(microsecond=0).isoformat()}) + "\n")
 
 
 def end(directory: Path) -> None:
-    """There is none any more. Raises OSError."""
+    """Remove the files of the schedule. Raises OSError."""
     for name in (SINCE, FAILED):
         (directory / name).unlink(missing_ok=True)
 
 
 def since(directory: Path) -> datetime | None:
-    """None where there is no schedule, or no `up` has made it yet."""
+    """Return when the schedule began; None if there is no schedule, or no `up` has recorded it yet."""
     try:
         return datetime.fromisoformat(json.loads(shared_files.note(directory / SINCE))["since"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -100,7 +100,7 @@ def since(directory: Path) -> datetime | None:
 
 
 def last_failure(directory: Path, newest: datetime | None) -> str:
-    """When the last run failed and what it said; "" where none failed, or a backup was made since."""
+    """Return when the last run failed, with its output; "" if it succeeded, or a backup was created since."""
     path = directory / FAILED
     try:
         text, at = shared_files.note(path).strip(), path.lstat().st_mtime

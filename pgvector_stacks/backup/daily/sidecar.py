@@ -1,9 +1,10 @@
-"""The container that makes backups by itself, beside the server's: what it is like, and what no plugin does for it.
+"""The container of scheduled backups, beside the server's: its settings, and the steps that pulumi-docker can't do.
 
-It has the server's image, so its programs are the server's; it reads its scripts and its password from a small volume
-of its own and writes into the folder of the stack's backups on this machine, as that folder's owner. Its role may only
-read (inspection/backup_role.py). The password is in no environment, no argument and no log. Its scripts lie in a folder
-named after their content: others make another container.
+The container runs the server's image, so it has the same PostgreSQL programs as the server. It reads its scripts and
+its password from a small volume of its own. It writes into the folder of the stack's backups on this machine, as that
+folder's owner. Its database role may only read (inspection/backup_role.py). The password is in no environment variable,
+no argument and no log. The folder of its scripts is named after their content, so changed scripts replace the
+container.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ from pgvector_stacks.docker.readiness import limit_processes
 from pgvector_stacks.inspection.backup_role import ROLE
 from pgvector_stacks.toolbox.interface import passfile_line
 
-ROOT, ROOT_FILE = "root.crt", "pgstack-root.crt"  # in the volume, as the password: a new one is read at the next run
+ROOT, ROOT_FILE = "root.crt", "pgstack-root.crt"  # in the volume, like the password; each run reads it again
 KEY_FILE = "pgstack-backup-key"
 MOUNT, BACKUPS = "/pgstack", "/backups"
-MEMORY_MB, CPUS, PIDS, JOBS = 512, "1.0", 64, 2  # cpus as the plugin reads them back
+MEMORY_MB, CPUS, PIDS, JOBS = 512, "1.0", 64, 2  # CPUS is written as the plugin reads it back
 STOP_GRACE_S = 10
-# Instead of root. No account's: systemd's list of uids has 65520 to 65533 as unused. Below 65536, which an engine with
-# user namespaces maps.
+# Used instead of root. No account has this UID: systemd lists 65520 to 65533 as unused. It is below 65536, because a
+# Docker Engine with user namespaces maps only those.
 UNUSED_UID = 65521
 START_S, POLL_S = 30.0, 0.2
 
 
 def refuse_elsewhere(engine: Endpoint, stack: str) -> None:
-    """Raises PgstackError where the engine can't write into a folder of this machine."""
+    """Raise PgstackError if the Docker Engine can't write into a folder of this machine."""
     if not engine.local:
         raise PgstackError(
             f"pgvector:backup: the Docker Engine {engine.url} ({engine.chosen_by}) is elsewhere, and backups lie on "
@@ -51,12 +52,12 @@ def refuse_elsewhere(engine: Endpoint, stack: str) -> None:
 
 
 def name_of(server: str) -> str:
-    """Of the container and its volume; `server`: the name of the server's."""
+    """Return the name of the container and of its volume. `server`: the name of the server's container."""
     return f"{server}-backup"
 
 
 def files() -> dict[str, str]:
-    """What the container runs, by file name."""
+    """Return the scripts and queries that the container runs, by file name."""
     return {
         "loop.sh": shell.get("next_run", "backup_loop"),
         "now.sh": shell.get("backup_now"),
@@ -77,7 +78,7 @@ def environment(
     server: str, major: int, stack: str, database: str, schedule: Schedule, keep: int, *, sslmode: str = "",
     verified: bool = False,
 ) -> dict[str, str]:  # fmt: skip
-    """Of the container. `server`: its name on the network; `major`: of the programs; `verified`: there is a ROOT."""
+    """Return the container's environment. `server`: host name; `major`: of its programs; `verified`: it has a ROOT."""
     path = f"/usr/lib/postgresql/{major}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return {
         "BACKUPS": BACKUPS, "DATABASE": database, "HOME": "/tmp", "JOBS": str(JOBS), "KEEP": str(keep), "LC_ALL": "C",
@@ -88,12 +89,12 @@ def environment(
 
 
 def tmpfs(major: int) -> dict[str, str]:
-    """Writable places; the second one keeps the image from adding a stray volume."""
+    """Return the writable mounts. The second one keeps the image from creating an anonymous volume."""
     return {"/tmp": TMPFS["/tmp"], (OLD_MOUNT if major < 18 else VOLUME): "rw,noexec,nosuid,nodev,size=64k"}
 
 
 def owner_of(directory: Path) -> str:
-    """UID:GID of the folder of the backups; ours where it is still to be made. Never root: `UNUSED_UID` instead."""
+    """Return UID:GID of the backups' folder, or our own if it doesn't exist yet. `UNUSED_UID` replaces root."""
     try:
         found = directory.stat()
         uid, gid = found.st_uid, found.st_gid
@@ -103,7 +104,7 @@ def owner_of(directory: Path) -> str:
 
 
 def hand_over(directory: Path, owner: str) -> None:
-    """Give root's folder, and the backups in it, to the container's user. Raises OSError. `owner`: UID:GID."""
+    """Give a folder of root's, with its backups, to the container's user. `owner`: UID:GID. Raises OSError."""
     if os.geteuid() != 0 or directory.stat().st_uid != 0:
         return
     uid, gid = map(int, owner.split(":"))
@@ -112,7 +113,7 @@ def hand_over(directory: Path, owner: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """`directory`: of the backups, on this machine; `owner`: UID:GID."""
+    """The parts of an installation. `directory`: the backups' folder on this machine; `owner`: UID:GID."""
 
     server: str
     image: str
@@ -122,13 +123,13 @@ class Installation:
 
 
 def install(client: docker.DockerClient, wanted: Installation, password: str, key: str, certificate: str = "") -> None:
-    """Put scripts, password and the key that signs into the volume, and see whether the folder can be written.
+    """Put scripts, password and signing key into the volume, and check that the container can write to the folder.
 
     Raises ServerError.
     """
     environment = {"VOLUME": MOUNT, "FOLDER": folder(), "OWNER": wanted.owner, "BACKUPS": BACKUPS}
     mounts = [Mount(MOUNT, wanted.volume, type="volume"), Mount(BACKUPS, wanted.directory, type="bind")]
-    # under a name of its own: an `up` removes the throw-aways of the server's
+    # It has its own name, because an `up` removes throw-away containers that are named after the server's.
     stray = {place: "" for place in tmpfs(17) | tmpfs(18) if place != "/tmp"}
     with throw_away(
         client, name_of(wanted.server), wanted.image, ["sh", "-ec", shell.get("install", "backup_install")],
@@ -152,7 +153,7 @@ def install(client: docker.DockerClient, wanted: Installation, password: str, ke
 
 
 def start_anew(client: docker.DockerClient, server: str) -> None:
-    """Where there is a container already: it still has the folder that was removed. Raises DockerFailed."""
+    """Restart an existing container, which still has the removed folder mounted. Raises DockerFailed."""
     container = server_of(client, name_of(server))
     if container is not None:
         with docker_errors():
@@ -160,9 +161,9 @@ def start_anew(client: docker.DockerClient, server: str) -> None:
 
 
 def settle(client: docker.DockerClient, container: str) -> None:
-    """Wait until it waits for its time, and limit its processes, for which the plugin has no field.
+    """Wait until the container waits for its next run. Limit its processes, because the plugin has no field for that.
 
-    Raises ServerError with what it said where it ended.
+    Raises ServerError with the container's log if it ends, or isn't ready in time.
     """
     limit_processes(client, container, PIDS)
     deadline = time.monotonic() + START_S
@@ -178,7 +179,7 @@ def settle(client: docker.DockerClient, container: str) -> None:
 
 
 def problem(name: str, status: str, code: int, log: str) -> str:
-    """What is wrong with a container that should wait for its time."""
+    """Describe a container that should be waiting for its next run but isn't."""
     last = [f"    {line}" for line in log.strip().splitlines()[-5:]]
     return "\n".join([f"the container {name}, which makes the backups, is {status} (exit code {code})", *last])
 

@@ -1,1 +1,1 @@
-"""How a database comes back from a dump, with the rights of its owners and no others."""
+"""Restores a database from a dump with the rights of its owners and no others."""

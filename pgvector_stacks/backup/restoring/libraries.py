@@ -1,4 +1,4 @@
-"""Which libraries a backup may name: those that the server finds in its own folder, by a plain name. Pure."""
+"""Decides which libraries a backup may name: only plain names, which the server finds in its own folder. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLAIN = re.compile(r"(?:\$libdir/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def not_plain(values: Iterable[str]) -> str:
-    """The first of these comma-separated lists' libraries that may lie anywhere; "" where none does.
+    """Return the first library, in these comma-separated lists, that isn't a plain name; "" if all are.
 
     >>> not_plain(["pg_stat_statements, $libdir/auto_explain"])
     ''
@@ -25,7 +25,7 @@ def not_plain(values: Iterable[str]) -> str:
 
 
 def problem(setting: str, values: Iterable[str]) -> str:
-    """Why this setting may make the server load what lies anywhere; "" where it doesn't."""
+    """Explain why this setting may let the server load a library from any folder; "" if it can't."""
     name = setting.lower()
     if name in PLACES:
         return f"{name} says where the server looks for libraries"

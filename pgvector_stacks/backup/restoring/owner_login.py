@@ -1,8 +1,7 @@
-"""The login over which objects are made and rows are loaded, so that nothing that their owner wrote runs with an
-administrator's rights.
+"""The login that creates objects and loads rows, so that no code of their owners runs with an administrator's rights.
 
-COPY evaluates CHECKs, domains and generated columns, and so do CREATE and ALTER; the owner wrote their functions. A
-function can undo a SET ROLE and a SET SESSION AUTHORIZATION, so this is a login that has owners' rights and no others.
+COPY, CREATE and ALTER evaluate CHECKs, domains and generated columns, whose functions the owner wrote. A function can
+undo SET ROLE and SET SESSION AUTHORIZATION. So this login has the owners' rights and no others.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from pgvector_stacks.toolbox.interface import Server, Toolbox, execute, rows
 ROLE = "pgstack_loading"
 CREATE = f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 
-# Whoever has a large object or a temporary table may grant rights on it to any role that is there: they would keep it
+# The owner of a large object or a temporary table may grant rights on it to any role. Such a grant blocks DROP ROLE.
 DEPENDING = f"""
 SELECT DISTINCT coalesce(d.datname, 'postgres') AS name FROM pg_shdepend s
   LEFT JOIN pg_database d ON d.oid = s.dbid
  WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = (SELECT oid FROM pg_roles WHERE rolname = '{ROLE}')
 """
-OF_A_RELATION = re.compile(r"(?:TABLE DATA|SEQUENCE SET) ")  # large objects run nothing
+OF_A_RELATION = re.compile(r"(?:TABLE DATA|SEQUENCE SET) ")  # loading a large object runs no code of its owner
 BREAKS = re.compile(r"[\r\n]")  # pg_restore writes these as blanks
-TRIES = 5  # somebody grants again meanwhile
+TRIES = 5  # another session may grant again between DROP OWNED and DROP ROLE
 
 
 def drop(toolbox: Toolbox, server: Server) -> None:
-    """The login, if it is there, with all that was granted to it in any database. Raises ServerError."""
+    """Drop the login, if it exists, and all that was granted to it in any database. Raises ServerError."""
     for attempt in range(1, TRIES + 1):
         for row in rows(toolbox, server, "postgres", DEPENDING):
             execute(toolbox, server, row["name"], f"DROP OWNED BY {ROLE}")
@@ -46,9 +45,9 @@ def drop(toolbox: Toolbox, server: Server) -> None:
 
 
 def owners(toolbox: Toolbox, server: Server, database: str) -> dict[str, str]:
-    """By what pg_restore's list says of a table's rows or of a sequence's number: the owner, where it is no superuser.
+    """Return the owner of each table's rows and each sequence's number, unless a superuser owns it.
 
-    Raises ServerError.
+    The keys are entries of pg_restore's list, without their ids. Raises ServerError.
     """
     found = rows(toolbox, server, database, queries.get("loaded_owners"))
     return {
@@ -59,20 +58,21 @@ def owners(toolbox: Toolbox, server: Server, database: str) -> dict[str, str]:
 
 
 def shares(lines: Iterable[str], owner_of: Mapping[str, str], powerless: Collection[str]) -> dict[str, list[str]]:
-    """The lines of pg_restore's list by owner; "" for the administrator's share. Pure.
+    """Group the lines of pg_restore's list by owner; "" for the lines that the administrator loads. Pure.
 
-    What isn't known by its name is its owner's by the line's end: the administrator gets what is provably his.
+    For rows that `owner_of` lacks, the end of the line names the owner. The administrator only gets lines that provably
+    no other role owns.
     """
     found: dict[str, list[str]] = {}
     for line in lines:
-        told = line.split(" ", 3)[-1]  # behind `DUMP; TABLE OID `
+        told = line.split(" ", 3)[-1]  # after `DUMP; TABLE OID `
         by_end = restore_order.owner_of(line, powerless) if OF_A_RELATION.match(told) else ""
         found.setdefault(owner_of.get(told) or by_end, []).append(line)
     return found
 
 
 def powerless(toolbox: Toolbox, server: Server) -> set[str]:
-    """The roles that are no superusers, PostgreSQL's own left out. Raises ServerError."""
+    """Return the roles that aren't superusers, without PostgreSQL's own. Raises ServerError."""
     query = f"SELECT rolname AS name FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname <> '{ROLE}'"
     return {row["name"] for row in rows(toolbox, server, "postgres", query)}
 
@@ -82,9 +82,9 @@ def rights_of_all(
     toolbox: Toolbox, server: Server, database: str, owners: Collection[str],
     referred: Collection[tuple[str, str]] = (),
 ) -> Iterator[None]:  # fmt: skip
-    """The login has the rights of all of them meanwhile.
+    """Give the login the rights of all these owners, and take them away at the end.
 
-    `referred`: (schema, table) of keys: the login may refer to those that superusers own. Raises ServerError.
+    `referred`: (schema, table) of foreign keys; the login may refer to those that superusers own. Raises ServerError.
     """
     with ExitStack() as stack:
         for owner in sorted(owners):
@@ -102,20 +102,22 @@ def rights_of_all(
 
 @contextmanager
 def room_for(toolbox: Toolbox, server: Server, database: str, owners: Collection[str]) -> Iterator[None]:
-    """The owners may make objects in each schema that is there: rights are restored at the end. Raises ServerError."""
+    """Let the owners create objects in every existing schema. Revoke these rights at the end. Raises ServerError."""
     names = sql.Literal(sorted(owners)).as_string(None)
     found = rows(toolbox, server, database, queries.get("loader_lacks").replace("{owners}", f"{names}::text[]"))
     lent = [(f"{row['right']} ON {row['what']} {row['name']}", row["role"]) for row in found]
     if lent:
         execute(toolbox, server, database, ";".join(f"GRANT {right} TO {role}" for right, role in lent))
-    yield
-    if lent:
-        execute(toolbox, server, database, ";".join(f"REVOKE {right} FROM {role}" for right, role in lent))
+    try:
+        yield
+    finally:
+        if lent:
+            execute(toolbox, server, database, ";".join(f"REVOKE {right} FROM {role}" for right, role in lent))
 
 
 @contextmanager
 def rights_of(toolbox: Toolbox, server: Server, database: str, owner: str) -> Iterator[None]:
-    """The login has the owner's rights meanwhile, whatever the database's connection limit is. Raises ServerError."""
+    """Give the login the owner's rights, lift the database's connection limit, and undo both. Raises ServerError."""
     name, role = (sql.Identifier(word).as_string(None) for word in (database, owner))
     query = "SELECT datconnlimit AS most FROM pg_database WHERE datname = current_database()"
     (limit,) = rows(toolbox, server, database, query)

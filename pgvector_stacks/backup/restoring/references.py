@@ -1,8 +1,8 @@
-"""Which tables a dump's foreign keys refer to. Pure.
+"""Finds the tables that a dump's foreign keys refer to. Pure.
 
-A key is checked as the owner of the table that it refers to, by code of whoever made the key: a cast of its column's
-type. So the login that makes them may refer to those tables of superusers that the dump's own keys name (what runs
-then ran in the live database as well), and to no others.
+PostgreSQL checks a foreign key with the rights of the referenced table's owner. The check may run code of the key's
+creator: a cast of the column's type. So the login that creates the keys may refer to a superuser's table only if a key
+of the dump names that table. The code that runs then also ran in the live database.
 
 Source: how pg_dump writes a foreign key (dumpConstraint in pg_dump.c of PostgreSQL 15 to 18).
 """
@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import re
 
-# What a name could hold, or a comment, is never taken for SQL: each of them is one piece.
+# Each quoted name, literal and comment is one piece, so text inside them is never parsed as SQL.
 PIECES = re.compile(r"""--[^\n]*|"(?:[^"]|"")*"|'(?:[^']|'')*'|[^"'-]+|-""")
 NAME = r"(?:\x01\d+\x01|[a-z_][a-z0-9_]*)"
 KEY = re.compile(rf"FOREIGN KEY \((?:{NAME}(?:, )?|PERIOD )+\) REFERENCES (?P<schema>{NAME})\.(?P<table>{NAME})\(")
 
 
 def targets(text: str) -> set[tuple[str, str]]:
-    """(schema, table) of each key in what pg_restore writes of a dump's foreign keys.
+    """Return (schema, table) that each foreign key in pg_restore's SQL refers to.
 
     >>> sorted(targets('ALTER TABLE ONLY a.b\\n    ADD CONSTRAINT k FOREIGN KEY (i, "J") REFERENCES "S".t(x, y);\\n'))
     [('S', 't')]

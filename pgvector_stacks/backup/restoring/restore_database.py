@@ -1,6 +1,6 @@
-"""What a drill and a restore have in common: pg_restore of one database, vector indexes apart, and the count after it.
+"""Runs pg_restore for one database and counts the result; a drill, a restore and an upgrade use it.
 
-Vector indexes are built last and one after the other: a build takes maintenance_work_mem for itself.
+Vector indexes are built last, one after the other, because each build uses the whole maintenance_work_mem.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.toolbox.interface import HOUR_S, Server, Toolbox, execute, must
 
 LONG_S = 48 * HOUR_S
-LINES = 12  # of what a program said
+LINES = 12  # the most lines of pg_restore's output that a message quotes
 LISTED = re.compile(r"^\d+; (?P<table>\d+) (?P<oid>\d+) (?P<rest>.*)$")
 
 
 def split(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[list[str], list[str]]:
-    """pg_restore's list in two: all but the vector indexes, and these. Comments and attachments go with their index."""
+    """Split pg_restore's list: first all but the vector indexes, then these with their comments and attachments."""
     oids = {str(index.oid) for index in vector_indexes}
     attached = {f"{kind} {index.schema_name} {index.name} " for index in vector_indexes for kind in ("INDEX ATTACH",)}
     commented = {f"COMMENT {index.schema_name} INDEX {index.name} " for index in vector_indexes}
     first: list[str] = []
     second: list[str] = []
-    for line in listing.split("\n"):  # pg_restore's own line end alone: names may have others (U+2028)
+    for line in listing.split("\n"):  # only pg_restore's own line ends: names may contain others (U+2028)
         found = LISTED.match(line)
         if found is None:
             continue
@@ -46,10 +46,10 @@ def load(
 ) -> None:  # fmt: skip
     """Restore the dump in the folder `dump` (as the toolbox sees it). Raises ServerError with what pg_restore said.
 
-    `create`: make the database, replacing one; `database` is then the name it has in the dump. `login`: the same server
-    as `owner_login.ROLE`, which is there: what no superuser owns is made and loaded over it, with its owners' rights.
-    `opening`: SQL that runs in the database before anything is made in it.
-    `by_superuser`: the schema is the superuser's to make, whoever owns it; the rows aren't.
+    `create`: create the database, or replace an existing one; `database` must then be its name in the dump.
+    `login`: the same server as the existing role `owner_login.ROLE`. It creates and loads all objects that no superuser
+    owns, with their owners' rights. `opening`: SQL that runs in the database before anything is created in it.
+    `by_superuser`: the superuser creates the whole schema, whoever owns it. The rows are still loaded by `login`.
     """
     making = "--clean --if-exists --create" if create else ""
     first, second = split(_contents(toolbox, server.major, dump, create=create), indexes)
@@ -99,7 +99,7 @@ def load(
 
 
 def _contents(toolbox: Toolbox, major: int, dump: str, *, create: bool) -> str:
-    """pg_restore's list of what the dump has. Raises ServerError."""
+    """Return pg_restore's list of the dump's entries. Raises ServerError."""
     script = f'exec pg_restore -l {"--create" if create else ""} "$DUMP"'
     return must(
         "reading the dump's table of contents",
@@ -108,7 +108,7 @@ def _contents(toolbox: Toolbox, major: int, dump: str, *, create: bool) -> str:
 
 
 def _keys(toolbox: Toolbox, major: int, dump: str, lines: Sequence[str]) -> set[tuple[str, str]]:
-    """The tables that the dump's foreign keys refer to. Raises ServerError."""
+    """Return (schema, table) of all tables that the dump's foreign keys refer to. Raises ServerError."""
     keys = [line for line in lines if " FK CONSTRAINT " in line]
     if not keys:
         return set()
@@ -118,7 +118,7 @@ def _keys(toolbox: Toolbox, major: int, dump: str, lines: Sequence[str]) -> set[
 
 
 def reason(output: str) -> str:
-    """What pg_restore says of the first statement that failed, which may be a long one, indented. Pure.
+    """Return pg_restore's output about the first failed statement, indented and cut to LINES lines. Pure.
 
     >>> print(reason("pg_restore: from TOC entry 3; 1259 9 TABLE t o\\npg_restore: error: x\\nCommand was: CREATE"))
         pg_restore: from TOC entry 3; 1259 9 TABLE t o
@@ -132,7 +132,7 @@ def reason(output: str) -> str:
 
 
 def conninfo(database: str) -> str:
-    """As libpq takes it: a name with `=` in it would be taken for more than a name.
+    """Return a connection string for a database. libpq would parse a bare name with `=` in it as a connection string.
 
     >>> conninfo("it's")
     "dbname='it\\\\'s'"
@@ -142,6 +142,6 @@ def conninfo(database: str) -> str:
 
 
 def contents(toolbox: Toolbox, server: Server, database: str) -> Contents:
-    """What the database holds now. Raises ServerError."""
+    """Query the present contents of the database. Raises ServerError."""
     said = execute(toolbox, server, database, question(), timeout_s=LONG_S)
     return Contents.model_validate_json(said)

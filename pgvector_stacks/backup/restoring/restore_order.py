@@ -1,11 +1,11 @@
-"""Who makes what of a dump, and in which order. Pure.
+"""Decides which role creates each entry of a dump, and in which order. Pure.
 
-Invariant: what a role without a superuser's powers owns is made over a login that has such roles' rights and no others.
-PostgreSQL computes while it makes an object: a default of a type with a CHECK, a partition's bound, a constraint that
-is added. The owner wrote the functions that run then.
+Invariant: objects of roles that aren't superusers are created by a login that has such roles' rights and no others.
+PostgreSQL evaluates expressions while it creates an object: a default of a type with a CHECK, the bound of a partition,
+a constraint that is added. The owner wrote the functions that run then.
 
-Three kinds of entries compute nothing and stay the administrator's: those that only a superuser may make, rights, and
-comments. Rights come last, since they may take from an owner what it takes to make the rest.
+Three kinds of entries run no such functions, so the administrator creates them: objects that only a superuser may
+create, privileges, and comments. Privileges come last, because a REVOKE may take a right that an owner still needs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BEHIND_RIGHTS = re.compile(r"(?:MATERIALIZED VIEW DATA|EVENT TRIGGER) ")
 
 @dataclass(frozen=True)
 class Group:
-    """Lines of pg_restore's list that are made together; `as_owner`: over the login with the owners' rights."""
+    """Lines of pg_restore's list that run together. `as_owner`: by the login with the owners' rights."""
 
     as_owner: bool
     lines: list[str] = field(default_factory=list)
@@ -35,17 +35,20 @@ class Group:
 
 @dataclass(frozen=True)
 class Order:
-    """`database` first; then `schema`, before the rows and behind them; then what is `said` of it, and the `last`."""
+    """The order of a restore: `database`, `schema` (in part before the rows, in part after them), `said`, `last`.
+
+    `said`: privileges, comments and statistics.
+    """
 
     database: list[str]
     schema: list[Group]
     said: list[str]
     last: list[Group]
-    owners: frozenset[str]  # of what the login makes
+    owners: frozenset[str]  # of the objects that the login creates
 
 
 def order(lines: Iterable[str], powerless: Collection[str]) -> Order:
-    """Of pg_restore's list. `powerless`: the roles of the server that are no superusers.
+    """Put the lines of pg_restore's list in order. `powerless`: the server's roles that aren't superusers.
 
     >>> lines = ["1; 2615 9 SCHEMA - app schema_owner", "2; 3079 9 EXTENSION - vector ",
     ...          "3; 1247 9 DOMAIN app word schema_owner", "4; 0 0 ACL - SCHEMA app schema_owner"]
@@ -59,7 +62,7 @@ def order(lines: Iterable[str], powerless: Collection[str]) -> Order:
     last: list[Group] = []
     owners: set[str] = set()
     for line in lines:
-        told = line.split(" ", 3)[-1]  # behind `DUMP; TABLE OID `
+        told = line.split(" ", 3)[-1]  # after `DUMP; TABLE OID `
         if DATABASE.match(told):
             database.append(line)
         elif SAID.match(told):
@@ -72,7 +75,7 @@ def order(lines: Iterable[str], powerless: Collection[str]) -> Order:
 
 
 def owner_of(line: str, powerless: Collection[str]) -> str:
-    """The role at a line's end, where it is one of those; "" where a superuser, or nobody, owns it."""
+    """Return the role at the end of a line if `powerless` has it; "" if a superuser, or nobody, owns the entry."""
     return max((role for role in powerless if line.endswith(f" {role}")), key=len, default="")
 
 

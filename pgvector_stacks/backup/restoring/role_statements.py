@@ -1,8 +1,8 @@
-"""Reads `globals.sql` as data: the roles of a backup, as pg_dumpall writes them. Pure; none of the text is ever sent.
+"""Parses `globals.sql`, the roles of a backup as pg_dumpall writes them. Pure. Its text is never sent to a server.
 
-Each statement begins a line and ends one. What it says is taken apart, and the SQL that a server gets is put together
-here again from names, words of ours and literals. Anything else is refused with its line: psql's commands, functions,
-other statements. `power` says where a statement makes a superuser, or what is as good as one.
+Each statement begins at the start of a line and ends at the end of one. The parser takes a statement apart and composes
+the SQL for the server from its names, its literals and keywords of this file. Anything else is refused with its line
+number: psql's commands, functions, other statements. `power` marks a statement that gives a role a superuser's rights.
 
 Sources: pg_dumpall.c (dumpRoles, dumpRoleMembership, dumpRoleGUCPrivs, dumpUserConfig) of PostgreSQL 15 to 18.
 """
@@ -21,7 +21,7 @@ from pgvector_stacks.backup.restoring import libraries
 from pgvector_stacks.common.plain_text import one_line
 from pgvector_stacks.connections.roles import BACKUP
 
-SHOWN = 60  # characters of a statement that is refused
+SHOWN = 60  # characters of a refused statement that the message shows
 SKIPPED = re.compile(r"\s*|--.*|\\(?:un)?restrict [A-Za-z0-9]+|SET [a-z_]+ = (?:on|off|'[A-Za-z0-9_]+');")
 TOKEN = re.compile(
     r"""(?P<blank>[ ]+)|(?P<word>[A-Za-z_][A-Za-z0-9_]*(?!['A-Za-z0-9_$]))|"(?P<name>(?:[^"\0]|"")+)"
@@ -31,17 +31,17 @@ TOKEN = re.compile(
 VERIFIER = re.compile(r"SCRAM-SHA-256\$[0-9]+:[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+|md5[0-9a-f]{32}")
 ATTRIBUTES = ("SUPERUSER", "INHERIT", "CREATEROLE", "CREATEDB", "LOGIN", "REPLICATION", "BYPASSRLS")
 POWERS = ("SUPERUSER", "REPLICATION", "BYPASSRLS")
-# whose members run programs, or read and write files, as the server's user: they can become superusers
+# Members of these roles run programs, or read and write files, as the server's user, so they can become superusers.
 POWERFUL = ("pg_execute_server_program", "pg_read_server_files", "pg_write_server_files")
 ALLOWED = "CREATE ROLE, ALTER ROLE … WITH or SET, COMMENT ON ROLE, GRANT of a role, as pg_dumpall writes them"
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """`names`: the roles it speaks of; `command`: what a server gets; `bare`: the same without a password.
+    """One statement about roles. `names`: the roles that it names; `command`: its SQL; `bare`: that without a password.
 
-    `makes`: the role it makes; `power`: why it makes a superuser, or as good as one; `group`: of which it makes
-    another role a member. Each is "" where it doesn't.
+    `makes`: the role that it creates; `power`: why it gives a role a superuser's rights; `group`: the role that gets a
+    new member. Each is "" if it does not apply.
     """
 
     line: int
@@ -55,14 +55,14 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`kind`: word, name, text, number or mark."""
+    """A token of a statement. `kind`: word, name, text, number or mark."""
 
     kind: str
     value: str
 
 
 def parse(text: str) -> list[Statement]:
-    """The statements in their order. Raises BackupRefused for the first that isn't one of pg_dumpall's."""
+    """Return the statements in order. Raises BackupRefused for the first that pg_dumpall can't have written."""
     found, at, number, counted = [], 0, 1, 0
     while at < len(text):
         number, counted = number + text.count("\n", counted, at), at
@@ -80,7 +80,10 @@ def parse(text: str) -> list[Statement]:
 
 
 def refuse_powers(statements: Iterable[Statement], powerful: Collection[str], *, allowed: bool) -> None:
-    """Raises BackupRefused where one makes a superuser, or as good as one. `powerful`: roles whose members are."""
+    """Raise BackupRefused if a statement gives a role a superuser's rights, unless `allowed`.
+
+    `powerful`: the roles whose members have such rights.
+    """
     if allowed:
         return
     wrong = []
@@ -99,22 +102,22 @@ def refuse_powers(statements: Iterable[Statement], powerful: Collection[str], *,
 
 
 def without_backup_role(statements: Iterable[Statement], *, made: bool = False) -> list[Statement]:
-    """Without what is said of the role of scheduled backups, which `up` makes. `made`: it is, without a right."""
+    """Remove the statements about the role of scheduled backups, which `up` creates. `made`: keep its CREATE ROLE."""
     return [each for each in statements if BACKUP not in each.names or (made and each.makes == BACKUP)]
 
 
 def lacking(statements: Iterable[Statement], present: Iterable[str]) -> list[Statement]:
-    """Those that speak of a role which isn't there, in their order; of the others, none."""
+    """Return, in order, the statements that name a role which isn't `present`."""
     there = frozenset(present)
     return [each for each in statements if each.names - there]
 
 
 class _Unknown(Exception):
-    """What isn't one of pg_dumpall's; its text says why, or is empty."""
+    """A statement that pg_dumpall can't have written. The text says why, or is empty."""
 
 
 def _refuse(number: int, line: str, why: _Unknown) -> NoReturn:
-    # a password's hash isn't shown
+    # The message must not show a password's hash.
     shown = one_line(re.split("password", line, maxsplit=1, flags=re.IGNORECASE)[0])
     shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
     reason = f": {why}" if str(why) else ""
@@ -124,7 +127,7 @@ def _refuse(number: int, line: str, why: _Unknown) -> NoReturn:
 
 
 def _tokens(text: str, at: int) -> tuple[list[Token], int]:
-    """One statement's, without its `;`, and where the next line begins. Raises _Unknown."""
+    """Return the tokens of one statement without its `;`, and the start of the next line. Raises _Unknown."""
     found: list[Token] = []
     while match := TOKEN.match(text, at):
         at = match.end()
@@ -142,7 +145,7 @@ def _tokens(text: str, at: int) -> tuple[list[Token], int]:
 
 
 class _Reader:
-    """Takes one statement apart. Raises _Unknown."""
+    """A parser of one statement. Raises _Unknown."""
 
     def __init__(self, tokens: list[Token], line: int) -> None:
         self.tokens, self.line = tokens, line
@@ -164,7 +167,7 @@ class _Reader:
         yield ("GRANT",), self.grant
 
     def words(self, *words: str) -> bool:
-        """Whether these come next; then they are taken."""
+        """Consume these words if they come next. Return whether they did."""
         head = [Token("word", word) for word in words]
         if self.tokens[: len(words)] != head:
             return False
@@ -181,7 +184,7 @@ class _Reader:
         return self.tokens.pop(0).value
 
     def name(self) -> str:
-        """An identifier as pg_dumpall writes it: without quotes only where that is the same."""
+        """Consume an identifier as pg_dumpall writes it: only lower-case names may lack quotes."""
         token = self.tokens[0] if self.tokens else None
         if token is not None and token.kind == "word" and token.value != token.value.lower():
             raise _Unknown("")
@@ -205,7 +208,7 @@ class _Reader:
         self.demand("SET")
         setting = self.name()
         self.demand("TO")
-        values = [self.take("text") if self.tokens else ""]  # nothing: a list without elements, as pg_dumpall writes it
+        values = [self.take("text") if self.tokens else ""]  # pg_dumpall writes an empty list as nothing
         while self.tokens and self.tokens[0] == Token("mark", ","):
             self.tokens.pop(0)
             values.append(self.take("text"))
@@ -284,7 +287,7 @@ class _Reader:
         return sql.SQL(f"{kind} {value}")  # words of this file
 
     def parameter(self) -> Statement:
-        """A right on one of the server's settings: only a superuser gives it, and with some it makes one."""
+        """Parse a grant on a server setting. Only superusers grant these, and some let a role become a superuser."""
         rights: list[sql.Composable] = [self.right()]
         while self.tokens and self.tokens[0] == Token("mark", ","):
             self.tokens.pop(0)

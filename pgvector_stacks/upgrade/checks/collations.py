@@ -1,8 +1,8 @@
-"""Which indexes another C library or ICU makes an upgrade sort again, when, and what to say about it. Pure.
+"""Decides which indexes to rebuild because of another C library or ICU, and when, and describes them. Pure.
 
-An index whose order isn't the library's any more misses rows, and a unique one lets duplicates in. So it is sorted
-again while nobody is served. Or afterwards, on request: then only what PostgreSQL itself knows to be stale, since its
-recorded version is what the rest of the work is found by after a kill.
+An index in the order of another library version misses rows, and a unique one accepts duplicates. So an upgrade
+rebuilds it before the server accepts clients. On request (`upgradeReindex: after`) it is rebuilt afterwards, but only
+if PostgreSQL itself knows that it is stale: after a kill, the recorded version shows which indexes remain.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ SHOWN = 5
 
 
 def to_sort(before: Sequence[TextIndex], now: Sequence[TextIndex]) -> list[TextIndex]:
-    """Which of the new server's indexes aren't in its libraries' order. `before`: as the old server had them.
+    """Return the new server's indexes that aren't in the order of its libraries. `before`: those of the old server.
 
-    A predefined collation has the new version written down from the start, whatever its indexes were sorted by: so each
-    is compared with what the old server had. Empty for a restored dump, which was sorted again by being restored.
+    The new server records the new version for predefined collations, whatever version their indexes were sorted by. So
+    each index is compared with the version that the old server had recorded. `before` is empty for a restored dump,
+    because the restore rebuilt every index.
     """
     sorted_by = {(index.name, each.name): each.recorded for index in before for each in index.collations}
     return [
@@ -40,12 +41,12 @@ def to_sort(before: Sequence[TextIndex], now: Sequence[TextIndex]) -> list[TextI
 
 
 def announced(source: Source, target: Target, choice: decision.Choice, reindex: Reindex) -> str:
-    """What an `up` would do, and sort again, for a preview."""
+    """Describe what an `up` would do, with the indexes that it would rebuild, for a preview."""
     return "\n  ".join(filter(None, (decision.words(source, target, choice), words(source, target, reindex))))
 
 
 def words(source: Source, target: Target, reindex: Reindex) -> str:
-    """What an `up` would sort again, for a preview; "" where there is nothing."""
+    """Describe the indexes that an `up` would rebuild, for a preview; "" without any."""
     every = [(name, index) for name, each in source.databases.items() for index in each.text_indexes]
     surely = [(name, index) for name, index in every if any(_differs(each, target) for each in index.collations)]
     others = [pair for pair in every if pair not in surely]
@@ -67,7 +68,7 @@ def words(source: Source, target: Target, reindex: Reindex) -> str:
 
 
 def waiting(indexes: Sequence[TextIndex]) -> str:
-    """What indexes may do wrong until they are sorted again."""
+    """Describe what can go wrong with indexes until they are rebuilt."""
     unique = sum(index.unique or index.exclusion for index in indexes)
     duplicates = f", and unique ones ({unique}) may let duplicates in" if unique else ""
     return f"until then queries by them may miss rows{duplicates} ({KEY})"

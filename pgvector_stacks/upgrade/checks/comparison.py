@@ -1,6 +1,6 @@
-"""In what the running server differs from the data that an upgrade kept: every row, every sequence. Pure.
+"""Compares the running server with the data that an upgrade kept: every row, every sequence. Pure.
 
-What was written since the upgrade is told as a difference like any other: nothing here can know who wrote it.
+Rows written since the upgrade are differences like any other: the comparison can't know who wrote them.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# A standby's sequences are ahead by what the server had logged beforehand. Source: SEQ_LOG_VALS in sequence.c
+# A standby's sequences are ahead by the values that the server logged in advance. Source: SEQ_LOG_VALS in sequence.c
 LOGGED_AHEAD = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Of one table. `hash`: the sum of its rows' hashes, whatever their order."""
+    """The rows of one table. `hash`: the sum of the rows' hashes, in any order."""
 
     count: int
     hash: int
@@ -22,7 +22,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """`last`: the last number drawn, None where none was; `step`: its increment."""
+    """The state of one sequence. `last`: its last number, None if it was never used; `step`: its increment."""
 
     last: int | None
     step: int
@@ -30,7 +30,7 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Of one database."""
+    """The contents of one database."""
 
     tables: Mapping[str, Rows]
     sequences: Mapping[str, Sequence]
@@ -42,19 +42,19 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Of a table whose rows differ: kept ones that aren't there as they were, and ones that weren't kept."""
+    """The counts of a table that differs. `lost`: kept rows that the server lacks; `new`: rows that weren't kept."""
 
     lost: int
     new: int
 
 
 def to_count(kept: Contents, now: Contents) -> list[str]:
-    """The tables whose rows have to be told apart."""
+    """Return the tables whose rows differ, so that their differences must be counted."""
     return [name for name, rows in sorted(kept.tables.items()) if name in now.tables and now.tables[name] != rows]
 
 
 def differences(kept: Contents, now: Contents, counted: Mapping[str, Counted]) -> list[str]:
-    """In words; empty where nothing differs. `counted`: the tables of `to_count`."""
+    """Return the differences as lines of text; empty without any. `counted`: the tables of `to_count`."""
     found = []
     for name in sorted(kept.tables.keys() | now.tables.keys()):
         was, there, each = kept.tables.get(name), now.tables.get(name), counted.get(name, Counted(0, 0))

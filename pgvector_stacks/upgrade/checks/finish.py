@@ -1,4 +1,4 @@
-"""What a new server wants done before it is opened: settings carried over, extensions, collations, statistics."""
+"""The last work on a new server before it accepts clients: settings, extensions, collations, statistics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgvector_stacks.upgrade.checks import collations
 from pgvector_stacks.upgrade.decision import Reindex
 from pgvector_stacks.upgrade.facts import Source, TextIndex, text_indexes
 
-# made by initdb as the new version wants them, or of the old place
+# Settings that initdb writes for the new version, or that name the old server's places.
 NOT_CARRIED = frozenset({
     "data_directory", "hba_file", "ident_file", "port", "listen_addresses", "unix_socket_directories",
     "primary_conninfo", "ssl", "ssl_cert_file", "ssl_key_file",
@@ -18,9 +18,9 @@ NOT_CARRIED = frozenset({
 
 
 def carry_settings(toolbox: Toolbox, source: Source, directory: str, known: Iterable[str]) -> list[str]:
-    """Hand-made settings of the old postgresql.conf and postgresql.auto.conf, those that the new version knows.
+    """Append the old server's hand-made settings to the new directory's files, if the new version knows them.
 
-    Returns the names of the others. Raises ServerError.
+    Return the names of the unknown ones. Raises ServerError.
     """
     there, lost = set(known), []
     for name, settings in (("postgresql.conf", source.written), ("postgresql.auto.conf", source.altered)):
@@ -50,11 +50,10 @@ def finish(
     toolbox: Toolbox, server: Server, databases: Iterable[str], report: Report, *, statistics: bool,
     known: Known | None = None, reindex: Reindex = "before",
 ) -> None:  # fmt: skip
-    """In every database, template1 included. `statistics`: rough ones, where pg_upgrade carried none. `known`: by
-    database, the text indexes as the old server had them; None where nobody knows any more.
+    """Update extensions and rebuild indexes in every database, template1 included. Raises ServerError.
 
-    Raises ServerError.
-    The order counts: REINDEX what was sorted by another C library, then say that it is.
+    `statistics`: collect rough statistics, because pg_upgrade transferred none; `known`: the old server's text indexes
+    by database, None if unknown. The order matters: REINDEX first, then record the new version of a collation.
     """
     for database in databases:
         for line in _extensions(toolbox, server, database):
@@ -62,7 +61,7 @@ def finish(
         for line in _collations(toolbox, server, database, known, reindex):
             report(line)
         if statistics:
-            # a few rows of each table: plans are no worse than a guess until the whole is analysed, once it serves
+            # A small sample of each table gives usable plans, until `statistics.complete` runs while the server serves.
             execute(toolbox, server, database, "SET default_statistics_target = 1", then=("ANALYZE",))
 
 
@@ -80,7 +79,7 @@ def _extensions(toolbox: Toolbox, server: Server, database: str) -> list[str]:
 def _collations(
     toolbox: Toolbox, server: Server, database: str, known: Known | None, reindex: Reindex
 ) -> list[str]:  # fmt: skip
-    """What was sorted by another version of the C library or ICU is sorted again, or waits for `reindex.complete`."""
+    """Rebuild indexes sorted by another version of the C library or ICU, or leave them to `reindex.complete`."""
     changed = rows(toolbox, server, database, queries.get("upgrade_collations"))
     now = text_indexes(rows(toolbox, server, database, queries.get("upgrade_collation_indexes")))
     wrong = list(now) if changed else []
@@ -95,7 +94,7 @@ def _collations(
     versions = ", ".join(f"{row['what']} {row['recorded']} → {row['actual']}" for row in changed)
     said = [f"collations: {len(done)} indexes of {database} sorted again ({versions})"] if done or not later else []
     if later:
-        # with the old version still recorded PostgreSQL warns, and they are found again after a kill
+        # The old version stays recorded, so that PostgreSQL warns, and the indexes are found again after a kill.
         return [*said, f"collations: {len(later)} indexes of {database} wait ({versions}): {collations.waiting(later)}"]
     for row in changed:
         execute(toolbox, server, database, row["refresh"])

@@ -1,7 +1,7 @@
-"""Is the new server what the old one was? Bounded, since nobody is served meanwhile: names and sizes of all relations,
-the first rows of each table, sequences, numbers of other objects, a question to each vector index.
+"""Compares the new server with the old one during the downtime, so quickly: names and sizes of all relations, the first
+rows of each table, sequences, counts of other objects, and one query to each vector index.
 
-Every row is compared by the tests, and by `pgstack upgrade verify`.
+`pgstack upgrade verify` compares every row, and so do the tests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.toolbox.interface import Server, Toolbox, execute, rows
 
 SAMPLE_ROWS = 100
-# values as text, whatever the server's settings are
+# Values have the same text on both servers, whatever their settings are.
 SESSION = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';"
 FUNCTIONS = f"""
 CREATE FUNCTION pg_temp.pgstack_sample(t regclass) RETURNS text LANGUAGE sql AS $$
@@ -32,7 +32,7 @@ Fingerprint = Mapping[str, str]
 
 
 def fingerprint(toolbox: Toolbox, server: Server, databases: Iterable[str], *, exact: bool) -> Fingerprint:
-    """`app: table public.t` → how it is. Raises ServerError."""
+    """Return a description of each object by its name, as `app: table public.t`. Raises ServerError."""
     query = queries.get("upgrade_fingerprint").replace("{exact}", "true" if exact else "false")
     found: dict[str, str] = {}
     for database in databases:
@@ -43,7 +43,7 @@ def fingerprint(toolbox: Toolbox, server: Server, databases: Iterable[str], *, e
 
 
 def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
-    """In words; empty where they agree. Pure."""
+    """Return the differences as lines of text; empty if the fingerprints are equal. Pure."""
     found = []
     for what in sorted(before.keys() | after.keys()):
         was, now = before.get(what, "not there"), after.get(what, "not there")
@@ -53,18 +53,18 @@ def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
 
 
 def same(before: Fingerprint, after: Fingerprint) -> None:
-    """Raises ServerError naming what differs."""
+    """Raise ServerError with the differences, if there are any."""
     if found := differences(before, after):
         shown = "\n".join(f"    {line}" for line in found[:10])
         raise ServerError(f"the new server's data is not the old one's: {len(found)} differences\n{shown}")
 
 
 def vector_indexes(toolbox: Toolbox, server: Server, databases: Iterable[str]) -> int:
-    """Ask each vector index for the nearest row to the first one of its table, through the index alone.
+    """Query each vector index for the row nearest to the first row of its table, and return how many were queried.
 
-    Returns how many were asked. Raises ServerError where the planner doesn't use it, or what it finds is no nearer than
-    a row at random. That the row itself is found is too much to ask: among vectors that are all as far from each other,
-    such as random ones, a sound HNSW index misses it.
+    Raises ServerError if the planner doesn't use the index, or the found row is farther away than a random row. The
+    index needn't find the row itself: among vectors of equal distance, such as random ones, a correct HNSW index can
+    miss it.
     """
     asked = 0
     for database in databases:
@@ -79,7 +79,7 @@ def _ask(toolbox: Toolbox, server: Server, database: str, index: Mapping[str, st
     expression, table = index["expression"], index["table"]
     operator = index["operator"]
     where = f"WHERE ({index['predicate']})" if index["predicate"] else f"WHERE {expression} IS NOT NULL"
-    defined = f"AND {expression} {operator} {expression} <> 'NaN'"  # by cosine a vector of zeros is nowhere
+    defined = f"AND {expression} {operator} {expression} <> 'NaN'"  # the cosine distance of a zero vector is NaN
     sample = f"(SELECT {expression} FROM {table} {where} {defined} LIMIT 1)"
     distance = f"{expression} {operator} {sample}"
     select = f"SELECT {distance} AS d FROM {table} {where} ORDER BY {distance} LIMIT 1"
@@ -91,14 +91,14 @@ def _ask(toolbox: Toolbox, server: Server, database: str, index: Mapping[str, st
     try:
         (middle,) = _answers(toolbox, server, database, _as_json(at_random), "", owner)
         if owner and middle["d"] is None:
-            return 0  # no row that a policy lets the owner see
+            return 0  # row-level security hides all rows from the owner
         session = "LOAD 'vector'; SET enable_seqscan = off; SET enable_indexscan = on;"
         session += " SET hnsw.ef_search = 200; SET ivfflat.probes = 100;"
         (plan,) = _answers(toolbox, server, database, f"EXPLAIN (FORMAT JSON) {select}", session, owner)
         near = _answers(toolbox, server, database, _as_json(select), session, owner)
     except ServerError as error:
         if owner and "permission denied" in str(error):
-            return 0  # and nobody else may run what the owner wrote
+            return 0  # nobody but the owner may run the owner's code
         raise
     said = json.dumps(plan, ensure_ascii=False, indent=0)
     if f'"Index Name": {json.dumps(index["name"], ensure_ascii=False)}' not in said:
@@ -118,7 +118,7 @@ def _as_json(query: str) -> str:
 
 
 def _answers(toolbox: Toolbox, server: Server, database: str, query: str, session: str, owner: str) -> list[Any]:
-    """The JSON values that a query returns. `owner`: who is to run it, as SQL writes the name; "" for us."""
+    """Return the JSON values of a query. `owner`: the role that runs it, quoted for SQL; "" for the connection's."""
     asked = query
     if owner:
         literal = sql.Literal(query).as_string(None)
@@ -128,7 +128,7 @@ def _answers(toolbox: Toolbox, server: Server, database: str, query: str, sessio
 
 
 def _values(text: str) -> list[Any]:
-    """JSON values, one behind the other."""
+    """Parse concatenated JSON values."""
     found, decoder, rest = [], json.JSONDecoder(), text.strip()
     while rest:
         value, end = decoder.raw_decode(rest)

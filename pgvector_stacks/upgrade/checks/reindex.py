@@ -1,7 +1,7 @@
-"""Sorts again what an upgrade left in the former C library's order, while the server serves (`upgradeReindex: after`).
+"""Rebuilds indexes left in the order of the former C library, while the server serves (`upgradeReindex: after`).
 
-Which indexes those are is asked, not remembered: the version that PostgreSQL has recorded of their collation isn't the
-library's. It is refreshed only when all of a database are done, so that a killed run is gone on with by the next one.
+PostgreSQL itself knows these indexes: the recorded version of their collation isn't the library's. The record is
+refreshed only when all indexes of a database are rebuilt, so that the next run can continue after a kill.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pgvector_stacks.connections.up_lock import locked
 from pgvector_stacks.upgrade.decision import size
 from pgvector_stacks.upgrade.facts import TextIndex, text_indexes
 
-WAIT_S = 600.0  # for another run that works on it
+WAIT_S = 600.0  # for the lock, which another run may hold
 
 
 def complete(address: Address, report: Callable[[str], object], *, remedy: str = "`up` again") -> int:
-    """Returns how many indexes were sorted again. `address`: as the administrator, any database.
+    """Rebuild the stale indexes of all databases and return their number. `address`: the administrator's, any database.
 
-    Raises ServerError naming what can't be sorted (duplicates in a unique index), ConnectionFailed.
+    Raises ServerError with the indexes that can't be rebuilt (duplicates in a unique index), ConnectionFailed.
     """
     with connect(replace(address, database="postgres")) as connection:
         names = [
@@ -60,7 +60,7 @@ def _ask(connection: psycopg.Connection[Any], query: str) -> list[DictRow]:
 
 
 def _database(address: Address, report: Callable[[str], object]) -> tuple[int, list[str]]:
-    """(how many were sorted again, what could not be)."""
+    """Rebuild the stale indexes of one database. Return how many were rebuilt, and the failures."""
     failed = []
     with connect(address) as connection:
         _clear(connection)
@@ -79,11 +79,11 @@ def _database(address: Address, report: Callable[[str], object]) -> tuple[int, l
 
 
 def statement(index: TextIndex) -> str:
-    """An exclusion constraint's can't be made beside the old one: it keeps writers out meanwhile."""
+    """Return the REINDEX statement. It blocks writes for an exclusion constraint, which has no concurrent rebuild."""
     return f"REINDEX INDEX {'' if index.exclusion else 'CONCURRENTLY '}{index.name}"
 
 
 def _clear(connection: psycopg.Connection[Any]) -> None:
-    """What a killed or failed run left: no other runs, we hold the lock."""
+    """Drop the invalid indexes of a killed or failed run. The caller holds the lock, so no other run uses them."""
     for row in _ask(connection, "upgrade_reindex_leftovers"):
         connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {row['index']}".encode())

@@ -1,4 +1,4 @@
-"""The planner's statistics after an upgrade, once the new server serves: they take time that is no downtime."""
+"""Completes the planner's statistics after an upgrade while the new server serves, so that they add no downtime."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pgvector_stacks.connections.connection import Address, connect
 
 
 def complete(address: Address) -> int:
-    """ANALYZE in every database what has none or rough ones; returns how many tables. Raises ConnectionFailed.
+    """ANALYZE all tables with missing or rough statistics, and return their number. Raises ConnectionFailed.
 
-    pg_upgrade carries statistics from PostgreSQL 18 on, except for those of CREATE STATISTICS.
+    pg_upgrade transfers statistics from PostgreSQL 18 on, except those of CREATE STATISTICS.
     """
     with connect(replace(address, database="postgres")) as connection:
         found: Sequence[tuple[str]] = connection.execute(

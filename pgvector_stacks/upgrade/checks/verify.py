@@ -1,9 +1,9 @@
 """Compares every row of the data directory that an upgrade kept with the running new server.
 
-The kept directory is never started: the way back counts on its last checkpoint. It is copied beside itself, and the old
-version's programs start the copy on a private socket. Of each table both servers add up a hash of its rows; where that
-differs, the rows' hashes of the new server are loaded into the copy, which counts. The copy goes at the end, also after
-a failure or a kill. The new server is only read.
+No server is started on the kept directory, because a rollback relies on its last checkpoint. Instead it is copied, and
+the old version's programs start the copy without clients. Both servers compute the sum of row hashes of each table.
+Where the sums differ, the new server's row hashes are loaded into the copy, which counts the differences. The copy is
+removed at the end, also after a failure or a kill. The new server is only read.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from pgvector_stacks.upgrade.rollback import COPY
 
 Say = Callable[[str], object]
 LONG_S = 48 * HOUR_S
-BATCH = 100  # tables a session
+BATCH = 100  # tables per session
 OBJECTS = "pg_catalog.pg_largeobject"
-ROW_BYTES = 120  # what counting takes of the disk: a hash of each side in a table, in a sort, and some slack
-# nothing of it may act: no jobs, no subscriptions; nothing is kept, so that a crash may lose it
+ROW_BYTES = 120  # disk space for counting: the hash of a row in a table, its copy in a sort, and some slack
+# The copy runs no background jobs and no subscriptions. It is thrown away, so a crash may lose its data.
 SETTINGS = {
     "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off", "max_wal_size": "1GB",
     "shared_buffers": "128MB", "huge_pages": "off", "max_connections": "20", "max_worker_processes": "0",
@@ -45,7 +45,7 @@ SESSION = (
 )
 BEGIN = f"BEGIN;\n{queries.get('as_owner')}"
 END = "ROLLBACK;\n"
-# the process that copies is noted: one that was interrupted goes on by itself
+# Records the process that copies, because cp continues after an interrupted run.
 COPYING = """
     mkdir -p "$(dirname "$TO")"
     cp -a --reflink=auto "$FROM" "$TO" &
@@ -71,7 +71,7 @@ SPACE = """
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`differs`: in words, each with its database in front. `tables`, `rows`: how many were compared."""
+    """The result of a comparison. `differs`: lines of text; `tables`, `rows`: how many were compared."""
 
     differs: tuple[str, ...]
     tables: int
@@ -79,7 +79,7 @@ class Verdict:
 
 
 def kept(toolbox: Toolbox, new: int) -> Journal:
-    """The upgrade whose kept directory there is to compare. Raises ServerError where there is none."""
+    """Return the upgrade whose kept directory can be compared. Raises ServerError if there is none."""
     try:
         return rollback.last(toolbox, new)
     except ServerError as error:
@@ -87,15 +87,14 @@ def kept(toolbox: Toolbox, new: int) -> Journal:
 
 
 def place(toolbox: Toolbox, old: int) -> str:
-    """For the copy, of one run alone: what clears up after a killed one may still be at it."""
+    """Return a path for the copy of this run only. The cleanup after a killed run may still remove another one."""
     return f"{toolbox.beside(old, COPY)}/{secrets.token_hex(4)}"
 
 
 def verify(toolbox: Toolbox, live: Server, new: int, copy: str, report: Say) -> Verdict:
-    """`toolbox`: with the old version's programs; `live`: the running server as it is reached from there, by them;
-    `copy`: see `place`.
+    """Compare the kept directory with the running server. Raises ServerError if it can't be compared.
 
-    Raises ServerError where it can't be compared.
+    `toolbox`: one with the old version's programs; `live`: their connection to the running server; `copy`: see `place`.
     """
     journal = kept(toolbox, new)
     rollback.possible(toolbox, new)
@@ -116,7 +115,7 @@ def verify(toolbox: Toolbox, live: Server, new: int, copy: str, report: Say) -> 
 
 
 def _alone(toolbox: Toolbox, journal: Journal) -> AbstractContextManager[None]:
-    """What another run copied isn't what a power cut left. Raises ServerError."""
+    """Lock the kept directory, so that no other run copies or deletes it. Raises ServerError."""
     old = toolbox.directory(journal.old)
     taken = (
         f"another `pgstack upgrade verify` compares with {old}, or `confirm` deletes it\n  wait for it, then try again"
@@ -126,7 +125,7 @@ def _alone(toolbox: Toolbox, journal: Journal) -> AbstractContextManager[None]:
 
 @contextmanager
 def _served_copy(toolbox: Toolbox, journal: Journal, copy: str, report: Say) -> Iterator[Server]:
-    """A server on a copy of the kept directory, both gone afterwards. Raises ServerError."""
+    """Start a server on a copy of the kept directory, and remove both at the end. Raises ServerError."""
     old = toolbox.directory(journal.old)
     left = toolbox.beside(journal.old, COPY)
     must("removing what a power cut left", toolbox.sh('rm -rf "$D"', D=left))
@@ -142,8 +141,8 @@ def _served_copy(toolbox: Toolbox, journal: Journal, copy: str, report: Say) -> 
         paths = {"FROM": old, "TO": copy, "LEASH": toolbox.leash}
         script = f"{shell.get('leash')}\n{COPYING}"
         must(f"copying {old}", toolbox.run(journal.old, "sh", "-ec", script, environment=paths, timeout_s=LONG_S))
-        rollback.possible(toolbox, journal.new)  # nobody served it meanwhile
-        # a data_directory in its postgresql.conf would name another place
+        rollback.possible(toolbox, journal.new)  # no server has used the directory meanwhile
+        # The setting overrides a data_directory in postgresql.conf, which would name the original.
         yield start(toolbox, journal.old, copy, SETTINGS | {"data_directory": copy}, journal.superuser)
     finally:
         if toolbox.run(journal.old, "sh", "-ec", CLEAR, environment={"D": copy}).code != 0:
@@ -151,7 +150,7 @@ def _served_copy(toolbox: Toolbox, journal: Journal, copy: str, report: Say) -> 
 
 
 def left_to_do(copy: str) -> str:
-    """What a container still does when the process that holds it was killed."""
+    """Return the shell command that cleans up in a container after the process that uses it was killed."""
     path = shlex.quote(copy)
     return f"kill -s KILL -- -1; rm -rf {path} {path}.log {path}.pid; rmdir {shlex.quote(posixpath.dirname(copy))}"
 
@@ -162,7 +161,7 @@ def _databases(toolbox: Toolbox, server: Server) -> list[str]:
 
 
 def _compare(toolbox: Toolbox, copy: Server, live: Server, database: str) -> tuple[Contents, list[str]]:
-    """Returns the kept contents and the list of differences."""
+    """Return the kept contents of a database, and its differences as lines of text."""
     relations = {server: rows(toolbox, server, database, queries.get("verify_relations")) for server in (copy, live)}
     names = {server: [row["name"] for row in found if row["kind"] == "table"] for server, found in relations.items()}
     kept, now = (
@@ -193,9 +192,9 @@ def _contents(toolbox: Toolbox, server: Server, database: str, tables: list[str]
 
 
 def _hashes(table: str) -> str:
-    """A number for each row, the same in every version: hash partitions rely on it, too.
+    """Return the query for the hash of each row. The hash is the same in every version: hash partitions rely on that.
 
-    ROW: an owner may have made a cast of the table's own type to text.
+    The query uses ROW, because an owner may have created a cast of the table's row type to text.
     """
     return f'SELECT hashtextextended(ROW(kept_row.*)::text COLLATE "C", 0) AS hash FROM ONLY {table} AS kept_row'
 
@@ -203,7 +202,7 @@ def _hashes(table: str) -> str:
 def _as_owner(
     table: str, query: str = "SELECT hash::text FROM ({hashes}) AS each", function: str = "pgstack_ask"
 ) -> str:
-    """The call that asks it with the rights of the table's owner. {hashes}: a number for each row."""
+    """Return the SQL call that runs `query` with the rights of the table's owner. {hashes}: replaced by `_hashes`."""
     name, text = (sql.Literal(each).as_string(None) for each in (table, query.format(hashes=_hashes(table))))
     return f"pg_temp.{function}({name}::regclass, {text}::text)"
 
@@ -220,7 +219,7 @@ def _ask(toolbox: Toolbox, server: Server, database: str, text: str) -> str:
 
 
 def _count(toolbox: Toolbox, copy: Server, live: Server, database: str, table: str, rows_in_all: int) -> Counted:
-    """Rows of one side alone; twice the same row counts twice. Raises ServerError where there is no room for it."""
+    """Count the rows that only one side has, duplicates included. Raises ServerError without enough disk space."""
     free = int(must("looking for room", toolbox.sh(SPACE, D=toolbox.directory(copy.major))).split()[1])
     if free < rows_in_all * ROW_BYTES + MARGIN_BYTES:
         raise ServerError(

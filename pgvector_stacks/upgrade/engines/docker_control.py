@@ -1,4 +1,4 @@
-"""The server's own container, as an upgrade stops and starts it."""
+"""Controls the server's container during an upgrade."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pgvector_stacks.toolbox.interface import HOUR_S, must
 
 
 class DockerServerControl:
-    """See `context.ServerControl`: the container, and the locks that every server of this product takes."""
+    """The `context.ServerControl` of a container. It uses the locks that each of our servers takes on its directory."""
 
     def __init__(
         self, made: DockerToolbox, server: Container, spec: Spec, new: int, address: Address, grace_s: int
@@ -41,14 +41,14 @@ class DockerServerControl:
         connect(self.address, wait_s=HOUR_S).close()
 
     def replication(self, *, allowed: bool) -> None:
-        """One more line in the server's pg_hba.conf, in the volume; only as long as the standby needs it."""
+        """Add a replication line to pg_hba.conf in the volume, or remove it, and reload the configuration."""
         text = self.spec.files[HBA]
         if allowed:
             how = "hostssl" if self.spec.certificate else "host"
             text += f"{how} replication {ADMIN} samenet scram-sha-256\n"
         script = 'printf %s "$TEXT" >"$FILE.new"; chmod 640 "$FILE.new"; mv -T "$FILE.new" "$FILE"'
         own = self.made.sh('test -w "$FOLDER"', FOLDER=self.spec.folder).code == 0
-        write = self.made.sh if own else self.made.as_root  # the folder's group is the server's user's
+        write = self.made.sh if own else self.made.as_root  # root, unless the server's user may write to the folder
         must("writing pg_hba.conf", write(script, TEXT=text, FILE=f"{self.spec.folder}/{HBA}"))
         if self.running():
             with connect(self.address, wait_s=HOUR_S) as connection:

@@ -1,4 +1,4 @@
-"""What an upgrade asks of images, containers and the volume: see facts.py."""
+"""Collects the facts that an upgrade needs about images, containers and the volume: see facts.py."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from pgvector_stacks.upgrade.facts import Disk, Target
 
 
 def disk(server: Container) -> Disk:
-    """Of the volume, as the running server sees it: its free space, and whether a copy that shares its blocks works
-    there. Raises ServerError.
-    """
+    """Measure the volume in the running container: free space, and whether reflink copies work. Raises ServerError."""
     script = f"""
         if trial=$(mktemp -d {VOLUME}/.reflink-XXXXXX) && echo 1 >"$trial/one" &&
             cp --reflink=always "$trial/one" "$trial/other"; then echo yes; else echo no; fi
@@ -33,7 +31,7 @@ def disk(server: Container) -> Disk:
 
 
 def target_of_image(client: docker.DockerClient, name: str, image: str, major: int) -> Target:
-    """Version and extensions of an image that is there, without starting a server. Raises ServerError."""
+    """Read version and extensions from a local image, without starting a server. Raises ServerError."""
     command = ["sh", "-c", _asks_for_target(major)]
     with throw_away(client, name, image, command, user=USER, tmpfs=NO_STRAY) as made:
         done = finish(made, timeout_s=60, lines=2000)
@@ -41,7 +39,7 @@ def target_of_image(client: docker.DockerClient, name: str, image: str, major: i
 
 
 def target_in(made: DockerToolbox, major: int) -> Target:
-    """The same of the toolbox's own image. Raises ServerError."""
+    """Read version and extensions from the toolbox's own image. Raises ServerError."""
     return _target(made.sh(_asks_for_target(major)), made.container.attrs["Config"]["Image"], major)
 
 

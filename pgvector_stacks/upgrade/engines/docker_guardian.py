@@ -1,9 +1,9 @@
-"""Sees to it that a killed upgrade of a server in a container leaves a server that serves.
+"""Restarts the old server of a container after a killed upgrade.
 
-A small process of its own, which holds the read end of a pipe to the process that upgrades, for as long as that lives:
-also after the upgrade, until the engine has replaced the old container. When the pipe closes and the old container is
-still there and stopped, what a killed run left on the engine is removed and the old one, whose data directory is as it
-was, is started again. It ends with its work.
+The guardian is a small process that holds the read end of a pipe from the upgrading process. It waits until that
+process ends, which is after Pulumi has replaced the old container. If the old container is still there and stopped
+then, the guardian removes what the killed run left on the Docker host and starts the old container, whose data
+directory is unchanged.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from pathlib import Path
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.docker import docker_host
 
-_HELD: list[subprocess.Popen[str]] = []  # their pipes are closed by the end of this process and by nothing else
+_HELD: list[subprocess.Popen[str]] = []  # only the end of this process closes their pipes
 
 
 def watch(url: str, name: str, image: str) -> None:
-    """From now on until this process ends. `url`: the engine's; `name`: the server's container; `image`: its id now."""
+    """Start a guardian that watches until this process ends. `url`: the Docker host's; `name`: the server's container;
+    `image`: the container's image id.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", __name__], cwd=Path(__file__).parents[3], start_new_session=True,
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
@@ -33,7 +35,7 @@ def watch(url: str, name: str, image: str) -> None:
 
 
 def serve_again(url: str, name: str, image: str) -> None:
-    """Start the old container, unless it runs or another has taken its place. Raises DockerFailed."""
+    """Start the old container, unless it runs or a new one has replaced it. Raises DockerFailed."""
     client = docker_host.connect(url)
     server = docker_host.server_of(client, name)
     if server is None or server.status == "running" or server.attrs["Image"] != image:
@@ -44,10 +46,10 @@ def serve_again(url: str, name: str, image: str) -> None:
 
 
 def main() -> None:
-    """Told all on stdin."""
+    """Read the arguments from stdin, wait until the pipe closes, then start the server."""
     url, name, image = json.loads(sys.stdin.readline())
     sys.stdin.read()
-    with suppress(PgstackError):  # nobody listens any more; the next `up` says it
+    with suppress(PgstackError):  # nobody reads the error here; the next `up` reports it
         serve_again(url, name, image)
 
 

@@ -1,6 +1,6 @@
-"""The upgrade of a server in a container: what a preview says of it, and the whole of it during an `up`.
+"""Upgrades a server in a container: describes the upgrade for a preview, and carries it out during an `up`.
 
-The server's own container is stopped and left as it is: the engine replaces it afterwards, by one of the new image.
+The upgrade stops the server's container and doesn't change it. Pulumi then replaces it by one of the new image.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pgvector_stacks.upgrade.progress import PACE, Pace
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """From which server to which. `old_image`, `new_image`: ids or names."""
+    """The requested upgrade: from which server to which. `old_image`, `new_image`: ids or names."""
 
     client: docker.DockerClient
     before: Spec
@@ -58,7 +58,7 @@ class Wanted:
 
 
 def preview(wanted: Wanted) -> str:
-    """In words. Raises ServerError, DriftRefused for what is refused; ConnectionFailed where nothing answers."""
+    """Describe the upgrade. Raises ServerError or DriftRefused if it is refused, ConnectionFailed without an answer."""
     server = _server(wanted)
     if server.status != "running":
         return (
@@ -66,7 +66,7 @@ def preview(wanted: Wanted) -> str:
             "`up` starts it first and decides then"
         )
     target = facts.Target(wanted.after.major)
-    if has_image(wanted.client, wanted.new_image):  # a preview pulls nothing
+    if has_image(wanted.client, wanted.new_image):  # a preview never pulls an image
         target = docker_facts.target_of_image(wanted.client, wanted.after.name, wanted.new_image, target.major)
     source = _asked(wanted)
     choice = decide(source, target, docker_facts.disk(server), wanted.method)
@@ -74,7 +74,7 @@ def preview(wanted: Wanted) -> str:
 
 
 def _asked(wanted: Wanted) -> facts.Source:
-    """The running server. Raises ConnectionFailed, psycopg.Error, and DriftRefused where drift is not allowed."""
+    """Query the running server. Raises ConnectionFailed, psycopg.Error, and DriftRefused if drift is not allowed."""
     source = facts.of_source(wanted.address)
     if wanted.no_drift is not None:
         wanted.no_drift.must_hold(wanted.address, source)
@@ -82,8 +82,9 @@ def _asked(wanted: Wanted) -> facts.Source:
 
 
 def carry_out(wanted: Wanted, before_step: Callable[[str], None] = nothing) -> Journal:
-    """Afterwards the old server is stopped, the new data directory verified and complete. Raises PgstackError; then
-    the old server serves.
+    """Run the upgrade. Afterwards the old server is stopped, and the new data directory is complete and verified.
+
+    Raises PgstackError. The old server then serves again, except after `link` has started the new one.
     """
     client, old, new = wanted.client, wanted.before, wanted.after
     remove_left_throw_aways(client, new.name)
@@ -102,7 +103,7 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = nothing) -> J
             return journal
         if not control.running():
             control.start()
-        control.replication(allowed=False)  # a killed run's
+        control.replication(allowed=False)  # a killed run may have allowed it
         data_volume.trial(client, new, wanted.new_image, wanted.volume, wanted.pgvector_minimum)
         source = _asked(wanted)
         disk = docker_facts.disk(server)
@@ -130,8 +131,8 @@ def _back_up(wanted: Wanted) -> None:
 def at_the_server(
     client: docker.DockerClient, name: str, image: str, major: int, admin: Address
 ) -> Iterator[tuple[Toolbox, Server]]:
-    """Where the server of that name is reached, with its own programs. Without the volume: the dump takes no room of
-    the database's.
+    """Open a toolbox that reaches the named server, with the server's programs. It lacks the volume, so that a dump
+    takes no space from the database.
     """
     with docker_toolbox.open_toolbox(client, name, image, None, network=name) as made:
         yield made, with_password(made, major, name, PORT, admin)
@@ -145,7 +146,7 @@ def _apart(wanted: Wanted) -> Iterator[Toolbox]:
 
 
 def rollback_wanted(wanted: Wanted) -> bool:
-    """Whether the lower major is no mistake: the operator asked for it. Raises DockerFailed, ServerError."""
+    """Return whether the operator has requested this rollback. Raises DockerFailed, ServerError."""
     if not has_image(wanted.client, wanted.new_image):
         return False
     with docker_toolbox.open_toolbox(wanted.client, wanted.after.name, wanted.new_image, wanted.volume) as made:
@@ -153,7 +154,7 @@ def rollback_wanted(wanted: Wanted) -> bool:
 
 
 def roll_back(wanted: Wanted) -> None:
-    """Stop the new server and put its data directory aside; the old one is as it was. Raises ServerError."""
+    """Stop the new server and set its data directory aside. The old directory is unchanged. Raises ServerError."""
     client = wanted.client
     remove_left_throw_aways(client, wanted.after.name)
     server = server_of(client, wanted.before.name)

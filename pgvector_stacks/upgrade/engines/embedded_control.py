@@ -1,4 +1,4 @@
-"""The server of a directory on this machine, as an upgrade stops and starts it."""
+"""Controls the server of a data directory on this machine during an upgrade."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pgvector_stacks.embedded import embedded_server
 
 
 class EmbeddedServerControl:
-    """See `context.ServerControl`."""
+    """The `context.ServerControl` of the embedded engine."""
 
     def __init__(
         self, old: embedded_server.Directory, new: embedded_server.Directory, settings: dict[str, str], port: int
@@ -26,13 +26,13 @@ class EmbeddedServerControl:
         self.stopping = False
 
     def start(self) -> None:
-        if self.stopping:  # it was told to and took too long, or did so meanwhile: a server that is about to go is none
+        if self.stopping:  # stop() failed: the server may still be shutting down, so end it before the start
             embedded_server.stop(self.old, at_once=True)
             self.stopping = False
         embedded_server.start(self.old, self.settings, port=self.port)
 
     def replication(self, *, allowed: bool) -> None:
-        """initdb's pg_hba.conf lets the administrator's standby in from this machine, with the password."""
+        """Do nothing: initdb's pg_hba.conf already lets a standby connect from this machine, with the password."""
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -1,8 +1,8 @@
-"""Sees to it that a killed upgrade of the embedded engine leaves a server that serves, and nothing that works on.
+"""Cleans up after a killed upgrade of the embedded engine, and starts the server that has the data.
 
-A small process of its own, which holds the read end of a pipe. The upgrade says "done" at its end, also after a failure
-that it dealt with itself. A pipe that closes without that word means that the upgrade was killed: then all that it
-started is killed, what is unfinished is removed, and the server that has the data is started. It ends with its work.
+The guardian is a small process that holds the read end of a pipe. The upgrade writes "done" at its end, also after a
+failure that it has handled itself. If the pipe closes without that word, the upgrade was killed. The guardian then
+kills the processes that the upgrade started, removes what is unfinished, and starts the server that has the data.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pgvector_stacks.upgrade import methods, run
 
 LOCK, LOG = "upgrade.lock", "upgrade.log"
 DONE = "done"
-READY_S = 600.0  # an earlier one may still be at work
+READY_S = 600.0  # an earlier guardian may still be working
 GONE_S = 60.0
 POLL_S = 0.1
 UNTOUCHED = ("", "prepare", "rehearse", "back up", "make the standby")  # steps before the old server is stopped
@@ -39,9 +39,9 @@ UNTOUCHED = ("", "prepare", "rehearse", "back up", "make the standby")  # steps 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An upgrade on this machine: where, of what, and what the servers run with. No password. `root`: `.data/<stack>`.
+    """An upgrade on this machine: directories, versions, settings, but no password. `root`: `.data/<stack>`.
 
-    `port`: where the new server is to answer, None for where the old one does.
+    `port`: the new server's, None for the old one's.
     """
 
     root: str
@@ -56,15 +56,15 @@ class Job:
 
     @property
     def leftovers(self) -> list[str]:
-        """What an unfinished run leaves, see `run.clean`."""
+        """The paths that an unfinished run leaves, see `run.clean`."""
         return [str(Path(self.root) / f"{self.new}.{name}") for name in run.LEFTOVERS]
 
 
 @contextmanager
 def guarded(job: Job, private: Path) -> Iterator[None]:
-    """A guardian for as long as this lasts; an earlier one is waited for. `private`: the toolbox's folder.
+    """Run a guardian while the context is open. Wait first until an earlier guardian has ended.
 
-    Raises ServerError.
+    `private`: the toolbox's folder. Raises ServerError.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", __name__], cwd=Path(__file__).parents[3], start_new_session=True,
@@ -81,7 +81,7 @@ def guarded(job: Job, private: Path) -> Iterator[None]:
         finally:
             process.stdin.write(DONE)
     finally:
-        with suppress(BrokenPipeError):  # somebody killed it
+        with suppress(BrokenPipeError):  # the guardian itself was killed
             process.stdin.close()
         process.stdout.close()
         process.wait()
@@ -98,7 +98,7 @@ def _must_be_ready(process: subprocess.Popen[str], said: IO[str]) -> None:
 
 
 def wait(root: Path, timeout_s: float = READY_S) -> None:
-    """Until no guardian works below `root`: what it leaves counts, not what is there meanwhile. Raises ServerError."""
+    """Wait until no guardian works below `root`, because its work isn't complete before. Raises ServerError."""
     import fcntl
 
     path = root / LOCK
@@ -117,13 +117,13 @@ def wait(root: Path, timeout_s: float = READY_S) -> None:
 
 
 def put_right(job: Job, toolbox: embedded_toolbox.EmbeddedToolbox, *, private: str = "") -> None:
-    """Nothing of a killed run works on or lies about, and the old directory can be started. Raises PgstackError."""
+    """End and remove everything that a killed run left, so that the old directory can start. Raises PgstackError."""
     old = job.directory(job.old)
     end([*job.leftovers, *([private] if private else [])], mark=private, spared=str(old.path))
     journal = run.read_journal(toolbox, job.new)
     killed_behind_doors = journal is not None and not journal.verified and journal.step not in UNTOUCHED
     if embedded_server.pid(old) is not None and (killed_behind_doors or _behind_doors(old)):
-        embedded_server.stop(old)  # it may be going down, or be closed to everybody
+        embedded_server.stop(old)  # it may be shutting down, or accept no clients
     step = run.plan_next_run(toolbox, job.old, job.new, serves=embedded_server.pid(old) is not None)[0]
     if step != "finish":
         run.clean(toolbox, job.old, job.new)
@@ -141,20 +141,21 @@ def serve(job: Job, toolbox: embedded_toolbox.EmbeddedToolbox) -> None:
         start_new(job)
     elif step == "start over":
         embedded_server.start(old, job.old_settings)
-    # finish: the next `up` does, see run.found
+    # "finish" is left to the next `up`, see run.found
 
 
 def start_new(job: Job) -> int:
-    """The upgraded server, open to everybody; its port. Raises ServerError."""
+    """Start the upgraded server for clients and return its port. Raises ServerError."""
     new = job.directory(job.new)
     embedded_server.include_settings(new.path)
     return embedded_server.start(new, job.settings, port=job.port or embedded_server.kept_port(job.directory(job.old)))
 
 
 def end(paths: Iterable[str], *, mark: str, spared: str) -> None:
-    """Kill -9 whatever names one of the paths in its command line, works in one or was started by the toolbox `mark`.
+    """Kill processes that name one of the paths in their command line, work in one, or belong to the toolbox `mark`.
 
-    Not a server on the directory `spared`, which is to end in good order. Raises ServerError where something stays.
+    A server on the directory `spared` isn't killed, because it must shut down cleanly. Raises ServerError if a process
+    doesn't end.
     """
     named = re.compile("|".join(rf"{re.escape(path)}(?![\w.-])" for path in paths))
     deadline = time.monotonic() + GONE_S
@@ -184,7 +185,7 @@ def _is_part(process: psutil.Process, named: re.Pattern[str], mark: str, spared:
 
 
 def _behind_doors(directory: embedded_server.Directory) -> bool:
-    """Whether its server was started for the upgrade alone: ours get neither socket nor port on the command line."""
+    """Return whether the directory's server was started only for the upgrade: only such a server names its socket."""
     process = embedded_server.pid(directory)
     try:
         return process is not None and "unix_socket" in " ".join(psutil.Process(process).cmdline())
@@ -193,7 +194,7 @@ def _behind_doors(directory: embedded_server.Directory) -> bool:
 
 
 def main() -> None:
-    """Told all on stdin; says `ready` once no other works on the same data."""
+    """Read the job from stdin, and print `ready` once no other guardian works on the same data."""
     import fcntl
 
     told = json.loads(sys.stdin.readline())
@@ -212,7 +213,7 @@ def main() -> None:
 
 
 def _end_earlier(job: Job, lock: IO[str]) -> None:
-    """A guardian that was killed itself left its toolbox's folder, which holds a password, and what started in it."""
+    """End the processes of an earlier, killed guardian, and remove its toolbox's folder, which holds a password."""
     lock.seek(0)
     folder = lock.read()
     lock.truncate(0)
@@ -223,12 +224,10 @@ def _end_earlier(job: Job, lock: IO[str]) -> None:
 
 
 def _after_a_kill(job: Job, private: Path) -> str:
-    """What was done about it."""
+    """Clean up and start the server. Return a line for the log that says what was done."""
     try:
-        # here it needs no folder for sockets
-        toolbox = embedded_toolbox.EmbeddedToolbox(
-            Path(job.root), Path(job.root)
-        )  # here it needs no folder for sockets
+        # this toolbox needs no private folder, because it starts no server with a socket
+        toolbox = embedded_toolbox.EmbeddedToolbox(Path(job.root), Path(job.root))
         put_right(job, toolbox, private=str(private))
         serve(job, toolbox)
     except (PgstackError, OSError, psutil.Error) as error:

@@ -1,8 +1,7 @@
-"""The upgrade of the embedded engine, from the running old server to the running new one.
+"""Upgrades the embedded engine, from the running old server to the running new one.
 
-What a killed run left is put right → an upgrade that finished, but whose `up` was killed before it could report, is
-accepted → the old server is started if it is down, asked, and refused or upgraded → the new one is started.
-Guarded: see `embedded_guardian.py`.
+Steps: clean up after a killed run → accept an upgrade that a killed run has finished → start the old server if it is
+down → query it, and refuse or upgrade it → start the new server. A guardian watches: see `embedded_guardian.py`.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ VERSION_KEY = "pgvector:postgresVersion"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the upgrade went. `downtime_s`: until the new server answered; None where an interrupted run did part."""
+    """The result of an upgrade. `downtime_s`: until the new server answered, None if an interrupted run did a part."""
 
     method: decision.Method
     downtime_s: float | None
@@ -53,7 +52,7 @@ def announce(
     job: Job, password: str, method: decision.Method | None, *, no_drift: NoDrift | None = None,
     reindex: decision.Reindex = "before",
 ) -> str:  # fmt: skip
-    """What `up` would do, in words; nothing is changed. Raises PgstackError where it would refuse, psycopg.Error."""
+    """Describe what `up` would do; change nothing. Raises PgstackError if `up` would refuse, psycopg.Error."""
     root, old = Path(job.root), job.directory(job.old)
     if not old.made:
         raise ServerError(f"{VERSION_KEY}: there is no data of PostgreSQL {job.old} in {old.path} to upgrade")
@@ -83,8 +82,9 @@ def upgrade(
     before: Callable[[str], None] = nothing,
     pace: Pace = PACE,
 ) -> Outcome:
-    """Returns with the new server running. Raises PgstackError, psycopg.Error; then the old one serves as it did, or,
-    by `link`, the message says that it can't any more.
+    """Run the upgrade, and return with the new server running. Raises PgstackError, psycopg.Error.
+
+    After an exception the old server serves again. After `link` it may not be able to; the report says so then.
     """
     root, old = Path(job.root), job.directory(job.old)
     with embedded_toolbox.open_toolbox(root) as toolbox, embedded_guardian.guarded(job, toolbox.private):
@@ -119,7 +119,7 @@ def upgrade(
 
 @contextmanager
 def at_the_server(job: Job, password: str) -> Iterator[tuple[Toolbox, Server]]:
-    """Where the new server is reached, once it serves."""
+    """Open a toolbox that reaches the new server, once it runs."""
     port = embedded_server.kept_port(job.directory(job.new)) or 0
     with embedded_toolbox.open_toolbox(Path(job.root)) as made:
         yield made, with_password(made, job.new, embedded_server.HOST, port, _admin(port, password))
@@ -130,20 +130,20 @@ def _admin(port: int, password: str) -> Address:
 
 
 def rollback_wanted(job: Job) -> bool:
-    """From `job.old` back to the lower `job.new`: was it asked for? Raises ServerError."""
+    """Return whether a rollback from `job.old` to the lower `job.new` is requested. Raises ServerError."""
     with embedded_toolbox.open_toolbox(Path(job.root)) as toolbox:
         return bool(rollback.state(toolbox, job.new, job.old))
 
 
 def roll_back(job: Job) -> None:
-    """Stop the server and put its data directory aside; the kept one is as it was. Raises ServerError."""
+    """Stop the server and set its data directory aside. The kept directory's data is unchanged. Raises ServerError."""
     kept, served = job.directory(job.new), job.directory(job.old)
     port = embedded_server.kept_port(served) if served.made else None
     if served.made:
         embedded_server.stop(served)
     with embedded_toolbox.open_toolbox(Path(job.root)) as toolbox:
         rollback.carry_out(toolbox, job.old)
-    if port is not None:  # the application knows this one
+    if port is not None:  # the applications use this port
         embedded_server.write_settings(kept, port, embedded_server.written_settings(kept))
 
 
@@ -152,9 +152,9 @@ def _back(
     why: BaseException,
     report: Report,
 ) -> None:  # fmt: skip
-    """The new server doesn't start as it is to serve: the old one does, unless there is no way back."""
+    """Start the old server after the new one failed to start, unless `link` left no way back."""
     if embedded_server.pid(job.directory(job.new)) is not None:
-        return  # it is up after all: the next `up` finds it
+        return  # the new server runs after all, and the next `up` finds it
     if not journal.rollback:
         report(f"link gave the way back up: the next `up` starts PostgreSQL {job.new}")
         return
@@ -172,7 +172,9 @@ def _back(
 def _decided(
     job: Job, password: str, method: decision.Method | None, no_drift: NoDrift | None
 ) -> tuple[facts.Source, facts.Target, decision.Choice]:
-    """Raises ServerError with every reason against it, DriftRefused, ConnectionFailed, psycopg.Error."""
+    """Query the old server and choose a method. Raises ServerError with all refusals, DriftRefused, psycopg.Error,
+    ConnectionFailed.
+    """
     port = embedded_server.kept_port(job.directory(job.old)) or 0
     address = _admin(port, password)
     source, target = facts.of_source(address), target_of_wheel(job.new)
@@ -185,7 +187,7 @@ def _decided(
 
 
 def target_of_wheel(major: int) -> facts.Target:
-    """What the wheel's programs of a major would make. Raises ServerError."""
+    """Read version and extensions of the wheel's programs for a major version. Raises ServerError."""
     folder = embedded_server.binaries(major)
     said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
     number = re.search(r" (\d+)\.(\d+)", said)
@@ -200,7 +202,7 @@ def target_of_wheel(major: int) -> facts.Target:
 
 
 def disk(root: Path) -> facts.Disk:
-    """Free space below `root`, and whether its file system shares blocks between copies."""
+    """Measure the free space below `root`, and check whether its file system has reflinks."""
     return facts.Disk(shutil.disk_usage(root).free, _reflinks(root))
 
 
@@ -221,9 +223,10 @@ def _reflinks(root: Path) -> bool:
 
 
 def may_start(directory: embedded_server.Directory) -> None:
-    """Before a plain start: is this the data that counts? Raises ServerError naming the major that is to be declared.
+    """Check that a directory has the current data, before a normal start. Otherwise raise ServerError with the major
+    version to declare.
 
-    An `up` that was interrupted may have ended with the new version serving; then the file is set back.
+    An interrupted `up` may have left the new version serving, and then somebody set the stack file back.
     """
     root = directory.path.parent
     for major in embedded_server.VERSIONS:
@@ -237,7 +240,7 @@ def may_start(directory: embedded_server.Directory) -> None:
             )
         if not directory.made or (directory.path / "global" / "pg_control").exists() or major < directory.major:
             continue
-        # pg_upgrade --link renames it, so that nobody starts both
+        # pg_control is missing: pg_upgrade --link renames it, so that only one of the servers can start
         with embedded_toolbox.open_toolbox(root) as toolbox:
             step, _ = run.plan_next_run(toolbox, directory.major, major, serves=False)
             if step != "start over":
