@@ -31,7 +31,7 @@ from pgvector_stacks.migrations.execution.runner import COPYING, Ran, _message, 
 from pgvector_stacks.migrations.execution.sql_errors import ServerMessage, explain
 from pgvector_stacks.migrations.execution.step_message import Message, not_in_a_block, of_step
 from pgvector_stacks.migrations.lexing.lexing import line_and_column
-from pgvector_stacks.migrations.scripts import interrupted, lock_timeout, step_settings, steps
+from pgvector_stacks.migrations.scripts import interrupted, kept_settings, step_settings, steps
 from pgvector_stacks.migrations.scripts.interrupted import Started, statement_hash
 from pgvector_stacks.migrations.scripts.planning import Pending
 from pgvector_stacks.migrations.scripts.script_files import Script
@@ -107,8 +107,7 @@ class _Run:
     @cached_property
     def text(self) -> str:
         """The script as it is sent: no shorter and no longer than it is."""
-        limit_ms = self.locks.timeout_s * 1000
-        return lock_timeout.as_sent(self.script, limit_ms) if limit_ms else self.script.text
+        return kept_settings.as_sent(self.script, self.locks.timeout_s * 1000)
 
     def all(self) -> None:
         cut, _ = steps.cut(self.script)
