@@ -165,7 +165,7 @@ def _carry_out(
     with ExitStack() as opened:
         pending = [entry.script for group in groups for entry in group.pending]
         hidden = row_security.warnings(admin, pending)
-        for line in (*repeatables.warnings(pending), *hidden):
+        for line in (*repeatables.warnings(pending), *repeatables.uses(pending, request.scripts), *hidden):
             warn(line)
         for number, group in enumerate(groups):
             commit = Commit(
