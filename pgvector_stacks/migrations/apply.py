@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -165,7 +166,7 @@ def _carry_out(
     with ExitStack() as opened:
         pending = [entry.script for group in groups for entry in group.pending]
         hidden = row_security.warnings(admin, pending)
-        for line in (*repeatables.warnings(pending), *hidden):
+        for line in (*repeatables.warnings(pending), *repeatables.uses(pending, request.scripts), *hidden):
             warn(line)
         for number, group in enumerate(groups):
             commit = Commit(
@@ -181,7 +182,7 @@ def _carry_out(
             if group.transactional:
                 _together(session, admin, group, commit, report)
             else:
-                _apart(session, admin, group, commit, report)
+                _apart(session, admin, group, commit, report, partial(connect, address))
         for line in row_security.warnings(admin, pending, ran=True):
             if line not in hidden:  # a script of this `up` made it so, before another read it
                 warn(line)
@@ -261,8 +262,9 @@ def _together(
 
 
 def _apart(
-    session: Session, admin: Connection[Any], group: Group, commit: Commit, report: Callable[[str], None]
-) -> None:
+    session: Session, admin: Connection[Any], group: Group, commit: Commit, report: Callable[[str], None],
+    reconnected: Callable[[], Connection[Any]],
+) -> None:  # fmt: skip
     owner = session.connection
     (entry,) = group.pending
     report(f"runs {entry.script.path}")
@@ -291,7 +293,9 @@ def _apart(
         held = session.follow_step(entry.script, behind)
         return held, drift.record_changes(connection, drifted, entry.script.name)
 
-    ran = no_transaction.run(owner, admin, entry, locks=locks, note_objects=note_objects, opening=session.seen)
+    ran = no_transaction.run(
+        owner, admin, entry, locks=locks, note_objects=note_objects, opening=session.seen, reconnected=reconnected
+    )
 
     def finish() -> None:
         nonlocal resumed

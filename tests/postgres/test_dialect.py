@@ -1,4 +1,4 @@
-"""No script changes how its own strings are read: the server reads all of them before the first statement runs."""
+"""No script runs otherwise than where it was written for: strings read otherwise, or a way back in the same file."""
 
 from __future__ import annotations
 
@@ -51,3 +51,14 @@ def test_what_leaves_them_on_is_not(statement: str) -> None:
 def test_without_a_backslash_behind_it_nothing_reads_otherwise() -> None:
     text = "SELECT E'\\n'; SET standard_conforming_strings = off; INSERT INTO path VALUES ('C:/temp')"
     assert plan([script(text)], [], where="local").pending
+
+
+@pytest.mark.parametrize("mark", ["-- +goose Down", "-- +migrate Down", "--migrate:down transaction:false"])
+def test_a_script_that_holds_its_own_way_back_is_refused(mark: str) -> None:
+    both = script(f"-- up\nCREATE TABLE path (p text);\n{mark}\nDROP TABLE path;")
+    with pytest.raises(PlanRefused, match=r"3:1: what stands behind `--.*` undoes the script[\s\S]*remove that part"):
+        plan([both], [], where="local")
+    ran = Applied(both.name, 1, both.sha256, both.normalised, datetime.now(UTC), "somebody")
+    assert plan([both], [ran], where="local").pending == ()
+    for text in (f"SELECT 1;\n{mark}\n", f"SELECT '\n{mark}\n'; SELECT 2"):
+        assert plan([script(text)], [], where="local").pending

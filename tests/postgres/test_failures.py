@@ -297,3 +297,9 @@ def _kill_tree(postmaster: int) -> None:
 def test_the_server_of_the_session_is_unhurt(server: Server) -> None:
     with connect(server.admin("postgres")) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("text", ["create table :name (i int)", "insert into t values (:'value')"])
+def test_a_variable_of_psql_is_told_as_one(fresh_database: FreshDatabase, text: str) -> None:
+    with pytest.raises(SqlFailed, match="a variable of psql's"):
+        fresh_database.apply(script(text))

@@ -166,6 +166,27 @@ def test_a_procedure_that_commits_and_gets_no_lock_is_told(empty_database: Fresh
     assert empty_database.ask(LOG) == [("1",)]
 
 
+def test_what_committed_inside_is_done_though_its_record_lost_its_connection(empty_database: FreshDatabase) -> None:
+    """It began again in the next `up`. The administrator's connection says nothing while it runs, for hours perhaps."""
+    empty_database.apply(scripts=(BASE,))
+    text = "do $$ begin insert into a.log values ('1'); commit; perform pg_sleep(1); end $$; select 2"
+
+    def cut() -> None:
+        while empty_database.ask(LOG) == [("",)]:
+            time.sleep(0.05)
+        empty_database.ask(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE usename = 'postgres' AND datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    cuts = threading.Thread(target=cut)
+    cuts.start()
+    stop(empty_database, text, "went away")
+    cuts.join()
+    up(empty_database, text)
+    assert empty_database.ask(LOG) == [("1",)]
+
+
 @pytest.mark.parametrize("text", ["insert into a.log values ('1')", "vacuum a.t; insert into a.log values ('1')"])
 def test_a_locked_catalog_is_waited_for(empty_database: FreshDatabase, text: str) -> None:
     """Looking at the schema needs locks, too: before the first step, after each, and at the end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pgvector_stacks.common.errors import SqlFailed
 from pgvector_stacks.migrations import apply
 from pgvector_stacks.migrations.scripts import repeatables
 from tests.conftest import FreshDatabase, script
@@ -63,3 +64,48 @@ def test_a_view_upon_a_repeatable_one_is_there_after_its_change(
     assert ran == ("2.sql", "3.sql")
     assert empty_database.ask("SELECT v.y, w.x FROM a.v, a.w") == [(2, 1)]
     assert empty_database.apply(scripts=(base, made_before, below[1], upon)).ran == ()
+
+
+VIEW = script(HEAD + "create or replace view a.recent as select 1 as x", "2.sql")
+FUNCTION = script(HEAD + "create or replace function slug(text) returns text language sql as 'select $1'", "3.sql")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("create table a.t ();\ninsert into a.log select x from a.recent", "2:33: a.recent"),
+        ("create materialized view a.m as select * from a.t join recent using (x)", "1:56: a.recent"),
+        ("grant select on a.recent to readonly", "1:17: a.recent"),
+        ("do $$ begin perform x from a.recent; end $$", "1:28: a.recent"),
+        ("create index on a.t (public.slug(title))", "1:22: slug"),
+        ("update a.t set s = slug(t)", "1:20: slug"),
+    ],
+)
+def test_a_script_that_uses_what_a_repeatable_one_makes_is_named(text: str, place: str) -> None:
+    (line,) = repeatables.uses([script(text, "4.sql"), VIEW], [VIEW, FUNCTION])
+    assert line.startswith(f"sql/4.sql:{place} is made by sql/{'3' if 'slug' in place else '2'}.sql, a repeatable")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "drop view if exists a.recent",
+        "select recent, slug from a.t where recent",
+        "create view b.w as table b.recent",
+        "create table a.slug (slug text); insert into slug (slug) values ('from a.recent')",
+        "alter table a.t add recent int",
+        "create table recent (x int); insert into a.t select x from recent",
+        "create function a.f() returns int language plpgsql as 'begin return x from a.recent; end'",
+    ],
+)
+def test_one_that_only_names_the_like_is_not(text: str) -> None:
+    assert repeatables.uses([script(text, "4.sql")], [VIEW, FUNCTION]) == []
+
+
+def test_up_says_why_a_view_is_missing_in_a_fresh_database(empty_database: FreshDatabase) -> None:
+    said: list[str] = []
+    listed = (script("create schema a", "1.sql"), VIEW, script("create table a.t as table a.recent", "3.sql"))
+    request = empty_database.request(scripts=listed)
+    with pytest.raises(SqlFailed, match=r'"a\.recent" does not exist'):
+        apply.apply(empty_database.admin, request, warn=said.append)
+    assert said[0].startswith("sql/3.sql:1:27: a.recent is made by sql/2.sql")

@@ -127,6 +127,13 @@ def test_a_file_name_that_forges_lines_is_refused(tmp_path: Path, break_: str) -
     assert "rename the file" in str(refused.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_the_encoding_to_convert_from_is_the_files_own(tmp_path: Path, encoding: str) -> None:
+    write(tmp_path, a="select 'ü'".encode(encoding))
+    with pytest.raises(ScriptError, match=f"iconv -f {'UTF-16' if encoding == 'utf-16' else 'WINDOWS-1252'} -t UTF-8"):
+        load(tmp_path, ["a.sql"])
+
+
 @pytest.mark.promise("White space, comments and line ends are no change of a script")
 def test_a_bom_and_crlf_are_no_change(tmp_path: Path) -> None:
     write(tmp_path, unix="select 1,\n 2;\n", windows=b"\xef\xbb\xbfselect 1,\r\n 2;\r\n")
@@ -143,11 +150,24 @@ def test_a_bom_and_crlf_are_no_change(tmp_path: Path) -> None:
         ("\\copy t from 'x'", "1:1: \\copy", "from the application"),
         ("select 1 \\gexec", "1:10: \\gexec", "write it as SQL"),
         ("COPY t (a) FROM stdin;\n1\n\\.\n", "1:1: COPY … FROM stdin", "pg_dump --inserts"),
+        ("COPY t (a) FROM stdin;\n1\tit's\n\\N\n\\.\n", "1:1: COPY … FROM stdin", "pg_dump --inserts"),
+        ('select 1;\ncopy t\n from stdin with (format csv);\n5a,$x$,/* "\n\\.\n', "2:1: COPY …", "--inserts"),
+        ("\\echo it's here\nselect 1;", "1:1: \\echo is a command of psql", "write it as SQL"),
         ("select 1;\ncommit;", "2:1: COMMIT inside a script", "no-transaction"),
         ("BEGIN; select 1; END", "1:1: BEGIN", "no-transaction"),
         ("START TRANSACTION", "1:1: START", "remove it"),
         ("prepare transaction 'x'", "1:1: PREPARE", "remove it"),
         ("-- pgstack: repeatible\nselect 1", "unknown header 'repeatible'", 'did you mean "repeatable"'),
+        ("-- pgstack: no-transaction, statement-timeout 5min\nselect 1", "'no-transaction,'", '"no-transaction"'),
+        ("-- pgstack: no_transaction\nselect 1", "'no_transaction'", 'did you mean "no-transaction"'),
+        ("-- pgstack: repeatable statement-timeout 5min\nselect 1", "1:1: repeatable takes no value", "its own"),
+        ("/* pgstack: no-transaction */ select 1", "1:1: a header is written so", "-- pgstack: no-transaction"),
+        ("-- x\n-- Pgstack : repeatable\nselect 1", "2:1: a header is written so", "-- pgstack: no-transaction"),
+        (
+            "select '\n-- pgstack: no-transaction\n';\n  -- pgstack: repeatable",
+            "4:3: a header stands at the top",
+            "before",
+        ),
         ("-- pgstack: statement-timeout soon\nselect 1", "'soon' is no duration", "30min"),
         ("-- pgstack: repeatable\n-- pgstack: no-transaction\nselect 1", "exclude each other", "keep one"),
         ("select 'never closed", "1:8: unterminated quoted string", "close the string"),
@@ -166,6 +186,8 @@ def test_what_could_not_land_whole_is_refused_with_its_line(text: str, place: st
     [
         "select 'COMMIT'", "create procedure p() language sql begin atomic select 1; end", "do $$ begin commit; end $$",
         "prepare q as select 1", "copy t from '/file'", "select E'\\\\i'", "comment on table t is 'a \\ b'",
+        "-- see pgstack.ledger\nselect '\n-- pgstack: repeatable\n\\\\echo'",
+        "select $$\n-- pgstack: no-transaction\n$$ -- pgstack: x",
     ],
 )  # fmt: skip
 def test_what_only_looks_like_it_is_not_refused(text: str) -> None:

@@ -31,7 +31,7 @@ from pgvector_stacks.migrations.execution.runner import COPYING, Ran, _message, 
 from pgvector_stacks.migrations.execution.sql_errors import ServerMessage, explain
 from pgvector_stacks.migrations.execution.step_message import Message, not_in_a_block, of_step
 from pgvector_stacks.migrations.lexing.lexing import line_and_column
-from pgvector_stacks.migrations.scripts import interrupted, lock_timeout, step_settings, steps
+from pgvector_stacks.migrations.scripts import interrupted, kept_settings, step_settings, steps
 from pgvector_stacks.migrations.scripts.interrupted import Started, statement_hash
 from pgvector_stacks.migrations.scripts.planning import Pending
 from pgvector_stacks.migrations.scripts.script_files import Script
@@ -57,18 +57,19 @@ def run(
     locks: Locks | None = None,
     note_objects: NoteObjects = lambda *_: ({}, []),
     opening: Mapping[str, str] | None = None,
+    reconnected: Callable[[], Connection[Any]] | None = None,
 ) -> Ran:
     """Run a no-transaction script from where it stopped. `owner`: the scripts' connection, as new again afterwards.
 
     `records`: another connection in the same database that may write `pgstack.statement` and that no script has
     touched. `note_objects`: records the schema as it is now, called in an open transaction with the place in the text
     behind which the script has its rest, and returns what is held back for it. `opening`: what database and role had
-    set when the script began, for its reruns. Raises SqlFailed.
+    set when the script began, for its reruns. `reconnected`: opens `records` anew. Raises SqlFailed.
     """
     began = time.monotonic()
     owner.rollback()
     owner.autocommit = True
-    work = _Run(owner, records, entry.script, locks or Locks(), note_objects, opening or {})
+    work = _Run(owner, records, entry.script, locks or Locks(), note_objects, opening or {}, reconnected)
     try:
         work.all()
     except SqlFailed as error:
@@ -92,6 +93,7 @@ class _Run:
     locks: Locks
     note_objects: NoteObjects
     opening: Mapping[str, str]
+    reconnected: Callable[[], Connection[Any]] | None
     unrecorded: list[int] = field(default_factory=list)  # statements that only set the session, since the last record
     started: dict[int, Started] = field(default_factory=dict)
     finished: int = 0
@@ -107,8 +109,7 @@ class _Run:
     @cached_property
     def text(self) -> str:
         """The script as it is sent: no shorter and no longer than it is."""
-        limit_ms = self.locks.timeout_s * 1000
-        return lock_timeout.as_sent(self.script, limit_ms) if limit_ms else self.script.text
+        return kept_settings.as_sent(self.script, self.locks.timeout_s * 1000)
 
     def all(self) -> None:
         cut, _ = steps.cut(self.script)
@@ -363,7 +364,14 @@ class _Run:
     def record_apart(self, step: Step, *, objects: bool = True) -> None:
         """On the other connection, once the step has run."""
         noting = objects and steps.changes_schema(self.script, step.numbers) and self.may_note()
-        self.write(self.record(step, noted=not objects, over=True))
+        done = self.record(step, noted=not objects, over=True)
+        try:
+            self.write(done)
+        except psycopg.OperationalError:
+            if self.records.closed and self.reconnected:  # lost while the statement ran, which would run again
+                with self.reconnected() as records:
+                    records.execute(done[0].encode(), done[1])
+            raise
         if objects:
             self.mark_not_noted(step)
         if noting:

@@ -27,13 +27,14 @@ from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import SqlFailed
 from pgvector_stacks.connections.connection import said
 from pgvector_stacks.connections.lock_retry import RETRIABLE
-from pgvector_stacks.migrations.scripts import application_rights, effects, lock_timeout, resets
+from pgvector_stacks.migrations.scripts import application_rights, effects, kept_settings, resets
 from pgvector_stacks.migrations.scripts.script_files import Script
 
 ROLE = ("RESET SESSION AUTHORIZATION", "RESET ROLE")
 REST = ("CLOSE ALL", "DISCARD TEMP", "DISCARD SEQUENCES", "DEALLOCATE ALL", "UNLISTEN *")
 UNLOCK = "SELECT pg_catalog.pg_advisory_unlock_all()"
 OUR_PATH = "SET search_path = pg_catalog, pg_temp"
+OUR_ENCODING = "SET client_encoding = 'UTF8'"  # a function may have set another
 SETTINGS = "RESET ALL"
 END = ";".join([*ROLE, *REST, UNLOCK, SETTINGS])
 CLOSES_PUBLIC = re.compile(r"\brevoke\b[^;]*\bon\s+schema\b[^;]*\bpublic\b[^;]*\bfrom\b[^;]*\bpublic\b", re.IGNORECASE)
@@ -103,7 +104,7 @@ class Session:
 
     def text(self, script: Script) -> tuple[str, Sequence[resets.Added]]:
         """The script as it is sent, and what was put into it."""
-        return resets.as_sent(script, lock_timeout.as_sent(script, self.lock_timeout_ms), self.holds)
+        return resets.as_sent(script, kept_settings.as_sent(script, self.lock_timeout_ms), self.holds)
 
     def before(self, script: Script) -> bool:
         """Give what is due if this script may see or change it. False where it can't: then nothing has to be asked."""
@@ -119,7 +120,7 @@ class Session:
     def tail(self, noisy: bool) -> tuple[list[str], int | None]:
         """The statements that end the script's session, and which of them checks deferred constraints."""
         settle = [_plain("session_constraints")] if noisy and self.deferring else []
-        looks = [UNLOCK, OUR_PATH, self._look(), _plain("session_settings")] if noisy else []
+        looks = [UNLOCK, OUR_PATH, OUR_ENCODING, self._look(), _plain("session_settings")] if noisy else []
         anew = [_plain("session_code")] if self.retyped else []
         return [*ROLE, *settle, *REST, *anew, *looks, SETTINGS, *self.again], len(ROLE) if settle else None
 

@@ -50,6 +50,7 @@ ROW_SECURITY = (
     "  ALTER TABLE … NO FORCE ROW LEVEL SECURITY, or set what the policy asks for and  SET row_security = on"
     "  before this"
 )
+VARIABLE = "a variable of psql's (:name, :'name') means nothing here: write its value, or let the application set it"
 EXISTS = (
     "if the object was made by something else before, name the script in pgvector:baseline: it is then checked\n"
     "  against the database and recorded, not run"
@@ -74,10 +75,17 @@ def _lines(script: Script, message: ServerMessage, line: int, column: int | None
     lines += [f"  {label}: {quoted(words)}" for label, words in (("detail", detail), ("hint", message.hint)) if words]
     if message.context and not BODY_LINE.search(message.context):
         lines.append(f"  in: {row_values.context(message.context.splitlines()[0], show=show)}")
-    hidden = message.sqlstate == "42501" and "row-level security" in message.text
-    if advice := ROW_SECURITY if hidden else ADVICE.get(message.sqlstate):
+    if advice := _advice(message):
         lines.append(f"  {advice}")
     return "\n".join(lines)
+
+
+def _advice(message: ServerMessage) -> str | None:
+    if message.sqlstate == "42501" and "row-level security" in message.text:
+        return ROW_SECURITY
+    if message.sqlstate == "42601" and message.text.endswith('":"'):
+        return VARIABLE
+    return ADVICE.get(message.sqlstate)
 
 
 def locate(script: Script, message: ServerMessage, index: int) -> tuple[int, int | None]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
+from pgvector_stacks.common.errors import ScriptError
 from pgvector_stacks.migrations.lexing.positions import excerpt, line_and_column
 from pgvector_stacks.migrations.lexing.tokens import COMMENTS, Token, pieces, token_texts
 
@@ -49,6 +50,15 @@ class Statement:
 def tokens(text: str, name: str = "the script") -> list[Token]:
     """All tokens of a text that isn't large; comments included. Raises ScriptError, as `tokens.pieces`."""
     return list(chain.from_iterable(pieces(text, name)))
+
+
+def is_whole(text: str) -> bool:
+    """True where no string, dollar quote or comment is open at the end, so that what follows is none of theirs."""
+    try:
+        tokens(text)
+    except ScriptError:
+        return False
+    return True
 
 
 def split(text: str, name: str = "the script") -> Iterator[Statement]:

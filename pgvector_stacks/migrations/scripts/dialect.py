@@ -1,4 +1,5 @@
-"""Refuses a script that changes how its own strings are read, since nobody would read them as psql does.
+"""Refuses a script that would run otherwise than where it was written for: strings that psql would read otherwise, and
+the part of a goose, sql-migrate or dbmate file that undoes the part before.
 
 A script goes to the server as one message, and the server cuts all of it into tokens before its first statement runs:
 `SET standard_conforming_strings = off` comes too late for the strings behind it, where psql, which sends a statement at
@@ -9,12 +10,15 @@ from __future__ import annotations
 
 import re
 
-from pgvector_stacks.migrations.lexing.lexing import Statement
+from pgvector_stacks.migrations.lexing.lexing import Statement, is_whole
 from pgvector_stacks.migrations.lexing.positions import excerpt, line_and_column
 from pgvector_stacks.migrations.scripts.script_files import Script
 
 NAME = "standard_conforming_strings"
 ON = frozenset({"on", "true", "tru", "tr", "t", "yes", "ye", "y", "1", "default"})
+WAY_BACK = re.compile(
+    r"^[ \t]*(--[ \t]*(?:\+(?:goose|migrate)[ \t]+down\b|migrate:down\b))", re.IGNORECASE | re.MULTILINE
+)
 IN_A_BODY = re.compile(
     rf"set(?:\s+local|\s+session)?\s+{NAME}\s*(?:=|to)\s*'*(?P<value>\w+)"
     rf"|set_config\s*\(\s*'+{NAME}'+\s*,\s*'*(?P<other>\w+)",
@@ -23,10 +27,32 @@ IN_A_BODY = re.compile(
 
 
 def refusal(script: Script) -> str | None:
-    """Why the script can't run: it turns standard_conforming_strings off, or may, before a backslash. None: it can.
+    """Why the script can't run. None: it can.
+
+    A question about scripts that are to run: one that ran long ago must not stop its stack.
+    """
+    return _undoing(script) or _strings_otherwise(script)
+
+
+def _undoing(script: Script) -> str | None:
+    """That the script undoes itself: its way back stands in the same file, and would run at once."""
+    text = script.text
+    for found in WAY_BACK.finditer(text):
+        place = found.start(1)
+        if is_whole(text[:place]) and any(statement.start > place for statement in script.statements):
+            line, column = line_and_column(text, place)
+            return (
+                f"{script.path}:{line}:{column}: what stands behind `{found[1]}` undoes the script, and would run too\n"
+                f"{excerpt(text, line, column)}\n"
+                "  remove that part: the way back is another script, written when it is needed"
+            )
+    return None
+
+
+def _strings_otherwise(script: Script) -> str | None:
+    """That the script turns standard_conforming_strings off, or may, before a backslash.
 
     Without a backslash all strings read the same: many an old dump has the line and nothing that it would matter to.
-    A question about scripts that are to run: one that ran long ago must not stop its stack.
     """
     if NAME not in script.text.lower() or "\\" not in script.text:
         return None

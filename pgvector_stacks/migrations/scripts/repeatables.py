@@ -1,15 +1,21 @@
-"""Says which repeatable scripts make what depends on when they ran.
+"""Says which repeatable scripts make what depends on when they ran, and which other scripts use what they make.
 
 A repeatable script runs when it is new or changed, behind all others, and not because others ran. So what it does to
 all objects that there are, or to those still to come, is another thing in a database that grew than in a fresh one. So
-are all columns of a view: PostgreSQL writes them down when the view is made.
+are all columns of a view: PostgreSQL writes them down when the view is made. And what it makes isn't there yet in a
+fresh database when the others run.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from pgvector_stacks.common.plain_text import one_line
+from pgvector_stacks.migrations.lexing.lexing import Statement
+from pgvector_stacks.migrations.lexing.positions import line_and_column
+from pgvector_stacks.migrations.scripts import acting_code
+from pgvector_stacks.migrations.scripts.acting_code import Code
 from pgvector_stacks.migrations.scripts.effects import words_of
 from pgvector_stacks.migrations.scripts.script_files import Script
 
@@ -21,6 +27,10 @@ ALL_COLUMNS = re.compile(r"\bview\b[^;]*?\b(select\s+(?:distinct\s+)?(?:\w+\s*\.
 CATALOG = re.compile(
     r"\b(?:information_schema|pg_(?:class|tables|views|matviews|namespace|proc|attribute))\b", re.IGNORECASE
 )
+CALLED = frozenset({"AGGREGATE", "FUNCTION", "PROCEDURE"})
+MADE = CALLED | {"DOMAIN", "SEQUENCE", "TABLE", "TYPE", "VIEW"}
+BEFORE_KIND = frozenset({"CREATE", "OR", "REPLACE", "MATERIALIZED", "RECURSIVE", "UNLOGGED"})
+BEFORE_A_RELATION = frozenset({"FROM", "INTO", "JOIN", "ONLY", "TABLE", "UPDATE", "VIEW"})
 EXECUTES = re.compile(r"\bexecute\b", re.IGNORECASE)
 
 
@@ -53,3 +63,64 @@ def _found(script: Script) -> tuple[str, str] | None:
         if statement.tokens[0].name == "DO" and EXECUTES.search(body) and (match := CATALOG.search(body)):
             return f"a loop over {match[0]}", "Say it in a script without\n  the header, for each object that is made"
     return None
+
+
+def uses(scripts: Iterable[Script], listed: Iterable[Script]) -> list[str]:
+    """A line for each of `scripts` without the header that uses what a repeatable one of `listed` makes. Pure.
+
+    What it drops it doesn't need. A name may be another's: this is a warning, and no more.
+    """
+    makers = {made: each for each in listed if each.repeatable for made in _made(each)}
+    lines = []
+    for script in scripts if makers else ():
+        text = script.text.lower()
+        if script.repeatable or not any(name.lower() in text for _, _, name in makers):
+            continue
+        own = {(kind in CALLED, name) for kind, _, name in _made(script)}
+        open_to_it = {made: each for made, each in makers.items() if (made[0] in CALLED, made[2]) not in own}
+        found = next((use for statement in script.statements for use in _used(script, statement, open_to_it)), None)
+        if found is not None:
+            (_, schema, name), place = found
+            line, column = line_and_column(script.text, place)
+            lines.append(
+                f"{script.path}:{line}:{column}: {one_line(f'{schema}.{name}' if schema else name)} is made by"
+                f" {open_to_it[found[0]].path}, a repeatable script, which runs behind this one:\n"
+                "  in a fresh database it isn't there yet. Make it in a script without the header, listed before"
+            )
+    return lines
+
+
+Made = tuple[str, str | None, str]  # kind, schema (None: as the path has it), name
+
+
+def _made(script: Script) -> Iterator[Made]:
+    for statement in script.statements:
+        code = Code(script.text, 0, statement.tokens)
+        place = 0
+        while code.word(place) in BEFORE_KIND:
+            place += 1
+        if code.word(0) == "CREATE" and code.word(place) in MADE:
+            kind, place = code.word(place), place + 1
+            place += 3 * (code.word(place) == "IF")
+            qualified = code.word(place + 1) == "."
+            yield kind, code.name(place) if qualified else None, code.name(place + 2 * qualified)
+
+
+def _used(script: Script, statement: Statement, makers: Iterable[Made]) -> Iterator[tuple[Made, int]]:
+    """What of `makers` a statement uses in its own words or in a DO block's, and where."""
+    first = Code(script.text, 0, statement.tokens)
+    if first.word(0) == "DROP":
+        return
+    for code in (first, *(inner for inner in acting_code.of(script, statement) if inner.text is not script.text)):
+        for place, token in enumerate(code.tokens):
+            for kind, schema, name in makers:
+                if code.name(place) != name or token.name == "SCONST":
+                    continue
+                qualified = code.word(place - 1) == "."
+                before = code.word(place - 3 if qualified else place - 1)
+                if qualified and schema is not None and code.name(place - 2) != schema:
+                    continue
+                grants = before == "ON" and code.word(0) in ("GRANT", "REVOKE")
+                called = code.word(place + 1) == "(" and before not in ("INTO", "TABLE", "REFERENCES", "ON")
+                if called if kind in CALLED else before in BEFORE_A_RELATION or grants:
+                    yield (kind, schema, name), code.offset + code.tokens[place - 2 * qualified].start

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 # Another scanner may see other tokens; another format other facts.
-FORMAT = f"2, pglast {version('pglast')}"
+FORMAT = f"3, pglast {version('pglast')}"
 
 Facts = tuple[str, bool, bool, float | None]  # normalised, no_transaction, repeatable, statement_timeout_s
 

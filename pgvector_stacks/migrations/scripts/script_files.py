@@ -13,17 +13,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 
 from pgvector_stacks.common.errors import ScriptError, listing, nearest
-from pgvector_stacks.migrations.lexing import lexing
+from pgvector_stacks.migrations.lexing import lexing, psql_alone
 from pgvector_stacks.migrations.lexing.lexing import COMMENTS, Statement, Token
 from pgvector_stacks.migrations.lexing.positions import excerpt, line_and_column
 from pgvector_stacks.migrations.lexing.tokens import pieces
 from pgvector_stacks.migrations.scripts.script_cache import ScriptCache
 
-HEADER = re.compile(r"^--[ \t]*pgstack:[ \t]*(?P<directive>[a-z-]+)[ \t]*(?P<value>.*?)[ \t]*$")
+HEADER = re.compile(r"^--[ \t]*pgstack:[ \t]*(?P<directive>\S+)[ \t]*(?P<value>.*?)[ \t]*$")
+# what its author took for one, at the top of a script and below
+NEARLY_A_HEADER = re.compile(r"(?:--+|/\*+)[ \t]*pgstack[ \t]*:", re.IGNORECASE)
+LATE_HEADER = re.compile(
+    r"^[ \t]*(--[ \t]*pgstack:[ \t]*(?:no-transaction|repeatable|statement-timeout)\b)", re.MULTILINE
+)
 DIRECTIVES = ("no-transaction", "repeatable", "statement-timeout")
 MOST_SUGGESTIONS, MOST_MISSING = 5, 20
 # What an author took for a script: another case or ending. An editor's own file (x.sql~, x.sql.bak, .#x.sql) is none.
@@ -240,9 +245,11 @@ def read(root: Path, name: str, remembered: ScriptCache | None = None) -> Script
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
+        is_utf16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+        what = "UTF-16, as PowerShell writes it, and not UTF-8" if is_utf16 else "not UTF-8"
         raise ScriptError(
-            f"{path}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x})\n"
-            f"  convert it:  iconv -f WINDOWS-1252 -t UTF-8 {path}"
+            f"{path}:{line}: {what} (byte 0x{raw[error.start]:02x})\n"
+            f"  convert it:  iconv -f {'UTF-16' if is_utf16 else 'WINDOWS-1252'} -t UTF-8 {path}"
         ) from None
     script = parse(name, text, sha256)
     if remembered:
@@ -268,7 +275,10 @@ def parse(name: str, text: str, sha256: str) -> Script:
         line = text[: text.index("\x00")].count("\n") + 1
         raise ScriptError(f"{path}:{line}: a NUL byte; is this a text file? (save it as UTF-8, not UTF-16)")
     text = as_sent(text)
-    reading = lexing.read(text, path, QUESTIONS)
+    try:
+        reading = lexing.read(text, path, QUESTIONS)
+    except ScriptError as unreadable:
+        raise psql_alone.why_unreadable(path, text) or unreadable from None
     if reading.empty:
         raise ScriptError(f"{path}: holds no statement; write it or take it off the list")
     directives = _directives(path, text)
@@ -285,7 +295,7 @@ def parse(name: str, text: str, sha256: str) -> Script:
         raise ScriptError(f"{path}: `no-transaction` and `repeatable` exclude each other; keep one")
     if script.no_transaction or reading.neighbours or not OPENERS.isdisjoint(reading.openers):
         for statement in lexing.split(text, path):
-            _refuse_what_psql_alone_can_do(path, text, statement)
+            psql_alone.refuse(path, text, statement)
             if not script.no_transaction:
                 _refuse_transaction_control(path, text, statement)
     return script
@@ -309,22 +319,38 @@ def revision(normalised: Iterable[tuple[str, str]]) -> str:
 
 
 def _directives(path: str, text: str) -> dict[str, str]:
+    """The headers and their values. Raises ScriptError: a header that nobody reads would be one that nobody misses."""
     directives: dict[str, str] = {}
-    for token in chain.from_iterable(pieces(text, path)) if "pgstack:" in text else ():
+    if "pgstack" not in text.lower():
+        return directives
+    first = len(text)
+    for token in chain.from_iterable(pieces(text, path)):
         if token.name not in COMMENTS:
+            first = token.start
             break
-        match = HEADER.match(text[token.start : token.end])
+        written = text[token.start : token.end]
+        match = HEADER.match(written)
+        if match is None and NEARLY_A_HEADER.match(written):
+            raise _refused(path, text, token.start, "a header is written so:  -- pgstack: no-transaction")
         if match is None:
             continue
-        word = match["directive"]
+        word, value = match["directive"], match["value"]
         if word not in DIRECTIVES:
-            line, column = line_and_column(text, token.start)
-            raise ScriptError(
-                f"{path}:{line}:{column}: unknown header {word!r}{nearest(word, DIRECTIVES)}\n"
-                f"  allowed: {', '.join(DIRECTIVES)}"
-            )
-        directives[word] = match["value"]
+            raise _refused(path, text, token.start, f"unknown header {word!r}{nearest(word, DIRECTIVES)}")
+        if value and word != "statement-timeout":
+            raise _refused(path, text, token.start, f"{word} takes no value; each header has a line of its own")
+        directives[word] = value
+    for late in LATE_HEADER.finditer(text, first):
+        if lexing.is_whole(text[: late.start(1)]):
+            raise _refused(path, text, late.start(1), "a header stands at the top, before the first statement")
     return directives
+
+
+def _refused(path: str, text: str, place: int, why: str) -> ScriptError:
+    line, column = line_and_column(text, place)
+    return ScriptError(
+        f"{path}:{line}:{column}: {why}\n{excerpt(text, line, column)}\n  allowed: {', '.join(DIRECTIVES)}"
+    )
 
 
 def _seconds(path: str, value: str | None) -> float | None:
@@ -334,34 +360,6 @@ def _seconds(path: str, value: str | None) -> float | None:
     if match is None:
         raise ScriptError(f"{path}: statement-timeout {value!r} is no duration; write 500ms, 90s, 30min or 2h")
     return float(match[1]) * {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}[match[2]]
-
-
-def _refuse_what_psql_alone_can_do(path: str, text: str, statement: Statement) -> None:
-    for token in statement.tokens:
-        if token.name != "ASCII_92":
-            continue
-        line, column = line_and_column(text, token.start)
-        command = text[token.start :].split(maxsplit=1)[0]
-        advice = {
-            "\\i": "list the other file as a script of its own (pgvector:scripts)",
-            "\\ir": "list the other file as a script of its own (pgvector:scripts)",
-            "\\copy": "load data from the application with COPY, or write INSERT statements",
-            "\\.": "this is inline COPY data: dump it again with pg_dump --inserts",
-        }.get(command, "only psql knows it: write it as SQL or remove the line")
-        raise ScriptError(
-            f"{path}:{line}:{column}: {command} is a command of psql, not SQL\n"
-            f"{excerpt(text, line, column)}\n  {advice}"
-        )
-    if statement.tokens[0].name != "COPY":
-        return
-    words = [text[token.start : token.end].upper() for token in statement.tokens]
-    if any(pair == ("FROM", "STDIN") for pair in pairwise(words)):
-        line, column = line_and_column(text, statement.start)
-        raise ScriptError(
-            f"{path}:{line}:{column}: COPY … FROM stdin has its data in the file, which only psql can send\n"
-            f"{excerpt(text, line, column)}\n"
-            "  write INSERT statements (pg_dump --inserts), or load the data from the application"
-        )
 
 
 def _refuse_transaction_control(path: str, text: str, statement: Statement) -> None:

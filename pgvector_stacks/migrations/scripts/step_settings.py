@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from pgvector_stacks.migrations.scripts import acting_code, lock_timeout
+from pgvector_stacks.migrations.scripts import acting_code, kept_settings
 from pgvector_stacks.migrations.scripts.script_files import Script
 from pgvector_stacks.migrations.scripts.steps import Step, computed, control, folded, only_sets_the_session, words
 
@@ -35,7 +35,7 @@ def sets(script: Script, numbers: Iterable[int]) -> list[str]:
 
 def _settings(code: acting_code.Code, *, inner: bool) -> Iterator[str]:
     for place, token in enumerate(code.tokens):
-        if inner and token.name in ("SET", "RESET") and code.word(place - 1) in lock_timeout.BEFORE_A_STATEMENT:
+        if inner and token.name in ("SET", "RESET") and code.word(place - 1) in kept_settings.BEFORE_A_STATEMENT:
             at = place + (code.word(place + 1) == "SESSION") + 1
             name = code.name(at)
             if code.word(at + 1) == ".":
