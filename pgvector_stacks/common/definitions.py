@@ -7,7 +7,7 @@ ledgers have definitions without words; of them only that they differ can be tol
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 LINE = re.compile(r"\n(?! )")
@@ -102,6 +102,8 @@ def changes(recorded: str, live: str, *, before: str = "was") -> list[str]:
             told += _rights_in_words(was, now)
         else:
             told.append(_in_words(word, was.get(word, []), now.get(word, []), before))
+    if not told and _attributes(was) != _attributes(now):
+        told.append("its attributes stand in another order")
     return told
 
 
@@ -118,6 +120,9 @@ def untouched(recorded: str, before: str, now: str) -> str:
     'a: 1\\nb: 3'
     >>> untouched("a: 1", "a: 1\\nb: 2", "a: 1\\nb: 2\\nname of b: c")
     'a: 1'
+    >>> was, then = "attribute a: 1\\nattribute b: 2", "attribute b: 2\\nattribute a: 1"
+    >>> untouched(was, then, "attribute b: 2\\nattribute a: 3")
+    'attribute a: 3\\nattribute b: 2'
     """
     was, then, here = (_by_word(text) for text in (recorded, before, now))
     if "" in was.keys() | then.keys() | here.keys():
@@ -126,6 +131,12 @@ def untouched(recorded: str, before: str, now: str) -> str:
     for word, previous in zip(was, ("", *was), strict=False):
         if word not in here and word not in then:
             words.insert(words.index(previous) + 1 if previous in words else 0, word)
+    order = [word for word in _attributes(was) if word in words]
+    if order != (stayed := [word for word in _attributes(words) if word in order]) and stayed == [
+        word for word in _attributes(then) if word in order
+    ]:
+        places = iter(order)
+        words = [next(places) if word in order else word for word in words]
     kept = {word: (was if here.get(word) == then.get(word) != was.get(word) else here).get(word, ()) for word in words}
     lines = [line for word in words if kept.get(word.removeprefix("name of "), True) for line in kept[word]]
     rights = sorted(line for line in lines if line.startswith("right: "))
@@ -137,8 +148,20 @@ def untouched(recorded: str, before: str, now: str) -> str:
 
 
 def same_lines(one: str, other: str) -> bool:
-    """True for definitions that have words, and the same lines in whatever order."""
-    return sorted(LINE.split(one)) == sorted(LINE.split(other)) and "" not in parse(one)
+    """True for definitions that have words, and the same lines in whatever order, but for a type's attributes.
+
+    >>> same_lines("owner: a\\nbase: b", "base: b\\nowner: a")
+    True
+    >>> same_lines("attribute a: int\\nattribute b: int", "attribute b: int\\nattribute a: int")
+    False
+    """
+    same = sorted(LINE.split(one)) == sorted(LINE.split(other)) and "" not in parse(one)
+    return same and _attributes(parse(one)) == _attributes(parse(other))
+
+
+def _attributes(words: Iterable[str]) -> list[str]:
+    """Those of a composite type, in their order, which is the type's."""
+    return [word for word in words if word.startswith("attribute ")]
 
 
 def _by_word(definition: str) -> dict[str, list[str]]:

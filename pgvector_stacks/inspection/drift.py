@@ -33,8 +33,14 @@ VALUES = ("timezone = 'UTC'", "lc_monetary = 'C'")
 FORMER = ("timezone = DEFAULT",)  # format 1: as the server, the database or the role had it
 NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)
 LOOKS = 10
-FORMAT = 2  # of the definitions in pgstack.object: its row of this kind; ledgers from before have none and are 1
-FORMAT_ROW = "SELECT 'format', 'record', '2'"
+FORMAT = 3  # of the definitions in pgstack.object: its row of this kind; ledgers from before have none and are 1
+FORMAT_ROW = "SELECT 'format', 'record', '3'"
+# what format 3 writes, and what format 2 wrote: whose a comment was, was not always said
+SINCE_2: tuple[tuple[LiteralString, LiteralString], ...] = (
+    ("concat_ws(E'\\n  ',", "concat_ws(E'\\n',"),
+    ("'of not null: ' || replace(named.lines, E'\\n', E'\\n  ')", "named.lines"),
+    ("replace(subtwophasestate, 'e', 'p')", "subtwophasestate"),
+)
 
 
 def in_words(differences: Sequence[Difference]) -> tuple[str, ...]:
@@ -96,9 +102,16 @@ def _rest(before: Difference, now: Difference) -> Difference | None:
     return None if wanted == now.live else replace(before, recorded=wanted, live=now.live)
 
 
-def inventory(*, digests: bool = True) -> LiteralString:
-    """The live schema: kind, identity, definition, follows. `digests`: of long texts the hash alone."""
+def inventory(written: int = FORMAT, *, digests: bool = True) -> LiteralString:
+    """The live schema: kind, identity, definition, follows. `digests`: of long texts the hash alone.
+
+    `written`: the format of its definitions.
+    """
+    if written == 1:
+        return "SELECT *, false AS follows FROM (" + queries.get("inventory_1") + ") AS old"
     query = "(" + queries.get("inventory") + ") UNION ALL (" + queries.get("inventory_more") + ")"
+    for today, before in SINCE_2 if written == 2 else ():
+        query = query.replace(today, before)
     return query if digests else query.replace("md5(", "to_json(")
 
 
@@ -107,10 +120,8 @@ def comparison(written: int = FORMAT) -> LiteralString:
 
     `written`: the format of what is recorded.
     """
-    older = "SELECT *, false AS follows FROM (" + queries.get("inventory_1") + ") AS old"
-    live = inventory() if written == FORMAT else older
     return (
-        "WITH live AS MATERIALIZED (" + live + ")\n"
+        "WITH live AS MATERIALIZED (" + inventory(written) + ")\n"
         "SELECT coalesce(o.kind, l.kind) AS kind, coalesce(o.identity, l.identity) AS identity,\n"
         "       o.definition AS recorded, l.definition AS live,\n"
         "       o.identity IS NULL AND l.follows AS grown\n"
@@ -140,7 +151,7 @@ def compare(connection: Connection[Any], recording: str = "") -> tuple[Differenc
     if found:
         again = set(_looked(connection, recorded, recording))
         found = [difference for difference in found if difference in again]
-    found = [each for each in found if not _same_order(each) and not each.follows_from_query]
+    found = seen_by_pg_dump(found)
     oids = _oids(connection, [each.place for each in found if each.place]) if found else {}
     return tuple(replace(each, oid=oids.get(each.place or "")) for each in found)
 
@@ -180,6 +191,11 @@ def _looked(connection: Connection[Any], recorded: int, recording: str) -> list[
             if attempt == LOOKS:
                 raise
     return []
+
+
+def seen_by_pg_dump(found: Iterable[Difference]) -> list[Difference]:
+    """Without those in what is written down that are none of the schema. Pure."""
+    return [each for each in found if not _same_order(each) and not each.follows_from_query]
 
 
 def _same_order(difference: Difference) -> bool:
@@ -301,7 +317,7 @@ def renew_restored(connection: Connection[Any], drifted: Iterable[tuple[str, str
 
 def forms(written: int = FORMAT) -> tuple[str, ...]:
     """The settings that decide how definitions are written; `written`: the format of those they are compared with."""
-    return (*FORMS, *(VALUES if written == FORMAT else FORMER))
+    return (*FORMS, *(FORMER if written == 1 else VALUES))
 
 
 def qualify_names(connection: Connection[Any], written: int = FORMAT) -> None:

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pgvector_stacks.cli import inspection
-from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.inspection import drift
@@ -49,21 +48,43 @@ def accept(database: FreshDatabase, kind: str, identity: str) -> list[str]:
     return said
 
 
-def test_a_record_of_an_earlier_version_is_compared_as_it_was_written_and_renewed_by_the_next_up(
-    empty_database: FreshDatabase,
-) -> None:
-    bring_up(empty_database, FIRST)
-    with connect(empty_database.admin) as connection, connection.transaction():
-        connection.execute("SET LOCAL search_path = ''")
+COMMENTED = script(
+    """
+    CREATE TYPE s.pair AS (a int, b int); COMMENT ON COLUMN s.pair.a IS E'x\\ny';
+    CREATE DOMAIN s.even AS int CONSTRAINT one CHECK (value > 0); COMMENT ON CONSTRAINT one ON DOMAIN s.even IS 'x';
+    CREATE TABLE s.filled (id int NOT NULL);
+    DO $$ BEGIN IF current_setting('server_version_num')::int >= 180000
+        THEN COMMENT ON CONSTRAINT filled_id_not_null ON s.filled IS 'x'; END IF; END $$;
+    """,
+    "0000_commented.sql",
+)
+
+
+def write_as(database: FreshDatabase, written: int) -> None:
+    """The record, in the format of an earlier version."""
+    with connect(database.admin) as connection, connection.transaction():
+        drift.qualify_names(connection, written)
         connection.execute("TRUNCATE pgstack.object")
-        connection.execute("INSERT INTO pgstack.object " + queries.get("inventory_1"))
+        live = "SELECT kind, identity, definition FROM (" + drift.inventory(written) + ") AS i"
+        connection.execute(f"INSERT INTO pgstack.object (kind, identity, definition) {live}".encode())
+        if written > 1:
+            connection.execute("INSERT INTO pgstack.object VALUES ('format', 'record', %s)", (str(written),))
+
+
+@pytest.mark.parametrize("written", [1, 2])
+def test_a_record_of_an_earlier_version_is_compared_as_it_was_written_and_renewed_by_the_next_up(
+    empty_database: FreshDatabase, written: int
+) -> None:
+    bring_up(empty_database, FIRST, COMMENTED)
+    assert words(empty_database) == ()
+    write_as(empty_database, written)
     assert words(empty_database) == ()
     empty_database.do("CREATE TABLE s.extra (id serial PRIMARY KEY, n int)")
     empty_database.do("DROP VIEW s.seen; ALTER TABLE s.item ALTER name TYPE varchar(10)")
     before = words(empty_database)
     assert "table s.extra was added" in before
     assert "view s.seen was dropped" in before
-    bring_up(empty_database, FIRST)
+    bring_up(empty_database, FIRST, COMMENTED)
     with connect(empty_database.admin) as connection:
         assert drift.written(connection) == drift.FORMAT
         drifted = {(each.kind, each.identity) for each in drift.find(connection)}
@@ -71,7 +92,7 @@ def test_a_record_of_an_earlier_version_is_compared_as_it_was_written_and_renewe
     assert ("view", "s.seen") in drifted
     assert ("column", "s.item.name") in drifted
     # what nobody changed has not drifted, and of a table that was added nothing is recorded
-    assert not any(identity.startswith(("s.log", "s.touch")) for _, identity in drifted)
+    assert not any(identity.startswith(("s.log", "s.touch", "s.pair", "s.even", "s.filled")) for _, identity in drifted)
     empty_database.do("DROP TABLE s.extra")
     assert not any("s.extra" in line for line in words(empty_database))
 
@@ -254,10 +275,7 @@ def test_another_time_zone_of_the_database_is_no_drift(empty_database: FreshData
     empty_database.do(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'")
     bring_up(empty_database, ZONED)
     if form == 1:  # what an earlier version wrote, it wrote in the database's zone: that is read so
-        with connect(empty_database.admin) as connection, connection.transaction():
-            connection.execute("SET LOCAL search_path = ''")
-            connection.execute("TRUNCATE pgstack.object")
-            connection.execute("INSERT INTO pgstack.object " + queries.get("inventory_1"))
+        write_as(empty_database, 1)
         assert words(empty_database) == ()
         bring_up(empty_database, ZONED)
     empty_database.do(f"ALTER DATABASE {name} SET timezone = 'America/Lima'")
@@ -352,3 +370,15 @@ def test_columns_of_a_view_are_told_where_they_have_something_of_their_own(empty
     assert words(empty_database) == (
         "column s.v.a was changed: comment is none, was x", "column s.v.c was added",
     )  # fmt: skip
+
+
+def test_another_order_of_a_types_attributes_is_drift_and_stays_so_where_a_script_changes_the_type(
+    empty_database: FreshDatabase,
+) -> None:
+    first = script("CREATE SCHEMA s; CREATE TYPE s.two AS (k int, l int)", "0001.sql")
+    bring_up(empty_database, first)
+    empty_database.do("ALTER TYPE s.two DROP ATTRIBUTE k, ADD ATTRIBUTE k int")
+    said = ("type s.two was changed: its attributes stand in another order",)
+    assert words(empty_database) == said
+    bring_up(empty_database, first, script("COMMENT ON TYPE s.two IS 'x'", "0002.sql"))
+    assert words(empty_database) == said
