@@ -73,7 +73,7 @@ def first(definition: str | None, word: str) -> str | None:
 def parse_acl(values: Sequence[str]) -> set[Right]:
     """What lines `right: GRANTEE=LETTERS/GRANTOR` give.
 
-    >>> sorted(rights(['app=rw*/schema_owner', '"a b"=U/x', '=r/x']))[0]
+    >>> sorted(parse_acl(['app=rw*/schema_owner', '"a b"=U/x', '=r/x']))[0]
     Right(grantee='', privilege='SELECT', grantable=False)
     """
     found = set()
@@ -113,8 +113,10 @@ def without(definition: str, words: Sequence[str]) -> str:
     return "\n".join(kept)
 
 
-def untouched(recorded: str, before: str, now: str) -> str:
+def untouched(recorded: str, before: str, now: str, *, unwritten: bool = False) -> str:
     """`now` with what differed `before` from what is `recorded`, and is still so, put back as it is recorded.
+
+    `unwritten`: nobody wrote its expressions, whose text follows from the names of others.
 
     >>> untouched("a: 1\\nb: 1", "a: 2\\nb: 1", "a: 2\\nb: 3")
     'a: 1\\nb: 3'
@@ -137,7 +139,13 @@ def untouched(recorded: str, before: str, now: str) -> str:
     ]:
         places = iter(order)
         words = [next(places) if word in order else word for word in words]
-    kept = {word: (was if here.get(word) == then.get(word) != was.get(word) else here).get(word, ()) for word in words}
+    still = {
+        word
+        for word in words
+        if then.get(word) != was.get(word)
+        and (here.get(word) == then.get(word) or (unwritten and _is_expression(word)))
+    }
+    kept = {word: (was if word in still else here).get(word, ()) for word in words}
     lines = [line for word in words if kept.get(word.removeprefix("name of "), True) for line in kept[word]]
     rights = sorted(line for line in lines if line.startswith("right: "))
     if not rights:
@@ -179,7 +187,11 @@ def expressions_alone(recorded: str, live: str) -> bool:
     """True where two definitions differ in expressions alone, or where one has no words."""
     was, now = parse(recorded), parse(live)
     different = {word for word in was.keys() | now.keys() if was.get(word) != now.get(word)}
-    return "" in different or all(word in EXPRESSIONS or word.startswith("constraint ") for word in different)
+    return "" in different or all(_is_expression(word) for word in different)
+
+
+def _is_expression(word: str) -> bool:
+    return word in EXPRESSIONS or word.startswith("constraint ")
 
 
 def _in_words(word: str, was: Sequence[str], now: Sequence[str], before: str) -> str:

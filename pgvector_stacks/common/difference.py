@@ -21,7 +21,8 @@ class Difference:
     """One object that is not as the scripts left it; `None` where it was or is not there.
 
     `grown`: part of a partition that came after the scripts and is no more than its parent makes of it. No drift.
-    `oid`: of the relation that it is, or is a part of, where that is there.
+    `oid`: of the relation that it is, or is a part of, where that is there. `version`: of the catalog's row that holds
+    its expression; the same one says that nobody wrote that, whatever its text is now.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class Difference:
     live: str | None
     grown: bool = False
     oid: int | None = field(default=None, compare=False)
+    version: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return one_line(self._words())

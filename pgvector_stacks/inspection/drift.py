@@ -96,9 +96,12 @@ def _rest(before: Difference, now: Difference) -> Difference | None:
     """What scripts left of a difference: all of it, the lines that they didn't touch, or nothing. Pure."""
     if now.live == before.live or (now.grown and before.grown):
         return before
-    if before.recorded is None or before.live is None or now.live is None:
+    if before.live is None or now.live is None:
         return None
-    wanted = definitions.untouched(before.recorded, before.live, now.live)
+    unwritten = before.version is not None and before.version == now.version
+    if before.recorded is None:
+        return replace(before, live=now.live) if unwritten else None
+    wanted = definitions.untouched(before.recorded, before.live, now.live, unwritten=unwritten)
     return None if wanted == now.live else replace(before, recorded=wanted, live=now.live)
 
 
@@ -152,8 +155,23 @@ def compare(connection: Connection[Any], recording: str = "") -> tuple[Differenc
         again = set(_looked(connection, recorded, recording))
         found = [difference for difference in found if difference in again]
     found = seen_by_pg_dump(found)
-    oids = _oids(connection, [each.place for each in found if each.place]) if found else {}
-    return tuple(replace(each, oid=oids.get(each.place or "")) for each in found)
+    if not found:
+        return ()
+    oids = _oids(connection, [each.place for each in found if each.place])
+    return _with_versions(connection, [replace(each, oid=oids.get(each.place or "")) for each in found])
+
+
+def _with_versions(connection: Connection[Any], found: Sequence[Difference]) -> tuple[Difference, ...]:
+    """With the version of what holds an expression."""
+    asked = {
+        "kinds": ["" if each.grown else each.kind for each in found],
+        "relations": [each.oid for each in found],
+        "names": [each.identity.removeprefix(f"{each.place}.") if each.place else each.identity for each in found],
+    }
+    with connection.transaction(force_rollback=True):
+        qualify_names(connection)
+        versions = dict(connection.execute(queries.get("row_versions"), asked).fetchall())
+    return tuple(replace(each, version=versions.get(number)) for number, each in enumerate(found, start=1))
 
 
 def _oids(connection: Connection[Any], names: Sequence[str]) -> dict[str, int]:
@@ -257,7 +275,7 @@ def record_changes(connection: Connection[Any], before: Sequence[Difference], sc
         return record(connection, before)
     names = _names(connection, before)
     moved = [each.renamed(names) for each in before]
-    known = {(d.kind, d.identity, d.live): d.recorded for d in moved}
+    known = {(d.kind, d.identity): d for d in moved}
     found = compare(connection, script)
     rows: dict[tuple[str, str], str | None] = {}
     for was, called in zip(before, moved, strict=True):
@@ -267,8 +285,10 @@ def record_changes(connection: Connection[Any], before: Sequence[Difference], sc
             rows[was.kind, was.identity] = None
         elif called.identity != was.identity:  # dropped, and its table renamed
             rows |= {(was.kind, was.identity): None, (called.kind, called.identity): called.recorded}
-    made = [difference for difference in found if difference not in before]
-    rows |= {(d.kind, d.identity): known.get((d.kind, d.identity, d.live), d.live) for d in made}
+    for made in (difference for difference in found if difference not in before):
+        key = (made.kind, made.identity)
+        rest = _rest(known[key], made) if key in known else None
+        rows[key] = made.live if rest is None else rest.recorded
     return _put([(kind, identity, definition) for (kind, identity), definition in rows.items()])
 
 
