@@ -7,6 +7,7 @@ a kill leaves nothing with a final name. Each database has a snapshot of its own
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from pgvector_stacks.toolbox.interface import HOUR_S, Report, Server, Toolbox, m
 
 LONG_S = 48 * HOUR_S
 WORK = "backup"
+FREE_WITHIN_S = 3.0  # two backups begin in one second, not in three
 
 
 def create(
@@ -57,8 +59,14 @@ def create(
 
 
 def _free_time(into: Path) -> datetime:
-    """Now; a second later where a backup has that name already."""
-    while (into / f"{(now := datetime.now(UTC)):{STAMP}}").exists():
+    """Now; a second later where a backup has that name. Raises BackupFailed where the next seconds have theirs too."""
+    deadline = time.monotonic() + FREE_WITHIN_S
+    while os.path.lexists(into / f"{(now := datetime.now(UTC)):{STAMP}}"):
+        if time.monotonic() > deadline:
+            raise BackupFailed(
+                f"{into} has files named after the coming seconds, which no backup made\n"
+                f"  look who may write there, and remove what has a later name than {now:{STAMP}}"
+            )
         time.sleep(0.1)
     return now
 
