@@ -99,7 +99,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
     Raises PlanRefused, DriftRefused, ScriptError, ConnectionFailed.
     """
-    from pgvector_stacks.inspection import hba_rules, role_drift
+    from pgvector_stacks.inspection import hba_rules, raised_rights, role_drift
 
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
     if offline.requested(os.environ):
@@ -115,6 +115,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
             found = compare(connection, news)
             rules = hba_rules.find(connection, tls=DatabaseProps.from_props(news).demands_tls)
             notes = role_drift.notes(connection)
+            notes += raised_rights.noted(raised_rights.find(connection, str(news["database"])))
     except ConnectionFailed as error:
         return news | unseen | _not_asked(error, addresses, olds, news, changes=changes)
     announce(found.pending)

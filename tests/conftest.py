@@ -197,6 +197,8 @@ class _database:
         # CREATE DATABASE doesn't copy what is set for the database
         self._run("ALTER DATABASE {} SET search_path = app, public", self.name)
         self._run("ALTER DATABASE {} OWNER TO {}", self.name, roles.OWNER)
+        with self._connect() as connection:
+            roles.ensure_database_rights(connection, self.name)
         return FreshDatabase(self.server, self.server.admin(self.name), self.server.password)
 
     def __exit__(self, *_: object) -> None:

@@ -8,6 +8,7 @@ its own snapshot, because a PostgreSQL snapshot covers one database only.
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from pgvector_stacks.toolbox.interface import HOUR_S, Report, Server, Toolbox, m
 
 LONG_S = 48 * HOUR_S
 WORK = "backup"
+FREE_WITHIN_S = 3.0  # two backups begin in one second, not in three
 
 
 def create(
@@ -58,8 +60,17 @@ def create(
 
 
 def _free_time(into: Path) -> datetime:
-    """Return the current time. Wait for the next second if a backup already has this one's name."""
-    while (into / f"{(now := datetime.now(UTC)):{STAMP}}").exists():
+    """Return the current time. Wait for the next second if a backup already has this one's name.
+
+    Raises BackupFailed if files have the names of the coming seconds too.
+    """
+    deadline = time.monotonic() + FREE_WITHIN_S
+    while os.path.lexists(into / f"{(now := datetime.now(UTC)):{STAMP}}"):
+        if time.monotonic() > deadline:
+            raise BackupFailed(
+                f"{into} has files named after the coming seconds, which no backup made\n"
+                f"  look who may write there, and remove what has a later name than {now:{STAMP}}"
+            )
         time.sleep(0.1)
     return now
 

@@ -17,7 +17,15 @@ from pgvector_stacks.config.environment import SCRIPT_CACHE, SQL, Environment, f
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import LOOK, Address, as_pgstack_error, connect
 from pgvector_stacks.connections.up_lock import locked
-from pgvector_stacks.inspection import backup_role, database_drift, drift, hba_rules, role_drift, validation
+from pgvector_stacks.inspection import (
+    backup_role,
+    database_drift,
+    drift,
+    hba_rules,
+    raised_rights,
+    role_drift,
+    validation,
+)
 from pgvector_stacks.migrations import baseline
 from pgvector_stacks.migrations.execution import notices, runner
 from pgvector_stacks.migrations.ledger import add_event, read_ledger
@@ -107,6 +115,7 @@ def _status(database: Database, stack: str, say: Say) -> bool:
         )
         rules = hba_rules.find(connection, tls=environment.demands_tls)
         noted, itself = role_drift.notes(connection), database_drift.find(connection, database.admin.database)
+        raised = raised_rights.find(connection, database.admin.database)
         pending: tuple[Pending, ...] = ()
         events = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
         last = connection.execute(queries.get("last_failure")).fetchone() if events and events[0] else None
@@ -117,6 +126,7 @@ def _status(database: Database, stack: str, say: Say) -> bool:
             problem = problem or str(refusal)
     if itself is not None:
         wrong_roles, noted = wrong_roles + database_drift.findings(itself), noted + database_drift.noted(itself)
+    wrong_roles, noted = wrong_roles + raised_rights.findings(raised), noted + raised_rights.noted(raised)
     seen = role_drift.as_seen(baseline.without_pending(found, pending), wrong_roles)
     differences = [*seen.drift, *rules, *(f"{line} (`up` mends it)" for line in seen.mended)]
     states = rows(scripts, ledger, known, done)

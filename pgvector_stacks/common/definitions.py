@@ -7,7 +7,7 @@ ledgers have definitions without words. Two of those can only be compared for eq
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 LINE = re.compile(r"\n(?! )")
@@ -102,6 +102,8 @@ def changes(recorded: str, live: str, *, before: str = "was") -> list[str]:
             told += _rights_in_words(was, now)
         else:
             told.append(_in_words(word, was.get(word, []), now.get(word, []), before))
+    if not told and _attributes(was) != _attributes(now):
+        told.append("its attributes stand in another order")
     return told
 
 
@@ -111,13 +113,18 @@ def without(definition: str, words: Sequence[str]) -> str:
     return "\n".join(kept)
 
 
-def untouched(recorded: str, before: str, now: str) -> str:
+def untouched(recorded: str, before: str, now: str, *, unwritten: bool = False) -> str:
     """Return `now`, but with the recorded lines for each word that differed from them `before` and is unchanged since.
+
+    `unwritten`: nobody wrote its expressions, whose text follows from the names of others.
 
     >>> untouched("a: 1\\nb: 1", "a: 2\\nb: 1", "a: 2\\nb: 3")
     'a: 1\\nb: 3'
     >>> untouched("a: 1", "a: 1\\nb: 2", "a: 1\\nb: 2\\nname of b: c")
     'a: 1'
+    >>> was, then = "attribute a: 1\\nattribute b: 2", "attribute b: 2\\nattribute a: 1"
+    >>> untouched(was, then, "attribute b: 2\\nattribute a: 3")
+    'attribute a: 3\\nattribute b: 2'
     """
     was, then, here = (_by_word(text) for text in (recorded, before, now))
     if "" in was.keys() | then.keys() | here.keys():
@@ -126,7 +133,19 @@ def untouched(recorded: str, before: str, now: str) -> str:
     for word, previous in zip(was, ("", *was), strict=False):
         if word not in here and word not in then:
             words.insert(words.index(previous) + 1 if previous in words else 0, word)
-    kept = {word: (was if here.get(word) == then.get(word) != was.get(word) else here).get(word, ()) for word in words}
+    order = [word for word in _attributes(was) if word in words]
+    if order != (stayed := [word for word in _attributes(words) if word in order]) and stayed == [
+        word for word in _attributes(then) if word in order
+    ]:
+        places = iter(order)
+        words = [next(places) if word in order else word for word in words]
+    still = {
+        word
+        for word in words
+        if then.get(word) != was.get(word)
+        and (here.get(word) == then.get(word) or (unwritten and _is_expression(word)))
+    }
+    kept = {word: (was if word in still else here).get(word, ()) for word in words}
     lines = [line for word in words if kept.get(word.removeprefix("name of "), True) for line in kept[word]]
     rights = sorted(line for line in lines if line.startswith("right: "))
     if not rights:
@@ -137,8 +156,20 @@ def untouched(recorded: str, before: str, now: str) -> str:
 
 
 def same_lines(one: str, other: str) -> bool:
-    """True if both definitions have words and the same lines, in any order."""
-    return sorted(LINE.split(one)) == sorted(LINE.split(other)) and "" not in parse(one)
+    """True if both definitions have words and the same lines, in any order except for a type's attributes.
+
+    >>> same_lines("owner: a\\nbase: b", "base: b\\nowner: a")
+    True
+    >>> same_lines("attribute a: int\\nattribute b: int", "attribute b: int\\nattribute a: int")
+    False
+    """
+    same = sorted(LINE.split(one)) == sorted(LINE.split(other)) and "" not in parse(one)
+    return same and _attributes(parse(one)) == _attributes(parse(other))
+
+
+def _attributes(words: Iterable[str]) -> list[str]:
+    """Return the attributes of a composite type, in the order that the type has them."""
+    return [word for word in words if word.startswith("attribute ")]
 
 
 def _by_word(definition: str) -> dict[str, list[str]]:
@@ -156,7 +187,11 @@ def expressions_alone(recorded: str, live: str) -> bool:
     """True if two definitions differ only in expressions, or if one has no words."""
     was, now = parse(recorded), parse(live)
     different = {word for word in was.keys() | now.keys() if was.get(word) != now.get(word)}
-    return "" in different or all(word in EXPRESSIONS or word.startswith("constraint ") for word in different)
+    return "" in different or all(_is_expression(word) for word in different)
+
+
+def _is_expression(word: str) -> bool:
+    return word in EXPRESSIONS or word.startswith("constraint ")
 
 
 def _in_words(word: str, was: Sequence[str], now: Sequence[str], before: str) -> str:

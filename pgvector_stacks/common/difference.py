@@ -22,6 +22,8 @@ class Difference:
 
     `grown`: the object is part of a partition that was added after the scripts, and has only what the partitioned table
     gives it; that is no drift. `oid`: the OID of the relation that the object is or is a part of, if that exists.
+    `version`: of the catalog row that holds its expression. While it is unchanged, nobody wrote the expression, even if
+    its text differs.
     """
 
     kind: str
@@ -30,6 +32,7 @@ class Difference:
     live: str | None
     grown: bool = False
     oid: int | None = field(default=None, compare=False)
+    version: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return one_line(self._words())

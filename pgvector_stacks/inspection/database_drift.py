@@ -2,8 +2,8 @@
 
 Invariant: the database belongs to `schema_owner`, takes connections, is no template (a backup takes none) and makes no
 session another role and loads no library into it, which a script could set and which keeps all out where it isn't
-there; nobody enters `postgres` and `template1` only because everybody may, where a session could hold
-locks and fill the disk; `readonly` makes no large objects and takes no advisory locks. An `up` mends all of it.
+there; nobody enters it, `postgres` or `template1` only because everybody may, where a session could hold locks and fill
+the disk; `readonly` makes no large objects and takes no advisory locks. An `up` mends all of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NEIGHBOURS = ("postgres", "template1")
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """As `database_attributes.sql` finds them. `entered_by_all`: of `NEIGHBOURS`; `limit`: -1 is none.
+    """As `database_attributes.sql` finds them. `entered_by_all`: of it and `NEIGHBOURS`; `limit`: -1 is none.
 
     `closed`: functions that `readonly` may run and shouldn't; `former`: what restores replaced.
     """
@@ -105,7 +105,7 @@ def mend(cluster: Connection[Any], database: str) -> None:
 def close_neighbours(cluster: Connection[Any], database: str) -> None:
     """Who is a role of others and could enter keeps that: a monitor's sessions go on. Our roles have no use for it."""
     found = find(cluster, database)
-    for other in found.entered_by_all if found else ():
+    for other in set(NEIGHBOURS).intersection(found.entered_by_all if found else ()):
         name = sql.Identifier(other)
         for (role,) in cluster.execute(queries.get("takeover_logins"), {"database": other}).fetchall():
             cluster.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(name, sql.Identifier(role)))

@@ -33,8 +33,14 @@ VALUES = ("timezone = 'UTC'", "lc_monetary = 'C'")
 FORMER = ("timezone = DEFAULT",)  # format 1: as the server, the database or the role had it
 NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)
 LOOKS = 10
-FORMAT = 2  # of the definitions in pgstack.object: its row of this kind; ledgers from before have none and are 1
-FORMAT_ROW = "SELECT 'format', 'record', '2'"
+FORMAT = 3  # of the definitions in pgstack.object: its row of this kind; ledgers from before have none and are 1
+FORMAT_ROW = "SELECT 'format', 'record', '3'"
+# what format 3 writes, and what format 2 wrote: whose a comment was, was not always said
+SINCE_2: tuple[tuple[LiteralString, LiteralString], ...] = (
+    ("concat_ws(E'\\n  ',", "concat_ws(E'\\n',"),
+    ("'of not null: ' || replace(named.lines, E'\\n', E'\\n  ')", "named.lines"),
+    ("replace(subtwophasestate, 'e', 'p')", "subtwophasestate"),
+)
 
 
 def in_words(differences: Sequence[Difference]) -> tuple[str, ...]:
@@ -90,15 +96,25 @@ def _rest(before: Difference, now: Difference) -> Difference | None:
     """What scripts left of a difference: all of it, the lines that they didn't touch, or nothing. Pure."""
     if now.live == before.live or (now.grown and before.grown):
         return before
-    if before.recorded is None or before.live is None or now.live is None:
+    if before.live is None or now.live is None:
         return None
-    wanted = definitions.untouched(before.recorded, before.live, now.live)
+    unwritten = before.version is not None and before.version == now.version
+    if before.recorded is None:
+        return replace(before, live=now.live) if unwritten else None
+    wanted = definitions.untouched(before.recorded, before.live, now.live, unwritten=unwritten)
     return None if wanted == now.live else replace(before, recorded=wanted, live=now.live)
 
 
-def inventory(*, digests: bool = True) -> LiteralString:
-    """The live schema: kind, identity, definition, follows. `digests`: of long texts the hash alone."""
+def inventory(written: int = FORMAT, *, digests: bool = True) -> LiteralString:
+    """The live schema: kind, identity, definition, follows. `digests`: of long texts the hash alone.
+
+    `written`: the format of its definitions.
+    """
+    if written == 1:
+        return "SELECT *, false AS follows FROM (" + queries.get("inventory_1") + ") AS old"
     query = "(" + queries.get("inventory") + ") UNION ALL (" + queries.get("inventory_more") + ")"
+    for today, before in SINCE_2 if written == 2 else ():
+        query = query.replace(today, before)
     return query if digests else query.replace("md5(", "to_json(")
 
 
@@ -107,10 +123,8 @@ def comparison(written: int = FORMAT) -> LiteralString:
 
     `written`: the format of what is recorded.
     """
-    older = "SELECT *, false AS follows FROM (" + queries.get("inventory_1") + ") AS old"
-    live = inventory() if written == FORMAT else older
     return (
-        "WITH live AS MATERIALIZED (" + live + ")\n"
+        "WITH live AS MATERIALIZED (" + inventory(written) + ")\n"
         "SELECT coalesce(o.kind, l.kind) AS kind, coalesce(o.identity, l.identity) AS identity,\n"
         "       o.definition AS recorded, l.definition AS live,\n"
         "       o.identity IS NULL AND l.follows AS grown\n"
@@ -140,9 +154,24 @@ def compare(connection: Connection[Any], recording: str = "") -> tuple[Differenc
     if found:
         again = set(_looked(connection, recorded, recording))
         found = [difference for difference in found if difference in again]
-    found = [each for each in found if not _same_order(each) and not each.follows_from_query]
-    oids = _oids(connection, [each.place for each in found if each.place]) if found else {}
-    return tuple(replace(each, oid=oids.get(each.place or "")) for each in found)
+    found = seen_by_pg_dump(found)
+    if not found:
+        return ()
+    oids = _oids(connection, [each.place for each in found if each.place])
+    return _with_versions(connection, [replace(each, oid=oids.get(each.place or "")) for each in found])
+
+
+def _with_versions(connection: Connection[Any], found: Sequence[Difference]) -> tuple[Difference, ...]:
+    """With the version of what holds an expression."""
+    asked = {
+        "kinds": ["" if each.grown else each.kind for each in found],
+        "relations": [each.oid for each in found],
+        "names": [each.identity.removeprefix(f"{each.place}.") if each.place else each.identity for each in found],
+    }
+    with connection.transaction(force_rollback=True):
+        qualify_names(connection)
+        versions = dict(connection.execute(queries.get("row_versions"), asked).fetchall())
+    return tuple(replace(each, version=versions.get(number)) for number, each in enumerate(found, start=1))
 
 
 def _oids(connection: Connection[Any], names: Sequence[str]) -> dict[str, int]:
@@ -180,6 +209,11 @@ def _looked(connection: Connection[Any], recorded: int, recording: str) -> list[
             if attempt == LOOKS:
                 raise
     return []
+
+
+def seen_by_pg_dump(found: Iterable[Difference]) -> list[Difference]:
+    """Without those in what is written down that are none of the schema. Pure."""
+    return [each for each in found if not _same_order(each) and not each.follows_from_query]
 
 
 def _same_order(difference: Difference) -> bool:
@@ -241,7 +275,7 @@ def record_changes(connection: Connection[Any], before: Sequence[Difference], sc
         return record(connection, before)
     names = _names(connection, before)
     moved = [each.renamed(names) for each in before]
-    known = {(d.kind, d.identity, d.live): d.recorded for d in moved}
+    known = {(d.kind, d.identity): d for d in moved}
     found = compare(connection, script)
     rows: dict[tuple[str, str], str | None] = {}
     for was, called in zip(before, moved, strict=True):
@@ -251,8 +285,10 @@ def record_changes(connection: Connection[Any], before: Sequence[Difference], sc
             rows[was.kind, was.identity] = None
         elif called.identity != was.identity:  # dropped, and its table renamed
             rows |= {(was.kind, was.identity): None, (called.kind, called.identity): called.recorded}
-    made = [difference for difference in found if difference not in before]
-    rows |= {(d.kind, d.identity): known.get((d.kind, d.identity, d.live), d.live) for d in made}
+    for made in (difference for difference in found if difference not in before):
+        key = (made.kind, made.identity)
+        rest = _rest(known[key], made) if key in known else None
+        rows[key] = made.live if rest is None else rest.recorded
     return _put([(kind, identity, definition) for (kind, identity), definition in rows.items()])
 
 
@@ -301,7 +337,7 @@ def renew_restored(connection: Connection[Any], drifted: Iterable[tuple[str, str
 
 def forms(written: int = FORMAT) -> tuple[str, ...]:
     """The settings that decide how definitions are written; `written`: the format of those they are compared with."""
-    return (*FORMS, *(VALUES if written == FORMAT else FORMER))
+    return (*FORMS, *(FORMER if written == 1 else VALUES))
 
 
 def qualify_names(connection: Connection[Any], written: int = FORMAT) -> None:

@@ -21,7 +21,7 @@ from pgvector_stacks.common.difference import Difference
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address
 from pgvector_stacks.connections.role_limits import RoleLimits
-from pgvector_stacks.inspection import backup_role, database_drift, role_drift
+from pgvector_stacks.inspection import backup_role, database_drift, raised_rights, role_drift
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,11 @@ def changed_database(connection: Connection[Any], made: Made) -> tuple[str, ...]
     return database_drift.findings(found) if found else ()
 
 
+def raised_beside(connection: Connection[Any], made: Made) -> tuple[str, ...]:
+    """Rights on parameters, on PostgreSQL's own databases and in the schema pgstack."""
+    return raised_rights.findings(raised_rights.find(connection, made.address.database))
+
+
 def lost_rights(_: Connection[Any], made: Made) -> tuple[str, ...]:
     """Rights that the scripts gave to the stack's own roles."""
     return role_drift.as_seen(made.differences, ()).mended
@@ -83,5 +88,6 @@ KINDS: tuple[Callable[[Connection[Any], Made], tuple[str, ...]], ...] = (
     changed_roles,
     changed_backup_role,
     changed_database,
+    raised_beside,
     lost_rights,
 )

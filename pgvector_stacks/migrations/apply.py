@@ -27,7 +27,7 @@ from pgvector_stacks.connections.connection import Address, connect, said, serve
 from pgvector_stacks.connections.lock_retry import RETRIABLE, Locks, again_on_locks, lock_not_given
 from pgvector_stacks.connections.role_limits import RoleLimits
 from pgvector_stacks.connections.up_lock import locked
-from pgvector_stacks.inspection import backup_role, database_drift, drift, role_drift
+from pgvector_stacks.inspection import backup_role, database_drift, drift, raised_rights, role_drift
 from pgvector_stacks.migrations import baseline, ledger, takeover
 from pgvector_stacks.migrations.execution import ledger_writer, no_transaction, owner_session, runner
 from pgvector_stacks.migrations.execution.script_session import Session
@@ -95,6 +95,7 @@ def apply(
         with connect(address, wait_s=5) as admin:
             interrupted.end_orphans(admin)
             roles.ensure_database(admin)
+            raised_rights.mend(admin, address.database)
             if request.backup_password:
                 backup_role.close_functions(admin)
             ledger_writer.clear(admin)

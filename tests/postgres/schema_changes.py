@@ -12,7 +12,8 @@ CREATE DOMAIN s.mail AS text COLLATE "C" DEFAULT 'a@b' CONSTRAINT has_at CHECK (
 CREATE TYPE s.mood AS ENUM ('low', 'high');
 CREATE TYPE s.pair AS (a int, b text);
 CREATE TYPE s.span AS RANGE (subtype = float8, subtype_diff = float8mi);
-CREATE TYPE s.shell;
+CREATE TYPE s.shell; CREATE TYPE s.two AS (k int, l int);
+CREATE DOMAIN s.even AS int CONSTRAINT one CHECK (value > 0) CONSTRAINT two CHECK (value < 9);
 CREATE SEQUENCE s.numbers;
 CREATE DOMAIN s.count AS int DEFAULT nextval('s.numbers');
 CREATE DOMAIN s.since AS timestamptz DEFAULT '2026-01-01 00:00+00';
@@ -60,7 +61,7 @@ CREATE USER MAPPING FOR someone SERVER far OPTIONS (name 'x');
 CREATE FOREIGN TABLE s.away (a int OPTIONS (x 'y'), b text) SERVER far OPTIONS (path 'z');
 CREATE PUBLICATION news FOR TABLE s.parent, TABLE s.child (id, code) WHERE (id > 3);
 CREATE SUBSCRIPTION feed CONNECTION 'dbname=x' PUBLICATION one
-    WITH (connect = false, slot_name = NONE, enabled = false);
+    WITH (connect = false, slot_name = NONE, enabled = false, two_phase = true);
 GRANT SELECT ON s.parent TO someone; GRANT INSERT (name) ON s.parent TO someone;
 """
 
@@ -227,6 +228,15 @@ ALTER TYPE s.mood ADD VALUE 'middle' BEFORE 'high'
 ALTER TYPE s.mood RENAME VALUE 'low' TO 'down'
 ALTER TYPE s.pair ADD ATTRIBUTE c int CASCADE
 COMMENT ON COLUMN s.pair.a IS 'first'
+ALTER TYPE s.two DROP ATTRIBUTE k, ADD ATTRIBUTE k int
+COMMENT ON COLUMN s.two.l IS 'x'
+COMMENT ON COLUMN s.two.l IS NULL; COMMENT ON COLUMN s.two.k IS 'x'
+COMMENT ON COLUMN s.two.k IS NULL; COMMENT ON TYPE s.two IS 'x'
+COMMENT ON CONSTRAINT one ON DOMAIN s.even IS 'x'
+COMMENT ON CONSTRAINT one ON DOMAIN s.even IS NULL; COMMENT ON CONSTRAINT two ON DOMAIN s.even IS 'x'
+COMMENT ON CONSTRAINT two ON DOMAIN s.even IS NULL; COMMENT ON DOMAIN s.even IS 'x'
+COMMENT ON CONSTRAINT parent_name_not_null ON s.parent IS 'x'
+COMMENT ON CONSTRAINT parent_name_not_null ON s.parent IS NULL; COMMENT ON COLUMN s.parent.name IS 'x'
 ALTER TYPE s.span RENAME TO reach
 ALTER TYPE s.reach OWNER TO someone
 COMMENT ON TYPE s.reach IS 'how far'
@@ -354,6 +364,7 @@ TRUNCATE s.parent CASCADE
 ALTER DEFAULT PRIVILEGES FOR ROLE someone GRANT SELECT ON TABLES TO PUBLIC; \
 ALTER DEFAULT PRIVILEGES FOR ROLE someone REVOKE SELECT ON TABLES FROM PUBLIC
 GRANT INSERT (n) ON s.parent TO someone; REVOKE INSERT (n) ON s.parent FROM someone
+UPDATE pg_catalog.pg_subscription SET subtwophasestate = 'e'
 ALTER SYSTEM SET log_min_messages = 'warning'
 ALTER ROLE someone SET work_mem = '5MB'
 GRANT SELECT ON s.child TO "some one"; GRANT SELECT ON s.child TO someone; \

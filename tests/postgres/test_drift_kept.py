@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pgvector_stacks.cli import inspection
-from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.inspection import drift
@@ -49,21 +48,43 @@ def accept(database: FreshDatabase, kind: str, identity: str) -> list[str]:
     return said
 
 
-def test_a_record_of_an_earlier_version_is_compared_as_it_was_written_and_renewed_by_the_next_up(
-    empty_database: FreshDatabase,
-) -> None:
-    bring_up(empty_database, FIRST)
-    with connect(empty_database.admin) as connection, connection.transaction():
-        connection.execute("SET LOCAL search_path = ''")
+COMMENTED = script(
+    """
+    CREATE TYPE s.pair AS (a int, b int); COMMENT ON COLUMN s.pair.a IS E'x\\ny';
+    CREATE DOMAIN s.even AS int CONSTRAINT one CHECK (value > 0); COMMENT ON CONSTRAINT one ON DOMAIN s.even IS 'x';
+    CREATE TABLE s.filled (id int NOT NULL);
+    DO $$ BEGIN IF current_setting('server_version_num')::int >= 180000
+        THEN COMMENT ON CONSTRAINT filled_id_not_null ON s.filled IS 'x'; END IF; END $$;
+    """,
+    "0000_commented.sql",
+)
+
+
+def write_as(database: FreshDatabase, written: int) -> None:
+    """The record, in the format of an earlier version."""
+    with connect(database.admin) as connection, connection.transaction():
+        drift.qualify_names(connection, written)
         connection.execute("TRUNCATE pgstack.object")
-        connection.execute("INSERT INTO pgstack.object " + queries.get("inventory_1"))
+        live = "SELECT kind, identity, definition FROM (" + drift.inventory(written) + ") AS i"
+        connection.execute(f"INSERT INTO pgstack.object (kind, identity, definition) {live}".encode())
+        if written > 1:
+            connection.execute("INSERT INTO pgstack.object VALUES ('format', 'record', %s)", (str(written),))
+
+
+@pytest.mark.parametrize("written", [1, 2])
+def test_a_record_of_an_earlier_version_is_compared_as_it_was_written_and_renewed_by_the_next_up(
+    empty_database: FreshDatabase, written: int
+) -> None:
+    bring_up(empty_database, FIRST, COMMENTED)
+    assert words(empty_database) == ()
+    write_as(empty_database, written)
     assert words(empty_database) == ()
     empty_database.do("CREATE TABLE s.extra (id serial PRIMARY KEY, n int)")
     empty_database.do("DROP VIEW s.seen; ALTER TABLE s.item ALTER name TYPE varchar(10)")
     before = words(empty_database)
     assert "table s.extra was added" in before
     assert "view s.seen was dropped" in before
-    bring_up(empty_database, FIRST)
+    bring_up(empty_database, FIRST, COMMENTED)
     with connect(empty_database.admin) as connection:
         assert drift.written(connection) == drift.FORMAT
         drifted = {(each.kind, each.identity) for each in drift.find(connection)}
@@ -71,7 +92,7 @@ def test_a_record_of_an_earlier_version_is_compared_as_it_was_written_and_renewe
     assert ("view", "s.seen") in drifted
     assert ("column", "s.item.name") in drifted
     # what nobody changed has not drifted, and of a table that was added nothing is recorded
-    assert not any(identity.startswith(("s.log", "s.touch")) for _, identity in drifted)
+    assert not any(identity.startswith(("s.log", "s.touch", "s.pair", "s.even", "s.filled")) for _, identity in drifted)
     empty_database.do("DROP TABLE s.extra")
     assert not any("s.extra" in line for line in words(empty_database))
 
@@ -254,10 +275,7 @@ def test_another_time_zone_of_the_database_is_no_drift(empty_database: FreshData
     empty_database.do(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'")
     bring_up(empty_database, ZONED)
     if form == 1:  # what an earlier version wrote, it wrote in the database's zone: that is read so
-        with connect(empty_database.admin) as connection, connection.transaction():
-            connection.execute("SET LOCAL search_path = ''")
-            connection.execute("TRUNCATE pgstack.object")
-            connection.execute("INSERT INTO pgstack.object " + queries.get("inventory_1"))
+        write_as(empty_database, 1)
         assert words(empty_database) == ()
         bring_up(empty_database, ZONED)
     empty_database.do(f"ALTER DATABASE {name} SET timezone = 'America/Lima'")
@@ -352,3 +370,58 @@ def test_columns_of_a_view_are_told_where_they_have_something_of_their_own(empty
     assert words(empty_database) == (
         "column s.v.a was changed: comment is none, was x", "column s.v.c was added",
     )  # fmt: skip
+
+
+def test_another_order_of_a_types_attributes_is_drift_and_stays_so_where_a_script_changes_the_type(
+    empty_database: FreshDatabase,
+) -> None:
+    first = script("CREATE SCHEMA s; CREATE TYPE s.two AS (k int, l int)", "0001.sql")
+    bring_up(empty_database, first)
+    empty_database.do("ALTER TYPE s.two DROP ATTRIBUTE k, ADD ATTRIBUTE k int")
+    said = ("type s.two was changed: its attributes stand in another order",)
+    assert words(empty_database) == said
+    bring_up(empty_database, first, script("COMMENT ON TYPE s.two IS 'x'", "0002.sql"))
+    assert words(empty_database) == said
+
+
+NAMED_BY_OTHERS = script(
+    """
+    CREATE SCHEMA s; CREATE TABLE s.t (id int PRIMARY KEY, n int, CONSTRAINT small CHECK (n < 9)); CREATE SEQUENCE s.q;
+    CREATE TABLE s.u (id int DEFAULT nextval('s.q'), m int); ALTER TABLE s.u ENABLE ROW LEVEL SECURITY;
+    CREATE VIEW s.v AS SELECT id, n FROM s.t; CREATE INDEX i ON s.t ((n + 1));
+    CREATE FUNCTION s.f() RETURNS bigint STABLE BEGIN ATOMIC SELECT count(*) FROM s.t; END;
+    CREATE POLICY p ON s.u USING (m IN (SELECT n FROM s.t));
+    CREATE RULE r AS ON INSERT TO s.u DO ALSO DELETE FROM s.t WHERE n = 1;
+    """,
+    "0001.sql",
+)
+HANDS = """
+    CREATE OR REPLACE VIEW s.v AS SELECT id, n FROM s.t WHERE n > 1; CREATE VIEW s.hand AS SELECT n FROM s.t;
+    DROP INDEX s.i; CREATE INDEX i ON s.t ((n + 2));
+    CREATE OR REPLACE FUNCTION s.f() RETURNS bigint STABLE BEGIN ATOMIC SELECT count(*) FROM s.t WHERE n > 1; END;
+    ALTER POLICY p ON s.u USING (m IN (SELECT n FROM s.t WHERE n > 1));
+    CREATE OR REPLACE RULE r AS ON INSERT TO s.u DO ALSO DELETE FROM s.t WHERE n = 2;
+    ALTER TABLE s.u ALTER id SET DEFAULT nextval('s.q') + 1;
+    ALTER TABLE s.t DROP CONSTRAINT small; ALTER TABLE s.t ADD CONSTRAINT small CHECK (n < 10);
+    CREATE INDEX made ON s.t ((n + 3));
+"""
+
+
+@pytest.mark.parametrize("head", ["", "-- pgstack: no-transaction\n"])
+def test_what_was_changed_by_hand_stays_drift_where_a_script_renames_what_it_names(
+    empty_database: FreshDatabase, head: str
+) -> None:
+    bring_up(empty_database, NAMED_BY_OTHERS)
+    empty_database.do(HANDS)
+    before = [line.split(" was ")[0] for line in words(empty_database)]
+    assert len(before) == 9
+    renames = "ALTER TABLE s.t RENAME n TO num; ALTER SEQUENCE s.q RENAME TO numbers; ALTER TABLE s.t RENAME TO t2"
+    bring_up(empty_database, NAMED_BY_OTHERS, script(head + renames, "0002.sql"))
+    after = [line.split(" was ")[0] for line in words(empty_database)]
+    assert after == sorted(name.replace("s.t.", "s.t2.") for name in before)
+    # what a script writes is the scripts', and what it makes as it was recorded is none
+    again = "CREATE OR REPLACE VIEW s.v AS SELECT id, num AS n FROM s.t2 WHERE num > 2; DROP INDEX s.made"
+    bring_up(empty_database, NAMED_BY_OTHERS, script(head + renames, "0002.sql"), script(again, "0003.sql"))
+    last = [line.split(" was ")[0] for line in words(empty_database)]
+    assert set(after) - set(last) == {"view s.v", "index s.t2.made"}
+    assert set(last) < set(after)

@@ -8,17 +8,18 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from pgvector_stacks.backup import create, shared_files, store
 from pgvector_stacks.backup import manifest as manifests
-from pgvector_stacks.backup import shared_files, store
 from pgvector_stacks.backup.daily import schedule, sidecar
-from pgvector_stacks.backup.manifest import BackupRefused, Trust, verify
+from pgvector_stacks.backup.manifest import BackupFailed, BackupRefused, Trust, verify
 from pgvector_stacks.backup.store import DrillResult
 from pgvector_stacks.cli.backup import commands, scheduled
+from pgvector_stacks.common import shell
 from pgvector_stacks.config.environment import from_config
 from pgvector_stacks.toolbox.tar_stream import pack, unpack
 from tests.lacking import needs_root
@@ -196,3 +197,37 @@ def test_a_failure_that_the_container_noted_forges_no_line(tmp_path: Path) -> No
     found = scheduled.finding(environment, NOW)
     assert found is not None
     assert "\n    | drift    none\n    | \\::error::x" in found.found
+
+
+@pytest.fixture
+def taken(tmp_path: Path) -> Path:
+    """A folder in which the names of the coming minute are there: links into nothing, too."""
+    now = datetime.now(UTC)
+    for seconds in range(60):
+        place = tmp_path / f"{now + timedelta(seconds=seconds):{store.STAMP}}"
+        place.touch() if seconds % 2 else place.symlink_to("nowhere")
+    return tmp_path
+
+
+def test_a_backup_does_not_wait_for_names_of_the_coming_seconds(taken: Path) -> None:
+    def look() -> None:
+        with pytest.raises(BackupFailed, match="named after the coming seconds"):
+            create._free_time(taken)
+
+    promptly(look, within_s=create.FREE_WITHIN_S + 5)
+
+
+@pytest.mark.parametrize("lock", ["", "pipe", "link"])
+def test_nor_does_one_of_the_schedule_or_for_the_lock(taken: Path, lock: str) -> None:
+    other = taken / "other"
+    other.write_text("kept")
+    if lock == "pipe":
+        os.mkfifo(taken / ".lock")
+    elif lock == "link":
+        (taken / ".lock").symlink_to(other)
+    done = subprocess.run(
+        ["sh", "-ec", shell.get("backup_once")], env=os.environ | {"BACKUPS": str(taken), "KEEP": "1"},
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "named after the coming seconds" in done.stdout) == (73, True), done.stderr
+    assert other.read_text() == "kept"

@@ -19,7 +19,7 @@ from pgvector_stacks.common.errors import ConnectionFailed, SettingRefused
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address, connect, explain
 from pgvector_stacks.connections.role_limits import RESERVED, RoleLimits, derive
-from pgvector_stacks.inspection import database_drift, drift, hba_rules, rerun_reasons, role_drift
+from pgvector_stacks.inspection import database_drift, drift, hba_rules, raised_rights, rerun_reasons, role_drift
 from tests.conftest import ROLE_LIMITS, FreshDatabase, script
 
 SCRIPT = script("CREATE SCHEMA s; CREATE TABLE s.item (id int)", "0001.sql")
@@ -91,6 +91,18 @@ RAISED = {
     "GRANT EXECUTE ON FUNCTION pg_catalog.lo_create(oid) TO PUBLIC": "role readonly may make large objects",
     "GRANT EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock(bigint) TO readonly":
         "role readonly may take advisory locks",
+    "GRANT CONNECT ON DATABASE {name} TO PUBLIC": "everybody may enter the database test_",
+    "GRANT CONNECT ON DATABASE postgres TO app": "role app has CONNECT on the database postgres",
+    "GRANT ALTER SYSTEM ON PARAMETER archive_command TO app WITH GRANT OPTION; SET ROLE app;"
+    "GRANT ALTER SYSTEM ON PARAMETER archive_command TO readonly":
+        "role readonly has ALTER SYSTEM on the parameter archive_command",
+    "GRANT SET ON PARAMETER session_preload_libraries TO PUBLIC":
+        "everybody has SET on the parameter session_preload_libraries",
+    "GRANT INSERT ON pgstack.ledger TO app WITH GRANT OPTION; SET ROLE app; GRANT INSERT ON pgstack.ledger TO readonly":
+        "role readonly has INSERT on the table pgstack.ledger",
+    "GRANT UPDATE (name) ON pgstack.ledger TO app": "role app has UPDATE (name) on the table pgstack.ledger",
+    "GRANT CREATE ON SCHEMA pgstack TO readonly": "role readonly has CREATE on the schema pgstack",
+    "GRANT EXECUTE ON FUNCTION pgstack.land TO PUBLIC": "everybody has EXECUTE on the function pgstack.land(jsonb)",
     # last: only our own connections get in from here on
     "ALTER DATABASE {name} SET local_preload_libraries = 'nosuch'": "load nosuch (SET local_preload_libraries)",
 }  # fmt: skip
@@ -116,13 +128,19 @@ def test_what_an_administrator_may_have_meant_is_noted_and_stays(stack: FreshDat
         stack.do(
             "CREATE ROLE mallory LOGIN SUPERUSER; CREATE ROLE eve; GRANT schema_owner TO eve; CREATE ROLE reporting;"
             "GRANT reporting TO app; ALTER ROLE app SET search_path = s;"
-            f"ALTER DATABASE {name} CONNECTION LIMIT 50"
+            f"ALTER DATABASE {name} CONNECTION LIMIT 50; GRANT CREATE ON DATABASE {name} TO app;"
+            "GRANT SET ON PARAMETER log_min_messages TO schema_owner; GRANT SELECT ON pgstack.ledger TO reporting"
         )
         stack.do("CREATE DATABASE pgstack_before_x")
         for _ in range(2):
             with connect(stack.admin) as connection:
                 notes = role_drift.notes(connection)
                 itself = database_drift.find(connection, name)
+                rights = raised_rights.noted(raised_rights.find(connection, name))
+            assert rights == (
+                f"role app has CREATE on the database {name}",
+                "role schema_owner has SET on the parameter log_min_messages",
+            )
             assert {
                 "role app is a member of reporting", "role app sets search_path = s", "role mallory has SUPERUSER",
                 "role eve is a member of schema_owner",
@@ -135,6 +153,9 @@ def test_what_an_administrator_may_have_meant_is_noted_and_stays(stack: FreshDat
             assert mended(stack) == ()
             bring_up(stack)
     finally:
+        stack.do(
+            "REVOKE SET ON PARAMETER log_min_messages FROM schema_owner; REVOKE SELECT ON pgstack.ledger FROM reporting"
+        )
         stack.do("ALTER ROLE app RESET search_path; DROP ROLE mallory, eve, reporting")
         stack.do("DROP DATABASE IF EXISTS pgstack_before_x")
 

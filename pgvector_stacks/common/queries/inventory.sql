@@ -71,7 +71,7 @@ WITH space AS MATERIALIZED (
                CASE WHEN a.attacl IS NOT NULL THEN
                     (SELECT string_agg('right: ' || one::text, E'\n' ORDER BY one::text COLLATE "C")
                        FROM unnest(a.attacl) AS one) END,
-               n.lines, named.lines), '') AS own,
+               n.lines, 'of not null: ' || replace(named.lines, E'\n', E'\n  ')), '') AS own,
            -- not part of the shape: a partition that came at run time has any, by how it was made
            CASE WHEN (r.parent IS NOT NULL OR k.conislocal) AND k.conname <> r.relname || '_' || a.attname || '_not_null'
                 THEN 'name of not null: ' || quote_ident(k.conname) END AS not_null_name
@@ -231,7 +231,7 @@ SELECT CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' EN
                  WHERE base.oid = t.typbasetype AND base.typcollation <> t.typcollation),
                'default: ' || replace(pg_get_expr(t.typdefaultbin, 0), E'\n', E'\n  '),
                CASE WHEN t.typnotnull THEN 'not null: yes' END,
-               (SELECT string_agg(concat_ws(E'\n', format('constraint %I: %s', conname,
+               (SELECT string_agg(concat_ws(E'\n  ', format('constraint %I: %s', conname,
                                                            replace(pg_get_constraintdef(k.oid), E'\n', E'\n  ')),
                                             replace(m.lines, E'\n', E'\n  ')), E'\n' ORDER BY conname)
                   FROM pg_constraint k LEFT JOIN note m ON m.class = 'pg_constraint'::regclass AND m.object = k.oid
@@ -247,7 +247,7 @@ SELECT CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' EN
            WHEN 'b' THEN 'definition: ' || concat_ws(' ', t.typlen, t.typbyval, t.typalign, t.typstorage, t.typcategory,
                 t.typispreferred, t.typdelim, t.typelem::regtype, t.typcollation::regcollation, t.typinput, t.typoutput,
                 t.typreceive, t.typsend, t.typmodin, t.typmodout, t.typanalyze, t.typsubscript, t.typdefault)
-           WHEN 'c' THEN (SELECT string_agg(concat_ws(E'\n', format('attribute %I: %s', attname,
+           WHEN 'c' THEN (SELECT string_agg(concat_ws(E'\n  ', format('attribute %I: %s', attname,
                                   format_type(atttypid, atttypmod) || CASE WHEN attcollation <> base.typcollation
                                   THEN ' ' || attcollation::regcollation ELSE '' END), replace(m.lines, E'\n', E'\n  ')),
                                   E'\n' ORDER BY attnum)

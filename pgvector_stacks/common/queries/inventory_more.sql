@@ -131,7 +131,7 @@ WITH space AS MATERIALIZED (
     UNION ALL
     SELECT 'subscription', 'pg_subscription'::regclass, b.oid, subowner, NULL, format('%I', subname),
            concat_ws(E'\n', 'publications: ' || array_to_string(subpublications, ', '), 'slot: ' || subslotname,
-                     'options: ' || concat_ws(' ', subbinary, substream, subtwophasestate, subdisableonerr, subsynccommit),
+                     'options: ' || concat_ws(' ', subbinary, substream, replace(subtwophasestate, 'e', 'p'), subdisableonerr, subsynccommit),
                      -- a column that this version doesn't have is found in `older`
                      (SELECT nullif(concat_ws(E'\n', 'origin: ' || nullif(suborigin, 'any'),
                                        CASE WHEN subrunasowner THEN 'runs as owner: yes' END,

@@ -7,12 +7,13 @@ umask 077
 here=$(dirname "$0")
 stamp() { date -u +%Y%m%dT%H%M%SZ; }
 
-exec 9>"$BACKUPS/.lock"
+exec 9<>"$BACKUPS/.lock" # not 9>, which waits for the reader of a FIFO, and empties what a link leads to
 flock -w 3600 9 || { echo "another \`pgstack backup\` works in the folder for an hour"; exit 75; }
 code=0
 rm -rf "$BACKUPS"/*.unfinished || code=9 # what a killed run left: we are alone
-name=$(stamp)
-while [ -e "$BACKUPS/$name" ]; do
+name=$(stamp) tries=3
+while [ -e "$BACKUPS/$name" ] || [ -L "$BACKUPS/$name" ]; do
+    [ "$((tries -= 1))" -gt 0 ] || { echo "files are named after the coming seconds: who may write to the folder?"; exit 73; }
     sleep 1
     name=$(stamp)
 done
