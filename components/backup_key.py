@@ -17,7 +17,20 @@ from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.docker import relocation
 
 from .password import BYTES
+from .shared.props import Props
 from .shared.provider import DynamicResource, Provider, refused
+
+
+class BackupKeyProps(Props):
+    """`configured` counts where it is set, else `generated`; `value` is the one that counts."""
+
+    engine: str
+    configured: str = ""
+    generated: str = ""
+    value: str = ""
+
+    def with_generated(self, generated: str) -> dict[str, Any]:
+        return self.to_props(generated=generated, value=self.configured or generated)
 
 
 class BackupKeyProvider(Provider):
@@ -33,16 +46,11 @@ class BackupKeyProvider(Provider):
         return CheckResult(news, [])
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult("backup-key", _outs(props, secrets.token_hex(BYTES)))
+        return CreateResult("backup-key", BackupKeyProps.from_props(props).with_generated(secrets.token_hex(BYTES)))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(_outs(_news, _olds["generated"]))
-
-
-def _outs(props: dict[str, Any], generated: str) -> dict[str, Any]:
-    configured = props.get("configured")
-    outs = {"generated": generated, "value": configured or generated, "engine": props["engine"]}
-    return outs | ({"configured": configured} if configured else {})
+        generated = BackupKeyProps.from_props(_olds).generated
+        return UpdateResult(BackupKeyProps.from_props(_news).with_generated(generated))
 
 
 class BackupKey(DynamicResource, module="pgvector", name="BackupKey"):

@@ -27,7 +27,8 @@ from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.connections import server_authentication
 from pgvector_stacks.docker.docker_host import Endpoint, connect, volume_exists
 
-from .shared.provider import DynamicResource, Provider, as_deployed, inputs_of, plainly
+from .shared.props import Props
+from .shared.provider import DynamicResource, Provider, as_deployed, plainly
 
 OF_THIS_MACHINE = ("directory", "owner")
 
@@ -136,8 +137,22 @@ def _container(
     )
 
 
+class BackupFilesProps(Props):
+    """What `declare` gives."""
+
+    docker: str
+    name: str
+    image: str
+    volume: str
+    directory: str
+    owner: str
+    backup_password: str
+    backup_key: str
+    certificate: str = ""
+
+
 class BackupFilesProvider(Provider):
-    """Inputs: see `declare`."""
+    """Inputs: `BackupFilesProps`."""
 
     name = "backup-files"
 
@@ -148,50 +163,58 @@ class BackupFilesProvider(Provider):
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
-        _install(props)
-        return CreateResult(props["volume"], props)
+        wanted = BackupFilesProps.from_props(props)
+        _install(wanted)
+        return CreateResult(wanted.volume, wanted.to_props())
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        if _olds["directory"] != _news["directory"]:
-            schedule.end(Path(_olds["directory"]))
-        _install(_news)
-        return UpdateResult(_news)
+        was, wanted = (BackupFilesProps.from_props(props) for props in (_olds, _news))
+        if was.directory != wanted.directory:
+            schedule.end(Path(was.directory))
+        _install(wanted)
+        return UpdateResult(wanted.to_props())
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        deployed = BackupFilesProps.from_props(props)
         try:
-            gone = not volume_exists(connect(props["docker"]), props["volume"])
+            gone = not volume_exists(connect(deployed.docker), deployed.volume)
         except PgstackError:
             gone = False  # Preflight says it
-        gone = gone or schedule.since(Path(props["directory"])) is None  # somebody removed the folder
-        return ReadResult(None, {}) if gone else ReadResult(id_, props, inputs_of(props, ()))
+        gone = gone or schedule.since(Path(deployed.directory)) is None  # somebody removed the folder
+        return ReadResult(None, {}) if gone else ReadResult(id_, deployed.to_props(), deployed.inputs(self.outputs))
 
     @plainly
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """The volume goes with its own resource, the backups stay."""
-        schedule.end(Path(_props["directory"]))
+        schedule.end(Path(BackupFilesProps.from_props(_props).directory))
 
 
-def _install(props: dict[str, Any]) -> None:
-    directory = Path(props["directory"])
+def _install(wanted: BackupFilesProps) -> None:
+    directory = Path(wanted.directory)
     is_new = schedule.since(directory) is None
     try:
         schedule.begin(directory, datetime.now(UTC))
-        sidecar.hand_over(directory, props["owner"])
+        sidecar.hand_over(directory, wanted.owner)
     except OSError as error:
         raise ServerError(f"backups can't be kept in {directory}: {error.strerror}") from None
-    wanted = sidecar.Installation(
-        props["name"], props["image"], props["volume"], props["directory"], props["owner"]
-    )  # fmt: skip
-    client = connect(props["docker"])
-    sidecar.install(client, wanted, props["backupPassword"], props["backupKey"], props.get("certificate") or "")
+    installation = sidecar.Installation(wanted.name, wanted.image, wanted.volume, wanted.directory, wanted.owner)
+    client = connect(wanted.docker)
+    sidecar.install(client, installation, wanted.backup_password, wanted.backup_key, wanted.certificate)
     if is_new:
-        sidecar.start_anew(client, props["name"])
+        sidecar.start_anew(client, wanted.name)
+
+
+class BackupRunsProps(Props):
+    """`docker`: the engine's URL; `container`: its id."""
+
+    docker: str
+    container: str
 
 
 class BackupRunsProvider(Provider):
-    """Inputs: docker, the engine's URL; container, its id."""
+    """Inputs: `BackupRunsProps`."""
 
     name = "backup-runs"
 
@@ -200,13 +223,16 @@ class BackupRunsProvider(Provider):
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
-        sidecar.settle(connect(props["docker"]), props["container"])
-        return CreateResult("backup", props)
+        return CreateResult("backup", _settle(BackupRunsProps.from_props(props)))
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        sidecar.settle(connect(_news["docker"]), _news["container"])
-        return UpdateResult(_news)
+        return UpdateResult(_settle(BackupRunsProps.from_props(_news)))
+
+
+def _settle(wanted: BackupRunsProps) -> dict[str, Any]:
+    sidecar.settle(connect(wanted.docker), wanted.container)
+    return wanted.to_props()
 
 
 class BackupFiles(DynamicResource, module="pgvector", name="BackupFiles"):

@@ -22,6 +22,7 @@ from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 
 from pgvector_stacks.connections import certificate_expiry
 
+from .shared.props import Props
 from .shared.provider import DynamicResource, Provider, inputs_of, plainly
 
 ASKED = "PGSTACK_ROTATE_CERTIFICATE"  # `pgstack up --rotate-certificate` sets it to 1
@@ -71,6 +72,17 @@ def _name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
+class CertificateProps(Props):
+    names: tuple[str, ...]
+    certificate: str = ""
+    key: str = ""
+    renew: str = ""
+
+    def with_new(self) -> dict[str, Any]:
+        certificate, key = self_signed(list(self.names))
+        return self.to_props(certificate=certificate, key=key)
+
+
 class GeneratedCertificateProvider(Provider):
     """Input: names. A changed list makes a new certificate, and so does what `read` found."""
 
@@ -83,20 +95,20 @@ class GeneratedCertificateProvider(Provider):
         return CheckResult(news, [])
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        certificate, key = self_signed(list(props["names"]))
-        return CreateResult("certificate", props | {"certificate": certificate, "key": key})
+        return CreateResult("certificate", CertificateProps.from_props(props).with_new())
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        if list(_olds["names"]) == list(_news["names"]) and not _olds.get(RENEW):
-            return UpdateResult(_news | {"certificate": _olds["certificate"], "key": _olds["key"]})
-        certificate, key = self_signed(list(_news["names"]))
-        return UpdateResult(_news | {"certificate": certificate, "key": key})
+        was, wanted = (CertificateProps.from_props(props) for props in (_olds, _news))
+        if was.names == wanted.names and not was.renew:
+            return UpdateResult(wanted.to_props(certificate=was.certificate, key=was.key))
+        return UpdateResult(wanted.with_new())
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        outs = {key: value for key, value in props.items() if key != RENEW}
+        deployed = CertificateProps.from_props(props)
+        outs = deployed.inputs([RENEW])
         asked = os.environ.get(ASKED) == "1"
-        if why := certificate_expiry.renewal(str(props["certificate"]), certificate_expiry.utc_now(), asked=asked):
+        if why := certificate_expiry.renewal(deployed.certificate, certificate_expiry.utc_now(), asked=asked):
             outs[RENEW] = why
         return ReadResult(id_, outs, inputs_of(outs, OUTPUTS))
 

@@ -12,7 +12,12 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, UpdateResult
 
+from .shared.props import Props
 from .shared.provider import DynamicResource, Provider
+
+
+class ClaimProps(Props):
+    value: str
 
 
 class ClaimProvider(Provider):
@@ -22,10 +27,10 @@ class ClaimProvider(Provider):
     outputs = ("value",)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult("claim", {"value": secrets.token_hex(8)})
+        return CreateResult("claim", ClaimProps(value=secrets.token_hex(8)).to_props())
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult({"value": _olds["value"]})
+        return UpdateResult(ClaimProps(value=ClaimProps.from_props(_olds).value).to_props())
 
 
 class Claim(DynamicResource, module="pgvector", name="Claim"):

@@ -9,9 +9,14 @@ import pulumi
 from pulumi.dynamic import CreateResult, UpdateResult
 from pydantic import SecretStr
 
+from .shared.props import Props
 from .shared.provider import DynamicResource, Provider
 
 BYTES = 24  # 192 bits, 32 characters in URLs
+
+
+class PasswordProps(Props):
+    value: str
 
 
 class GeneratedPasswordProvider(Provider):
@@ -21,11 +26,11 @@ class GeneratedPasswordProvider(Provider):
     outputs = ("value",)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult("generated", {"value": secrets.token_urlsafe(BYTES)})
+        return CreateResult("generated", PasswordProps(value=secrets.token_urlsafe(BYTES)).to_props())
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Nothing changes; without this method an update of another input would lose the password."""
-        return UpdateResult({"value": _olds["value"]})
+        return UpdateResult(PasswordProps(value=PasswordProps.from_props(_olds).value).to_props())
 
 
 class GeneratedPassword(DynamicResource, module="pgvector", name="GeneratedPassword"):

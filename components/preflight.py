@@ -19,50 +19,95 @@ from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.docker import preflight, relocation
 from pgvector_stacks.docker.docker_host import Endpoint, connect
 
-from .shared.props import is_unknown
+from .shared.props import Props, is_unknown
 from .shared.provider import DynamicResource, Provider, as_deployed, refused
 
 
+class PlaceProps(Props):
+    """Where the data lies. `docker`: the engine's URL."""
+
+    name: str
+    image: str
+    docker: str
+    data_path: str | None = None
+    adopt_volume: str = ""
+
+    @property
+    def place(self) -> relocation.Place:
+        return relocation.Place(
+            self.docker, self.adopt_volume or self.name, self.data_path or "", bool(self.adopt_volume)
+        )
+
+
+class PreflightProps(PlaceProps):
+    """What `to_props` gives, and `claim`."""
+
+    memory_mb: int
+    cpus: float
+    port: int
+    bind_address: str
+    wal_mb: int
+    docker_chosen_by: str = ""
+    claim: str | None = None
+
+    @property
+    def wanted(self) -> preflight.Wanted:
+        return preflight.Wanted(
+            name=self.name,
+            image=self.image,
+            memory_mb=self.memory_mb,
+            cpus=self.cpus,
+            port=self.port,
+            bind_address=self.bind_address,
+            wal_mb=self.wal_mb,
+            claim=self.claim,
+            data_path=self.data_path,
+            adopt=self.adopt_volume,
+        )
+
+
 class PreflightProvider(Provider):
-    """Inputs: see `wanted`, and `docker` (URL), `dockerChosenBy`, `claim`."""
+    """Inputs: `PreflightProps`."""
 
     name = "preflight"
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        was = PlaceProps.from_props(_olds) if _olds else None
         if offline.requested(os.environ):
             pulumi.log.warn(offline.NOT_LOOKED_AT)
             news = as_deployed(_olds, news)
-            moved = _olds and relocation.refusal(place_of(_olds), place_of(news), _olds["image"], other_engine=False)
+            place = PlaceProps.from_props(news).place
+            moved = was and relocation.refusal(was.place, place, was.image, other_engine=False)
             if moved:
                 pulumi.log.warn(f"an `up` refuses this where there is data: {moved}")
             return CheckResult(news, [])
         if is_unknown({key: value for key, value in news.items() if key != "claim"}):
             return CheckResult(news, [])
         try:
-            examine(news, _olds)
+            examine(PreflightProps.from_props(news), was)
         except PgstackError as error:
             return refused(news, error)
         return CheckResult(news, [])
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult(props["name"], props)
+        wanted = PreflightProps.from_props(props)
+        return CreateResult(wanted.name, wanted.to_props())
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(_news)
+        return UpdateResult(PreflightProps.from_props(_news).to_props())
 
 
-def examine(props: dict[str, Any], olds: dict[str, Any]) -> None:
+def examine(inputs: PreflightProps, was: PlaceProps | None) -> None:
     """Warn of what is worth it. Raises PgstackError with every serious finding; before them, where data would be left
     behind: what else is found there is about a place that isn't wanted.
     """
-    endpoint = Endpoint(props["docker"], props["dockerChosenBy"])
-    wanted = from_props(props)
+    endpoint, wanted = Endpoint(inputs.docker, inputs.docker_chosen_by), inputs.wanted
     client = connect(endpoint.url, endpoint.chosen_by)
     try:
-        if olds:
-            was, now = place_of(olds), place_of(props)
-            relocation.check(client, olds["name"], was, now, wanted.claim, (olds["image"], props["image"]))
-            wanted = replace(wanted, settled=was.same_on_one_engine(now))
+        if was:
+            images = (was.image, inputs.image)
+            relocation.check(client, was.name, was.place, inputs.place, wanted.claim, images)
+            wanted = replace(wanted, settled=was.place.same_on_one_engine(inputs.place))
         found = preflight.findings(wanted, preflight.gather(client, endpoint, wanted))
     finally:
         client.close()
@@ -74,30 +119,8 @@ def examine(props: dict[str, Any], olds: dict[str, Any]) -> None:
         raise PgstackError("\n".join(bad))
 
 
-def place_of(props: dict[str, Any]) -> relocation.Place:
-    """Where the data lies by these inputs."""
-    adopted = props.get("adoptVolume") or ""
-    return relocation.Place(props["docker"], adopted or props["name"], props.get("dataPath") or "", bool(adopted))
-
-
-def from_props(props: dict[str, Any]) -> preflight.Wanted:
-    claim = props.get("claim")
-    return preflight.Wanted(
-        name=props["name"],
-        image=props["image"],
-        memory_mb=int(props["memoryMb"]),
-        cpus=float(props["cpus"]),
-        port=int(props["port"]),
-        bind_address=props["bindAddress"],
-        wal_mb=int(props["walMb"]),
-        claim=None if is_unknown(claim) else claim,
-        data_path=props.get("dataPath"),
-        adopt=props.get("adoptVolume") or "",
-    )
-
-
 def to_props(environment: Environment, endpoint: Endpoint, wal_mb: int) -> dict[str, Any]:
-    """The same, from the environment; `claim` comes from the state."""
+    """`PreflightProps` from the environment; `claim` comes from the state."""
     return {
         "name": environment.name,
         "image": environment.image,
