@@ -23,6 +23,7 @@ from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect, server_version
 from pgvector_stacks.embedded import embedded_server, trust_lines
 from pgvector_stacks.sizing.settings import derive, settings_hash
+from pgvector_stacks.upgrade.decision import Method, Reindex
 from pgvector_stacks.upgrade.engines import embedded_guardian, embedded_upgrade
 
 from .password import password
@@ -37,7 +38,7 @@ from .shared.engine import (  # fmt: skip
     no_drift,
     upgrade_inputs,
 )
-from .shared.props import is_unknown
+from .shared.props import Props
 from .shared.provider import DynamicResource, Provider, plainly, refused
 from .shared.schema_check import WANTED, refuse_before_a_change, set_apart
 
@@ -46,10 +47,59 @@ OUTPUTS = ("host", "port", "version", "identity")
 MADE = ("madeBy", "upgradedBy", "downtimeS")
 
 
+class DirectoryProps(Props):
+    """Where a server's data is. What a check doesn't know yet is "" or 0."""
+
+    data: str = ""
+    major: int = 0
+    admin_password: str = ""
+    wanted_port: int | None = None
+
+    @property
+    def known(self) -> bool:
+        return bool(self.data and self.major)
+
+    @property
+    def directory(self) -> embedded_server.Directory:
+        return embedded_server.Directory(ROOT / self.data, self.major)
+
+    @property
+    def root(self) -> Path:
+        """Where the directories of all majors are."""
+        return self.directory.path.parent
+
+
+class JobProps(DirectoryProps):
+    """And what an upgrade takes of it."""
+
+    data: str
+    major: int
+    settings: dict[str, str]
+    upgrade_method: Method | None = None
+    upgrade_reindex: Reindex = "before"
+
+
+class ServerProps(JobProps):
+    """And all of a server that is brought up. Besides what `engine.upgrade_inputs` and `engine.backup_inputs` give."""
+
+    admin_password: str
+    server: str = ""  # "running", and what `read` found
+    host: str = ""
+    port: int = 0
+    version: str = ""
+    identity: str = ""
+    made_by: str = ""
+    upgraded_by: str = ""
+    downtime_s: float | None = None
+
+    @property
+    def address(self) -> Address:
+        """The administrator's, of a server that was brought up."""
+        return _address(self.port, self.admin_password)
+
+
 class EmbeddedServerProvider(Provider):
-    """Inputs: data (directory), major, wantedPort (optional), settings, adminPassword, server ("running"),
-    and what `engine.upgrade_inputs` and `engine.backup_inputs` give.
-    """
+    """Inputs: `ServerProps`."""
 
     name = "embedded-server"
     outputs = (*OUTPUTS, *MADE)
@@ -57,15 +107,16 @@ class EmbeddedServerProvider(Provider):
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         news, wanted = set_apart(news)
         try:
-            _check_place(_olds, news)
-            _check_port(_olds, news)
+            was, now = DirectoryProps.from_props(_olds), DirectoryProps.from_props(news)
+            _check_place(was, now)
+            _check_port(was, now)
             if not _olds:
-                _warn_of_other_data(news)
-            if _is_another_major(_olds, news):
+                _warn_of_other_data(now)
+            if _is_another_major(was, now):
                 pulumi.log.info(_announced(_olds, news))
             # a rollback brings another database back
-            if wanted and "major" in _olds and int(news["major"]) >= int(_olds["major"]):
-                refuse_before_a_change(_as_it_is(_olds, news, wanted), wanted)
+            if wanted and was.major and now.major >= was.major:
+                refuse_before_a_change(_as_it_is(was, now, wanted), wanted)
         except PgstackError as error:
             return refused(news, error)
         except psycopg.Error as error:
@@ -74,65 +125,65 @@ class EmbeddedServerProvider(Provider):
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
-        embedded_guardian.wait(_root(props))
-        by = {} if _directory(props).made else {"madeBy": "initdb"}
-        outs = _bring_up(props, props["adminPassword"]) | by
-        return CreateResult(outs["identity"].split("/")[0], outs)
+        wanted = ServerProps.from_props(props)
+        embedded_guardian.wait(wanted.root)
+        made = {} if wanted.directory.made else {"made_by": "initdb"}
+        serves = _bring_up(wanted, wanted.admin_password)
+        return CreateResult(serves.identity.split("/")[0], serves.to_props(**made))
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        embedded_guardian.wait(_root(_news))
-        made = {key: _olds[key] for key in MADE if key in _olds}
-        upgraded = _is_another_major(_olds, _news)
+        was, wanted = (ServerProps.from_props(props) for props in (_olds, _news))
+        embedded_guardian.wait(wanted.root)
+        made: dict[str, Any] = {key: _olds[key] for key in MADE if key in _olds}
+        upgraded = _is_another_major(was, wanted)
         if upgraded:
-            made = _upgrade(_olds, _news)
-        outs = _bring_up(_news, _olds["adminPassword"]) | made
+            made = _upgrade(was, wanted)
+        serves = _bring_up(wanted, was.admin_password)
+        outs = serves.to_props() | made
         if upgraded:
             from pgvector_stacks.upgrade.checks import (  # with all that runs scripts: the program only declares
                 reindex,
                 statistics,
             )
 
-            address = _address(outs["port"], outs["adminPassword"])
-            reindex.complete(address, pulumi.log.info)
-            statistics.complete(address)
-            _back_up(_olds, outs)
+            reindex.complete(serves.address, pulumi.log.info)
+            statistics.complete(serves.address)
+            _back_up(was, serves)
         return UpdateResult(outs)
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        embedded_guardian.wait(_root(props))
-        directory = _directory(props)
+        deployed = DirectoryProps.from_props(props)
+        embedded_guardian.wait(deployed.root)
+        directory = deployed.directory
         state = embedded_server.status(directory)
         if state == "missing":
             return ReadResult(None, {})
         found = "running" if state == "running" else "stopped"
-        if state == "running" and embedded_server.refuses(directory, props["adminPassword"]):
+        if state == "running" and embedded_server.refuses(directory, deployed.admin_password):
             found = "refuses the administrator's password"
         if trust_lines.is_open(directory.path):
             found = "lets anybody on this machine in without a password"
             pulumi.log.warn(f"the server {found}: {directory.path}/{trust_lines.NAME} says trust; `up` mends it")
-        outs = props | {"server": found}
+        outs = deployed.to_props() | {"server": found}
         return ReadResult(id_, outs, {key: outs[key] for key in INPUTS if key in outs})
 
     @plainly
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        embedded_guardian.wait(_root(_props))
+        root = DirectoryProps.from_props(_props).root
+        embedded_guardian.wait(root)
         for major in embedded_server.VERSIONS:  # also the one that an interrupted upgrade started
-            directory = embedded_server.Directory(_root(_props) / str(major), major)
+            directory = embedded_server.Directory(root / str(major), major)
             if directory.made:
                 embedded_server.stop(directory)
 
 
-def _root(props: dict[str, Any]) -> Path:
-    return _directory(props).path.parent
-
-
-def _warn_of_other_data(props: dict[str, Any]) -> None:
+def _warn_of_other_data(wanted: DirectoryProps) -> None:
     """The state is new, the data of another major isn't: nobody is to look for it in the empty server beside it."""
-    own = _directory(props)
+    own = wanted.directory
     for major in embedded_server.VERSIONS:
-        other = embedded_server.Directory(_root(props) / str(major), major)
+        other = embedded_server.Directory(wanted.root / str(major), major)
         if other.made and not own.made:
             pulumi.log.warn(
                 f"a new and empty server: the data of PostgreSQL {major} in {other.path} is not used\n"
@@ -140,63 +191,56 @@ def _warn_of_other_data(props: dict[str, Any]) -> None:
             )
 
 
-def _directory(props: dict[str, Any]) -> embedded_server.Directory:
-    return embedded_server.Directory(ROOT / props["data"], int(props["major"]))
+def _is_another_major(was: DirectoryProps, wanted: DirectoryProps) -> bool:
+    return was.major not in (0, wanted.major)
 
 
-def _is_another_major(olds: dict[str, Any], news: dict[str, Any]) -> bool:
-    return "major" in olds and int(olds["major"]) != int(news["major"])
-
-
-def _check_place(olds: dict[str, Any], news: dict[str, Any]) -> None:
+def _check_place(was: DirectoryProps, wanted: DirectoryProps) -> None:
     """Raises ServerError where a renamed stack would start empty beside its data."""
-    if not {"data", "major"} <= olds.keys() or is_unknown([news["data"], news["major"]]):
+    if not (was.known and wanted.known):
         return
-    was, wanted = (Path(props["data"]).parent for props in (olds, news))
-    if was != wanted and _directory(olds).made and not _directory(news).made:
+    here, there = Path(was.data).parent, Path(wanted.data).parent
+    if here != there and was.directory.made and not wanted.directory.made:
         raise ServerError(
-            f"this stack's data is in {was}, as the stack's name was; in {wanted} the server would start empty\n"
-            f"  give it its name back:  pulumi stack rename {was.name}\n"
-            f"  or move it:  pgstack down {wanted.name};  mv {was} {wanted};  pgstack up {wanted.name}"
+            f"this stack's data is in {here}, as the stack's name was; in {there} the server would start empty\n"
+            f"  give it its name back:  pulumi stack rename {here.name}\n"
+            f"  or move it:  pgstack down {there.name};  mv {here} {there};  pgstack up {there.name}"
         )
 
 
-def _check_port(olds: dict[str, Any], news: dict[str, Any]) -> None:
+def _check_port(was: DirectoryProps, wanted: DirectoryProps) -> None:
     """Raises ServerError where something that isn't ours listens on a configured port."""
-    wanted = news.get("wantedPort")
-    if not wanted or is_unknown([wanted, news["data"], news["major"]]):
+    port = wanted.wanted_port
+    if not port or not wanted.known:
         return
-    own = [_directory(props) for props in (olds, news) if "data" in props and "major" in props]
-    if any(embedded_server.pid(each) is not None and embedded_server.kept_port(each) == int(wanted) for each in own):
+    own = [each.directory for each in (was, wanted) if each.known]
+    if any(embedded_server.pid(each) is not None and embedded_server.kept_port(each) == port for each in own):
         return
-    if not embedded_server.port_is_free(int(wanted)):
+    if not embedded_server.port_is_free(port):
         raise ServerError(
-            f"pgvector:port = {int(wanted)}: something else listens on it on this machine\n"
-            f"  see what:  ss -ltnp 'sport = :{int(wanted)}'\n"
+            f"pgvector:port = {port}: something else listens on it on this machine\n"
+            f"  see what:  ss -ltnp 'sport = :{port}'\n"
             "  or leave the key out: a free one is chosen"
         )
 
 
-def _as_it_is(olds: dict[str, Any], news: dict[str, Any], wanted: Mapping[str, Any]) -> list[Address]:
+def _as_it_is(was: DirectoryProps, now: DirectoryProps, wanted: Mapping[str, Any]) -> list[Address]:
     """Where the server is now: on the port of its own settings file. Empty where it isn't running."""
-    directory = _directory(olds)
-    port = embedded_server.kept_port(directory)
-    if port is None or embedded_server.pid(directory) is None:
+    port = embedded_server.kept_port(was.directory)
+    if port is None or embedded_server.pid(was.directory) is None:
         return []
-    words = dict.fromkeys(
-        word for word in (olds.get("adminPassword"), news["adminPassword"]) if word and not is_unknown(word)
-    )
+    words = dict.fromkeys(word for word in (was.admin_password, now.admin_password) if word)
     return [Address(embedded_server.HOST, port, wanted["database"], embedded_server.ADMIN, word) for word in words]
 
 
-def _job(olds: dict[str, Any], news: dict[str, Any]) -> embedded_guardian.Job:
+def _job(was: JobProps, wanted: JobProps) -> embedded_guardian.Job:
     return embedded_guardian.Job(
-        root=str(_root(news).resolve()),
-        old=int(olds["major"]),
-        new=int(news["major"]),
-        old_settings=_settings(olds),
-        settings=_settings(news),
-        port=int(news["wantedPort"]) if news.get("wantedPort") else None,
+        root=str(wanted.root.resolve()),
+        old=was.major,
+        new=wanted.major,
+        old_settings=was.settings,
+        settings=wanted.settings,
+        port=wanted.wanted_port,
     )
 
 
@@ -216,36 +260,38 @@ def _goes_back(job: embedded_guardian.Job) -> bool:
 
 def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
     """What `up` would do about another major. Raises PgstackError where it would refuse, psycopg.Error."""
-    job = _job(olds, news)
+    was, wanted = JobProps.from_props(olds), JobProps.from_props(news)
+    job = _job(was, wanted)
     if _goes_back(job):
         return f"goes back to PostgreSQL {job.new} as it was before the upgrade to {job.old}"
     try:
         return embedded_upgrade.announce(
-            job, olds.get("adminPassword", ""), news.get("upgradeMethod"), no_drift=no_drift(olds, news),
-            reindex=news.get("upgradeReindex", "before"),
+            job, was.admin_password, wanted.upgrade_method, no_drift=no_drift(olds, news),
+            reindex=wanted.upgrade_reindex,
         )  # fmt: skip
     except ConnectionFailed as error:
         return f"PostgreSQL {job.old} could not be asked whether it can be upgraded; `up` asks it again: {error}"
 
 
-def _upgrade(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+def _upgrade(was: ServerProps, wanted: ServerProps) -> dict[str, Any]:
     """The outputs that tell of it. Raises PgstackError, psycopg.Error."""
-    job = _job(olds, news)
+    job = _job(was, wanted)
     if _goes_back(job):
         embedded_upgrade.roll_back(job)
         return {}
+    olds, news = was.to_props(), wanted.to_props()
     outcome = embedded_upgrade.upgrade(
-        job, olds["adminPassword"], news.get("upgradeMethod"), pulumi.log.info,
-        backup=backup_first(olds, news), no_drift=no_drift(olds, news), reindex=news.get("upgradeReindex", "before"),
+        job, was.admin_password, wanted.upgrade_method, pulumi.log.info,
+        backup=backup_first(olds, news), no_drift=no_drift(olds, news), reindex=wanted.upgrade_reindex,
     )  # fmt: skip
     found: dict[str, Any] = {"madeBy": f"upgraded from {job.old}", "upgradedBy": outcome.method}
     return found | ({} if outcome.downtime_s is None else {"downtimeS": outcome.downtime_s})
 
 
-def _back_up(olds: dict[str, Any], outs: dict[str, Any]) -> None:
+def _back_up(was: ServerProps, serves: ServerProps) -> None:
     """Of the upgraded server; not after a rollback, whose state the backups from before have."""
-    if int(outs["major"]) > int(olds["major"]) and (after := backup_after(outs)):
-        reached = embedded_upgrade.at_the_server(_job(olds, outs), outs["adminPassword"])
+    if serves.major > was.major and (after := backup_after(serves.to_props())):
+        reached = embedded_upgrade.at_the_server(_job(was, serves), serves.admin_password)
         after.make(reached, pulumi.log.info, pulumi.log.warn)
 
 
@@ -253,31 +299,26 @@ def _address(port: int, password: str) -> Address:
     return Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, password)
 
 
-def _settings(props: dict[str, Any]) -> dict[str, str]:
-    return {str(name): str(value) for name, value in props["settings"].items()}
-
-
-def _bring_up(props: dict[str, Any], known_password: str) -> dict[str, Any]:
+def _bring_up(wanted: ServerProps, known_password: str) -> ServerProps:
     """From whatever is there to a running server with these settings, this port and this password."""
-    directory = _directory(props)
-    settings = _settings(props)
-    wanted = int(props["wantedPort"]) if props.get("wantedPort") else None
+    directory, settings, port = wanted.directory, wanted.settings, wanted.wanted_port
     embedded_upgrade.may_start(directory)
-    embedded_server.initialise(directory, props["adminPassword"])
+    embedded_server.initialise(directory, wanted.admin_password)
     if embedded_server.pid(directory) is not None and (
         embedded_server.written_settings(directory) != settings
-        or wanted not in (None, embedded_server.kept_port(directory))
+        or port not in (None, embedded_server.kept_port(directory))
     ):
         embedded_server.stop(directory)
-    port = embedded_server.start(directory, settings, port=wanted)
+    port = embedded_server.start(directory, settings, port=port)
     embedded_server.ensure_password(directory, port, known_password)
-    if known_password != props["adminPassword"]:
+    if known_password != wanted.admin_password:
         with connect(_address(port, known_password)) as connection:
-            roles.set_password(connection, embedded_server.ADMIN, props["adminPassword"])
-    with connect(_address(port, props["adminPassword"])) as connection:
+            roles.set_password(connection, embedded_server.ADMIN, wanted.admin_password)
+    with connect(_address(port, wanted.admin_password)) as connection:
         version = server_version(connection)
     identity = f"{embedded_server.system_identifier(directory)}/{version}/{settings_hash(settings)}"
-    return props | {"host": embedded_server.HOST, "port": port, "version": version, "identity": identity}
+    outs = wanted.to_props(host=embedded_server.HOST, port=port, version=version, identity=identity)
+    return ServerProps.from_props(outs)
 
 
 class EmbeddedServer(DynamicResource, module="pgvector", name="EmbeddedServer"):

@@ -30,14 +30,54 @@ from pgvector_stacks.upgrade.checks import statistics
 from pgvector_stacks.upgrade.engines import docker_upgrade
 
 from .shared.engine import BACKUP_INPUTS, backup_after, keep_as_in_state
-from .shared.provider import DynamicResource, Provider, as_deployed, inputs_of, plainly
+from .shared.props import Props
+from .shared.provider import DynamicResource, Provider, as_deployed, plainly
 
 OUTPUTS = ("version", "identity")
 FOUND = "found"  # an input that only `read` writes: how the server was found, where it didn't answer
 
 
+class ServerProps(Props):
+    """Of a server that answered, or is to. `docker`: the engine's URL; `version`: an output."""
+
+    name: str
+    docker: str
+    container: str
+    volume: str
+    image: str
+    memory_mb: int
+    host: str
+    port: int
+    admin_password: str
+    sslmode: str = ""
+    certificate: str = ""
+    version: str = ""
+
+    @property
+    def major(self) -> int:
+        """Of the server that answered; 0: none did."""
+        return int(self.version.split(".")[0] or 0)
+
+    @property
+    def server(self) -> readiness.Server:
+        address = Address(
+            self.host, self.port, "postgres", ADMIN, self.admin_password,
+            sslmode=self.sslmode, via=Endpoint(self.docker, "").via, certificate=self.certificate,
+        )  # fmt: skip
+        return readiness.Server(container=self.container, volume=self.volume, memory_mb=self.memory_mb, address=address)
+
+
+class ReadinessProps(ServerProps):
+    """And what its processes are limited to, and its identity is made of."""
+
+    pids_limit: int
+    system_identifier: str
+    fingerprint: str
+    identity: str = ""
+
+
 class ReadinessProvider(Provider):
-    """Inputs: see `Readiness`."""
+    """Inputs: `ReadinessProps`."""
 
     name = "readiness"
     outputs = OUTPUTS
@@ -51,27 +91,29 @@ class ReadinessProvider(Provider):
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
-        outs = _wait(props, props["adminPassword"])
-        return CreateResult(props["name"], outs)
+        wanted = ReadinessProps.from_props(props)
+        return CreateResult(wanted.name, _wait(wanted, wanted.admin_password).to_props())
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        outs = _wait(_news, _olds["adminPassword"])
-        if major_of(outs) != major_of(_olds):
-            tables = statistics.complete(_server(outs).address)
-            pulumi.log.info(f"PostgreSQL {outs['version']} serves; statistics of {tables} tables are complete")
+        was = ServerProps.from_props(_olds)
+        serves = _wait(ReadinessProps.from_props(_news), was.admin_password)
+        if serves.major != was.major:
+            address = serves.server.address
+            tables = statistics.complete(address)
+            pulumi.log.info(f"PostgreSQL {serves.version} serves; statistics of {tables} tables are complete")
             from pgvector_stacks.upgrade.checks import reindex  # with all that runs scripts: the program only declares
 
-            reindex.complete(_server(outs).address, pulumi.log.info)
-            _back_up(_olds, outs)
-        return UpdateResult(outs)
+            reindex.complete(address, pulumi.log.info)
+            _back_up(was, serves)
+        return UpdateResult(serves.to_props())
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        outs = {key: value for key, value in props.items() if key != FOUND}
-        inputs = inputs_of(outs, OUTPUTS)
+        deployed = ServerProps.from_props(props)
+        outs, inputs = deployed.inputs([FOUND]), deployed.inputs([FOUND, *OUTPUTS])
         try:
-            found = readiness.found(connect(props["docker"]), _server(props))
+            found = readiness.found(connect(deployed.docker), deployed.server)
         except PgstackError:
             found = ""  # Preflight says it
         if not found:
@@ -80,50 +122,27 @@ class ReadinessProvider(Provider):
         return ReadResult(id_, outs | {FOUND: found}, inputs | {FOUND: found})
 
 
-def _back_up(olds: dict[str, Any], outs: dict[str, Any]) -> None:
+def _back_up(was: ServerProps, serves: ServerProps) -> None:
     """Of the upgraded server; not after a rollback, whose state the backups from before have."""
-    was, now = major_of(olds), major_of(outs)
-    if was and int(now) > int(was) and (after := backup_after(outs)):
-        after.make(_at_the_server(outs), pulumi.log.info, pulumi.log.warn)
+    if was.major and serves.major > was.major and (after := backup_after(serves.to_props())):
+        after.make(_at_the_server(serves), pulumi.log.info, pulumi.log.warn)
 
 
 @contextmanager
-def _at_the_server(outs: dict[str, Any]) -> Iterator[tuple[interface.Toolbox, interface.Server]]:
-    client, major = connect(outs["docker"]), int(major_of(outs))
-    admin = _server(outs).address
-    with docker_upgrade.at_the_server(client, outs["name"], outs["image"], major, admin) as found:
+def _at_the_server(serves: ServerProps) -> Iterator[tuple[interface.Toolbox, interface.Server]]:
+    client, admin = connect(serves.docker), serves.server.address
+    with docker_upgrade.at_the_server(client, serves.name, serves.image, serves.major, admin) as found:
         yield found
 
 
-def major_of(outs: dict[str, Any]) -> str:
-    """Of the server that answered."""
-    return str(outs.get("version") or "").split(".")[0]
-
-
-def _server(props: dict[str, Any]) -> readiness.Server:
-    return readiness.Server(
-        container=props["container"],
-        volume=props["volume"],
-        memory_mb=int(props["memoryMb"]),
-        address=Address(
-            props["host"],
-            int(props["port"]),
-            "postgres",
-            ADMIN,
-            props["adminPassword"],
-            sslmode=props["sslmode"],
-            via=Endpoint(props["docker"], "").via,
-            certificate=props.get("certificate") or "",
-        ),
-    )
-
-
-def _wait(props: dict[str, Any], known_password: str) -> dict[str, Any]:
-    client, server = connect(props["docker"]), _server(props)
+def _wait(wanted: ReadinessProps, known_password: str) -> ReadinessProps:
+    """The same with its outputs, once the server answers."""
+    client, server = connect(wanted.docker), wanted.server
     version = readiness.wait(client, server, known_password)
-    readiness.limit_processes(client, server.container, int(props["pidsLimit"]))
-    identity = f"{props['systemIdentifier']}/{version}/{props['fingerprint']}/{props['image'].split(':')[-1][:12]}"
-    return props | {"version": version, "identity": identity}
+    readiness.limit_processes(client, server.container, wanted.pids_limit)
+    image = wanted.image.split(":")[-1][:12]
+    identity = f"{wanted.system_identifier}/{version}/{wanted.fingerprint}/{image}"
+    return ReadinessProps.from_props(wanted.to_props(version=version, identity=identity))
 
 
 class Readiness(DynamicResource, module="pgvector", name="Readiness"):

@@ -133,6 +133,7 @@ def test_a_server_that_is_down_shows_as_a_difference(
     monkeypatch.chdir(make_directory(server, running=running))
     outs = server | {"host": "127.0.0.1", "port": 54321.0, "version": "18.1", "identity": "7/18.1/ab"}
     found = EmbeddedServerProvider().read("7", outs)
+    del outs["__provider"]  # the SDK's, which puts it back
     state = "running" if running else "stopped"
     assert (found.id, found.outs) == ("7", outs | {"server": state})
     assert found.inputs == {key: value for key, value in server.items() if key != "__provider"} | {"server": state}
@@ -155,7 +156,10 @@ def test_a_renamed_stack_is_refused_as_long_as_its_data_is_at_the_former_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded_server, "ROOT", tmp_path)
-    olds, news = ({"data": f".data/{stack}/18", "major": 18.0} for stack in ("local", "dev"))
+    olds, news = (
+        embedded_server.DirectoryProps.from_props({"data": f".data/{stack}/18", "major": 18.0})
+        for stack in ("local", "dev")
+    )
     embedded_server._check_place(olds, news)  # no data, nothing to leave behind
     (tmp_path / ".data/local/18").mkdir(parents=True)
     (tmp_path / ".data/local/18/PG_VERSION").write_text("18\n")
