@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,10 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from components.backup_key import BackupKeyProps
+from components.certificate import CertificateProps
+from components.claim import ClaimProps
+from components.embedded_server import ServerProps as EmbeddedProps
+from components.password import PasswordProps
+from components.preflight import PreflightProps
+from components.readiness import ReadinessProps
 from components.shared.props import TEXT, Props
-from components.shared.schema_props import RoleLimitProps
+from components.shared.schema_props import RoleLimitProps, SchemaProps
+from pgvector_stacks.automation.deployed import SIGNATURE
 from pgvector_stacks.common.errors import PgstackError
 from tests.components.test_providers import HIDDEN, unknown
+from tests.engine.former_state import COMMITS, FORMER
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False) | st.text() | st.builds(unknown),
@@ -73,3 +83,35 @@ def test_what_can_not_be_read_is_named_without_its_value(wrong: dict[str, Any]) 
         Container.from_props({"name": HIDDEN, "memoryMb": 1.0, "cpus": 1.0} | wrong)
     assert HIDDEN not in str(error.value)
     assert error.value.__cause__ is None
+
+
+MODELS: dict[str, type[Props]] = {
+    "BackupKey": BackupKeyProps,
+    "Claim": ClaimProps,
+    "EmbeddedServer": EmbeddedProps,
+    "GeneratedCertificate": CertificateProps,
+    "GeneratedPassword": PasswordProps,
+    "Preflight": PreflightProps,
+    "Readiness": ReadinessProps,
+    "SqlSchema": SchemaProps,
+}
+
+
+def without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return "x" if SIGNATURE in value else {key: without_secrets(item) for key, item in value.items()}
+    return value
+
+
+@pytest.mark.parametrize("stack", ["local", "dev"])
+def test_every_resource_of_a_former_state_is_read_and_given_back_as_it_was(stack: str) -> None:
+    state = json.loads((FORMER / COMMITS[0] / stack / "state.json").read_text())
+    seen = set()
+    for resource in state["resources"]:
+        kind = resource["type"].rpartition(":")[2]
+        if kind in MODELS:
+            seen.add(kind)
+            outs = without_secrets(resource["outputs"])
+            kept = {key: value for key, value in outs.items() if key != TEXT and value is not None}
+            assert MODELS[kind].from_props(outs).to_props() == kept
+    assert len(seen) >= 4
