@@ -19,8 +19,8 @@ from components.preflight import PreflightProps
 from components.readiness import ReadinessProps
 from components.shared.props import TEXT, Props
 from components.shared.schema_props import RoleLimitProps, SchemaProps
-from pgvector_stacks.automation.deployed import SIGNATURE
 from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.common.exported_state import SIGNATURE
 from tests.components.test_providers import HIDDEN, unknown
 from tests.engine.former_state import COMMITS, FORMER
 
