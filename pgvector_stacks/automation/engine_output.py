@@ -60,7 +60,7 @@ class EngineOutput:
 
     def __init__(self) -> None:
         self._notes: set[str] = set()
-        self._last_row = ""
+        self._rows: set[str] = set()
         self._inside = False  # below "Diagnostics:"
         self._resource = ""
         self._block: list[str] = []  # one message, its lines as they came
@@ -89,7 +89,7 @@ class EngineOutput:
         return note + [f"error: {error}" for error in causes or self._errors]
 
     def _of_row(self, line: str, plain: str) -> list[str]:
-        """A row without its messages, where it says something that the row before did not; and a note that is new."""
+        """A row without its messages, where no row before said the same; and a note that is new."""
         message, resource = MESSAGE.search(plain), ROW.match(plain)
         row = COUNTS.sub("", MESSAGE.sub("", plain)).rstrip()
         note: list[str] = []
@@ -97,9 +97,9 @@ class EngineOutput:
             self._notes.add(message[2])
             note = [f"    {message[1]}: {_named(resource)}{message[2]}"]
         without_time = SECONDS.sub("", row)
-        if QUIET.match(row) or without_time == self._last_row:
+        if QUIET.match(row) or without_time in self._rows:
             return note
-        self._last_row = without_time
+        self._rows.add(without_time)
         return ([line] if row == plain else [row]) + note
 
     def _end_block(self) -> list[str]:

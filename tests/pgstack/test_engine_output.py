@@ -85,6 +85,7 @@ def test_a_row_tells_what_happens_and_its_messages_follow_it() -> None:
     row = " +  pulumi-python:dynamic/pgvector:SqlSchema schema"
     lines = [
         f"{row} creating (0s)",
+        f"{row[:-6]}other creating (0s)",
         f"{row} creating (1s) info: runs sql/a.sql",
         f"{row} creating (9s) info: runs sql/a.sql",
         f"{row} **creating failed**; error: no",
@@ -92,6 +93,7 @@ def test_a_row_tells_what_happens_and_its_messages_follow_it() -> None:
     ]
     assert shown(lines) == [
         f"{row} creating (0s)",
+        f"{row[:-6]}other creating (0s)",
         "    info: runs sql/a.sql",
         f"{row} **creating failed**",
         "    pulumi:pulumi:Stack pgvector-local **failed**",
