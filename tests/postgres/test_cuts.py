@@ -418,6 +418,9 @@ HISTORIES = {
         "insert into a.log values (current_setting('timezone'))",
         "-- pgstack: no-transaction\nset search_path = a; reset search_path; create table r5 ()",
         "do $$ begin set search_path = a; reset search_path; create table r6 (); end $$",
+        "do 'begin set search_path = a; if true then set search_path to default; end if; create table r7 (); end';"
+        " do $$ begin set search_path = a; execute 'reset search_path'; create table r8 (); /* ; */ reset all ; end $$;"
+        " insert into a.log values (current_setting('timezone')); create table r9 ()",
     ),
     "public has another name": (
         "alter schema public rename to core; create table core.v (v core.vector(3))",

@@ -78,7 +78,7 @@ def run(session: Session, script: Script) -> int:
     if connection.info.transaction_status != pq.TransactionStatus.INTRANS:
         raise SqlFailed(f"{script.path}: ended the transaction it runs in", script=script.name)
     session.follow(script, noisy, answers)
-    return count - len(end) - len(added)
+    return count - len(end) - sum(one.answers for one in added)
 
 
 def send(

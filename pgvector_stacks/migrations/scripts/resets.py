@@ -2,16 +2,20 @@
 
 A session's RESET goes back to the values that its connection began with. What a script before it in the same `up`
 changed by ALTER DATABASE … SET isn't among them, and nothing but a new connection changes that. So behind each RESET
-and SET … TO DEFAULT of the script a statement sets the value again. Only the script's own statements are seen: not what
-a DO block or a function resets.
+and SET … TO DEFAULT of the script a statement sets the value again. Only the script's own statements are seen, those of
+its DO blocks too: not what a function resets.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pgvector_stacks.common.errors import ScriptError
+from pgvector_stacks.migrations.lexing.lexing import COMMENTS, tokens
+from pgvector_stacks.migrations.scripts.acting_code import Code
+from pgvector_stacks.migrations.scripts.kept_settings import BEFORE_A_STATEMENT
 from pgvector_stacks.migrations.scripts.script_files import Script
 
 MAY_RESET = re.compile(r"\breset\b|\bdefault\b|\btime\s+zone\s+local\b", re.IGNORECASE)
@@ -19,11 +23,15 @@ MAY_RESET = re.compile(r"\breset\b|\bdefault\b|\btime\s+zone\s+local\b", re.IGNO
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A statement that was put into a script's text at offset `at` of that text, behind statement number `behind`."""
+    """A statement that was put into a script's text at offset `at` of that text, behind statement number `behind`.
+
+    `answers`: it is one of the message's own, with a result; one in a DO block has none.
+    """
 
     at: int
     length: int
     behind: int
+    answers: bool = True
 
 
 def as_sent(script: Script, text: str, holds: Mapping[str, str]) -> tuple[str, Sequence[Added]]:
@@ -36,19 +44,63 @@ def as_sent(script: Script, text: str, holds: Mapping[str, str]) -> tuple[str, S
         return text, ()
     parts, added, done = [], [], 0
     for number, statement in enumerate(script.statements):
-        words = [text[token.start : token.end].lower() for token in statement.tokens]
-        names, local = _reset(words)
-        values = [
-            f"pg_catalog.set_config('{name}', {value}, {str(local).lower()})"
-            for name, value in holds.items()
-            if names is None or name.lower() in names
-        ]
-        if values:
-            more, at = ";SELECT " + ", ".join(values), statement.tokens[-1].end
+        code = Code(text, 0, statement.tokens)
+        is_block = code.word(0) == "DO"
+        for at, more in _in_bodies(code, holds) if is_block else _behind(code, holds):
             parts += [text[done:at], more]
-            added.append(Added(at, len(more), number))
+            added.append(Added(at, len(more), number, answers=not is_block))
             done = at
     return "".join([*parts, text[done:]]), added
+
+
+def _behind(code: Code, holds: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    """What goes behind a statement, and where."""
+    if values := _values(_words(code, 0, len(code.tokens)), holds):
+        yield code.tokens[-1].end, f";SELECT {values}"
+
+
+def _in_bodies(code: Code, holds: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    """What goes behind the statements of a DO block, in its body."""
+    for place, token in enumerate(code.tokens):
+        content, quote = code.content(place), code.text[token.start]
+        if content is None or quote not in "$'":
+            continue
+        try:
+            body = Code(*content, [each for each in tokens(content[0]) if each.name not in COMMENTS])
+        except ScriptError:  # a string that is no code
+            continue
+        begin = 0
+        for end in range(len(body.tokens)):
+            if body.word(end) != ";":
+                continue
+            values = next(filter(None, (_values(words, holds) for words in _resetting(body, begin, end))), "")
+            if values:
+                more = f";PERFORM {values}"
+                yield body.offset + body.tokens[end - 1].end, more if quote == "$" else more.replace("'", "''")
+            begin = end + 1
+
+
+def _resetting(body: Code, begin: int, end: int) -> Iterator[list[str]]:
+    """The words of a statement of PL/pgSQL's that may reset something, and of those that it executes."""
+    for place in range(begin, end):
+        if body.word(place) in ("RESET", "SET") and body.word(place - 1) in BEFORE_A_STATEMENT:
+            yield _words(body, place, end)
+        elif (content := body.content(place)) is not None and body.word(place - 1) == "EXECUTE":
+            yield content[0].lower().split()
+
+
+def _words(code: Code, begin: int, end: int) -> list[str]:
+    return [code.text[token.start : token.end].lower() for token in code.tokens[begin:end]]
+
+
+def _values(words: Sequence[str], holds: Mapping[str, str]) -> str:
+    """The calls that set what a statement of these words resets; "" where it resets nothing of `holds`."""
+    names, local = _reset(words) if len(words) > 1 else ((), False)
+    return ", ".join(
+        f"pg_catalog.set_config('{name}', {value}, {str(local).lower()})"
+        for name, value in holds.items()
+        if names is None or name.lower() in names
+    )
 
 
 def _reset(words: Sequence[str]) -> tuple[Sequence[str] | None, bool]:
@@ -88,4 +140,5 @@ def number_in_script(number: int, added: Sequence[Added]) -> int:
     >>> [number_in_script(each, [Added(5, 10, 0), Added(20, 10, 1)]) for each in range(5)]
     [0, 0, 1, 1, 2]
     """
-    return number - sum(1 for earlier, one in enumerate(added) if one.behind + 1 + earlier <= number)
+    answering = [one for one in added if one.answers]
+    return number - sum(1 for earlier, one in enumerate(answering) if one.behind + 1 + earlier <= number)
