@@ -13,6 +13,7 @@ PARENTS = ("table", "view", "materialized view", "foreign table")
 PARTS = ("column", "index", "constraint", "trigger", "rule", "policy")
 ORDER = "column order"
 NAME = r'(?:"(?:[^"]|"")*"|[^."]+)'
+IN_SCHEMA = re.compile(rf"({NAME})\.")
 OF_RELATION = re.compile(rf"({NAME}\.{NAME})(?:\.{NAME})?")
 
 
@@ -21,8 +22,9 @@ class Difference:
     """One object that is not as the scripts left it; `None` where it was or is not there.
 
     `grown`: part of a partition that came after the scripts and is no more than its parent makes of it. No drift.
-    `oid`: of the relation that it is, or is a part of, where that is there. `version`: of the catalog's row that holds
-    its expression; the same one says that nobody wrote that, whatever its text is now.
+    `oid`: of the relation that it is, or is a part of, else of its schema, negative; where that is there.
+    `version`: of the catalog's row that holds its expression; the same one says that nobody wrote that, whatever its
+    text is now.
     """
 
     kind: str
@@ -71,11 +73,20 @@ class Difference:
         """The relation that it is, or is a part of."""
         return self.identity if self.kind in PARENTS else self.relation
 
+    @property
+    def schema(self) -> str | None:
+        """The schema that it is or lies in, of what is no relation's."""
+        if self.kind == "schema":
+            return self.identity
+        found = IN_SCHEMA.match(self.identity) if self.place is None else None
+        return found[1] if found else None
+
     def renamed(self, names: Mapping[int, str]) -> Difference:
-        """With the name that its relation has now, also where an index's and a trigger's definition says it. `names`:
-        by OID.
+        """With the name that its relation or schema has now, also where an index's and a trigger's definition says it.
+
+        `names`: by OID.
         """
-        was, now = self.place, names.get(self.oid or 0)
+        was, now = self.place or self.schema, names.get(self.oid or 0)
         if now is None or was is None or not self.identity.startswith(was):
             return self
         recorded, live = self.recorded, self.live
