@@ -13,6 +13,7 @@ PARENTS = ("table", "view", "materialized view", "foreign table")
 PARTS = ("column", "index", "constraint", "trigger", "rule", "policy")
 ORDER = "column order"
 NAME = r'(?:"(?:[^"]|"")*"|[^."]+)'
+IN_SCHEMA = re.compile(rf"({NAME})\.")
 OF_RELATION = re.compile(rf"({NAME}\.{NAME})(?:\.{NAME})?")
 
 
@@ -21,9 +22,9 @@ class Difference:
     """An object that differs from what the scripts created. `recorded`, `live`: its definitions; None: does not exist.
 
     `grown`: the object is part of a partition that was added after the scripts, and has only what the partitioned table
-    gives it; that is no drift. `oid`: the OID of the relation that the object is or is a part of, if that exists.
-    `version`: of the catalog row that holds its expression. While it is unchanged, nobody wrote the expression, even if
-    its text differs.
+    gives it; that is no drift. `oid`: of the relation that the object is or is a part of, else of its schema and then
+    negative, if that exists. `version`: of the catalog row that holds its expression. While it is unchanged, nobody wrote
+    the expression, even if its text differs.
     """
 
     kind: str
@@ -72,12 +73,20 @@ class Difference:
         """The name of the relation that the object is or is a part of."""
         return self.identity if self.kind in PARENTS else self.relation
 
+    @property
+    def schema(self) -> str | None:
+        """The schema that the object is or lies in, if it belongs to no relation."""
+        if self.kind == "schema":
+            return self.identity
+        found = IN_SCHEMA.match(self.identity) if self.place is None else None
+        return found[1] if found else None
+
     def renamed(self, names: Mapping[int, str]) -> Difference:
-        """Return the difference with the relation's current name, also in the definition of an index or trigger.
+        """Return the difference with its relation's or schema's current name, also in an index's or trigger's definition.
 
         `names`: the current names by OID.
         """
-        was, now = self.place, names.get(self.oid or 0)
+        was, now = self.place or self.schema, names.get(self.oid or 0)
         if now is None or was is None or not self.identity.startswith(was):
             return self
         recorded, live = self.recorded, self.live

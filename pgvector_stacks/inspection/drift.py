@@ -157,15 +157,17 @@ def compare(connection: Connection[Any], recording: str = "") -> tuple[Differenc
     found = seen_by_pg_dump(found)
     if not found:
         return ()
-    oids = _oids(connection, [each.place for each in found if each.place])
-    return _with_versions(connection, [replace(each, oid=oids.get(each.place or "")) for each in found])
+    places = [each.place or each.schema or "" for each in found]
+    oids = _oids(connection, places)
+    placed = [replace(each, oid=oids.get(place)) for each, place in zip(found, places, strict=True)]
+    return _with_versions(connection, placed)
 
 
 def _with_versions(connection: Connection[Any], found: Sequence[Difference]) -> tuple[Difference, ...]:
     """With the version of what holds an expression."""
     asked = {
         "kinds": ["" if each.grown else each.kind for each in found],
-        "relations": [each.oid for each in found],
+        "relations": [each.oid if each.place else None for each in found],
         "names": [each.identity.removeprefix(f"{each.place}.") if each.place else each.identity for each in found],
     }
     with connection.transaction(force_rollback=True):
@@ -175,24 +177,30 @@ def _with_versions(connection: Connection[Any], found: Sequence[Difference]) -> 
 
 
 def _oids(connection: Connection[Any], names: Sequence[str]) -> dict[str, int]:
-    """Of the relations with these names, those that are there."""
+    """Of the relations with these names, and negative of the schemas, those that are there."""
     # not to_regclass, which fails in a schema that a hand made and that the scripts' role may not use
     query = (
-        "SELECT name, c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,"
-        " pg_catalog.format('%%I.%%I', n.nspname, c.relname) AS name WHERE name = ANY (%s)"
+        "SELECT name, c.oid::int8 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,"
+        " pg_catalog.format('%%I.%%I', n.nspname, c.relname) AS name WHERE name = ANY (%(names)s) UNION ALL"
+        " SELECT name, -n.oid::int8 FROM pg_catalog.pg_namespace n, pg_catalog.quote_ident(n.nspname) AS name"
+        " WHERE name = ANY (%(names)s)"
     )
-    return dict(connection.execute(query, (list(names),)).fetchall())
+    return dict(connection.execute(query, {"names": list(names)}).fetchall())
 
 
 def _names(connection: Connection[Any], before: Sequence[Difference]) -> dict[int, str]:
-    """How the relations of `before` are called now, by OID. The transaction writes names with their schemas then."""
+    """How the relations and schemas of `before` are called now, by OID as in `_oids`. Names have their schemas then."""
     oids = sorted({each.oid for each in before if each.oid is not None})
     if not oids:
         return {}
-    query = "SELECT c.oid, c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c WHERE c.oid = ANY (%s)"
+    query = (
+        "SELECT c.oid::int8, c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c"
+        " WHERE c.oid::int8 = ANY (%(oids)s::int8[]) UNION ALL SELECT -n.oid::int8, pg_catalog.quote_ident(n.nspname)"
+        " FROM pg_catalog.pg_namespace n WHERE -n.oid::int8 = ANY (%(oids)s::int8[])"
+    )
     with connection.transaction(force_rollback=True):
         qualify_names(connection)
-        return dict(connection.execute(query, (oids,)).fetchall())
+        return dict(connection.execute(query, {"oids": oids}).fetchall())
 
 
 def _looked(connection: Connection[Any], recorded: int, recording: str) -> list[Difference]:
