@@ -59,7 +59,7 @@ class Options:
 
 def declare(environment: Environment, server: Server, options: Options) -> None:
     """For a stack with the key, on an engine of this machine."""
-    name = sidecar.name_of(environment.name)
+    name = sidecar.container_name(environment.name)
     volume = docker.Volume(
         "backup-files-volume",
         name=name,
@@ -98,7 +98,7 @@ def _container(
     away = server.engine == offline.NOT_ASKED
     return docker.Container(
         "backup",
-        name=sidecar.name_of(environment.name),
+        name=sidecar.container_name(environment.name),
         image=server.image.image_id,
         entrypoints=["sh"],
         command=["-eu", f"{sidecar.folder()}/loop.sh"],
@@ -159,7 +159,7 @@ class BackupFilesProvider(ResourceProvider):
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         if _olds["directory"] != _news["directory"]:
-            schedule.end(Path(_olds["directory"]))
+            schedule.remove_records(Path(_olds["directory"]))
         _install(_news)
         return UpdateResult(_news)
 
@@ -169,20 +169,20 @@ class BackupFilesProvider(ResourceProvider):
             gone = not volume_exists(connect(props["docker"]), props["volume"])
         except PgstackError:
             gone = False  # Preflight says it
-        gone = gone or schedule.since(Path(props["directory"])) is None  # somebody removed the folder
+        gone = gone or schedule.read_start(Path(props["directory"])) is None  # somebody removed the folder
         return ReadResult(None, {}) if gone else ReadResult(id_, props, inputs_of(props, ()))
 
     @plainly
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """The volume goes with its own resource, the backups stay."""
-        schedule.end(Path(_props["directory"]))
+        schedule.remove_records(Path(_props["directory"]))
 
 
 def _install(props: dict[str, Any]) -> None:
     directory = Path(props["directory"])
-    is_new = schedule.since(directory) is None
+    is_new = schedule.read_start(directory) is None
     try:
-        schedule.begin(directory, datetime.now(UTC))
+        schedule.record_start(directory, datetime.now(UTC))
         sidecar.hand_over(directory, props["owner"])
     except OSError as error:
         raise ServerError(f"backups can't be kept in {directory}: {error.strerror}") from None
@@ -192,7 +192,7 @@ def _install(props: dict[str, Any]) -> None:
     client = connect(props["docker"])
     sidecar.install(client, wanted, props["backupPassword"], props["backupKey"], props.get("certificate") or "")
     if is_new:
-        sidecar.start_anew(client, props["name"])
+        sidecar.restart(client, props["name"])
 
 
 class BackupRunsProvider(ResourceProvider):
@@ -209,12 +209,12 @@ class BackupRunsProvider(ResourceProvider):
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
-        sidecar.settle(connect(props["docker"]), props["container"])
+        sidecar.wait_until_ready(connect(props["docker"]), props["container"])
         return CreateResult("backup", props)
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        sidecar.settle(connect(_news["docker"]), _news["container"])
+        sidecar.wait_until_ready(connect(_news["docker"]), _news["container"])
         return UpdateResult(_news)
 
 

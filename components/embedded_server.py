@@ -76,14 +76,14 @@ class EmbeddedServerProvider(ResourceProvider):
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
-        embedded_guardian.wait(_root(props))
+        embedded_guardian.wait_for_guardian(_root(props))
         by = {} if _directory(props).made else {"madeBy": "initdb"}
         outs = _bring_up(props, props["adminPassword"]) | by
         return CreateResult(outs["identity"].split("/")[0], outs)
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        embedded_guardian.wait(_root(_news))
+        embedded_guardian.wait_for_guardian(_root(_news))
         made = {key: _olds[key] for key in MADE if key in _olds}
         upgraded = _is_another_major(_olds, _news)
         if upgraded:
@@ -96,14 +96,14 @@ class EmbeddedServerProvider(ResourceProvider):
             )
 
             address = _address(outs["port"], outs["adminPassword"])
-            reindex.complete(address, pulumi.log.info)
-            statistics.complete(address)
+            reindex.rebuild_stale(address, pulumi.log.info)
+            statistics.analyze_missing(address)
             _back_up(_olds, outs)
         return UpdateResult(outs)
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        embedded_guardian.wait(_root(props))
+        embedded_guardian.wait_for_guardian(_root(props))
         directory = _directory(props)
         state = embedded_server.status(directory)
         if state == "missing":
@@ -119,7 +119,7 @@ class EmbeddedServerProvider(ResourceProvider):
 
     @plainly
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        embedded_guardian.wait(_root(_props))
+        embedded_guardian.wait_for_guardian(_root(_props))
         for major in embedded_server.VERSIONS:  # also the one that an interrupted upgrade started
             directory = embedded_server.Directory(_root(_props) / str(major), major)
             if directory.made:
@@ -206,7 +206,7 @@ def _goes_back(job: embedded_guardian.Job) -> bool:
     """Whether the lower major is a rollback that was asked for. Raises ServerError for a downgrade that was not."""
     was, wanted = job.old, job.new
     if wanted < was:
-        if embedded_upgrade.rollback_wanted(job):
+        if embedded_upgrade.is_rollback_requested(job):
             return True
         raise ServerError(
             f"{embedded_upgrade.VERSION_KEY}: this stack's data is PostgreSQL {was}'s, the file says {wanted}:"
@@ -222,7 +222,7 @@ def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
     if _goes_back(job):
         return f"goes back to PostgreSQL {job.new} as it was before the upgrade to {job.old}"
     try:
-        return embedded_upgrade.announce(
+        return embedded_upgrade.describe(
             job, olds.get("adminPassword", ""), news.get("upgradeMethod"), no_drift=no_drift(olds, news),
             reindex=news.get("upgradeReindex", "before"),
         )  # fmt: skip
@@ -247,7 +247,7 @@ def _upgrade(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 def _back_up(olds: dict[str, Any], outs: dict[str, Any]) -> None:
     """Of the upgraded server; not after a rollback, whose state the backups from before have."""
     if int(outs["major"]) > int(olds["major"]) and (after := backup_after(outs)):
-        reached = embedded_upgrade.at_the_server(_job(olds, outs), outs["adminPassword"])
+        reached = embedded_upgrade.open_toolbox_at_server(_job(olds, outs), outs["adminPassword"])
         after.make(reached, pulumi.log.info, pulumi.log.warn)
 
 
@@ -264,7 +264,7 @@ def _bring_up(props: dict[str, Any], known_password: str) -> dict[str, Any]:
     directory = _directory(props)
     settings = _settings(props)
     wanted = int(props["wantedPort"]) if props.get("wantedPort") else None
-    embedded_upgrade.may_start(directory)
+    embedded_upgrade.check_is_current(directory)
     embedded_server.initialise(directory, props["adminPassword"])
     if embedded_server.pid(directory) is not None and (
         embedded_server.written_settings(directory) != settings

@@ -62,11 +62,11 @@ class ReadinessProvider(ResourceProvider):
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         outs = _wait(_news, _olds["adminPassword"])
         if major_of(outs) != major_of(_olds):
-            tables = statistics.complete(_server(outs).address)
+            tables = statistics.analyze_missing(_server(outs).address)
             pulumi.log.info(f"PostgreSQL {outs['version']} serves; statistics of {tables} tables are complete")
             from pgvector_stacks.upgrade.checks import reindex  # with all that runs scripts: the program only declares
 
-            reindex.complete(_server(outs).address, pulumi.log.info)
+            reindex.rebuild_stale(_server(outs).address, pulumi.log.info)
             _back_up(_olds, outs)
         return UpdateResult(outs)
 
@@ -95,7 +95,7 @@ def _back_up(olds: dict[str, Any], outs: dict[str, Any]) -> None:
 def _at_the_server(outs: dict[str, Any]) -> Iterator[tuple[interface.Toolbox, interface.Server]]:
     client, major = connect(outs["docker"]), int(major_of(outs))
     admin = _server(outs).address
-    with docker_upgrade.at_the_server(client, outs["name"], outs["image"], major, admin) as found:
+    with docker_upgrade.open_toolbox_at_server(client, outs["name"], outs["image"], major, admin) as found:
         yield found
 
 

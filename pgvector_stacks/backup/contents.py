@@ -23,7 +23,7 @@ class VectorIndex(BaseModel):
     name: str
 
 
-def question() -> str:
+def contents_query() -> str:
     """Return the SQL for one transaction of a superuser. It counts rows with the rights of each table's owner."""
     return "".join(map(queries.get, ("as_owner", "backup_contents", "as_owner_end")))
 

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from pgvector_stacks.backup import manifest as manifests
 from pgvector_stacks.backup import recorded_schema, shared_files
-from pgvector_stacks.backup.contents import Contents, question
+from pgvector_stacks.backup.contents import Contents, contents_query
 from pgvector_stacks.backup.manifest import BackupFailed, Manifest
-from pgvector_stacks.backup.store import STAMP, alone, remove_unfinished, settle, unfinished
+from pgvector_stacks.backup.store import STAMP, locking_folder, promote, remove_unfinished, staging
 from pgvector_stacks.common import queries, shell
 from pgvector_stacks.common.errors import PgstackError, ServerError
 from pgvector_stacks.migrations.scripts.script_files import revision
@@ -39,15 +39,15 @@ def create(
 
     Raises BackupFailed. The server isn't changed.
     """
-    with alone(into):
+    with locking_folder(into):
         for name in remove_unfinished(into):
             report(f"removed {name}, which a run that was killed left")
         started = _free_time(into)
         finished = into / f"{started:{STAMP}}"
         try:
-            with unfinished(finished) as made:
-                found = _make(toolbox, server, made, started, stack, database, jobs, key, report)
-                settle(made, finished)
+            with staging(finished) as made:
+                found = _write_backup(toolbox, server, made, started, stack, database, jobs, key, report)
+                promote(made, finished)
         except (PgstackError, OSError, ValidationError) as error:
             if isinstance(error, ValidationError):  # a backup can't record this name of a database or library
                 told = manifests.problem_of(error)
@@ -64,7 +64,7 @@ def _free_time(into: Path) -> datetime:
     return now
 
 
-def _make(
+def _write_backup(
     toolbox: Toolbox, server: Server, made: Path, started: datetime, stack: str, database: str, jobs: int,
     key: str, report: Report,
 ) -> Manifest:  # fmt: skip
@@ -114,7 +114,7 @@ def _dump(
 ) -> dict[str, Any]:
     report(f"database {row['name']}, {row['bytes'] / 2**20:.0f} MiB")
     folder = quote(row["name"], safe="")
-    contents = toolbox.put("contents.sql", question())
+    contents = toolbox.put("contents.sql", contents_query())
     variables = {"PGDATABASE": row["name"], "FOLDER": f"{work}/{folder}", "CONTENTS": contents, "JOBS": str(jobs),
                  "LEASH": toolbox.leash}  # fmt: skip
     done = toolbox.run(
@@ -126,7 +126,7 @@ def _dump(
         timeout_s=LONG_S,
     )
     must(f"pg_dump of database {row['name']}", done)
-    drifted = recorded_schema.drift_of(toolbox, server, row["name"])
+    drifted = recorded_schema.find_drift(toolbox, server, row["name"])
     renamed = {"connection_limit": "connectionLimit"}
     return {renamed.get(key, key): value for key, value in row.items()} | {
         "folder": folder,

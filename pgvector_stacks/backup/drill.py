@@ -20,7 +20,7 @@ from pgvector_stacks.backup.contents import Contents, differences, older_extensi
 from pgvector_stacks.backup.manifest import BackupRefused, Manifest, Trust, Untrusted, globals_of, verify
 from pgvector_stacks.backup.restoring import owner_login, restore_database, role_statements
 from pgvector_stacks.backup.restoring.role_statements import Statement
-from pgvector_stacks.backup.store import DrillResult, note_drill
+from pgvector_stacks.backup.store import DrillResult, record_drill
 from pgvector_stacks.common import shell
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.toolbox.interface import SUPERUSER, Server, Toolbox, execute, must, start, stop
@@ -78,7 +78,7 @@ def drill(
         ok=not problems, at=at, seconds=round(time.monotonic() - begun, 1), vector_indexes=vector_indexes,
         problems=tuple(problems[:MOST_PROBLEMS]),
     )  # fmt: skip
-    note_drill(backup, result, trust.key)
+    record_drill(backup, result, trust.key)
     return result
 
 
@@ -158,14 +158,14 @@ def _restore_all(
         report(f"database {database.name}, {database.contents.row_count} rows")
         try:
             # Created as a restore does it: pg_dump writes some settings of a database in a form that can't be read.
-            made = restore.created(database.name, database).as_string(None)
+            made = restore.create_database_statement(database.name, database).as_string(None)
             gone = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(database.name)).as_string(None)
             execute(toolbox, server, "template1", gone, then=(made,))
             restore_database.load(
                 toolbox, server, f"{handed}/{database.folder}", database.name, database.contents.vector_indexes,
                 jobs=jobs, vector_indexes=vector_indexes, login=login, by_superuser=trial.by_superuser,
             )  # fmt: skip
-            found = restore_database.contents(toolbox, server, database.name)
+            found = restore_database.query_contents(toolbox, server, database.name)
         except ServerError as error:
             if OUT_OF_LOCKS in str(error):
                 raise ServerError(

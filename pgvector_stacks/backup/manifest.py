@@ -60,7 +60,7 @@ def _name(value: str) -> str:
 
 
 def _plain_libraries(value: str) -> str:
-    if found := libraries.not_plain([value]):
+    if found := libraries.find_unsafe_library([value]):
         raise ValueError(f"{one_line(found)} is no library of the server's own folder")
     return value
 
@@ -114,7 +114,7 @@ class Setting(BaseModel):
     value: str
 
 
-class Database(BaseModel):
+class DumpedDatabase(BaseModel):
     """One database. `folder`: where its dump is, relative to the backup; `bytes`: its size on the server."""
 
     model_config = FROZEN
@@ -163,7 +163,7 @@ class Manifest(BaseModel):
     )
     database: Name
     schema_revision: str = Field(pattern=r"^(?:[0-9a-f]{12}|empty)$")
-    databases: tuple[Database, ...]
+    databases: tuple[DumpedDatabase, ...]
     files: Mapping[str, File]
 
     @model_validator(mode="after")
@@ -185,7 +185,7 @@ class Manifest(BaseModel):
     def rows(self) -> int:
         return sum(each.contents.row_count for each in self.databases)
 
-    def of(self, name: str) -> Database:
+    def find_database(self, name: str) -> DumpedDatabase:
         """Return the database of that name. Raises BackupRefused if there is none."""
         for each in self.databases:
             if each.name == name:
@@ -213,7 +213,7 @@ def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
     """
     path = folder / NAME
     try:
-        content = json.loads(shared_files.content_of(path))
+        content = json.loads(shared_files.read_bytes(path))
     except FileNotFoundError:
         raise BackupRefused(f"{folder} is no finished backup: it has no {NAME}") from None
     except (OSError, ValueError) as error:
@@ -302,7 +302,7 @@ def verify(folder: Path, *, digests: bool = True, trust: Trust = UNSIGNED) -> Ma
 def globals_of(folder: Path, manifest: Manifest) -> str:
     """Return the text of `globals.sql`, decoded from the same bytes that match the digest. Raises BackupRefused."""
     try:
-        content = shared_files.content_of(folder / GLOBALS)
+        content = shared_files.read_bytes(folder / GLOBALS)
         if hashlib.sha256(content).hexdigest() != manifest.files[GLOBALS].sha256:
             raise BackupRefused(f"the backup {folder.name} is damaged:\n  {GLOBALS}: altered\n{OTHER}")
         return content.decode()
@@ -323,7 +323,7 @@ def files_of(folder: Path) -> dict[str, File]:
 
 def sha256(path: Path) -> str:
     """Return the file's digest in hexadecimal. Raises OSError."""
-    with shared_files.reading(path) as file:
+    with shared_files.open_regular_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -20,7 +20,7 @@ OPENED = "/proc/self/fd"  # a path below it reaches an open folder even after th
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[BufferedReader]:
+def open_regular_file(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file for reading. Raises OSError, also for links and everything else that isn't a regular file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:  # noqa: PTH123
@@ -29,20 +29,20 @@ def reading(path: Path) -> Iterator[BufferedReader]:
         yield file
 
 
-def content_of(path: Path, most: int = LARGE) -> bytes:
+def read_bytes(path: Path, most: int = LARGE) -> bytes:
     """Return the bytes of a regular file. Raises OSError, also for more than `most` bytes."""
-    with reading(path) as file:
+    with open_regular_file(path) as file:
         if os.fstat(file.fileno()).st_size > most:
             raise OSError(errno.EFBIG, "too large", str(path))
         return file.read(most)
 
 
-def note(path: Path) -> str:
+def read_note(path: Path) -> str:
     """Return the text of a small file. Raises OSError."""
-    return content_of(path, SMALL).decode(errors="replace")
+    return read_bytes(path, SMALL).decode(errors="replace")
 
 
-def give(path: Path, uid: int, gid: int) -> None:
+def change_owner(path: Path, uid: int, gid: int) -> None:
     """Give a folder's contents, and then the folder, to another owner. Raises OSError, as on NFS with root squashed."""
     for _, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
         for name in (*files, *folders):
@@ -64,7 +64,7 @@ def close_to_others(path: Path) -> None:
                 os.close(file)
 
 
-def give_to_owner(descriptor: int, folder: Path) -> None:
+def give_to_folder_owner(descriptor: int, folder: Path) -> None:
     """Give a file that root created in a folder to the folder's owner. `descriptor`: of the open file."""
     there = folder.stat()
     if os.geteuid() == 0 and os.fstat(descriptor).st_uid != there.st_uid:
@@ -83,7 +83,7 @@ def _makes_files_of_roots(folder: Path) -> bool:
 
 
 @contextmanager
-def private(folder: Path) -> Iterator[Path]:
+def open_private_folder(folder: Path) -> Iterator[Path]:
     """Create `folder` and yield a path to it that another user can't redirect.
 
     Yields the plain path if the parent is our own, because nobody else can rename the folder then. Raises OSError.

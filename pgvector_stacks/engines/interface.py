@@ -17,7 +17,7 @@ from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.config.engines import REGISTRY, Ability, config_of
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.toolbox.interface import Toolbox
-from pgvector_stacks.upgrade.facts import Disk, Target
+from pgvector_stacks.upgrade.facts import Disk, TargetVersion
 
 Say = Callable[[str], object]
 
@@ -91,7 +91,7 @@ class Engine(ABC):
         """PostgreSQL's programs, where they reach what `need` says."""
 
     @abstractmethod
-    def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[Target, Disk]:
+    def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[TargetVersion, Disk]:
         """What an upgrade to this major, or image ("": not named), would run with, and the disk of the data."""
 
     @abstractmethod

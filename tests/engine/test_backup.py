@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pgvector_stacks.backup.manifest import Trust, read, write
-from pgvector_stacks.backup.store import alone
+from pgvector_stacks.backup.store import locking_folder
 from pgvector_stacks.connections.connection import connect
 from tests.engine.checkout import Checkout, wait_until_gone
 from tests.lacking import small_file_system
@@ -306,7 +306,7 @@ def test_two_at_once_and_retention(deployed: Checkout) -> None:
     deployed.configure(backupKeep=2, backupDirectory="elsewhere")
     place = deployed.root / "elsewhere" / "local"
     deployed.ok("backup", "create")
-    with alone(place):
+    with locking_folder(place):
         assert "another `pgstack backup` works in" in deployed.fails("backup", "create")
     first = sorted(place.glob("*Z"))
     deployed.ok("backup", "drill")

@@ -190,7 +190,7 @@ def test_changed_roles_run_nothing_in_a_drill_or_a_restore(odd: FreshDatabase, p
     toolbox, server, into = place
     database = odd.admin.database
     create(toolbox, server, into, stack="local", database=database)
-    folder = store.chosen(into, None)
+    folder = store.find_backup(into, None)
     good = (folder / GLOBALS).read_text()
     trace = tmp_path / "trace"
     changed(folder, f"\\! id >'{trace}'")

@@ -266,11 +266,11 @@ def test_its_container_is_never_root_and_removes_what_root_made(tmp_path: Path) 
     owner = sidecar.owner_of(folder)
     assert owner == sidecar.owner_of(tmp_path / "to be made") == f"{sidecar.UNUSED_UID}:{sidecar.UNUSED_UID}"
     sidecar.hand_over(folder, owner)
-    with store.alone(folder):
+    with store.locking_folder(folder):
         (unfinished := folder / "20261125T020000Z.unfinished").mkdir(mode=0o700)
         (unfinished / "manifest.json").touch(mode=0o600)
-        store.settle(unfinished, folder / "20261125T020000Z")
-        store.note_drill(folder / "20261125T020000Z", DrillResult(ok=True, at=NOW, seconds=1, vector_indexes=False))
+        store.promote(unfinished, folder / "20261125T020000Z")
+        store.record_drill(folder / "20261125T020000Z", DrillResult(ok=True, at=NOW, seconds=1, vector_indexes=False))
     uids = {path.lstat().st_uid for path in [folder, *folder.rglob("*")]}
     assert (uids, outside.stat().st_uid) == ({sidecar.UNUSED_UID}, 0)
     assert sidecar.owner_of(folder) == owner
@@ -284,10 +284,10 @@ def test_nothing_is_written_through_a_link_of_the_containers(tmp_path: Path) -> 
     folder.mkdir()
     for name in (".lock", schedule.SINCE, "20261125T020000Z.drill.json.new"):
         (folder / name).symlink_to(outside)
-    with pytest.raises(BackupFailed, match="backups can't be kept in"), store.alone(folder):
+    with pytest.raises(BackupFailed, match="backups can't be kept in"), store.locking_folder(folder):
         pass
-    schedule.begin(folder, NOW)
-    store.note_drill(folder / "20261125T020000Z", DrillResult(ok=True, at=NOW, seconds=1, vector_indexes=False))
+    schedule.record_start(folder, NOW)
+    store.record_drill(folder / "20261125T020000Z", DrillResult(ok=True, at=NOW, seconds=1, vector_indexes=False))
     assert not outside.exists()
 
 

@@ -105,7 +105,7 @@ def test_a_value_of_statistics_is_checked_by_nobody(tmp_path: Path) -> None:
             embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
         embedded_upgrade.upgrade(machine.job, PASSWORD, "dump", machine.said.append)
         assert list(out.iterdir()) == []
-        statistics.complete(machine.address(machine.new))
+        statistics.analyze_missing(machine.address(machine.new))
         with connect(machine.address(machine.new, "app")) as connection:
             asked = "SELECT n_distinct FROM pg_stats WHERE tablename = 's'"
             assert connection.execute(asked).fetchall() == [(3,)]

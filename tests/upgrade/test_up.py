@@ -18,7 +18,7 @@ import pytest
 
 from pgvector_stacks.automation.toolchain import Toolchain
 from pgvector_stacks.backup.manifest import Manifest, Trust, read
-from pgvector_stacks.backup.store import alone, listed
+from pgvector_stacks.backup.store import list_backups, locking_folder
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.upgrade.engines import embedded_guardian
 from tests.docker.test_ssh import ssh_host
@@ -44,7 +44,7 @@ def old(tmp_path: Path, toolchain: Toolchain) -> Iterator[Checkout]:
         mine.do(f"CREATE TABLE public.mine AS SELECT i, 'räw ' || i AS t FROM generate_series(1, {ROWS}) AS i")
         yield mine
     finally:
-        embedded_guardian.wait(mine.root / ".data" / "local", 120)
+        embedded_guardian.wait_for_guardian(mine.root / ".data" / "local", 120)
         stop_servers(mine.root)
 
 
@@ -54,7 +54,7 @@ def rows(checkout: Checkout) -> list[tuple[Any, ...]]:
 
 def backups(checkout: Checkout) -> list[Manifest]:
     """The oldest first."""
-    return [read(each.folder) for each in listed(checkout.root / ".data" / "backups" / "local")]
+    return [read(each.folder) for each in list_backups(checkout.root / ".data" / "backups" / "local")]
 
 
 def of_the_server(checkout: Checkout) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def test_back_to_what_the_upgrade_kept_and_forward_again_and_done_with_it(old: C
 
     # a backup after it that can't be made is a warning
     old.configure(postgresVersion=18)
-    with alone(old.root / ".data" / "backups" / "local"):
+    with locking_folder(old.root / ".data" / "backups" / "local"):
         said = old.ok("up")
     assert "no new backup: the last good drill is of" in said
     assert "the upgrade is done, the backup after it is not: another `pgstack backup` works in" in said
@@ -246,7 +246,7 @@ def test_kill_9_during_an_up(old: Checkout, number: int) -> None:
     where = f"number {number}, {victim}, {moment:.1f} s after the first step; PGSTACK_SEED={seed}: {said[-300:]}"
     print(where)  # noqa: T201
     assert not wait_until_gone(process.pid, 20), where
-    embedded_guardian.wait(machine.root)
+    embedded_guardian.wait_for_guardian(machine.root)
     assert machine.serving is not None, where
     assert machine.processes() == [], where
     assert machine.left() == [], where
@@ -271,7 +271,7 @@ def test_an_up_that_ended_upgraded_can_not_be_set_back_unseen(old: Checkout) -> 
         if "pulumi.dynamic" in command:
             os.kill(member, signal.SIGKILL)
     process.communicate(timeout=120)
-    embedded_guardian.wait(machine.root)
+    embedded_guardian.wait_for_guardian(machine.root)
     if of_the_server(old)["major"] == 18:  # killed a moment late: what a moment earlier leaves
         (old.root / ".pulumi" / "stacks" / "pgvector" / "local.json").write_text(before)
     assert of_the_server(old)["major"] == 16

@@ -75,35 +75,35 @@ def is_overdue(newest: datetime | None, since: datetime, now: datetime) -> bool:
     return now - max(since, newest or since) > LONGEST
 
 
-def begin(directory: Path, now: datetime) -> None:
+def record_start(directory: Path, now: datetime) -> None:
     """Record that the schedule begins now, unless a start is recorded already. Raises OSError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / SINCE
-    if since(directory) is None:
+    if read_start(directory) is None:
         path.unlink(missing_ok=True)  # never follows a link that the container's user created
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(json.dumps({"since": now.replace(microsecond=0).isoformat()}) + "\n")
 
 
-def end(directory: Path) -> None:
+def remove_records(directory: Path) -> None:
     """Remove the files of the schedule. Raises OSError."""
     for name in (SINCE, FAILED):
         (directory / name).unlink(missing_ok=True)
 
 
-def since(directory: Path) -> datetime | None:
+def read_start(directory: Path) -> datetime | None:
     """Return when the schedule began; None if there is no schedule, or no `up` has recorded it yet."""
     try:
-        return datetime.fromisoformat(json.loads(shared_files.note(directory / SINCE))["since"])
+        return datetime.fromisoformat(json.loads(shared_files.read_note(directory / SINCE))["since"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def last_failure(directory: Path, newest: datetime | None) -> str:
+def read_last_failure(directory: Path, newest: datetime | None) -> str:
     """Return when the last run failed, with its output; "" if it succeeded, or a backup was created since."""
     path = directory / FAILED
     try:
-        text, at = shared_files.note(path).strip(), path.lstat().st_mtime
+        text, at = shared_files.read_note(path).strip(), path.lstat().st_mtime
     except OSError:
         return ""
     return "" if newest is not None and newest.timestamp() > at else text

@@ -51,7 +51,7 @@ def refuse_elsewhere(engine: Endpoint, stack: str) -> None:
         )
 
 
-def name_of(server: str) -> str:
+def container_name(server: str) -> str:
     """Return the name of the container and of its volume. `server`: the name of the server's container."""
     return f"{server}-backup"
 
@@ -108,7 +108,7 @@ def hand_over(directory: Path, owner: str) -> None:
     if os.geteuid() != 0 or directory.stat().st_uid != 0:
         return
     uid, gid = map(int, owner.split(":"))
-    shared_files.give(directory, uid, gid)
+    shared_files.change_owner(directory, uid, gid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def install(client: docker.DockerClient, wanted: Installation, password: str, ke
     # It has its own name, because an `up` removes throw-away containers that are named after the server's.
     stray = {place: "" for place in tmpfs(17) | tmpfs(18) if place != "/tmp"}
     with throw_away(
-        client, name_of(wanted.server), wanted.image, ["sh", "-ec", shell.get("install", "backup_install")],
+        client, container_name(wanted.server), wanted.image, ["sh", "-ec", shell.get("install", "backup_install")],
         user="root", cap_add=[*OF_ROOT, "SETUID", "SETGID"],
         environment=environment, mounts=mounts, tmpfs=stray,
     ) as container:  # fmt: skip
@@ -152,15 +152,15 @@ def install(client: docker.DockerClient, wanted: Installation, password: str, ke
         )
 
 
-def start_anew(client: docker.DockerClient, server: str) -> None:
+def restart(client: docker.DockerClient, server: str) -> None:
     """Restart an existing container, which still has the removed folder mounted. Raises DockerFailed."""
-    container = server_of(client, name_of(server))
+    container = server_of(client, container_name(server))
     if container is not None:
         with docker_errors():
             container.restart(timeout=STOP_GRACE_S)
 
 
-def settle(client: docker.DockerClient, container: str) -> None:
+def wait_until_ready(client: docker.DockerClient, container: str) -> None:
     """Wait until the container waits for its next run. Limit its processes, because the plugin has no field for that.
 
     Raises ServerError with the container's log if it ends, or isn't ready in time.
@@ -173,12 +173,12 @@ def settle(client: docker.DockerClient, container: str) -> None:
             return
         if state.status != "running" or time.monotonic() > deadline:
             raise ServerError(
-                f"{problem(state.name, state.status, state.exit_code, state.log)}\n  {see_its_log(state.name)}"
+                f"{describe_problem(state.name, state.status, state.exit_code, state.log)}\n  {see_its_log(state.name)}"
             )
         time.sleep(POLL_S)
 
 
-def problem(name: str, status: str, code: int, log: str) -> str:
+def describe_problem(name: str, status: str, code: int, log: str) -> str:
     """Describe a container that should be waiting for its next run but isn't."""
     last = [f"    {line}" for line in log.strip().splitlines()[-5:]]
     return "\n".join([f"the container {name}, which makes the backups, is {status} (exit code {code})", *last])
