@@ -57,22 +57,22 @@ def differences(
     told = list(_unequal("rows of", written.rows, found.rows))
     for name in sorted(written.sequences.keys() | found.sequences.keys()):
         if name not in found.sequences or name not in written.sequences:
-            told.append(f"sequence {name}: {'lacking' if name in written.sequences else 'not in the backup'}")
+            told.append(f"sequence {name}: {'missing' if name in written.sequences else 'not in the backup'}")
             continue
         low, high = sorted((written.sequences[name], sequences_after.get(name, written.sequences[name])))
         if not low <= found.sequences[name] <= high:
             told.append(f"sequence {name}: next is {found.sequences[name]}, was {_span(low, high)}")
     told += _unequal("", written.objects, found.objects)
-    told += [f"extension {name}: lacking" for name in sorted(written.extensions.keys() - found.extensions.keys())]
+    told += [f"extension {name}: missing" for name in sorted(written.extensions.keys() - found.extensions.keys())]
     if written.large_objects != found.large_objects:
         told.append(f"large objects: {found.large_objects}, were {written.large_objects}")
     if written.ledger != found.ledger:
         told.append(f"the ledger has {len(found.ledger)} scripts, had {len(written.ledger)}, or other ones")
     if vector_indexes:
-        lacking = {(each.schema_name, each.name) for each in written.vector_indexes} - {
+        missing = {(each.schema_name, each.name) for each in written.vector_indexes} - {
             (each.schema_name, each.name) for each in found.vector_indexes
         }
-        told += [f"vector index {schema}.{name}: lacking" for schema, name in sorted(lacking)]
+        told += [f"vector index {schema}.{name}: missing" for schema, name in sorted(missing)]
     return told
 
 
@@ -89,7 +89,7 @@ def _unequal(what: str, written: Mapping[str, object], found: Mapping[str, objec
     for name in sorted(written.keys() | found.keys()):
         label = f"{what} {name}".strip()
         if name not in found:
-            yield f"{label}: lacking"
+            yield f"{label}: missing"
         elif name not in written:
             yield f"{label}: not in the backup"
         elif written[name] != found[name]:

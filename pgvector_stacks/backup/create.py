@@ -77,8 +77,8 @@ def _write_backup(
     cluster = rows(toolbox, server, "postgres", queries.get("backup_cluster"))
     if database in about["databases"] and database not in (row["name"] for row in cluster):
         raise ServerError(
-            f"the database {database} is a template, or takes no connections: the backup would be without it\n"
-            "  pgstack up STACK  puts that right"
+            f"the database {database} is a template, or accepts no connections: the backup would lack it\n"
+            "  pgstack up STACK  fixes that"
         )
     work = toolbox.beside(server.major, WORK)
     must("making a folder", toolbox.sh('rm -rf "$WORK"; umask 077; mkdir -p "$WORK"', WORK=work))

@@ -169,8 +169,8 @@ def _restore_all(
         except ServerError as error:
             if OUT_OF_LOCKS in str(error):
                 raise ServerError(
-                    f"the drill's server has no room for the locks that database {database.name} takes: this is no "
-                    f"verdict on the backup, and nothing is noted\n{error}\n"
+                    f"the drill's server has no room for the locks that database {database.name} takes: this says "
+                    f"nothing about the backup, and nothing is recorded\n{error}\n"
                     "  restore it into another stack to try it:  pgstack backup restore STACK --into OTHER"
                 ) from None
             problems += [f"database {database.name}: {line}" for line in str(error).splitlines()]

@@ -55,13 +55,13 @@ class BackupFailed(PgstackError):
 
 def _name(value: str) -> str:
     if not 0 < len(value.encode()) <= LONGEST_NAME or not value.isprintable():
-        raise ValueError("no name of a database or a role")
+        raise ValueError("not a name of a database or a role")
     return value
 
 
 def _plain_libraries(value: str) -> str:
     if found := libraries.find_unsafe_library([value]):
-        raise ValueError(f"{one_line(found)} is no library of the server's own folder")
+        raise ValueError(f"{one_line(found)} is not a library of the server's own folder")
     return value
 
 
@@ -143,7 +143,7 @@ class DumpedDatabase(BaseModel):
     @model_validator(mode="after")
     def _folder_of_its_name(self) -> Self:
         if self.folder != quote(self.name, safe="") or self.folder in (".", ".."):
-            raise ValueError(f"{one_line(self.folder)} is no folder of the database {one_line(self.name)}")
+            raise ValueError(f"{one_line(self.folder)} is not the folder of the database {one_line(self.name)}")
         return self
 
 
@@ -172,9 +172,9 @@ class Manifest(BaseModel):
         for name in self.files:
             folder, _, part = name.rpartition("/")
             if name != GLOBALS and (folder not in folders or not PART.fullmatch(part)):
-                raise ValueError(f"{one_line(name)} is no file of a backup")
+                raise ValueError(f"{one_line(name)} is not a file of a backup")
         if GLOBALS not in self.files:
-            raise ValueError(f"{GLOBALS} is no file of it")
+            raise ValueError(f"{GLOBALS} is not a file of it")
         return self
 
     @property
@@ -215,11 +215,11 @@ def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
     try:
         content = json.loads(shared_files.read_bytes(path))
     except FileNotFoundError:
-        raise BackupRefused(f"{folder} is no finished backup: it has no {NAME}") from None
+        raise BackupRefused(f"{folder} is not a finished backup: it has no {NAME}") from None
     except (OSError, ValueError) as error:
         raise BackupRefused(f"{path} can't be read: {' '.join(str(error).split())[:200]}\n{OTHER}") from None
     if not isinstance(content, dict):
-        raise BackupRefused(f"{path} is no manifest\n{OTHER}")
+        raise BackupRefused(f"{path} is not a manifest\n{OTHER}")
     if isinstance(content.get("format"), int) and content["format"] > FORMAT:
         raise BackupRefused(f"{path} was written by a later version of pgvector-stacks\n  use that one")
     digest, signature = content.pop("digest", None), content.pop("signature", None)
@@ -230,7 +230,7 @@ def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as error:
-        raise BackupRefused(f"{path} is no manifest of a backup: {problem_of(error)}\n{OTHER}") from None
+        raise BackupRefused(f"{path} is not a manifest of a backup: {problem_of(error)}\n{OTHER}") from None
     name = folder.name.removesuffix(".unfinished")
     if not trust.unsigned and f"{manifest.started_at:%Y%m%dT%H%M%SZ}" != name:
         made = f"it was made at {manifest.started_at:%Y%m%dT%H%M%SZ}"
@@ -287,9 +287,9 @@ def verify(folder: Path, *, digests: bool = True, trust: Trust = UNSIGNED) -> Ma
         elif path.is_symlink():
             problems.append(f"{name}: a link")
         elif not path.is_file():
-            problems.append(f"{name}: no file")
+            problems.append(f"{name}: not a regular file")
         elif (size := path.lstat().st_size) != file.bytes:
-            problems.append(f"{name}: {size} bytes, written were {file.bytes}")
+            problems.append(f"{name}: {size} bytes instead of {file.bytes}")
         elif digests and sha256(path) != file.sha256:
             problems.append(f"{name}: altered (its SHA-256 is another)")
     if problems:

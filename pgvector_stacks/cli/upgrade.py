@@ -48,7 +48,7 @@ def sort_anew(environment: Environment, database: inspection.Database, say: Say)
     """What `upgradeReindex: after` left to do. Raises PgstackError, psycopg.Error."""
     again = f"pgstack upgrade reindex {environment.stack}"
     count = reindex.rebuild_stale(database.admin, say, remedy=again)
-    say(f"{count} indexes sorted anew" if count else "nothing waits: the collation versions agree")
+    say(f"{count} indexes rebuilt" if count else "nothing waits: the collation versions agree")
 
 
 def open_data(environment: Environment) -> AbstractContextManager[Programs]:

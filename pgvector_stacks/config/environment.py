@@ -162,7 +162,7 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
     )
     upgrade_reindex: Reindex = Field(
         default="before",
-        description="On a change of the C library text indexes are sorted anew `before` the server opens, or `after`.",
+        description="On a change of the C library text indexes are rebuilt `before` the server opens, or `after`.",
     )
     drill_max_age_h: float = Field(
         default=24, ge=0, le=10000, description="Hours for which a good drill stands for that backup; 0: always anew."

@@ -122,7 +122,8 @@ def _missing_extensions(source: SourceServer, target: TargetVersion) -> list[str
             there = target.extensions.get(name)
             if there is None:
                 found.append(
-                    f"database {database} has the extension {name} {version}, PostgreSQL {target.version} hasn't\n"
+                    f"database {database} has the extension {name} {version},"
+                    f" PostgreSQL {target.version} doesn't have it\n"
                     f"  use an image with {name}, or:  DROP EXTENSION {name}"
                 )
             elif name == "vector" and version_tuple(there) < version_tuple(version):
@@ -157,8 +158,8 @@ def choose_method(source: SourceServer, disk: Disk, wanted: Method | None) -> Ch
             return Choice(method, f"not standby: {reasons[0]}" if reasons else "", needed_bytes(source, method))
         reasons.append(reason)
     raise ServerError(
-        f"{reasons[0]}; and to copy it: {reasons[-1]}\n"
-        "  make room; or, giving up the way back, which needs no space:  pgvector:upgradeMethod: link"
+        f"{reasons[0]}; and for a copy: {reasons[-1]}\n"
+        "  free disk space; or choose link, which needs none and allows no rollback:  pgvector:upgradeMethod: link"
     )
 
 
@@ -190,7 +191,7 @@ def describe_choice(source: SourceServer, target: TargetVersion, choice: Choice)
     downtime = {
         "standby": short, "clone": short, "link": short,
         "copy": f"downtime grows with the data: about {least + source.data_bytes // COPIED_A_SECOND} s",
-        "dump": "downtime grows with the data, every index is built anew",
+        "dump": "downtime grows with the data, every index is rebuilt",
     }[choice.method]  # fmt: skip
     kept = f"keeps {source.major} for rollback" if choice.rollback else "no rollback once the new server has started"
     why = f" ({choice.why})" if choice.why else ""

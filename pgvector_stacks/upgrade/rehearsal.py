@@ -62,7 +62,7 @@ def rehearse(
     finally:
         toolbox.sh('rm -rf "$D"', D=folder)
     if lost := carry_settings(toolbox, source, scratch, known):
-        report(f"PostgreSQL {new} hasn't these settings any more, they are not carried over: {', '.join(lost)}")
+        report(f"PostgreSQL {new} no longer has these settings, so they aren't carried over: {', '.join(lost)}")
     start(toolbox, new, scratch, {**settings, **preload}, source.superuser)
     stop(toolbox, new, scratch)
     report(f"rehearsed: PostgreSQL {new} takes the schema of {len(source.databases)} databases")

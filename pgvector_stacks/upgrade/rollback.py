@@ -41,7 +41,7 @@ def find_upgrade(toolbox: Toolbox, new: int) -> Journal:
         raise ServerError(f"PostgreSQL {new}'s data was not upgraded from anything: there is nothing to go back to")
     if not journal.rollback:
         raise ServerError(
-            f"the upgrade from {journal.old} was done by {journal.method}, which gave the way back up\n"
+            f"the upgrade from {journal.old} was done by {journal.method}, which allows no rollback\n"
             "  restore a backup into a stack of the old version instead"
         )
     old = toolbox.directory(journal.old)
@@ -58,7 +58,7 @@ def find_reversible_upgrade(toolbox: Toolbox, new: int) -> Journal:
     journal = find_upgrade(toolbox, new)
     old = toolbox.directory(journal.old)
     if read_checkpoint(toolbox, journal.old, old) != journal.old_checkpoint:
-        raise ServerError(f"{old} has been served since the upgrade: it isn't the state before it any more")
+        raise ServerError(f"a server has used {old} since the upgrade: it no longer has the state before it")
     return journal
 
 

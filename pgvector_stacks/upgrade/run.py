@@ -298,7 +298,7 @@ def find_finished_upgrade(
 def _finish_linked(toolbox: Toolbox, journal: Journal, settings: Mapping[str, str], report: Report) -> Journal:
     """Run `verify` without the comparison, because the old data is gone, then `keep`. Raises ServerError."""
     unfinished = toolbox.beside(journal.new, UNFINISHED)
-    report(f"goes on with the interrupted upgrade {journal.old} → {journal.new}: link left no way back")
+    report(f"continues the interrupted upgrade {journal.old} → {journal.new}: link left no way back")
     stop_immediately(toolbox, journal.new, unfinished)
     server = start(toolbox, journal.new, unfinished, settings, journal.superuser)
     query = "SELECT datname AS name FROM pg_database WHERE datallowconn ORDER BY oid"

@@ -99,14 +99,14 @@ def test_a_database_of_compose_is_adopted_and_then_upgraded_with_everything_in_i
     said = stack.ok("preview", "dev")
     assert re.search(r"upgrades PostgreSQL 15\.\d+ → 17\.\d+, .* \(standby: about 5 s of downtime\)", said)
     assert re.search(r"needs .* free, keeps 15 for rollback", said)
-    sorts = r"sorts \d+ text indexes \(\d+ MB\) anew while the database is closed \(C library 2\.36 → 2\.41\): "
+    sorts = r"rebuilds \d+ text indexes \(\d+ MB\) while the database is closed \(C library 2\.36 → 2\.41\): "
     assert re.search(sorts + ".*app.by_title", said), said
     assert everything(ask) == known  # a preview changes nothing
     said = stack.up()
     assert re.search(r"down until here +\d+\.\d s", said)
     assert "2 vector indexes answer" in said
     assert re.search(r"restored and compared in \d+ s: good", said)  # a backup first
-    assert "sorted anew" in said  # another C library
+    assert "rebuilt" in said  # another C library
     assert "a backup of PostgreSQL 17, which serves meanwhile" in said  # and one after
     backups = [read(each.folder) for each in list_backups(stack.root / ".data" / "backups" / "dev")]
     assert [each.major for each in backups] == [15, 17]

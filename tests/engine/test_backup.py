@@ -109,7 +109,7 @@ def test_a_truncated_an_altered_and_an_incomplete_backup_are_refused(deployed: C
     manifest = folder / "manifest.json"
     text = manifest.read_text()
     cases: dict[str, Callable[[], object]] = {
-        "bytes, written were": lambda: data.write_bytes(whole[:-10]),
+        "bytes instead of": lambda: data.write_bytes(whole[:-10]),
         "its SHA-256 is another": lambda: data.write_bytes(whole[:50] + bytes([whole[50] ^ 1]) + whole[51:]),
         "missing": data.unlink,
         "not in the manifest": lambda: (folder / "app" / "more.dat.gz").write_text("x"),

@@ -53,17 +53,17 @@ def test_a_good_backup_survives_any_number_of_later_ones(backups: list[DrilledBa
     ("changed", "words"),
     [
         ({"rows": {"app.a": 2, "app.b": 0}}, ["rows of app.a: 2, was 3"]),
-        ({"rows": {"app.a": 3}}, ["rows of app.b: lacking"]),
+        ({"rows": {"app.a": 3}}, ["rows of app.b: missing"]),
         ({"rows": {"app.a": 3, "app.b": 0, "x": 1}}, ["rows of x: not in the backup"]),
         ({"sequences": {"app.s": 9}}, ["sequence app.s: next is 9, was between 10 and 12"]),
         ({"sequences": {"app.s": 12}}, []),
-        ({"sequences": {}}, ["sequence app.s: lacking"]),
-        ({"objects": {}}, ["index app.a_pkey: lacking"]),
+        ({"sequences": {}}, ["sequence app.s: missing"]),
+        ({"objects": {}}, ["index app.a_pkey: missing"]),
         ({"objects": {"index app.a_pkey": "on app.b"}}, ["index app.a_pkey: on app.b, was on app.a"]),
-        ({"extensions": {}}, ["extension vector: lacking"]),
+        ({"extensions": {}}, ["extension vector: missing"]),
         ({"large_objects": 1}, ["large objects: 1, were 0"]),
         ({"ledger": ()}, ["the ledger has 0 scripts, had 1, or other ones"]),
-        ({"vector_indexes": ()}, ["vector index app.near: lacking"]),
+        ({"vector_indexes": ()}, ["vector index app.near: missing"]),
     ],
 )
 def test_what_differs_is_told_by_name(changed: dict[str, object], words: list[str]) -> None:
@@ -141,7 +141,7 @@ def test_only_finished_folders_are_backups_and_the_last_good_drill_is_found(tmp_
     store.record_drill(tmp_path / "20261125T020000Z", result.model_copy(update={"ok": False, "problems": ("x",)}))
     assert store.last_good_drill_time(tmp_path) == at
     assert store.list_backups(tmp_path)[1].drill == result.model_copy(update={"ok": False, "problems": ("x",)})
-    with pytest.raises(BackupRefused, match="no finished backup"):
+    with pytest.raises(BackupRefused, match="not a finished backup"):
         read(tmp_path / "20261124T020000Z")
     with pytest.raises(BackupRefused, match="there are: 20261124T020000Z, 20261125T020000Z"):
         store.find_backup(tmp_path, "20261124")

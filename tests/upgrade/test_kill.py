@@ -161,7 +161,7 @@ def test_a_verified_server_that_was_not_opened_any_more_is_opened(machine: Machi
     embedded_guardian.wait_for_guardian(machine.root)
     assert machine.serving == machine.new
     rows_are_there(machine, before, "served by the guardian")
-    assert "goes on from there" in embedded_upgrade.describe(machine.job, PASSWORD, None)
+    assert "continues from there" in embedded_upgrade.describe(machine.job, PASSWORD, None)
     # as after a kill between the new directory's name and tidying
     (machine.root / f"{NEW}.standby").mkdir()
     (machine.root / f"{NEW}.docker.unfinished.log").write_text("started\n")

@@ -43,7 +43,7 @@ def test_once_the_new_server_was_started_the_next_run_goes_on(
         run.remove_leftovers(toolbox, 16, 18)
     with pytest.raises(ServerError, match=r"the files of PostgreSQL 16 are 18's.*\n  set it to 18"):
         embedded_upgrade.check_is_current(machine.old)
-    assert "goes on from there" in embedded_upgrade.describe(machine.job, PASSWORD, None)
+    assert "continues from there" in embedded_upgrade.describe(machine.job, PASSWORD, None)
     outcome = embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert (outcome.method, outcome.downtime_s) == ("link", None)
     assert machine.serving == machine.new

@@ -281,5 +281,5 @@ def test_an_up_that_ended_upgraded_can_not_be_set_back_unseen(old: Checkout) -> 
     assert machine.serving == machine.new
     old.configure(postgresVersion=18)
     said = old.ok("up")
-    assert "this one goes on from there" in said
+    assert "this one continues from there" in said
     assert rows(old) == [(18, ROWS)]

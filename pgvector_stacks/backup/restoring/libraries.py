@@ -30,4 +30,4 @@ def explain_unsafe_setting(setting: str, values: Iterable[str]) -> str:
     if name in PLACES:
         return f"{name} says where the server looks for libraries"
     found = find_unsafe_library(values) if name in SETTINGS else ""
-    return f"{name}: {one_line(found)} is no library of the server's own folder" if found else ""
+    return f"{name}: {one_line(found)} is not a library of the server's own folder" if found else ""

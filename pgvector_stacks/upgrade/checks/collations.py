@@ -59,11 +59,11 @@ def describe_rebuilds(source: SourceServer, target: TargetVersion, reindex: Rein
         versions = sorted({f"{each.recorded} → {target.libc}" for each in used if _differs(each, target)})
         when = "once the server serves" if reindex == "after" else "while the database is closed"
         found.append(
-            f"sorts {_count_and_size(surely)} anew {when} (C library {', '.join(versions)}): {_list_largest(surely)}"
+            f"rebuilds {_count_and_size(surely)} {when} (C library {', '.join(versions)}): {_list_largest(surely)}"
         )
     if perhaps:
         found.append(
-            f"sorts {_count_and_size(perhaps)} anew where PostgreSQL {target.version} has another version of the C"
+            f"rebuilds {_count_and_size(perhaps)} if PostgreSQL {target.version} has another version of the C"
             f" library or ICU: {_list_largest(perhaps)}"
         )
     if found and reindex == "after":

@@ -92,7 +92,7 @@ def _rebuild_indexes(
     for index in done:
         execute(toolbox, server, database, f"REINDEX INDEX {index.name}")
     versions = ", ".join(f"{row['what']} {row['recorded']} → {row['actual']}" for row in changed)
-    said = [f"collations: {len(done)} indexes of {database} sorted anew ({versions})"] if done or not later else []
+    said = [f"collations: {len(done)} indexes of {database} rebuilt ({versions})"] if done or not later else []
     if later:
         # The old version stays recorded, so that PostgreSQL warns, and the indexes are found again after a kill.
         return [

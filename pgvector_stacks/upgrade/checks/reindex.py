@@ -44,8 +44,8 @@ def rebuild_stale(address: Address, report: Callable[[str], object], *, remedy: 
     if failed:
         listed = "\n  ".join(failed)
         raise ServerError(
-            f"{len(failed)} indexes can't be sorted anew, and stay in the order of another C library:\n  {listed}\n"
-            f"  remove what stands twice, then {remedy}"
+            f"{len(failed)} indexes can't be rebuilt, and stay in the order of another C library:\n  {listed}\n"
+            f"  remove the duplicates, then {remedy}"
         )
     return count
 
@@ -69,7 +69,7 @@ def _rebuild_in_database(address: Address, report: Callable[[str], object]) -> t
         ]
         for number, index in enumerate(stale, 1):
             report(
-                f"sorts {index.name} of {address.database} anew, {number} of {len(stale)} ({format_size(index.bytes)})"
+                f"rebuilds {index.name} of {address.database}, {number} of {len(stale)} ({format_size(index.bytes)})"
             )
             try:
                 connection.execute(reindex_statement(index).encode())

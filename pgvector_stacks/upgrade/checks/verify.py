@@ -141,7 +141,7 @@ def _serving_copy(toolbox: Toolbox, journal: Journal, copy: str, report: Say) ->
     if free < needed + MARGIN_BYTES:
         raise ServerError(
             f"a copy of {old} needs {format_size(needed + MARGIN_BYTES)} free beside it, there are {format_size(free)}"
-            "\n  make room"
+            "\n  free disk space"
         )
     guard = {"DIRECTORY": copy, "LEASH": toolbox.leash}
     must("guarding the copy", toolbox.run(journal.old, "sh", "-ec", shell.get("verify_guard"), environment=guard))

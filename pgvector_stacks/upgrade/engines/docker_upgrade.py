@@ -97,7 +97,7 @@ def carry_out(wanted: UpgradeRequest, before_step: Callable[[str], None] = do_no
         control = DockerServerControl(made, server, old, new.major, wanted.address, wanted.grace_s)
         docker_toolbox.carry_programs(client, made, old.name, wanted.old_image, old.major)
         if journal := run.find_finished_upgrade(made, old.major, new.major, serves=control.running()):
-            wanted.report(f"a run that was killed had finished the upgrade to PostgreSQL {new.major}: goes on with it")
+            wanted.report(f"a killed run had finished the upgrade to PostgreSQL {new.major}: continues after it")
             if control.running():
                 control.stop()
             return journal

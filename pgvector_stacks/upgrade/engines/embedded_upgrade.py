@@ -60,7 +60,7 @@ def describe(
     with embedded_toolbox.open_toolbox(root) as toolbox:
         step, _ = run.plan_next_run(toolbox, job.old, job.new, serves=serves)
     if step != "start over":
-        return f"an interrupted `up` upgraded PostgreSQL {job.old} → {job.new}: this one goes on from there"
+        return f"an interrupted `up` upgraded PostgreSQL {job.old} → {job.new}: this one continues from there"
     if not serves:
         return (
             f"PostgreSQL {job.old} is down: `up` starts it first, then asks it whether it can be upgraded to {job.new},"
