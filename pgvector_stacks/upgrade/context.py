@@ -19,7 +19,7 @@ UNFINISHED, STANDBY = "docker.unfinished", "standby"
 class ServerControl(Protocol):
     """Control of the old server. Each engine (docker, embedded) implements it."""
 
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         """Return whether the old server runs."""
 
     def stop(self) -> None:
@@ -28,10 +28,10 @@ class ServerControl(Protocol):
     def start(self) -> None:
         """Start the old server on its unchanged directory. Raises PgstackError."""
 
-    def replication(self, *, allowed: bool) -> None:
+    def set_replication(self, *, allowed: bool) -> None:
         """Let the administrator connect a standby, or forbid it again. Raises PgstackError."""
 
-    def alone(self) -> AbstractContextManager[None]:
+    def locking_directories(self) -> AbstractContextManager[None]:
         """Lock the old and the new directory, so that no other process starts a server on them."""
 
 
@@ -82,7 +82,7 @@ class Context:
     def old_directory(self) -> str:
         return self.toolbox.directory(self.old)
 
-    def growing(self, what: str, data: str) -> AbstractContextManager[None]:
+    def reporting_growth(self, what: str, data: str) -> AbstractContextManager[None]:
         """Report the size of the growing data directory `data` while the context is open."""
         look = progress.measure_directory(self.toolbox, f"{data}/base", self.source.data_bytes)
         return progress.reporting_progress(what, look, self.report, self.pace)

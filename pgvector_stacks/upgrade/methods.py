@@ -45,8 +45,8 @@ RECOVERY = dict.fromkeys(
 def make_standby(upgrade: Context) -> None:
     """Create a streaming standby of the live server, and wait until it has caught up. Raises ServerError."""
     toolbox = upgrade.toolbox
-    upgrade.server.replication(allowed=True)
-    with upgrade.growing("make the standby", upgrade.standby):
+    upgrade.server.set_replication(allowed=True)
+    with upgrade.reporting_growth("make the standby", upgrade.standby):
         done = toolbox.run(
             upgrade.old, "pg_basebackup", "-D", upgrade.standby, "-R", "-X", "stream", "--checkpoint=fast",
             "--no-sync", environment=upgrade.live.environment,
@@ -146,7 +146,7 @@ def _pg_upgrade(upgrade: Context) -> None:
     if upgrade.new >= STATISTICS_KEPT and upgrade.source.all("checked_domains"):
         # Restored statistics contain values, and the superuser would run their domains' CHECKs. ANALYZE replaces them.
         words.append("--no-statistics")
-    copies = upgrade.growing("transfer", upgrade.unfinished) if method == "copy" else nullcontext()
+    copies = upgrade.reporting_growth("transfer", upgrade.unfinished) if method == "copy" else nullcontext()
     with copies:  # pg_upgrade writes files into its working directory
         done = toolbox.run(
             upgrade.new, "sh", "-c", f"cd {shlex.quote(toolbox.sockets)} && exec {shlex.join(words)}",
@@ -193,7 +193,7 @@ def _dump_and_restore(upgrade: Context) -> None:
     finally:
         stop(toolbox, upgrade.old, upgrade.old_directory)
     new = start(toolbox, upgrade.new, upgrade.unfinished, preload | FAST, upgrade.source.superuser)
-    with upgrade.growing("restore", upgrade.unfinished):
+    with upgrade.reporting_growth("restore", upgrade.unfinished):
         _restore(upgrade, new, folder)
     stop(toolbox, upgrade.new, upgrade.unfinished)
     toolbox.sh('rm -rf "$D"', D=folder)

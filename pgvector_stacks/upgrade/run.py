@@ -45,20 +45,20 @@ class Upgrade(Context):
             if self.choice.method == "standby":
                 self._step("make the standby", lambda: methods.make_standby(self))
         except BaseException:
-            self._tidy()
+            self._remove_unfinished()
             raise
         self.stopped_at = time.monotonic()
         try:
             self._step("stop", self.server.stop)
-            with self.server.alone():
-                journal = self._behind_closed_doors()
+            with self.server.locking_directories():
+                journal = self._upgrade_stopped_server()
         except BaseException as error:
-            self._back(error)
+            self._restart_old_server(error)
             raise
-        self._tell(journal)
+        self._report_times(journal)
         return journal
 
-    def _behind_closed_doors(self) -> Journal:
+    def _upgrade_stopped_server(self) -> Journal:
         if self.choice.method == "standby":
             before = self._step("hand over", lambda: methods.hand_over(self))
         else:
@@ -141,13 +141,13 @@ class Upgrade(Context):
                 downtime_s=round(time.monotonic() - self.stopped_at, 1),
             ),
         )
-        self._close_the_door()
+        self._forbid_replication()
         remove_leftovers(self.toolbox, self.old, self.new)  # safe after link, too: its directory has the final name now
         return journal
 
-    def _back(self, why: BaseException) -> None:
+    def _restart_old_server(self, why: BaseException) -> None:
         """Start the old server again after a failure, if there is a way back."""
-        self._tidy()
+        self._remove_unfinished()
         if self.irreversible:
             self.report(
                 f"link gave the way back up: PostgreSQL {self.new} was started on the files of {self.old}, which can't"
@@ -161,17 +161,17 @@ class Upgrade(Context):
             raise ServerError(f"{why}\n  and PostgreSQL {self.old} doesn't start again: {error}") from None
         self.report(f"PostgreSQL {self.old} serves again: its data directory was not touched")
 
-    def _tidy(self) -> None:
+    def _remove_unfinished(self) -> None:
         """Remove what is unfinished, and forbid the standby's connection again."""
-        self._close_the_door()
+        self._forbid_replication()
         if not self.irreversible:
             remove_leftovers(self.toolbox, self.old, self.new)
 
-    def _close_the_door(self) -> None:
+    def _forbid_replication(self) -> None:
         if self.choice.method == "standby":
-            self.server.replication(allowed=False)
+            self.server.set_replication(allowed=False)
 
-    def _tell(self, journal: Journal) -> None:
+    def _report_times(self, journal: Journal) -> None:
         lines = [f"{name:<18}{seconds:>8.1f} s" for name, seconds in self.seconds.items()]
         table = "\n  ".join(lines)
         self.report(f"upgraded {self.old} → {self.new} ({self.choice.method})\n  {table}\n"

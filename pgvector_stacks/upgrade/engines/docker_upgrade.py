@@ -96,14 +96,14 @@ def carry_out(wanted: UpgradeRequest, before_step: Callable[[str], None] = do_no
     ) as made:  # fmt: skip
         control = DockerServerControl(made, server, old, new.major, wanted.address, wanted.grace_s)
         docker_toolbox.carry_programs(client, made, old.name, wanted.old_image, old.major)
-        if journal := run.find_finished_upgrade(made, old.major, new.major, serves=control.running()):
+        if journal := run.find_finished_upgrade(made, old.major, new.major, serves=control.is_running()):
             wanted.report(f"a killed run had finished the upgrade to PostgreSQL {new.major}: continues after it")
-            if control.running():
+            if control.is_running():
                 control.stop()
             return journal
-        if not control.running():
+        if not control.is_running():
             control.start()
-        control.replication(allowed=False)  # a killed run may have allowed it
+        control.set_replication(allowed=False)  # a killed run may have allowed it
         data_volume.trial(client, new, wanted.new_image, wanted.volume, wanted.pgvector_minimum)
         source = _query_source(wanted)
         disk = docker_facts.measure_disk(server)
