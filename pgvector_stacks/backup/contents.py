@@ -54,26 +54,26 @@ def differences(
     Sequences ignore snapshots. A restored sequence's next number may be anything from its value before the dump to its
     value after the dump. `older_extensions` compares the versions of extensions.
     """
-    told = list(_unequal("rows of", written.rows, found.rows))
+    problems = list(_unequal("rows of", written.rows, found.rows))
     for name in sorted(written.sequences.keys() | found.sequences.keys()):
         if name not in found.sequences or name not in written.sequences:
-            told.append(f"sequence {name}: {'missing' if name in written.sequences else 'not in the backup'}")
+            problems.append(f"sequence {name}: {'missing' if name in written.sequences else 'not in the backup'}")
             continue
         low, high = sorted((written.sequences[name], sequences_after.get(name, written.sequences[name])))
         if not low <= found.sequences[name] <= high:
-            told.append(f"sequence {name}: next is {found.sequences[name]}, was {_span(low, high)}")
-    told += _unequal("", written.objects, found.objects)
-    told += [f"extension {name}: missing" for name in sorted(written.extensions.keys() - found.extensions.keys())]
+            problems.append(f"sequence {name}: next is {found.sequences[name]}, was {_span(low, high)}")
+    problems += _unequal("", written.objects, found.objects)
+    problems += [f"extension {name}: missing" for name in sorted(written.extensions.keys() - found.extensions.keys())]
     if written.large_objects != found.large_objects:
-        told.append(f"large objects: {found.large_objects}, were {written.large_objects}")
+        problems.append(f"large objects: {found.large_objects}, were {written.large_objects}")
     if written.ledger != found.ledger:
-        told.append(f"the ledger has {len(found.ledger)} scripts, had {len(written.ledger)}, or other ones")
+        problems.append(f"the ledger has {len(found.ledger)} scripts, had {len(written.ledger)}, or other ones")
     if vector_indexes:
         missing = {(each.schema_name, each.name) for each in written.vector_indexes} - {
             (each.schema_name, each.name) for each in found.vector_indexes
         }
-        told += [f"vector index {schema}.{name}: missing" for schema, name in sorted(missing)]
-    return told
+        problems += [f"vector index {schema}.{name}: missing" for schema, name in sorted(missing)]
+    return problems
 
 
 def older_extensions(written: Contents, found: Contents) -> list[str]:

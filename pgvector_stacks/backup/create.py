@@ -50,10 +50,10 @@ def create(
                 promote(made, finished)
         except (PgstackError, OSError, ValidationError) as error:
             if isinstance(error, ValidationError):  # a backup can't record this name of a database or library
-                told = manifests.problem_of(error)
+                reason = manifests.problem_of(error)
             else:
-                told = str(error) if isinstance(error, PgstackError) else f"{finished}: {error.strerror}"
-            raise BackupFailed(f"the backup failed, nothing of it is kept: {told}") from None
+                reason = str(error) if isinstance(error, PgstackError) else f"{finished}: {error.strerror}"
+            raise BackupFailed(f"the backup failed, nothing of it is kept: {reason}") from None
         return found
 
 
@@ -69,13 +69,13 @@ def _write_backup(
     key: str, report: Report,
 ) -> Manifest:  # fmt: skip
     begun = time.monotonic()
-    (about,) = rows(
+    (server_facts,) = rows(
         toolbox, server, "postgres",
         "SELECT current_setting('server_version') AS version, current_setting('shared_preload_libraries') AS preload,"
         " (SELECT json_agg(datname) FROM pg_database) AS databases",
     )  # fmt: skip
     cluster = rows(toolbox, server, "postgres", queries.get("backup_cluster"))
-    if database in about["databases"] and database not in (row["name"] for row in cluster):
+    if database in server_facts["databases"] and database not in (row["name"] for row in cluster):
         raise ServerError(
             f"the database {database} is a template, or accepts no connections: the backup would lack it\n"
             "  pgstack up STACK  fixes that"
@@ -99,7 +99,8 @@ def _write_backup(
     manifest = Manifest.model_validate(
         {
             "stack": stack, "startedAt": started.replace(microsecond=0), "seconds": round(time.monotonic() - begun, 1),
-            "serverVersion": str(about["version"]).split(" ")[0], "major": server.major, "preload": about["preload"],
+            "serverVersion": str(server_facts["version"]).split(" ")[0], "major": server.major,
+            "preload": server_facts["preload"],
             "database": database, "schemaRevision": revision(own["contents"].ledger) if own else "empty",
             "databases": databases, "files": manifests.files_of(made),
         }

@@ -175,7 +175,7 @@ def _restore_all(
                 ) from None
             problems += [f"database {database.name}: {line}" for line in str(error).splitlines()]
             continue
-        told = differences(database.contents, database.sequences_after, found, vector_indexes=vector_indexes)
-        told += older_extensions(database.contents, found)
-        problems += [f"database {database.name}: {line}" for line in told]
+        differing = differences(database.contents, database.sequences_after, found, vector_indexes=vector_indexes)
+        differing += older_extensions(database.contents, found)
+        problems += [f"database {database.name}: {line}" for line in differing]
     return problems

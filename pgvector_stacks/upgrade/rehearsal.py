@@ -111,11 +111,11 @@ def _restore(toolbox: Toolbox, server: Server, folder: str, source: SourceServer
     try:
         as_owners.restore(toolbox, server, folder, source.databases, jobs=1, report=lambda _: None, watched=watched)
     except ServerError as error:
-        told = {name: found[1] for name, pattern in FAILED.items() if (found := pattern.search(str(error)))}
-        if "error" not in told:
+        parts = {name: found[1] for name, pattern in FAILED.items() if (found := pattern.search(str(error)))}
+        if "error" not in parts:
             raise
         raise ServerError(
-            f"rehearsed on an empty server: PostgreSQL {new} doesn't take {told.get('entry', '?')}\n"
-            f"    {told['error']}\n    {told.get('statement', '')[:300]}\n"
+            f"rehearsed on an empty server: PostgreSQL {new} doesn't take {parts.get('entry', '?')}\n"
+            f"    {parts['error']}\n    {parts.get('statement', '')[:300]}\n"
             "  change it in the running database, or choose a later release of the target"
         ) from None

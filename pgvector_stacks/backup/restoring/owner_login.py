@@ -67,9 +67,9 @@ def group_by_owner(
     """
     found: dict[str, list[str]] = {}
     for line in lines:
-        told = line.split(" ", 3)[-1]  # after `DUMP; TABLE OID `
-        by_end = restore_order.owner_of(line, powerless) if OF_A_RELATION.match(told) else ""
-        found.setdefault(owner_of.get(told) or by_end, []).append(line)
+        entry = line.split(" ", 3)[-1]  # after `DUMP; TABLE OID `
+        by_end = restore_order.owner_of(line, powerless) if OF_A_RELATION.match(entry) else ""
+        found.setdefault(owner_of.get(entry) or by_end, []).append(line)
     return found
 
 

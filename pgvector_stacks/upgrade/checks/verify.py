@@ -112,12 +112,12 @@ def verify(toolbox: Toolbox, live: Server, new: int, copy: str, report: Say) -> 
         found += [f"{name}: database new" for name in names["now"] if name not in names["kept"]]
         tables = compared = 0
         for database in (name for name in names["kept"] if name in names["now"]):
-            held, told = _compare(toolbox, was, live, database)
+            held, different = _compare(toolbox, was, live, database)
             report(
                 f"{database}: {len(held.tables)} tables with {held.row_count} rows, {len(held.sequences)} sequences: "
-                + (f"{len(told)} differ" if told else "the same")
+                + (f"{len(different)} differ" if different else "the same")
             )
-            found += [f"{database}: {difference}" for difference in told]
+            found += [f"{database}: {difference}" for difference in different]
             tables, compared = tables + len(held.tables), compared + held.row_count
     return Comparison(tuple(found), tables, compared)
 

@@ -197,9 +197,9 @@ def main() -> None:
     """Read the job from stdin, and print `ready` once no other guardian works on the same data."""
     import fcntl
 
-    told = json.loads(sys.stdin.readline())
-    private = Path(told.pop("private"))
-    job = Job(**told)
+    arguments = json.loads(sys.stdin.readline())
+    private = Path(arguments.pop("private"))
+    job = Job(**arguments)
     root = Path(job.root)
     with (root / LOCK).open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
