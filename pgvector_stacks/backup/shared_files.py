@@ -43,7 +43,10 @@ def read_note(path: Path) -> str:
 
 
 def change_owner(path: Path, uid: int, gid: int) -> None:
-    """Give a folder's contents, and then the folder, to another owner. Raises OSError, as on NFS with root squashed."""
+    """Give a folder's contents, and then the folder, to another owner. Raises OSError.
+
+    Files that have this owner already are skipped, because NFS may forbid the call to root.
+    """
     for _, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
         for name in (*files, *folders):
             if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid != uid:
@@ -71,7 +74,7 @@ def give_to_folder_owner(descriptor: int, folder: Path) -> None:
         os.fchown(descriptor, there.st_uid, there.st_gid)
 
 
-def _makes_files_of_roots(folder: Path) -> bool:
+def _creates_files_as_root(folder: Path) -> bool:
     """Return whether files that root creates here belong to root. On NFS they may belong to the folder's owner."""
     path = folder / f".{secrets.token_hex(8)}"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -95,7 +98,7 @@ def open_private_folder(folder: Path) -> Iterator[Path]:
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if os.fstat(descriptor).st_uid == parent.st_uid and _makes_files_of_roots(folder.parent):
+        if os.fstat(descriptor).st_uid == parent.st_uid and _creates_files_as_root(folder.parent):
             raise OSError(errno.EINVAL, "somebody put another folder there", str(folder))
         yield Path(OPENED) / str(descriptor)
     finally:
