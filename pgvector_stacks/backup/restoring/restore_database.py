@@ -39,7 +39,7 @@ def split_listing(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[
     return first, second
 
 
-def load(
+def restore_dump(
     toolbox: Toolbox, server: Server, dump: str, database: str, indexes: Sequence[VectorIndex], *, jobs: int,
     vector_indexes: bool, login: Server, create: bool = False, opening: str = "",
     by_superuser: bool = False,
@@ -93,7 +93,12 @@ def load(
             with owner_login.granting_owner(toolbox, server, database, owner):
                 run(login, f"rows-{number}.list", lines, f"--section=data -j {jobs}")
     run(server, "rows.list", shares.get("", []), f"--section=data -j {jobs}")
-    make(made.schema, "behind", f"--section=post-data -j {jobs}", _keys(toolbox, server.major, dump, first))
+    make(
+        made.schema,
+        "behind",
+        f"--section=post-data -j {jobs}",
+        _find_referenced_tables(toolbox, server.major, dump, first),
+    )
     if vector_indexes:
         make(vectors.schema, "vector-indexes", "--section=post-data")
     run(server, "annotations.list", made.annotations + (vectors.annotations if vector_indexes else []), "")
@@ -109,7 +114,7 @@ def _list_entries(toolbox: Toolbox, major: int, dump: str, *, create: bool) -> s
     )
 
 
-def _keys(toolbox: Toolbox, major: int, dump: str, lines: Sequence[str]) -> set[tuple[str, str]]:
+def _find_referenced_tables(toolbox: Toolbox, major: int, dump: str, lines: Sequence[str]) -> set[tuple[str, str]]:
     """Return (schema, table) of all tables that the dump's foreign keys refer to. Raises ServerError."""
     keys = [line for line in lines if " FK CONSTRAINT " in line]
     if not keys:
