@@ -31,7 +31,7 @@ from pgvector_stacks.sizing.settings import derive
 from pgvector_stacks.toolbox import embedded_toolbox
 from pgvector_stacks.toolbox.interface import must, with_password
 from pgvector_stacks.upgrade import facts, run
-from pgvector_stacks.upgrade.decision import METHODS, Method, choose
+from pgvector_stacks.upgrade.decision import METHODS, Method, choose_method
 from pgvector_stacks.upgrade.engines import embedded_upgrade
 from pgvector_stacks.upgrade.engines.embedded_control import EmbeddedServerControl
 
@@ -181,10 +181,10 @@ def _copied(source: Path, target: Path) -> None:
 
 def _ours(cluster: Cluster, port: int, method: Method) -> None:
     old, new = cluster.directory(OLD), cluster.directory(NEW)
-    source = facts.of_source(replace(cluster.address(port), database="postgres"))
+    source = facts.query_source(replace(cluster.address(port), database="postgres"))
     with embedded_toolbox.open_toolbox(cluster.root) as toolbox:
         try:
-            choice = choose(source, embedded_upgrade.disk(cluster.root), method)
+            choice = choose_method(source, embedded_upgrade.measure_disk(cluster.root), method)
         except PgstackError as error:
             raise NotMeasured(str(error)) from None
         live = with_password(

@@ -59,7 +59,7 @@ class Options:
 
 def declare(environment: Environment, server: Server, options: Options) -> None:
     """For a stack with the key, on an engine of this machine."""
-    name = sidecar.name_of(environment.name)
+    name = sidecar.container_name(environment.name)
     volume = docker.Volume(
         "backup-files-volume",
         name=name,
@@ -71,7 +71,7 @@ def declare(environment: Environment, server: Server, options: Options) -> None:
         {
             "docker": server.engine.url, "name": environment.name, "image": server.image.image_id,
             "volume": volume.name, "directory": str(environment.backups),
-            "owner": sidecar.owner_of(environment.backups), "folder": sidecar.folder(),
+            "owner": sidecar.find_owner(environment.backups), "folder": sidecar.scripts_folder(),
             "backupPassword": server.password, "backupKey": server.key,
         }
         | ({"certificate": server.certificate} if environment.tls == "require" else {}),
@@ -85,7 +85,7 @@ def _variables(environment: Environment) -> dict[str, str]:
     """The environment variables of the container."""
     assert environment.backup is not None
     tls, given = environment.tls == "require", environment.tls_certificate
-    return sidecar.environment(
+    return sidecar.container_environment(
         environment.name, environment.major, environment.stack, environment.database, environment.backup,
         environment.backups_kept, sslmode="require" if tls else "",
         verified=tls and (given is None or bool(server_authentication.root_of(given))),
@@ -98,12 +98,12 @@ def _container(
     away = server.engine == offline.NOT_ASKED
     return docker.Container(
         "backup",
-        name=sidecar.name_of(environment.name),
+        name=sidecar.container_name(environment.name),
         image=server.image.image_id,
         entrypoints=["sh"],
-        command=["-eu", f"{sidecar.folder()}/loop.sh"],
+        command=["-eu", f"{sidecar.scripts_folder()}/loop.sh"],
         envs=[f"{key}={value}" for key, value in sorted(_variables(environment).items())],
-        user=sidecar.owner_of(environment.backups),
+        user=sidecar.find_owner(environment.backups),
         read_only=True,
         capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
         security_opts=["no-new-privileges"],
@@ -111,7 +111,7 @@ def _container(
             docker.ContainerMountArgs(type="volume", source=volume.name, target=MOUNT, read_only=True),
             docker.ContainerMountArgs(type="bind", source=str(environment.backups), target=BACKUPS),
         ],
-        tmpfs=sidecar.tmpfs(environment.major),
+        tmpfs=sidecar.tmpfs_mounts(environment.major),
         memory=MEMORY_MB,
         memory_swap=MEMORY_MB,
         cpus=CPUS,
@@ -171,7 +171,7 @@ class BackupFilesProvider(Provider):
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         was, wanted = (BackupFilesProps.from_props(props) for props in (_olds, _news))
         if was.directory != wanted.directory:
-            schedule.end(Path(was.directory))
+            schedule.remove_records(Path(was.directory))
         _install(wanted)
         return UpdateResult(wanted.to_props())
 
@@ -182,20 +182,20 @@ class BackupFilesProvider(Provider):
             gone = not volume_exists(connect(deployed.docker), deployed.volume)
         except PgstackError:
             gone = False  # Preflight says it
-        gone = gone or schedule.since(Path(deployed.directory)) is None  # somebody removed the folder
+        gone = gone or schedule.read_start(Path(deployed.directory)) is None  # somebody removed the folder
         return ReadResult(None, {}) if gone else ReadResult(id_, deployed.to_props(), deployed.inputs(self.outputs))
 
     @plainly
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """The volume goes with its own resource, the backups stay."""
-        schedule.end(Path(BackupFilesProps.from_props(_props).directory))
+        schedule.remove_records(Path(BackupFilesProps.from_props(_props).directory))
 
 
 def _install(wanted: BackupFilesProps) -> None:
     directory = Path(wanted.directory)
-    is_new = schedule.since(directory) is None
+    is_new = schedule.read_start(directory) is None
     try:
-        schedule.begin(directory, datetime.now(UTC))
+        schedule.record_start(directory, datetime.now(UTC))
         sidecar.hand_over(directory, wanted.owner)
     except OSError as error:
         raise ServerError(f"backups can't be kept in {directory}: {error.strerror}") from None
@@ -203,7 +203,7 @@ def _install(wanted: BackupFilesProps) -> None:
     client = connect(wanted.docker)
     sidecar.install(client, installation, wanted.backup_password, wanted.backup_key, wanted.certificate)
     if is_new:
-        sidecar.start_anew(client, wanted.name)
+        sidecar.restart(client, wanted.name)
 
 
 class BackupRunsProps(Props):
@@ -231,7 +231,7 @@ class BackupRunsProvider(Provider):
 
 
 def _settle(wanted: BackupRunsProps) -> dict[str, Any]:
-    sidecar.settle(connect(wanted.docker), wanted.container)
+    sidecar.wait_until_ready(connect(wanted.docker), wanted.container)
     return wanted.to_props()
 
 

@@ -96,7 +96,7 @@ class DataDirectoryProvider(Provider):
             return UpdateResult(_news | self._found(_news))
         if before.major != after.major:
             if _news.get("upgradeMethod") != "link":  # after which the old container can't be started again
-                docker_guardian.watch(_olds["docker"], _olds["name"], _olds["image"])
+                docker_guardian.start_guardian(_olds["docker"], _olds["name"], _olds["image"])
             journal = docker_upgrade.carry_out(_wanted(_olds, _news, _news["image"]))
             return UpdateResult(
                 _news
@@ -261,10 +261,10 @@ def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) ->
             pulumi.log.info(f"upgrades PostgreSQL {was} → {wanted}: how is decided where the server can be asked")
             return
         upgrade = _wanted(olds, news, news["imageName"])
-        if wanted < was and docker_upgrade.rollback_wanted(upgrade):
+        if wanted < was and docker_upgrade.is_rollback_requested(upgrade):
             pulumi.log.info(f"goes back to PostgreSQL {wanted} as it was before the upgrade to {was}")
         else:
-            pulumi.log.info(docker_upgrade.preview(upgrade))
+            pulumi.log.info(docker_upgrade.describe(upgrade))
     except PgstackError as error:
         raise ServerError(
             f"pgvector:image: this stack's data is PostgreSQL {was}'s, {news['imageName']} is PostgreSQL {wanted}\n"
@@ -272,14 +272,14 @@ def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) ->
         ) from None
 
 
-def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> docker_upgrade.Wanted:
+def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> docker_upgrade.UpgradeRequest:
     """The upgrade that these inputs ask for. The old server is reached as it was deployed.
 
     State written before upgrades existed has no address. The declared one is used.
     """
     known = {key: None if is_unknown(value) else value for key, value in news.items()}
     olds = {key: known.get(key) for key in ADDRESS} | olds
-    return docker_upgrade.Wanted(
+    return docker_upgrade.UpgradeRequest(
         client=connect(olds["docker"]), before=spec_of(olds), after=spec_of(known),
         old_image=olds["image"], new_image=image, volume=olds["volume"], method=news.get("upgradeMethod"),
         grace_s=int(news["stopGraceS"]), backup=backup_first(olds, news), pgvector_minimum=news["pgvectorMinimum"],

@@ -174,7 +174,7 @@ class _Declaration:
 
         from . import backup_schedule
 
-        hooks = self._before_create("backup", left_behind.remove_container, sidecar.name_of(self.name))
+        hooks = self._before_create("backup", left_behind.remove_container, sidecar.container_name(self.name))
         backup_schedule.declare(
             self.environment,
             backup_schedule.Server(

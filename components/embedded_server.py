@@ -126,7 +126,7 @@ class EmbeddedServerProvider(Provider):
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
         wanted = ServerProps.from_props(props)
-        embedded_guardian.wait(wanted.root)
+        embedded_guardian.wait_for_guardian(wanted.root)
         made = {} if wanted.directory.made else {"made_by": "initdb"}
         serves = _bring_up(wanted, wanted.admin_password)
         return CreateResult(serves.identity.split("/")[0], serves.to_props(**made))
@@ -134,7 +134,7 @@ class EmbeddedServerProvider(Provider):
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         was, wanted = (ServerProps.from_props(props) for props in (_olds, _news))
-        embedded_guardian.wait(wanted.root)
+        embedded_guardian.wait_for_guardian(wanted.root)
         made: dict[str, Any] = {key: _olds[key] for key in MADE if key in _olds}
         upgraded = _is_another_major(was, wanted)
         if upgraded:
@@ -147,15 +147,15 @@ class EmbeddedServerProvider(Provider):
                 statistics,
             )
 
-            reindex.complete(serves.address, pulumi.log.info)
-            statistics.complete(serves.address)
+            reindex.rebuild_stale(serves.address, pulumi.log.info)
+            statistics.analyze_missing(serves.address)
             _back_up(was, serves)
         return UpdateResult(outs)
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         deployed = DirectoryProps.from_props(props)
-        embedded_guardian.wait(deployed.root)
+        embedded_guardian.wait_for_guardian(deployed.root)
         directory = deployed.directory
         state = embedded_server.status(directory)
         if state == "missing":
@@ -172,7 +172,7 @@ class EmbeddedServerProvider(Provider):
     @plainly
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         root = DirectoryProps.from_props(_props).root
-        embedded_guardian.wait(root)
+        embedded_guardian.wait_for_guardian(root)
         for major in embedded_server.VERSIONS:  # also the one that an interrupted upgrade started
             directory = embedded_server.Directory(root / str(major), major)
             if directory.made:
@@ -248,7 +248,7 @@ def _goes_back(job: embedded_guardian.Job) -> bool:
     """Whether the lower major is a rollback that was asked for. Raises ServerError for a downgrade that was not."""
     was, wanted = job.old, job.new
     if wanted < was:
-        if embedded_upgrade.rollback_wanted(job):
+        if embedded_upgrade.is_rollback_requested(job):
             return True
         raise ServerError(
             f"{embedded_upgrade.VERSION_KEY}: this stack's data is PostgreSQL {was}'s, the file says {wanted}:"
@@ -265,7 +265,7 @@ def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
     if _goes_back(job):
         return f"goes back to PostgreSQL {job.new} as it was before the upgrade to {job.old}"
     try:
-        return embedded_upgrade.announce(
+        return embedded_upgrade.describe(
             job, was.admin_password, wanted.upgrade_method, no_drift=no_drift(olds, news),
             reindex=wanted.upgrade_reindex,
         )  # fmt: skip
@@ -291,7 +291,7 @@ def _upgrade(was: ServerProps, wanted: ServerProps) -> dict[str, Any]:
 def _back_up(was: ServerProps, serves: ServerProps) -> None:
     """Of the upgraded server; not after a rollback, whose state the backups from before have."""
     if serves.major > was.major and (after := backup_after(serves.to_props())):
-        reached = embedded_upgrade.at_the_server(_job(was, serves), serves.admin_password)
+        reached = embedded_upgrade.open_toolbox_at_server(_job(was, serves), serves.admin_password)
         after.make(reached, pulumi.log.info, pulumi.log.warn)
 
 
@@ -302,7 +302,7 @@ def _address(port: int, password: str) -> Address:
 def _bring_up(wanted: ServerProps, known_password: str) -> ServerProps:
     """From whatever is there to a running server with these settings, this port and this password."""
     directory, settings, port = wanted.directory, wanted.settings, wanted.wanted_port
-    embedded_upgrade.may_start(directory)
+    embedded_upgrade.check_is_current(directory)
     embedded_server.initialise(directory, wanted.admin_password)
     if embedded_server.pid(directory) is not None and (
         embedded_server.written_settings(directory) != settings

@@ -100,11 +100,11 @@ class ReadinessProvider(Provider):
         serves = _wait(ReadinessProps.from_props(_news), was.admin_password)
         if serves.major != was.major:
             address = serves.server.address
-            tables = statistics.complete(address)
+            tables = statistics.analyze_missing(address)
             pulumi.log.info(f"PostgreSQL {serves.version} serves; statistics of {tables} tables are complete")
             from pgvector_stacks.upgrade.checks import reindex  # with all that runs scripts: the program only declares
 
-            reindex.complete(address, pulumi.log.info)
+            reindex.rebuild_stale(address, pulumi.log.info)
             _back_up(was, serves)
         return UpdateResult(serves.to_props())
 
@@ -131,7 +131,7 @@ def _back_up(was: ServerProps, serves: ServerProps) -> None:
 @contextmanager
 def _at_the_server(serves: ServerProps) -> Iterator[tuple[interface.Toolbox, interface.Server]]:
     client, admin = connect(serves.docker), serves.server.address
-    with docker_upgrade.at_the_server(client, serves.name, serves.image, serves.major, admin) as found:
+    with docker_upgrade.open_toolbox_at_server(client, serves.name, serves.image, serves.major, admin) as found:
         yield found
 
 

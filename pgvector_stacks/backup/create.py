@@ -19,9 +19,9 @@ from pydantic import ValidationError
 
 from pgvector_stacks.backup import manifest as manifests
 from pgvector_stacks.backup import recorded_schema, shared_files
-from pgvector_stacks.backup.contents import Contents, question
+from pgvector_stacks.backup.contents import Contents, contents_query
 from pgvector_stacks.backup.manifest import BackupFailed, Manifest
-from pgvector_stacks.backup.store import STAMP, alone, remove_unfinished, settle, unfinished
+from pgvector_stacks.backup.store import STAMP, locking_folder, promote, remove_unfinished, staging
 from pgvector_stacks.common import queries, shell
 from pgvector_stacks.common.errors import PgstackError, ServerError
 from pgvector_stacks.migrations.scripts.script_files import revision
@@ -41,25 +41,25 @@ def create(
 
     Raises BackupFailed. The server isn't changed.
     """
-    with alone(into):
+    with locking_folder(into):
         for name in remove_unfinished(into):
             report(f"removed {name}, which a run that was killed left")
-        started = _free_time(into)
+        started = _wait_for_free_name(into)
         finished = into / f"{started:{STAMP}}"
         try:
-            with unfinished(finished) as made:
-                found = _make(toolbox, server, made, started, stack, database, jobs, key, report)
-                settle(made, finished)
+            with staging(finished) as made:
+                found = _write_backup(toolbox, server, made, started, stack, database, jobs, key, report)
+                promote(made, finished)
         except (PgstackError, OSError, ValidationError) as error:
             if isinstance(error, ValidationError):  # a backup can't record this name of a database or library
-                told = manifests.problem_of(error)
+                reason = manifests.describe_invalid_field(error)
             else:
-                told = str(error) if isinstance(error, PgstackError) else f"{finished}: {error.strerror}"
-            raise BackupFailed(f"the backup failed, nothing of it is kept: {told}") from None
+                reason = str(error) if isinstance(error, PgstackError) else f"{finished}: {error.strerror}"
+            raise BackupFailed(f"the backup failed, nothing of it is kept: {reason}") from None
         return found
 
 
-def _free_time(into: Path) -> datetime:
+def _wait_for_free_name(into: Path) -> datetime:
     """Return the current time. Wait for the next second if a backup already has this one's name.
 
     Raises BackupFailed if files have the names of the coming seconds too.
@@ -75,21 +75,21 @@ def _free_time(into: Path) -> datetime:
     return now
 
 
-def _make(
+def _write_backup(
     toolbox: Toolbox, server: Server, made: Path, started: datetime, stack: str, database: str, jobs: int,
     key: str, report: Report,
 ) -> Manifest:  # fmt: skip
     begun = time.monotonic()
-    (about,) = rows(
+    (server_facts,) = rows(
         toolbox, server, "postgres",
         "SELECT current_setting('server_version') AS version, current_setting('shared_preload_libraries') AS preload,"
         " (SELECT json_agg(datname) FROM pg_database) AS databases",
     )  # fmt: skip
     cluster = rows(toolbox, server, "postgres", queries.get("backup_cluster"))
-    if database in about["databases"] and database not in (row["name"] for row in cluster):
+    if database in server_facts["databases"] and database not in (row["name"] for row in cluster):
         raise ServerError(
-            f"the database {database} is a template, or takes no connections: the backup would be without it\n"
-            "  pgstack up STACK  puts that right"
+            f"the database {database} is a template, or accepts no connections: the backup would lack it\n"
+            "  pgstack up STACK  fixes that"
         )
     work = toolbox.beside(server.major, WORK)
     must("making a folder", toolbox.sh('rm -rf "$WORK"; umask 077; mkdir -p "$WORK"', WORK=work))
@@ -101,18 +101,19 @@ def _make(
             server.major, "sh", "-ec", words, environment=server.environment | {"FILE": globals_}, timeout_s=LONG_S
         )
         must("pg_dumpall", done)
-        databases = [_dump(toolbox, server, row, work, jobs, report) for row in cluster]
+        databases = [_dump_database(toolbox, server, row, work, jobs, report) for row in cluster]
         toolbox.bring(work, made)
     finally:
         toolbox.sh('rm -rf "$WORK"', WORK=work)
-    databases = [_with_contents(each, made) for each in databases]
+    databases = [_move_contents(each, made) for each in databases]
     own = next((each for each in databases if each["name"] == database), None)
     manifest = Manifest.model_validate(
         {
             "stack": stack, "startedAt": started.replace(microsecond=0), "seconds": round(time.monotonic() - begun, 1),
-            "serverVersion": str(about["version"]).split(" ")[0], "major": server.major, "preload": about["preload"],
+            "serverVersion": str(server_facts["version"]).split(" ")[0], "major": server.major,
+            "preload": server_facts["preload"],
             "database": database, "schemaRevision": revision(own["contents"].ledger) if own else "empty",
-            "databases": databases, "files": manifests.files_of(made),
+            "databases": databases, "files": manifests.list_files(made),
         }
     )  # fmt: skip
     manifests.write(manifest, made, key)
@@ -120,12 +121,12 @@ def _make(
     return manifest
 
 
-def _dump(
+def _dump_database(
     toolbox: Toolbox, server: Server, row: dict[str, Any], work: str, jobs: int, report: Report
 ) -> dict[str, Any]:
     report(f"database {row['name']}, {row['bytes'] / 2**20:.0f} MiB")
     folder = quote(row["name"], safe="")
-    contents = toolbox.put("contents.sql", question())
+    contents = toolbox.put("contents.sql", contents_query())
     variables = {"PGDATABASE": row["name"], "FOLDER": f"{work}/{folder}", "CONTENTS": contents, "JOBS": str(jobs),
                  "LEASH": toolbox.leash}  # fmt: skip
     done = toolbox.run(
@@ -137,7 +138,7 @@ def _dump(
         timeout_s=LONG_S,
     )
     must(f"pg_dump of database {row['name']}", done)
-    drifted = recorded_schema.drift_of(toolbox, server, row["name"])
+    drifted = recorded_schema.find_drift(toolbox, server, row["name"])
     renamed = {"connection_limit": "connectionLimit"}
     return {renamed.get(key, key): value for key, value in row.items()} | {
         "folder": folder,
@@ -145,7 +146,7 @@ def _dump(
     }
 
 
-def _with_contents(database: dict[str, Any], made: Path) -> dict[str, Any]:
+def _move_contents(database: dict[str, Any], made: Path) -> dict[str, Any]:
     """Move the two query results beside the dump into the manifest's entry of the database."""
     found = []
     for when in ("before", "after"):

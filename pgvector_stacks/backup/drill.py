@@ -16,11 +16,11 @@ from pathlib import Path
 from psycopg import sql
 
 from pgvector_stacks.backup import restore
-from pgvector_stacks.backup.contents import Contents, differences, older_extensions
-from pgvector_stacks.backup.manifest import BackupRefused, Manifest, Trust, Untrusted, globals_of, verify
+from pgvector_stacks.backup.contents import Contents, describe_differences, describe_older_extensions
+from pgvector_stacks.backup.manifest import BackupRefused, Manifest, Trust, Untrusted, read_globals, verify
 from pgvector_stacks.backup.restoring import owner_login, restore_database, role_statements
 from pgvector_stacks.backup.restoring.role_statements import Statement
-from pgvector_stacks.backup.store import DrillResult, note_drill
+from pgvector_stacks.backup.store import DrillResult, record_drill
 from pgvector_stacks.common import shell
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.toolbox.interface import SUPERUSER, Server, Toolbox, execute, must, start, stop
@@ -60,7 +60,7 @@ def drill(
     at, begun = datetime.now(UTC).replace(microsecond=0), time.monotonic()
     try:
         manifest = verify(backup, trust=trust)
-        statements = role_statements.parse(globals_of(backup, manifest))
+        statements = role_statements.parse(read_globals(backup, manifest))
     except Untrusted:
         raise
     except BackupRefused as refusal:
@@ -70,28 +70,28 @@ def drill(
             raise ServerError(f"PostgreSQL {major} can't read a backup of {manifest.major}: nothing was tried")
         # initdb has created the administrator, who stays unchanged
         statements = [each for each in statements if each.names != {SUPERUSER}]
-        statements = role_statements.without_backup_role(statements, made=True)  # the databases name it
+        statements = role_statements.remove_backup_role(statements, made=True)  # the databases name it
         role_statements.refuse_powers(statements, (SUPERUSER, *role_statements.POWERFUL), allowed=superusers)
         trial = _Trial(manifest, statements, major or manifest.major, jobs, vector_indexes, by_superuser)
-        problems = _try(toolbox, backup, trial, report)
+        problems = _run_trial(toolbox, backup, trial, report)
     result = DrillResult(
         ok=not problems, at=at, seconds=round(time.monotonic() - begun, 1), vector_indexes=vector_indexes,
         problems=tuple(problems[:MOST_PROBLEMS]),
     )  # fmt: skip
-    note_drill(backup, result, trust.key)
+    record_drill(backup, result, trust.key)
     return result
 
 
-def locks(databases: Iterable[Contents]) -> int:
+def lock_limit(databases: Iterable[Contents]) -> int:
     """Return max_locks_per_transaction for the drill's server. Its lock table holds at least that times 20 connections.
 
     Each table, index and constraint counts as one lock, so one transaction can touch them all.
     """
-    most = max(map(_size, databases), default=0)
+    most = max(map(_count_objects, databases), default=0)
     return max(LEAST_LOCKS, most // int(SETTINGS["max_connections"]))
 
 
-def _size(contents: Contents) -> int:
+def _count_objects(contents: Contents) -> int:
     return len(contents.rows) + len(contents.sequences) + len(contents.objects) + len(contents.vector_indexes)
 
 
@@ -107,7 +107,7 @@ class _Trial:
     by_superuser: bool
 
 
-def _try(toolbox: Toolbox, backup: Path, trial: _Trial, report: Callable[[str], None]) -> list[str]:
+def _run_trial(toolbox: Toolbox, backup: Path, trial: _Trial, report: Callable[[str], None]) -> list[str]:
     major, manifest = trial.major, trial.manifest
     directory = toolbox.beside(major, WORK)
     handed = toolbox.hand(backup)
@@ -121,7 +121,7 @@ def _try(toolbox: Toolbox, backup: Path, trial: _Trial, report: Callable[[str], 
             major, "initdb", "-D", directory, "-U", SUPERUSER, "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync"
         )
         must("initdb for the drill", made)
-        room = str(locks(database.contents for database in manifest.databases))
+        room = str(lock_limit(database.contents for database in manifest.databases))
         settings = SETTINGS | {"shared_preload_libraries": manifest.preload, "max_locks_per_transaction": room}
         server = start(toolbox, major, directory, settings, wait_s=START_S)
         try:
@@ -158,24 +158,26 @@ def _restore_all(
         report(f"database {database.name}, {database.contents.row_count} rows")
         try:
             # Created as a restore does it: pg_dump writes some settings of a database in a form that can't be read.
-            made = restore.created(database.name, database).as_string(None)
+            made = restore.create_database_statement(database.name, database).as_string(None)
             gone = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(database.name)).as_string(None)
             execute(toolbox, server, "template1", gone, then=(made,))
-            restore_database.load(
+            restore_database.restore_dump(
                 toolbox, server, f"{handed}/{database.folder}", database.name, database.contents.vector_indexes,
                 jobs=jobs, vector_indexes=vector_indexes, login=login, by_superuser=trial.by_superuser,
             )  # fmt: skip
-            found = restore_database.contents(toolbox, server, database.name)
+            found = restore_database.query_contents(toolbox, server, database.name)
         except ServerError as error:
             if OUT_OF_LOCKS in str(error):
                 raise ServerError(
-                    f"the drill's server has no room for the locks that database {database.name} takes: this is no "
-                    f"verdict on the backup, and nothing is noted\n{error}\n"
+                    f"the drill's server has no room for the locks that database {database.name} takes: this says "
+                    f"nothing about the backup, and nothing is recorded\n{error}\n"
                     "  restore it into another stack to try it:  pgstack backup restore STACK --into OTHER"
                 ) from None
             problems += [f"database {database.name}: {line}" for line in str(error).splitlines()]
             continue
-        told = differences(database.contents, database.sequences_after, found, vector_indexes=vector_indexes)
-        told += older_extensions(database.contents, found)
-        problems += [f"database {database.name}: {line}" for line in told]
+        differing = describe_differences(
+            database.contents, database.sequences_after, found, vector_indexes=vector_indexes
+        )
+        differing += describe_older_extensions(database.contents, found)
+        problems += [f"database {database.name}: {line}" for line in differing]
     return problems

@@ -21,8 +21,8 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from pgvector_stacks.backup.contents import differences, older_extensions
-from pgvector_stacks.backup.manifest import BackupFailed, BackupRefused, Database, Manifest, globals_of
+from pgvector_stacks.backup.contents import describe_differences, describe_older_extensions
+from pgvector_stacks.backup.manifest import BackupFailed, BackupRefused, DumpedDatabase, Manifest, read_globals
 from pgvector_stacks.backup.restoring import libraries, owner_login, restore_database, role_statements
 from pgvector_stacks.backup.restoring.role_statements import Statement
 from pgvector_stacks.common import queries
@@ -34,7 +34,7 @@ from pgvector_stacks.connections.up_lock import locked
 from pgvector_stacks.inspection import drift
 from pgvector_stacks.toolbox.interface import Server, Toolbox, passfile_line
 
-NEW, BEFORE = "pgstack_restoring_", "pgstack_before_"
+NEW_PREFIX, FORMER_PREFIX = "pgstack_restoring_", "pgstack_before_"
 STAMP = "%Y%m%dt%H%M%Sz"
 ATTEMPTS = 3
 PROVIDERS = {"c": " LOCALE_PROVIDER libc", "i": " LOCALE_PROVIDER icu ICU_LOCALE {}",
@@ -51,57 +51,57 @@ def restore(
     `superusers`: the backup may create superusers, and the superuser creates the whole schema, whoever owns it.
     Raises BackupRefused, BackupFailed, ConnectionFailed. The live database is unchanged then.
     """
-    source = manifest.of(database)
+    source = manifest.find_database(database)
     if manifest.major > server.major:
         raise BackupRefused(
             f"the backup is of PostgreSQL {manifest.major}, the server is {server.major}: an older one can't read it\n"
             f"  restore into a stack of PostgreSQL {manifest.major} or newer:  pgstack backup restore … --into STACK"
         )
-    statements = role_statements.parse(globals_of(backup, manifest))
-    wrong = [word for each in source.settings if (word := libraries.problem(each.name, [each.value]))]
+    statements = role_statements.parse(read_globals(backup, manifest))
+    wrong = [word for each in source.settings if (word := libraries.explain_unsafe_setting(each.name, [each.value]))]
     if wrong and not superusers:
         raise BackupRefused(
             f"a setting of the backup's database {source.name} is refused:\n  {wrong[0]}\n"
             "  if it is meant, ask for it:  --superusers"
         )
     now = f"{datetime.now(UTC):{STAMP}}"
-    new, before = f"{NEW}{now}", f"{BEFORE}{now}"
-    with _in_words(), locked(admin, lock_wait_s) as cluster:
-        for name in _left(cluster):
+    new, before = f"{NEW_PREFIX}{now}", f"{FORMER_PREFIX}{now}"
+    with _reporting_sql_errors(), locked(admin, lock_wait_s) as cluster:
+        for name in _list_leftovers(cluster):
             report(f"drops {name}, which a restore that was killed left")
-            _drop(cluster, name)
-        make_roles(cluster, statements, report, superusers=superusers)
-        _create(cluster, new, source)
+            _drop_database(cluster, name)
+        create_missing_roles(cluster, statements, report, superusers=superusers)
+        _create_database(cluster, new, source)
         try:
             report(f"database {source.name}, {source.contents.row_count} rows, beside the live one")
             dump = f"{toolbox.hand(backup)}/{source.folder}"
-            with _loader(cluster, toolbox, server) as login:
-                restore_database.load(
+            with _creating_login(cluster, toolbox, server) as login:
+                restore_database.restore_dump(
                     toolbox, server, dump, new, source.contents.vector_indexes, jobs=jobs, vector_indexes=True,
                     login=login, by_superuser=superusers,
                 )  # fmt: skip
             report("compares it with the backup's manifest")
-            found = restore_database.contents(toolbox, server, new)
-            problems = differences(source.contents, source.sequences_after, found, vector_indexes=True)
+            found = restore_database.query_contents(toolbox, server, new)
+            problems = describe_differences(source.contents, source.sequences_after, found, vector_indexes=True)
             if problems:
                 raise BackupFailed(
                     "what was restored differs from the backup:\n" + "\n".join(f"  {p}" for p in problems)
                 )
-            for line in older_extensions(source.contents, found):
+            for line in describe_older_extensions(source.contents, found):
                 report(f"{line}: this server has no newer one")
-            give_properties(cluster, new, source)
+            restore_database_properties(cluster, new, source)
             with connect(replace(admin, database=new)) as restored:
                 drift.renew_restored(restored, source.drifted)
             report(f"renames it to {admin.database}, in one transaction")
-            return swap(admin, new, before)
+            return swap_databases(admin, new, before)
         except BaseException:
             with suppress(psycopg.Error):
-                _drop(cluster, new)
+                _drop_database(cluster, new)
             raise
 
 
 @contextmanager
-def _loader(cluster: Connection[Any], toolbox: Toolbox, server: Server) -> Iterator[Server]:
+def _creating_login(cluster: Connection[Any], toolbox: Toolbox, server: Server) -> Iterator[Server]:
     """Create the login that loads rows, and drop it at the end. Replace a login that a killed restore left."""
     password = secrets.token_urlsafe(32)
     owner_login.drop(toolbox, server)
@@ -116,23 +116,23 @@ def _loader(cluster: Connection[Any], toolbox: Toolbox, server: Server) -> Itera
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def _reporting_sql_errors() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
         raise BackupFailed(f"the restore failed, the live database is as it was: {as_pgstack_error(error)}") from None
 
 
-def _left(cluster: Connection[Any]) -> list[str]:
-    rows = cluster.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (NEW,))
+def _list_leftovers(cluster: Connection[Any]) -> list[str]:
+    rows = cluster.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (NEW_PREFIX,))
     return [row[0] for row in rows.fetchall()]
 
 
-def _drop(cluster: Connection[Any], name: str) -> None:
+def _drop_database(cluster: Connection[Any], name: str) -> None:
     cluster.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def make_roles(
+def create_missing_roles(
     cluster: Connection[Any], statements: Sequence[Statement], report: Callable[[str], None], *, superusers: bool
 ) -> None:
     """Create the roles that the server lacks, in one transaction, with their password hashes and memberships.
@@ -140,7 +140,9 @@ def make_roles(
     Raises BackupRefused if a role would be a superuser and `superusers` is False.
     """
     present = cluster.execute(queries.get("roles_present")).fetchall()
-    wanted = role_statements.lacking(role_statements.without_backup_role(statements), [name for name, _ in present])
+    wanted = role_statements.select_missing(
+        role_statements.remove_backup_role(statements), [name for name, _ in present]
+    )
     role_statements.refuse_powers(wanted, [name for name, powerful in present if powerful], allowed=superusers)
     if not wanted:
         return
@@ -152,7 +154,7 @@ def make_roles(
             cluster.execute(statement.command)
 
 
-def created(name: str, source: Database) -> sql.Composed:
+def create_database_statement(name: str, source: DumpedDatabase) -> sql.Composed:
     """Return the CREATE DATABASE statement for an empty database like `source`. Pure."""
     return sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}{}").format(
         sql.Identifier(name), sql.Identifier(source.owner),
@@ -161,13 +163,13 @@ def created(name: str, source: Database) -> sql.Composed:
     )  # fmt: skip
 
 
-def _create(cluster: Connection[Any], name: str, source: Database) -> None:
+def _create_database(cluster: Connection[Any], name: str, source: DumpedDatabase) -> None:
     """Create an empty database that only superusers and its owner can connect to.
 
     Raises BackupRefused if the server lacks the locale.
     """
     try:
-        cluster.execute(created(name, source))
+        cluster.execute(create_database_statement(name, source))
     except psycopg.errors.WrongObjectType as error:  # an invalid locale name
         raise BackupRefused(
             f"the server can't have a database like the backup's: {said(error)}\n"
@@ -176,7 +178,7 @@ def _create(cluster: Connection[Any], name: str, source: Database) -> None:
     cluster.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
 
 
-def give_properties(cluster: Connection[Any], name: str, source: Database) -> None:
+def restore_database_properties(cluster: Connection[Any], name: str, source: DumpedDatabase) -> None:
     """Set what a dump without CREATE DATABASE omits: privileges, settings, the connection limit, the comment."""
     database = sql.Identifier(name)
     with cluster.transaction():
@@ -207,7 +209,7 @@ def give_properties(cluster: Connection[Any], name: str, source: Database) -> No
                 cluster.execute(sql.SQL("ALTER {} SET {} FROM CURRENT").format(whose, word))
 
 
-def swap(admin: Address, new: str, before: str) -> str | None:
+def swap_databases(admin: Address, new: str, before: str) -> str | None:
     """Rename `admin.database` to `before` and `new` to `admin.database` in one transaction, and end their sessions.
 
     New connections wait until the transaction ends. Raises BackupFailed if a session can't be ended.

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class DrilledBackup:
     """A finished backup. `good`: whether its last drill succeeded, None without a drill."""
 
     name: str
     good: bool | None
 
 
-def doomed(backups: Sequence[Kept], keep: int) -> tuple[str, ...]:
+def choose_removals(backups: Sequence[DrilledBackup], keep: int) -> tuple[str, ...]:
     """Return the names of the backups to remove, oldest first. `backups`: oldest first; `keep`: below 1 counts as 1."""
     stay = {each.name for each in backups[-max(1, keep) :]}
     for verdict in (True, None):

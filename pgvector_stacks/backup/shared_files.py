@@ -20,7 +20,7 @@ OPENED = "/proc/self/fd"  # a path below it reaches an open folder even after th
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[BufferedReader]:
+def open_regular_file(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file for reading. Raises OSError, also for links and everything else that isn't a regular file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:  # noqa: PTH123
@@ -29,21 +29,24 @@ def reading(path: Path) -> Iterator[BufferedReader]:
         yield file
 
 
-def content_of(path: Path, most: int = LARGE) -> bytes:
+def read_bytes(path: Path, most: int = LARGE) -> bytes:
     """Return the bytes of a regular file. Raises OSError, also for more than `most` bytes."""
-    with reading(path) as file:
+    with open_regular_file(path) as file:
         if os.fstat(file.fileno()).st_size > most:
             raise OSError(errno.EFBIG, "too large", str(path))
         return file.read(most)
 
 
-def note(path: Path) -> str:
+def read_note(path: Path) -> str:
     """Return the text of a small file. Raises OSError."""
-    return content_of(path, SMALL).decode(errors="replace")
+    return read_bytes(path, SMALL).decode(errors="replace")
 
 
-def give(path: Path, uid: int, gid: int) -> None:
-    """Give a folder's contents, and then the folder, to another owner. Raises OSError, as on NFS with root squashed."""
+def change_owner(path: Path, uid: int, gid: int) -> None:
+    """Give a folder's contents, and then the folder, to another owner. Raises OSError.
+
+    Files that have this owner already are skipped, because NFS may forbid the call to root.
+    """
     for _, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
         for name in (*files, *folders):
             if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid != uid:
@@ -64,14 +67,14 @@ def close_to_others(path: Path) -> None:
                 os.close(file)
 
 
-def give_to_owner(descriptor: int, folder: Path) -> None:
+def give_to_folder_owner(descriptor: int, folder: Path) -> None:
     """Give a file that root created in a folder to the folder's owner. `descriptor`: of the open file."""
     there = folder.stat()
     if os.geteuid() == 0 and os.fstat(descriptor).st_uid != there.st_uid:
         os.fchown(descriptor, there.st_uid, there.st_gid)
 
 
-def _makes_files_of_roots(folder: Path) -> bool:
+def _creates_files_as_root(folder: Path) -> bool:
     """Return whether files that root creates here belong to root. On NFS they may belong to the folder's owner."""
     path = folder / f".{secrets.token_hex(8)}"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -83,7 +86,7 @@ def _makes_files_of_roots(folder: Path) -> bool:
 
 
 @contextmanager
-def private(folder: Path) -> Iterator[Path]:
+def open_private_folder(folder: Path) -> Iterator[Path]:
     """Create `folder` and yield a path to it that another user can't redirect.
 
     Yields the plain path if the parent is our own, because nobody else can rename the folder then. Raises OSError.
@@ -95,7 +98,7 @@ def private(folder: Path) -> Iterator[Path]:
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if os.fstat(descriptor).st_uid == parent.st_uid and _makes_files_of_roots(folder.parent):
+        if os.fstat(descriptor).st_uid == parent.st_uid and _creates_files_as_root(folder.parent):
             raise OSError(errno.EINVAL, "somebody put another folder there", str(folder))
         yield Path(OPENED) / str(descriptor)
     finally:

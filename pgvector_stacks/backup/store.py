@@ -47,7 +47,7 @@ class DrillResult(BaseModel):
     def proof(self, name: str, key: str) -> str:
         """Return the signature that this record must have if it belongs to the backup of that name."""
         content = {"backup": name} | self.model_dump(mode="json", exclude={"signature"})
-        return manifest.signature("pgstack: the record of a drill", content, key)
+        return manifest.sign("pgstack: the record of a drill", content, key)
 
     def signed(self, name: str, key: str) -> bool:
         return bool(key) and hmac.compare_digest(self.signature.encode(), self.proof(name, key).encode())
@@ -69,17 +69,17 @@ class Backup:
         return datetime.strptime(self.name, STAMP).replace(tzinfo=UTC)
 
 
-def listed(directory: Path) -> list[Backup]:
+def list_backups(directory: Path) -> list[Backup]:
     """Return the finished backups, oldest first."""
     if not directory.is_dir():
         return []
     folders = sorted(path for path in directory.iterdir() if FINISHED.fullmatch(path.name) and path.is_dir())
-    return [Backup(folder, last_drill(folder)) for folder in folders]
+    return [Backup(folder, read_last_drill(folder)) for folder in folders]
 
 
-def chosen(directory: Path, name: str | None) -> Path:
+def find_backup(directory: Path, name: str | None) -> Path:
     """Return the folder of the named backup, or of the newest without a name. Raises BackupRefused if there is none."""
-    there = listed(directory)
+    there = list_backups(directory)
     if name is None and there:
         return there[-1].folder
     for each in there:
@@ -96,15 +96,15 @@ def drill_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}{DRILL}")
 
 
-def last_drill(folder: Path) -> DrillResult | None:
+def read_last_drill(folder: Path) -> DrillResult | None:
     """Return the result of the backup's last drill; None without a drill, or if its record can't be read."""
     try:
-        return DrillResult.model_validate_json(shared_files.note(drill_file(folder)))
+        return DrillResult.model_validate_json(shared_files.read_note(drill_file(folder)))
     except (OSError, ValidationError, ValueError):
         return None
 
 
-def note_drill(folder: Path, result: DrillResult, key: str = "") -> None:
+def record_drill(folder: Path, result: DrillResult, key: str = "") -> None:
     """Write the result of a drill beside the backup, atomically. `key`: signs the record, "" for no signature."""
     if key:
         result = result.model_copy(update={"signature": result.proof(folder.name, key)})
@@ -113,34 +113,34 @@ def note_drill(folder: Path, result: DrillResult, key: str = "") -> None:
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(result.model_dump_json(by_alias=True, indent=1) + "\n")  # O_EXCL: follows no link of the container
-        shared_files.give_to_owner(file.fileno(), path.parent)
+        shared_files.give_to_folder_owner(file.fileno(), path.parent)
     new.replace(path)
 
 
-def good(directory: Path, key: str | None = None) -> list[Backup]:
+def list_with_good_drill(directory: Path, key: str | None = None) -> list[Backup]:
     """Return the backups of this folder whose last drill was good, oldest first.
 
     `key`: the stack's; drills whose record isn't signed with this key don't count. None: all drills count.
     """
     return [
         each
-        for each in listed(directory)
+        for each in list_backups(directory)
         if each.drill is not None and each.drill.ok and (key is None or each.drill.signed(each.name, key))
     ]
 
 
-def last_drilled(backups: Iterable[Backup]) -> datetime | None:
+def last_drill_time(backups: Iterable[Backup]) -> datetime | None:
     """Return when one of the backups was last drilled; None if none ever was."""
     return max((each.drill.at for each in backups if each.drill is not None), default=None)
 
 
-def last_good_drill(directory: Path, key: str | None = None) -> datetime | None:
-    """Return when the last good drill of a backup here was; None without one. `key`: as for `good`."""
-    return last_drilled(good(directory, key))
+def last_good_drill_time(directory: Path, key: str | None = None) -> datetime | None:
+    """Return when the last good drill of a backup here was; None without one. `key`: as for `list_with_good_drill`."""
+    return last_drill_time(list_with_good_drill(directory, key))
 
 
 @contextmanager
-def alone(directory: Path) -> Iterator[None]:
+def locking_folder(directory: Path) -> Iterator[None]:
     """Lock the folder, and create it if missing. Raises BackupFailed if another process has it locked."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -148,7 +148,7 @@ def alone(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise BackupFailed(f"backups can't be kept in {directory}: {error.strerror}") from None
     try:
-        shared_files.give_to_owner(lock, directory)  # the container of scheduled backups locks this file too
+        shared_files.give_to_folder_owner(lock, directory)  # the container of scheduled backups locks this file too
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -169,26 +169,26 @@ def remove_unfinished(directory: Path) -> list[str]:
 
 
 @contextmanager
-def unfinished(finished: Path) -> Iterator[Path]:
-    """Yield the path at which to create the backup `finished`; `settle` gives the backup its final name.
+def staging(finished: Path) -> Iterator[Path]:
+    """Yield the path at which to create the backup `finished`; `promote` gives the backup its final name.
 
     The path is in a private folder beside `finished`, which is removed at the end. Raises OSError.
     """
     folder = finished.with_name(f"{finished.name}{UNFINISHED}")
     try:
-        with shared_files.private(folder) as inside:
+        with shared_files.open_private_folder(folder) as inside:
             yield inside / finished.name
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def settle(made: Path, finished: Path) -> None:
+def promote(made: Path, finished: Path) -> None:
     """Sync the backup to disk, then rename it. A crash leaves a complete backup or none. Raises OSError."""
     for path in [*made.rglob("*"), made]:
         _sync(path)
     if os.geteuid() == 0:  # the container of scheduled backups runs as the folder's owner and must be able to remove it
         there = finished.parent.stat()
-        shared_files.give(made, there.st_uid, there.st_gid)
+        shared_files.change_owner(made, there.st_uid, there.st_gid)
     made.rename(finished)
     _sync(finished.parent)
 

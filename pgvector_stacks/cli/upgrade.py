@@ -15,7 +15,7 @@ from pgvector_stacks.engines.interface import Need, Programs, engine_of, refuse_
 from pgvector_stacks.toolbox.interface import with_password
 from pgvector_stacks.upgrade import facts, rollback
 from pgvector_stacks.upgrade.checks import collations, reindex, verify
-from pgvector_stacks.upgrade.decision import decide, words
+from pgvector_stacks.upgrade.decision import decide, describe_choice
 from pgvector_stacks.upgrade.journal import Journal
 from pgvector_stacks.upgrade.no_drift import NoDrift
 
@@ -32,23 +32,23 @@ def check(environment: Environment, database: inspection.Database, target: str, 
         known = ", ".join(map(str, MAJORS))
         raise PgstackError(f"{target}: neither a major version ({known}) nor an image whose name tells it")
     refuse_lacking(environment, "upgrade")
-    source = facts.of_source(database.admin)
+    source = facts.query_source(database.admin)
     image = "" if target.isdigit() else target
     wanted, disk = engine_of(environment).target(environment, major, image, say)
     if major == source.major:
         raise PgstackError(f"{environment.stack} runs PostgreSQL {source.version} already")
     if environment.drift == "refuse":
         NoDrift(environment.stack, environment.database).must_hold(database.admin, source)
-    say(words(source, wanted, decide(source, wanted, disk, environment.upgrade_method)))
-    if sorts := collations.words(source, wanted, environment.upgrade_reindex):
+    say(describe_choice(source, wanted, decide(source, wanted, disk, environment.upgrade_method)))
+    if sorts := collations.describe_rebuilds(source, wanted, environment.upgrade_reindex):
         say(sorts)
 
 
 def sort_anew(environment: Environment, database: inspection.Database, say: Say) -> None:
     """What `upgradeReindex: after` left to do. Raises PgstackError, psycopg.Error."""
     again = f"pgstack upgrade reindex {environment.stack}"
-    count = reindex.complete(database.admin, say, remedy=again)
-    say(f"{count} indexes sorted again" if count else "nothing waits: the collation versions agree")
+    count = reindex.rebuild_stale(database.admin, say, remedy=again)
+    say(f"{count} indexes rebuilt" if count else "nothing waits: the collation versions agree")
 
 
 def open_data(environment: Environment) -> AbstractContextManager[Programs]:
@@ -62,11 +62,11 @@ def compare(environment: Environment, database: inspection.Database, runs: int, 
     None for the one that was upgraded from. Raises PgstackError, psycopg.Error where it can't be told.
     """
     with open_data(environment) as beside:
-        journal = verify.kept(beside.toolbox, runs)
-        copy = verify.place(beside.toolbox, journal.old)
+        journal = verify.find_comparable_upgrade(beside.toolbox, runs)
+        copy = verify.choose_copy_path(beside.toolbox, journal.old)
     say(f"compares PostgreSQL {journal.old} as kept at {journal.at} with {runs} as it serves now")
     admin = database.admin
-    need = _old_programs(environment, journal, image, verify.left_to_do(copy))
+    need = _old_programs(environment, journal, image, verify.cleanup_command(copy))
     with engine_of(environment).open_programs(environment, need) as old:
         host, port = old.address or (admin.host, admin.port)
         live = with_password(old.toolbox, journal.old, host, port, admin)
@@ -104,24 +104,24 @@ def ask_rollback(environment: Environment, runs: int, given: str | None, say: Sa
         )
     with open_data(environment) as beside:
         made = beside.toolbox
-        journal = rollback.possible(made, runs)
+        journal = rollback.find_reversible_upgrade(made, runs)
         if journal.old != environment.major:
             raise PgstackError(f"what is kept is PostgreSQL {journal.old}, the stack file says {environment.major}")
-        minutes = rollback.minutes(journal)
+        minutes = rollback.minutes_since(journal)
         say(
             f"goes back from PostgreSQL {runs} to {journal.old} as it was at {journal.at}: everything written in the "
             f"{minutes} minute{'' if minutes == 1 else 's'} since is given up\n"
             f"  ({made.directory(runs)} is put aside, until:  pgstack upgrade confirm {stack})"
         )
         must_be_typed(stack, f"a rollback of {stack} gives up what was written since", given, "--yes", say)
-        rollback.ask(made, journal)
+        rollback.request_rollback(made, journal)
 
 
 def confirm(environment: Environment, runs: int, given: str | None, say: Say) -> None:
     """Delete what upgrades kept. Raises PgstackError."""
     with open_data(environment) as beside:
         made = beside.toolbox
-        found = rollback.kept(made, runs, MAJORS)
+        found = rollback.list_kept(made, runs, MAJORS)
         if not found:
             say("nothing is kept besides the data that is served")
             return
@@ -130,5 +130,5 @@ def confirm(environment: Environment, runs: int, given: str | None, say: Say) ->
         must_be_typed(
             environment.stack, f"there is no way back for {environment.stack} afterwards", given, "--yes", say
         )
-        rollback.free(made, found)
+        rollback.delete_kept(made, found)
         say("deleted")

@@ -23,8 +23,8 @@ class Difference:
 
     `grown`: the object is part of a partition that was added after the scripts, and has only what the partitioned table
     gives it; that is no drift. `oid`: of the relation that the object is or is a part of, else of its schema and then
-    negative, if that exists. `version`: of the catalog row that holds its expression. While it is unchanged, nobody wrote
-    the expression, even if its text differs.
+    negative, if that exists. `version`: of the catalog row that holds its expression. While it is unchanged, nobody
+    wrote the expression, even if its text differs.
     """
 
     kind: str
@@ -82,7 +82,7 @@ class Difference:
         return found[1] if found else None
 
     def renamed(self, names: Mapping[int, str]) -> Difference:
-        """Return the difference with its relation's or schema's current name, also in an index's or trigger's definition.
+        """Return it with the current name of its relation or schema, also in the definition of an index or trigger.
 
         `names`: the current names by OID.
         """

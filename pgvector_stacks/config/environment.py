@@ -162,7 +162,7 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
     )
     upgrade_reindex: Reindex = Field(
         default="before",
-        description="On a change of the C library text indexes are sorted again `before` the server opens, or `after`.",
+        description="On a change of the C library text indexes are rebuilt `before` the server opens, or `after`.",
     )
     drill_max_age_h: float = Field(
         default=24,

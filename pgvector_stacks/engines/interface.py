@@ -17,7 +17,7 @@ from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.config.engines import REGISTRY, Ability, config_of
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.toolbox.interface import Toolbox
-from pgvector_stacks.upgrade.facts import Disk, Target
+from pgvector_stacks.upgrade.facts import Disk, TargetVersion
 
 Say = Callable[[str], object]
 
@@ -97,7 +97,7 @@ class Engine(ABC):
         """Open PostgreSQL's programs in a place from which they reach what `need` requires."""
 
     @abstractmethod
-    def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[Target, Disk]:
+    def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[TargetVersion, Disk]:
         """Return the programs that an upgrade to `major` or `image` ("": not given) would run, and the data's disk."""
 
     @abstractmethod

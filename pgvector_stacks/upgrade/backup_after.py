@@ -16,7 +16,7 @@ from pgvector_stacks.backup.copies.remote import RemoteCopies
 from pgvector_stacks.backup.create import create
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.toolbox.interface import Report, Server, Toolbox
-from pgvector_stacks.upgrade.progress import dump, reporting_progress
+from pgvector_stacks.upgrade.progress import measure_dump, reporting_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class BackupAfter:
         try:
             with at_the_server as (toolbox, server):
                 report(f"a backup of PostgreSQL {server.major}, which serves meanwhile")
-                with reporting_progress("back up", dump(toolbox, server, self.database), report):
+                with reporting_progress("back up", measure_dump(toolbox, server, self.database), report):
                     create(toolbox, server, self.into, stack=self.stack, database=self.database, key=self.key)
-            newest = store.listed(self.into)[-1].folder
+            newest = store.list_backups(self.into)[-1].folder
             report(f"backup {newest}; to try it out:  pgstack backup drill {self.stack}")
             prune_and_copy(newest, self.count, self.place, report)
         except Exception as error:  # even a bug must not fail the `up`, which the next one couldn't repeat

@@ -20,7 +20,7 @@ from pgvector_stacks.backup.drill import drill
 from pgvector_stacks.backup.manifest import UNSIGNED, BackupFailed, BackupRefused, Trust, verify
 from pgvector_stacks.common import queries
 from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, rows
-from pgvector_stacks.upgrade.progress import PACE, Pace, directory, dump, reporting_progress
+from pgvector_stacks.upgrade.progress import PACE, Pace, measure_directory, measure_dump, reporting_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +57,22 @@ class BackupFirst:
         """
         with self._copying():  # fails before the dump, which may take hours, if the host can't be reached
             if self.place is not None:
-                self.place.kept()
-        good = store.good(self.into, self.key or None)
-        last = store.last_drilled(good)
+                self.place.list_copies()
+        good = store.list_with_good_drill(self.into, self.key or None)
+        last = store.last_drill_time(good)
         if self.is_recent(last, datetime.now(UTC)) and self._is_own(good[-1].folder):
             report(f"no new backup: the last good drill is of {last:%Y-%m-%d %H:%M} UTC (pgvector:drillMaxAgeH)")
             self._copy(good[-1].folder, report)
             return
         with at_the_server as (toolbox, server):
-            with reporting_progress("back up", dump(toolbox, server, self.database), report, pace):
+            with reporting_progress("back up", measure_dump(toolbox, server, self.database), report, pace):
                 manifest = create(toolbox, server, self.into, stack=self.stack, database=self.database, key=self.key)
-            restored = sum(each.bytes - _left_out(toolbox, server, each.name) for each in manifest.databases)
-        newest = store.listed(self.into)[-1]
+            restored = sum(each.bytes - _vector_index_bytes(toolbox, server, each.name) for each in manifest.databases)
+        newest = store.list_backups(self.into)[-1]
         report(f"backup {newest.folder}")
-        with store.alone(self.into), apart as toolbox:
+        with store.locking_folder(self.into), apart as toolbox:
             data = f"{toolbox.beside(server.major, RESTORED)}/base"
-            with reporting_progress("restore the backup", directory(toolbox, data, restored), report, pace):
+            with reporting_progress("restore the backup", measure_directory(toolbox, data, restored), report, pace):
                 # The backup is this server's own, so its superusers are known ones. Objects of other roles are
                 # created with the rights of their owners.
                 result = drill(toolbox, newest.folder, major=server.major, superusers=True, trust=self.trust)
@@ -96,7 +96,7 @@ class BackupFirst:
         if self.place is not None:
             with self._copying():
                 self.place.send(backup)
-                self.place.note(backup)
+                self.place.record_drill(backup)
             report(f"its copy is at {self.place.url}")
 
     @contextmanager
@@ -110,6 +110,6 @@ class BackupFirst:
             ) from None
 
 
-def _left_out(toolbox: Toolbox, server: Server, database: str) -> int:
+def _vector_index_bytes(toolbox: Toolbox, server: Server, database: str) -> int:
     """Return the bytes of the vector indexes, which the drill doesn't build."""
     return int(rows(toolbox, server, database, queries.get("vector_index_bytes"))[0]["bytes"])

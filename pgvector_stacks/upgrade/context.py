@@ -11,7 +11,7 @@ from pgvector_stacks.backup import recorded_schema
 from pgvector_stacks.toolbox.interface import Report, Server, Toolbox
 from pgvector_stacks.upgrade import progress
 from pgvector_stacks.upgrade.decision import Choice, Reindex
-from pgvector_stacks.upgrade.facts import Source
+from pgvector_stacks.upgrade.facts import SourceServer
 
 UNFINISHED, STANDBY = "docker.unfinished", "standby"
 
@@ -19,7 +19,7 @@ UNFINISHED, STANDBY = "docker.unfinished", "standby"
 class ServerControl(Protocol):
     """Control of the old server. Each engine (docker, embedded) implements it."""
 
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         """Return whether the old server runs."""
 
     def stop(self) -> None:
@@ -28,14 +28,14 @@ class ServerControl(Protocol):
     def start(self) -> None:
         """Start the old server on its unchanged directory. Raises PgstackError."""
 
-    def replication(self, *, allowed: bool) -> None:
+    def set_replication(self, *, allowed: bool) -> None:
         """Let the administrator connect a standby, or forbid it again. Raises PgstackError."""
 
-    def alone(self) -> AbstractContextManager[None]:
+    def locking_directories(self) -> AbstractContextManager[None]:
         """Lock the old and the new directory, so that no other process starts a server on them."""
 
 
-def nothing(_: str) -> None:
+def do_nothing(_: str) -> None:
     """Do nothing. The default of hooks that are called with text."""
 
 
@@ -49,19 +49,19 @@ class Context:
 
     toolbox: Toolbox
     server: ServerControl
-    source: Source
+    source: SourceServer
     new: int
     choice: Choice
     live: Server
     settings: dict[str, str]
     report: Report
     backup: Callable[[], None] | None = None
-    before: Callable[[str], None] = nothing
+    before: Callable[[str], None] = do_nothing
     reindex: Reindex = "before"
     old_image: str = ""
     pace: progress.Pace = progress.PACE
     seconds: dict[str, float] = field(default_factory=dict)
-    drifted: recorded_schema.Drifted = field(default_factory=dict)
+    drifted: recorded_schema.DriftByDatabase = field(default_factory=dict)
     known_path: list[str] = field(default_factory=list)
     stopped_at: float = 0.0
     irreversible: bool = False
@@ -82,7 +82,7 @@ class Context:
     def old_directory(self) -> str:
         return self.toolbox.directory(self.old)
 
-    def growing(self, what: str, data: str) -> AbstractContextManager[None]:
+    def reporting_growth(self, what: str, data: str) -> AbstractContextManager[None]:
         """Report the size of the growing data directory `data` while the context is open."""
-        look = progress.directory(self.toolbox, f"{data}/base", self.source.data_bytes)
+        look = progress.measure_directory(self.toolbox, f"{data}/base", self.source.data_bytes)
         return progress.reporting_progress(what, look, self.report, self.pace)

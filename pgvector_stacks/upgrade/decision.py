@@ -19,7 +19,7 @@ from typing import Literal, get_args
 
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.inspection.validation import version_tuple
-from pgvector_stacks.upgrade.facts import Disk, Source, Target
+from pgvector_stacks.upgrade.facts import Disk, SourceServer, TargetVersion
 
 Method = Literal["standby", "copy", "clone", "link", "dump"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -46,8 +46,8 @@ class Choice:
         return self.method != "link"
 
 
-def refusals(source: Source, target: Target) -> list[str]:
-    """Return why this server can't be upgraded, each with its remedy; empty if it can. `choose` checks disk space."""
+def find_refusals(source: SourceServer, target: TargetVersion) -> list[str]:
+    """Return why this server can't be upgraded, each with its remedy; empty if it can. `choose_method` checks space."""
     found = []
     if target.major < source.major:
         return [
@@ -55,49 +55,49 @@ def refusals(source: Source, target: Target) -> list[str]:
             f"  to the state before an upgrade, while it is kept:  pgstack upgrade rollback STACK\n"
             f"  or stay at an image of PostgreSQL {source.major}"
         ]
-    if reason := _older_minor(source, target):
+    if reason := _why_too_old(source, target):
         found.append(reason)
     if source.prepared:
         found.append(
-            f"prepared transactions are open: {_some(source.prepared)}\n"
+            f"prepared transactions are open: {_shorten(source.prepared)}\n"
             "  end each:  COMMIT PREPARED 'gid';  or  ROLLBACK PREPARED 'gid';"
         )
     if source.logical_slots:
         found.append(
-            f"logical replication slots: {_some(source.logical_slots)}: what they have not sent would be lost\n"
+            f"logical replication slots: {_shorten(source.logical_slots)}: what they have not sent would be lost\n"
             "  let their subscribers catch up, then  SELECT pg_drop_replication_slot('name');"
         )
     if source.subscriptions:
         found.append(
-            f"subscriptions: {_some(source.subscriptions)}: they would arrive disabled and without their position\n"
+            f"subscriptions: {_shorten(source.subscriptions)}: they would arrive disabled and without their position\n"
             "  drop each, but keep its slot:  ALTER SUBSCRIPTION name DISABLE;\n"
             "  ALTER SUBSCRIPTION name SET (slot_name = NONE);  DROP SUBSCRIPTION name;\n"
             "  afterwards  CREATE SUBSCRIPTION … WITH (create_slot = false, slot_name = 'name', copy_data = false)"
         )
     if source.tablespaces:
         found.append(
-            f"tablespaces: {_some(source.tablespaces)}: their data lies outside of the data directory\n"
+            f"tablespaces: {_shorten(source.tablespaces)}: their data lies outside of the data directory\n"
             "  move the tables in (ALTER TABLE … SET TABLESPACE pg_default), then DROP TABLESPACE"
         )
     if source.closed_databases:
         found.append(
-            f"databases that take no connections: {_some(source.closed_databases)}: pg_upgrade can't read them\n"
+            f"databases that take no connections: {_shorten(source.closed_databases)}: pg_upgrade can't read them\n"
             "  ALTER DATABASE … ALLOW_CONNECTIONS true;  or drop them"
         )
     if columns := source.all("reg_columns"):
         found.append(
-            f"columns of types that hold catalog numbers, which change: {_some(columns)}\n"
+            f"columns of types that hold catalog numbers, which change: {_shorten(columns)}\n"
             "  ALTER TABLE … ALTER COLUMN … TYPE text USING …::text;  and back afterwards"
         )
     if domains := source.all("acting_domains"):
         found.append(
-            f"domains whose CHECK calls a volatile function of PostgreSQL or an extension: {_some(domains)}\n"
+            f"domains whose CHECK calls a volatile function of PostgreSQL or an extension: {_shorten(domains)}\n"
             "  an upgrade would run it as the superuser: ALTER DOMAIN … DROP CONSTRAINT …; a trigger can check the same"
         )
-    return found + _extensions(source, target)
+    return found + _missing_extensions(source, target)
 
 
-def _older_minor(source: Source, target: Target) -> str:
+def _why_too_old(source: SourceServer, target: TargetVersion) -> str:
     """Return why the target is too old, "" if it isn't: it may not know what a source released later has written."""
     if target.minor is None or target.major == source.major:
         return ""
@@ -113,7 +113,7 @@ def _older_minor(source: Source, target: Target) -> str:
     )
 
 
-def _extensions(source: Source, target: Target) -> list[str]:
+def _missing_extensions(source: SourceServer, target: TargetVersion) -> list[str]:
     if target.extensions is None:
         return []
     found = []
@@ -122,7 +122,8 @@ def _extensions(source: Source, target: Target) -> list[str]:
             there = target.extensions.get(name)
             if there is None:
                 found.append(
-                    f"database {database} has the extension {name} {version}, PostgreSQL {target.version} hasn't\n"
+                    f"database {database} has the extension {name} {version},"
+                    f" PostgreSQL {target.version} doesn't have it\n"
                     f"  use an image with {name}, or:  DROP EXTENSION {name}"
                 )
             elif name == "vector" and version_tuple(there) < version_tuple(version):
@@ -133,80 +134,80 @@ def _extensions(source: Source, target: Target) -> list[str]:
     return found
 
 
-def decide(source: Source, target: Target, disk: Disk, wanted: Method | None) -> Choice:
+def decide(source: SourceServer, target: TargetVersion, disk: Disk, wanted: Method | None) -> Choice:
     """Return how to upgrade. Raises ServerError with every reason why it isn't possible."""
-    if reasons := refusals(source, target):
+    if reasons := find_refusals(source, target):
         raise ServerError("\n".join(reasons))
-    return choose(source, disk, wanted)
+    return choose_method(source, disk, wanted)
 
 
-def choose(source: Source, disk: Disk, wanted: Method | None) -> Choice:
+def choose_method(source: SourceServer, disk: Disk, wanted: Method | None) -> Choice:
     """Choose the wanted method, or the method with the shortest downtime that allows a rollback.
 
     Raises ServerError if it isn't possible here, with the reason.
     """
     if wanted is not None:
-        reason = _impossible(source, disk, wanted)
+        reason = _why_impossible(source, disk, wanted)
         if reason:
             raise ServerError(f"pgvector:upgradeMethod = {wanted}: {reason}")
-        return Choice(wanted, "as pgvector:upgradeMethod says", needed(source, wanted))
+        return Choice(wanted, "as pgvector:upgradeMethod says", needed_bytes(source, wanted))
     reasons: list[str] = []
     order: tuple[Method, ...] = ("standby", "clone", "copy")
     for method in order:
-        if not (reason := _impossible(source, disk, method)):
-            return Choice(method, f"not standby: {reasons[0]}" if reasons else "", needed(source, method))
+        if not (reason := _why_impossible(source, disk, method)):
+            return Choice(method, f"not standby: {reasons[0]}" if reasons else "", needed_bytes(source, method))
         reasons.append(reason)
     raise ServerError(
-        f"{reasons[0]}; and to copy it: {reasons[-1]}\n"
-        "  free disk space, or choose link: it needs none, but you can't roll back:  pgvector:upgradeMethod: link"
+        f"{reasons[0]}; and for a copy: {reasons[-1]}\n"
+        "  free disk space; or choose link, which needs none and allows no rollback:  pgvector:upgradeMethod: link"
     )
 
 
-def needed(source: Source, method: Method) -> int:
+def needed_bytes(source: SourceServer, method: Method) -> int:
     """Return the free bytes that a method needs. dump: the new data, and a dump of about that size without indexes."""
     times = {"standby": 1, "copy": 1, "clone": 0, "link": 0, "dump": 2}[method]
     return times * source.data_bytes + MARGIN_BYTES
 
 
-def _impossible(source: Source, disk: Disk, method: Method) -> str:
+def _why_impossible(source: SourceServer, disk: Disk, method: Method) -> str:
     if method == "standby":
         if unlogged := source.all("unlogged"):
-            return f"unlogged tables would arrive empty on a standby: {_some(unlogged)}"
+            return f"unlogged tables would arrive empty on a standby: {_shorten(unlogged)}"
         if source.wal_level == "minimal" or source.wal_senders < 2:
             return (
                 f"the server can't feed a standby (wal_level {source.wal_level}, max_wal_senders {source.wal_senders})"
             )
     if method == "clone" and not disk.reflink:
         return "the file system has no reflinks (XFS and Btrfs have)"
-    if disk.free_bytes < needed(source, method):
-        return f"it needs {size(needed(source, method))} free, there are {size(disk.free_bytes)}"
+    if disk.free_bytes < needed_bytes(source, method):
+        return f"it needs {format_size(needed_bytes(source, method))} free, there are {format_size(disk.free_bytes)}"
     return ""
 
 
-def words(source: Source, target: Target, choice: Choice) -> str:
+def describe_choice(source: SourceServer, target: TargetVersion, choice: Choice) -> str:
     """Describe what an `up` would do, for a preview."""
     least = 5 + sum(each.relations for each in source.databases.values()) // RELATIONS_A_SECOND
     short = f"about {least} s of downtime"
     downtime = {
         "standby": short, "clone": short, "link": short,
         "copy": f"downtime grows with the data: about {least + source.data_bytes // COPIED_A_SECOND} s",
-        "dump": "downtime grows with the data, every index is built again",
+        "dump": "downtime grows with the data, every index is rebuilt",
     }[choice.method]  # fmt: skip
     kept = f"keeps {source.major} for rollback" if choice.rollback else "no rollback once the new server has started"
     why = f" ({choice.why})" if choice.why else ""
     return (
-        f"upgrades PostgreSQL {source.version} → {target.version}, {size(source.data_bytes)} of data "
-        f"({choice.method}: {downtime}), needs {size(choice.needs_bytes)} free, {kept}{why}"
+        f"upgrades PostgreSQL {source.version} → {target.version}, {format_size(source.data_bytes)} of data "
+        f"({choice.method}: {downtime}), needs {format_size(choice.needs_bytes)} free, {kept}{why}"
     )
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """Return a size as `4.1 GB`, in powers of 1,000 like `df -H` and the labels of disks."""
     if count < 10**9:
         return f"{max(1, round(count / 10**6))} MB"
     return f"{count / 10**9:.1f} GB"
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
+def _shorten(names: Sequence[str], most: int = 5) -> str:
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown

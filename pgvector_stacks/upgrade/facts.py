@@ -40,7 +40,7 @@ class TextIndex:
         return any(c.recorded is not None and c.actual is not None and c.recorded != c.actual for c in self.collations)
 
 
-def text_indexes(found: Iterable[Mapping[str, Any]]) -> tuple[TextIndex, ...]:
+def parse_text_indexes(found: Iterable[Mapping[str, Any]]) -> tuple[TextIndex, ...]:
     """Convert the rows of the query `upgrade_collation_indexes`."""
     return tuple(
         TextIndex(
@@ -52,7 +52,7 @@ def text_indexes(found: Iterable[Mapping[str, Any]]) -> tuple[TextIndex, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Database:
+class DatabaseFacts:
     """What an upgrade needs to know about one database. Sizes are in bytes."""
 
     extensions: Mapping[str, str] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceServer:
     """The server to upgrade."""
 
     version_num: int
@@ -91,7 +91,7 @@ class Source:
     encoding: str
     collate: str
     ctype: str
-    databases: Mapping[str, Database]
+    databases: Mapping[str, DatabaseFacts]
 
     @property
     def major(self) -> int:
@@ -121,7 +121,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class TargetVersion:
     """The programs to upgrade to. `extensions`: default versions by name, None if unknown; `libc`: the version of the C
     library, in the form that collations record, None if unknown.
     """
@@ -144,7 +144,7 @@ class Disk:
     reflink: bool = False
 
 
-def of_source(address: Address) -> Source:
+def query_source(address: Address) -> SourceServer:
     """Query the running server as the administrator. Raises ConnectionFailed, psycopg.Error."""
     with connect(replace(address, database="postgres")) as connection:
         connection.row_factory = dict_row  # type: ignore[assignment]
@@ -155,6 +155,6 @@ def of_source(address: Address) -> Source:
             connection.row_factory = dict_row  # type: ignore[assignment]
             row: dict[str, Any] = connection.execute(queries.get("upgrade_database_facts")).fetchone()  # type: ignore[assignment]
             indexes: Any = connection.execute(queries.get("upgrade_collation_indexes")).fetchall()
-        databases[name] = Database(**row, text_indexes=text_indexes(indexes))
+        databases[name] = DatabaseFacts(**row, text_indexes=parse_text_indexes(indexes))
     template = found.pop("template")
-    return Source(**found, **template, databases=databases)
+    return SourceServer(**found, **template, databases=databases)

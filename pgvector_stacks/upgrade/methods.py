@@ -45,8 +45,8 @@ RECOVERY = dict.fromkeys(
 def make_standby(upgrade: Context) -> None:
     """Create a streaming standby of the live server, and wait until it has caught up. Raises ServerError."""
     toolbox = upgrade.toolbox
-    upgrade.server.replication(allowed=True)
-    with upgrade.growing("make the standby", upgrade.standby):
+    upgrade.server.set_replication(allowed=True)
+    with upgrade.reporting_growth("make the standby", upgrade.standby):
         done = toolbox.run(
             upgrade.old, "pg_basebackup", "-D", upgrade.standby, "-R", "-X", "stream", "--checkpoint=fast",
             "--no-sync", environment=upgrade.live.environment,
@@ -56,7 +56,7 @@ def make_standby(upgrade: Context) -> None:
     settings = dict(upgrade.source.standby_settings) | SLOT | RECOVERY | upgrade.source.preloading
     standby = start(toolbox, upgrade.old, upgrade.standby, settings, upgrade.source.superuser)
     log, deadline = f"{upgrade.standby}.log", time.monotonic() + CATCH_UP_S
-    while not _near(upgrade, standby):
+    while not _is_nearly_caught_up(upgrade, standby):
         said = toolbox.sh('tail -n 5 "$LOG"', LOG=log)
         if "has already been removed" in said.output:
             raise ServerError(
@@ -68,7 +68,7 @@ def make_standby(upgrade: Context) -> None:
         time.sleep(POLL_S)
 
 
-def _near(upgrade: Context, standby: Server) -> bool:
+def _is_nearly_caught_up(upgrade: Context, standby: Server) -> bool:
     """Return whether the standby streams and is less than a WAL segment behind. The rest is sent during shutdown."""
     now = execute(upgrade.toolbox, upgrade.live, "postgres", "SELECT pg_current_wal_lsn()").strip()
     question = f"""SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'
@@ -82,7 +82,7 @@ def hand_over(upgrade: Context) -> quick_check.Fingerprint:
     Raises ServerError.
     """
     toolbox = upgrade.toolbox
-    left = _shut_down(upgrade)
+    left = _check_shut_down(upgrade)
     last = left["Latest checkpoint location"]
     standby = Server(upgrade.old, toolbox.sockets, user=upgrade.source.superuser)
     deadline = time.monotonic() + HANDED_OVER_S
@@ -92,15 +92,15 @@ def hand_over(upgrade: Context) -> quick_check.Fingerprint:
         time.sleep(POLL_S)
     must("promoting the standby", toolbox.run(upgrade.old, "pg_ctl", "promote", "-w", "-D", upgrade.standby))
     execute(toolbox, standby, "postgres", "ALTER SYSTEM RESET primary_conninfo")
-    found = quick_check.fingerprint(toolbox, standby, upgrade.source.databases, exact=False)
-    upgrade.drifted = recorded_schema.drifted(toolbox, standby, upgrade.source.databases)
+    found = quick_check.take_fingerprint(toolbox, standby, upgrade.source.databases, exact=False)
+    upgrade.drifted = recorded_schema.find_drift_by_database(toolbox, standby, upgrade.source.databases)
     stop(toolbox, upgrade.old, upgrade.standby)
     return found
 
 
 def fingerprint_stopped_server(upgrade: Context) -> quick_check.Fingerprint:
     """Start the old server without clients, take its fingerprint, and stop it again. Raises ServerError."""
-    _shut_down(upgrade)
+    _check_shut_down(upgrade)
     dump = upgrade.choice.method == "dump"
     server = start(
         upgrade.toolbox, upgrade.old, upgrade.old_directory,
@@ -108,13 +108,13 @@ def fingerprint_stopped_server(upgrade: Context) -> quick_check.Fingerprint:
         upgrade.source.superuser,
     )  # fmt: skip
     try:
-        upgrade.drifted = recorded_schema.drifted(upgrade.toolbox, server, upgrade.source.databases)
-        return quick_check.fingerprint(upgrade.toolbox, server, upgrade.source.databases, exact=dump)
+        upgrade.drifted = recorded_schema.find_drift_by_database(upgrade.toolbox, server, upgrade.source.databases)
+        return quick_check.take_fingerprint(upgrade.toolbox, server, upgrade.source.databases, exact=dump)
     finally:
         stop(upgrade.toolbox, upgrade.old, upgrade.old_directory)
 
 
-def _shut_down(upgrade: Context) -> dict[str, str]:
+def _check_shut_down(upgrade: Context) -> dict[str, str]:
     found = control(upgrade.toolbox, upgrade.old, upgrade.old_directory)
     state = found["Database cluster state"]
     if state != "shut down":
@@ -146,7 +146,7 @@ def _pg_upgrade(upgrade: Context) -> None:
     if upgrade.new >= STATISTICS_KEPT and upgrade.source.all("checked_domains"):
         # Restored statistics contain values, and the superuser would run their domains' CHECKs. ANALYZE replaces them.
         words.append("--no-statistics")
-    copies = upgrade.growing("transfer", upgrade.unfinished) if method == "copy" else nullcontext()
+    copies = upgrade.reporting_growth("transfer", upgrade.unfinished) if method == "copy" else nullcontext()
     with copies:  # pg_upgrade writes files into its working directory
         done = toolbox.run(
             upgrade.new, "sh", "-c", f"cd {shlex.quote(toolbox.sockets)} && exec {shlex.join(words)}",
@@ -154,11 +154,11 @@ def _pg_upgrade(upgrade: Context) -> None:
             environment={"PGOPTIONS": undisturbed(upgrade.old), "PGCLIENTENCODING": "SQL_ASCII"},
         )  # fmt: skip
     if done.code != 0:
-        raise ServerError(f"pg_upgrade failed\n{done.tail(20)}{_reports(toolbox, upgrade.unfinished)}")
+        raise ServerError(f"pg_upgrade failed\n{done.tail(20)}{_read_reports(toolbox, upgrade.unfinished)}")
     toolbox.sh('rm -rf "$D/pg_upgrade_output.d" "$S"/delete_old_cluster.sh', D=upgrade.unfinished, S=toolbox.sockets)
 
 
-def _reports(toolbox: Toolbox, directory: str) -> str:
+def _read_reports(toolbox: Toolbox, directory: str) -> str:
     """Return pg_upgrade's report files, which name the failing objects."""
     script = (
         'find "$D/pg_upgrade_output.d" -name "*.txt" -size +0 -exec head -n 10 {} + 2>/dev/null;'
@@ -175,14 +175,14 @@ def _dump_and_restore(upgrade: Context) -> None:
     must("a folder for the dump", toolbox.sh('umask 077; mkdir "$D"', D=folder))
     old = start(toolbox, upgrade.old, upgrade.old_directory, preload, upgrade.source.superuser)
     try:
-        globals_ = _program(
+        globals_ = _run_new_program(
             upgrade, old, "pg_dumpall", "--globals-only", "--no-tablespaces", "-f", f"{folder}/globals.sql"
         )
         must("pg_dumpall --globals-only", globals_)
         for number, database in enumerate(upgrade.source.databases):
             upgrade.report(f"dumps database {database}")
             with progress.reporting_progress(
-                "dump", progress.dump(toolbox, old, database), upgrade.report, upgrade.pace
+                "dump", progress.measure_dump(toolbox, old, database), upgrade.report, upgrade.pace
             ):
                 # The name is in the environment: -d would parse a name with `=` as a connection string.
                 done = upgrade.toolbox.run(
@@ -193,7 +193,7 @@ def _dump_and_restore(upgrade: Context) -> None:
     finally:
         stop(toolbox, upgrade.old, upgrade.old_directory)
     new = start(toolbox, upgrade.new, upgrade.unfinished, preload | FAST, upgrade.source.superuser)
-    with upgrade.growing("restore", upgrade.unfinished):
+    with upgrade.reporting_growth("restore", upgrade.unfinished):
         _restore(upgrade, new, folder)
     stop(toolbox, upgrade.new, upgrade.unfinished)
     toolbox.sh('rm -rf "$D"', D=folder)
@@ -201,11 +201,11 @@ def _dump_and_restore(upgrade: Context) -> None:
 
 def _restore(upgrade: Context, new: Server, folder: str) -> None:
     toolbox, source = upgrade.toolbox, upgrade.source
-    as_owners.make_roles(toolbox, new, f"{folder}/globals.sql", source.superuser)
-    as_owners.restore(toolbox, new, folder, source.databases, jobs=int(JOBS), report=upgrade.report)
+    as_owners.create_roles(toolbox, new, f"{folder}/globals.sql", source.superuser)
+    as_owners.restore_dumps(toolbox, new, folder, source.databases, jobs=int(JOBS), report=upgrade.report)
 
 
-def _program(upgrade: Context, server: Server, *words: str) -> Done:
+def _run_new_program(upgrade: Context, server: Server, *words: str) -> Done:
     """Run a program of the new version against a server."""
     return upgrade.toolbox.run(upgrade.new, *words, environment=server.environment)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pgvector_stacks.common.errors import DriftRefused
 from pgvector_stacks.connections.connection import LOOK, Address, connect
 from pgvector_stacks.inspection import drift, role_drift
-from pgvector_stacks.upgrade.facts import Source
+from pgvector_stacks.upgrade.facts import SourceServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class NoDrift:
     stack: str
     database: str
 
-    def must_hold(self, address: Address, source: Source) -> None:
+    def must_hold(self, address: Address, source: SourceServer) -> None:
         """Query the running server. Raises DriftRefused, ConnectionFailed, psycopg.Error."""
         if self.database not in source.databases:
             return  # no `up` has created the database yet

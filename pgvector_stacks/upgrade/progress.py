@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 from pgvector_stacks.common import queries
 from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, rows
-from pgvector_stacks.upgrade.decision import size
+from pgvector_stacks.upgrade.decision import format_size
 
 MINUTE_S = 60.0
-Look = Callable[[], tuple[int, int | None]]  # bytes done, and the estimated total or None
+Measure = Callable[[], tuple[int, int | None]]  # bytes done, and the estimated total or None
 LOOKS_COST = 0.05  # the largest share of the time spent measuring: a directory may have very many files
 
 
@@ -40,25 +40,25 @@ class Pace:
 PACE = Pace()
 
 
-def words(what: str, done: int, total: int | None, elapsed_s: float) -> str:
+def progress_line(what: str, done: int, total: int | None, elapsed_s: float) -> str:
     """Return a line of progress: `make the standby: 1.2 of 4.1 GB, about 40 s left`. `total`: estimate, None without.
 
     Once `done` exceeds the estimate, the line leaves the estimate out.
     """
-    amount = size(done) if done else "nothing"
+    amount = format_size(done) if done else "nothing"
     if total is None or done >= total:
         return f"{what}: {amount} so far"
-    whole = size(total)
+    whole = format_size(total)
     if amount.split(" ")[-1] == whole.split(" ")[-1]:
         amount = amount.split(" ")[0]
-    left = f", about {duration(elapsed_s * (total - done) / done)} left" if done else ""
+    left = f", about {format_duration(elapsed_s * (total - done) / done)} left" if done else ""
     return f"{what}: {amount} of {whole}{left}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration, rounded for people.
 
-    >>> [duration(seconds) for seconds in (0.2, 37, 95, 3500, 8000, 500000)]
+    >>> [format_duration(seconds) for seconds in (0.2, 37, 95, 3500, 8000, 500000)]
     ['1 s', '37 s', '95 s', '58 min', '2.2 h', '139 h']
     """
     if seconds < 100:
@@ -70,11 +70,14 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def reporting_progress(what: str, look: Look, report: Report, pace: Pace = PACE) -> Iterator[None]:
+def reporting_progress(what: str, look: Measure, report: Report, pace: Pace = PACE) -> Iterator[None]:
     """Report the progress of the step `what` while the context is open."""
     over = threading.Event()
     thread = threading.Thread(
-        target=copy_context().run, args=(_tell, what, look, report, pace, over), name=f"progress of {what}", daemon=True
+        target=copy_context().run,
+        args=(_report_until_over, what, look, report, pace, over),
+        name=f"progress of {what}",
+        daemon=True,
     )
     thread.start()
     try:
@@ -84,7 +87,7 @@ def reporting_progress(what: str, look: Look, report: Report, pace: Pace = PACE)
         thread.join()
 
 
-def _tell(what: str, look: Look, report: Report, pace: Pace, over: threading.Event) -> None:
+def _report_until_over(what: str, look: Measure, report: Report, pace: Pace, over: threading.Event) -> None:
     began, told_s, rest_s, most = time.monotonic(), None, 0.0, 0
     while not over.wait(max(rest_s, began + pace.next_s(told_s) - time.monotonic())):
         looked = time.monotonic()
@@ -98,10 +101,10 @@ def _tell(what: str, look: Look, report: Report, pace: Pace, over: threading.Eve
             continue  # smaller than before: the copy is complete, and is now checked or removed
         most = done
         with suppress(Exception):
-            report(words(what, done, total, told_s))
+            report(progress_line(what, done, total, told_s))
 
 
-def directory(toolbox: Toolbox, path: str, total: int) -> Look:
+def measure_directory(toolbox: Toolbox, path: str, total: int) -> Measure:
     """Measure a directory that grows to about `total` bytes: 0 before it exists. Files may disappear meanwhile."""
 
     def look() -> tuple[int, int]:
@@ -111,7 +114,7 @@ def directory(toolbox: Toolbox, path: str, total: int) -> Look:
     return look
 
 
-def dump(toolbox: Toolbox, server: Server, database: str) -> Look:
+def measure_dump(toolbox: Toolbox, server: Server, database: str) -> Measure:
     """Measure a pg_dump of a database in bytes of its tables, because the size of the dump can't be known."""
 
     def look() -> tuple[int, int]:

@@ -15,8 +15,8 @@ from pgvector_stacks.common.plain_text import one_line
 from pgvector_stacks.toolbox.interface import Server, Toolbox, execute, must, rows, start, stop
 from pgvector_stacks.upgrade import as_owners
 from pgvector_stacks.upgrade.checks.finish import carry_settings
-from pgvector_stacks.upgrade.decision import Method, refusals
-from pgvector_stacks.upgrade.facts import Source, Target
+from pgvector_stacks.upgrade.decision import Method, find_refusals
+from pgvector_stacks.upgrade.facts import SourceServer, TargetVersion
 
 # code that may run in pg_upgrade but not in a rehearsal
 UNSEEN = ("inherited_checks", "calling_domains", "owners_members")
@@ -30,7 +30,7 @@ FAILED = {
 
 def rehearse(
     toolbox: Toolbox,
-    source: Source,
+    source: SourceServer,
     new: int,
     live: Server,
     scratch: str,
@@ -51,7 +51,7 @@ def rehearse(
         counting = {"track_functions": "all"}  # counts the calls; only a superuser can turn it off
         server = start(toolbox, new, scratch, {**settings, **preload, **counting}, source.superuser)
         try:
-            if reasons := refusals(source, target_of(toolbox, server)):
+            if reasons := find_refusals(source, query_target(toolbox, server)):
                 raise ServerError("\n".join(reasons))
             _restore(toolbox, server, folder, source, new, watched=method != "dump")
             if method != "dump":
@@ -62,21 +62,21 @@ def rehearse(
     finally:
         toolbox.sh('rm -rf "$D"', D=folder)
     if lost := carry_settings(toolbox, source, scratch, known):
-        report(f"PostgreSQL {new} hasn't these settings any more, they are not carried over: {', '.join(lost)}")
+        report(f"PostgreSQL {new} no longer has these settings, so they aren't carried over: {', '.join(lost)}")
     start(toolbox, new, scratch, {**settings, **preload}, source.superuser)
     stop(toolbox, new, scratch)
     report(f"rehearsed: PostgreSQL {new} takes the schema of {len(source.databases)} databases")
     return known
 
 
-def target_of(toolbox: Toolbox, server: Server) -> Target:
+def query_target(toolbox: Toolbox, server: Server) -> TargetVersion:
     """Return the server's version and the extensions that it offers. Raises ServerError."""
     number = int(execute(toolbox, server, "postgres", "SHOW server_version_num"))
     asked = rows(toolbox, server, "postgres", "SELECT name, default_version AS version FROM pg_available_extensions")
-    return Target(number // 10000, number % 10000, {row["name"]: row["version"] for row in asked})
+    return TargetVersion(number // 10000, number % 10000, {row["name"]: row["version"] for row in asked})
 
 
-def _dump(toolbox: Toolbox, source: Source, new: int, live: Server, folder: str) -> None:
+def _dump(toolbox: Toolbox, source: SourceServer, new: int, live: Server, folder: str) -> None:
     must("a folder for the schema", toolbox.sh('umask 077; rm -rf "$D"; mkdir "$D"', D=folder))
     execute(toolbox, live, "postgres", queries.get("empty_lists"))
     words = ("--roles-only", "--no-role-passwords", "-f", f"{folder}/roles.sql")
@@ -89,7 +89,7 @@ def _dump(toolbox: Toolbox, source: Source, new: int, live: Server, folder: str)
         must(f"dumping the schema of {database}", done)
 
 
-def _refuse_owners_code(toolbox: Toolbox, server: Server, source: Source) -> None:
+def _refuse_owners_code(toolbox: Toolbox, server: Server, source: SourceServer) -> None:
     query = queries.get("upgrade_owners_code")
     ran = [f"{name}: {row['name']}" for name in source.databases for row in rows(toolbox, server, name, query)]
     unseen = (each for kind in UNSEEN for each in source.all(kind))
@@ -106,16 +106,18 @@ def _refuse_owners_code(toolbox: Toolbox, server: Server, source: Source) -> Non
         )
 
 
-def _restore(toolbox: Toolbox, server: Server, folder: str, source: Source, new: int, *, watched: bool) -> None:
-    as_owners.make_roles(toolbox, server, f"{folder}/roles.sql", source.superuser)
+def _restore(toolbox: Toolbox, server: Server, folder: str, source: SourceServer, new: int, *, watched: bool) -> None:
+    as_owners.create_roles(toolbox, server, f"{folder}/roles.sql", source.superuser)
     try:
-        as_owners.restore(toolbox, server, folder, source.databases, jobs=1, report=lambda _: None, watched=watched)
+        as_owners.restore_dumps(
+            toolbox, server, folder, source.databases, jobs=1, report=lambda _: None, watched=watched
+        )
     except ServerError as error:
-        told = {name: found[1] for name, pattern in FAILED.items() if (found := pattern.search(str(error)))}
-        if "error" not in told:
+        parts = {name: found[1] for name, pattern in FAILED.items() if (found := pattern.search(str(error)))}
+        if "error" not in parts:
             raise
         raise ServerError(
-            f"rehearsed on an empty server: PostgreSQL {new} doesn't take {told.get('entry', '?')}\n"
-            f"    {told['error']}\n    {told.get('statement', '')[:300]}\n"
+            f"rehearsed on an empty server: PostgreSQL {new} doesn't take {parts.get('entry', '?')}\n"
+            f"    {parts['error']}\n    {parts.get('statement', '')[:300]}\n"
             "  change it in the running database, or choose a later release of the target"
         ) from None

@@ -1,8 +1,8 @@
 """Goes back to the old data directory that an upgrade kept, or deletes it.
 
-`ask` writes a request file beside the data, and the next `up` carries the rollback out. Without the request, `up` takes
-a lower major version in the stack file for a mistake. A rollback doesn't delete the new directory but sets it aside.
-`free` deletes what is kept.
+`request_rollback` writes a file beside the data, and the next `up` carries the rollback out. Without that file, `up`
+takes a lower major version in the stack file for a mistake. A rollback doesn't delete the new directory but sets it
+aside. `delete_kept` deletes what is kept.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Literal
 
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.toolbox.interface import Toolbox, must
-from pgvector_stacks.upgrade.decision import size
+from pgvector_stacks.upgrade.decision import format_size
 from pgvector_stacks.upgrade.journal import Journal
-from pgvector_stacks.upgrade.run import JOURNAL, checkpoint, read_journal
+from pgvector_stacks.upgrade.run import JOURNAL, read_checkpoint, read_journal
 
 ASKED, ASIDE = "rollback.asked", "docker.rolled-back"
 COPY = "verify"  # the folder of copies, see checks/verify.py
@@ -24,24 +24,24 @@ State = Literal["asked", "done", ""]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptDirectory:
     """A kept data directory, which no server uses. `bytes`: its size, with files that the new directory shares."""
 
     path: str
     bytes: int
 
     def __str__(self) -> str:
-        return f"{self.path} ({size(self.bytes)})"
+        return f"{self.path} ({format_size(self.bytes)})"
 
 
-def last(toolbox: Toolbox, new: int) -> Journal:
+def find_upgrade(toolbox: Toolbox, new: int) -> Journal:
     """Return the last upgrade, if its old directory still exists. Raises ServerError otherwise."""
     journal = read_journal(toolbox, new)
     if journal is None or not journal.verified:
         raise ServerError(f"PostgreSQL {new}'s data was not upgraded from anything: there is nothing to go back to")
     if not journal.rollback:
         raise ServerError(
-            f"the upgrade from {journal.old} was done by {journal.method}, which gave the way back up\n"
+            f"the upgrade from {journal.old} was done by {journal.method}, which allows no rollback\n"
             "  restore a backup into a stack of the old version instead"
         )
     old = toolbox.directory(journal.old)
@@ -50,35 +50,35 @@ def last(toolbox: Toolbox, new: int) -> Journal:
     return journal
 
 
-def possible(toolbox: Toolbox, new: int) -> Journal:
+def find_reversible_upgrade(toolbox: Toolbox, new: int) -> Journal:
     """Return the upgrade that can be undone. The toolbox must have the old version's programs.
 
     Raises ServerError if there is none, or a server has used its old directory since.
     """
-    journal = last(toolbox, new)
+    journal = find_upgrade(toolbox, new)
     old = toolbox.directory(journal.old)
-    if checkpoint(toolbox, journal.old, old) != journal.old_checkpoint:
-        raise ServerError(f"{old} has been served since the upgrade: it isn't the state before it any more")
+    if read_checkpoint(toolbox, journal.old, old) != journal.old_checkpoint:
+        raise ServerError(f"a server has used {old} since the upgrade: it no longer has the state before it")
     return journal
 
 
-def minutes(journal: Journal, now: datetime | None = None) -> int:
+def minutes_since(journal: Journal, now: datetime | None = None) -> int:
     """Return the minutes since the upgrade. A rollback loses what was written in them."""
     return round(((now or datetime.now(UTC)) - datetime.fromisoformat(journal.at)).total_seconds() / 60)
 
 
-def ask(toolbox: Toolbox, journal: Journal) -> None:
+def request_rollback(toolbox: Toolbox, journal: Journal) -> None:
     """Write the request for a rollback. Raises ServerError."""
     script = 'echo asked >"$F.new"; sync "$F.new"; mv -T "$F.new" "$F"'
     must("noting the rollback", toolbox.sh(script, F=toolbox.beside(journal.new, ASKED)))
 
 
-def withdraw(toolbox: Toolbox, new: int) -> None:
+def withdraw_request(toolbox: Toolbox, new: int) -> None:
     """Remove the request for a rollback."""
     toolbox.sh('rm -f "$F"', F=toolbox.beside(new, ASKED))
 
 
-def state(toolbox: Toolbox, old: int, new: int) -> State:
+def read_state(toolbox: Toolbox, old: int, new: int) -> State:
     """Return whether a rollback is requested, or was completed by a run that was killed before it could report it."""
 
     def there(path: str) -> bool:
@@ -105,7 +105,7 @@ def carry_out(toolbox: Toolbox, new: int) -> None:
     must("putting the new data directory aside", done)
 
 
-def kept(toolbox: Toolbox, serves: int, majors: tuple[int, ...]) -> list[Kept]:
+def list_kept(toolbox: Toolbox, serves: int, majors: tuple[int, ...]) -> list[KeptDirectory]:
     """Return the kept directories beside the one that the server uses. Raises ServerError."""
     paths = [toolbox.directory(major) for major in majors if major != serves]
     paths += [toolbox.beside(major, name) for name in (ASIDE, COPY) for major in majors]
@@ -113,11 +113,11 @@ def kept(toolbox: Toolbox, serves: int, majors: tuple[int, ...]) -> list[Kept]:
     for path in paths:
         said = must(f"looking at {path}", toolbox.sh('if [ -d "$D" ]; then du -sb "$D" | cut -f1; fi', D=path)).strip()
         if said:
-            found.append(Kept(path, int(said)))
+            found.append(KeptDirectory(path, int(said)))
     return found
 
 
-def free(toolbox: Toolbox, what: list[Kept]) -> None:
+def delete_kept(toolbox: Toolbox, what: list[KeptDirectory]) -> None:
     """Delete the kept directories. Raises ServerError, before it deletes any, if `upgrade verify` reads one."""
     with ExitStack() as locks:
         for each in what:

@@ -18,7 +18,7 @@ from pgvector_stacks.docker.container_spec import HBA
 from pgvector_stacks.toolbox.interface import Report, Toolbox, control, must, rows, start, stop
 from pgvector_stacks.upgrade import methods, rehearsal
 from pgvector_stacks.upgrade.checks import finish, quick_check
-from pgvector_stacks.upgrade.context import STANDBY, UNFINISHED, Context, nothing
+from pgvector_stacks.upgrade.context import STANDBY, UNFINISHED, Context, do_nothing
 from pgvector_stacks.upgrade.journal import Journal, Next, next_step
 
 JOURNAL = "upgrade.json"
@@ -36,7 +36,7 @@ class Upgrade(Context):
 
     def carry_out(self) -> Journal:
         """Run all steps and return the journal. Afterwards no server runs. Raises PgstackError."""
-        clean(self.toolbox, self.old, self.new)
+        remove_leftovers(self.toolbox, self.old, self.new)
         try:
             self._step("prepare", self._prepare)
             self._step("rehearse", self._rehearse)
@@ -45,20 +45,20 @@ class Upgrade(Context):
             if self.choice.method == "standby":
                 self._step("make the standby", lambda: methods.make_standby(self))
         except BaseException:
-            self._tidy()
+            self._remove_unfinished()
             raise
         self.stopped_at = time.monotonic()
         try:
             self._step("stop", self.server.stop)
-            with self.server.alone():
-                journal = self._behind_closed_doors()
+            with self.server.locking_directories():
+                journal = self._upgrade_stopped_server()
         except BaseException as error:
-            self._back(error)
+            self._restart_old_server(error)
             raise
-        self._tell(journal)
+        self._report_times(journal)
         return journal
 
-    def _behind_closed_doors(self) -> Journal:
+    def _upgrade_stopped_server(self) -> Journal:
         if self.choice.method == "standby":
             before = self._step("hand over", lambda: methods.hand_over(self))
         else:
@@ -117,35 +117,37 @@ class Upgrade(Context):
         server = start(self.toolbox, self.new, self.unfinished, self.settings, self.source.superuser)
         databases = list(self.source.databases)
         exact = self.choice.method == "dump"
-        quick_check.same(before, quick_check.fingerprint(self.toolbox, server, databases, exact=exact))
+        quick_check.check_equal(before, quick_check.take_fingerprint(self.toolbox, server, databases, exact=exact))
         # the indexes of a restored dump were built with the new libraries
         known = {name: () if exact else each.text_indexes for name, each in self.source.databases.items()}
-        finish.finish(
+        finish.finish_databases(
             self.toolbox, server, databases, self.report, statistics=self.new < methods.STATISTICS_KEPT, known=known,
             reindex=self.reindex,
         )  # fmt: skip
-        recorded_schema.renew(self.toolbox, server, self.drifted)
-        asked = quick_check.vector_indexes(self.toolbox, server, databases)
+        recorded_schema.record_again(self.toolbox, server, self.drifted)
+        asked = quick_check.check_vector_indexes(self.toolbox, server, databases)
         stop(self.toolbox, self.new, self.unfinished)
         self.report(f"the data is the same ({len(before)} things compared), {asked} vector indexes answer")
 
     def _keep(self) -> Journal:
-        journal = finalise(
+        journal = promote(
             self.toolbox,
             self._journal(
                 step="keep",
                 # After `link` there is no rollback: the new server owns the files, and pg_upgrade disabled the old one.
-                old_checkpoint=checkpoint(self.toolbox, self.old, self.old_directory) if self.choice.rollback else "",
+                old_checkpoint=read_checkpoint(self.toolbox, self.old, self.old_directory)
+                if self.choice.rollback
+                else "",
                 downtime_s=round(time.monotonic() - self.stopped_at, 1),
             ),
         )
-        self._close_the_door()
-        clean(self.toolbox, self.old, self.new)  # safe after link, too: its directory has the final name now
+        self._forbid_replication()
+        remove_leftovers(self.toolbox, self.old, self.new)  # safe after link, too: its directory has the final name now
         return journal
 
-    def _back(self, why: BaseException) -> None:
+    def _restart_old_server(self, why: BaseException) -> None:
         """Start the old server again after a failure, if there is a way back."""
-        self._tidy()
+        self._remove_unfinished()
         if self.irreversible:
             self.report(
                 f"link gave the way back up: PostgreSQL {self.new} was started on the files of {self.old}, which can't"
@@ -159,70 +161,70 @@ class Upgrade(Context):
             raise ServerError(f"{why}\n  and PostgreSQL {self.old} doesn't start again: {error}") from None
         self.report(f"PostgreSQL {self.old} serves again: its data directory was not touched")
 
-    def _tidy(self) -> None:
+    def _remove_unfinished(self) -> None:
         """Remove what is unfinished, and forbid the standby's connection again."""
-        self._close_the_door()
+        self._forbid_replication()
         if not self.irreversible:
-            clean(self.toolbox, self.old, self.new)
+            remove_leftovers(self.toolbox, self.old, self.new)
 
-    def _close_the_door(self) -> None:
+    def _forbid_replication(self) -> None:
         if self.choice.method == "standby":
-            self.server.replication(allowed=False)
+            self.server.set_replication(allowed=False)
 
-    def _tell(self, journal: Journal) -> None:
+    def _report_times(self, journal: Journal) -> None:
         lines = [f"{name:<18}{seconds:>8.1f} s" for name, seconds in self.seconds.items()]
         table = "\n  ".join(lines)
         self.report(f"upgraded {self.old} → {self.new} ({self.choice.method})\n  {table}\n"
                     f"  down until here   {journal.downtime_s:>8.1f} s")  # fmt: skip
 
 
-def clean(toolbox: Toolbox, old: int, new: int) -> None:
+def remove_leftovers(toolbox: Toolbox, old: int, new: int) -> None:
     """Remove what an interrupted run left: servers and unfinished directories. Never removes a finished directory.
 
-    Raises ServerError if the unfinished directory has the only data: see `found`.
+    Raises ServerError if the unfinished directory has the only data: see `find_finished_upgrade`.
     """
     journal = read_journal(toolbox, new)
-    if journal is not None and journal.irreversible and _there(toolbox, toolbox.beside(new, UNFINISHED)):
+    if journal is not None and journal.irreversible and _can_start(toolbox, toolbox.beside(new, UNFINISHED)):
         raise ServerError(
             f"{toolbox.beside(new, UNFINISHED)} holds the data of PostgreSQL {old}, linked: `up` with {new} goes on"
         )
     for name, major in ((UNFINISHED, new), (REHEARSAL, new), (STANDBY, old)):
-        halt(toolbox, major, toolbox.beside(new, name))
+        stop_immediately(toolbox, major, toolbox.beside(new, name))
     paths = "\n".join(toolbox.beside(new, name) for name in LEFTOVERS)
     script = 'echo "$PATHS" | while IFS= read -r path; do rm -rf "$path"; done'
     must("removing what is left of an upgrade", toolbox.sh(script, PATHS=paths))
 
 
-def halt(toolbox: Toolbox, major: int, directory: str) -> None:
+def stop_immediately(toolbox: Toolbox, major: int, directory: str) -> None:
     """Stop a server immediately, if one runs there. The directory is recovered at its next start, or removed."""
     if toolbox.sh('test -f "$D/postmaster.pid"', D=directory).code == 0:
         toolbox.run(major, "pg_ctl", "stop", "-w", "-m", "immediate", "-D", directory)
 
 
-def _there(toolbox: Toolbox, directory: str) -> bool:
+def _can_start(toolbox: Toolbox, directory: str) -> bool:
     """Return whether a server could start on the directory. pg_upgrade --link renames the old one's pg_control."""
     return toolbox.sh('test -f "$D/global/pg_control"', D=directory).code == 0
 
 
-def checkpoint(toolbox: Toolbox, major: int, directory: str) -> str:
+def read_checkpoint(toolbox: Toolbox, major: int, directory: str) -> str:
     """Return the last checkpoint's location and time, and the cluster's state. Every start of a server changes one."""
-    return _checkpoint(control(toolbox, major, directory))
+    return _format_checkpoint(control(toolbox, major, directory))
 
 
-def _checkpoint(found: Mapping[str, str]) -> str:
+def _format_checkpoint(found: Mapping[str, str]) -> str:
     return (
         f"{found['Latest checkpoint location']} {found['Time of latest checkpoint']} {found['Database cluster state']}"
     )
 
 
-def finalise(toolbox: Toolbox, journal: Journal) -> Journal:
+def promote(toolbox: Toolbox, journal: Journal) -> Journal:
     """Write `verified` into the journal, then give the new directory its final name. Raises ServerError."""
     unfinished = toolbox.beside(journal.new, UNFINISHED)
     made = control(toolbox, journal.new, unfinished)
     journal = journal.model_copy(
         update={
             "verified": True,
-            "new_checkpoint": _checkpoint(made),
+            "new_checkpoint": _format_checkpoint(made),
             "identifier": made["Database system identifier"],
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -262,19 +264,19 @@ def plan_next_run(toolbox: Toolbox, old: int, new: int, *, serves: bool) -> tupl
     journal = read_journal(toolbox, new)
     directories = {major: toolbox.directory(major) for major in (old, new)}
     last = {
-        major: checkpoint(toolbox, major, directory) if _there(toolbox, directory) else ""
+        major: read_checkpoint(toolbox, major, directory) if _can_start(toolbox, directory) else ""
         for major, directory in directories.items()
     }
     step = next_step(
         journal, old_checkpoint="?" if serves else last[old], new_checkpoint=last[new],
-        unfinished=_there(toolbox, toolbox.beside(new, UNFINISHED)),
+        unfinished=_can_start(toolbox, toolbox.beside(new, UNFINISHED)),
     )  # fmt: skip
     return step, journal
 
 
-def found(
+def find_finished_upgrade(
     toolbox: Toolbox, old: int, new: int, *, serves: bool, settings: Mapping[str, str] | None = None,
-    report: Report = nothing,
+    report: Report = do_nothing,
 ) -> Journal | None:  # fmt: skip
     """Return the journal of an upgrade that a killed run has finished; None if the upgrade must start over.
 
@@ -283,11 +285,11 @@ def found(
     """
     step, journal = plan_next_run(toolbox, old, new, serves=serves)
     if journal is not None and step == "go on":
-        clean(toolbox, old, new)  # the killed run may have left its standby, which is as large as the data
+        remove_leftovers(toolbox, old, new)  # the killed run may have left its standby, which is as large as the data
         return journal
     if journal is not None and step == "finish":
         return _finish_linked(toolbox, journal, settings or {}, report)
-    if _there(toolbox, toolbox.directory(new)):
+    if _can_start(toolbox, toolbox.directory(new)):
         must("removing a new directory that never served",
              toolbox.sh('rm -rf "$D"', D=toolbox.directory(new)))  # fmt: skip
     return None
@@ -296,15 +298,15 @@ def found(
 def _finish_linked(toolbox: Toolbox, journal: Journal, settings: Mapping[str, str], report: Report) -> Journal:
     """Run `verify` without the comparison, because the old data is gone, then `keep`. Raises ServerError."""
     unfinished = toolbox.beside(journal.new, UNFINISHED)
-    report(f"goes on with the interrupted upgrade {journal.old} → {journal.new}: link left no way back")
-    halt(toolbox, journal.new, unfinished)
+    report(f"continues the interrupted upgrade {journal.old} → {journal.new}: link left no way back")
+    stop_immediately(toolbox, journal.new, unfinished)
     server = start(toolbox, journal.new, unfinished, settings, journal.superuser)
     query = "SELECT datname AS name FROM pg_database WHERE datallowconn ORDER BY oid"
     databases = [row["name"] for row in rows(toolbox, server, "postgres", query)]
-    finish.finish(toolbox, server, databases, report, statistics=journal.new < methods.STATISTICS_KEPT)
-    recorded_schema.renew(toolbox, server, journal.drifted)
-    quick_check.vector_indexes(toolbox, server, databases)
+    finish.finish_databases(toolbox, server, databases, report, statistics=journal.new < methods.STATISTICS_KEPT)
+    recorded_schema.record_again(toolbox, server, journal.drifted)
+    quick_check.check_vector_indexes(toolbox, server, databases)
     stop(toolbox, journal.new, unfinished)
-    journal = finalise(toolbox, journal.model_copy(update={"step": "keep"}))
-    clean(toolbox, journal.old, journal.new)
+    journal = promote(toolbox, journal.model_copy(update={"step": "keep"}))
+    remove_leftovers(toolbox, journal.old, journal.new)
     return journal

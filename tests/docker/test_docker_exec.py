@@ -21,7 +21,7 @@ from pgvector_stacks.docker.container_command import AnswerCut
 from pgvector_stacks.docker.docker_host import DockerFailed, finish, throw_away
 from pgvector_stacks.toolbox.docker_toolbox import DockerToolbox, open_toolbox
 from pgvector_stacks.toolbox.interface import Done
-from pgvector_stacks.upgrade.engines.docker_facts import disk
+from pgvector_stacks.upgrade.engines.docker_facts import measure_disk
 from tests.docker.conftest import NO_STRAY, PG17
 from tests.docker.engine_proxy import EngineProxy, engine_proxy
 
@@ -157,7 +157,7 @@ def test_a_toolbox_takes_no_silence_for_an_answer(
         assert sorted(each.name for each in (tmp_path / "whole").rglob("*")) == ["a", "b c", "in"]
         path = made.put("secret", "s3cret\n")
         assert made.sh(f"cat {path}; stat -c %a {path}").output == "s3cret\n600\n"
-        assert disk(made.container).free_bytes > 0
+        assert measure_disk(made.container).free_bytes > 0
         silent = Empty(made.container)
         with pytest.raises(ServerError, match="2 files came from the throw-away container, it has 0"):
             silent.bring("/tmp/folder", tmp_path / "silent")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from pgvector_stacks.backup.manifest import read
-from pgvector_stacks.backup.store import listed
+from pgvector_stacks.backup.store import list_backups
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.config.environment import from_config
 from pgvector_stacks.connections.connection import connect
@@ -99,16 +99,16 @@ def test_a_database_of_compose_is_adopted_and_then_upgraded_with_everything_in_i
     said = stack.ok("preview", "dev")
     assert re.search(r"upgrades PostgreSQL 15\.\d+ → 17\.\d+, .* \(standby: about 5 s of downtime\)", said)
     assert re.search(r"needs .* free, keeps 15 for rollback", said)
-    sorts = r"sorts \d+ text indexes \(\d+ MB\) again while the database is closed \(C library 2\.36 → 2\.41\): "
+    sorts = r"rebuilds \d+ text indexes \(\d+ MB\) while the database is closed \(C library 2\.36 → 2\.41\): "
     assert re.search(sorts + ".*app.by_title", said), said
     assert everything(ask) == known  # a preview changes nothing
     said = stack.up()
     assert re.search(r"down until here +\d+\.\d s", said)
     assert "2 vector indexes answer" in said
     assert re.search(r"restored and compared in \d+ s: good", said)  # a backup first
-    assert "sorted again" in said  # another C library
+    assert "rebuilt" in said  # another C library
     assert "a backup of PostgreSQL 17, which serves meanwhile" in said  # and one after
-    backups = [read(each.folder) for each in listed(stack.root / ".data" / "backups" / "dev")]
+    backups = [read(each.folder) for each in list_backups(stack.root / ".data" / "backups" / "dev")]
     assert [each.major for each in backups] == [15, 17]
     assert backups[0].rows == backups[1].rows
     assert "SUPERUSER" in stack.fails("backup", "drill", "dev")  # Compose's own superuser is one of its roles
@@ -145,14 +145,14 @@ def test_a_database_of_compose_is_adopted_and_then_upgraded_with_everything_in_i
     assert "was confirmed" in stack.fails("upgrade", "rollback", "dev", "--yes")
 
 
-def wanted(stack: DockerStack, said: list[str]) -> docker_upgrade.Wanted:
+def wanted(stack: DockerStack, said: list[str]) -> docker_upgrade.UpgradeRequest:
     """The upgrade of a stack that runs with PostgreSQL 15."""
     before, after = (from_config("dev", {**SMALL, "image": image}) for image in (PG15, PG17))
     specs = [
         Spec(stack.name, each.major, each.tuned.settings, each.memory_mb, each.cpus, each.tuned.shm_mb)
         for each in (before, after)
     ]
-    return docker_upgrade.Wanted(
+    return docker_upgrade.UpgradeRequest(
         client=stack.client, before=specs[0], after=specs[1], old_image=PG15,
         new_image=PG17, volume=stack.name, address=stack.admin(), method=None, grace_s=60, backup=None,
         pgvector_minimum="0.8.0", report=said.append, pace=Pace(first_s=0.02, every_s=0.1),

@@ -1,4 +1,4 @@
-"""Text indexes after a change of the C library (2.36 → 2.41), on request sorted again only once the server serves.
+"""Text indexes after a change of the C library (2.36 → 2.41), on request rebuilt only once the server serves.
 
 What waits is found again after a kill, and what can't be sorted is named.
 """
@@ -67,16 +67,14 @@ def test_what_waits_is_told_found_after_a_kill_and_sorted_while_the_server_serve
     ask(stack, SORTED)
     stack.configure(image=PG17)
     expected = (
-        r"sorts 3 text indexes \(\d+ MB\) again once the server serves \(C library 2\.36 → 2\.41\): "
+        r"rebuilds 3 text indexes \(\d+ MB\) once the server serves \(C library 2\.36 → 2\.41\): "
         r"sorted: public\.\w+ \d+ MB, sorted: public\.\w+ \d+ MB, sorted: public\.\w+ \d+ MB"
     )
     for said in (stack.ok("preview", "dev"), stack.ok("upgrade", "check", "dev", PG17)):
         assert re.search(expected, said), said
         assert "may miss rows, and unique ones (2) may let duplicates in" in said
     said = stack.ok("upgrade", "check", "dev", "17")  # an image nobody named
-    assert re.search(
-        r"sorts 3 text indexes \(\d+ MB\) again where PostgreSQL 17 has another version of the C library", said
-    )
+    assert re.search(r"rebuilds 3 text indexes \(\d+ MB\) if PostgreSQL 17 has another version of the C library", said)
 
     kill_while_it_sorts(stack)
     assert ask(stack, STALE) == 1
@@ -96,10 +94,10 @@ def test_what_waits_is_told_found_after_a_kill_and_sorted_while_the_server_serve
     ask(stack, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'single_ccnew'::regclass")
     ask(stack, "UPDATE pg_database SET datcollversion = '2.36' WHERE datname = 'sorted'")
     said = stack.fails("upgrade", "reindex", "dev")
-    assert "1 indexes can't be sorted again" in said
+    assert "1 indexes can't be rebuilt" in said
     assert "sorted: public.single: could not create unique index" in said
-    assert "remove what stands twice, then pgstack upgrade reindex dev" in said
+    assert "remove the duplicates, then pgstack upgrade reindex dev" in said
     assert (ask(stack, STALE), ask(stack, INVALID)) == (1, 0)
     ask(stack, "DELETE FROM twice WHERE ctid = '(0,1)'")
-    assert "4 indexes sorted again" in stack.ok("upgrade", "reindex", "dev")
+    assert "4 indexes rebuilt" in stack.ok("upgrade", "reindex", "dev")
     assert (ask(stack, STALE), ask(stack, INVALID)) == (0, 0)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pgvector_stacks.backup.manifest import Trust, read, write
-from pgvector_stacks.backup.store import alone
+from pgvector_stacks.backup.store import locking_folder
 from pgvector_stacks.connections.connection import connect
 from tests.engine.checkout import Checkout, wait_until_gone
 from tests.lacking import small_file_system
@@ -111,7 +111,7 @@ def test_a_truncated_an_altered_and_an_incomplete_backup_are_refused(deployed: C
     manifest = folder / "manifest.json"
     text = manifest.read_text()
     cases: dict[str, Callable[[], object]] = {
-        "bytes, written were": lambda: data.write_bytes(whole[:-10]),
+        "bytes instead of": lambda: data.write_bytes(whole[:-10]),
         "its SHA-256 is another": lambda: data.write_bytes(whole[:50] + bytes([whole[50] ^ 1]) + whole[51:]),
         "missing": data.unlink,
         "not in the manifest": lambda: (folder / "app" / "more.dat.gz").write_text("x"),
@@ -312,7 +312,7 @@ def test_two_at_once_and_retention(deployed: Checkout) -> None:
     deployed.configure(backupKeep=2, backupDirectory="elsewhere")
     place = deployed.root / "elsewhere" / "local"
     deployed.ok("backup", "create")
-    with alone(place):
+    with locking_folder(place):
         assert "another `pgstack backup` works in" in deployed.fails("backup", "create")
     first = sorted(place.glob("*Z"))
     deployed.ok("backup", "drill")

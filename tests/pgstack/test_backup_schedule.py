@@ -28,7 +28,7 @@ def test_a_stack_without_a_schedule_says_nothing() -> None:
 def test_a_schedule_is_told_with_its_next_run_and_what_went_wrong(tmp_path: Path) -> None:
     folder = tmp_path / "dev"
     assert said(tmp_path) == ("daily at 02:00 UTC, 4 kept; not made yet", False)
-    schedule.begin(folder, NOW)
+    schedule.record_start(folder, NOW)
     assert said(tmp_path) == ("daily at 02:00 UTC, 4 kept, next 2026-11-25 02:00 UTC", True)
     late = NOW + timedelta(hours=27)
     assert said(tmp_path, late) == ("daily at 02:00 UTC, 4 kept; overdue: none since 2026-11-24 12:00 UTC", False)

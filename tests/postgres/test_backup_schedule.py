@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from pgvector_stacks.backup import manifest
 from pgvector_stacks.backup.daily import schedule
-from pgvector_stacks.backup.daily.schedule import Schedule, is_overdue, last_failure
-from pgvector_stacks.backup.retention import Kept, doomed
+from pgvector_stacks.backup.daily.schedule import Schedule, is_overdue, read_last_failure
+from pgvector_stacks.backup.retention import DrilledBackup, choose_removals
 from pgvector_stacks.common import shell
 from tests.lacking import lacking
 
@@ -68,17 +68,17 @@ def test_a_backup_is_overdue_after_26_hours_and_a_new_schedule_has_time() -> Non
 
 def test_the_notes_are_kept_and_go_with_the_schedule(tmp_path: Path) -> None:
     folder = tmp_path / "dev"
-    assert schedule.since(folder) is None
-    schedule.begin(folder, NOW)
-    schedule.begin(folder, NOW + timedelta(days=3))
-    assert schedule.since(folder) == NOW
+    assert schedule.read_start(folder) is None
+    schedule.record_start(folder, NOW)
+    schedule.record_start(folder, NOW + timedelta(days=3))
+    assert schedule.read_start(folder) == NOW
     assert folder.stat().st_mode & 0o777 == 0o700
     (folder / schedule.FAILED).write_text("2026-11-24 02:00 UTC\nno\n")
     os.utime(folder / schedule.FAILED, (NOW.timestamp(), NOW.timestamp()))
-    assert last_failure(folder, None) == "2026-11-24 02:00 UTC\nno"
-    assert last_failure(folder, NOW - timedelta(seconds=1)) != ""
-    assert last_failure(folder, NOW + timedelta(seconds=1)) == ""
-    schedule.end(folder)
+    assert read_last_failure(folder, None) == "2026-11-24 02:00 UTC\nno"
+    assert read_last_failure(folder, NOW - timedelta(seconds=1)) != ""
+    assert read_last_failure(folder, NOW + timedelta(seconds=1)) == ""
+    schedule.remove_records(folder)
     assert list(folder.iterdir()) == []
 
 
@@ -96,13 +96,13 @@ def test_the_container_gives_up_the_same_backups(
     tmp_path_factory: pytest.TempPathFactory, verdicts: list[bool | None], keep: int
 ) -> None:
     folder = tmp_path_factory.mktemp("kept")
-    backups = [Kept(f"2026112{number}T020000Z", verdict) for number, verdict in enumerate(verdicts)]
+    backups = [DrilledBackup(f"2026112{number}T020000Z", verdict) for number, verdict in enumerate(verdicts)]
     for each in backups:
         (folder / each.name).mkdir()
         if each.good is not None:
             (folder / f"{each.name}.drill.json").write_text(json.dumps({"ok": each.good}))
     (folder / "20261130T020000Z.unfinished").mkdir()
-    assert perl(str(PERL), "doomed", str(folder), str(keep)).split() == list(doomed(backups, keep))
+    assert perl(str(PERL), "doomed", str(folder), str(keep)).split() == list(choose_removals(backups, keep))
 
 
 def test_the_container_writes_json_as_the_manifests_digest_wants_it(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_container_writes_json_as_the_manifests_digest_wants_it(tmp_path: Pa
     said = perl("-e", code, str(PERL), str(path))
     assert (
         said
-        == manifest._canonical(told).decode()
+        == manifest._canonical_json(told).decode()
         == json.dumps(told, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     )
 
@@ -131,4 +131,4 @@ def test_the_container_signs_as_we_do(tmp_path: Path) -> None:
     # perl's own $0 is `-e` here; the scripts' folder is that of $0
     code = "BEGIN { $0 = $ARGV[0] } require $0; print signature(canonical(JSON::PP->new->utf8->decode($ARGV[1])))"
     said = perl("-e", code, str(copied), json.dumps(told))
-    assert said == manifest._signature(told, "a key of the state")
+    assert said == manifest._sign_manifest(told, "a key of the state")

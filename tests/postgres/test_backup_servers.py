@@ -85,7 +85,7 @@ Place = tuple[EmbeddedToolbox, Reached, Path]
 def made(place: Place, database: FreshDatabase) -> tuple[Path, Manifest]:
     toolbox, server, into = place
     create(toolbox, server, into, stack="local", database=database.admin.database)
-    folder = store.chosen(into, None)
+    folder = store.find_backup(into, None)
     return folder, verify(folder)
 
 
@@ -116,7 +116,7 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
     finally:
         done.set()
         thread.join()
-    own = manifest.of(everything.admin.database)
+    own = manifest.find_database(everything.admin.database)
     assert own.sequences_after["app.busy_i_seq"] > own.contents.sequences["app.busy_i_seq"]
     assert own.contents.large_objects == 1
     assert {index.name for index in own.contents.vector_indexes} >= {"part_v", "near; it", "part_1_v_idx"}
@@ -124,7 +124,7 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
     for vector_indexes in (False, True):
         result = drill(toolbox, folder, trust=UNSIGNED, vector_indexes=vector_indexes)
         assert result.problems == ()
-    assert store.last_good_drill(into) is not None
+    assert store.last_good_drill_time(into) is not None
     with connect(everything.admin, application="test", own_path=True) as connection:
         drifted = drift.find(connection)
     assert {(each.kind, each.identity) for each in drifted} == set(own.drifted or ())
@@ -161,7 +161,7 @@ def test_what_isn_t_in_the_dump_is_found_by_a_drill(everything: FreshDatabase, p
     from pgvector_stacks.backup import manifest as manifests
 
     folder, manifest = made(place, everything)
-    own = manifest.of(everything.admin.database)
+    own = manifest.find_database(everything.admin.database)
     more = own.contents.model_copy(update={"rows": dict(own.contents.rows) | {"app.heir": 2}})
     others = [each for each in manifest.databases if each.name != own.name]
     changed = manifest.model_copy(update={"databases": (*others, own.model_copy(update={"contents": more}))})
@@ -169,7 +169,7 @@ def test_what_isn_t_in_the_dump_is_found_by_a_drill(everything: FreshDatabase, p
     result = drill(place[0], folder, trust=UNSIGNED)
     assert not result.ok
     assert result.problems == (f"database {own.name}: rows of app.heir: 1, was 2",)
-    assert store.last_good_drill(place[2]) is None
+    assert store.last_good_drill_time(place[2]) is None
     with pytest.raises(BackupFailed, match=r"rows of app\.heir: 1, was 2"):
         restore(place[0], place[1], everything.admin, folder, changed, own.name)
     assert everything.ask("SELECT count(*) FROM app.part") == [(301,)]
@@ -191,7 +191,7 @@ def test_a_locale_that_the_server_lacks_is_told_and_another_provider_is_kept(
                 "SELECT datlocprovider::text FROM pg_database WHERE datname = 'built_in'"
             ).fetchone()
             assert row == ("b",)
-            elsewhere = manifest.of("built_in").model_copy(update={"provider": "c", "collate": "xx_YY.utf8"})
+            elsewhere = manifest.find_database("built_in").model_copy(update={"provider": "c", "collate": "xx_YY.utf8"})
             changed = manifest.model_copy(update={"databases": (elsewhere,)})
             with pytest.raises(BackupRefused, match=r"it needs the locale xx_YY\.utf8"):
                 restore(place[0], place[1], target, folder, changed, "built_in")
@@ -226,7 +226,7 @@ def test_a_failed_restore_revokes_what_it_granted_to_owners(fresh_database: Fres
     )
 
     def fail(toolbox: EmbeddedToolbox, server: Reached) -> None:
-        with owner_login.room_for(toolbox, server, database, ["app"]):
+        with owner_login.granting_create(toolbox, server, database, ["app"]):
             assert fresh_database.ask(held) == [(True,)]
             raise ServerError("pg_restore failed")
 

@@ -198,22 +198,24 @@ def test_backup_and_the_questions_of_an_upgrade(hostile: Hostile, tmp_path: Path
         create(toolbox, server, tmp_path / "backups", stack="test", database=name)
         assert hostile.ran() == []
         for exact in (True, False):
-            assert any("app.item" in what for what in quick_check.fingerprint(toolbox, server, [name], exact=exact))
-        assert quick_check.vector_indexes(toolbox, server, [name]) == 3
-        before = recorded_schema.drifted(toolbox, server, [name])
-        recorded_schema.renew(toolbox, server, before)
+            assert any(
+                "app.item" in what for what in quick_check.take_fingerprint(toolbox, server, [name], exact=exact)
+            )
+        assert quick_check.check_vector_indexes(toolbox, server, [name]) == 3
+        before = recorded_schema.find_drift_by_database(toolbox, server, [name])
+        recorded_schema.record_again(toolbox, server, before)
         assert hostile.ran() == []
-        contents = verify._contents(toolbox, server, name, ["app.item", verify.OBJECTS])
+        contents = verify._sum_tables(toolbox, server, name, ["app.item", verify.OBJECTS])
         assert contents["app.item"].count == 40
-        asked = verify.SESSION + verify.BEGIN + f"SELECT {verify._as_owner('app.item')};" + verify.END
+        asked = verify.SESSION + verify.BEGIN + f"SELECT {verify._call_as_owner('app.item')};" + verify.END
         assert len(execute(toolbox, server, name, asked).split()) == 40
         left = "SELECT FROM pg_catalog.pg_roles WHERE rolname ~ '^pgstack_(asking|counting)'"
         assert hostile.database.ask(left) == []
     assert hostile.ran() == []
-    source = facts.of_source(address)
+    source = facts.query_source(address)
     assert name in source.databases
     hostile.database.do("DROP STATISTICS app.widths; CREATE STATISTICS app.widths ON (app.word(word)) FROM app.item")
-    assert statistics.complete(address) >= 1
+    assert statistics.analyze_missing(address) >= 1
     with connect(address) as connection:
         connection.execute(["REINDEX INDEX CONCURRENTLY app.words", " REINDEX TABLE app.item"][0].encode())
         connection.execute("REINDEX TABLE app.item")
@@ -289,7 +291,7 @@ def test_a_drill_and_a_restore(empty_database: FreshDatabase, tmp_path: Path) ->
     target = replace(address, database=f"{name}_restored")
     with empty_database.programs(tmp_path / "root") as (toolbox, server):
         manifest = create(toolbox, server, tmp_path / "backups", stack="test", database=name)
-        folder = store.chosen(tmp_path / "backups", None)
+        folder = store.find_backup(tmp_path / "backups", None)
         assert drill(toolbox, folder, trust=UNSIGNED, vector_indexes=True).problems == ()
         assert list(traces.iterdir()) == []
         try:

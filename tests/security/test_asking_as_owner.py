@@ -74,13 +74,13 @@ def test_what_an_owner_wrote_makes_no_function_of_ours_anew(
     name, before = fresh_database.admin.database, powers(fresh_database)
     with fresh_database.programs(tmp_path / "ws") as (toolbox, server):
         if question == "upgrade verify":
-            found = verify._contents(toolbox, server, name, ["app.a1", "app.a2"])
+            found = verify._sum_tables(toolbox, server, name, ["app.a1", "app.a2"])
             assert [each.count for each in found.values()] == [1, 1]
             assert found["app.a1"] != found["app.a2"]
         elif question == "fingerprint":
-            assert f"{name}: table app.a2" in quick_check.fingerprint(toolbox, server, [name], exact=True)
+            assert f"{name}: table app.a2" in quick_check.take_fingerprint(toolbox, server, [name], exact=True)
         else:
-            assert restore_database.contents(toolbox, server, name).rows["app.a2"] == 1
+            assert restore_database.query_contents(toolbox, server, name).rows["app.a2"] == 1
     assert powers(fresh_database) == before
 
 
@@ -90,7 +90,7 @@ def test_a_vector_index_is_asked_as_its_owner_where_a_child_computes(
     fresh_database.apply(script(CHILD))
     before = powers(fresh_database)
     with fresh_database.programs(tmp_path / "ws") as (toolbox, server):
-        quick_check.vector_indexes(toolbox, server, [fresh_database.admin.database])
+        quick_check.check_vector_indexes(toolbox, server, [fresh_database.admin.database])
     assert powers(fresh_database) == before
 
 

@@ -83,7 +83,7 @@ def test_a_pipe_beside_the_files_of_a_backup_is_refused(fresh_database: FreshDat
     with fresh_database.programs(tmp_path / "root") as (toolbox, server):
         name = fresh_database.admin.database
         create(toolbox, server, tmp_path / "backups", stack="test", database=name, key=KEY)
-        folder = store.chosen(tmp_path / "backups", None)
+        folder = store.find_backup(tmp_path / "backups", None)
         os.mkfifo(folder / name / "1.dat")
         with pytest.raises(BackupRefused, match=r"1\.dat: not in the manifest"):
             verify(folder, trust=Trust(KEY))
@@ -129,7 +129,7 @@ def test_a_setting_of_readonlys_own_spoils_no_restore(fresh_database: FreshDatab
     target = replace(fresh_database.admin, database=f"{name}_restored")
     with fresh_database.programs(tmp_path / "root") as (toolbox, server):
         manifest = create(toolbox, server, tmp_path / "backups", stack="test", database=name, key=KEY)
-        folder = store.chosen(tmp_path / "backups", None)
+        folder = store.find_backup(tmp_path / "backups", None)
         assert drill(toolbox, folder, trust=Trust(KEY)).problems == ()
         try:
             restore(toolbox, server, target, folder, manifest, name)
@@ -175,8 +175,8 @@ def test_the_tables_of_keys_are_those_that_a_dump_names(
         f"-- Name: x'\" y; Type: FK CONSTRAINT\n\nALTER TABLE ONLY s.{table}\n    ADD CONSTRAINT {key} FOREIGN KEY "
         f"({column}, i) REFERENCES {quoted}(id, {column}) ON DELETE SET NULL ({column});\n\n"
     )
-    assert references.targets(text * 2) <= {tuple(word.replace("\x01", " ") for word in (space, other))}
-    assert len(references.targets(text)) == 1
+    assert references.find_referenced_tables(text * 2) <= {tuple(word.replace("\x01", " ") for word in (space, other))}
+    assert len(references.find_referenced_tables(text)) == 1
 
 
 def test_what_app_grants_to_the_login_of_a_restore_keeps_out_no_other(
@@ -192,7 +192,7 @@ def test_what_app_grants_to_the_login_of_a_restore_keeps_out_no_other(
         connection.execute(f"GRANT SELECT ON kept TO {owner_login.ROLE}".encode())
         with fresh_database.programs(tmp_path / "root") as (toolbox, server):
             manifest = create(toolbox, server, tmp_path / "backups", stack="test", database=name, key=KEY)
-            folder = store.chosen(tmp_path / "backups", None)
+            folder = store.find_backup(tmp_path / "backups", None)
             try:
                 restore(toolbox, server, target, folder, manifest, name)
                 assert fresh_database.ask("SELECT FROM pg_roles WHERE rolname = %s", owner_login.ROLE) == []
@@ -240,7 +240,7 @@ def test_what_several_owners_have_comes_back(fresh_database: FreshDatabase, tmp_
     try:
         with fresh_database.programs(tmp_path / "root") as (toolbox, server):
             manifest = create(toolbox, server, tmp_path / "backups", stack="test", database=name, key=KEY)
-            folder = store.chosen(tmp_path / "backups", None)
+            folder = store.find_backup(tmp_path / "backups", None)
             assert drill(toolbox, folder, trust=Trust(KEY)).problems == ()
             restore(toolbox, server, target, folder, manifest, name)
         written = [

@@ -51,8 +51,8 @@ def test_nobody_waits_for_what_is_no_plain_file(where: str, kind: str, tmp_path:
     made = signed(directory, KEY)
     environment = from_config("dev", {"engine": "docker", "backup": {"at": "02:00"}, "backupDirectory": str(tmp_path)})
     assert environment.backups == directory
-    schedule.begin(directory, NOW)
-    store.note_drill(made, GOOD, KEY)
+    schedule.record_start(directory, NOW)
+    store.record_drill(made, GOOD, KEY)
     places = {
         "a file's name": [store.drill_file(made), directory / schedule.SINCE, directory / schedule.FAILED],
         "the folder's name": [made.with_name("20301124T020000Z"), directory / "20301124T020000Z.unfinished"],
@@ -74,7 +74,7 @@ def test_nobody_waits_for_what_is_no_plain_file(where: str, kind: str, tmp_path:
     def look() -> None:
         commands.finding(environment, KEY)
         scheduled.finding(environment, NOW)
-        store.last_good_drill(directory)
+        store.last_good_drill_time(directory)
         with suppress(BackupRefused):
             verify(made, trust=Trust(KEY))
 
@@ -106,7 +106,7 @@ def test_a_backup_of_roots_is_written_nowhere_else(when: str, tmp_path: Path) ->
             as_the_container(SWAP, finished.with_name(f"{NAME}{store.UNFINISHED}"), victim)
 
     before = [(path, path.stat().st_mode, path.stat().st_uid) for path in sorted([victim, *victim.rglob("*")])]
-    with store.alone(directory), store.unfinished(finished) as made:
+    with store.locking_folder(directory), store.staging(finished) as made:
         swap("before it is made")
         unpack(pack(source), made)
         swap("while it is filled")
@@ -114,7 +114,7 @@ def test_a_backup_of_roots_is_written_nowhere_else(when: str, tmp_path: Path) ->
         swap("before it is closed")
         shared_files.close_to_others(made)
         swap("at the end")
-        store.settle(made, finished)
+        store.promote(made, finished)
     assert verify(finished, trust=Trust(KEY)).stack == "local"
     assert {path.stat().st_uid for path in [finished, *finished.rglob("*")]} == {sidecar.UNUSED_UID}
     after = [(path, path.stat().st_mode, path.stat().st_uid) for path in sorted([victim, *victim.rglob("*")])]
@@ -133,7 +133,7 @@ def test_a_folder_of_the_containers_is_not_taken_for_ours(tmp_path: Path) -> Non
 
     with (
         pytest.raises(OSError, match="somebody put another folder there"),
-        shared_files.private(Theirs(tmp_path / "x")),
+        shared_files.open_private_folder(Theirs(tmp_path / "x")),
     ):
         pass
 
@@ -144,7 +144,7 @@ def test_what_is_handed_over_ends_at_links(tmp_path: Path) -> None:
     (outside / "deep").mkdir(parents=True)
     (folder := tmp_path / "dev").mkdir()
     (folder / "link").symlink_to(outside)
-    shared_files.give(folder, sidecar.UNUSED_UID, sidecar.UNUSED_UID)
+    shared_files.change_owner(folder, sidecar.UNUSED_UID, sidecar.UNUSED_UID)
     assert {path.stat().st_uid for path in (outside, outside / "deep")} == {0}
     assert (folder / "link").lstat().st_uid == sidecar.UNUSED_UID
 
@@ -152,23 +152,23 @@ def test_what_is_handed_over_ends_at_links(tmp_path: Path) -> None:
 def test_a_drill_that_never_was_is_told(tmp_path: Path) -> None:
     environment = from_config("production", {"backupDirectory": str(tmp_path)})
     made = signed(tmp_path / "production", KEY)
-    store.note_drill(made, GOOD, KEY)
+    store.record_drill(made, GOOD, KEY)
     good = commands.finding(environment, KEY)
     assert good.good
     assert "signed" not in good.found
     for forged in (
         GOOD.model_copy(update={"ok": True}),  # not signed
-        store.last_drill(made).model_copy(update={"seconds": 1.5}),  # type: ignore[union-attr]
+        store.read_last_drill(made).model_copy(update={"seconds": 1.5}),  # type: ignore[union-attr]
         GOOD.model_copy(update={"signature": "\u00e9"}),
         GOOD.model_copy(update={"signature": GOOD.proof(NAME, OTHER_STACKS_KEY)}),
         GOOD.model_copy(update={"signature": GOOD.proof("20251124T020000Z", KEY)}),  # of another backup
     ):
-        store.note_drill(made, forged)
+        store.record_drill(made, forged)
         found = commands.finding(environment, KEY)
         assert "the record of its drill isn't signed" in found.found
         assert found.remedy == "pgstack backup drill production"
-        assert store.last_good_drill(made.parent, KEY) is None
-        assert store.good(made.parent, KEY) == []  # by which an upgrade goes, too
+        assert store.last_good_drill_time(made.parent, KEY) is None
+        assert store.list_with_good_drill(made.parent, KEY) == []  # by which an upgrade goes, too
     assert commands.finding(environment, None).good  # whose state can't be read: nothing is said of signatures
 
 
@@ -178,8 +178,8 @@ def test_a_drill_that_never_was_is_told(tmp_path: Path) -> None:
 def test_whose_a_backup_is_is_told(key: str, words: str, tmp_path: Path) -> None:
     made = signed(tmp_path / "production", key)
     (tmp_path / "local").symlink_to(made.parent)
-    store.note_drill(made, GOOD, KEY)
-    (backup,) = store.listed(made.parent)
+    store.record_drill(made, GOOD, KEY)
+    (backup,) = store.list_backups(made.parent)
     assert commands.doubts(backup, KEY) == [words] * bool(words)
     assert commands.doubts(backup, None) == []
     assert commands.doubts(backup, "") == ["no key yet"]
@@ -192,7 +192,7 @@ def test_whose_a_backup_is_is_told(key: str, words: str, tmp_path: Path) -> None
 
 def test_a_failure_that_the_container_noted_forges_no_line(tmp_path: Path) -> None:
     environment = from_config("dev", {"engine": "docker", "backup": {"at": "02:00"}, "backupDirectory": str(tmp_path)})
-    schedule.begin(tmp_path / "dev", NOW)
+    schedule.record_start(tmp_path / "dev", NOW)
     (tmp_path / "dev" / schedule.FAILED).write_text("now\ndrift    none\n::error::x\n")
     found = scheduled.finding(environment, NOW)
     assert found is not None
@@ -212,7 +212,7 @@ def taken(tmp_path: Path) -> Path:
 def test_a_backup_does_not_wait_for_names_of_the_coming_seconds(taken: Path) -> None:
     def look() -> None:
         with pytest.raises(BackupFailed, match="named after the coming seconds"):
-            create._free_time(taken)
+            create._wait_for_free_name(taken)
 
     promptly(look, within_s=create.FREE_WITHIN_S + 5)
 

@@ -78,8 +78,11 @@ POWERS = [
     ("ALTER ROLE app WITH REPLICATION;", "role app gets REPLICATION"),
     ("GRANT pg_execute_server_program TO app;", "role app becomes a member of pg_execute_server_program"),
     ("GRANT postgres TO app WITH INHERIT TRUE;", "role app becomes a member of postgres"),
-    ("ALTER ROLE app SET session_preload_libraries TO 'ok', '/tmp/evil';", "/tmp/evil is no library of the server's"),
-    ("ALTER ROLE app SET local_preload_libraries TO '../evil';", "evil is no library of the server's"),
+    (
+        "ALTER ROLE app SET session_preload_libraries TO 'ok', '/tmp/evil';",
+        "/tmp/evil is not a library of the server's",
+    ),
+    ("ALTER ROLE app SET local_preload_libraries TO '../evil';", "evil is not a library of the server's"),
     ("ALTER ROLE app SET dynamic_library_path TO '/tmp';", "says where the server looks for libraries"),
     ("GRANT ALTER SYSTEM, SET ON PARAMETER archive_command TO app;", "app may change the setting archive_command"),
     ("GRANT SET ON PARAMETER session_preload_libraries TO PUBLIC;", "everybody may change the setting"),
@@ -184,14 +187,14 @@ def changed(folder: Path, line: str) -> None:
     path = folder / GLOBALS
     path.write_text(path.read_text() + line + "\n")
     manifest = manifests.read(folder)
-    manifests.write(manifest.model_copy(update={"files": manifests.files_of(folder)}), folder)
+    manifests.write(manifest.model_copy(update={"files": manifests.list_files(folder)}), folder)
 
 
 def test_changed_roles_run_nothing_in_a_drill_or_a_restore(odd: FreshDatabase, place: Place, tmp_path: Path) -> None:
     toolbox, server, into = place
     database = odd.admin.database
     create(toolbox, server, into, stack="local", database=database)
-    folder = store.chosen(into, None)
+    folder = store.find_backup(into, None)
     good = (folder / GLOBALS).read_text()
     trace = tmp_path / "trace"
     changed(folder, f"\\! id >'{trace}'")
@@ -222,19 +225,19 @@ MANIFEST: dict[str, Any] = {
     "database": "app", "schemaRevision": "empty", "databases": [DATABASE], "files": FILES,
 }  # fmt: skip
 FORGED = [
-    ({"databases": [DATABASE | {"folder": "../../../etc"}]}, "is no folder of the database a b"),
-    ({"databases": [DATABASE | {"name": "..", "folder": ".."}]}, "is no folder of the database"),
-    ({"databases": [DATABASE | {"name": "a\nb", "folder": "a%0Ab"}]}, "databases.0.name: no name of a database"),
-    ({"databases": [DATABASE | {"name": "x" * 64, "folder": "x" * 64}]}, "no name of a database"),
+    ({"databases": [DATABASE | {"folder": "../../../etc"}]}, "is not the folder of the database a b"),
+    ({"databases": [DATABASE | {"name": "..", "folder": ".."}]}, "is not the folder of the database"),
+    ({"databases": [DATABASE | {"name": "a\nb", "folder": "a%0Ab"}]}, "databases.0.name: not a name of a database"),
+    ({"databases": [DATABASE | {"name": "x" * 64, "folder": "x" * 64}]}, "not a name of a database"),
     ({"databases": [DATABASE | {"bytes": -1}]}, "databases.0.bytes"),
     ({"databases": [DATABASE | {"provider": "x"}]}, "databases.0.provider"),
-    ({"preload": "/tmp/EVIL.so"}, "preload: /tmp/EVIL.so is no library of the server's own folder"),
-    ({"preload": "x'; touch /tmp/x; '"}, "preload: x'; touch /tmp/x; ' is no library"),
-    ({"preload": "auto_explain, ../evil"}, "preload: ../evil is no library"),
-    ({"files": FILES | {"../../x": FILES[GLOBALS]}}, "../../x is no file of a backup"),
-    ({"files": FILES | {"/etc/passwd": FILES[GLOBALS]}}, "/etc/passwd is no file of a backup"),
-    ({"files": FILES | {"a%20b/evil.so": FILES[GLOBALS]}}, "a%20b/evil.so is no file of a backup"),
-    ({"files": {}}, f"{GLOBALS} is no file of it"),
+    ({"preload": "/tmp/EVIL.so"}, "preload: /tmp/EVIL.so is not a library of the server's own folder"),
+    ({"preload": "x'; touch /tmp/x; '"}, "preload: x'; touch /tmp/x; ' is not a library"),
+    ({"preload": "auto_explain, ../evil"}, "preload: ../evil is not a library"),
+    ({"files": FILES | {"../../x": FILES[GLOBALS]}}, "../../x is not a file of a backup"),
+    ({"files": FILES | {"/etc/passwd": FILES[GLOBALS]}}, "/etc/passwd is not a file of a backup"),
+    ({"files": FILES | {"a%20b/evil.so": FILES[GLOBALS]}}, "a%20b/evil.so is not a file of a backup"),
+    ({"files": {}}, f"{GLOBALS} is not a file of it"),
     ({"files": {GLOBALS: {"bytes": 1, "sha256": "0" * 63}}}, "files.globals.sql.sha256"),
     ({"files": {GLOBALS: {"bytes": 1, "sha256": "0" * 64 + "\n"}}}, "files.globals.sql.sha256"),
     ({"stack": "local; id"}, "stack"),
@@ -252,7 +255,7 @@ def test_a_forged_field_of_the_manifest_is_refused(changed_fields: dict[str, Any
     # a Manifest can't be made with it, so the file is written as the attacker would
     content = MANIFEST | changed_fields
     (tmp_path / manifests.NAME).write_text(json.dumps(content | {"digest": manifests._digest(content)}))
-    with pytest.raises(BackupRefused, match="is no manifest of a backup") as refused:
+    with pytest.raises(BackupRefused, match="is not a manifest of a backup") as refused:
         manifests.read(tmp_path)
     assert words in str(refused.value)
     assert "\x1b" not in str(refused.value)
@@ -264,7 +267,7 @@ def test_a_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("x")
     (folder / GLOBALS).write_text("")
     (folder / "a%20b" / "toc.dat").write_text("x")
-    files = {name: file.model_dump(mode="json") for name, file in manifests.files_of(folder).items()}
+    files = {name: file.model_dump(mode="json") for name, file in manifests.list_files(folder).items()}
     manifests.write(Manifest.model_validate(MANIFEST | {"files": files}), folder)
     (folder / "a%20b" / "toc.dat").unlink()
     (folder / "a%20b" / "toc.dat").symlink_to(tmp_path / "elsewhere")

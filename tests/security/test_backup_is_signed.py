@@ -41,7 +41,7 @@ def signed(folder: Path, key: str) -> Path:
     (made / "a%20b").mkdir(parents=True)
     (made / GLOBALS).write_text("CREATE ROLE app;\n")
     (made / "a%20b" / "toc.dat").write_text("x")
-    files = {name: file.model_dump(mode="json") for name, file in manifests.files_of(made).items()}
+    files = {name: file.model_dump(mode="json") for name, file in manifests.list_files(made).items()}
     manifests.write(Manifest.model_validate(MANIFEST | {"files": files}), made, key)
     return made
 
@@ -90,7 +90,7 @@ def test_changed_files_are_refused_with_right_digests_too(tmp_path: Path) -> Non
     with pytest.raises(BackupRefused, match=r"globals\.sql"):
         verify(made, trust=Trust(KEY))
     content = json.loads((made / manifests.NAME).read_text())
-    files = {name: file.model_dump(mode="json") for name, file in manifests.files_of(made).items()}
+    files = {name: file.model_dump(mode="json") for name, file in manifests.list_files(made).items()}
     forge_the_digest(made, content | {"files": files})
     verify(made, trust=UNSIGNED)  # whole by its digests
     with pytest.raises(Untrusted):
@@ -130,26 +130,26 @@ def test_the_key_is_a_secret_in_no_text() -> None:
 @settings(max_examples=20, deadline=None)
 def test_a_copy_opens_with_the_key_and_with_no_other(word: bytes, chunks: list[bytes]) -> None:
     key, whole = word.hex(), b"tar" + b"".join(chunks)
-    copy = b"".join(encryption.seal([b"tar", *chunks], key))
+    copy = b"".join(encryption.encrypt([b"tar", *chunks], key))
     assert copy.startswith(encryption.MAGIC)
-    assert b"".join(encryption.opened([copy[:7], copy[7:]], key)) == whole
+    assert b"".join(encryption.decrypt([copy[:7], copy[7:]], key)) == whole
     for wrong, other in ((copy, key + "0"), (copy[:-1], key), (copy[:-1] + bytes([copy[-1] ^ 1]), key)):
         with pytest.raises(BackupFailed, match="isn't encrypted with this stack's key, or it is damaged"):
-            b"".join(encryption.opened([wrong], other))
+            b"".join(encryption.decrypt([wrong], other))
 
 
 def test_the_printed_identity_is_ages_and_a_copy_without_a_key_is_none(tmp_path: Path) -> None:
-    own = pyrage.x25519.Identity.from_str(encryption.identity(KEY))
-    assert str(own) == encryption.identity(KEY)
-    assert KEY not in encryption.identity(KEY)
+    own = pyrage.x25519.Identity.from_str(encryption.age_identity(KEY))
+    assert str(own) == encryption.age_identity(KEY)
+    assert KEY not in encryption.age_identity(KEY)
     made = signed(tmp_path, KEY)
-    copy = b"".join(encryption.seal(pack(made), KEY))
+    copy = b"".join(encryption.encrypt(pack(made), KEY))
     assert not any(word in copy for word in (b"manifest.json", b"globals", b"a%20b", b"CREATE ROLE"))
     # by hand, without the product
     with tarfile.open(fileobj=io.BytesIO(pyrage.decrypt(copy, [own]))) as archive:
         assert f"{made.name}/manifest.json" in archive.getnames()
     with pytest.raises(BackupFailed, match="the state has no key yet"):
-        next(encryption.seal([b"x"], ""))
+        next(encryption.encrypt([b"x"], ""))
 
 
 def test_bech32_is_that_of_its_standard() -> None:
@@ -164,6 +164,6 @@ def test_a_copy_that_was_swapped_is_fetched_and_then_refused(tmp_path: Path) -> 
     made = signed(tmp_path, OTHER_STACKS_KEY)
     into = tmp_path / "fetched" / made.name
     into.parent.mkdir()
-    unpack(encryption.opened(pack(made), KEY), into)
+    unpack(encryption.decrypt(pack(made), KEY), into)
     with pytest.raises(Untrusted):
         verify(into, trust=Trust(KEY))

@@ -62,7 +62,7 @@ def server(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> I
             data_volume.trial(docker_engine, SPEC, PG17, NAME, "0.8.0")
             adoption.inspect_legacy_volume(docker_engine, NAME, PG17, NAME)
             assert extension_check.offered(docker_engine, NAME, PG17) is not None
-            docker_facts.target_of_image(docker_engine, NAME, PG17, 17)
+            docker_facts.read_target_of_image(docker_engine, NAME, PG17, 17)
         port = free_port()
         made = docker_engine.containers.run(
             PG17, SPEC.command, entrypoint=[], user="postgres", read_only=True, detach=True, name=NAME, network=NAME,
@@ -92,7 +92,7 @@ def test_no_container_of_a_backup_a_drill_and_a_restore_can_do_more_than_its_wor
     with connect(app) as connection:
         connection.execute("CREATE TABLE public.kept AS SELECT generate_series(1, 100) AS i")
     with throw_aways(docker_engine, NAME) as seen:
-        with docker_upgrade.at_the_server(docker_engine, NAME, PG17, 17, admin) as (made, live):
+        with docker_upgrade.open_toolbox_at_server(docker_engine, NAME, PG17, 17, admin) as (made, live):
             create(made, live, tmp_path, stack="dev", database="app", key=KEY)
             (backup,) = tmp_path.glob("*Z")
             restore.restore(made, live, app, backup, verify(backup, trust=Trust(KEY)), "app")

@@ -146,7 +146,7 @@ def test_a_server_that_logs_everything_sees_neither_a_password_nor_its_verifier(
         address = fresh_database.admin
         with embedded_toolbox.open_toolbox(tmp_path) as made:
             server = with_password(made, 18, address.host, address.port, address)
-            with restore._loader(admin, made, server):
+            with restore._creating_login(admin, made, server):
                 pass
         roles.set_password(admin, roles.APP, fresh_database.app_password)
     said = log.read_bytes()[before:].decode(errors="replace")

@@ -105,7 +105,7 @@ def test_a_value_of_statistics_is_checked_by_nobody(tmp_path: Path) -> None:
             embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
         embedded_upgrade.upgrade(machine.job, PASSWORD, "dump", machine.said.append)
         assert list(out.iterdir()) == []
-        statistics.complete(machine.address(machine.new))
+        statistics.analyze_missing(machine.address(machine.new))
         with connect(machine.address(machine.new, "app")) as connection:
             asked = "SELECT n_distinct FROM pg_stats WHERE tablename = 's'"
             assert connection.execute(asked).fetchall() == [(3,)]
@@ -132,7 +132,7 @@ def test_no_word_of_a_role_is_a_command_of_psqls(tmp_path: Path) -> None:
         passfile = toolbox.put("passfile", passfile_line(PASSWORD))
         server = Server(18, embedded_server.HOST, machine.address(machine.new).port, passfile=passfile)
         path = toolbox.put("globals.sql", ROLES.format(out=tmp_path))
-        as_owners.make_roles(toolbox, server, path, "postgres")
+        as_owners.create_roles(toolbox, server, path, "postgres")
         with connect(machine.address(machine.new)) as connection:
             found = connection.execute(
                 "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname ~ '^a' ORDER BY 1"
@@ -142,5 +142,5 @@ def test_no_word_of_a_role_is_a_command_of_psqls(tmp_path: Path) -> None:
         for word in ("\\! touch x", "SELECT 1;", "CREATE ROLE x; \\! id", "DO $$BEGIN END$$;"):
             bad = toolbox.put("bad.sql", f"{word}\n")
             with pytest.raises(ServerError, match="the roles of the old server can't be taken over"):
-                as_owners.make_roles(toolbox, server, bad, "postgres")
+                as_owners.create_roles(toolbox, server, bad, "postgres")
         assert not (tmp_path / "struck").exists()

@@ -81,8 +81,8 @@ def machine(folder: Path) -> Iterator[Machine]:
         yield made
     finally:
         with suppress(ServerError):
-            embedded_guardian.wait(folder, 60)
-        embedded_guardian.end(made.job.leftovers, mark="", spared="")
+            embedded_guardian.wait_for_guardian(folder, 60)
+        embedded_guardian.kill_processes(made.job.leftovers, mark="", spared="")
         for directory in (made.old, made.new):
             process = embedded_server.pid(directory)
             with suppress(ServerError):

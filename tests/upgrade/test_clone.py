@@ -30,8 +30,8 @@ def machine(old_template: Path) -> Iterator[Machine]:
 
 
 def test_everything_is_there_and_the_way_back_is_open(machine: Machine) -> None:
-    assert embedded_upgrade.disk(machine.root).reflink
-    assert "(clone: about 5 s of downtime)" in embedded_upgrade.announce(machine.job, PASSWORD, "clone")
+    assert embedded_upgrade.measure_disk(machine.root).reflink
+    assert "(clone: about 5 s of downtime)" in embedded_upgrade.describe(machine.job, PASSWORD, "clone")
     everything_is_there(machine, "clone")
 
 
@@ -42,16 +42,16 @@ def test_it_is_chosen_where_a_standby_would_lack_rows_and_takes_no_room_to_speak
         )
         connection.execute("CHECKPOINT")
     before = content.counts(machine.address(machine.old))
-    size = facts.of_source(machine.address(machine.old)).data_bytes
+    size = facts.query_source(machine.address(machine.old)).data_bytes
     assert size > 200 * MIB
     rest = decision.MARGIN_BYTES + size // 2  # less than a copy takes
     with (machine.root / "filling").open("wb") as filling:
         os.posix_fallocate(filling.fileno(), 0, free(machine) - rest)
-    said = embedded_upgrade.announce(machine.job, PASSWORD, None)
+    said = embedded_upgrade.describe(machine.job, PASSWORD, None)
     assert "(clone: about 5 s of downtime)" in said
     assert "not standby: unlogged tables would arrive empty on a standby: app: public.quick" in said
     with pytest.raises(ServerError, match=r"pgvector:upgradeMethod = copy: it needs .* free, there are"):
-        embedded_upgrade.announce(machine.job, PASSWORD, "copy")
+        embedded_upgrade.describe(machine.job, PASSWORD, "copy")
     outcome = embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert outcome.method == "clone"
     assert content.counts(machine.address(machine.new)) == before
@@ -62,4 +62,4 @@ def test_it_is_chosen_where_a_standby_would_lack_rows_and_takes_no_room_to_speak
 
 
 def free(machine: Machine) -> int:
-    return embedded_upgrade.disk(machine.root).free_bytes
+    return embedded_upgrade.measure_disk(machine.root).free_bytes

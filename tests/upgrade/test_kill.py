@@ -80,7 +80,7 @@ def test_kill_9_at_a_random_moment(machine: Machine, number: int) -> None:
         process.wait(moment)
     where = f"{method}, {moment:.2f} s after {step}, said {killed(process)!r}; PGSTACK_SEED={seed}"
     print(where)  # noqa: T201
-    embedded_guardian.wait(machine.root)
+    embedded_guardian.wait_for_guardian(machine.root)
     assert machine.processes() == [], where
     linked = (machine.root / "18.docker.unfinished").exists()
     if linked:
@@ -102,7 +102,7 @@ def test_killed_where_link_has_no_way_back_the_next_run_goes_on(machine: Machine
     said_so(process, "no way back to PostgreSQL 16")
     time.sleep(later_s)  # the new server runs by then, on a private socket, or is open already
     killed(process)
-    embedded_guardian.wait(machine.root)
+    embedded_guardian.wait_for_guardian(machine.root)
     assert machine.processes() == []
     if machine.serving is None:
         assert "18.docker.unfinished" in machine.left()
@@ -137,7 +137,7 @@ def test_a_guardian_does_not_outlive_its_work(machine: Machine) -> None:
     process.stdout.readline()
     assert len(guardians(machine)) == 1
     killed(process)
-    embedded_guardian.wait(machine.root)
+    embedded_guardian.wait_for_guardian(machine.root)
     deadline = time.monotonic() + 10
     while guardians(machine) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -159,10 +159,10 @@ def test_a_verified_server_that_was_not_opened_any_more_is_opened(machine: Machi
         capture_output=True,
     )  # fmt: skip
     assert done.returncode == 9, done.stderr
-    embedded_guardian.wait(machine.root)
+    embedded_guardian.wait_for_guardian(machine.root)
     assert machine.serving == machine.new
     rows_are_there(machine, before, "served by the guardian")
-    assert "goes on from there" in embedded_upgrade.announce(machine.job, PASSWORD, None)
+    assert "continues from there" in embedded_upgrade.describe(machine.job, PASSWORD, None)
     # as after a kill between the new directory's name and tidying
     (machine.root / f"{NEW}.standby").mkdir()
     (machine.root / f"{NEW}.docker.unfinished.log").write_text("started\n")
@@ -176,7 +176,9 @@ def test_a_folder_of_another_stack_is_left_alone(machine: Machine, tmp_path: Pat
     other = Machine(tmp_path / "other")
     copy(old_template, other.root)
     try:
-        embedded_guardian.end([*machine.job.leftovers, str(other.root / "none")], mark="", spared=str(machine.old.path))
+        embedded_guardian.kill_processes(
+            [*machine.job.leftovers, str(other.root / "none")], mark="", spared=str(machine.old.path)
+        )
         assert embedded_server.pid(other.old) is not None
         assert embedded_server.pid(machine.old) is not None
     finally:

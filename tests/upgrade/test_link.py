@@ -22,7 +22,7 @@ def fails_irreversibly(machine: Machine, monkeypatch: pytest.MonkeyPatch, what: 
         raise Broken(what)
 
     with monkeypatch.context() as patch:
-        patch.setattr(*{"compare": (quick_check, "same"), "keep": (run, "finalise")}[what], broken)
+        patch.setattr(*{"compare": (quick_check, "check_equal"), "keep": (run, "promote")}[what], broken)
         with pytest.raises(Broken):
             embedded_upgrade.upgrade(machine.job, PASSWORD, "link", machine.said.append)
 
@@ -40,10 +40,10 @@ def test_once_the_new_server_was_started_the_next_run_goes_on(
         embedded_toolbox.open_toolbox(machine.root) as toolbox,
         pytest.raises(ServerError, match="holds the data of PostgreSQL 16"),
     ):
-        run.clean(toolbox, 16, 18)
+        run.remove_leftovers(toolbox, 16, 18)
     with pytest.raises(ServerError, match=r"the files of PostgreSQL 16 are 18's.*\n  set it to 18"):
-        embedded_upgrade.may_start(machine.old)
-    assert "goes on from there" in embedded_upgrade.announce(machine.job, PASSWORD, None)
+        embedded_upgrade.check_is_current(machine.old)
+    assert "continues from there" in embedded_upgrade.describe(machine.job, PASSWORD, None)
     outcome = embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert (outcome.method, outcome.downtime_s) == ("link", None)
     assert machine.serving == machine.new
@@ -56,7 +56,7 @@ def test_files_that_were_linked_but_not_used_are_given_back_to_a_file_that_was_s
     embedded_server.stop(machine.old)
     control = machine.old.path / "global" / "pg_control"
     control.rename(control.with_name("pg_control.old"))  # as pg_upgrade --link leaves it
-    embedded_upgrade.may_start(machine.old)
+    embedded_upgrade.check_is_current(machine.old)
     embedded_server.start(machine.old, embedded_server.written_settings(machine.old))
     assert content.counts(machine.address(machine.old)) == before
 
@@ -64,4 +64,4 @@ def test_files_that_were_linked_but_not_used_are_given_back_to_a_file_that_was_s
 def test_the_upgraded_server_can_not_be_forgotten_for_the_old_one(machine: Machine) -> None:
     embedded_upgrade.upgrade(machine.job, PASSWORD, "link", machine.said.append)
     with pytest.raises(ServerError, match=r"PostgreSQL 18 serves this stack's data since.*\n  set it to 18"):
-        embedded_upgrade.may_start(machine.old)
+        embedded_upgrade.check_is_current(machine.old)

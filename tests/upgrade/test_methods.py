@@ -49,11 +49,11 @@ def everything_is_there(machine: Machine, method: Method) -> None:
     else:
         embedded_server.stop(machine.new)
         with pytest.raises(ServerError, match="are 18's since an upgrade by link"):
-            embedded_upgrade.may_start(machine.old)
+            embedded_upgrade.check_is_current(machine.old)
 
 
 def test_the_default_is_the_standby_and_what_it_takes_is_told(machine: Machine) -> None:
-    said = embedded_upgrade.announce(machine.job, PASSWORD, None)
+    said = embedded_upgrade.describe(machine.job, PASSWORD, None)
     assert said.startswith("upgrades PostgreSQL 16.")
     assert "(standby: about 5 s of downtime)" in said
     assert "keeps 16 for rollback" in said
@@ -63,7 +63,7 @@ def test_the_default_is_the_standby_and_what_it_takes_is_told(machine: Machine) 
 def test_unlogged_rows_are_copied_since_a_standby_has_none_of_them(machine: Machine) -> None:
     with connect(machine.address(machine.old, "app"), own_path=True) as connection:
         connection.execute("CREATE UNLOGGED TABLE quick AS SELECT generate_series(1, 500) AS i")
-    assert "app: public.quick" in embedded_upgrade.announce(machine.job, PASSWORD, None)
+    assert "app: public.quick" in embedded_upgrade.describe(machine.job, PASSWORD, None)
     outcome = embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append)
     assert outcome.method == "copy"
     with connect(machine.address(machine.new, "app"), own_path=True) as connection:
@@ -72,7 +72,7 @@ def test_unlogged_rows_are_copied_since_a_standby_has_none_of_them(machine: Mach
 
 def test_a_server_that_is_down_is_started_for_it(machine: Machine) -> None:
     embedded_server.stop(machine.old)
-    assert "PostgreSQL 16 is down: `up` starts it first" in embedded_upgrade.announce(machine.job, PASSWORD, None)
+    assert "PostgreSQL 16 is down: `up` starts it first" in embedded_upgrade.describe(machine.job, PASSWORD, None)
     assert machine.serving is None
     embedded_upgrade.upgrade(machine.job, PASSWORD, "standby", machine.said.append)
     assert content.counts(machine.address(machine.new))

@@ -19,7 +19,7 @@ from pgvector_stacks.upgrade import progress
 from pgvector_stacks.upgrade.backup_first import BackupFirst
 from pgvector_stacks.upgrade.decision import Method
 from pgvector_stacks.upgrade.engines import embedded_upgrade
-from pgvector_stacks.upgrade.progress import PACE, Pace, duration, words
+from pgvector_stacks.upgrade.progress import PACE, Pace, format_duration, progress_line
 from tests.upgrade import content
 from tests.upgrade.servers import PASSWORD, Machine
 
@@ -45,12 +45,12 @@ amounts = st.integers(0, 10**15)
 def test_bytes_of_about_how_many_and_the_time_left_at_the_present_rate(
     done: int, total: int | None, elapsed_s: float, said: str
 ) -> None:
-    assert words("make the standby", done, total, elapsed_s) == f"make the standby: {said}"
+    assert progress_line("make the standby", done, total, elapsed_s) == f"make the standby: {said}"
 
 
 @given(amounts, st.none() | amounts, st.floats(0, 10**6))
 def test_a_line_can_be_read_whatever_is_measured(done: int, total: int | None, elapsed_s: float) -> None:
-    said = words("transfer", done, total, elapsed_s)
+    said = progress_line("transfer", done, total, elapsed_s)
     assert LINE.fullmatch(said), said
     assert (" left" in said) == (total is not None and 0 < done < total)
 
@@ -58,7 +58,7 @@ def test_a_line_can_be_read_whatever_is_measured(done: int, total: int | None, e
 @given(st.integers(1000, 10**12), st.integers(1, 10**5), st.floats(1, 10**5))
 def test_at_a_steady_rate_the_time_left_is_what_will_be_needed(rate: int, left: int, elapsed_s: float) -> None:
     done = round(rate * elapsed_s)
-    said = words("x", done, done + rate * left, elapsed_s)
+    said = progress_line("x", done, done + rate * left, elapsed_s)
     told = re.search(r"about ([\d.]+) (s|min|h) left", said)
     assert told is not None
     assert float(told[1]) * {"s": 1, "min": 60, "h": 3600}[told[2]] == pytest.approx(left, rel=0.25, abs=0.6)
@@ -72,7 +72,7 @@ def test_a_longer_time_never_reads_as_a_shorter_one(seconds: float) -> None:
         number, name = said.split(" ")
         return float(number) * unit[name]
 
-    assert read(duration(seconds)) <= read(duration(seconds * 1.1 + 30))
+    assert read(format_duration(seconds)) <= read(format_duration(seconds * 1.1 + 30))
 
 
 @given(st.builds(Pace, st.floats(0.1, 60), st.floats(1, 60)), st.floats(0, 10**6))
@@ -113,7 +113,9 @@ def test_a_growing_directory_is_told_of_until_the_step_ends(tmp_path: Path) -> N
     said: list[str] = []
     grows = tmp_path / "it's growing"
     with embedded_toolbox.open_toolbox(tmp_path) as toolbox:
-        with progress.reporting_progress("copy", progress.directory(toolbox, str(grows), 10**9), said.append, OFTEN):
+        with progress.reporting_progress(
+            "copy", progress.measure_directory(toolbox, str(grows), 10**9), said.append, OFTEN
+        ):
             assert telling() == ["progress of copy"]
             grow(grows, said, 5)
         assert telling() == []

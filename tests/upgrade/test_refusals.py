@@ -31,7 +31,7 @@ def refused(machine: Machine, reason: str, remedy: str) -> None:
     """Both by a preview and by `up`, in the same words; nothing was touched."""
     before = content.counts(machine.address(machine.old))
     for attempt in (
-        lambda: embedded_upgrade.announce(machine.job, PASSWORD, None),
+        lambda: embedded_upgrade.describe(machine.job, PASSWORD, None),
         lambda: embedded_upgrade.upgrade(machine.job, PASSWORD, None, machine.said.append),
     ):
         with pytest.raises(ServerError, match=reason) as error:
@@ -91,11 +91,11 @@ def test_a_schema_the_new_version_does_not_take_is_found_by_the_rehearsal(machin
 
 
 def test_an_impossible_method_says_why(machine: Machine) -> None:
-    disk = embedded_upgrade.disk(machine.root)
+    disk = embedded_upgrade.measure_disk(machine.root)
     if disk.reflink:
         pytest.skip("this file system can clone")
     with pytest.raises(PgstackError, match="pgvector:upgradeMethod = clone: the file system has no reflinks"):
-        embedded_upgrade.announce(machine.job, PASSWORD, "clone")
+        embedded_upgrade.describe(machine.job, PASSWORD, "clone")
 
 
 def restart(machine: Machine, **settings: str) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from pgvector_stacks.automation.toolchain import Toolchain
 from pgvector_stacks.backup.manifest import Manifest, Trust, read
-from pgvector_stacks.backup.store import alone, listed
+from pgvector_stacks.backup.store import list_backups, locking_folder
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.upgrade.engines import embedded_guardian
 from tests.docker.test_ssh import ssh_host
@@ -51,6 +51,7 @@ def deployed_old(tmp_path_factory: pytest.TempPathFactory, toolchain: Toolchain)
         mine.do(f"CREATE TABLE public.mine AS SELECT i, 'räw ' || i AS t FROM generate_series(1, {ROWS}) AS i")
         yield mine
     finally:
+        embedded_guardian.wait_for_guardian(mine.root / ".data" / "local", 120)
         stop_servers(mine.root)
 
 
@@ -61,7 +62,7 @@ def old(tmp_path: Path, deployed_old: Checkout) -> Iterator[Checkout]:
         try:
             yield mine
         finally:
-            embedded_guardian.wait(mine.root / ".data" / "local", 120)
+            embedded_guardian.wait_for_guardian(mine.root / ".data" / "local", 120)
 
 
 def rows(checkout: Checkout) -> list[tuple[Any, ...]]:
@@ -70,7 +71,7 @@ def rows(checkout: Checkout) -> list[tuple[Any, ...]]:
 
 def backups(checkout: Checkout) -> list[Manifest]:
     """The oldest first."""
-    return [read(each.folder) for each in listed(checkout.root / ".data" / "backups" / "local")]
+    return [read(each.folder) for each in list_backups(checkout.root / ".data" / "backups" / "local")]
 
 
 def of_the_server(checkout: Checkout) -> dict[str, Any]:
@@ -205,7 +206,7 @@ def test_back_to_what_the_upgrade_kept_and_forward_again_and_done_with_it(old: C
 
     # a backup after it that can't be made is a warning
     old.configure(postgresVersion=18)
-    with alone(old.root / ".data" / "backups" / "local"):
+    with locking_folder(old.root / ".data" / "backups" / "local"):
         said = old.ok("up")
     assert "no new backup: the last good drill is of" in said
     assert "the upgrade is done, the backup after it is not: another `pgstack backup` works in" in said
@@ -267,7 +268,7 @@ def test_kill_9_during_an_up(old: Checkout, number: int) -> None:
     where = f"number {number}, {victim}, {moment:.1f} s after the first step; PGSTACK_SEED={seed}: {said[-300:]}"
     print(where)  # noqa: T201
     assert not wait_until_gone(process.pid, 20), where
-    embedded_guardian.wait(machine.root)
+    embedded_guardian.wait_for_guardian(machine.root)
     assert machine.serving is not None, where
     assert machine.processes() == [], where
     assert machine.left() == [], where
@@ -292,7 +293,7 @@ def test_an_up_that_ended_upgraded_can_not_be_set_back_unseen(old: Checkout) -> 
         if "pulumi.dynamic" in command:
             os.kill(member, signal.SIGKILL)
     process.communicate(timeout=120)
-    embedded_guardian.wait(machine.root)
+    embedded_guardian.wait_for_guardian(machine.root)
     if of_the_server(old)["major"] == 18:  # killed a moment late: what a moment earlier leaves
         (old.root / ".pulumi" / "stacks" / "pgvector" / "local.json").write_text(before)
     assert of_the_server(old)["major"] == 16
@@ -302,5 +303,5 @@ def test_an_up_that_ended_upgraded_can_not_be_set_back_unseen(old: Checkout) -> 
     assert machine.serving == machine.new
     old.configure(postgresVersion=18)
     said = old.ok("up")
-    assert "this one goes on from there" in said
+    assert "this one continues from there" in said
     assert rows(old) == [(18, ROWS)]

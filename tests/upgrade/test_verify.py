@@ -57,7 +57,7 @@ def upgraded(tmp_path: Path, upgraded_template: Path) -> Iterator[Machine]:
         yield made
 
 
-def verdict(machine: Machine) -> verify.Verdict:
+def verdict(machine: Machine) -> verify.Comparison:
     port = embedded_server.kept_port(machine.new)
     assert port is not None
     with embedded_toolbox.open_toolbox(machine.root) as toolbox:
@@ -68,7 +68,7 @@ def verdict(machine: Machine) -> verify.Verdict:
             port,
             Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, PASSWORD),
         )
-        copy = verify.place(toolbox, machine.old.major)
+        copy = verify.choose_copy_path(toolbox, machine.old.major)
         return verify.verify(toolbox, live, machine.new.major, copy, machine.said.append)
 
 
@@ -80,7 +80,7 @@ def nothing_left(machine: Machine) -> Iterator[None]:
     assert not [words for words in machine.processes() if "verify" in " ".join(words)]
     assert machine.serving == machine.new
     with embedded_toolbox.open_toolbox(machine.root) as toolbox:
-        assert rollback.possible(toolbox, machine.new.major).old == machine.old.major
+        assert rollback.find_reversible_upgrade(toolbox, machine.new.major).old == machine.old.major
 
 
 @pytest.mark.parametrize("method", ["copy", "dump"])
@@ -173,9 +173,9 @@ def test_meanwhile_nobody_takes_the_copy_or_what_is_kept_away(upgraded: Machine,
         with pytest.raises(ServerError, match=r"another `pgstack upgrade verify` compares with .*/16, or"):
             verdict(upgraded)
         with embedded_toolbox.open_toolbox(upgraded.root) as toolbox:
-            found = rollback.kept(toolbox, 18, (16, 18))
+            found = rollback.list_kept(toolbox, 18, (16, 18))
             with pytest.raises(ServerError, match=r"`pgstack upgrade verify` compares with .*/16\n  wait for it"):
-                rollback.free(toolbox, found)
+                rollback.delete_kept(toolbox, found)
     finally:
         os.kill(process.pid, signal.SIGCONT)
     assert process.wait() == 0
@@ -203,11 +203,11 @@ def test_what_a_power_cut_left_is_removed_first(upgraded: Machine) -> None:
 
 def test_where_nothing_is_kept_it_says_so(machine: Machine, upgraded: Machine) -> None:
     with embedded_toolbox.open_toolbox(upgraded.root) as toolbox:
-        rollback.free(toolbox, rollback.kept(toolbox, 18, (16, 18)))
+        rollback.delete_kept(toolbox, rollback.list_kept(toolbox, 18, (16, 18)))
         with pytest.raises(ServerError, match=r"nothing to compare with: .*16 is gone: the upgrade .* was confirmed"):
-            verify.kept(toolbox, 18)
+            verify.find_comparable_upgrade(toolbox, 18)
     embedded_upgrade.upgrade(machine.job, PASSWORD, "link", machine.said.append)
     with embedded_toolbox.open_toolbox(machine.root) as toolbox:
         with pytest.raises(ServerError, match=r"nothing to compare with: .*by link"):
-            verify.kept(toolbox, 18)
+            verify.find_comparable_upgrade(toolbox, 18)
         assert run.read_journal(toolbox, 18) is not None

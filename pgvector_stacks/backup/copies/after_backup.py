@@ -8,7 +8,7 @@ from pathlib import Path
 from pgvector_stacks.backup import store
 from pgvector_stacks.backup.copies import encryption
 from pgvector_stacks.backup.copies.remote import RemoteCopies
-from pgvector_stacks.backup.retention import Kept, doomed
+from pgvector_stacks.backup.retention import DrilledBackup, choose_removals
 from pgvector_stacks.toolbox.interface import Report
 
 
@@ -17,14 +17,14 @@ def prune_and_copy(newest: Path, count: int, place: RemoteCopies | None, report:
 
     Raises BackupFailed.
     """
-    with store.alone(newest.parent):
+    with store.locking_folder(newest.parent):
         for name in prune(newest.parent, count):
             report(f"removed {name}: {count} are kept")
     if place is None:
         return
     place.send(newest)
-    report(f"copied to {place.url}, encrypted; to open it by hand:  {encryption.by_hand(place.stack)}")
-    gone = doomed(place.kept(), count)
+    report(f"copied to {place.url}, encrypted; to open it by hand:  {encryption.decryption_commands(place.stack)}")
+    gone = choose_removals(place.list_copies(), count)
     place.remove(gone)
     for name in gone:
         report(f"removed the copy of {name}")
@@ -32,8 +32,10 @@ def prune_and_copy(newest: Path, count: int, place: RemoteCopies | None, report:
 
 def prune(directory: Path, count: int) -> tuple[str, ...]:
     """Remove the backups that retention doesn't keep. Return their names. The caller must hold the folder's lock."""
-    backups = store.listed(directory)
-    names = doomed([Kept(each.name, each.drill.ok if each.drill else None) for each in backups], count)
+    backups = store.list_backups(directory)
+    names = choose_removals(
+        [DrilledBackup(each.name, each.drill.ok if each.drill else None) for each in backups], count
+    )
     for name in names:
         folder = directory / name
         # Renamed first, so that a killed removal leaves no half backup under a backup's name.

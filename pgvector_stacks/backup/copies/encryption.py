@@ -24,22 +24,22 @@ GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 KEEP_IT = "  with the key of that time (`pgstack backup key`, if you kept it) as pgvector:backupKey: `up`, then again"
 
 
-def identity(key: str) -> str:
+def age_identity(key: str) -> str:
     """Return the identity in the form that `age -i` reads. `key`: the one in the state.
 
-    >>> identity("k")[:15]
+    >>> age_identity("k")[:15]
     'AGE-SECRET-KEY-'
     """
     secret = hmac.new(key.encode(), PURPOSE, hashlib.sha256).digest()
     return bech32("age-secret-key-", secret).upper()
 
 
-def by_hand(stack: str) -> str:
+def decryption_commands(stack: str) -> str:
     """Return the commands that decrypt a copy without this program."""
     return f"pgstack backup key {stack} --age >FILE;  age -d -i FILE {NAME} | tar -x"
 
 
-def seal(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
+def encrypt(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
     """Encrypt the chunks. Raises BackupFailed without a key, and if the chunks can't be read."""
     if not key:
         raise BackupFailed(
@@ -47,7 +47,7 @@ def seal(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
         )
     import pyrage  # few stacks have copies
 
-    recipient = pyrage.x25519.Identity.from_str(identity(key)).to_public()
+    recipient = pyrage.x25519.Identity.from_str(age_identity(key)).to_public()
     source = io.BufferedReader(ChunkReader(chunks), CHUNK)
     try:
         yield from piped(lambda into: pyrage.encrypt_io(source, into, [recipient]))
@@ -55,7 +55,7 @@ def seal(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
         raise BackupFailed(f"no copy can be made: {error}") from None
 
 
-def opened(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
+def decrypt(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
     """Decrypt the chunks. Pass on unchanged a plain archive, which earlier versions wrote. Raises BackupFailed."""
     import pyrage
 
@@ -69,7 +69,7 @@ def opened(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
         return
     source = io.BufferedReader(ChunkReader(whole), CHUNK)
     try:
-        own = pyrage.x25519.Identity.from_str(identity(key))
+        own = pyrage.x25519.Identity.from_str(age_identity(key))
         yield from piped(lambda into: pyrage.decrypt_io(source, into, [own]))
     except (pyrage.DecryptError, OSError):  # OSError: changed or truncated
         raise BackupFailed(f"it isn't encrypted with this stack's key, or it is damaged\n{KEEP_IT}") from None

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from pgvector_stacks.backup.copies import encryption
 from pgvector_stacks.backup.manifest import BackupFailed, BackupRefused, verify
-from pgvector_stacks.backup.retention import Kept
-from pgvector_stacks.backup.store import FINISHED, last_drill, settle, unfinished
+from pgvector_stacks.backup.retention import DrilledBackup
+from pgvector_stacks.backup.store import FINISHED, promote, read_last_drill, staging
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError
 from pgvector_stacks.connections import ssh_tunnel
 from pgvector_stacks.toolbox.tar_stream import CHUNK, pack, unpack
@@ -75,32 +75,32 @@ class RemoteCopies:
     def folder(self) -> str:
         return f"{ssh_tunnel.parse(self.url).socket}/{self.stack}"
 
-    def kept(self) -> list[Kept]:
+    def list_copies(self) -> list[DrilledBackup]:
         """Return the copies on the other host, oldest first. Raises BackupFailed."""
         said = self._run(LIST).decode(errors="replace").splitlines()
         rows = sorted(tuple(line.split()) for line in said if len(line.split()) == 2)
-        return [Kept(name, VERDICTS.get(word)) for name, word in rows if FINISHED.fullmatch(name)]
+        return [DrilledBackup(name, VERDICTS.get(word)) for name, word in rows if FINISHED.fullmatch(name)]
 
     def send(self, backup: Path) -> None:
         """Copy a finished backup, encrypted, unless the host has a copy already. Raises BackupFailed."""
-        if any(each.name == backup.name for each in self.kept()):
+        if any(each.name == backup.name for each in self.list_copies()):
             return
         digest = hashlib.sha256()
 
         def counted() -> Iterator[bytes]:
-            for chunk in encryption.seal(pack(backup), self.key):
+            for chunk in encryption.encrypt(pack(backup), self.key):
                 digest.update(chunk)
                 yield chunk
 
         self._run(RECEIVE, backup.name, encryption.NAME, stdin=counted())
         self._run(FINISH, backup.name, stdin=[f"{digest.hexdigest()}  {encryption.NAME}\n".encode()])
 
-    def note(self, backup: Path) -> None:
+    def record_drill(self, backup: Path) -> None:
         """Record beside the copy whether the backup's last drill was good. Raises BackupFailed.
 
         Other findings of the drill stay on this machine, because they name tables and counts of rows.
         """
-        found = last_drill(backup)
+        found = read_last_drill(backup)
         if found is not None:
             self._run(NOTE, backup.name, stdin=[json.dumps({"ok": found.ok}).encode() + b"\n"])
 
@@ -111,21 +111,21 @@ class RemoteCopies:
 
     def fetch(self, name: str, into: Path) -> Path:
         """Fetch a copy into the folder `into` and verify it. Raises BackupRefused, BackupFailed."""
-        there = self.kept()
+        there = self.list_copies()
         if name not in {each.name for each in there}:
             last = ", ".join(each.name for each in there[-5:]) or "none"
             raise BackupRefused(f"there is no backup {name!r} at {self.url}\n  there are: {last}")
         finished = into / name
         if finished.exists():
             raise BackupRefused(f"{finished} is there already")
-        with unfinished(finished) as made:
+        with staging(finished) as made:
             with self._started(FETCH, name, encryption.NAME) as running:
                 try:
-                    unpack(encryption.opened(iter(running.read, b""), self.key), made)
+                    unpack(encryption.decrypt(iter(running.read, b""), self.key), made)
                 except PgstackError as error:
                     raise BackupFailed(f"fetching {name} failed: {error}") from None
             verify(made)
-            settle(made, finished)
+            promote(made, finished)
         return finished
 
     def _run(self, script: str, *words: str, stdin: Iterable[bytes] = ()) -> bytes:

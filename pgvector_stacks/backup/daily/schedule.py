@@ -25,7 +25,7 @@ SINCE, FAILED = "schedule.json", "schedule.failed"
 DAY = timedelta(days=1)
 
 
-def _time(value: Any) -> Any:
+def _parse_time(value: Any) -> Any:
     """Return the time as HH:MM. PyYAML reads 12:30 without quotes as the number 750, Pulumi reads it as text."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = f"{value // 60}:{value % 60:02}"
@@ -40,7 +40,7 @@ class Schedule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    at: Annotated[str, BeforeValidator(_time)] = Field(
+    at: Annotated[str, BeforeValidator(_parse_time)] = Field(
         json_schema_extra={"pattern": r"^([01]?\d|2[0-3]):[0-5]\d$"}, description='Time of the day in UTC, as "02:00".'
     )
     keep: int | None = Field(
@@ -75,35 +75,35 @@ def is_overdue(newest: datetime | None, since: datetime, now: datetime) -> bool:
     return now - max(since, newest or since) > LONGEST
 
 
-def begin(directory: Path, now: datetime) -> None:
+def record_start(directory: Path, now: datetime) -> None:
     """Record that the schedule begins now, unless a start is recorded already. Raises OSError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / SINCE
-    if since(directory) is None:
+    if read_start(directory) is None:
         path.unlink(missing_ok=True)  # never follows a link that the container's user created
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(json.dumps({"since": now.replace(microsecond=0).isoformat()}) + "\n")
 
 
-def end(directory: Path) -> None:
+def remove_records(directory: Path) -> None:
     """Remove the files of the schedule. Raises OSError."""
     for name in (SINCE, FAILED):
         (directory / name).unlink(missing_ok=True)
 
 
-def since(directory: Path) -> datetime | None:
+def read_start(directory: Path) -> datetime | None:
     """Return when the schedule began; None if there is no schedule, or no `up` has recorded it yet."""
     try:
-        return datetime.fromisoformat(json.loads(shared_files.note(directory / SINCE))["since"])
+        return datetime.fromisoformat(json.loads(shared_files.read_note(directory / SINCE))["since"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def last_failure(directory: Path, newest: datetime | None) -> str:
+def read_last_failure(directory: Path, newest: datetime | None) -> str:
     """Return when the last run failed, with its output; "" if it succeeded, or a backup was created since."""
     path = directory / FAILED
     try:
-        text, at = shared_files.note(path).strip(), path.lstat().st_mtime
+        text, at = shared_files.read_note(path).strip(), path.lstat().st_mtime
     except OSError:
         return ""
     return "" if newest is not None and newest.timestamp() > at else text

@@ -12,22 +12,22 @@ PLACES = ("dynamic_library_path", "extension_control_path")
 PLAIN = re.compile(r"(?:\$libdir/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-def not_plain(values: Iterable[str]) -> str:
+def find_unsafe_library(values: Iterable[str]) -> str:
     """Return the first library, in these comma-separated lists, that isn't a plain name; "" if all are.
 
-    >>> not_plain(["pg_stat_statements, $libdir/auto_explain"])
+    >>> find_unsafe_library(["pg_stat_statements, $libdir/auto_explain"])
     ''
-    >>> not_plain(["auto_explain,/tmp/evil"])
+    >>> find_unsafe_library(["auto_explain,/tmp/evil"])
     '/tmp/evil'
     """
     names = (one.strip().strip('"') for value in values for one in value.split(","))
     return next((name for name in names if name and not PLAIN.fullmatch(name)), "")
 
 
-def problem(setting: str, values: Iterable[str]) -> str:
+def explain_unsafe_setting(setting: str, values: Iterable[str]) -> str:
     """Explain why this setting may let the server load a library from any folder; "" if it can't."""
     name = setting.lower()
     if name in PLACES:
         return f"{name} says where the server looks for libraries"
-    found = not_plain(values) if name in SETTINGS else ""
-    return f"{name}: {one_line(found)} is no library of the server's own folder" if found else ""
+    found = find_unsafe_library(values) if name in SETTINGS else ""
+    return f"{name}: {one_line(found)} is not a library of the server's own folder" if found else ""

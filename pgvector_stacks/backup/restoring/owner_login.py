@@ -44,7 +44,7 @@ def drop(toolbox: Toolbox, server: Server) -> None:
                 raise
 
 
-def owners(toolbox: Toolbox, server: Server, database: str) -> dict[str, str]:
+def find_owners(toolbox: Toolbox, server: Server, database: str) -> dict[str, str]:
     """Return the owner of each table's rows and each sequence's number, unless a superuser owns it.
 
     The keys are entries of pg_restore's list, without their ids. Raises ServerError.
@@ -57,7 +57,9 @@ def owners(toolbox: Toolbox, server: Server, database: str) -> dict[str, str]:
     }
 
 
-def shares(lines: Iterable[str], owner_of: Mapping[str, str], powerless: Collection[str]) -> dict[str, list[str]]:
+def group_by_owner(
+    lines: Iterable[str], owner_of: Mapping[str, str], powerless: Collection[str]
+) -> dict[str, list[str]]:
     """Group the lines of pg_restore's list by owner; "" for the lines that the administrator loads. Pure.
 
     For rows that `owner_of` lacks, the end of the line names the owner. The administrator only gets lines that provably
@@ -65,20 +67,20 @@ def shares(lines: Iterable[str], owner_of: Mapping[str, str], powerless: Collect
     """
     found: dict[str, list[str]] = {}
     for line in lines:
-        told = line.split(" ", 3)[-1]  # after `DUMP; TABLE OID `
-        by_end = restore_order.owner_of(line, powerless) if OF_A_RELATION.match(told) else ""
-        found.setdefault(owner_of.get(told) or by_end, []).append(line)
+        entry = line.split(" ", 3)[-1]  # after `DUMP; TABLE OID `
+        by_end = restore_order.parse_owner(line, powerless) if OF_A_RELATION.match(entry) else ""
+        found.setdefault(owner_of.get(entry) or by_end, []).append(line)
     return found
 
 
-def powerless(toolbox: Toolbox, server: Server) -> set[str]:
+def list_ordinary_roles(toolbox: Toolbox, server: Server) -> set[str]:
     """Return the roles that aren't superusers, without PostgreSQL's own. Raises ServerError."""
     query = f"SELECT rolname AS name FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname <> '{ROLE}'"
     return {row["name"] for row in rows(toolbox, server, "postgres", query)}
 
 
 @contextmanager
-def rights_of_all(
+def granting_owners(
     toolbox: Toolbox, server: Server, database: str, owners: Collection[str],
     referred: Collection[tuple[str, str]] = (),
 ) -> Iterator[None]:  # fmt: skip
@@ -88,7 +90,7 @@ def rights_of_all(
     """
     with ExitStack() as stack:
         for owner in sorted(owners):
-            stack.enter_context(rights_of(toolbox, server, database, owner))
+            stack.enter_context(granting_owner(toolbox, server, database, owner))
         if owners and referred:
             pairs = sql.SQL(", ").join(
                 sql.SQL("({}, {})").format(sql.Literal(space), sql.Literal(table)) for space, table in sorted(referred)
@@ -101,7 +103,7 @@ def rights_of_all(
 
 
 @contextmanager
-def room_for(toolbox: Toolbox, server: Server, database: str, owners: Collection[str]) -> Iterator[None]:
+def granting_create(toolbox: Toolbox, server: Server, database: str, owners: Collection[str]) -> Iterator[None]:
     """Let the owners create objects in every existing schema. Revoke these rights at the end. Raises ServerError."""
     names = sql.Literal(sorted(owners)).as_string(None)
     found = rows(toolbox, server, database, queries.get("loader_lacks").replace("{owners}", f"{names}::text[]"))
@@ -116,7 +118,7 @@ def room_for(toolbox: Toolbox, server: Server, database: str, owners: Collection
 
 
 @contextmanager
-def rights_of(toolbox: Toolbox, server: Server, database: str, owner: str) -> Iterator[None]:
+def granting_owner(toolbox: Toolbox, server: Server, database: str, owner: str) -> Iterator[None]:
     """Give the login the owner's rights, lift the database's connection limit, and undo both. Raises ServerError."""
     name, role = (sql.Identifier(word).as_string(None) for word in (database, owner))
     query = "SELECT datconnlimit AS most FROM pg_database WHERE datname = current_database()"

@@ -17,12 +17,13 @@ NAME = r"(?:\x01\d+\x01|[a-z_][a-z0-9_]*)"
 KEY = re.compile(rf"FOREIGN KEY \((?:{NAME}(?:, )?|PERIOD )+\) REFERENCES (?P<schema>{NAME})\.(?P<table>{NAME})\(")
 
 
-def targets(text: str) -> set[tuple[str, str]]:
+def find_referenced_tables(text: str) -> set[tuple[str, str]]:
     """Return (schema, table) that each foreign key in pg_restore's SQL refers to.
 
-    >>> sorted(targets('ALTER TABLE ONLY a.b\\n    ADD CONSTRAINT k FOREIGN KEY (i, "J") REFERENCES "S".t(x, y);\\n'))
-    [('S', 't')]
-    >>> targets('ADD CONSTRAINT "FOREIGN KEY (i) REFERENCES a.b(" CHECK (i > 0); -- FOREIGN KEY (i) REFERENCES a.b(')
+    >>> find_referenced_tables('ALTER TABLE a.b\\n  ADD CONSTRAINT k FOREIGN KEY (i, "J") REFERENCES "S".t(x, y);\\n')
+    {('S', 't')}
+    >>> key = "FOREIGN KEY (i) REFERENCES a.b("
+    >>> find_referenced_tables(f'ADD CONSTRAINT "{key}" CHECK (i > 0); -- {key}')
     set()
     """
     names: list[str] = []

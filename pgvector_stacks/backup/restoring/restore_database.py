@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 
-from pgvector_stacks.backup.contents import Contents, VectorIndex, question
+from pgvector_stacks.backup.contents import Contents, VectorIndex, contents_query
 from pgvector_stacks.backup.restoring import owner_login, references, restore_order
 from pgvector_stacks.common import shell
 from pgvector_stacks.common.errors import ServerError
@@ -20,7 +20,7 @@ LINES = 12  # the most lines of pg_restore's output that a message quotes
 LISTED = re.compile(r"^\d+; (?P<table>\d+) (?P<oid>\d+) (?P<rest>.*)$")
 
 
-def split(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[list[str], list[str]]:
+def split_listing(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[list[str], list[str]]:
     """Split pg_restore's list: first all but the vector indexes, then these with their comments and attachments."""
     oids = {str(index.oid) for index in vector_indexes}
     attached = {f"{kind} {index.schema_name} {index.name} " for index in vector_indexes for kind in ("INDEX ATTACH",)}
@@ -39,7 +39,7 @@ def split(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[list[str
     return first, second
 
 
-def load(
+def restore_dump(
     toolbox: Toolbox, server: Server, dump: str, database: str, indexes: Sequence[VectorIndex], *, jobs: int,
     vector_indexes: bool, login: Server, create: bool = False, opening: str = "",
     by_superuser: bool = False,
@@ -52,7 +52,7 @@ def load(
     `by_superuser`: the superuser creates the whole schema, whoever owns it. The rows are still loaded by `login`.
     """
     making = "--clean --if-exists --create" if create else ""
-    first, second = split(_contents(toolbox, server.major, dump, create=create), indexes)
+    first, second = split_listing(_list_entries(toolbox, server.major, dump, create=create), indexes)
     beside = "postgres" if database == "template1" else "template1"
 
     def run(to: Server, name: str, lines: Sequence[str], options: str, at: str = database) -> None:
@@ -65,19 +65,21 @@ def load(
             timeout_s=LONG_S,
         )  # fmt: skip
         if done.code != 0:
-            raise ServerError(f"pg_restore failed\n{reason(done.output)}")
+            raise ServerError(f"pg_restore failed\n{extract_error(done.output)}")
 
-    powerless = owner_login.powerless(toolbox, server)
+    powerless = owner_login.list_ordinary_roles(toolbox, server)
     makers = set() if by_superuser else powerless
-    made, vectors = restore_order.order(first, makers), restore_order.order(second, makers)
+    made, vectors = restore_order.plan_restore(first, makers), restore_order.plan_restore(second, makers)
     owners = made.owners | vectors.owners
 
     def make(
-        groups: Sequence[restore_order.Group], name: str, options: str, keys: Collection[tuple[str, str]] = ()
+        groups: Sequence[restore_order.EntryGroup], name: str, options: str, keys: Collection[tuple[str, str]] = ()
     ) -> None:
-        with owner_login.rights_of_all(toolbox, server, database, owners if groups else (), keys):
+        with owner_login.granting_owners(toolbox, server, database, owners if groups else (), keys):
             for number, group in enumerate(groups):
-                lent = owner_login.room_for(toolbox, server, database, owners) if group.as_owner else nullcontext()
+                lent = (
+                    owner_login.granting_create(toolbox, server, database, owners) if group.as_owner else nullcontext()
+                )
                 with lent:
                     run(login if group.as_owner else server, f"{name}-{number}.list", group.lines, options)
 
@@ -85,20 +87,25 @@ def load(
     if opening:
         execute(toolbox, server, database, opening)
     make(made.schema, "before", "--section=pre-data")
-    shares = owner_login.shares(first, owner_login.owners(toolbox, server, database), powerless)
+    shares = owner_login.group_by_owner(first, owner_login.find_owners(toolbox, server, database), powerless)
     for number, (owner, lines) in enumerate(shares.items()):
         if owner:
-            with owner_login.rights_of(toolbox, server, database, owner):
+            with owner_login.granting_owner(toolbox, server, database, owner):
                 run(login, f"rows-{number}.list", lines, f"--section=data -j {jobs}")
     run(server, "rows.list", shares.get("", []), f"--section=data -j {jobs}")
-    make(made.schema, "behind", f"--section=post-data -j {jobs}", _keys(toolbox, server.major, dump, first))
+    make(
+        made.schema,
+        "behind",
+        f"--section=post-data -j {jobs}",
+        _find_referenced_tables(toolbox, server.major, dump, first),
+    )
     if vector_indexes:
         make(vectors.schema, "vector-indexes", "--section=post-data")
-    run(server, "said.list", made.said + (vectors.said if vector_indexes else []), "")
+    run(server, "annotations.list", made.annotations + (vectors.annotations if vector_indexes else []), "")
     make(made.last, "last", "--section=post-data")
 
 
-def _contents(toolbox: Toolbox, major: int, dump: str, *, create: bool) -> str:
+def _list_entries(toolbox: Toolbox, major: int, dump: str, *, create: bool) -> str:
     """Return pg_restore's list of the dump's entries. Raises ServerError."""
     script = f'exec pg_restore -l {"--create" if create else ""} "$DUMP"'
     return must(
@@ -107,20 +114,21 @@ def _contents(toolbox: Toolbox, major: int, dump: str, *, create: bool) -> str:
     )
 
 
-def _keys(toolbox: Toolbox, major: int, dump: str, lines: Sequence[str]) -> set[tuple[str, str]]:
+def _find_referenced_tables(toolbox: Toolbox, major: int, dump: str, lines: Sequence[str]) -> set[tuple[str, str]]:
     """Return (schema, table) of all tables that the dump's foreign keys refer to. Raises ServerError."""
     keys = [line for line in lines if " FK CONSTRAINT " in line]
     if not keys:
         return set()
     variables = {"LIST": toolbox.put("keys.list", "\n".join(keys) + "\n"), "DUMP": dump}
     text = toolbox.run(major, "sh", "-ec", 'exec pg_restore -L "$LIST" -f - "$DUMP"', environment=variables)
-    return references.targets(must("reading the dump's foreign keys", text))
+    return references.find_referenced_tables(must("reading the dump's foreign keys", text))
 
 
-def reason(output: str) -> str:
+def extract_error(output: str) -> str:
     """Return pg_restore's output about the first failed statement, indented and cut to LINES lines. Pure.
 
-    >>> print(reason("pg_restore: from TOC entry 3; 1259 9 TABLE t o\\npg_restore: error: x\\nCommand was: CREATE"))
+    >>> lines = ["pg_restore: from TOC entry 3; 1259 9 TABLE t o", "pg_restore: error: x", "Command was: CREATE"]
+    >>> print(extract_error("\\n".join(lines)))
         pg_restore: from TOC entry 3; 1259 9 TABLE t o
         pg_restore: error: x
         Command was: CREATE
@@ -141,7 +149,7 @@ def conninfo(database: str) -> str:
     return f"dbname='{escaped}'"
 
 
-def contents(toolbox: Toolbox, server: Server, database: str) -> Contents:
+def query_contents(toolbox: Toolbox, server: Server, database: str) -> Contents:
     """Query the present contents of the database. Raises ServerError."""
-    said = execute(toolbox, server, database, question(), timeout_s=LONG_S)
+    said = execute(toolbox, server, database, contents_query(), timeout_s=LONG_S)
     return Contents.model_validate_json(said)

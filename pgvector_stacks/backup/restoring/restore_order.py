@@ -20,13 +20,13 @@ ONLY_A_SUPERUSER = re.compile(
     r"PROCEDURAL LANGUAGE|PUBLICATION(?! TABLE )|SERVER|SHELL TYPE|SUBSCRIPTION|TRANSFORM|USER MAPPING|BLOB|"
     r"BLOB METADATA) "
 )
-SAID = re.compile(r"(?:ACL|DEFAULT ACL|COMMENT|SECURITY LABEL|STATISTICS DATA) ")
+ANNOTATIONS = re.compile(r"(?:ACL|DEFAULT ACL|COMMENT|SECURITY LABEL|STATISTICS DATA) ")
 ROWS = re.compile(r"(?:TABLE DATA|SEQUENCE SET|BLOBS) ")
-BEHIND_RIGHTS = re.compile(r"(?:MATERIALIZED VIEW DATA|EVENT TRIGGER) ")
+AFTER_PRIVILEGES = re.compile(r"(?:MATERIALIZED VIEW DATA|EVENT TRIGGER) ")
 
 
 @dataclass(frozen=True)
-class Group:
+class EntryGroup:
     """Lines of pg_restore's list that run together. `as_owner`: by the login with the owners' rights."""
 
     as_owner: bool
@@ -34,52 +34,52 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Order:
-    """The order of a restore: `database`, `schema` (in part before the rows, in part after them), `said`, `last`.
+class RestoreOrder:
+    """The order of a restore: `database`, `schema` (partly before the rows, partly after), `annotations`, `last`.
 
-    `said`: privileges, comments and statistics.
+    `annotations`: privileges, comments and statistics.
     """
 
     database: list[str]
-    schema: list[Group]
-    said: list[str]
-    last: list[Group]
+    schema: list[EntryGroup]
+    annotations: list[str]
+    last: list[EntryGroup]
     owners: frozenset[str]  # of the objects that the login creates
 
 
-def order(lines: Iterable[str], powerless: Collection[str]) -> Order:
+def plan_restore(lines: Iterable[str], powerless: Collection[str]) -> RestoreOrder:
     """Put the lines of pg_restore's list in order. `powerless`: the server's roles that aren't superusers.
 
     >>> lines = ["1; 2615 9 SCHEMA - app schema_owner", "2; 3079 9 EXTENSION - vector ",
     ...          "3; 1247 9 DOMAIN app word schema_owner", "4; 0 0 ACL - SCHEMA app schema_owner"]
-    >>> made = order(lines, {"schema_owner"})
-    >>> [(group.as_owner, len(group.lines)) for group in made.schema], len(made.said)
+    >>> made = plan_restore(lines, {"schema_owner"})
+    >>> [(group.as_owner, len(group.lines)) for group in made.schema], len(made.annotations)
     ([(True, 1), (False, 1), (True, 1)], 1)
     """
     database: list[str] = []
-    said: list[str] = []
-    schema: list[Group] = []
-    last: list[Group] = []
+    annotations: list[str] = []
+    schema: list[EntryGroup] = []
+    last: list[EntryGroup] = []
     owners: set[str] = set()
     for line in lines:
-        told = line.split(" ", 3)[-1]  # after `DUMP; TABLE OID `
-        if DATABASE.match(told):
+        entry = line.split(" ", 3)[-1]  # after `DUMP; TABLE OID `
+        if DATABASE.match(entry):
             database.append(line)
-        elif SAID.match(told):
-            said.append(line)
-        elif not ROWS.match(told):
-            owner = owner_of(line, powerless) if not ONLY_A_SUPERUSER.match(told) else ""
+        elif ANNOTATIONS.match(entry):
+            annotations.append(line)
+        elif not ROWS.match(entry):
+            owner = parse_owner(line, powerless) if not ONLY_A_SUPERUSER.match(entry) else ""
             owners |= {owner} - {""}
-            _add(last if BEHIND_RIGHTS.match(told) else schema, bool(owner), line)
-    return Order(database, schema, said, last, frozenset(owners))
+            _append_line(last if AFTER_PRIVILEGES.match(entry) else schema, bool(owner), line)
+    return RestoreOrder(database, schema, annotations, last, frozenset(owners))
 
 
-def owner_of(line: str, powerless: Collection[str]) -> str:
+def parse_owner(line: str, powerless: Collection[str]) -> str:
     """Return the role at the end of a line if `powerless` has it; "" if a superuser, or nobody, owns the entry."""
     return max((role for role in powerless if line.endswith(f" {role}")), key=len, default="")
 
 
-def _add(groups: list[Group], as_owner: bool, line: str) -> None:
+def _append_line(groups: list[EntryGroup], as_owner: bool, line: str) -> None:
     if not groups or groups[-1].as_owner != as_owner:
-        groups.append(Group(as_owner))
+        groups.append(EntryGroup(as_owner))
     groups[-1].lines.append(line)

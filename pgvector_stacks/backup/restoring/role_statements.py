@@ -72,9 +72,9 @@ def parse(text: str) -> list[Statement]:
             at += len(line) + 1
             continue
         try:
-            tokens, at = _tokens(text, at)
+            tokens, at = _tokenize(text, at)
             found.append(_Reader(tokens, number).statement())
-        except _Unknown as unknown:
+        except _UnknownStatement as unknown:
             _refuse(number, line, unknown)
     return found
 
@@ -101,22 +101,22 @@ def refuse_powers(statements: Iterable[Statement], powerful: Collection[str], *,
         )
 
 
-def without_backup_role(statements: Iterable[Statement], *, made: bool = False) -> list[Statement]:
+def remove_backup_role(statements: Iterable[Statement], *, made: bool = False) -> list[Statement]:
     """Remove the statements about the role of scheduled backups, which `up` creates. `made`: keep its CREATE ROLE."""
     return [each for each in statements if BACKUP not in each.names or (made and each.makes == BACKUP)]
 
 
-def lacking(statements: Iterable[Statement], present: Iterable[str]) -> list[Statement]:
+def select_missing(statements: Iterable[Statement], present: Iterable[str]) -> list[Statement]:
     """Return, in order, the statements that name a role which isn't `present`."""
     there = frozenset(present)
     return [each for each in statements if each.names - there]
 
 
-class _Unknown(Exception):
+class _UnknownStatement(Exception):
     """A statement that pg_dumpall can't have written. The text says why, or is empty."""
 
 
-def _refuse(number: int, line: str, why: _Unknown) -> NoReturn:
+def _refuse(number: int, line: str, why: _UnknownStatement) -> NoReturn:
     # The message must not show a password's hash.
     shown = one_line(re.split("password", line, maxsplit=1, flags=re.IGNORECASE)[0])
     shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
@@ -126,7 +126,7 @@ def _refuse(number: int, line: str, why: _Unknown) -> NoReturn:
     )
 
 
-def _tokens(text: str, at: int) -> tuple[list[Token], int]:
+def _tokenize(text: str, at: int) -> tuple[list[Token], int]:
     """Return the tokens of one statement without its `;`, and the start of the next line. Raises _Unknown."""
     found: list[Token] = []
     while match := TOKEN.match(text, at):
@@ -134,14 +134,14 @@ def _tokens(text: str, at: int) -> tuple[list[Token], int]:
         kind, value = str(match.lastgroup), match[str(match.lastgroup)]
         if kind == "mark" and value == ";":
             if at < len(text) and text[at] != "\n":
-                raise _Unknown("something follows the statement")
+                raise _UnknownStatement("something follows the statement")
             return found, at + 1
         if kind in ("plain", "escaped"):
             value = value.replace("''", "'")
             found.append(Token("text", value.replace("\\\\", "\\") if kind == "escaped" else value))
         elif kind != "blank":
             found.append(Token(kind, value.replace('""', '"') if kind == "name" else value))
-    raise _Unknown("")
+    raise _UnknownStatement("")
 
 
 class _Reader:
@@ -155,9 +155,9 @@ class _Reader:
             if self.words(*words):
                 found = read()
                 if self.tokens:
-                    raise _Unknown("")
+                    raise _UnknownStatement("")
                 return found
-        raise _Unknown("")
+        raise _UnknownStatement("")
 
     def kinds(self) -> Iterator[tuple[tuple[str, ...], Callable[[], Statement]]]:
         yield ("CREATE", "ROLE"), self.create
@@ -176,18 +176,18 @@ class _Reader:
 
     def demand(self, *words: str) -> None:
         if not self.words(*words):
-            raise _Unknown("")
+            raise _UnknownStatement("")
 
     def take(self, *kinds: str) -> str:
         if not self.tokens or self.tokens[0].kind not in kinds:
-            raise _Unknown("")
+            raise _UnknownStatement("")
         return self.tokens.pop(0).value
 
     def name(self) -> str:
         """Consume an identifier as pg_dumpall writes it: only lower-case names may lack quotes."""
         token = self.tokens[0] if self.tokens else None
         if token is not None and token.kind == "word" and token.value != token.value.lower():
-            raise _Unknown("")
+            raise _UnknownStatement("")
         return self.take("word", "name")
 
     def make(
@@ -212,7 +212,7 @@ class _Reader:
         while self.tokens and self.tokens[0] == Token("mark", ","):
             self.tokens.pop(0)
             values.append(self.take("text"))
-        wrong = libraries.problem(setting, values)
+        wrong = libraries.explain_unsafe_setting(setting, values)
         words = sql.SQL(", ").join(map(sql.Literal, values))
         return self.make(
             [role], "ALTER ROLE {} SET {} TO {}", sql.Identifier(role), sql.Identifier(setting), words,
@@ -238,10 +238,10 @@ class _Reader:
             elif word == "PASSWORD":
                 verifier = self.take("text")
                 if not VERIFIER.fullmatch(verifier):
-                    raise _Unknown("the password is no SCRAM verifier")
+                    raise _UnknownStatement("the password is no SCRAM verifier")
                 secret.append(sql.SQL("PASSWORD {}").format(sql.Literal(verifier)))
             else:
-                raise _Unknown("")
+                raise _UnknownStatement("")
         whole, bare = (sql.SQL(" ").join(each) for each in (parts + secret, parts))
         return Statement(self.line, frozenset([role]), whole, bare, power=power)
 
@@ -283,7 +283,7 @@ class _Reader:
     def option(self) -> sql.Composable:
         kind, value = self.take("word"), self.take("word")
         if kind not in ("ADMIN", "INHERIT", "SET") or value not in ("OPTION", "TRUE", "FALSE"):
-            raise _Unknown("")
+            raise _UnknownStatement("")
         return sql.SQL(f"{kind} {value}")  # words of this file
 
     def parameter(self) -> Statement:
@@ -311,4 +311,4 @@ class _Reader:
         for words in (("SET",), ("ALTER", "SYSTEM"), ("ALL",)):
             if self.words(*words):
                 return sql.SQL(" ".join(words))  # words of this file
-        raise _Unknown("")
+        raise _UnknownStatement("")

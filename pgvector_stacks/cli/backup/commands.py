@@ -78,7 +78,7 @@ def create(stack: Stack = "local") -> None:
         )  # fmt: skip
     if not deployed.key:
         say(f"it isn't signed: the state has no key yet, which the next `up` makes:  pgstack up {stack}")
-    newest = store.listed(environment.backups)[-1].folder
+    newest = store.list_backups(environment.backups)[-1].folder
     typer.echo(f"{newest}: {_amount(manifest)} in {manifest.seconds:.0f} s")
     place = _elsewhere(environment, deployed.key)
     with _for_stack(stack):
@@ -93,7 +93,7 @@ def list_(
 ) -> None:
     """List the backups of a stack, and whether each is signed with its key. Exit code 1 where one is damaged."""
     directory = from_file(stack).backups
-    backups = store.listed(directory)
+    backups = store.list_backups(directory)
     key = key_if_any(stack) if backups else None
     table = Table(show_header=True, header_style="bold")
     for column in ("backup", "server", "size", "rows", "revision", "last drill"):
@@ -136,8 +136,8 @@ def drill(
 ) -> None:
     """Restore a backup into a throw-away server and compare it with its manifest. Exit code 1: it is no good."""
     environment = _backed_up(stack)
-    with _for_stack(stack), store.alone(environment.backups):
-        folder = store.chosen(environment.backups, backup)
+    with _for_stack(stack), store.locking_folder(environment.backups):
+        folder = store.find_backup(environment.backups, backup)
         proof = trust(stack, unsigned=unsigned, say=say)
         with apart(environment) as programs:
             result = try_out(
@@ -145,7 +145,7 @@ def drill(
                 superusers=superusers, by_superuser=superusers, trust=proof, report=say,
             )  # fmt: skip
     if place := _elsewhere(environment):
-        place.note(folder)
+        place.record_drill(folder)
     if not result.ok:
         lines = "\n".join(f"  {problem.strip()}" for problem in result.problems)
         raise BackupFailed(
@@ -168,7 +168,7 @@ def restore(
 ) -> None:
     """Bring a backup back into a stack that serves. Its present database is kept under another name."""
     source, target = from_file(stack), _backed_up(into or stack)
-    folder = store.chosen(source.backups, backup)
+    folder = store.find_backup(source.backups, backup)
     with _for_stack(stack):
         manifest = verify(folder, trust=trust(stack, unsigned=unsigned, say=say))
     say(f"{folder.name}: {_amount(manifest)}, database {manifest.database}, revision {manifest.schema_revision}")
@@ -178,7 +178,7 @@ def restore(
     )  # fmt: skip
     with _for_stack(target.stack):
         deployed = _deployed(target)
-    with _for_stack(stack), store.alone(source.backups), at_the_server(deployed) as (toolbox, server):
+    with _for_stack(stack), store.locking_folder(source.backups), at_the_server(deployed) as (toolbox, server):
         before = bring_back(
             toolbox, server, deployed.admin, folder, manifest, manifest.database, jobs=jobs(target),
             lock_wait_s=target.lock_wait_s, superusers=superusers, report=say,
@@ -202,11 +202,11 @@ def fetch(
     if place is None:
         raise PgstackError(f"{stack} has no copies elsewhere\n  set pgvector:backupCopy")
     if backup is None:
-        for each in place.kept():
+        for each in place.list_copies():
             verdict = {True: "drill good", False: "drill FAILED", None: "no drill yet"}[each.good]
             typer.echo(f"{each.name}  {verdict}")
         return
-    with _for_stack(stack), store.alone(environment.backups):
+    with _for_stack(stack), store.locking_folder(environment.backups):
         store.remove_unfinished(environment.backups)
         typer.echo(str(place.fetch(backup, environment.backups)))
 
@@ -220,7 +220,7 @@ def key(
     found = key_of(stack, say)
     if not found:
         raise PgstackError(f"the state of {stack} has no key yet\n  the next `up` makes one:  pgstack up {stack}")
-    typer.echo(encryption.identity(found) if age else found)
+    typer.echo(encryption.age_identity(found) if age else found)
 
 
 def doubts(backup: store.Backup, key: str | None) -> list[str]:
@@ -250,11 +250,11 @@ def finding(environment: Environment, key: str | None = None) -> Finding:
         return Finding("backup", lacking.replace("STACK", stack))
     create_one, drill_one = f"pgstack backup create {stack}", f"pgstack backup drill {stack}"
     needed = environment.volume == "protect"
-    backups = store.listed(environment.backups)
+    backups = store.list_backups(environment.backups)
     if not backups:
         return Finding("backup", "none yet", create_one if needed else "")
     newest = backups[-1]
-    good = store.last_good_drill(environment.backups, key or None)
+    good = store.last_good_drill_time(environment.backups, key or None)
     words = f"last {newest.started_at:{TIME}}, drill {drilled(newest)}"
     if newest.drill is None and good is not None:
         words += f"; last good drill {good:{TIME}}"

@@ -20,15 +20,14 @@ def finding(environment: Environment, now: datetime) -> Finding | None:
         return None
     directory, stack = environment.backups, environment.stack
     words = f"daily at {environment.backup.at} UTC, {environment.backups_kept} kept"
-    since = schedule.since(directory)
+    since = schedule.read_start(directory)
     if since is None:
         return Finding(WHAT, f"{words}; not made yet", f"pgstack up {stack}")
-    backups = store.listed(directory)
+    backups = store.list_backups(directory)
     newest = backups[-1].started_at if backups else None
-    remedy = (
-        f"read its log:  docker logs {sidecar.name_of(environment.name)};  make one:  pgstack backup create {stack}"
-    )
-    failure = schedule.last_failure(directory, newest)
+    container = sidecar.container_name(environment.name)
+    remedy = f"read its log:  docker logs {container};  make one:  pgstack backup create {stack}"
+    failure = schedule.read_last_failure(directory, newest)
     said = f"\nthe last run failed, {quoted(failure)}" if failure else ""
     if schedule.is_overdue(newest, since, now):
         last = f"the last is of {newest:{TIME}}" if newest else f"none since {since:{TIME}}"

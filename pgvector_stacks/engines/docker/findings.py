@@ -64,7 +64,7 @@ def _schedule(client: docker.DockerClient, environment: Environment) -> Finding 
     """Check that the container of scheduled backups runs; None without a schedule. Raises DockerFailed."""
     if environment.backup is None:
         return None
-    name, again = sidecar.name_of(environment.name), f"pgstack up {environment.stack}"
+    name, again = sidecar.container_name(environment.name), f"pgstack up {environment.stack}"
     found = docker_host.server_of(client, name)
     if found is None:
         return Finding(SCHEDULE, f"{name} was never made, or somebody removed it", again)
@@ -72,6 +72,6 @@ def _schedule(client: docker.DockerClient, environment: Environment) -> Finding 
     if state.status == "running":
         return Finding(SCHEDULE, f"{name} runs")
     return Finding(
-        SCHEDULE, sidecar.problem(name, state.status, state.exit_code, state.log),
-        f"{again};  {sidecar.see_its_log(name)}",
+        SCHEDULE, sidecar.describe_problem(name, state.status, state.exit_code, state.log),
+        f"{again};  {sidecar.log_hint(name)}",
     )  # fmt: skip

@@ -23,7 +23,7 @@ from pgvector_stacks.engines.docker import findings, removal
 from pgvector_stacks.engines.interface import Engine, Need, Programs, Psql, Removal, Say
 from pgvector_stacks.toolbox import docker_toolbox
 from pgvector_stacks.upgrade.engines import docker_facts
-from pgvector_stacks.upgrade.facts import Disk, Target
+from pgvector_stacks.upgrade.facts import Disk, TargetVersion
 
 
 class Docker(Engine):
@@ -60,17 +60,17 @@ class Docker(Engine):
     def open_programs(self, environment: Environment, need: Need) -> AbstractContextManager[Programs]:
         return _beside_data(environment, need) if need.data else _beside_server(environment, need)
 
-    def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[Target, Disk]:
+    def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[TargetVersion, Disk]:
         client = _client(environment)
         server = docker_host.server_of(client, environment.name)
         if server is None:
             raise PgstackError(f"the container {environment.name} is gone:  pgstack up {environment.stack}")
-        wanted = Target(major)
+        wanted = TargetVersion(major)
         if image and docker_host.has_image(client, image):
-            wanted = docker_facts.target_of_image(client, environment.name, image, major)
+            wanted = docker_facts.read_target_of_image(client, environment.name, image, major)
         elif image:
             say(f"the image {image} isn't on the engine: its version and extensions are looked at during `up`")
-        return wanted, docker_facts.disk(server)
+        return wanted, docker_facts.measure_disk(server)
 
     def psql(self, environment: Environment, *, interactive: bool) -> Psql:
         if shutil.which("docker") is None:

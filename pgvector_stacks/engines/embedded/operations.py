@@ -17,7 +17,7 @@ from pgvector_stacks.engines.embedded import findings
 from pgvector_stacks.engines.interface import Engine, Need, Programs, Psql, Removal, Say
 from pgvector_stacks.toolbox import embedded_toolbox
 from pgvector_stacks.upgrade.engines import embedded_guardian, embedded_upgrade
-from pgvector_stacks.upgrade.facts import Disk, Target
+from pgvector_stacks.upgrade.facts import Disk, TargetVersion
 
 
 class Embedded(Engine):
@@ -39,12 +39,12 @@ class Embedded(Engine):
     @contextmanager
     def open_programs(self, environment: Environment, need: Need) -> Iterator[Programs]:
         if need.data:
-            embedded_guardian.wait(_data(environment.stack))
+            embedded_guardian.wait_for_guardian(_data(environment.stack))
         with embedded_toolbox.open_toolbox(_data(environment.stack)) as toolbox:
             yield Programs(toolbox)
 
-    def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[Target, Disk]:
-        return embedded_upgrade.target_of_wheel(major), embedded_upgrade.disk(_data(environment.stack))
+    def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[TargetVersion, Disk]:
+        return embedded_upgrade.read_target_of_wheel(major), embedded_upgrade.measure_disk(_data(environment.stack))
 
     def psql(self, environment: Environment, *, interactive: bool) -> Psql:
         return Psql(program=embedded_server.psql())

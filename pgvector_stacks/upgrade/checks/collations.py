@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 from pgvector_stacks.common.errors import listing
 from pgvector_stacks.upgrade import decision
-from pgvector_stacks.upgrade.decision import Reindex, size
-from pgvector_stacks.upgrade.facts import Collation, Source, Target, TextIndex
+from pgvector_stacks.upgrade.decision import Reindex, format_size
+from pgvector_stacks.upgrade.facts import Collation, SourceServer, TargetVersion, TextIndex
 
 LIBRARY = "c"
 KEY = "pgvector:upgradeReindex"
 SHOWN = 5
 
 
-def to_sort(before: Sequence[TextIndex], now: Sequence[TextIndex]) -> list[TextIndex]:
+def find_misordered(before: Sequence[TextIndex], now: Sequence[TextIndex]) -> list[TextIndex]:
     """Return the new server's indexes that aren't in the order of its libraries. `before`: those of the old server.
 
     The new server records the new version for predefined collations, whatever version their indexes were sorted by. So
@@ -40,56 +40,60 @@ def to_sort(before: Sequence[TextIndex], now: Sequence[TextIndex]) -> list[TextI
     ]
 
 
-def announced(source: Source, target: Target, choice: decision.Choice, reindex: Reindex) -> str:
+def describe_upgrade(source: SourceServer, target: TargetVersion, choice: decision.Choice, reindex: Reindex) -> str:
     """Describe what an `up` would do, with the indexes that it would rebuild, for a preview."""
-    return "\n  ".join(filter(None, (decision.words(source, target, choice), words(source, target, reindex))))
+    return "\n  ".join(
+        filter(None, (decision.describe_choice(source, target, choice), describe_rebuilds(source, target, reindex)))
+    )
 
 
-def words(source: Source, target: Target, reindex: Reindex) -> str:
+def describe_rebuilds(source: SourceServer, target: TargetVersion, reindex: Reindex) -> str:
     """Describe the indexes that an `up` would rebuild, for a preview; "" without any."""
     every = [(name, index) for name, each in source.databases.items() for index in each.text_indexes]
     surely = [(name, index) for name, index in every if any(_differs(each, target) for each in index.collations)]
     others = [pair for pair in every if pair not in surely]
-    perhaps = [(name, index) for name, index in others if any(_unknown(each, target) for each in index.collations)]
+    perhaps = [(name, index) for name, index in others if any(_may_differ(each, target) for each in index.collations)]
     found = []
     if surely:
         used = [each for _, index in surely for each in index.collations]
         versions = sorted({f"{each.recorded} → {target.libc}" for each in used if _differs(each, target)})
         when = "once the server serves" if reindex == "after" else "while the database is closed"
-        found.append(f"sorts {_told(surely)} again {when} (C library {', '.join(versions)}): {_listed(surely)}")
+        found.append(
+            f"rebuilds {_count_and_size(surely)} {when} (C library {', '.join(versions)}): {_list_largest(surely)}"
+        )
     if perhaps:
         found.append(
-            f"sorts {_told(perhaps)} again where PostgreSQL {target.version} has another version of the C library "
-            f"or ICU: {_listed(perhaps)}"
+            f"rebuilds {_count_and_size(perhaps)} if PostgreSQL {target.version} has another version of the C"
+            f" library or ICU: {_list_largest(perhaps)}"
         )
     if found and reindex == "after":
-        found.append(waiting([index for _, index in surely + perhaps]))
+        found.append(describe_risk([index for _, index in surely + perhaps]))
     return "\n  ".join(found)
 
 
-def waiting(indexes: Sequence[TextIndex]) -> str:
+def describe_risk(indexes: Sequence[TextIndex]) -> str:
     """Describe what can go wrong with indexes until they are rebuilt."""
     unique = sum(index.unique or index.exclusion for index in indexes)
     duplicates = f", and unique ones ({unique}) may let duplicates in" if unique else ""
     return f"until then queries by them may miss rows{duplicates} ({KEY})"
 
 
-def _differs(collation: Collation, target: Target) -> bool:
+def _differs(collation: Collation, target: TargetVersion) -> bool:
     return (
         collation.provider == LIBRARY and None not in (collation.recorded, target.libc)
         and collation.recorded != target.libc
     )  # fmt: skip
 
 
-def _unknown(collation: Collation, target: Target) -> bool:
+def _may_differ(collation: Collation, target: TargetVersion) -> bool:
     return collation.provider != LIBRARY or target.libc is None
 
 
-def _told(pairs: Sequence[tuple[str, TextIndex]]) -> str:
+def _count_and_size(pairs: Sequence[tuple[str, TextIndex]]) -> str:
     count = len(pairs)
-    return f"{count} text index{'es' if count != 1 else ''} ({size(sum(index.bytes for _, index in pairs))})"
+    return f"{count} text index{'es' if count != 1 else ''} ({format_size(sum(index.bytes for _, index in pairs))})"
 
 
-def _listed(pairs: Sequence[tuple[str, TextIndex]]) -> str:
+def _list_largest(pairs: Sequence[tuple[str, TextIndex]]) -> str:
     largest = sorted(pairs, key=lambda pair: -pair[1].bytes)
-    return listing([f"{name}: {index.name} {size(index.bytes)}" for name, index in largest], most=SHOWN)
+    return listing([f"{name}: {index.name} {format_size(index.bytes)}" for name, index in largest], most=SHOWN)

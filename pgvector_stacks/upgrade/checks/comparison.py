@@ -13,7 +13,7 @@ LOGGED_AHEAD = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TableSum:
     """The rows of one table. `hash`: the sum of the rows' hashes, in any order."""
 
     count: int
@@ -21,7 +21,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class SequenceState:
     """The state of one sequence. `last`: its last number, None if it was never used; `step`: its increment."""
 
     last: int | None
@@ -29,11 +29,11 @@ class Sequence:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class DatabaseSums:
     """The contents of one database."""
 
-    tables: Mapping[str, Rows]
-    sequences: Mapping[str, Sequence]
+    tables: Mapping[str, TableSum]
+    sequences: Mapping[str, SequenceState]
 
     @property
     def row_count(self) -> int:
@@ -41,39 +41,39 @@ class Contents:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class DifferingRows:
     """The counts of a table that differs. `lost`: kept rows that the server lacks; `new`: rows that weren't kept."""
 
     lost: int
     new: int
 
 
-def to_count(kept: Contents, now: Contents) -> list[str]:
+def find_differing_tables(kept: DatabaseSums, now: DatabaseSums) -> list[str]:
     """Return the tables whose rows differ, so that their differences must be counted."""
     return [name for name, rows in sorted(kept.tables.items()) if name in now.tables and now.tables[name] != rows]
 
 
-def differences(kept: Contents, now: Contents, counted: Mapping[str, Counted]) -> list[str]:
-    """Return the differences as lines of text; empty without any. `counted`: the tables of `to_count`."""
+def describe_differences(kept: DatabaseSums, now: DatabaseSums, counted: Mapping[str, DifferingRows]) -> list[str]:
+    """Return the differences as lines of text; empty without any. `counted`: those of `find_differing_tables`."""
     found = []
     for name in sorted(kept.tables.keys() | now.tables.keys()):
-        was, there, each = kept.tables.get(name), now.tables.get(name), counted.get(name, Counted(0, 0))
+        was, there, each = kept.tables.get(name), now.tables.get(name), counted.get(name, DifferingRows(0, 0))
         if there is None and was is not None:
             found.append(f"table {name}: gone, with its {was.count} rows")
         elif was is None and there is not None:
             found.append(f"table {name}: new, {there.count} rows")
-        elif each != Counted(0, 0) and was is not None and there is not None:
+        elif each != DifferingRows(0, 0) and was is not None and there is not None:
             found.append(
                 f"table {name}: {was.count} rows kept, {there.count} now;"
                 f" {each.lost} of the kept ones are not there as they were, {each.new} are new or changed"
             )
     for name in sorted(kept.sequences.keys() | now.sequences.keys()):
-        if difference := _of_sequence(kept.sequences.get(name), now.sequences.get(name)):
+        if difference := _sequence_difference(kept.sequences.get(name), now.sequences.get(name)):
             found.append(f"sequence {name}: {difference}")
     return found
 
 
-def _of_sequence(was: Sequence | None, now: Sequence | None) -> str:
+def _sequence_difference(was: SequenceState | None, now: SequenceState | None) -> str:
     if was is None or now is None:
         return "new" if was is None else "gone"
     if was.last == now.last:

@@ -8,7 +8,7 @@ from pgvector_stacks.common import queries
 from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, execute, must, rows
 from pgvector_stacks.upgrade.checks import collations
 from pgvector_stacks.upgrade.decision import Reindex
-from pgvector_stacks.upgrade.facts import Source, TextIndex, text_indexes
+from pgvector_stacks.upgrade.facts import SourceServer, TextIndex, parse_text_indexes
 
 # Settings that initdb writes for the new version, or that name the old server's places.
 NOT_CARRIED = frozenset({
@@ -17,7 +17,7 @@ NOT_CARRIED = frozenset({
 })  # fmt: skip
 
 
-def carry_settings(toolbox: Toolbox, source: Source, directory: str, known: Iterable[str]) -> list[str]:
+def carry_settings(toolbox: Toolbox, source: SourceServer, directory: str, known: Iterable[str]) -> list[str]:
     """Append the old server's hand-made settings to the new directory's files, if the new version knows them.
 
     Return the names of the unknown ones. Raises ServerError.
@@ -43,12 +43,12 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-Known = Mapping[str, Sequence[TextIndex]]
+KnownIndexes = Mapping[str, Sequence[TextIndex]]
 
 
-def finish(
+def finish_databases(
     toolbox: Toolbox, server: Server, databases: Iterable[str], report: Report, *, statistics: bool,
-    known: Known | None = None, reindex: Reindex = "before",
+    known: KnownIndexes | None = None, reindex: Reindex = "before",
 ) -> None:  # fmt: skip
     """Update extensions and rebuild indexes in every database, template1 included. Raises ServerError.
 
@@ -56,16 +56,16 @@ def finish(
     by database, None if unknown. The order matters: REINDEX first, then record the new version of a collation.
     """
     for database in databases:
-        for line in _extensions(toolbox, server, database):
+        for line in _update_extensions(toolbox, server, database):
             report(line)
-        for line in _collations(toolbox, server, database, known, reindex):
+        for line in _rebuild_indexes(toolbox, server, database, known, reindex):
             report(line)
         if statistics:
-            # A small sample of each table gives usable plans, until `statistics.complete` runs while the server serves.
+            # A small sample of each table gives usable plans, until `statistics.analyze_missing` runs.
             execute(toolbox, server, database, "SET default_statistics_target = 1", then=("ANALYZE",))
 
 
-def _extensions(toolbox: Toolbox, server: Server, database: str) -> list[str]:
+def _update_extensions(toolbox: Toolbox, server: Server, database: str) -> list[str]:
     query = """SELECT e.extname AS name, quote_ident(e.extname) AS quoted, e.extversion AS was, a.default_version AS now
                  FROM pg_extension e JOIN pg_available_extensions a ON a.name = e.extname
                 WHERE a.default_version <> e.extversion"""
@@ -76,15 +76,15 @@ def _extensions(toolbox: Toolbox, server: Server, database: str) -> list[str]:
     return found
 
 
-def _collations(
-    toolbox: Toolbox, server: Server, database: str, known: Known | None, reindex: Reindex
+def _rebuild_indexes(
+    toolbox: Toolbox, server: Server, database: str, known: KnownIndexes | None, reindex: Reindex
 ) -> list[str]:  # fmt: skip
-    """Rebuild indexes sorted by another version of the C library or ICU, or leave them to `reindex.complete`."""
+    """Rebuild indexes sorted by another version of the C library or ICU, or leave them to `reindex.rebuild_stale`."""
     changed = rows(toolbox, server, database, queries.get("upgrade_collations"))
-    now = text_indexes(rows(toolbox, server, database, queries.get("upgrade_collation_indexes")))
+    now = parse_text_indexes(rows(toolbox, server, database, queries.get("upgrade_collation_indexes")))
     wrong = list(now) if changed else []
     if known is not None:
-        wrong = collations.to_sort(known.get(database, ()), now)
+        wrong = collations.find_misordered(known.get(database, ()), now)
     if not changed and not wrong:
         return []
     later = [index for index in wrong if index.stale] if reindex == "after" else []
@@ -92,10 +92,13 @@ def _collations(
     for index in done:
         execute(toolbox, server, database, f"REINDEX INDEX {index.name}")
     versions = ", ".join(f"{row['what']} {row['recorded']} → {row['actual']}" for row in changed)
-    said = [f"collations: {len(done)} indexes of {database} sorted again ({versions})"] if done or not later else []
+    said = [f"collations: {len(done)} indexes of {database} rebuilt ({versions})"] if done or not later else []
     if later:
         # The old version stays recorded, so that PostgreSQL warns, and the indexes are found again after a kill.
-        return [*said, f"collations: {len(later)} indexes of {database} wait ({versions}): {collations.waiting(later)}"]
+        return [
+            *said,
+            f"collations: {len(later)} indexes of {database} wait ({versions}): {collations.describe_risk(later)}",
+        ]
     for row in changed:
         execute(toolbox, server, database, row["refresh"])
     return said

@@ -18,7 +18,9 @@ from pgvector_stacks.toolbox.interface import Server, Toolbox, execute, rows
 
 SAMPLE_ROWS = 100
 # Values have the same text on both servers, whatever their settings are.
-SESSION = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';"
+SESSION_SETTINGS = (
+    "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';"
+)
 FUNCTIONS = f"""
 CREATE FUNCTION pg_temp.pgstack_sample(t regclass) RETURNS text LANGUAGE sql AS $$
     SELECT coalesce(pg_temp.pgstack_answer(t, format(
@@ -31,18 +33,18 @@ $$;
 Fingerprint = Mapping[str, str]
 
 
-def fingerprint(toolbox: Toolbox, server: Server, databases: Iterable[str], *, exact: bool) -> Fingerprint:
+def take_fingerprint(toolbox: Toolbox, server: Server, databases: Iterable[str], *, exact: bool) -> Fingerprint:
     """Return a description of each object by its name, as `app: table public.t`. Raises ServerError."""
     query = queries.get("upgrade_fingerprint").replace("{exact}", "true" if exact else "false")
     found: dict[str, str] = {}
     for database in databases:
-        first = f"{SESSION}{queries.get('as_owner')}{FUNCTIONS}"
+        first = f"{SESSION_SETTINGS}{queries.get('as_owner')}{FUNCTIONS}"
         asked = rows(toolbox, server, database, query, first=first, last=queries.get("as_owner_end"))
         found |= {f"{database}: {row['what']}": str(row["how"]) for row in asked}
     return found
 
 
-def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
+def describe_differences(before: Fingerprint, after: Fingerprint) -> list[str]:
     """Return the differences as lines of text; empty if the fingerprints are equal. Pure."""
     found = []
     for what in sorted(before.keys() | after.keys()):
@@ -52,14 +54,14 @@ def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
     return found
 
 
-def same(before: Fingerprint, after: Fingerprint) -> None:
+def check_equal(before: Fingerprint, after: Fingerprint) -> None:
     """Raise ServerError with the differences, if there are any."""
-    if found := differences(before, after):
+    if found := describe_differences(before, after):
         shown = "\n".join(f"    {line}" for line in found[:10])
         raise ServerError(f"the new server's data is not the old one's: {len(found)} differences\n{shown}")
 
 
-def vector_indexes(toolbox: Toolbox, server: Server, databases: Iterable[str]) -> int:
+def check_vector_indexes(toolbox: Toolbox, server: Server, databases: Iterable[str]) -> int:
     """Query each vector index for the row nearest to the first row of its table, and return how many were queried.
 
     Raises ServerError if the planner doesn't use the index, or the found row is farther away than a random row. The
@@ -71,11 +73,11 @@ def vector_indexes(toolbox: Toolbox, server: Server, databases: Iterable[str]) -
         if not rows(toolbox, server, database, "SELECT 1 FROM pg_extension WHERE extname = 'vector'"):
             continue
         for index in rows(toolbox, server, database, queries.get("vector_indexes")):
-            asked += _ask(toolbox, server, database, index)
+            asked += _check_vector_index(toolbox, server, database, index)
     return asked
 
 
-def _ask(toolbox: Toolbox, server: Server, database: str, index: Mapping[str, str]) -> int:
+def _check_vector_index(toolbox: Toolbox, server: Server, database: str, index: Mapping[str, str]) -> int:
     expression, table = index["expression"], index["table"]
     operator = index["operator"]
     where = f"WHERE ({index['predicate']})" if index["predicate"] else f"WHERE {expression} IS NOT NULL"
@@ -89,13 +91,13 @@ def _ask(toolbox: Toolbox, server: Server, database: str, index: Mapping[str, st
     (of,) = rows(toolbox, server, database, question)
     owner = "" if of["plain"] else str(of["owner"])
     try:
-        (middle,) = _answers(toolbox, server, database, _as_json(at_random), "", owner)
+        (middle,) = _query_json(toolbox, server, database, _as_json(at_random), "", owner)
         if owner and middle["d"] is None:
             return 0  # row-level security hides all rows from the owner
         session = "LOAD 'vector'; SET enable_seqscan = off; SET enable_indexscan = on;"
         session += " SET hnsw.ef_search = 200; SET ivfflat.probes = 100;"
-        (plan,) = _answers(toolbox, server, database, f"EXPLAIN (FORMAT JSON) {select}", session, owner)
-        near = _answers(toolbox, server, database, _as_json(select), session, owner)
+        (plan,) = _query_json(toolbox, server, database, f"EXPLAIN (FORMAT JSON) {select}", session, owner)
+        near = _query_json(toolbox, server, database, _as_json(select), session, owner)
     except ServerError as error:
         if owner and "permission denied" in str(error):
             return 0  # nobody but the owner may run the owner's code
@@ -117,17 +119,17 @@ def _as_json(query: str) -> str:
     return f"SELECT row_to_json(found) FROM ({query}) AS found"
 
 
-def _answers(toolbox: Toolbox, server: Server, database: str, query: str, session: str, owner: str) -> list[Any]:
+def _query_json(toolbox: Toolbox, server: Server, database: str, query: str, session: str, owner: str) -> list[Any]:
     """Return the JSON values of a query. `owner`: the role that runs it, quoted for SQL; "" for the connection's."""
     asked = query
     if owner:
         literal = sql.Literal(query).as_string(None)
         asked = queries.get("upgrade_ask_as_owner").replace("{owner}", owner).replace("{query}", literal)
     said = execute(toolbox, server, database, session or "SELECT", then=[asked])
-    return _values(said)
+    return _parse_json_values(said)
 
 
-def _values(text: str) -> list[Any]:
+def _parse_json_values(text: str) -> list[Any]:
     """Parse concatenated JSON values."""
     found, decoder, rest = [], json.JSONDecoder(), text.strip()
     while rest:

@@ -17,13 +17,13 @@ from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect
 from pgvector_stacks.connections.up_lock import locked
-from pgvector_stacks.upgrade.decision import size
-from pgvector_stacks.upgrade.facts import TextIndex, text_indexes
+from pgvector_stacks.upgrade.decision import format_size
+from pgvector_stacks.upgrade.facts import TextIndex, parse_text_indexes
 
 WAIT_S = 600.0  # for the lock, which another run may hold
 
 
-def complete(address: Address, report: Callable[[str], object], *, remedy: str = "`up` again") -> int:
+def rebuild_stale(address: Address, report: Callable[[str], object], *, remedy: str = "`up` again") -> int:
     """Rebuild the stale indexes of all databases and return their number. `address`: the administrator's, any database.
 
     Raises ServerError with the indexes that can't be rebuilt (duplicates in a unique index), ConnectionFailed.
@@ -32,58 +32,62 @@ def complete(address: Address, report: Callable[[str], object], *, remedy: str =
         names = [
             row[0] for row in connection.execute("SELECT datname FROM pg_database WHERE datallowconn ORDER BY oid")
         ]
-    stale = [name for name in names if _changed(replace(address, database=name))]
+    stale = [name for name in names if _find_changed_collations(replace(address, database=name))]
     if not stale:
         return 0
     count, failed = 0, []
     with locked(address, WAIT_S):
         for name in stale:
-            done, problems = _database(replace(address, database=name), report)
+            done, problems = _rebuild_in_database(replace(address, database=name), report)
             count += done
             failed += [f"{name}: {problem}" for problem in problems]
     if failed:
         listed = "\n  ".join(failed)
         raise ServerError(
-            f"{len(failed)} indexes can't be sorted again, and stay in the order of another C library:\n  {listed}\n"
-            f"  remove what stands twice, then {remedy}"
+            f"{len(failed)} indexes can't be rebuilt, and stay in the order of another C library:\n  {listed}\n"
+            f"  remove the duplicates, then {remedy}"
         )
     return count
 
 
-def _changed(address: Address) -> list[DictRow]:
+def _find_changed_collations(address: Address) -> list[DictRow]:
     with connect(address) as connection:
-        return _ask(connection, "upgrade_collations")
+        return _run_query(connection, "upgrade_collations")
 
 
-def _ask(connection: psycopg.Connection[Any], query: str) -> list[DictRow]:
+def _run_query(connection: psycopg.Connection[Any], query: str) -> list[DictRow]:
     return connection.cursor(row_factory=dict_row).execute(queries.get(query)).fetchall()
 
 
-def _database(address: Address, report: Callable[[str], object]) -> tuple[int, list[str]]:
+def _rebuild_in_database(address: Address, report: Callable[[str], object]) -> tuple[int, list[str]]:
     """Rebuild the stale indexes of one database. Return how many were rebuilt, and the failures."""
     failed = []
     with connect(address) as connection:
-        _clear(connection)
-        stale = [index for index in text_indexes(_ask(connection, "upgrade_collation_indexes")) if index.stale]
+        _drop_leftovers(connection)
+        stale = [
+            index for index in parse_text_indexes(_run_query(connection, "upgrade_collation_indexes")) if index.stale
+        ]
         for number, index in enumerate(stale, 1):
-            report(f"sorts {index.name} of {address.database} again, {number} of {len(stale)} ({size(index.bytes)})")
+            report(
+                f"rebuilds {index.name} of {address.database}, {number} of {len(stale)} ({format_size(index.bytes)})"
+            )
             try:
-                connection.execute(statement(index).encode())
+                connection.execute(reindex_statement(index).encode())
             except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation) as error:
                 failed.append(f"{index.name}: {str(as_pgstack_error(error)).removeprefix('the server says: ')}")
-                _clear(connection)
+                _drop_leftovers(connection)
         if not failed:
-            for row in _ask(connection, "upgrade_collations"):
+            for row in _run_query(connection, "upgrade_collations"):
                 connection.execute(row["refresh"].encode())
     return len(stale) - len(failed), failed
 
 
-def statement(index: TextIndex) -> str:
+def reindex_statement(index: TextIndex) -> str:
     """Return the REINDEX statement. It blocks writes for an exclusion constraint, which has no concurrent rebuild."""
     return f"REINDEX INDEX {'' if index.exclusion else 'CONCURRENTLY '}{index.name}"
 
 
-def _clear(connection: psycopg.Connection[Any]) -> None:
+def _drop_leftovers(connection: psycopg.Connection[Any]) -> None:
     """Drop the invalid indexes of a killed or failed run. The caller holds the lock, so no other run uses them."""
-    for row in _ask(connection, "upgrade_reindex_leftovers"):
+    for row in _run_query(connection, "upgrade_reindex_leftovers"):
         connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {row['index']}".encode())

@@ -11,7 +11,7 @@ from pgvector_stacks.common import queries
 from pgvector_stacks.connections.connection import Address, connect
 
 
-def complete(address: Address) -> int:
+def analyze_missing(address: Address) -> int:
     """ANALYZE all tables with missing or rough statistics, and return their number. Raises ConnectionFailed.
 
     pg_upgrade transfers statistics from PostgreSQL 18 on, except those of CREATE STATISTICS.

@@ -23,8 +23,15 @@ from pgvector_stacks.connections.server_authentication import UNDEMANDING
 from pgvector_stacks.toolbox.interface import HOUR_S, Server, Toolbox, must, rows, start
 from pgvector_stacks.upgrade import rollback
 from pgvector_stacks.upgrade.checks import quick_check
-from pgvector_stacks.upgrade.checks.comparison import Contents, Counted, Rows, Sequence, differences, to_count
-from pgvector_stacks.upgrade.decision import MARGIN_BYTES, size
+from pgvector_stacks.upgrade.checks.comparison import (
+    DatabaseSums,
+    DifferingRows,
+    SequenceState,
+    TableSum,
+    describe_differences,
+    find_differing_tables,
+)
+from pgvector_stacks.upgrade.decision import MARGIN_BYTES, format_size
 from pgvector_stacks.upgrade.journal import Journal
 from pgvector_stacks.upgrade.rollback import COPY
 
@@ -40,7 +47,7 @@ SETTINGS = {
     "max_parallel_workers": "0",
 }  # fmt: skip
 SESSION = (
-    f"{quick_check.SESSION} SET search_path = pg_catalog, pg_temp;"
+    f"{quick_check.SESSION_SETTINGS} SET search_path = pg_catalog, pg_temp;"
     " SET extra_float_digits = 1; SET lc_monetary = 'C'; SET work_mem = '64MB';\n"
 )
 BEGIN = f"BEGIN;\n{queries.get('as_owner')}"
@@ -70,7 +77,7 @@ SPACE = """
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Comparison:
     """The result of a comparison. `differs`: lines of text; `tables`, `rows`: how many were compared."""
 
     differs: tuple[str, ...]
@@ -78,43 +85,44 @@ class Verdict:
     rows: int
 
 
-def kept(toolbox: Toolbox, new: int) -> Journal:
+def find_comparable_upgrade(toolbox: Toolbox, new: int) -> Journal:
     """Return the upgrade whose kept directory can be compared. Raises ServerError if there is none."""
     try:
-        return rollback.last(toolbox, new)
+        return rollback.find_upgrade(toolbox, new)
     except ServerError as error:
         raise ServerError(f"there is nothing to compare with: {error}") from None
 
 
-def place(toolbox: Toolbox, old: int) -> str:
+def choose_copy_path(toolbox: Toolbox, old: int) -> str:
     """Return a path for the copy of this run only. The cleanup after a killed run may still remove another one."""
     return f"{toolbox.beside(old, COPY)}/{secrets.token_hex(4)}"
 
 
-def verify(toolbox: Toolbox, live: Server, new: int, copy: str, report: Say) -> Verdict:
+def verify(toolbox: Toolbox, live: Server, new: int, copy: str, report: Say) -> Comparison:
     """Compare the kept directory with the running server. Raises ServerError if it can't be compared.
 
-    `toolbox`: one with the old version's programs; `live`: their connection to the running server; `copy`: see `place`.
+    `toolbox`: one with the old version's programs; `live`: their connection to the running server; `copy`: the path
+    that `choose_copy_path` returned.
     """
-    journal = kept(toolbox, new)
-    rollback.possible(toolbox, new)
-    with _alone(toolbox, journal), _served_copy(toolbox, journal, copy, report) as was:
-        names = {name: sorted(_databases(toolbox, server)) for name, server in (("kept", was), ("now", live))}
+    journal = find_comparable_upgrade(toolbox, new)
+    rollback.find_reversible_upgrade(toolbox, new)
+    with _lock_kept_directory(toolbox, journal), _serving_copy(toolbox, journal, copy, report) as was:
+        names = {name: sorted(_list_databases(toolbox, server)) for name, server in (("kept", was), ("now", live))}
         found = [f"{name}: database gone" for name in names["kept"] if name not in names["now"]]
         found += [f"{name}: database new" for name in names["now"] if name not in names["kept"]]
         tables = compared = 0
         for database in (name for name in names["kept"] if name in names["now"]):
-            held, told = _compare(toolbox, was, live, database)
+            held, different = _compare(toolbox, was, live, database)
             report(
                 f"{database}: {len(held.tables)} tables with {held.row_count} rows, {len(held.sequences)} sequences: "
-                + (f"{len(told)} differ" if told else "the same")
+                + (f"{len(different)} differ" if different else "the same")
             )
-            found += [f"{database}: {difference}" for difference in told]
+            found += [f"{database}: {difference}" for difference in different]
             tables, compared = tables + len(held.tables), compared + held.row_count
-    return Verdict(tuple(found), tables, compared)
+    return Comparison(tuple(found), tables, compared)
 
 
-def _alone(toolbox: Toolbox, journal: Journal) -> AbstractContextManager[None]:
+def _lock_kept_directory(toolbox: Toolbox, journal: Journal) -> AbstractContextManager[None]:
     """Lock the kept directory, so that no other run copies or deletes it. Raises ServerError."""
     old = toolbox.directory(journal.old)
     taken = (
@@ -124,7 +132,7 @@ def _alone(toolbox: Toolbox, journal: Journal) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _served_copy(toolbox: Toolbox, journal: Journal, copy: str, report: Say) -> Iterator[Server]:
+def _serving_copy(toolbox: Toolbox, journal: Journal, copy: str, report: Say) -> Iterator[Server]:
     """Start a server on a copy of the kept directory, and remove both at the end. Raises ServerError."""
     old = toolbox.directory(journal.old)
     left = toolbox.beside(journal.old, COPY)
@@ -132,16 +140,17 @@ def _served_copy(toolbox: Toolbox, journal: Journal, copy: str, report: Say) -> 
     needed, free = (int(word) for word in must("looking for room", toolbox.sh(SPACE, D=old)).split())
     if free < needed + MARGIN_BYTES:
         raise ServerError(
-            f"a copy of {old} needs {size(needed + MARGIN_BYTES)} free beside it, there are {size(free)}\n  make room"
+            f"a copy of {old} needs {format_size(needed + MARGIN_BYTES)} free beside it, there are {format_size(free)}"
+            "\n  free disk space"
         )
     guard = {"DIRECTORY": copy, "LEASH": toolbox.leash}
     must("guarding the copy", toolbox.run(journal.old, "sh", "-ec", shell.get("verify_guard"), environment=guard))
     try:
-        report(f"copies {old} ({size(needed)})" if needed else f"copies {old}, sharing its blocks")
+        report(f"copies {old} ({format_size(needed)})" if needed else f"copies {old}, sharing its blocks")
         paths = {"FROM": old, "TO": copy, "LEASH": toolbox.leash}
         script = f"{shell.get('leash')}\n{COPYING}"
         must(f"copying {old}", toolbox.run(journal.old, "sh", "-ec", script, environment=paths, timeout_s=LONG_S))
-        rollback.possible(toolbox, journal.new)  # no server has used the directory meanwhile
+        rollback.find_reversible_upgrade(toolbox, journal.new)  # no server has used the directory meanwhile
         # The setting overrides a data_directory in postgresql.conf, which would name the original.
         yield start(toolbox, journal.old, copy, SETTINGS | {"data_directory": copy}, journal.superuser)
     finally:
@@ -149,49 +158,49 @@ def _served_copy(toolbox: Toolbox, journal: Journal, copy: str, report: Say) -> 
             report(f"{copy} could not be removed: remove it by hand, or  pgstack upgrade confirm STACK")
 
 
-def left_to_do(copy: str) -> str:
+def cleanup_command(copy: str) -> str:
     """Return the shell command that cleans up in a container after the process that uses it was killed."""
     path = shlex.quote(copy)
     return f"kill -s KILL -- -1; rm -rf {path} {path}.log {path}.pid; rmdir {shlex.quote(posixpath.dirname(copy))}"
 
 
-def _databases(toolbox: Toolbox, server: Server) -> list[str]:
+def _list_databases(toolbox: Toolbox, server: Server) -> list[str]:
     return [row["name"] for row in rows(toolbox, server, "postgres", "SELECT datname AS name FROM pg_database"
                                         " WHERE datallowconn")]  # fmt: skip
 
 
-def _compare(toolbox: Toolbox, copy: Server, live: Server, database: str) -> tuple[Contents, list[str]]:
+def _compare(toolbox: Toolbox, copy: Server, live: Server, database: str) -> tuple[DatabaseSums, list[str]]:
     """Return the kept contents of a database, and its differences as lines of text."""
     relations = {server: rows(toolbox, server, database, queries.get("verify_relations")) for server in (copy, live)}
     names = {server: [row["name"] for row in found if row["kind"] == "table"] for server, found in relations.items()}
     kept, now = (
-        Contents(
-            _contents(toolbox, server, database, [*names[server], OBJECTS]),
-            {row["name"]: Sequence(row["last"], row["step"]) for row in found if row["kind"] == "sequence"},
+        DatabaseSums(
+            _sum_tables(toolbox, server, database, [*names[server], OBJECTS]),
+            {row["name"]: SequenceState(row["last"], row["step"]) for row in found if row["kind"] == "sequence"},
         )
         for server, found in relations.items()
     )
     counted = {
-        name: _count(toolbox, copy, live, database, name, kept.tables[name].count + now.tables[name].count)
-        for name in to_count(kept, now)
+        name: _count_differences(toolbox, copy, live, database, name, kept.tables[name].count + now.tables[name].count)
+        for name in find_differing_tables(kept, now)
     }
-    return kept, differences(kept, now, counted)
+    return kept, describe_differences(kept, now, counted)
 
 
-def _contents(toolbox: Toolbox, server: Server, database: str, tables: list[str]) -> dict[str, Rows]:
+def _sum_tables(toolbox: Toolbox, server: Server, database: str, tables: list[str]) -> dict[str, TableSum]:
     found = {}
     for first in range(0, len(tables), BATCH):
         batch = tables[first : first + BATCH]
         summed = "SELECT concat_ws('|', count(*), coalesce(sum(hash), 0)) FROM ({hashes}) AS each"
-        asked = "".join(f"SELECT {_as_owner(table, summed, 'pgstack_answer')};\n" for table in batch)
-        said = _ask(toolbox, server, database, SESSION + BEGIN + asked + END)
+        asked = "".join(f"SELECT {_call_as_owner(table, summed, 'pgstack_answer')};\n" for table in batch)
+        said = _run_sql(toolbox, server, database, SESSION + BEGIN + asked + END)
         for table, line in zip(batch, said.splitlines(), strict=True):
             count, total = line.split("|")
-            found[table] = Rows(int(count), int(total))
+            found[table] = TableSum(int(count), int(total))
     return found
 
 
-def _hashes(table: str) -> str:
+def _row_hashes_query(table: str) -> str:
     """Return the query for the hash of each row. The hash is the same in every version: hash partitions rely on that.
 
     The query uses ROW, because an owner may have created a cast of the table's row type to text.
@@ -199,15 +208,15 @@ def _hashes(table: str) -> str:
     return f'SELECT hashtextextended(ROW(kept_row.*)::text COLLATE "C", 0) AS hash FROM ONLY {table} AS kept_row'
 
 
-def _as_owner(
+def _call_as_owner(
     table: str, query: str = "SELECT hash::text FROM ({hashes}) AS each", function: str = "pgstack_ask"
 ) -> str:
-    """Return the SQL call that runs `query` with the rights of the table's owner. {hashes}: replaced by `_hashes`."""
-    name, text = (sql.Literal(each).as_string(None) for each in (table, query.format(hashes=_hashes(table))))
+    """Return the SQL call that runs `query` with the rights of the table's owner. {hashes}: see `_row_hashes_query`."""
+    name, text = (sql.Literal(each).as_string(None) for each in (table, query.format(hashes=_row_hashes_query(table))))
     return f"pg_temp.{function}({name}::regclass, {text}::text)"
 
 
-def _ask(toolbox: Toolbox, server: Server, database: str, text: str) -> str:
+def _run_sql(toolbox: Toolbox, server: Server, database: str, text: str) -> str:
     variables = server.environment | {
         "PGDATABASE": database, "FILE": toolbox.put("verify.sql", text), "LEASH": toolbox.leash,
     }  # fmt: skip
@@ -218,20 +227,22 @@ def _ask(toolbox: Toolbox, server: Server, database: str, text: str) -> str:
     )
 
 
-def _count(toolbox: Toolbox, copy: Server, live: Server, database: str, table: str, rows_in_all: int) -> Counted:
+def _count_differences(
+    toolbox: Toolbox, copy: Server, live: Server, database: str, table: str, rows_in_all: int
+) -> DifferingRows:
     """Count the rows that only one side has, duplicates included. Raises ServerError without enough disk space."""
     free = int(must("looking for room", toolbox.sh(SPACE, D=toolbox.directory(copy.major))).split()[1])
     if free < rows_in_all * ROW_BYTES + MARGIN_BYTES:
         raise ServerError(
-            f"{database}: table {table} differs; to count its rows takes {size(rows_in_all * ROW_BYTES + MARGIN_BYTES)}"
-            f" free, there are {size(free)}"
+            f"{database}: table {table} differs; counting its rows needs"
+            f" {format_size(rows_in_all * ROW_BYTES + MARGIN_BYTES)} free, there are {format_size(free)}"
         )
-    there = f"{SESSION}{BEGIN}COPY (SELECT {_as_owner(table)}) TO STDOUT;\n{END}"
+    there = f"{SESSION}{BEGIN}COPY (SELECT {_call_as_owner(table)}) TO STDOUT;\n{END}"
     here = f"""{SESSION}{BEGIN}
         CREATE TEMPORARY TABLE theirs (hash bigint);
         \\copy pg_temp.theirs FROM pstdin
         WITH kept AS (
-                 SELECT hash::bigint AS hash, count(*) AS times FROM {_as_owner(table)} AS each(hash) GROUP BY hash
+                 SELECT hash::bigint AS hash, count(*) AS times FROM {_call_as_owner(table)} AS each(hash) GROUP BY hash
              ),
              now AS (SELECT hash, count(*) AS times FROM pg_temp.theirs GROUP BY hash)
         SELECT coalesce(sum(greatest(coalesce(kept.times, 0) - coalesce(now.times, 0), 0)), 0),
@@ -250,4 +261,4 @@ def _count(toolbox: Toolbox, copy: Server, live: Server, database: str, table: s
         toolbox.run(copy.major, "sh", "-ec", script, environment=variables, timeout_s=LONG_S),
     )
     lost, new = said.split()[-1].split("|")
-    return Counted(int(lost), int(new))
+    return DifferingRows(int(lost), int(new))

@@ -26,7 +26,7 @@ class DockerServerControl:
             made, server, spec, new, address, grace_s,
         )  # fmt: skip
 
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         with docker_errors():
             self.server.reload()
             return bool(self.server.status == "running")
@@ -40,7 +40,7 @@ class DockerServerControl:
             self.server.start()
         connect(self.address, wait_s=HOUR_S).close()
 
-    def replication(self, *, allowed: bool) -> None:
+    def set_replication(self, *, allowed: bool) -> None:
         """Add a replication line to pg_hba.conf in the volume, or remove it, and reload the configuration."""
         text = self.spec.files[HBA]
         if allowed:
@@ -50,12 +50,12 @@ class DockerServerControl:
         own = self.made.sh('test -w "$FOLDER"', FOLDER=self.spec.folder).code == 0
         write = self.made.sh if own else self.made.as_root  # root, unless the server's user may write to the folder
         must("writing pg_hba.conf", write(script, TEXT=text, FILE=f"{self.spec.folder}/{HBA}"))
-        if self.running():
+        if self.is_running():
             with connect(self.address, wait_s=HOUR_S) as connection:
                 connection.execute("SELECT pg_reload_conf()")
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locking_directories(self) -> Iterator[None]:
         with ExitStack() as locks:
             for major in (self.spec.major, self.new):
                 taken = f"another server runs on {VOLUME}/{major}: its lock is taken"

@@ -12,10 +12,10 @@ from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.docker.docker_host import finish, throw_away
 from pgvector_stacks.toolbox.docker_toolbox import NO_STRAY, USER, DockerToolbox, output_of
 from pgvector_stacks.toolbox.interface import Done
-from pgvector_stacks.upgrade.facts import Disk, Target
+from pgvector_stacks.upgrade.facts import Disk, TargetVersion
 
 
-def disk(server: Container) -> Disk:
+def measure_disk(server: Container) -> Disk:
     """Measure the volume in the running container: free space, and whether reflink copies work. Raises ServerError."""
     script = f"""
         if trial=$(mktemp -d {VOLUME}/.reflink-XXXXXX) && echo 1 >"$trial/one" &&
@@ -30,20 +30,20 @@ def disk(server: Container) -> Disk:
     return Disk(int(found[2]), found[1] == b"yes")
 
 
-def target_of_image(client: docker.DockerClient, name: str, image: str, major: int) -> Target:
+def read_target_of_image(client: docker.DockerClient, name: str, image: str, major: int) -> TargetVersion:
     """Read version and extensions from a local image, without starting a server. Raises ServerError."""
-    command = ["sh", "-c", _asks_for_target(major)]
+    command = ["sh", "-c", _target_script(major)]
     with throw_away(client, name, image, command, user=USER, tmpfs=NO_STRAY) as made:
         done = finish(made, timeout_s=60, lines=2000)
-    return _target(Done(done.code, done.output), image, major)
+    return _parse_target(Done(done.code, done.output), image, major)
 
 
-def target_in(made: DockerToolbox, major: int) -> Target:
+def read_target(made: DockerToolbox, major: int) -> TargetVersion:
     """Read version and extensions from the toolbox's own image. Raises ServerError."""
-    return _target(made.sh(_asks_for_target(major)), made.container.attrs["Config"]["Image"], major)
+    return _parse_target(made.sh(_target_script(major)), made.container.attrs["Config"]["Image"], major)
 
 
-def _asks_for_target(major: int) -> str:
+def _target_script(major: int) -> str:
     return (
         f"/usr/lib/postgresql/{major}/bin/postgres --version;"
         f" grep -H '^default_version' /usr/share/postgresql/{major}/extension/*.control;"
@@ -51,7 +51,7 @@ def _asks_for_target(major: int) -> str:
     )
 
 
-def _target(done: Done, image: str, major: int) -> Target:
+def _parse_target(done: Done, image: str, major: int) -> TargetVersion:
     if done.code != 0:
         raise ServerError(
             f"the image {image} has no PostgreSQL {major} where Debian's packages have it\n{done.tail(3)}"
@@ -59,4 +59,4 @@ def _target(done: Done, image: str, major: int) -> Target:
     version = re.search(r"PostgreSQL\) \d+\.(\d+)", done.output)
     found = re.findall(r"([^/\s]+)\.control:\s*default_version\s*=\s*'([^']*)'", done.output)
     libc = re.search(r"^glibc (\S+)", done.output, re.MULTILINE)
-    return Target(major, int(version[1]) if version else None, dict(found), libc[1] if libc else None)
+    return TargetVersion(major, int(version[1]) if version else None, dict(found), libc[1] if libc else None)

@@ -20,7 +20,7 @@ from pgvector_stacks.docker import docker_host
 _HELD: list[subprocess.Popen[str]] = []  # only the end of this process closes their pipes
 
 
-def watch(url: str, name: str, image: str) -> None:
+def start_guardian(url: str, name: str, image: str) -> None:
     """Start a guardian that watches until this process ends. `url`: the Docker host's; `name`: the server's container;
     `image`: the container's image id.
     """
@@ -34,7 +34,7 @@ def watch(url: str, name: str, image: str) -> None:
     _HELD.append(process)
 
 
-def serve_again(url: str, name: str, image: str) -> None:
+def restart_old_server(url: str, name: str, image: str) -> None:
     """Start the old container, unless it runs or a new one has replaced it. Raises DockerFailed."""
     client = docker_host.connect(url)
     server = docker_host.server_of(client, name)
@@ -50,7 +50,7 @@ def main() -> None:
     url, name, image = json.loads(sys.stdin.readline())
     sys.stdin.read()
     with suppress(PgstackError):  # nobody reads the error here; the next `up` reports it
-        serve_again(url, name, image)
+        restart_old_server(url, name, image)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from pgvector_stacks.toolbox.interface import Server, Toolbox, with_password
 from pgvector_stacks.upgrade import facts, rollback, run
 from pgvector_stacks.upgrade.backup_first import BackupFirst
 from pgvector_stacks.upgrade.checks import collations
-from pgvector_stacks.upgrade.context import nothing
-from pgvector_stacks.upgrade.decision import Method, Reindex, decide, words
+from pgvector_stacks.upgrade.context import do_nothing
+from pgvector_stacks.upgrade.decision import Method, Reindex, decide, describe_choice
 from pgvector_stacks.upgrade.engines import docker_facts
 from pgvector_stacks.upgrade.engines.docker_control import DockerServerControl
 from pgvector_stacks.upgrade.journal import Journal
@@ -33,7 +33,7 @@ from pgvector_stacks.upgrade.progress import PACE, Pace
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class UpgradeRequest:
     """The requested upgrade: from which server to which. `old_image`, `new_image`: ids or names."""
 
     client: docker.DockerClient
@@ -57,38 +57,38 @@ class Wanted:
         return self.before.name
 
 
-def preview(wanted: Wanted) -> str:
+def describe(wanted: UpgradeRequest) -> str:
     """Describe the upgrade. Raises ServerError or DriftRefused if it is refused, ConnectionFailed without an answer."""
-    server = _server(wanted)
+    server = _find_server(wanted)
     if server.status != "running":
         return (
             f"upgrades PostgreSQL {wanted.before.major} → {wanted.after.major}: the server doesn't run, "
             "`up` starts it first and decides then"
         )
-    target = facts.Target(wanted.after.major)
+    target = facts.TargetVersion(wanted.after.major)
     if has_image(wanted.client, wanted.new_image):  # a preview never pulls an image
-        target = docker_facts.target_of_image(wanted.client, wanted.after.name, wanted.new_image, target.major)
-    source = _asked(wanted)
-    choice = decide(source, target, docker_facts.disk(server), wanted.method)
-    return collations.announced(source, target, choice, wanted.reindex)
+        target = docker_facts.read_target_of_image(wanted.client, wanted.after.name, wanted.new_image, target.major)
+    source = _query_source(wanted)
+    choice = decide(source, target, docker_facts.measure_disk(server), wanted.method)
+    return collations.describe_upgrade(source, target, choice, wanted.reindex)
 
 
-def _asked(wanted: Wanted) -> facts.Source:
+def _query_source(wanted: UpgradeRequest) -> facts.SourceServer:
     """Query the running server. Raises ConnectionFailed, psycopg.Error, and DriftRefused if drift is not allowed."""
-    source = facts.of_source(wanted.address)
+    source = facts.query_source(wanted.address)
     if wanted.no_drift is not None:
         wanted.no_drift.must_hold(wanted.address, source)
     return source
 
 
-def carry_out(wanted: Wanted, before_step: Callable[[str], None] = nothing) -> Journal:
+def carry_out(wanted: UpgradeRequest, before_step: Callable[[str], None] = do_nothing) -> Journal:
     """Run the upgrade. Afterwards the old server is stopped, and the new data directory is complete and verified.
 
     Raises PgstackError. The old server then serves again, except after `link` has started the new one.
     """
     client, old, new = wanted.client, wanted.before, wanted.after
     remove_left_throw_aways(client, new.name)
-    server = _server(wanted)
+    server = _find_server(wanted)
     data_volume.install(client, new, wanted.new_image, wanted.volume)
     with docker_toolbox.open_toolbox(
         client, new.name, wanted.new_image, wanted.volume, network=wanted.network, limits=new.limits(),
@@ -96,21 +96,21 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = nothing) -> J
     ) as made:  # fmt: skip
         control = DockerServerControl(made, server, old, new.major, wanted.address, wanted.grace_s)
         docker_toolbox.carry_programs(client, made, old.name, wanted.old_image, old.major)
-        if journal := run.found(made, old.major, new.major, serves=control.running()):
-            wanted.report(f"a run that was killed had finished the upgrade to PostgreSQL {new.major}: goes on with it")
-            if control.running():
+        if journal := run.find_finished_upgrade(made, old.major, new.major, serves=control.is_running()):
+            wanted.report(f"a killed run had finished the upgrade to PostgreSQL {new.major}: continues after it")
+            if control.is_running():
                 control.stop()
             return journal
-        if not control.running():
+        if not control.is_running():
             control.start()
-        control.replication(allowed=False)  # a killed run may have allowed it
+        control.set_replication(allowed=False)  # a killed run may have allowed it
         data_volume.trial(client, new, wanted.new_image, wanted.volume, wanted.pgvector_minimum)
-        source = _asked(wanted)
-        disk = docker_facts.disk(server)
-        target = docker_facts.target_in(made, new.major)
+        source = _query_source(wanted)
+        disk = docker_facts.measure_disk(server)
+        target = docker_facts.read_target(made, new.major)
         choice = decide(source, target, disk, wanted.method)
         if choice.why:  # the preview may have known less
-            wanted.report(words(source, target, choice))
+            wanted.report(describe_choice(source, target, choice))
         live = with_password(made, old.major, old.name, PORT, wanted.address)
         upgrade = run.Upgrade(
             made, control, source, new.major, choice, live, dict(new.settings), wanted.report,
@@ -120,15 +120,15 @@ def carry_out(wanted: Wanted, before_step: Callable[[str], None] = nothing) -> J
         return upgrade.carry_out()
 
 
-def _back_up(wanted: Wanted) -> None:
+def _back_up(wanted: UpgradeRequest) -> None:
     if wanted.backup is not None:
         old = wanted.before
-        at_it = at_the_server(wanted.client, old.name, wanted.old_image, old.major, wanted.address)
-        wanted.backup.make(at_it, _apart(wanted), wanted.report, wanted.pace)
+        at_it = open_toolbox_at_server(wanted.client, old.name, wanted.old_image, old.major, wanted.address)
+        wanted.backup.make(at_it, _open_separate_toolbox(wanted), wanted.report, wanted.pace)
 
 
 @contextmanager
-def at_the_server(
+def open_toolbox_at_server(
     client: docker.DockerClient, name: str, image: str, major: int, admin: Address
 ) -> Iterator[tuple[Toolbox, Server]]:
     """Open a toolbox that reaches the named server, with the server's programs. It lacks the volume, so that a dump
@@ -139,21 +139,21 @@ def at_the_server(
 
 
 @contextmanager
-def _apart(wanted: Wanted) -> Iterator[Toolbox]:
+def _open_separate_toolbox(wanted: UpgradeRequest) -> Iterator[Toolbox]:
     limits = wanted.before.limits()
     with docker_toolbox.open_toolbox(wanted.client, wanted.before.name, wanted.old_image, None, limits=limits) as made:
         yield made
 
 
-def rollback_wanted(wanted: Wanted) -> bool:
+def is_rollback_requested(wanted: UpgradeRequest) -> bool:
     """Return whether the operator has requested this rollback. Raises DockerFailed, ServerError."""
     if not has_image(wanted.client, wanted.new_image):
         return False
     with docker_toolbox.open_toolbox(wanted.client, wanted.after.name, wanted.new_image, wanted.volume) as made:
-        return bool(rollback.state(made, wanted.after.major, wanted.before.major))
+        return bool(rollback.read_state(made, wanted.after.major, wanted.before.major))
 
 
-def roll_back(wanted: Wanted) -> None:
+def roll_back(wanted: UpgradeRequest) -> None:
     """Stop the new server and set its data directory aside. The old directory is unchanged. Raises ServerError."""
     client = wanted.client
     remove_left_throw_aways(client, wanted.after.name)
@@ -162,12 +162,12 @@ def roll_back(wanted: Wanted) -> None:
         with docker_errors():
             server.stop(timeout=wanted.grace_s)
     with docker_toolbox.open_toolbox(client, wanted.after.name, wanted.new_image, wanted.volume) as made:
-        if not rollback.state(made, wanted.after.major, wanted.before.major):
+        if not rollback.read_state(made, wanted.after.major, wanted.before.major):
             raise ServerError("no rollback was asked for:  pgstack upgrade rollback STACK")
         rollback.carry_out(made, wanted.before.major)
 
 
-def _server(wanted: Wanted) -> Container:
+def _find_server(wanted: UpgradeRequest) -> Container:
     found = server_of(wanted.client, wanted.before.name)
     if found is None:
         raise ServerError(

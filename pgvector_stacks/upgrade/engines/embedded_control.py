@@ -17,7 +17,7 @@ class EmbeddedServerControl:
         self.old, self.new, self.settings, self.port = old, new, settings, port
         self.stopping = False
 
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         return embedded_server.pid(self.old) is not None
 
     def stop(self) -> None:
@@ -31,10 +31,10 @@ class EmbeddedServerControl:
             self.stopping = False
         embedded_server.start(self.old, self.settings, port=self.port)
 
-    def replication(self, *, allowed: bool) -> None:
+    def set_replication(self, *, allowed: bool) -> None:
         """Do nothing: initdb's pg_hba.conf already lets a standby connect from this machine, with the password."""
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locking_directories(self) -> Iterator[None]:
         with embedded_server.only_one(self.old), embedded_server.only_one(self.new):
             yield

@@ -56,12 +56,12 @@ class Job:
 
     @property
     def leftovers(self) -> list[str]:
-        """The paths that an unfinished run leaves, see `run.clean`."""
+        """The paths that an unfinished run leaves, see `run.remove_leftovers`."""
         return [str(Path(self.root) / f"{self.new}.{name}") for name in run.LEFTOVERS]
 
 
 @contextmanager
-def guarded(job: Job, private: Path) -> Iterator[None]:
+def guarding(job: Job, private: Path) -> Iterator[None]:
     """Run a guardian while the context is open. Wait first until an earlier guardian has ended.
 
     `private`: the toolbox's folder. Raises ServerError.
@@ -97,7 +97,7 @@ def _must_be_ready(process: subprocess.Popen[str], said: IO[str]) -> None:
         raise ServerError("the upgrade's guardian does not start; nothing was touched")
 
 
-def wait(root: Path, timeout_s: float = READY_S) -> None:
+def wait_for_guardian(root: Path, timeout_s: float = READY_S) -> None:
     """Wait until no guardian works below `root`, because its work isn't complete before. Raises ServerError."""
     import fcntl
 
@@ -116,42 +116,42 @@ def wait(root: Path, timeout_s: float = READY_S) -> None:
             time.sleep(POLL_S)
 
 
-def put_right(job: Job, toolbox: embedded_toolbox.EmbeddedToolbox, *, private: str = "") -> None:
+def clean_up_after_kill(job: Job, toolbox: embedded_toolbox.EmbeddedToolbox, *, private: str = "") -> None:
     """End and remove everything that a killed run left, so that the old directory can start. Raises PgstackError."""
     old = job.directory(job.old)
-    end([*job.leftovers, *([private] if private else [])], mark=private, spared=str(old.path))
+    kill_processes([*job.leftovers, *([private] if private else [])], mark=private, spared=str(old.path))
     journal = run.read_journal(toolbox, job.new)
     killed_behind_doors = journal is not None and not journal.verified and journal.step not in UNTOUCHED
-    if embedded_server.pid(old) is not None and (killed_behind_doors or _behind_doors(old)):
+    if embedded_server.pid(old) is not None and (killed_behind_doors or _is_closed_to_clients(old)):
         embedded_server.stop(old)  # it may be shutting down, or accept no clients
     step = run.plan_next_run(toolbox, job.old, job.new, serves=embedded_server.pid(old) is not None)[0]
     if step != "finish":
-        run.clean(toolbox, job.old, job.new)
+        run.remove_leftovers(toolbox, job.old, job.new)
     if step == "start over":
         methods.undo_link(toolbox, str(old.path))
 
 
-def serve(job: Job, toolbox: embedded_toolbox.EmbeddedToolbox) -> None:
+def start_current_server(job: Job, toolbox: embedded_toolbox.EmbeddedToolbox) -> None:
     """Start the server that has the data, unless it runs. Raises PgstackError."""
     old, new = job.directory(job.old), job.directory(job.new)
     if embedded_server.pid(old) is not None or embedded_server.pid(new) is not None:
         return
     step = run.plan_next_run(toolbox, job.old, job.new, serves=False)[0]
     if step == "go on":
-        start_new(job)
+        start_new_server(job)
     elif step == "start over":
         embedded_server.start(old, job.old_settings)
-    # "finish" is left to the next `up`, see run.found
+    # "finish" is left to the next `up`, see run.find_finished_upgrade
 
 
-def start_new(job: Job) -> int:
+def start_new_server(job: Job) -> int:
     """Start the upgraded server for clients and return its port. Raises ServerError."""
     new = job.directory(job.new)
     embedded_server.include_settings(new.path)
     return embedded_server.start(new, job.settings, port=job.port or embedded_server.kept_port(job.directory(job.old)))
 
 
-def end(paths: Iterable[str], *, mark: str, spared: str) -> None:
+def kill_processes(paths: Iterable[str], *, mark: str, spared: str) -> None:
     """Kill processes that name one of the paths in their command line, work in one, or belong to the toolbox `mark`.
 
     A server on the directory `spared` isn't killed, because it must shut down cleanly. Raises ServerError if a process
@@ -159,7 +159,7 @@ def end(paths: Iterable[str], *, mark: str, spared: str) -> None:
     """
     named = re.compile("|".join(rf"{re.escape(path)}(?![\w.-])" for path in paths))
     deadline = time.monotonic() + GONE_S
-    while found := [process for process in psutil.process_iter() if _is_part(process, named, mark, spared)]:
+    while found := [process for process in psutil.process_iter() if _belongs_to_upgrade(process, named, mark, spared)]:
         for process in found:
             try:
                 process.send_signal(signal.SIGKILL)
@@ -170,7 +170,7 @@ def end(paths: Iterable[str], *, mark: str, spared: str) -> None:
         time.sleep(POLL_S)
 
 
-def _is_part(process: psutil.Process, named: re.Pattern[str], mark: str, spared: str) -> bool:
+def _belongs_to_upgrade(process: psutil.Process, named: re.Pattern[str], mark: str, spared: str) -> bool:
     try:
         if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
             return False
@@ -184,7 +184,7 @@ def _is_part(process: psutil.Process, named: re.Pattern[str], mark: str, spared:
         return False
 
 
-def _behind_doors(directory: embedded_server.Directory) -> bool:
+def _is_closed_to_clients(directory: embedded_server.Directory) -> bool:
     """Return whether the directory's server was started only for the upgrade: only such a server names its socket."""
     process = embedded_server.pid(directory)
     try:
@@ -197,39 +197,39 @@ def main() -> None:
     """Read the job from stdin, and print `ready` once no other guardian works on the same data."""
     import fcntl
 
-    told = json.loads(sys.stdin.readline())
-    private = Path(told.pop("private"))
-    job = Job(**told)
+    arguments = json.loads(sys.stdin.readline())
+    private = Path(arguments.pop("private"))
+    job = Job(**arguments)
     root = Path(job.root)
     with (root / LOCK).open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _end_earlier(job, lock)
+        _end_earlier_guardian(job, lock)
         lock.write(str(private))
         lock.flush()
         print("ready", flush=True)  # noqa: T201
         if sys.stdin.read() != DONE:
-            (root / LOG).write_text(f"{_after_a_kill(job, private)}\n")
+            (root / LOG).write_text(f"{_recover_from_kill(job, private)}\n")
         lock.truncate(0)
 
 
-def _end_earlier(job: Job, lock: IO[str]) -> None:
+def _end_earlier_guardian(job: Job, lock: IO[str]) -> None:
     """End the processes of an earlier, killed guardian, and remove its toolbox's folder, which holds a password."""
     lock.seek(0)
     folder = lock.read()
     lock.truncate(0)
     if folder:
         with suppress(PgstackError):
-            end([folder], mark=folder, spared=str(job.directory(job.old).path))
+            kill_processes([folder], mark=folder, spared=str(job.directory(job.old).path))
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _after_a_kill(job: Job, private: Path) -> str:
+def _recover_from_kill(job: Job, private: Path) -> str:
     """Clean up and start the server. Return a line for the log that says what was done."""
     try:
         # this toolbox needs no private folder, because it starts no server with a socket
         toolbox = embedded_toolbox.EmbeddedToolbox(Path(job.root), Path(job.root))
-        put_right(job, toolbox, private=str(private))
-        serve(job, toolbox)
+        clean_up_after_kill(job, toolbox, private=str(private))
+        start_current_server(job, toolbox)
     except (PgstackError, OSError, psutil.Error) as error:
         return f"an upgrade was killed, and not all of it could be put right: {error}"
     finally:

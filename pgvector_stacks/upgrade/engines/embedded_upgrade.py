@@ -27,7 +27,7 @@ from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, must, wit
 from pgvector_stacks.upgrade import decision, facts, methods, rollback, run
 from pgvector_stacks.upgrade.backup_first import BackupFirst
 from pgvector_stacks.upgrade.checks import collations
-from pgvector_stacks.upgrade.context import UNFINISHED, nothing
+from pgvector_stacks.upgrade.context import UNFINISHED, do_nothing
 from pgvector_stacks.upgrade.engines import embedded_guardian
 from pgvector_stacks.upgrade.engines.embedded_control import EmbeddedServerControl
 from pgvector_stacks.upgrade.engines.embedded_guardian import Job
@@ -48,7 +48,7 @@ class Outcome:
     downtime_s: float | None
 
 
-def announce(
+def describe(
     job: Job, password: str, method: decision.Method | None, *, no_drift: NoDrift | None = None,
     reindex: decision.Reindex = "before",
 ) -> str:  # fmt: skip
@@ -60,14 +60,14 @@ def announce(
     with embedded_toolbox.open_toolbox(root) as toolbox:
         step, _ = run.plan_next_run(toolbox, job.old, job.new, serves=serves)
     if step != "start over":
-        return f"an interrupted `up` upgraded PostgreSQL {job.old} → {job.new}: this one goes on from there"
+        return f"an interrupted `up` upgraded PostgreSQL {job.old} → {job.new}: this one continues from there"
     if not serves:
         return (
             f"PostgreSQL {job.old} is down: `up` starts it first, then asks it whether it can be upgraded to {job.new},"
             f" and upgrades it"
         )
-    source, target, choice = _decided(job, password, method, no_drift)
-    return collations.announced(source, target, choice, reindex)
+    source, target, choice = _decide(job, password, method, no_drift)
+    return collations.describe_upgrade(source, target, choice, reindex)
 
 
 def upgrade(
@@ -79,7 +79,7 @@ def upgrade(
     backup: BackupFirst | None = None,
     no_drift: NoDrift | None = None,
     reindex: decision.Reindex = "before",
-    before: Callable[[str], None] = nothing,
+    before: Callable[[str], None] = do_nothing,
     pace: Pace = PACE,
 ) -> Outcome:
     """Run the upgrade, and return with the new server running. Raises PgstackError, psycopg.Error.
@@ -87,18 +87,20 @@ def upgrade(
     After an exception the old server serves again. After `link` it may not be able to; the report says so then.
     """
     root, old = Path(job.root), job.directory(job.old)
-    with embedded_toolbox.open_toolbox(root) as toolbox, embedded_guardian.guarded(job, toolbox.private):
-        embedded_guardian.put_right(job, toolbox)
+    with embedded_toolbox.open_toolbox(root) as toolbox, embedded_guardian.guarding(job, toolbox.private):
+        embedded_guardian.clean_up_after_kill(job, toolbox)
         serves = embedded_server.pid(old) is not None
-        journal = run.found(toolbox, job.old, job.new, serves=serves, settings=job.settings, report=report)
+        journal = run.find_finished_upgrade(
+            toolbox, job.old, job.new, serves=serves, settings=job.settings, report=report
+        )
         if journal is not None:
-            embedded_guardian.start_new(job)
+            embedded_guardian.start_new_server(job)
             return Outcome(journal.method, None)
         port = embedded_server.start(old, job.old_settings)
         embedded_server.ensure_password(old, port, password)
-        source, _, choice = _decided(job, password, method, no_drift)
+        source, _, choice = _decide(job, password, method, no_drift)
         control = EmbeddedServerControl(old, job.directory(job.new), job.old_settings, port)
-        live = with_password(toolbox, job.old, embedded_server.HOST, port, _admin(port, password))
+        live = with_password(toolbox, job.old, embedded_server.HOST, port, _admin_address(port, password))
         here = nullcontext((toolbox, live)), nullcontext(toolbox)
         first = partial(backup.make, *here, report, pace) if backup else None
         made = run.Upgrade(
@@ -108,9 +110,9 @@ def upgrade(
         journal = made.carry_out()
         try:
             before("serve")
-            embedded_guardian.start_new(job)
+            embedded_guardian.start_new_server(job)
         except BaseException as error:
-            _back(job, toolbox, control, journal, error, report)
+            _restart_old_server(job, toolbox, control, journal, error, report)
             raise
         downtime_s = round(time.monotonic() - made.stopped_at, 1)
         report(f"PostgreSQL {job.new} serves; down for {downtime_s} s")
@@ -118,21 +120,21 @@ def upgrade(
 
 
 @contextmanager
-def at_the_server(job: Job, password: str) -> Iterator[tuple[Toolbox, Server]]:
+def open_toolbox_at_server(job: Job, password: str) -> Iterator[tuple[Toolbox, Server]]:
     """Open a toolbox that reaches the new server, once it runs."""
     port = embedded_server.kept_port(job.directory(job.new)) or 0
     with embedded_toolbox.open_toolbox(Path(job.root)) as made:
-        yield made, with_password(made, job.new, embedded_server.HOST, port, _admin(port, password))
+        yield made, with_password(made, job.new, embedded_server.HOST, port, _admin_address(port, password))
 
 
-def _admin(port: int, password: str) -> Address:
+def _admin_address(port: int, password: str) -> Address:
     return Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, password)
 
 
-def rollback_wanted(job: Job) -> bool:
+def is_rollback_requested(job: Job) -> bool:
     """Return whether a rollback from `job.old` to the lower `job.new` is requested. Raises ServerError."""
     with embedded_toolbox.open_toolbox(Path(job.root)) as toolbox:
-        return bool(rollback.state(toolbox, job.new, job.old))
+        return bool(rollback.read_state(toolbox, job.new, job.old))
 
 
 def roll_back(job: Job) -> None:
@@ -147,7 +149,7 @@ def roll_back(job: Job) -> None:
         embedded_server.write_settings(kept, port, embedded_server.written_settings(kept))
 
 
-def _back(
+def _restart_old_server(
     job: Job, toolbox: embedded_toolbox.EmbeddedToolbox, control: EmbeddedServerControl, journal: Journal,
     why: BaseException,
     report: Report,
@@ -165,28 +167,28 @@ def _back(
         control.start()
     except PgstackError as error:
         raise ServerError(f"{why}\n  and PostgreSQL {job.old} doesn't start again: {error}") from None
-    run.clean(toolbox, job.old, job.new)
+    run.remove_leftovers(toolbox, job.old, job.new)
     report(f"PostgreSQL {job.old} serves again: its data directory was not touched")
 
 
-def _decided(
+def _decide(
     job: Job, password: str, method: decision.Method | None, no_drift: NoDrift | None
-) -> tuple[facts.Source, facts.Target, decision.Choice]:
+) -> tuple[facts.SourceServer, facts.TargetVersion, decision.Choice]:
     """Query the old server and choose a method. Raises ServerError with all refusals, DriftRefused, psycopg.Error,
     ConnectionFailed.
     """
     port = embedded_server.kept_port(job.directory(job.old)) or 0
-    address = _admin(port, password)
-    source, target = facts.of_source(address), target_of_wheel(job.new)
-    if reasons := decision.refusals(source, target):
+    address = _admin_address(port, password)
+    source, target = facts.query_source(address), read_target_of_wheel(job.new)
+    if reasons := decision.find_refusals(source, target):
         listed = "\n".join(reasons)
         raise ServerError(f"{VERSION_KEY}: PostgreSQL {source.version} can't be upgraded to {target.version}\n{listed}")
     if no_drift is not None:
         no_drift.must_hold(address, source)
-    return source, target, decision.choose(source, disk(Path(job.root)), method)
+    return source, target, decision.choose_method(source, measure_disk(Path(job.root)), method)
 
 
-def target_of_wheel(major: int) -> facts.Target:
+def read_target_of_wheel(major: int) -> facts.TargetVersion:
     """Read version and extensions of the wheel's programs for a major version. Raises ServerError."""
     folder = embedded_server.binaries(major)
     said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
@@ -198,15 +200,15 @@ def target_of_wheel(major: int) -> facts.Target:
         version = re.search(r"^default_version\s*=\s*'([^']*)'", control.read_text(), re.MULTILINE)
         if version is not None:
             extensions[control.stem] = version[1]
-    return facts.Target(int(number[1]), int(number[2]), extensions or None, platform.libc_ver()[1] or None)
+    return facts.TargetVersion(int(number[1]), int(number[2]), extensions or None, platform.libc_ver()[1] or None)
 
 
-def disk(root: Path) -> facts.Disk:
+def measure_disk(root: Path) -> facts.Disk:
     """Measure the free space below `root`, and check whether its file system has reflinks."""
-    return facts.Disk(shutil.disk_usage(root).free, _reflinks(root))
+    return facts.Disk(shutil.disk_usage(root).free, _has_reflinks(root))
 
 
-def _reflinks(root: Path) -> bool:
+def _has_reflinks(root: Path) -> bool:
     try:
         import fcntl
 
@@ -222,7 +224,7 @@ def _reflinks(root: Path) -> bool:
     return True
 
 
-def may_start(directory: embedded_server.Directory) -> None:
+def check_is_current(directory: embedded_server.Directory) -> None:
     """Check that a directory has the current data, before a normal start. Otherwise raise ServerError with the major
     version to declare.
 
@@ -248,5 +250,5 @@ def may_start(directory: embedded_server.Directory) -> None:
                     f"{VERSION_KEY}: the files of PostgreSQL {directory.major} are {major}'s since an upgrade by link\n"
                     f"  set it to {major}, then `up` again"
                 )
-            run.clean(toolbox, directory.major, major)
+            run.remove_leftovers(toolbox, directory.major, major)
             methods.undo_link(toolbox, str(directory.path))

@@ -11,7 +11,7 @@ from pgvector_stacks.common.exported_state import State
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.engines.interface import Engine, Need, Programs, Psql, Removal, Say
-from pgvector_stacks.upgrade.facts import Disk, Target
+from pgvector_stacks.upgrade.facts import Disk, TargetVersion
 
 
 class Nowhere(Engine):
@@ -32,7 +32,7 @@ class Nowhere(Engine):
     def open_programs(self, environment: Environment, need: Need) -> AbstractContextManager[Programs]:
         _refuse()
 
-    def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[Target, Disk]:
+    def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[TargetVersion, Disk]:
         _refuse()
 
     def psql(self, environment: Environment, *, interactive: bool) -> Psql:
