@@ -54,6 +54,7 @@ def _program(arguments: list[str], root: str, environment: dict[str, str], said:
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     warnings.simplefilter("default")
+    sys.dont_write_bytecode = False  # PYTHONDONTWRITEBYTECODE is the test run's, not the program's
     sys.path.insert(0, root)
     sys.argv = ["pgstack", *arguments]
     runpy.run_module("pgvector_stacks.cli", run_name="__main__", alter_sys=True)

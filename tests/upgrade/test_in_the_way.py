@@ -57,7 +57,7 @@ def test_everything_is_there_all_the_same(machine: Machine, method: Method, tmp_
         for statement in SYSTEM:
             connection.execute(statement)
     before = content.complete(server)
-    backup = BackupFirst(tmp_path / "backups", "local", "app", 0)
+    backup = BackupFirst(tmp_path / "backups", "local", "app", 0) if method == "standby" else None
     embedded_upgrade.upgrade(machine.job, PASSWORD, method, machine.said.append, backup=backup)
     assert content.differences(before, content.complete(machine.address(machine.new))) == {}
     with nothing_left(machine):

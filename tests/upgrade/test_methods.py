@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pprint
+import random
+import re
 import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -15,22 +19,51 @@ import pytest
 from pgvector_stacks.common.errors import ConnectionFailed, ServerError
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.embedded import embedded_server
+from pgvector_stacks.upgrade.backup_first import BackupFirst
 from pgvector_stacks.upgrade.decision import Method
 from pgvector_stacks.upgrade.engines import embedded_upgrade
+from pgvector_stacks.upgrade.progress import PACE, Pace
 from tests.upgrade import content, servers
 from tests.upgrade.servers import PASSWORD, SETTINGS, Machine
+from tests.upgrade.test_progress import LINE, OFTEN, telling
+
+SEED = int(os.environ.get("PGSTACK_SEED") or random.SystemRandom().randrange(10**6))
+LARGE: LiteralString = "CREATE TABLE large AS SELECT i, repeat(md5(i::text), 30) AS t FROM generate_series(1, 60000) i"
+
+
+# the steps of which a line is told at the least
+TOLD: dict[Method, tuple[str, ...]] = {
+    "standby": ("back up", "restore the backup", "make the standby"),
+    "copy": ("transfer",),
+    "dump": ("dump", "restore"),
+    "link": (),
+}
 
 
 @pytest.mark.promise("Each method of upgrading carries everything over")
-@pytest.mark.parametrize("method", ["standby", "copy", "link", "dump"])
-def test_everything_is_there_after_the_upgrade(machine: Machine, method: Method) -> None:
-    everything_is_there(machine, method)
+@pytest.mark.parametrize("method", TOLD)
+def test_everything_is_there_after_the_upgrade_and_a_person_could_watch_it(
+    machine: Machine, method: Method, tmp_path: Path
+) -> None:
+    if TOLD[method]:
+        with connect(machine.address(machine.old, "app"), own_path=True) as connection:
+            connection.execute(LARGE)
+    backup = BackupFirst(tmp_path / "backups", "local", "app", 0) if "back up" in TOLD[method] else None
+    everything_is_there(machine, method, backup=backup, pace=OFTEN)
+    told = [line for line in machine.said if LINE.fullmatch(line)]
+    for step in TOLD[method]:
+        assert [line for line in told if line.startswith(f"{step}: ")], (step, machine.said)
+    if TOLD[method]:
+        assert any(re.search(r"of \d+ MB, about .* left", line) for line in told), told
+    assert telling() == []
 
 
-def everything_is_there(machine: Machine, method: Method) -> None:
+def everything_is_there(
+    machine: Machine, method: Method, *, backup: BackupFirst | None = None, pace: Pace = PACE
+) -> None:
     before = content.complete(machine.address(machine.old))
     port = embedded_server.kept_port(machine.old)
-    outcome = embedded_upgrade.upgrade(machine.job, PASSWORD, method, machine.said.append)
+    outcome = embedded_upgrade.upgrade(machine.job, PASSWORD, method, machine.said.append, backup=backup, pace=pace)
     assert outcome.method == method
     assert machine.serving == machine.new
     assert embedded_server.kept_port(machine.new) == port
@@ -78,8 +111,11 @@ def test_a_server_that_is_down_is_started_for_it(machine: Machine) -> None:
     assert content.counts(machine.address(machine.new))
 
 
-@pytest.mark.parametrize("method", ["standby", "dump"])
-def test_the_first_superuser_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Method) -> None:
+# pg_upgrade is told his name, and so are pg_dump and pg_restore: one of both each time
+@pytest.mark.parametrize("number", range(2 if "PGSTACK_EXAMPLES" in os.environ else 1))
+def test_the_first_superuser_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    method: Method = ("standby", "dump")[(number + SEED) % 2]
+    print(f"{method}: repeat with PGSTACK_SEED={SEED}")  # noqa: T201
     monkeypatch.setattr(embedded_server, "ADMIN", "The Boss")
     with servers.machine(tmp_path) as machine:
         embedded_server.initialise(machine.old, PASSWORD)

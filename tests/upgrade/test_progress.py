@@ -13,15 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvector_stacks.common.errors import ServerError
-from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.toolbox import embedded_toolbox
 from pgvector_stacks.upgrade import progress
-from pgvector_stacks.upgrade.backup_first import BackupFirst
-from pgvector_stacks.upgrade.decision import Method
-from pgvector_stacks.upgrade.engines import embedded_upgrade
 from pgvector_stacks.upgrade.progress import PACE, Pace, format_duration, progress_line
-from tests.upgrade import content
-from tests.upgrade.servers import PASSWORD, Machine
 
 OFTEN = Pace(first_s=0.02, every_s=0.05)
 LINE = re.compile(r"[a-z ]+: ((nothing|\d+|\d+\.\d)( [MG]B)? of (\d+|\d+\.\d) [MG]B(, about \d+(\.\d)? (s|min|h) left)?"
@@ -160,28 +154,3 @@ def test_nothing_that_tells_fails_the_step_and_a_step_that_fails_ends_it(broken:
     with pytest.raises(ServerError, match="the disk is full"), told:
         step()
     assert telling() == []
-
-
-MEANWHILE: list[tuple[Method, list[str]]] = [
-    ("standby", ["make the standby"]),
-    ("copy", ["transfer"]),
-    ("dump", ["dump", "restore"]),
-]
-
-
-@pytest.mark.parametrize(("method", "steps"), MEANWHILE)
-def test_a_person_can_watch_an_upgrade(machine: Machine, tmp_path: Path, method: Method, steps: list[str]) -> None:
-    with connect(machine.address(machine.old, "app"), own_path=True) as connection:
-        connection.execute(
-            "CREATE TABLE large AS SELECT i, repeat(md5(i::text), 30) AS t FROM generate_series(1, 60000) i"
-        )
-    before = content.complete(machine.address(machine.old))
-    first = BackupFirst(tmp_path / "backups", "local", "app", 0)
-    embedded_upgrade.upgrade(machine.job, PASSWORD, method, machine.said.append, backup=first, pace=OFTEN)
-    told = [line for line in machine.said if LINE.fullmatch(line)]
-    for step in ("back up", "restore the backup", *steps):
-        assert [line for line in told if line.startswith(f"{step}: ")], (step, machine.said)
-    assert any(re.search(r"of \d+ MB, about .* left", line) for line in told), told
-    assert telling() == []
-    assert machine.processes() == []
-    assert content.differences(before, content.complete(machine.address(machine.new))) == {}
