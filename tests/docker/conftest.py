@@ -12,7 +12,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -165,16 +165,16 @@ def free_port() -> int:
 Make = Callable[..., DockerStack]
 
 
-@pytest.fixture
-def make(tmp_path: Path, image: Callable[[str], str], docker_plugin: Installed, toolchain: Toolchain) -> Iterator[Make]:
-    """`make("dev", memoryMb=2048)`: a stack that was not brought up yet."""
+@contextmanager
+def stacks(folder: Path, image: Callable[[str], str], plugin: Installed) -> Iterator[Make]:
+    """Makes stacks in `folder`; all of them are gone afterwards."""
     made: list[DockerStack] = []
 
     def one(stack: str = "dev", engine: str = "", **keys: Any) -> DockerStack:
         name = f"pgstack-test-{os.getpid()}-{next(COUNTER):04}"  # no name is part of another
-        root = tmp_path / f"check out {len(made)}"
+        root = folder / f"check out {len(made)}"
         copy_of_the_program(root)
-        found = DockerStack(root, stack, docker_plugin.variables(), name, free_port(), engine)
+        found = DockerStack(root, stack, plugin.variables(), name, free_port(), engine)
         made.append(found)
         given = {"image": PG17, "pgvectorMinimum": "0.8.0", "containerName": name, "port": found.port, **SMALL} | keys
         image(str(given["image"]))
@@ -186,3 +186,22 @@ def make(tmp_path: Path, image: Callable[[str], str], docker_plugin: Installed, 
     finally:
         for each in made:
             each.clean()
+
+
+@pytest.fixture
+def make(tmp_path: Path, image: Callable[[str], str], docker_plugin: Installed, toolchain: Toolchain) -> Iterator[Make]:
+    """`make("dev", memoryMb=2048)`: a stack that was not brought up yet."""
+    with stacks(tmp_path, image, docker_plugin) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def make_shared(
+    tmp_path_factory: pytest.TempPathFactory,
+    image: Callable[[str], str],
+    docker_plugin: Installed,
+    toolchain: Toolchain,
+) -> Iterator[Make]:
+    """The same for a module's own fixture: each of its tests leaves the stack as it found it."""
+    with stacks(tmp_path_factory.mktemp("shared"), image, docker_plugin) as made:
+        yield made

@@ -49,37 +49,37 @@ def adopt(old: OldWay, database: str = "app") -> list[str]:
     return said
 
 
-@pytest.mark.parametrize(
-    ("break_it", "mend_it", "expected"),
-    [
-        ("chown -R 1000 base", "chown -R 999 base", "belongs to user 1000, the postgres of IMAGE is 999"),
-        ("chown 70 .", "chown 999 .", "as Alpine's images have it"),
-        ("ln -s /elsewhere pg_tblspc/1", "rm pg_tblspc/1", "./pg_tblspc/1 -> /elsewhere: WAL or a tablespace outside"),
-        ("mv pg_wal away; ln -s /wal pg_wal", "rm pg_wal; mv away pg_wal", "./pg_wal -> /wal: WAL or a tablespace"),
-        ("touch standby.signal", "rm standby.signal", r"a standby or a restore that isn't finished (standby.signal)"),
-        ("echo \"ident_file = '/var/lib/postgresql/data/i'\" >>postgresql.conf", "sed -i '$d' postgresql.conf",
-         "postgresql.conf names a path of the old place"),
-        ("mkdir -p data && cp -a PG_VERSION data", "rm -r data", "more than one data directory: in its root, in data/"),
-        ("mkdir -p 15/docker && touch 15/docker/x", "rm -r 15", "15/docker is in the way and is no data directory"),
-        ("echo 14 >PG_VERSION", "echo 15 >PG_VERSION", "holds data of PostgreSQL 14, IMAGE is PostgreSQL 15"),
-        ("echo 'nonsense = 1' >>postgresql.conf", "sed -i '$d' postgresql.conf",
-         "the old container starts on it as before"),
-        ("mv global/pg_control .", "mv pg_control global", "pg_control says 'nothing' where 'shut down' is expected"),
-    ],
+# what is done to the volume, what undoes it, what the refusal says
+REFUSED = (
+    ("chown -R 1000 base", "chown -R 999 base", "belongs to user 1000, the postgres of IMAGE is 999"),
+    ("chown 70 .", "chown 999 .", "as Alpine's images have it"),
+    ("ln -s /elsewhere pg_tblspc/1", "rm pg_tblspc/1", "./pg_tblspc/1 -> /elsewhere: WAL or a tablespace outside"),
+    ("mv pg_wal away; ln -s /wal pg_wal", "rm pg_wal; mv away pg_wal", "./pg_wal -> /wal: WAL or a tablespace"),
+    ("touch standby.signal", "rm standby.signal", r"a standby or a restore that isn't finished (standby.signal)"),
+    ("echo \"ident_file = '/var/lib/postgresql/data/i'\" >>postgresql.conf", "sed -i '$d' postgresql.conf",
+     "postgresql.conf names a path of the old place"),
+    ("mkdir -p data && cp -a PG_VERSION data", "rm -r data", "more than one data directory: in its root, in data/"),
+    ("mkdir -p 15/docker && touch 15/docker/x", "rm -r 15", "15/docker is in the way and is no data directory"),
+    ("echo 14 >PG_VERSION", "echo 15 >PG_VERSION", "holds data of PostgreSQL 14, IMAGE is PostgreSQL 15"),
+    ("echo 'nonsense = 1' >>postgresql.conf", "sed -i '$d' postgresql.conf",
+     "the old container starts on it as before"),
+    ("mv global/pg_control .", "mv pg_control global", "pg_control says 'nothing' where 'shut down' is expected"),
 )  # fmt: skip
-def test_what_can_not_be_adopted_is_refused_and_left_as_it_is(
-    stopped: OldWay, break_it: str, mend_it: str, expected: str
-) -> None:
-    as_postgres = "" if "chown" in break_it else "; chown -Rh 999 ."
-    stopped.in_volume(f"set -e; cd /volume; umask 077; {break_it}{as_postgres}", user="root")
-    try:
-        before = stopped.listing()
-        with pytest.raises(ServerError) as refused:
-            adopt(stopped)
-        assert expected in str(refused.value)
-        assert stopped.listing() == before
-    finally:
-        stopped.in_volume(f"cd /volume; {mend_it}; rm -rf 15", user="root")
+
+
+def test_what_can_not_be_adopted_is_refused_and_left_as_it_is(stopped: OldWay) -> None:
+    with stopped.root_in_volume() as root:
+        for break_it, mend_it, expected in REFUSED:
+            as_postgres = "" if "chown" in break_it else "; chown -Rh 999 ."
+            root(f"cd /volume; umask 077; {break_it}{as_postgres}")
+            try:
+                before = stopped.listing(root)
+                with pytest.raises(ServerError) as refused:
+                    adopt(stopped)
+                assert expected in str(refused.value)
+                assert stopped.listing(root) == before, break_it
+            finally:
+                root(f"cd /volume; {mend_it}; rm -rf 15")
 
 
 def test_a_database_that_is_not_there_is_refused_with_those_that_are(stopped: OldWay) -> None:

@@ -16,8 +16,8 @@ import pytest
 
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.docker.docker_host import NAME_LABEL
-from tests.docker.conftest import PG15, PG17, PG18, DockerStack, Make
-from tests.engine.checkout import KNOWN_SECRETS
+from tests.docker.conftest import PG15, PG18, DockerStack, Make
+from tests.engine.checkout import KNOWN_SECRETS, stop_servers
 from tests.security.containers_seen import throw_aways
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
@@ -71,6 +71,14 @@ def volumes(stack: DockerStack) -> set[str]:
     return {
         name for name, of in whose.items() if not of.startswith("pgstack-test-") or of.startswith(stack.name)
     }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def deployed(make_shared: Make) -> DockerStack:
+    """Without a table of a test's own. Each test leaves it so."""
+    stack = make_shared("dev")
+    stack.up()
+    return stack
 
 
 def test_a_backup_is_made_tried_out_and_restored_while_the_server_serves(make: Make) -> None:
@@ -134,8 +142,6 @@ def test_a_backup_goes_from_one_engine_to_the_other(make: Make) -> None:
         assert ours(stack) == []
         assert volumes(stack) - volumes_before == set()
     finally:
-        from tests.engine.checkout import stop_servers
-
         stop_servers(stack.root)
 
 
@@ -156,25 +162,22 @@ def test_the_programs_are_those_of_the_servers_major(make: Make) -> None:
     assert len(list((stack.root / ".data" / "backups" / "dev").glob("*Z"))) == 1
 
 
-def test_an_older_server_refuses_a_newer_ones_backup(make: Make) -> None:
-    stack = make("dev", image=PG17)
+def test_an_older_server_refuses_a_newer_ones_backup(deployed: DockerStack) -> None:
+    stack = deployed
+    stack.fill(10)
     stack.ok("up", "local")
-    from tests.engine.checkout import stop_servers
-
     try:
         stack.ok("backup", "create", "local")
-        stack.up()
-        stack.fill(10)
         said = stack.fails("backup", "restore", "local", "--into", "dev", "--confirm", "dev")
         assert "the backup is of PostgreSQL 18, the server is 17" in said
         assert stack.rows() == 10
     finally:
         stop_servers(stack.root)
+        stack.do("DROP TABLE public.kept")
 
 
-def test_kill_9_in_the_middle_leaves_no_half_and_no_container(make: Make) -> None:
-    stack = make("dev")
-    stack.up()
+def test_kill_9_in_the_middle_leaves_no_half_and_no_container(deployed: DockerStack) -> None:
+    stack = deployed
     stack.do("CREATE TABLE public.kept AS SELECT i, repeat(md5(i::text), 20) AS t FROM generate_series(1, 300000) i")
     for command, moment in (
         (("backup", "create", "dev"), "database app"),
@@ -199,6 +202,7 @@ def test_kill_9_in_the_middle_leaves_no_half_and_no_container(make: Make) -> Non
     assert stack.rows() == 300000
     assert ours(stack) == []
     assert stack.ask("SELECT count(*) FROM pg_database WHERE datname ~ '^pgstack_restoring'") == [(0,)]
+    stack.do("DROP TABLE public.kept")
 
 
 def running(stack: DockerStack) -> list[str]:

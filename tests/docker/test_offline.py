@@ -28,12 +28,18 @@ def nowhere(tmp_path: Path) -> dict[str, str]:
     return {"DOCKER_HOST": f"unix://{tmp_path}/no/docker.sock"}
 
 
+@pytest.fixture(scope="module")
+def deployed(make_shared: Make) -> DockerStack:
+    stack = make_shared("dev")
+    stack.up()
+    return stack
+
+
 @pytest.mark.promise("An offline preview asks neither Docker host nor database")
 def test_a_deployed_stack_is_previewed_against_its_state_without_asking_anybody(
-    make: Make, nowhere: dict[str, str]
+    deployed: DockerStack, nowhere: dict[str, str]
 ) -> None:
-    stack = make("dev")
-    stack.up()
+    stack = deployed
     before = fingerprint(stack)
     assert "no Docker Engine answers at" in stack.fails("preview", "dev", code=1, **nowhere)
 
@@ -57,14 +63,15 @@ def test_a_deployed_stack_is_previewed_against_its_state_without_asking_anybody(
     assert "unchanged" in stack.up()
 
 
-def test_an_edited_script_shows_offline_too(make: Make, nowhere: dict[str, str]) -> None:
-    stack = make("dev")
-    stack.up()
+def test_an_edited_script_shows_offline_too(deployed: DockerStack, nowhere: dict[str, str]) -> None:
+    stack = deployed
     script = stack.root / "sql" / "init.sql"
-    script.write_text(script.read_text() + "\nCREATE TABLE app.more (i int);\n")
+    text = script.read_text()
+    script.write_text(f"{text}\nCREATE TABLE app.more (i int);\n")
     said = stack.ok("preview", "dev", **nowhere, **{offline.VARIABLE: "1"})
     assert "sql/init.sql was changed after it ran, by the state: `up` refuses that" in said
     assert "sql/init.sql was changed after it ran" in stack.fails("up", "dev")
+    script.write_text(text)
 
 
 def test_a_stack_that_was_never_deployed_is_previewed_offline(make: Make, nowhere: dict[str, str]) -> None:
@@ -75,9 +82,8 @@ def test_a_stack_that_was_never_deployed_is_previewed_offline(make: Make, nowher
     assert "docker:index:Container server create" in said
 
 
-def test_up_is_impossible_offline(make: Make) -> None:
-    stack = make("dev")
-    stack.up()
+def test_up_is_impossible_offline(deployed: DockerStack) -> None:
+    stack = deployed
     before = fingerprint(stack)
     stack.configure(memoryMb=2048)
     asked = {offline.VARIABLE: "1"}
@@ -91,6 +97,7 @@ def test_up_is_impossible_offline(make: Make) -> None:
     assert fingerprint(stack) == before
     said = stack.fails("up", "dev", code=1, **{offline.VARIABLE: "perhaps"})
     assert "PGSTACK_OFFLINE = 'perhaps': allowed are 1 and 0" in said
+    stack.configure(memoryMb=1024)
 
 
 def fingerprint(stack: DockerStack) -> tuple[object, ...]:

@@ -34,7 +34,7 @@ WORDS = ("provider", "engine", "plugin", "pgstack")
 MOMENTS = (
     r"(DataDirectory data|Container server|Readiness ready|Network network|Volume volume) (creat|updat|delet|replac)ing"
 )
-GONE_WITHIN_S = 30.0
+GONE_WITHIN_S = 90.0  # a second or two, on a machine that has nothing else to do
 
 
 @pytest.fixture

@@ -167,14 +167,21 @@ def nothing_is_left(stack: DockerStack, new: int = 17) -> None:
     assert stack.ask("SELECT count(*) FROM pg_replication_slots") == [(0,)]
 
 
-def test_a_fault_at_any_step_leaves_the_old_server_serving(make: Make, image: Callable[[str], str]) -> None:
-    seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
-    print(f"seed {seed}: repeat with PGSTACK_SEED={seed}")  # noqa: T201
+@pytest.fixture(scope="module")
+def fifteen(make_shared: Make, image: Callable[[str], str]) -> DockerStack:
+    """Runs PostgreSQL 15, with a table of 1000 rows or more. Each test leaves it so."""
     image(PG17)
-    stack = make("dev", image=PG15)
+    stack = make_shared("dev", image=PG15)
     stack.up()
     stack.fill()
-    rows = 1000
+    return stack
+
+
+def test_a_fault_at_any_step_leaves_the_old_server_serving(fifteen: DockerStack) -> None:
+    seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
+    print(f"seed {seed}: repeat with PGSTACK_SEED={seed}")  # noqa: T201
+    stack = fifteen
+    rows = stack.rows()
     for step in random.Random(seed).sample(STEPS, min(FAULTS, len(STEPS))):
 
         def fail(name: str, wrong: str = step) -> None:
@@ -234,21 +241,19 @@ def test_kill_9_of_an_up_at_a_random_moment_loses_nothing(make: Make, image: Cal
     assert killed >= max(1, KILLS // 4), f"most `up`s were done before anything was killed: {killed} of {KILLS}"
 
 
-def test_drift_is_refused_before_anything_stops(make: Make, image: Callable[[str], str]) -> None:
-    image(PG17)
-    stack = make("dev", image=PG15)
-    stack.up()
-    stack.fill()
-    started = stack.started_at
+def test_drift_is_refused_before_anything_stops(fifteen: DockerStack) -> None:
+    stack = fifteen
+    started, rows = stack.started_at, stack.rows()
     stack.configure(image=PG17, drift="refuse")
     for said in (stack.fails("preview", "dev"), stack.refused(), stack.fails("upgrade", "check", "dev", PG17)):
         assert "the schema of dev was changed by other hands than its scripts" in said
         assert "table public.kept was added" in said
         assert "upgrade 15 → 17" not in said
-    assert (stack.started_at, stack.rows()) == (started, 1000)
+    assert (stack.started_at, stack.rows()) == (started, rows)
     while drifted := re.search(r"^drift +(\w+) (\S+) was added", stack.run("status", "dev").stdout, re.MULTILINE):
         stack.ok("accept", "dev", *drifted.groups())
     assert "upgrades PostgreSQL 15." in stack.ok("preview", "dev")
+    stack.configure(image=PG15, drift=None)
 
 
 def test_a_schema_that_the_target_does_not_take_is_refused_before_anything_stops(

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tests.docker.conftest import DockerStack
 from tests.engine.checkout import session_members
@@ -54,15 +54,14 @@ class Up:
         return "".join(line for _, line in list(self.lines))
 
     def kill(self, victim: str, but: str = "") -> list[int]:
-        """SIGKILL for what has `victim` in its command line; the process ids."""
-        found = [
-            process
-            for process, command in session_members(self.process.pid)
-            if victim in command and not (but and but in command)
-        ]
-        for process in found:
-            os.kill(process, signal.SIGKILL)
-        return found
+        """SIGKILL for what has `victim` in its command line; the process ids. One that ended by itself is none."""
+        hit = []
+        for process, command in session_members(self.process.pid):
+            if victim in command and not (but and but in command):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+                    hit.append(process)
+        return hit
 
 
 class Most:
