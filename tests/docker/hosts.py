@@ -16,7 +16,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import psutil
 import requests
 from docker.errors import DockerException
 
+from pgvector_stacks.common.errors import PgstackError
 from tests.lacking import lacking, loop_disk, needs_root
 
 START_TIMEOUT_S = 60.0
@@ -228,6 +230,30 @@ def small_disk(size_mb: int) -> Iterator[SmallDisk]:
         disk = SmallDisk(place)
         disk.data.mkdir()
         yield disk
+
+
+def as_nobody(act: Callable[[], object]) -> str:
+    """What PgstackError it raises for a user without rights: root may open everything."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork among threads: the child only does this
+        child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setresgid(65534, 65534, 65534)
+                os.setresuid(65534, 65534, 65534)
+            act()
+        except PgstackError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
 
 
 def _bridges() -> set[str]:
