@@ -71,7 +71,7 @@ def declare(environment: Environment, server: Server, options: Options) -> None:
         {
             "docker": server.engine.url, "name": environment.name, "image": server.image.image_id,
             "volume": volume.name, "directory": str(environment.backups),
-            "owner": sidecar.owner_of(environment.backups), "folder": sidecar.folder(),
+            "owner": sidecar.find_owner(environment.backups), "folder": sidecar.scripts_folder(),
             "backupPassword": server.password, "backupKey": server.key,
         }
         | ({"certificate": server.certificate} if environment.tls == "require" else {}),
@@ -85,7 +85,7 @@ def _variables(environment: Environment) -> dict[str, str]:
     """The environment variables of the container."""
     assert environment.backup is not None
     tls, given = environment.tls == "require", environment.tls_certificate
-    return sidecar.environment(
+    return sidecar.container_environment(
         environment.name, environment.major, environment.stack, environment.database, environment.backup,
         environment.backups_kept, sslmode="require" if tls else "",
         verified=tls and (given is None or bool(server_authentication.root_of(given))),
@@ -101,9 +101,9 @@ def _container(
         name=sidecar.container_name(environment.name),
         image=server.image.image_id,
         entrypoints=["sh"],
-        command=["-eu", f"{sidecar.folder()}/loop.sh"],
+        command=["-eu", f"{sidecar.scripts_folder()}/loop.sh"],
         envs=[f"{key}={value}" for key, value in sorted(_variables(environment).items())],
-        user=sidecar.owner_of(environment.backups),
+        user=sidecar.find_owner(environment.backups),
         read_only=True,
         capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
         security_opts=["no-new-privileges"],
@@ -111,7 +111,7 @@ def _container(
             docker.ContainerMountArgs(type="volume", source=volume.name, target=MOUNT, read_only=True),
             docker.ContainerMountArgs(type="bind", source=str(environment.backups), target=BACKUPS),
         ],
-        tmpfs=sidecar.tmpfs(environment.major),
+        tmpfs=sidecar.tmpfs_mounts(environment.major),
         memory=MEMORY_MB,
         memory_swap=MEMORY_MB,
         cpus=CPUS,

@@ -46,23 +46,23 @@ class Contents(BaseModel):
         return sum(self.rows.values())
 
 
-def differences(
+def describe_differences(
     written: Contents, sequences_after: Mapping[str, int], found: Contents, *, vector_indexes: bool
 ) -> list[str]:
     """Describe how a restored database differs from the contents recorded with its backup; empty if it doesn't.
 
     Sequences ignore snapshots. A restored sequence's next number may be anything from its value before the dump to its
-    value after the dump. `older_extensions` compares the versions of extensions.
+    value after the dump. `describe_older_extensions` compares the versions of extensions.
     """
-    problems = list(_unequal("rows of", written.rows, found.rows))
+    problems = list(_describe_unequal("rows of", written.rows, found.rows))
     for name in sorted(written.sequences.keys() | found.sequences.keys()):
         if name not in found.sequences or name not in written.sequences:
             problems.append(f"sequence {name}: {'missing' if name in written.sequences else 'not in the backup'}")
             continue
         low, high = sorted((written.sequences[name], sequences_after.get(name, written.sequences[name])))
         if not low <= found.sequences[name] <= high:
-            problems.append(f"sequence {name}: next is {found.sequences[name]}, was {_span(low, high)}")
-    problems += _unequal("", written.objects, found.objects)
+            problems.append(f"sequence {name}: next is {found.sequences[name]}, was {_format_range(low, high)}")
+    problems += _describe_unequal("", written.objects, found.objects)
     problems += [f"extension {name}: missing" for name in sorted(written.extensions.keys() - found.extensions.keys())]
     if written.large_objects != found.large_objects:
         problems.append(f"large objects: {found.large_objects}, were {written.large_objects}")
@@ -76,16 +76,16 @@ def differences(
     return problems
 
 
-def older_extensions(written: Contents, found: Contents) -> list[str]:
+def describe_older_extensions(written: Contents, found: Contents) -> list[str]:
     """Describe the extensions restored in an older version. A newer version is fine: CREATE EXTENSION picks it."""
     return [
         f"extension {name}: {found.extensions[name]}, was {version}"
         for name, version in sorted(written.extensions.items())
-        if name in found.extensions and _older(found.extensions[name], version)
+        if name in found.extensions and _is_older(found.extensions[name], version)
     ]
 
 
-def _unequal(what: str, written: Mapping[str, object], found: Mapping[str, object]) -> Iterator[str]:
+def _describe_unequal(what: str, written: Mapping[str, object], found: Mapping[str, object]) -> Iterator[str]:
     for name in sorted(written.keys() | found.keys()):
         label = f"{what} {name}".strip()
         if name not in found:
@@ -96,11 +96,11 @@ def _unequal(what: str, written: Mapping[str, object], found: Mapping[str, objec
             yield f"{label}: {found[name]}, was {written[name]}"
 
 
-def _span(low: int, high: int) -> str:
+def _format_range(low: int, high: int) -> str:
     return str(low) if low == high else f"between {low} and {high}"
 
 
-def _older(here: str, there: str) -> bool:
+def _is_older(here: str, there: str) -> bool:
     """Return True if version `here` is before `there`. If one isn't numeric, return True if they differ."""
     if not all(re.fullmatch(r"\d+(\.\d+)*", version) for version in (here, there)):
         return here != there

@@ -42,7 +42,7 @@ def create(
     with locking_folder(into):
         for name in remove_unfinished(into):
             report(f"removed {name}, which a run that was killed left")
-        started = _free_time(into)
+        started = _wait_for_free_name(into)
         finished = into / f"{started:{STAMP}}"
         try:
             with staging(finished) as made:
@@ -50,14 +50,14 @@ def create(
                 promote(made, finished)
         except (PgstackError, OSError, ValidationError) as error:
             if isinstance(error, ValidationError):  # a backup can't record this name of a database or library
-                reason = manifests.problem_of(error)
+                reason = manifests.describe_invalid_field(error)
             else:
                 reason = str(error) if isinstance(error, PgstackError) else f"{finished}: {error.strerror}"
             raise BackupFailed(f"the backup failed, nothing of it is kept: {reason}") from None
         return found
 
 
-def _free_time(into: Path) -> datetime:
+def _wait_for_free_name(into: Path) -> datetime:
     """Return the current time. Wait for the next second if a backup already has this one's name."""
     while (into / f"{(now := datetime.now(UTC)):{STAMP}}").exists():
         time.sleep(0.1)
@@ -90,11 +90,11 @@ def _write_backup(
             server.major, "sh", "-ec", words, environment=server.environment | {"FILE": globals_}, timeout_s=LONG_S
         )
         must("pg_dumpall", done)
-        databases = [_dump(toolbox, server, row, work, jobs, report) for row in cluster]
+        databases = [_dump_database(toolbox, server, row, work, jobs, report) for row in cluster]
         toolbox.bring(work, made)
     finally:
         toolbox.sh('rm -rf "$WORK"', WORK=work)
-    databases = [_with_contents(each, made) for each in databases]
+    databases = [_move_contents(each, made) for each in databases]
     own = next((each for each in databases if each["name"] == database), None)
     manifest = Manifest.model_validate(
         {
@@ -102,7 +102,7 @@ def _write_backup(
             "serverVersion": str(server_facts["version"]).split(" ")[0], "major": server.major,
             "preload": server_facts["preload"],
             "database": database, "schemaRevision": revision(own["contents"].ledger) if own else "empty",
-            "databases": databases, "files": manifests.files_of(made),
+            "databases": databases, "files": manifests.list_files(made),
         }
     )  # fmt: skip
     manifests.write(manifest, made, key)
@@ -110,7 +110,7 @@ def _write_backup(
     return manifest
 
 
-def _dump(
+def _dump_database(
     toolbox: Toolbox, server: Server, row: dict[str, Any], work: str, jobs: int, report: Report
 ) -> dict[str, Any]:
     report(f"database {row['name']}, {row['bytes'] / 2**20:.0f} MiB")
@@ -135,7 +135,7 @@ def _dump(
     }
 
 
-def _with_contents(database: dict[str, Any], made: Path) -> dict[str, Any]:
+def _move_contents(database: dict[str, Any], made: Path) -> dict[str, Any]:
     """Move the two query results beside the dump into the manifest's entry of the database."""
     found = []
     for when in ("before", "after"):

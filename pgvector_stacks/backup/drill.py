@@ -16,8 +16,8 @@ from pathlib import Path
 from psycopg import sql
 
 from pgvector_stacks.backup import restore
-from pgvector_stacks.backup.contents import Contents, differences, older_extensions
-from pgvector_stacks.backup.manifest import BackupRefused, Manifest, Trust, Untrusted, globals_of, verify
+from pgvector_stacks.backup.contents import Contents, describe_differences, describe_older_extensions
+from pgvector_stacks.backup.manifest import BackupRefused, Manifest, Trust, Untrusted, read_globals, verify
 from pgvector_stacks.backup.restoring import owner_login, restore_database, role_statements
 from pgvector_stacks.backup.restoring.role_statements import Statement
 from pgvector_stacks.backup.store import DrillResult, record_drill
@@ -60,7 +60,7 @@ def drill(
     at, begun = datetime.now(UTC).replace(microsecond=0), time.monotonic()
     try:
         manifest = verify(backup, trust=trust)
-        statements = role_statements.parse(globals_of(backup, manifest))
+        statements = role_statements.parse(read_globals(backup, manifest))
     except Untrusted:
         raise
     except BackupRefused as refusal:
@@ -70,10 +70,10 @@ def drill(
             raise ServerError(f"PostgreSQL {major} can't read a backup of {manifest.major}: nothing was tried")
         # initdb has created the administrator, who stays unchanged
         statements = [each for each in statements if each.names != {SUPERUSER}]
-        statements = role_statements.without_backup_role(statements, made=True)  # the databases name it
+        statements = role_statements.remove_backup_role(statements, made=True)  # the databases name it
         role_statements.refuse_powers(statements, (SUPERUSER, *role_statements.POWERFUL), allowed=superusers)
         trial = _Trial(manifest, statements, major or manifest.major, jobs, vector_indexes, by_superuser)
-        problems = _try(toolbox, backup, trial, report)
+        problems = _run_trial(toolbox, backup, trial, report)
     result = DrillResult(
         ok=not problems, at=at, seconds=round(time.monotonic() - begun, 1), vector_indexes=vector_indexes,
         problems=tuple(problems[:MOST_PROBLEMS]),
@@ -82,16 +82,16 @@ def drill(
     return result
 
 
-def locks(databases: Iterable[Contents]) -> int:
+def lock_limit(databases: Iterable[Contents]) -> int:
     """Return max_locks_per_transaction for the drill's server. Its lock table holds at least that times 20 connections.
 
     Each table, index and constraint counts as one lock, so one transaction can touch them all.
     """
-    most = max(map(_size, databases), default=0)
+    most = max(map(_count_objects, databases), default=0)
     return max(LEAST_LOCKS, most // int(SETTINGS["max_connections"]))
 
 
-def _size(contents: Contents) -> int:
+def _count_objects(contents: Contents) -> int:
     return len(contents.rows) + len(contents.sequences) + len(contents.objects) + len(contents.vector_indexes)
 
 
@@ -107,7 +107,7 @@ class _Trial:
     by_superuser: bool
 
 
-def _try(toolbox: Toolbox, backup: Path, trial: _Trial, report: Callable[[str], None]) -> list[str]:
+def _run_trial(toolbox: Toolbox, backup: Path, trial: _Trial, report: Callable[[str], None]) -> list[str]:
     major, manifest = trial.major, trial.manifest
     directory = toolbox.beside(major, WORK)
     handed = toolbox.hand(backup)
@@ -121,7 +121,7 @@ def _try(toolbox: Toolbox, backup: Path, trial: _Trial, report: Callable[[str], 
             major, "initdb", "-D", directory, "-U", SUPERUSER, "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync"
         )
         must("initdb for the drill", made)
-        room = str(locks(database.contents for database in manifest.databases))
+        room = str(lock_limit(database.contents for database in manifest.databases))
         settings = SETTINGS | {"shared_preload_libraries": manifest.preload, "max_locks_per_transaction": room}
         server = start(toolbox, major, directory, settings, wait_s=START_S)
         try:
@@ -161,7 +161,7 @@ def _restore_all(
             made = restore.create_database_statement(database.name, database).as_string(None)
             gone = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(database.name)).as_string(None)
             execute(toolbox, server, "template1", gone, then=(made,))
-            restore_database.load(
+            restore_database.restore_dump(
                 toolbox, server, f"{handed}/{database.folder}", database.name, database.contents.vector_indexes,
                 jobs=jobs, vector_indexes=vector_indexes, login=login, by_superuser=trial.by_superuser,
             )  # fmt: skip
@@ -175,7 +175,9 @@ def _restore_all(
                 ) from None
             problems += [f"database {database.name}: {line}" for line in str(error).splitlines()]
             continue
-        differing = differences(database.contents, database.sequences_after, found, vector_indexes=vector_indexes)
-        differing += older_extensions(database.contents, found)
+        differing = describe_differences(
+            database.contents, database.sequences_after, found, vector_indexes=vector_indexes
+        )
+        differing += describe_older_extensions(database.contents, found)
         problems += [f"database {database.name}: {line}" for line in differing]
     return problems

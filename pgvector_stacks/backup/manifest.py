@@ -53,19 +53,19 @@ class BackupFailed(PgstackError):
     """A backup, a drill or a restore that failed. The running server is unchanged."""
 
 
-def _name(value: str) -> str:
+def _check_name(value: str) -> str:
     if not 0 < len(value.encode()) <= LONGEST_NAME or not value.isprintable():
         raise ValueError("not a name of a database or a role")
     return value
 
 
-def _plain_libraries(value: str) -> str:
+def _check_libraries(value: str) -> str:
     if found := libraries.find_unsafe_library([value]):
         raise ValueError(f"{one_line(found)} is not a library of the server's own folder")
     return value
 
 
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[str, AfterValidator(_check_name)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class Manifest(BaseModel):
     seconds: float = Field(ge=0)
     server_version: str = Field(pattern=r"^[0-9][0-9A-Za-z.]*$")
     major: int = Field(ge=1, le=999)
-    preload: Annotated[str, AfterValidator(_plain_libraries)] = Field(
+    preload: Annotated[str, AfterValidator(_check_libraries)] = Field(
         default="", description="shared_preload_libraries, which some extensions need."
     )
     database: Name
@@ -198,7 +198,7 @@ class Manifest(BaseModel):
 def write(manifest: Manifest, folder: Path, key: str = "") -> None:
     """Write the manifest into the folder. `key`: signs the manifest; "": no signature."""
     content = manifest.model_dump(mode="json", by_alias=True)
-    proof = {"digest": _digest(content)} | ({"signature": _signature(content, key)} if key else {})
+    proof = {"digest": _digest(content)} | ({"signature": _sign_manifest(content, key)} if key else {})
     text = json.dumps(content | proof, indent=1, ensure_ascii=False, sort_keys=True)
     new = os.open(folder / NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(new, "w", encoding="utf-8") as file:
@@ -230,7 +230,7 @@ def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as error:
-        raise BackupRefused(f"{path} is not a manifest of a backup: {problem_of(error)}\n{OTHER}") from None
+        raise BackupRefused(f"{path} is not a manifest of a backup: {describe_invalid_field(error)}\n{OTHER}") from None
     name = folder.name.removesuffix(".unfinished")
     if not trust.unsigned and f"{manifest.started_at:%Y%m%dT%H%M%SZ}" != name:
         made = f"it was made at {manifest.started_at:%Y%m%dT%H%M%SZ}"
@@ -252,7 +252,7 @@ def _check_signature(folder: Path, content: object, signature: object, key: str)
             f"{UNSIGNED_HELP}",
             NOT_SIGNED,
         )
-    if not hmac.compare_digest(signature.encode(), _signature(content, key).encode()):
+    if not hmac.compare_digest(signature.encode(), _sign_manifest(content, key).encode()):
         raise Untrusted(
             f"the backup {name} isn't signed with this stack's key: somebody altered it, or it is another stack's, or "
             "of this one before a `down`\n"
@@ -262,7 +262,7 @@ def _check_signature(folder: Path, content: object, signature: object, key: str)
         )
 
 
-def problem_of(error: ValidationError) -> str:
+def describe_invalid_field(error: ValidationError) -> str:
     """Return which field is wrong, and why, as one line."""
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])
@@ -299,7 +299,7 @@ def verify(folder: Path, *, digests: bool = True, trust: Trust = UNSIGNED) -> Ma
     return manifest
 
 
-def globals_of(folder: Path, manifest: Manifest) -> str:
+def read_globals(folder: Path, manifest: Manifest) -> str:
     """Return the text of `globals.sql`, decoded from the same bytes that match the digest. Raises BackupRefused."""
     try:
         content = shared_files.read_bytes(folder / GLOBALS)
@@ -312,7 +312,7 @@ def globals_of(folder: Path, manifest: Manifest) -> str:
         ) from None
 
 
-def files_of(folder: Path) -> dict[str, File]:
+def list_files(folder: Path) -> dict[str, File]:
     """Return all files but the manifest, by their path relative to the backup."""
     return {
         str(path.relative_to(folder)): File(bytes=path.stat().st_size, sha256=sha256(path))
@@ -327,19 +327,19 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _canonical(content: object) -> bytes:
+def _canonical_json(content: object) -> bytes:
     return json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
 
 
 def _digest(content: object) -> str:
-    return hashlib.sha256(_canonical(content)).hexdigest()
+    return hashlib.sha256(_canonical_json(content)).hexdigest()
 
 
-def signature(purpose: str, content: object, key: str) -> str:
+def sign(purpose: str, content: object, key: str) -> str:
     """Sign content that isn't a manifest. `purpose` comes first in the signed text; a manifest begins with a brace."""
-    return hmac.new(key.encode(), f"{purpose}\n".encode() + _canonical(content), hashlib.sha256).hexdigest()
+    return hmac.new(key.encode(), f"{purpose}\n".encode() + _canonical_json(content), hashlib.sha256).hexdigest()
 
 
-def _signature(content: object, key: str) -> str:
+def _sign_manifest(content: object, key: str) -> str:
     """Sign the whole manifest, which includes the digests of all files."""
-    return hmac.new(key.encode(), _canonical(content), hashlib.sha256).hexdigest()
+    return hmac.new(key.encode(), _canonical_json(content), hashlib.sha256).hexdigest()

@@ -30,7 +30,7 @@ def find_drift_by_database(toolbox: Toolbox, server: Server, databases: Iterable
     """
     found = {}
     for database in databases:
-        if (written := _format(toolbox, server, database)) is not None:
+        if (written := _record_format(toolbox, server, database)) is not None:
             asked = rows(toolbox, server, database, drift.comparison(written), first=session_settings_sql(written))
             found[database] = [{"kind": row["kind"], "identity": row["identity"]} for row in asked]
     return found
@@ -38,7 +38,7 @@ def find_drift_by_database(toolbox: Toolbox, server: Server, databases: Iterable
 
 def find_drift(toolbox: Toolbox, server: Server, database: str) -> list[tuple[str, str]]:
     """Return kind and identity of what has drifted in a database; empty without a record. Raises ServerError."""
-    written = _format(toolbox, server, database)
+    written = _record_format(toolbox, server, database)
     if written is None:
         return []
     asked = rows(toolbox, server, database, drift.comparison(written), first=session_settings_sql(written))
@@ -56,7 +56,7 @@ def record_again(toolbox: Toolbox, server: Server, before: DriftByDatabase) -> N
         execute(toolbox, server, database, f"{session_settings_sql()} {table} {drift.renewal()}")
 
 
-def _format(toolbox: Toolbox, server: Server, database: str) -> int | None:
+def _record_format(toolbox: Toolbox, server: Server, database: str) -> int | None:
     """Return the format of the database's record; None if it has no record."""
     there = rows(toolbox, server, database, "SELECT to_regclass('pgstack.object') IS NOT NULL AS there")[0]["there"]
     asked = rows(toolbox, server, database, queries.get("recorded_format")) if there else []

@@ -21,8 +21,8 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from pgvector_stacks.backup.contents import differences, older_extensions
-from pgvector_stacks.backup.manifest import BackupFailed, BackupRefused, DumpedDatabase, Manifest, globals_of
+from pgvector_stacks.backup.contents import describe_differences, describe_older_extensions
+from pgvector_stacks.backup.manifest import BackupFailed, BackupRefused, DumpedDatabase, Manifest, read_globals
 from pgvector_stacks.backup.restoring import libraries, owner_login, restore_database, role_statements
 from pgvector_stacks.backup.restoring.role_statements import Statement
 from pgvector_stacks.common import queries
@@ -57,7 +57,7 @@ def restore(
             f"the backup is of PostgreSQL {manifest.major}, the server is {server.major}: an older one can't read it\n"
             f"  restore into a stack of PostgreSQL {manifest.major} or newer:  pgstack backup restore … --into STACK"
         )
-    statements = role_statements.parse(globals_of(backup, manifest))
+    statements = role_statements.parse(read_globals(backup, manifest))
     wrong = [word for each in source.settings if (word := libraries.explain_unsafe_setting(each.name, [each.value]))]
     if wrong and not superusers:
         raise BackupRefused(
@@ -69,25 +69,25 @@ def restore(
     with _reporting_sql_errors(), locked(admin, lock_wait_s) as cluster:
         for name in _list_leftovers(cluster):
             report(f"drops {name}, which a restore that was killed left")
-            _drop(cluster, name)
-        make_roles(cluster, statements, report, superusers=superusers)
-        _create(cluster, new, source)
+            _drop_database(cluster, name)
+        create_missing_roles(cluster, statements, report, superusers=superusers)
+        _create_database(cluster, new, source)
         try:
             report(f"database {source.name}, {source.contents.row_count} rows, beside the live one")
             dump = f"{toolbox.hand(backup)}/{source.folder}"
             with _creating_login(cluster, toolbox, server) as login:
-                restore_database.load(
+                restore_database.restore_dump(
                     toolbox, server, dump, new, source.contents.vector_indexes, jobs=jobs, vector_indexes=True,
                     login=login, by_superuser=superusers,
                 )  # fmt: skip
             report("compares it with the backup's manifest")
             found = restore_database.query_contents(toolbox, server, new)
-            problems = differences(source.contents, source.sequences_after, found, vector_indexes=True)
+            problems = describe_differences(source.contents, source.sequences_after, found, vector_indexes=True)
             if problems:
                 raise BackupFailed(
                     "what was restored differs from the backup:\n" + "\n".join(f"  {p}" for p in problems)
                 )
-            for line in older_extensions(source.contents, found):
+            for line in describe_older_extensions(source.contents, found):
                 report(f"{line}: this server has no newer one")
             restore_database_properties(cluster, new, source)
             with connect(replace(admin, database=new)) as restored:
@@ -96,7 +96,7 @@ def restore(
             return swap_databases(admin, new, before)
         except BaseException:
             with suppress(psycopg.Error):
-                _drop(cluster, new)
+                _drop_database(cluster, new)
             raise
 
 
@@ -128,11 +128,11 @@ def _list_leftovers(cluster: Connection[Any]) -> list[str]:
     return [row[0] for row in rows.fetchall()]
 
 
-def _drop(cluster: Connection[Any], name: str) -> None:
+def _drop_database(cluster: Connection[Any], name: str) -> None:
     cluster.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def make_roles(
+def create_missing_roles(
     cluster: Connection[Any], statements: Sequence[Statement], report: Callable[[str], None], *, superusers: bool
 ) -> None:
     """Create the roles that the server lacks, in one transaction, with their password hashes and memberships.
@@ -141,7 +141,7 @@ def make_roles(
     """
     present = cluster.execute(queries.get("roles_present")).fetchall()
     wanted = role_statements.select_missing(
-        role_statements.without_backup_role(statements), [name for name, _ in present]
+        role_statements.remove_backup_role(statements), [name for name, _ in present]
     )
     role_statements.refuse_powers(wanted, [name for name, powerful in present if powerful], allowed=superusers)
     if not wanted:
@@ -163,7 +163,7 @@ def create_database_statement(name: str, source: DumpedDatabase) -> sql.Composed
     )  # fmt: skip
 
 
-def _create(cluster: Connection[Any], name: str, source: DumpedDatabase) -> None:
+def _create_database(cluster: Connection[Any], name: str, source: DumpedDatabase) -> None:
     """Create an empty database that only superusers and its owner can connect to.
 
     Raises BackupRefused if the server lacks the locale.

@@ -47,7 +47,7 @@ class DrillResult(BaseModel):
     def proof(self, name: str, key: str) -> str:
         """Return the signature that this record must have if it belongs to the backup of that name."""
         content = {"backup": name} | self.model_dump(mode="json", exclude={"signature"})
-        return manifest.signature("pgstack: the record of a drill", content, key)
+        return manifest.sign("pgstack: the record of a drill", content, key)
 
     def signed(self, name: str, key: str) -> bool:
         return bool(key) and hmac.compare_digest(self.signature.encode(), self.proof(name, key).encode())
@@ -74,7 +74,7 @@ def list_backups(directory: Path) -> list[Backup]:
     if not directory.is_dir():
         return []
     folders = sorted(path for path in directory.iterdir() if FINISHED.fullmatch(path.name) and path.is_dir())
-    return [Backup(folder, last_drill(folder)) for folder in folders]
+    return [Backup(folder, read_last_drill(folder)) for folder in folders]
 
 
 def find_backup(directory: Path, name: str | None) -> Path:
@@ -96,7 +96,7 @@ def drill_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}{DRILL}")
 
 
-def last_drill(folder: Path) -> DrillResult | None:
+def read_last_drill(folder: Path) -> DrillResult | None:
     """Return the result of the backup's last drill; None without a drill, or if its record can't be read."""
     try:
         return DrillResult.model_validate_json(shared_files.read_note(drill_file(folder)))

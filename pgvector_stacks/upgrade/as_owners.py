@@ -21,7 +21,7 @@ from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, execute, 
 LOST = "\ufffd"  # replaces bytes that aren't UTF-8
 
 
-def make_roles(toolbox: Toolbox, server: Server, path: str, superuser: str) -> None:
+def create_roles(toolbox: Toolbox, server: Server, path: str, superuser: str) -> None:
     """Create the roles of pg_dumpall's file, except `superuser`, whom initdb has created. Raises ServerError.
 
     `path`: the file, as the toolbox sees it. psql gets the SQL in a file, not in an argument, because it contains
@@ -41,7 +41,7 @@ def make_roles(toolbox: Toolbox, server: Server, path: str, superuser: str) -> N
     must("restoring roles", toolbox.run(server.major, "psql", *words, environment=server.environment))
 
 
-def restore(
+def restore_dumps(
     toolbox: Toolbox, server: Server, folder: str, databases: Iterable[str], *, jobs: int, report: Report,
     watched: bool = False,
 ) -> None:  # fmt: skip
@@ -54,7 +54,7 @@ def restore(
     login = Server(server.major, server.host, server.port, owner_login.ROLE, superuser=False)
     for number, database in enumerate(databases):
         report(f"restores database {database}")
-        restore_database.load(
+        restore_database.restore_dump(
             toolbox, server, f"{folder}/{number}", database, (), jobs=jobs, vector_indexes=False, login=login,
             create=True, opening=queries.get("upgrade_watch") if watched else "",
         )  # fmt: skip

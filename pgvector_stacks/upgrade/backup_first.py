@@ -67,7 +67,7 @@ class BackupFirst:
         with at_the_server as (toolbox, server):
             with reporting_progress("back up", measure_dump(toolbox, server, self.database), report, pace):
                 manifest = create(toolbox, server, self.into, stack=self.stack, database=self.database, key=self.key)
-            restored = sum(each.bytes - _left_out(toolbox, server, each.name) for each in manifest.databases)
+            restored = sum(each.bytes - _vector_index_bytes(toolbox, server, each.name) for each in manifest.databases)
         newest = store.list_backups(self.into)[-1]
         report(f"backup {newest.folder}")
         with store.locking_folder(self.into), apart as toolbox:
@@ -110,6 +110,6 @@ class BackupFirst:
             ) from None
 
 
-def _left_out(toolbox: Toolbox, server: Server, database: str) -> int:
+def _vector_index_bytes(toolbox: Toolbox, server: Server, database: str) -> int:
     """Return the bytes of the vector indexes, which the drill doesn't build."""
     return int(rows(toolbox, server, database, queries.get("vector_index_bytes"))[0]["bytes"])

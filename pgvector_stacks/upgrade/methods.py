@@ -201,8 +201,8 @@ def _dump_and_restore(upgrade: Context) -> None:
 
 def _restore(upgrade: Context, new: Server, folder: str) -> None:
     toolbox, source = upgrade.toolbox, upgrade.source
-    as_owners.make_roles(toolbox, new, f"{folder}/globals.sql", source.superuser)
-    as_owners.restore(toolbox, new, folder, source.databases, jobs=int(JOBS), report=upgrade.report)
+    as_owners.create_roles(toolbox, new, f"{folder}/globals.sql", source.superuser)
+    as_owners.restore_dumps(toolbox, new, folder, source.databases, jobs=int(JOBS), report=upgrade.report)
 
 
 def _run_new_program(upgrade: Context, server: Server, *words: str) -> Done:

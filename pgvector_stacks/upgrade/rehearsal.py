@@ -107,9 +107,11 @@ def _refuse_owners_code(toolbox: Toolbox, server: Server, source: SourceServer) 
 
 
 def _restore(toolbox: Toolbox, server: Server, folder: str, source: SourceServer, new: int, *, watched: bool) -> None:
-    as_owners.make_roles(toolbox, server, f"{folder}/roles.sql", source.superuser)
+    as_owners.create_roles(toolbox, server, f"{folder}/roles.sql", source.superuser)
     try:
-        as_owners.restore(toolbox, server, folder, source.databases, jobs=1, report=lambda _: None, watched=watched)
+        as_owners.restore_dumps(
+            toolbox, server, folder, source.databases, jobs=1, report=lambda _: None, watched=watched
+        )
     except ServerError as error:
         parts = {name: found[1] for name, pattern in FAILED.items() if (found := pattern.search(str(error)))}
         if "error" not in parts:

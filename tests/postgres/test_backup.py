@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvector_stacks.backup import drill, store
-from pgvector_stacks.backup.contents import Contents, VectorIndex, differences, older_extensions
+from pgvector_stacks.backup.contents import Contents, VectorIndex, describe_differences, describe_older_extensions
 from pgvector_stacks.backup.manifest import BackupRefused, read
 from pgvector_stacks.backup.restoring import role_statements
 from pgvector_stacks.backup.restoring.restore_database import split_listing
@@ -68,15 +68,15 @@ def test_a_good_backup_survives_any_number_of_later_ones(backups: list[DrilledBa
 )
 def test_what_differs_is_told_by_name(changed: dict[str, object], words: list[str]) -> None:
     found = HELD.model_copy(update=changed)
-    assert differences(HELD, {"app.s": 12}, found, vector_indexes=True) == words
-    assert differences(HELD, {"app.s": 12}, HELD, vector_indexes=True) == []
+    assert describe_differences(HELD, {"app.s": 12}, found, vector_indexes=True) == words
+    assert describe_differences(HELD, {"app.s": 12}, HELD, vector_indexes=True) == []
 
 
 @pytest.mark.parametrize(
     ("here", "older"), [("0.8.4", True), ("0.8.5", False), ("0.10", False), ("0.8", True), ("next", True)]
 )
 def test_an_extension_may_be_newer(here: str, older: bool) -> None:
-    assert bool(older_extensions(HELD, HELD.model_copy(update={"extensions": {"vector": here}}))) is older
+    assert bool(describe_older_extensions(HELD, HELD.model_copy(update={"extensions": {"vector": here}}))) is older
 
 
 @given(st.integers(0, 3000))
@@ -84,7 +84,7 @@ def test_the_drills_server_has_room_for_the_locks_of_every_table_and_index(table
     names = [f"app.t{number}" for number in range(tables)]
     indexes = {f"index {name}": f"on {name}" for name in names}
     contents = Contents(rows=dict.fromkeys(names, 0), sequences={}, objects=indexes, extensions={})
-    slots = drill.locks([contents, HELD]) * int(drill.SETTINGS["max_connections"])
+    slots = drill.lock_limit([contents, HELD]) * int(drill.SETTINGS["max_connections"])
     assert slots >= max(2 * tables, 256 * 20) - 20
 
 

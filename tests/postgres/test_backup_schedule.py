@@ -117,7 +117,7 @@ def test_the_container_writes_json_as_the_manifests_digest_wants_it(tmp_path: Pa
     said = perl("-e", code, str(PERL), str(path))
     assert (
         said
-        == manifest._canonical(told).decode()
+        == manifest._canonical_json(told).decode()
         == json.dumps(told, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     )
 
@@ -131,4 +131,4 @@ def test_the_container_signs_as_we_do(tmp_path: Path) -> None:
     # perl's own $0 is `-e` here; the scripts' folder is that of $0
     code = "BEGIN { $0 = $ARGV[0] } require $0; print signature(canonical(JSON::PP->new->utf8->decode($ARGV[1])))"
     said = perl("-e", code, str(copied), json.dumps(told))
-    assert said == manifest._signature(told, "a key of the state")
+    assert said == manifest._sign_manifest(told, "a key of the state")

@@ -157,7 +157,7 @@ def test_a_drill_that_never_was_is_told(tmp_path: Path) -> None:
     assert "signed" not in good.found
     for forged in (
         GOOD.model_copy(update={"ok": True}),  # not signed
-        store.last_drill(made).model_copy(update={"seconds": 1.5}),  # type: ignore[union-attr]
+        store.read_last_drill(made).model_copy(update={"seconds": 1.5}),  # type: ignore[union-attr]
         GOOD.model_copy(update={"signature": "\u00e9"}),
         GOOD.model_copy(update={"signature": GOOD.proof(NAME, OTHER_STACKS_KEY)}),
         GOOD.model_copy(update={"signature": GOOD.proof("20251124T020000Z", KEY)}),  # of another backup

@@ -186,7 +186,7 @@ def changed(folder: Path, line: str) -> None:
     path = folder / GLOBALS
     path.write_text(path.read_text() + line + "\n")
     manifest = manifests.read(folder)
-    manifests.write(manifest.model_copy(update={"files": manifests.files_of(folder)}), folder)
+    manifests.write(manifest.model_copy(update={"files": manifests.list_files(folder)}), folder)
 
 
 def test_changed_roles_run_nothing_in_a_drill_or_a_restore(odd: FreshDatabase, place: Place, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("x")
     (folder / GLOBALS).write_text("")
     (folder / "a%20b" / "toc.dat").write_text("x")
-    files = {name: file.model_dump(mode="json") for name, file in manifests.files_of(folder).items()}
+    files = {name: file.model_dump(mode="json") for name, file in manifests.list_files(folder).items()}
     manifests.write(Manifest.model_validate(MANIFEST | {"files": files}), folder)
     (folder / "a%20b" / "toc.dat").unlink()
     (folder / "a%20b" / "toc.dat").symlink_to(tmp_path / "elsewhere")

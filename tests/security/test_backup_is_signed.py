@@ -41,7 +41,7 @@ def signed(folder: Path, key: str) -> Path:
     (made / "a%20b").mkdir(parents=True)
     (made / GLOBALS).write_text("CREATE ROLE app;\n")
     (made / "a%20b" / "toc.dat").write_text("x")
-    files = {name: file.model_dump(mode="json") for name, file in manifests.files_of(made).items()}
+    files = {name: file.model_dump(mode="json") for name, file in manifests.list_files(made).items()}
     manifests.write(Manifest.model_validate(MANIFEST | {"files": files}), made, key)
     return made
 
@@ -89,7 +89,7 @@ def test_changed_files_are_refused_with_right_digests_too(tmp_path: Path) -> Non
     with pytest.raises(BackupRefused, match=r"globals\.sql"):
         verify(made, trust=Trust(KEY))
     content = json.loads((made / manifests.NAME).read_text())
-    files = {name: file.model_dump(mode="json") for name, file in manifests.files_of(made).items()}
+    files = {name: file.model_dump(mode="json") for name, file in manifests.list_files(made).items()}
     forge_the_digest(made, content | {"files": files})
     verify(made, trust=UNSIGNED)  # whole by its digests
     with pytest.raises(Untrusted):

@@ -147,7 +147,7 @@ def test_it_reads_all_that_a_backup_takes(stack: FreshDatabase, tmp_path: Path) 
             connection.execute("SELECT lo_from_bytea(4712, 'there')")
         stack.do(ODD)
         (tmp_path / "scripts").mkdir()
-        for name, text in sidecar.files().items():
+        for name, text in sidecar.container_files().items():
             (tmp_path / "scripts" / name).write_text(text)
         (tmp_path / "backup-key").write_text("key")
         made = tmp_path / "made"
@@ -172,9 +172,9 @@ def test_it_reads_all_that_a_backup_takes(stack: FreshDatabase, tmp_path: Path) 
         assert "ALTER ROLE app WITH" in globals_
         assert globals_.count("PASSWORD 'SCRAM-SHA-256$") >= 3
         parsed = role_statements.parse(globals_)
-        assert not [each for each in role_statements.without_backup_role(parsed) if backup_role.ROLE in each.names]
+        assert not [each for each in role_statements.remove_backup_role(parsed) if backup_role.ROLE in each.names]
         (bare,) = [
-            each for each in role_statements.without_backup_role(parsed, made=True) if backup_role.ROLE in each.names
+            each for each in role_statements.remove_backup_role(parsed, made=True) if backup_role.ROLE in each.names
         ]
         assert bare.makes == backup_role.ROLE  # for a drill, without a power
     finally:
@@ -263,8 +263,8 @@ def test_its_container_is_never_root_and_removes_what_root_made(tmp_path: Path) 
     outside = tmp_path / "outside"
     outside.touch()
     (folder / "link").symlink_to(outside)
-    owner = sidecar.owner_of(folder)
-    assert owner == sidecar.owner_of(tmp_path / "to be made") == f"{sidecar.UNUSED_UID}:{sidecar.UNUSED_UID}"
+    owner = sidecar.find_owner(folder)
+    assert owner == sidecar.find_owner(tmp_path / "to be made") == f"{sidecar.UNUSED_UID}:{sidecar.UNUSED_UID}"
     sidecar.hand_over(folder, owner)
     with store.locking_folder(folder):
         (unfinished := folder / "20261125T020000Z.unfinished").mkdir(mode=0o700)
@@ -273,7 +273,7 @@ def test_its_container_is_never_root_and_removes_what_root_made(tmp_path: Path) 
         store.record_drill(folder / "20261125T020000Z", DrillResult(ok=True, at=NOW, seconds=1, vector_indexes=False))
     uids = {path.lstat().st_uid for path in [folder, *folder.rglob("*")]}
     assert (uids, outside.stat().st_uid) == ({sidecar.UNUSED_UID}, 0)
-    assert sidecar.owner_of(folder) == owner
+    assert sidecar.find_owner(folder) == owner
     with embedded_toolbox.open_toolbox(tmp_path / "data") as toolbox:  # the embedded engine restores such a backup, too
         said = toolbox.sh('cat "$F/manifest.json"', F=toolbox.hand(folder / "20261125T020000Z"))
     assert said.code == 0, said.tail()

@@ -132,7 +132,7 @@ def test_no_word_of_a_role_is_a_command_of_psqls(tmp_path: Path) -> None:
         passfile = toolbox.put("passfile", passfile_line(PASSWORD))
         server = Server(18, embedded_server.HOST, machine.address(machine.new).port, passfile=passfile)
         path = toolbox.put("globals.sql", ROLES.format(out=tmp_path))
-        as_owners.make_roles(toolbox, server, path, "postgres")
+        as_owners.create_roles(toolbox, server, path, "postgres")
         with connect(machine.address(machine.new)) as connection:
             found = connection.execute(
                 "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname ~ '^a' ORDER BY 1"
@@ -142,5 +142,5 @@ def test_no_word_of_a_role_is_a_command_of_psqls(tmp_path: Path) -> None:
         for word in ("\\! touch x", "SELECT 1;", "CREATE ROLE x; \\! id", "DO $$BEGIN END$$;"):
             bad = toolbox.put("bad.sql", f"{word}\n")
             with pytest.raises(ServerError, match="the roles of the old server can't be taken over"):
-                as_owners.make_roles(toolbox, server, bad, "postgres")
+                as_owners.create_roles(toolbox, server, bad, "postgres")
         assert not (tmp_path / "struck").exists()

@@ -9,7 +9,7 @@ from pgvector_stacks.upgrade.checks.comparison import (
     DifferingRows,
     SequenceState,
     TableSum,
-    differences,
+    describe_differences,
     find_differing_tables,
 )
 
@@ -21,8 +21,8 @@ def tables(**rows: tuple[int, int]) -> DatabaseSums:
 def test_only_tables_of_both_sides_whose_rows_differ_are_counted() -> None:
     kept, now = tables(a=(1, 5), b=(1, 5), c=(2, 5), gone=(1, 1)), tables(a=(1, 5), b=(1, 6), c=(1, 5), new=(1, 1))
     assert find_differing_tables(kept, now) == ["b", "c"]
-    assert differences(kept, kept, {}) == []
-    assert differences(kept, now, {"b": DifferingRows(1, 1), "c": DifferingRows(1, 0)}) == [
+    assert describe_differences(kept, kept, {}) == []
+    assert describe_differences(kept, now, {"b": DifferingRows(1, 1), "c": DifferingRows(1, 0)}) == [
         "table b: 1 rows kept, 1 now; 1 of the kept ones are not there as they were, 1 are new or changed",
         "table c: 2 rows kept, 1 now; 1 of the kept ones are not there as they were, 0 are new or changed",
         "table gone: gone, with its 1 rows",
@@ -31,7 +31,7 @@ def test_only_tables_of_both_sides_whose_rows_differ_are_counted() -> None:
 
 
 def test_a_change_that_was_undone_while_it_was_counted_is_no_difference() -> None:
-    assert differences(tables(a=(1, 5)), tables(a=(1, 6)), {"a": DifferingRows(0, 0)}) == []
+    assert describe_differences(tables(a=(1, 5)), tables(a=(1, 6)), {"a": DifferingRows(0, 0)}) == []
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,8 @@ def test_a_change_that_was_undone_while_it_was_counted_is_no_difference() -> Non
 def test_a_sequence_may_be_ahead_by_what_is_logged_beforehand(
     was: tuple[int | None, int], now: tuple[int | None, int], said: str
 ) -> None:
-    found = differences(DatabaseSums({}, {"s": SequenceState(*was)}), DatabaseSums({}, {"s": SequenceState(*now)}), {})
+    found = describe_differences(
+        DatabaseSums({}, {"s": SequenceState(*was)}), DatabaseSums({}, {"s": SequenceState(*now)}), {}
+    )
     assert bool(found) == bool(said)
     assert all(said in line and line.startswith("sequence s: ") for line in found)

@@ -20,7 +20,7 @@ from pathlib import Path
 from pgvector_stacks.backup.copies import encryption
 from pgvector_stacks.backup.manifest import BackupFailed, BackupRefused, verify
 from pgvector_stacks.backup.retention import DrilledBackup
-from pgvector_stacks.backup.store import FINISHED, last_drill, promote, staging
+from pgvector_stacks.backup.store import FINISHED, promote, read_last_drill, staging
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError
 from pgvector_stacks.connections import ssh_tunnel
 from pgvector_stacks.toolbox.tar_stream import CHUNK, pack, unpack
@@ -100,7 +100,7 @@ class RemoteCopies:
 
         Other findings of the drill stay on this machine, because they name tables and counts of rows.
         """
-        found = last_drill(backup)
+        found = read_last_drill(backup)
         if found is not None:
             self._run(NOTE, backup.name, stdin=[json.dumps({"ok": found.ok}).encode() + b"\n"])
 

@@ -25,7 +25,7 @@ SINCE, FAILED = "schedule.json", "schedule.failed"
 DAY = timedelta(days=1)
 
 
-def _time(value: Any) -> Any:
+def _parse_time(value: Any) -> Any:
     """Return the time as HH:MM. PyYAML reads 12:30 without quotes as the number 750, Pulumi reads it as text."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = f"{value // 60}:{value % 60:02}"
@@ -40,7 +40,7 @@ class Schedule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    at: Annotated[str, BeforeValidator(_time)] = Field(
+    at: Annotated[str, BeforeValidator(_parse_time)] = Field(
         json_schema_extra={"pattern": r"^([01]?\d|2[0-3]):[0-5]\d$"}, description='Time of the day in UTC, as "02:00".'
     )
     keep: int | None = Field(

@@ -56,7 +56,7 @@ def container_name(server: str) -> str:
     return f"{server}-backup"
 
 
-def files() -> dict[str, str]:
+def container_files() -> dict[str, str]:
     """Return the scripts and queries that the container runs, by file name."""
     return {
         "loop.sh": shell.get("next_run", "backup_loop"),
@@ -69,12 +69,12 @@ def files() -> dict[str, str]:
     }
 
 
-def folder() -> str:
-    text = "\0".join(f"{name}\0{content}" for name, content in sorted(files().items()))
+def scripts_folder() -> str:
+    text = "\0".join(f"{name}\0{content}" for name, content in sorted(container_files().items()))
     return f"{MOUNT}/{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def environment(
+def container_environment(
     server: str, major: int, stack: str, database: str, schedule: Schedule, keep: int, *, sslmode: str = "",
     verified: bool = False,
 ) -> dict[str, str]:  # fmt: skip
@@ -88,12 +88,12 @@ def environment(
     }  # fmt: skip
 
 
-def tmpfs(major: int) -> dict[str, str]:
+def tmpfs_mounts(major: int) -> dict[str, str]:
     """Return the writable mounts. The second one keeps the image from creating an anonymous volume."""
     return {"/tmp": TMPFS["/tmp"], (OLD_MOUNT if major < 18 else VOLUME): "rw,noexec,nosuid,nodev,size=64k"}
 
 
-def owner_of(directory: Path) -> str:
+def find_owner(directory: Path) -> str:
     """Return UID:GID of the backups' folder, or our own if it doesn't exist yet. `UNUSED_UID` replaces root."""
     try:
         found = directory.stat()
@@ -127,16 +127,16 @@ def install(client: docker.DockerClient, wanted: Installation, password: str, ke
 
     Raises ServerError.
     """
-    environment = {"VOLUME": MOUNT, "FOLDER": folder(), "OWNER": wanted.owner, "BACKUPS": BACKUPS}
+    environment = {"VOLUME": MOUNT, "FOLDER": scripts_folder(), "OWNER": wanted.owner, "BACKUPS": BACKUPS}
     mounts = [Mount(MOUNT, wanted.volume, type="volume"), Mount(BACKUPS, wanted.directory, type="bind")]
     # It has its own name, because an `up` removes throw-away containers that are named after the server's.
-    stray = {place: "" for place in tmpfs(17) | tmpfs(18) if place != "/tmp"}
+    stray = {place: "" for place in tmpfs_mounts(17) | tmpfs_mounts(18) if place != "/tmp"}
     with throw_away(
         client, container_name(wanted.server), wanted.image, ["sh", "-ec", shell.get("install", "backup_install")],
         user="root", cap_add=[*OF_ROOT, "SETUID", "SETGID"],
         environment=environment, mounts=mounts, tmpfs=stray,
     ) as container:  # fmt: skip
-        given = {f"{FILE_PREFIX}{name}": text for name, text in files().items()}
+        given = {f"{FILE_PREFIX}{name}": text for name, text in container_files().items()}
         secret = {
             PASSWORD_FILE: passfile_line(password),
             KEY_FILE: key,
@@ -173,7 +173,7 @@ def wait_until_ready(client: docker.DockerClient, container: str) -> None:
             return
         if state.status != "running" or time.monotonic() > deadline:
             raise ServerError(
-                f"{describe_problem(state.name, state.status, state.exit_code, state.log)}\n  {see_its_log(state.name)}"
+                f"{describe_problem(state.name, state.status, state.exit_code, state.log)}\n  {log_hint(state.name)}"
             )
         time.sleep(POLL_S)
 
@@ -184,5 +184,5 @@ def describe_problem(name: str, status: str, code: int, log: str) -> str:
     return "\n".join([f"the container {name}, which makes the backups, is {status} (exit code {code})", *last])
 
 
-def see_its_log(name: str) -> str:
+def log_hint(name: str) -> str:
     return f"read its log:  docker logs {name}"

@@ -68,7 +68,7 @@ def group_by_owner(
     found: dict[str, list[str]] = {}
     for line in lines:
         entry = line.split(" ", 3)[-1]  # after `DUMP; TABLE OID `
-        by_end = restore_order.owner_of(line, powerless) if OF_A_RELATION.match(entry) else ""
+        by_end = restore_order.parse_owner(line, powerless) if OF_A_RELATION.match(entry) else ""
         found.setdefault(owner_of.get(entry) or by_end, []).append(line)
     return found
 

@@ -39,7 +39,7 @@ def split_listing(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[
     return first, second
 
 
-def load(
+def restore_dump(
     toolbox: Toolbox, server: Server, dump: str, database: str, indexes: Sequence[VectorIndex], *, jobs: int,
     vector_indexes: bool, login: Server, create: bool = False, opening: str = "",
     by_superuser: bool = False,
@@ -77,10 +77,8 @@ def load(
     ) -> None:
         with owner_login.granting_owners(toolbox, server, database, owners if groups else (), keys):
             for number, group in enumerate(groups):
-                lent = (
-                    owner_login.granting_create(toolbox, server, database, owners) if group.as_owner else nullcontext()
-                )
-                with lent:
+                creators = owners if group.as_owner else ()
+                with owner_login.granting_create(toolbox, server, database, creators) if creators else nullcontext():
                     run(login if group.as_owner else server, f"{name}-{number}.list", group.lines, options)
 
     run(server, "database.list", made.database, f"{making} --section=pre-data", beside if create else database)
@@ -93,7 +91,8 @@ def load(
             with owner_login.granting_owner(toolbox, server, database, owner):
                 run(login, f"rows-{number}.list", lines, f"--section=data -j {jobs}")
     run(server, "rows.list", shares.get("", []), f"--section=data -j {jobs}")
-    make(made.schema, "behind", f"--section=post-data -j {jobs}", _keys(toolbox, server.major, dump, first))
+    referenced = _find_referenced_tables(toolbox, server.major, dump, first)
+    make(made.schema, "after", f"--section=post-data -j {jobs}", referenced)
     if vector_indexes:
         make(vectors.schema, "vector-indexes", "--section=post-data")
     run(server, "annotations.list", made.annotations + (vectors.annotations if vector_indexes else []), "")
@@ -109,7 +108,7 @@ def _list_entries(toolbox: Toolbox, major: int, dump: str, *, create: bool) -> s
     )
 
 
-def _keys(toolbox: Toolbox, major: int, dump: str, lines: Sequence[str]) -> set[tuple[str, str]]:
+def _find_referenced_tables(toolbox: Toolbox, major: int, dump: str, lines: Sequence[str]) -> set[tuple[str, str]]:
     """Return (schema, table) of all tables that the dump's foreign keys refer to. Raises ServerError."""
     keys = [line for line in lines if " FK CONSTRAINT " in line]
     if not keys:

@@ -68,18 +68,18 @@ def plan_restore(lines: Iterable[str], powerless: Collection[str]) -> RestoreOrd
         elif ANNOTATIONS.match(entry):
             annotations.append(line)
         elif not ROWS.match(entry):
-            owner = owner_of(line, powerless) if not ONLY_A_SUPERUSER.match(entry) else ""
+            owner = parse_owner(line, powerless) if not ONLY_A_SUPERUSER.match(entry) else ""
             owners |= {owner} - {""}
-            _add(last if AFTER_PRIVILEGES.match(entry) else schema, bool(owner), line)
+            _append_line(last if AFTER_PRIVILEGES.match(entry) else schema, bool(owner), line)
     return RestoreOrder(database, schema, annotations, last, frozenset(owners))
 
 
-def owner_of(line: str, powerless: Collection[str]) -> str:
+def parse_owner(line: str, powerless: Collection[str]) -> str:
     """Return the role at the end of a line if `powerless` has it; "" if a superuser, or nobody, owns the entry."""
     return max((role for role in powerless if line.endswith(f" {role}")), key=len, default="")
 
 
-def _add(groups: list[EntryGroup], as_owner: bool, line: str) -> None:
+def _append_line(groups: list[EntryGroup], as_owner: bool, line: str) -> None:
     if not groups or groups[-1].as_owner != as_owner:
         groups.append(EntryGroup(as_owner))
     groups[-1].lines.append(line)

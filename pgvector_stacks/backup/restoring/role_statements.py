@@ -72,7 +72,7 @@ def parse(text: str) -> list[Statement]:
             at += len(line) + 1
             continue
         try:
-            tokens, at = _tokens(text, at)
+            tokens, at = _tokenize(text, at)
             found.append(_Reader(tokens, number).statement())
         except _UnknownStatement as unknown:
             _refuse(number, line, unknown)
@@ -101,7 +101,7 @@ def refuse_powers(statements: Iterable[Statement], powerful: Collection[str], *,
         )
 
 
-def without_backup_role(statements: Iterable[Statement], *, made: bool = False) -> list[Statement]:
+def remove_backup_role(statements: Iterable[Statement], *, made: bool = False) -> list[Statement]:
     """Remove the statements about the role of scheduled backups, which `up` creates. `made`: keep its CREATE ROLE."""
     return [each for each in statements if BACKUP not in each.names or (made and each.makes == BACKUP)]
 
@@ -126,7 +126,7 @@ def _refuse(number: int, line: str, why: _UnknownStatement) -> NoReturn:
     )
 
 
-def _tokens(text: str, at: int) -> tuple[list[Token], int]:
+def _tokenize(text: str, at: int) -> tuple[list[Token], int]:
     """Return the tokens of one statement without its `;`, and the start of the next line. Raises _Unknown."""
     found: list[Token] = []
     while match := TOKEN.match(text, at):

@@ -73,5 +73,5 @@ def _schedule(client: docker.DockerClient, environment: Environment) -> Finding 
         return Finding(SCHEDULE, f"{name} runs")
     return Finding(
         SCHEDULE, sidecar.describe_problem(name, state.status, state.exit_code, state.log),
-        f"{again};  {sidecar.see_its_log(name)}",
+        f"{again};  {sidecar.log_hint(name)}",
     )  # fmt: skip

@@ -52,7 +52,7 @@ def describe_rebuilds(source: SourceServer, target: TargetVersion, reindex: Rein
     every = [(name, index) for name, each in source.databases.items() for index in each.text_indexes]
     surely = [(name, index) for name, index in every if any(_differs(each, target) for each in index.collations)]
     others = [pair for pair in every if pair not in surely]
-    perhaps = [(name, index) for name, index in others if any(_unknown(each, target) for each in index.collations)]
+    perhaps = [(name, index) for name, index in others if any(_may_differ(each, target) for each in index.collations)]
     found = []
     if surely:
         used = [each for _, index in surely for each in index.collations]
@@ -85,7 +85,7 @@ def _differs(collation: Collation, target: TargetVersion) -> bool:
     )  # fmt: skip
 
 
-def _unknown(collation: Collation, target: TargetVersion) -> bool:
+def _may_differ(collation: Collation, target: TargetVersion) -> bool:
     return collation.provider != LIBRARY or target.libc is None
 
 

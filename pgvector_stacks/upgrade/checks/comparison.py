@@ -53,7 +53,7 @@ def find_differing_tables(kept: DatabaseSums, now: DatabaseSums) -> list[str]:
     return [name for name, rows in sorted(kept.tables.items()) if name in now.tables and now.tables[name] != rows]
 
 
-def differences(kept: DatabaseSums, now: DatabaseSums, counted: Mapping[str, DifferingRows]) -> list[str]:
+def describe_differences(kept: DatabaseSums, now: DatabaseSums, counted: Mapping[str, DifferingRows]) -> list[str]:
     """Return the differences as lines of text; empty without any. `counted`: those of `find_differing_tables`."""
     found = []
     for name in sorted(kept.tables.keys() | now.tables.keys()):

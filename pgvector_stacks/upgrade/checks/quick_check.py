@@ -44,7 +44,7 @@ def take_fingerprint(toolbox: Toolbox, server: Server, databases: Iterable[str],
     return found
 
 
-def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
+def describe_differences(before: Fingerprint, after: Fingerprint) -> list[str]:
     """Return the differences as lines of text; empty if the fingerprints are equal. Pure."""
     found = []
     for what in sorted(before.keys() | after.keys()):
@@ -56,7 +56,7 @@ def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
 
 def check_equal(before: Fingerprint, after: Fingerprint) -> None:
     """Raise ServerError with the differences, if there are any."""
-    if found := differences(before, after):
+    if found := describe_differences(before, after):
         shown = "\n".join(f"    {line}" for line in found[:10])
         raise ServerError(f"the new server's data is not the old one's: {len(found)} differences\n{shown}")
 

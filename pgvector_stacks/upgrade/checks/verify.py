@@ -28,7 +28,7 @@ from pgvector_stacks.upgrade.checks.comparison import (
     DifferingRows,
     SequenceState,
     TableSum,
-    differences,
+    describe_differences,
     find_differing_tables,
 )
 from pgvector_stacks.upgrade.decision import MARGIN_BYTES, format_size
@@ -184,7 +184,7 @@ def _compare(toolbox: Toolbox, copy: Server, live: Server, database: str) -> tup
         name: _count_differences(toolbox, copy, live, database, name, kept.tables[name].count + now.tables[name].count)
         for name in find_differing_tables(kept, now)
     }
-    return kept, differences(kept, now, counted)
+    return kept, describe_differences(kept, now, counted)
 
 
 def _sum_tables(toolbox: Toolbox, server: Server, database: str, tables: list[str]) -> dict[str, TableSum]:

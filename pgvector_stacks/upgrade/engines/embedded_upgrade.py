@@ -205,10 +205,10 @@ def read_target_of_wheel(major: int) -> facts.TargetVersion:
 
 def measure_disk(root: Path) -> facts.Disk:
     """Measure the free space below `root`, and check whether its file system has reflinks."""
-    return facts.Disk(shutil.disk_usage(root).free, _reflinks(root))
+    return facts.Disk(shutil.disk_usage(root).free, _has_reflinks(root))
 
 
-def _reflinks(root: Path) -> bool:
+def _has_reflinks(root: Path) -> bool:
     try:
         import fcntl
 
