@@ -77,10 +77,8 @@ def restore_dump(
     ) -> None:
         with owner_login.granting_owners(toolbox, server, database, owners if groups else (), keys):
             for number, group in enumerate(groups):
-                lent = (
-                    owner_login.granting_create(toolbox, server, database, owners) if group.as_owner else nullcontext()
-                )
-                with lent:
+                creators = owners if group.as_owner else ()
+                with owner_login.granting_create(toolbox, server, database, creators) if creators else nullcontext():
                     run(login if group.as_owner else server, f"{name}-{number}.list", group.lines, options)
 
     run(server, "database.list", made.database, f"{making} --section=pre-data", beside if create else database)
@@ -93,12 +91,8 @@ def restore_dump(
             with owner_login.granting_owner(toolbox, server, database, owner):
                 run(login, f"rows-{number}.list", lines, f"--section=data -j {jobs}")
     run(server, "rows.list", shares.get("", []), f"--section=data -j {jobs}")
-    make(
-        made.schema,
-        "behind",
-        f"--section=post-data -j {jobs}",
-        _find_referenced_tables(toolbox, server.major, dump, first),
-    )
+    referenced = _find_referenced_tables(toolbox, server.major, dump, first)
+    make(made.schema, "after", f"--section=post-data -j {jobs}", referenced)
     if vector_indexes:
         make(vectors.schema, "vector-indexes", "--section=post-data")
     run(server, "annotations.list", made.annotations + (vectors.annotations if vector_indexes else []), "")
