@@ -24,7 +24,7 @@ from docker.errors import DockerException, NotFound
 from bench.figures import NotMeasured
 from pgvector_stacks.automation.toolchain import Toolchain, ToolchainError, find_or_get
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.common.image_names import major_of
+from pgvector_stacks.common.image_names import parse_major
 from pgvector_stacks.config.environment import from_config
 from pgvector_stacks.docker import docker_host
 from pgvector_stacks.docker.docker_host import NAME_LABEL
@@ -46,7 +46,7 @@ class Engine:
 
     @property
     def major(self) -> int:
-        return major_of(self.image) or 0
+        return parse_major(self.image) or 0
 
     @property
     def old_data(self) -> str:
@@ -69,8 +69,8 @@ def engine() -> Iterator[Engine]:
         raise NotMeasured(why)
     image = from_config("dev", {}).image
     try:
-        where = docker_host.endpoint(None, None, os.environ)
-        if not where.local:
+        where = docker_host.choose_endpoint(None, None, os.environ)
+        if not where.is_local:
             raise NotMeasured(f"{where.url} is another machine's Docker Engine: ports and times would be the network's")
         build.ensure(image)
         client = docker_host.connect(where.url, where.chosen_by)

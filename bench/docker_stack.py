@@ -144,7 +144,12 @@ def by_hand(where: Setup) -> float:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment |= {"PGPASSWORD": address.password, "POSTGRES_PASSWORD": address.password}
     try:
-        psql: list[str | Path] = [embedded_server.binaries(embedded_server.VERSIONS[-1]) / "psql", "-X", "-q", "-1"]
+        psql: list[str | Path] = [
+            embedded_server.find_bin_directory(embedded_server.VERSIONS[-1]) / "psql",
+            "-X",
+            "-q",
+            "-1",
+        ]
     except ServerError as error:
         raise NotMeasured(str(error)) from None
     psql += ["-v", "ON_ERROR_STOP=1", *(word for script in DEFAULT_SCRIPTS for word in ("-f", SQL / script))]

@@ -30,8 +30,8 @@ from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.config.environment import from_config
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.docker import data_volume
-from pgvector_stacks.docker.container_spec import PORT, Spec
-from pgvector_stacks.sizing.budget import derive_for_container
+from pgvector_stacks.docker.container_spec import PORT, ContainerSpec
+from pgvector_stacks.sizing.budget import tune_for_container
 from pgvector_stacks.sizing.settings import Limits
 
 if TYPE_CHECKING:
@@ -130,13 +130,13 @@ def _told() -> Iterator[None]:
 @contextmanager
 def tuned(where: Engine) -> Iterator[Side]:
     """A server as the product runs it."""
-    made = derive_for_container(LIMITS)
+    made = tune_for_container(LIMITS)
     address = _address("postgres")
     with removed(where.client, network=True) as name:
-        spec = Spec(name, where.major, made.settings, LIMITS.memory_mb, LIMITS.cpus, made.shm_mb)
+        spec = ContainerSpec(name, where.major, made.settings, LIMITS.memory_mb, LIMITS.cpus, made.shm_mb)
         where.client.volumes.create(name)
-        data_volume.prepare(where.client, spec, where.image, name, address.password)
-        data_volume.install(where.client, spec, where.image, name)
+        data_volume.prepare_data(where.client, spec, where.image, name, address.password)
+        data_volume.install_files(where.client, spec, where.image, name)
         files = from_config("dev", {}).open_files
         where.client.containers.run(
             where.image, spec.command, name=name, network=name, detach=True, user="postgres",

@@ -33,7 +33,7 @@ def stop(copied: Checkout) -> None:
     finally:
         major = from_config(STACK, {}).major
         directory = embedded_server.Directory(copied.root / ".data" / STACK / str(major), major)
-        if embedded_server.pid(directory) is not None:
+        if embedded_server.find_postmaster(directory) is not None:
             embedded_server.stop(directory)
 
 

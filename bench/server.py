@@ -17,7 +17,7 @@ from psycopg import sql
 from pgvector_stacks.config.environment import from_config
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.sizing.settings import derive
+from pgvector_stacks.sizing.settings import derive_settings
 
 MAJOR = 18
 
@@ -65,9 +65,9 @@ def running() -> Iterator[Server]:
     try:
         password = secrets.token_urlsafe(16)
         embedded_server.initialise(directory, password)
-        port = embedded_server.start(directory, derive(from_config("local", {}).limits))
+        port = embedded_server.start(directory, derive_settings(from_config("local", {}).limits))
         admin = Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, password)
-        yield Server(admin, embedded_server.binaries(MAJOR) / "psql", count(1))
+        yield Server(admin, embedded_server.find_bin_directory(MAJOR) / "psql", count(1))
     finally:
         try:
             if directory.made:

@@ -27,9 +27,9 @@ from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config.environment import from_config
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.sizing.settings import derive
+from pgvector_stacks.sizing.settings import derive_settings
 from pgvector_stacks.toolbox import embedded_toolbox
-from pgvector_stacks.toolbox.interface import must, with_password
+from pgvector_stacks.toolbox.interface import connect_with_password, require_success
 from pgvector_stacks.upgrade import facts, run
 from pgvector_stacks.upgrade.decision import METHODS, Method, choose_method
 from pgvector_stacks.upgrade.engines import embedded_upgrade
@@ -187,7 +187,7 @@ def _ours(cluster: Cluster, port: int, method: Method) -> None:
             choice = choose_method(source, embedded_upgrade.measure_disk(cluster.root), method)
         except PgstackError as error:
             raise NotMeasured(str(error)) from None
-        live = with_password(
+        live = connect_with_password(
             toolbox,
             OLD,
             embedded_server.HOST,
@@ -208,11 +208,11 @@ def _by_hand(cluster: Cluster) -> None:
         options = f"-c hba_file={trust}"
         command = (
             f'cd "{toolbox.sockets}" && exec pg_upgrade --copy'
-            f' -b "{toolbox.programs(OLD)}" -B "{toolbox.programs(NEW)}"'
+            f' -b "{toolbox.bin_directory(OLD)}" -B "{toolbox.bin_directory(NEW)}"'
             f' -d "{old.path}" -D "{new.path}" -U {embedded_server.ADMIN} -j 2 -s "{toolbox.sockets}"'
             f' -o "{options}" -O "{options}"'
         )
-        must("pg_upgrade", toolbox.run(NEW, "sh", "-c", command))
+        require_success("pg_upgrade", toolbox.run(NEW, "sh", "-c", command))
 
 
 def measure(sizes_mb: Sequence[int], repeat: int, report: Report) -> Iterator[Figure]:
@@ -220,7 +220,7 @@ def measure(sizes_mb: Sequence[int], repeat: int, report: Report) -> Iterator[Fi
     if find_spec("numpy") is None:
         yield unmeasured("downtime of an upgrade", "dump", Goal(None), "numpy is not installed:  make .venv/ready-demo")
         return
-    settings = derive(from_config("local", {}).limits)
+    settings = derive_settings(from_config("local", {}).limits)
     found: dict[tuple[int, str], Samples] = {}
     methods: dict[str, Method | None] = {name: name for name in METHODS} | {BARE: None}
     for size in sizes_mb:

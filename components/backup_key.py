@@ -42,7 +42,7 @@ class BackupKeyProvider(Provider):
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         was = _olds.get("engine", news["engine"])  # a state from before has none
         if was != news["engine"]:
-            return refused(news, PgstackError(relocation.engine_refusal(was, news["engine"])))
+            return refused(news, PgstackError(relocation.explain_engine_refusal(was, news["engine"])))
         return CheckResult(news, [])
 
     def create(self, props: dict[str, Any]) -> CreateResult:

@@ -22,13 +22,13 @@ from pgvector_stacks.common.errors import PgstackError, ServerError
 from pgvector_stacks.config import offline
 from pgvector_stacks.connections.connection import Address, as_pgstack_error
 from pgvector_stacks.docker import adoption, data_volume, extension_check
-from pgvector_stacks.docker.container_spec import PORT, Spec
+from pgvector_stacks.docker.container_spec import PORT, ContainerSpec
 from pgvector_stacks.docker.docker_host import (
     Endpoint,
     connect,
+    find_container,
     has_image,
-    remove_left_throw_aways,
-    server_of,
+    remove_leftover_containers,
     volume_exists,
 )
 from pgvector_stacks.embedded.embedded_server import ADMIN
@@ -69,7 +69,7 @@ class DataDirectoryProvider(Provider):
     def create(self, props: dict[str, Any]) -> CreateResult:
         client = connect(props["docker"])
         spec = spec_of(props)
-        remove_left_throw_aways(client, spec.name)
+        remove_leftover_containers(client, spec.name)
         if props.get("adopt"):
             adoption.adopt(
                 client, spec, props["image"], props["volume"],
@@ -83,7 +83,7 @@ class DataDirectoryProvider(Provider):
     def _found(props: dict[str, Any]) -> dict[str, Any]:
         """Made, or taken as it is there."""
         spec = spec_of(props)
-        identifier, by = data_volume.prepare(
+        identifier, by = data_volume.prepare_data(
             connect(props["docker"]), spec, props["image"], props["volume"], props["adminPassword"]
         )
         return {"systemIdentifier": identifier, "madeBy": by, "upgradedBy": "", "downtimeS": 0}
@@ -110,11 +110,11 @@ class DataDirectoryProvider(Provider):
         changed = before.differs_from(after) or _olds["image"] != _news["image"]
         client = connect(_news["docker"])
         if changed or _is_elsewhere(_olds, _news):
-            remove_left_throw_aways(client, after.name)
+            remove_leftover_containers(client, after.name)
         if changed:
-            data_volume.install(client, after, _news["image"], _news["volume"])
+            data_volume.install_files(client, after, _news["image"], _news["volume"])
             pulumi.log.info("tries the new image, settings or limits on an empty directory first")
-            data_volume.trial(client, after, _news["image"], _news["volume"], _news["pgvectorMinimum"])
+            data_volume.try_server(client, after, _news["image"], _news["volume"], _news["pgvectorMinimum"])
         if _is_elsewhere(_olds, _news) and _is_gone(client, _news):
             # Preflight let it pass: the former place has no data
             _look(client, _news)
@@ -145,7 +145,7 @@ def _is_gone(client: docker.DockerClient, props: dict[str, Any]) -> bool:
     """True where the volume isn't there, or another empty one of its name: seen only while no server runs on it."""
     if not volume_exists(client, props["volume"]):
         return True
-    server = server_of(client, props["name"])
+    server = find_container(client, props["name"])
     if (server is not None and server.status == "running") or not has_image(client, props["image"]):
         return False
     found = data_volume.inspect_volume(client, props["name"], props["image"], props["volume"])
@@ -166,7 +166,7 @@ def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
             _check_extensions(olds, news)
         if not is_unknown({key: news.get(key) for key in ("image", "certificate", "key")}):
             before, after = spec_of(olds), spec_of(news)
-            changes = before.changes_to(after) + _published(olds, news)
+            changes = before.describe_changes(after) + _published(olds, news)
             if olds["image"] != news["image"]:
                 changes.append(_other_image(olds, news, news["image"]))
             if changes:
@@ -213,11 +213,11 @@ def _check_extensions(olds: dict[str, Any], news: dict[str, Any]) -> None:
         client = connect(olds["docker"])
         if not has_image(client, image):
             return  # a preview pulls nothing; the `up` asks again
-        there = extension_check.installed(_address(olds | {key: olds.get(key, news.get(key)) for key in ADDRESS}))
-        offer = extension_check.offered(client, olds["name"], image)
+        there = extension_check.list_installed(_address(olds | {key: olds.get(key, news.get(key)) for key in ADDRESS}))
+        offer = extension_check.list_image_extensions(client, olds["name"], image)
     except (PgstackError, psycopg.Error):
         return
-    why = extension_check.refusal(there, offer, news["imageName"]) if offer is not None else ""
+    why = extension_check.explain_refusal(there, offer, news["imageName"]) if offer is not None else ""
     if why:
         raise ServerError(f"pgvector:image: {why}")
 
@@ -308,9 +308,9 @@ def _look_at_adopted(client: docker.DockerClient, props: dict[str, Any]) -> None
     """Say what adopting will do. Raises ServerError."""
     major, volume = int(props["major"]), props["volume"]
     seen = adoption.inspect_legacy_volume(client, props["name"], props["image"], volume)
-    if reason := adoption.refusal(seen, volume, props["imageName"], major):
+    if reason := adoption.explain_refusal(seen, volume, props["imageName"], major):
         raise ServerError(reason)
-    if message := adoption.words(seen, volume, major):
+    if message := adoption.describe_adoption(seen, volume, major):
         pulumi.log.info(message)
 
 
@@ -322,9 +322,9 @@ def _look(client: docker.DockerClient, props: dict[str, Any]) -> None:
         raise ServerError(refusal)
 
 
-def spec_of(props: dict[str, Any]) -> Spec:
+def spec_of(props: dict[str, Any]) -> ContainerSpec:
     """The server these inputs describe."""
-    return Spec(
+    return ContainerSpec(
         name=props["name"],
         major=int(props["major"]),
         settings={str(name): str(value) for name, value in props["settings"].items()},
@@ -333,7 +333,7 @@ def spec_of(props: dict[str, Any]) -> Spec:
         shm_mb=int(props["shmMb"]),
         certificate=props.get("certificate") or "",
         key=props.get("key") or "",
-        files_of_root=bool(props.get("filesOfRoot")),
+        root_owns_files=bool(props.get("filesOfRoot")),
     )
 
 

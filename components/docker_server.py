@@ -20,10 +20,10 @@ from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.docker import docker_context
-from pgvector_stacks.docker.container_spec import PORT, Spec
-from pgvector_stacks.docker.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, endpoint
+from pgvector_stacks.docker.container_spec import PORT, ContainerSpec
+from pgvector_stacks.docker.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, choose_endpoint
 from pgvector_stacks.embedded.embedded_server import ADMIN
-from pgvector_stacks.sizing.budget import Tuned
+from pgvector_stacks.sizing.budget import TunedServer
 
 from .certificate import GeneratedCertificate
 from .claim import Claim
@@ -50,13 +50,13 @@ def declare(
     if offline.requested(os.environ):
         engine = offline.endpoint_not_asked(environment, os.environ)
     else:
-        engine = endpoint(environment.docker_host, environment.docker_context, os.environ)
+        engine = choose_endpoint(environment.docker_host, environment.docker_context, os.environ)
     if environment.backup is not None and engine != offline.NOT_ASKED:
         from pgvector_stacks.backup.daily import sidecar  # few stacks have a schedule
 
         sidecar.refuse_elsewhere(engine, environment.stack)
     if environment.stack in PINNED and not image_names.is_pinned(environment.image):
-        pulumi.log.info(image_names.pinning(environment.image))
+        pulumi.log.info(image_names.describe_pinning(environment.image))
     return _Declaration(environment, parent, engine, environment.fitting, backup_key).server(schema)
 
 
@@ -64,7 +64,7 @@ class _Declaration:
     """The resources of one server, in dependency order."""
 
     def __init__(
-        self, environment: Environment, parent: pulumi.Resource, engine: Endpoint, tuned: Tuned,
+        self, environment: Environment, parent: pulumi.Resource, engine: Endpoint, tuned: TunedServer,
         backup_key: pulumi.Output[str],
     ) -> None:  # fmt: skip
         self.environment, self.engine, self.tuned = environment, engine, tuned
@@ -80,9 +80,9 @@ class _Declaration:
             to_props(environment, engine, tuned.wal_mb) | {"claim": self.claim.value},
             self.options,
         )
-        tls = docker_context.tls_of(engine.url, os.environ)
+        tls = docker_context.find_tls_files(engine.url, os.environ)
         self.provider = docker.Provider(
-            "docker", host=engine.url, cert_path=tls.of_the_plugin() if tls else None,
+            "docker", host=engine.url, cert_path=tls.folder_for_plugin() if tls else None,
             opts=pulumi.ResourceOptions(parent=parent, depends_on=[preflight]),
         )  # fmt: skip
         self.docker = pulumi.ResourceOptions(parent=parent, provider=self.provider)
@@ -183,11 +183,11 @@ class _Declaration:
             backup_schedule.Options(self.options, self.docker, hooks, self._labels("backup")),
         )
 
-    def _spec(self, certificate: str, key: str) -> Spec:
-        return Spec(
+    def _spec(self, certificate: str, key: str) -> ContainerSpec:
+        return ContainerSpec(
             name=self.name, major=self.environment.major, settings=self.tuned.settings,
             memory_mb=self.environment.memory_mb, cpus=self.environment.cpus, shm_mb=self.tuned.shm_mb,
-            certificate=certificate, key=key, files_of_root=True,
+            certificate=certificate, key=key, root_owns_files=True,
         )  # fmt: skip
 
     def _volume(self) -> docker.Volume:
@@ -263,7 +263,7 @@ class _Declaration:
 
     def _container(
         self, image: docker.RemoteImage, volume: docker.Volume, network: docker.Network,
-        spec: pulumi.Output[Spec], data: DataDirectory,
+        spec: pulumi.Output[ContainerSpec], data: DataDirectory,
     ) -> docker.Container:  # fmt: skip
         environment = self.environment
         shape = self._spec("", "")  # what doesn't depend on the certificate

@@ -22,7 +22,7 @@ from pgvector_stacks.config.environment import ROOT, Environment
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect, server_version
 from pgvector_stacks.embedded import embedded_server, trust_lines
-from pgvector_stacks.sizing.settings import derive, settings_hash
+from pgvector_stacks.sizing.settings import derive_settings, settings_hash
 from pgvector_stacks.upgrade.decision import Method, Reindex
 from pgvector_stacks.upgrade.engines import embedded_guardian, embedded_upgrade
 
@@ -157,13 +157,13 @@ class EmbeddedServerProvider(Provider):
         deployed = DirectoryProps.from_props(props)
         embedded_guardian.wait_for_guardian(deployed.root)
         directory = deployed.directory
-        state = embedded_server.status(directory)
+        state = embedded_server.server_status(directory)
         if state == "missing":
             return ReadResult(None, {})
         found = "running" if state == "running" else "stopped"
-        if state == "running" and embedded_server.refuses(directory, deployed.admin_password):
+        if state == "running" and embedded_server.refuses_password(directory, deployed.admin_password):
             found = "refuses the administrator's password"
-        if trust_lines.is_open(directory.path):
+        if trust_lines.has_trust_lines(directory.path):
             found = "lets anybody on this machine in without a password"
             pulumi.log.warn(f"the server {found}: {directory.path}/{trust_lines.NAME} says trust; `up` mends it")
         outs = deployed.to_props() | {"server": found}
@@ -214,9 +214,12 @@ def _check_port(was: DirectoryProps, wanted: DirectoryProps) -> None:
     if not port or not wanted.known:
         return
     own = [each.directory for each in (was, wanted) if each.known]
-    if any(embedded_server.pid(each) is not None and embedded_server.kept_port(each) == port for each in own):
+    if any(
+        embedded_server.find_postmaster(each) is not None and embedded_server.read_last_port(each) == port
+        for each in own
+    ):
         return
-    if not embedded_server.port_is_free(port):
+    if not embedded_server.is_port_free(port):
         raise ServerError(
             f"pgvector:port = {port}: something else listens on it on this machine\n"
             f"  see what:  ss -ltnp 'sport = :{port}'\n"
@@ -226,8 +229,8 @@ def _check_port(was: DirectoryProps, wanted: DirectoryProps) -> None:
 
 def _as_it_is(was: DirectoryProps, now: DirectoryProps, wanted: Mapping[str, Any]) -> list[Address]:
     """Where the server is now: on the port of its own settings file. Empty where it isn't running."""
-    port = embedded_server.kept_port(was.directory)
-    if port is None or embedded_server.pid(was.directory) is None:
+    port = embedded_server.read_last_port(was.directory)
+    if port is None or embedded_server.find_postmaster(was.directory) is None:
         return []
     words = dict.fromkeys(word for word in (was.admin_password, now.admin_password) if word)
     return [Address(embedded_server.HOST, port, wanted["database"], embedded_server.ADMIN, word) for word in words]
@@ -304,9 +307,9 @@ def _bring_up(wanted: ServerProps, known_password: str) -> ServerProps:
     directory, settings, port = wanted.directory, wanted.settings, wanted.wanted_port
     embedded_upgrade.check_is_current(directory)
     embedded_server.initialise(directory, wanted.admin_password)
-    if embedded_server.pid(directory) is not None and (
-        embedded_server.written_settings(directory) != settings
-        or port not in (None, embedded_server.kept_port(directory))
+    if embedded_server.find_postmaster(directory) is not None and (
+        embedded_server.read_settings(directory) != settings
+        or port not in (None, embedded_server.read_last_port(directory))
     ):
         embedded_server.stop(directory)
     port = embedded_server.start(directory, settings, port=port)
@@ -341,7 +344,7 @@ def declare(
 ) -> Server:
     """The embedded engine's part of the `Engine` interface. `schema`: what its check compares before a change."""
     admin_password = password("admin-password", environment.admin_password, parent)
-    settings = derive(environment.limits, durability=environment.durability)
+    settings = derive_settings(environment.limits, durability=environment.durability)
     server = EmbeddedServer(
         "server",
         {

@@ -33,8 +33,8 @@ class PlaceProps(Props):
     adopt_volume: str = ""
 
     @property
-    def place(self) -> relocation.Place:
-        return relocation.Place(
+    def place(self) -> relocation.DataPlace:
+        return relocation.DataPlace(
             self.docker, self.adopt_volume or self.name, self.data_path or "", bool(self.adopt_volume)
         )
 
@@ -51,8 +51,8 @@ class PreflightProps(PlaceProps):
     claim: str | None = None
 
     @property
-    def wanted(self) -> preflight.Wanted:
-        return preflight.Wanted(
+    def wanted(self) -> preflight.HostNeeds:
+        return preflight.HostNeeds(
             name=self.name,
             image=self.image,
             memory_mb=self.memory_mb,
@@ -77,7 +77,7 @@ class PreflightProvider(Provider):
             pulumi.log.warn(offline.NOT_LOOKED_AT)
             news = as_deployed(_olds, news)
             place = PlaceProps.from_props(news).place
-            moved = was and relocation.refusal(was.place, place, was.image, other_engine=False)
+            moved = was and relocation.explain_refusal(was.place, place, was.image, other_engine=False)
             if moved:
                 pulumi.log.warn(f"an `up` refuses this where there is data: {moved}")
             return CheckResult(news, [])
@@ -106,15 +106,15 @@ def examine(inputs: PreflightProps, was: PlaceProps | None) -> None:
     try:
         if was:
             images = (was.image, inputs.image)
-            relocation.check(client, was.name, was.place, inputs.place, wanted.claim, images)
-            wanted = replace(wanted, settled=was.place.same_on_one_engine(inputs.place))
-        found = preflight.findings(wanted, preflight.gather(client, endpoint, wanted))
+            relocation.refuse_relocation(client, was.name, was.place, inputs.place, wanted.claim, images)
+            wanted = replace(wanted, is_recorded=was.place.has_same_files(inputs.place))
+        found = preflight.run_checks(wanted, preflight.gather_facts(client, endpoint, wanted))
     finally:
         client.close()
     for finding in found:
-        if not finding.good and not finding.serious:
+        if not finding.is_ok and not finding.serious:
             pulumi.log.warn(str(finding))
-    bad = [str(finding) for finding in found if not finding.good and finding.serious]
+    bad = [str(finding) for finding in found if not finding.is_ok and finding.serious]
     if bad:
         raise PgstackError("\n".join(bad))
 

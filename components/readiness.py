@@ -59,12 +59,14 @@ class ServerProps(Props):
         return int(self.version.split(".")[0] or 0)
 
     @property
-    def server(self) -> readiness.Server:
+    def server(self) -> readiness.ServerContainer:
         address = Address(
             self.host, self.port, "postgres", ADMIN, self.admin_password,
             sslmode=self.sslmode, via=Endpoint(self.docker, "").via, certificate=self.certificate,
         )  # fmt: skip
-        return readiness.Server(container=self.container, volume=self.volume, memory_mb=self.memory_mb, address=address)
+        return readiness.ServerContainer(
+            container=self.container, volume=self.volume, memory_mb=self.memory_mb, address=address
+        )
 
 
 class ReadinessProps(ServerProps):
@@ -113,7 +115,7 @@ class ReadinessProvider(Provider):
         deployed = ServerProps.from_props(props)
         outs, inputs = deployed.inputs([FOUND]), deployed.inputs([FOUND, *OUTPUTS])
         try:
-            found = readiness.found(connect(deployed.docker), deployed.server)
+            found = readiness.describe_problem(connect(deployed.docker), deployed.server)
         except PgstackError:
             found = ""  # Preflight says it
         if not found:
@@ -129,7 +131,7 @@ def _back_up(was: ServerProps, serves: ServerProps) -> None:
 
 
 @contextmanager
-def _at_the_server(serves: ServerProps) -> Iterator[tuple[interface.Toolbox, interface.Server]]:
+def _at_the_server(serves: ServerProps) -> Iterator[tuple[interface.Toolbox, interface.ServerConnection]]:
     client, admin = connect(serves.docker), serves.server.address
     with docker_upgrade.open_toolbox_at_server(client, serves.name, serves.image, serves.major, admin) as found:
         yield found
@@ -138,7 +140,7 @@ def _at_the_server(serves: ServerProps) -> Iterator[tuple[interface.Toolbox, int
 def _wait(wanted: ReadinessProps, known_password: str) -> ReadinessProps:
     """The same with its outputs, once the server answers."""
     client, server = connect(wanted.docker), wanted.server
-    version = readiness.wait(client, server, known_password)
+    version = readiness.wait_until_ready(client, server, known_password)
     readiness.limit_processes(client, server.container, wanted.pids_limit)
     image = wanted.image.split(":")[-1][:12]
     identity = f"{wanted.system_identifier}/{version}/{wanted.fingerprint}/{image}"

@@ -26,10 +26,10 @@ from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.migrations import apply
 from pgvector_stacks.migrations.scripts.script_files import Script, load, load_verify, parse
-from pgvector_stacks.sizing.settings import Limits, derive
+from pgvector_stacks.sizing.settings import Limits, derive_settings
 from pgvector_stacks.toolbox import embedded_toolbox
 from pgvector_stacks.toolbox.embedded_toolbox import EmbeddedToolbox
-from pgvector_stacks.toolbox.interface import Server as Reached
+from pgvector_stacks.toolbox.interface import ServerConnection as Reached
 from pgvector_stacks.toolbox.interface import passfile_line
 from tests.docker_plugin import install
 from tests.engine.checkout import Checkout, copy_of_the_program, stop_servers
@@ -144,7 +144,7 @@ def server() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="pgstack test ") as folder:
         directory = embedded_server.Directory(Path(folder) / "18", 18)
         password = secrets.token_urlsafe(12)
-        settings = derive(LIMITS)
+        settings = derive_settings(LIMITS)
         embedded_server.initialise(directory, password)
         port = embedded_server.start(directory, settings)
         try:

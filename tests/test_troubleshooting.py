@@ -10,27 +10,28 @@ import pytest
 from pgvector_stacks.config.environment import ROOT
 from pgvector_stacks.docker.docker_host import Network
 from pgvector_stacks.docker.exit_diagnosis import DIAGNOSES, Diagnosis
-from pgvector_stacks.docker.preflight import CHECKS, Facts, Wanted, findings
+from pgvector_stacks.docker.preflight import CHECKS, HostFacts, HostNeeds, run_checks
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-WANTED = Wanted("pgvector-dev", "IMAGE", 1024, 2, 5433, "127.0.0.1", 1024, None)
-GOOD = Facts(
-    api=(1, 41), architecture="amd64", memory_mb=4096, cpus=4, limits_memory=True, root="/var/lib/docker", free_mb=9999,
-    root_missing=False, image_here=True, image_architectures=("amd64",), image_problem="", port_holder="",
-    other_users=(), container=None, network=None, volume_here=True, address_here=True,
+WANTED = HostNeeds("pgvector-dev", "IMAGE", 1024, 2, 5433, "127.0.0.1", 1024, None)
+GOOD = HostFacts(
+    api=(1, 41), architecture="amd64", memory_mb=4096, cpus=4, can_limit_memory=True, root="/var/lib/docker",
+    free_mb=9999,
+    root_missing=False, has_image=True, image_architectures=("amd64",), image_problem="", port_holder="",
+    other_users=(), container=None, network=None, has_volume=True, has_address=True,
 )  # fmt: skip
 BAD = {
     "Docker": replace(GOOD, api=(1, 39)),
     "image not there": replace(GOOD, image_problem="no such host"),
     "image of another architecture": replace(GOOD, image_architectures=("arm64",)),
-    "memory not limited": replace(GOOD, limits_memory=False),
+    "memory not limited": replace(GOOD, can_limit_memory=False),
     "memory": replace(GOOD, memory_mb=512),
     "cpus": replace(GOOD, cpus=1),
     "disk": replace(GOOD, free_mb=10),
-    "address": replace(GOOD, address_here=False),
+    "address": replace(GOOD, has_address=False),
     "port": replace(GOOD, port_holder="another process"),
     "volume": replace(GOOD, other_users=("NAME",)),
-    "volume elsewhere": replace(GOOD, volume_bound="/data"),
+    "volume elsewhere": replace(GOOD, misplaced_source="/data"),
     "no such directory": replace(GOOD, root="/data", root_missing=True),
     "container": replace(GOOD, container={}),
     "network": replace(GOOD, network=Network("1", {}, ("other",))),
@@ -44,16 +45,16 @@ def test_every_diagnosis_is_there(diagnosis: Diagnosis) -> None:
 
 @pytest.mark.parametrize("case", BAD)
 def test_every_finding_is_there(case: str) -> None:
-    (bad,) = [finding for finding in findings(WANTED, BAD[case]) if not finding.good]
+    (bad,) = [finding for finding in run_checks(WANTED, BAD[case]) if not finding.is_ok]
     row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{bad.what}: ") and fits(line, str(bad)))
     assert re.split(r" \(API|:  |;", bad.remedy)[0].removeprefix("free some") in row
 
 
 def test_no_check_is_left_out() -> None:
-    checked = {finding.what for facts in BAD.values() for finding in findings(WANTED, facts) if not finding.good}
-    warned = {f.what for f in findings(replace(WANTED, image="ankane/pgvector:latest"), GOOD) if not f.good}
-    assert checked | warned == {finding.what for finding in findings(WANTED, GOOD)}
-    assert len(findings(WANTED, GOOD)) == len(CHECKS)
+    checked = {finding.what for facts in BAD.values() for finding in run_checks(WANTED, facts) if not finding.is_ok}
+    warned = {f.what for f in run_checks(replace(WANTED, image="ankane/pgvector:latest"), GOOD) if not f.is_ok}
+    assert checked | warned == {finding.what for finding in run_checks(WANTED, GOOD)}
+    assert len(run_checks(WANTED, GOOD)) == len(CHECKS)
 
 
 def fits(row: str, said: str) -> bool:

@@ -18,11 +18,11 @@ from pgvector_stacks.docker.docker_host import (
     Endpoint,
     connect,
     docker_errors,
-    network_of,
-    server_of,
-    volume_users,
+    find_container,
+    find_network,
+    list_volume_users,
 )
-from pgvector_stacks.docker.preflight import container_finding, network_finding
+from pgvector_stacks.docker.preflight import report_foreign_container, report_foreign_network
 
 GRACE_S = 30
 
@@ -30,11 +30,11 @@ GRACE_S = 30
 def remove_container(engine: Endpoint, name: str, claim: str) -> None:
     """Raises DockerFailed, PgstackError for a container of somebody else's."""
     client = connect(engine.url, engine.chosen_by)
-    container = server_of(client, name)
+    container = find_container(client, name)
     if container is None:
         return
     if not claim or container.labels.get(CLAIM_LABEL) != claim:
-        raise PgstackError(str(container_finding(name, container.labels)))
+        raise PgstackError(str(report_foreign_container(name, container.labels)))
     pulumi.log.info(f"removes the container {name}, which an interrupted `up` left; its volume stays")
     with docker_errors():
         with suppress(APIError):
@@ -45,11 +45,11 @@ def remove_container(engine: Endpoint, name: str, claim: str) -> None:
 def remove_network(engine: Endpoint, name: str, claim: str) -> None:
     """Raises DockerFailed, PgstackError for a network of somebody else's."""
     client = connect(engine.url, engine.chosen_by)
-    network = network_of(client, name)
+    network = find_network(client, name)
     if network is None:
         return
-    if not network.may_go(name, claim):
-        raise PgstackError(str(network_finding(name, network.users)))
+    if not network.is_removable(name, claim):
+        raise PgstackError(str(report_foreign_network(name, network.users)))
     pulumi.log.info(f"removes the network {name}, which no state knows and nobody uses")
     with docker_errors():
         client.api.remove_network(network.id)
@@ -61,12 +61,12 @@ def remove_empty_volume(path: str, image: str, engine: Endpoint, name: str, _: s
     Raises DockerFailed, PgstackError where it has data, or can't be looked into.
     """
     client = connect(engine.url, engine.chosen_by)
-    bound = relocation.bind_source(client, name)
-    wrong, remedy = relocation.elsewhere(name, bound, path, image)
+    bound = relocation.find_bind_source(client, name)
+    wrong, remedy = relocation.find_misplacement(name, bound, path, image)
     if not wrong:
         return
-    if volume_users(client, name) or relocation.holds_data(
-        client, name, relocation.Place("", name, bound or ""), (image,)
+    if list_volume_users(client, name) or relocation.holds_data(
+        client, name, relocation.DataPlace("", name, bound or ""), (image,)
     ):
         raise PgstackError(f"volume: {wrong}\n  {remedy}")
     pulumi.log.info(f"removes the volume {name}, which holds no data and lies elsewhere")

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.common.exported_state import State, is_secret, plain
+from pgvector_stacks.common.exported_state import ExportedState, is_secret, unwrap_secrets
 from pgvector_stacks.config.engines import REGISTRY, config_of
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address
@@ -33,9 +33,9 @@ class Output:
     shown: bool = True
 
 
-def exported(state: State) -> dict[str, Output]:
+def exported(state: ExportedState) -> dict[str, Output]:
     """What the program exported when an `up` last came to its end."""
-    return {name: Output(plain(value), is_secret(value)) for name, value in state.outputs.items()}
+    return {name: Output(unwrap_secrets(value), is_secret(value)) for name, value in state.outputs.items()}
 
 
 def outputs(deployment: Mapping[str, Any], configured: Mapping[str, str] | None = None) -> dict[str, Output]:
@@ -46,7 +46,7 @@ def outputs(deployment: Mapping[str, Any], configured: Mapping[str, str] | None 
     What only a finished `up` knows (`schemaRevision`, `validation`) is missing where none was. `configured`: passwords
     of the stack file (`appPassword`), which the first `up` used instead of the generated ones.
     """
-    state = State(deployment)
+    state = ExportedState(deployment)
     found = exported(state)
     server = find_server(state)
     if server is None:
@@ -78,7 +78,7 @@ def outputs(deployment: Mapping[str, Any], configured: Mapping[str, str] | None 
 
 def backup_key(deployment: Mapping[str, Any]) -> str:
     """The key that signs the stack's backups; "" where no `up` has made one yet."""
-    return str((State(deployment).resource("BackupKey") or {}).get("value") or "")
+    return str((ExportedState(deployment).resource("BackupKey") or {}).get("value") or "")
 
 
 def address_of(url: str) -> Address:
@@ -105,7 +105,7 @@ def own_address(outputs: Mapping[str, Any], name: str, via: str = "") -> Address
     return replace(address_of(str(outputs[name])), via=via, certificate=str(outputs.get("certificate") or ""))
 
 
-def find_server(state: State) -> dict[str, Any] | None:
+def find_server(state: ExportedState) -> dict[str, Any] | None:
     """host, port, adminPassword … of the server that is there, and its `engine`; None: there is none.
 
     A state from before the key noted its engine is asked as each engine's.
@@ -118,7 +118,7 @@ def find_server(state: State) -> dict[str, Any] | None:
     return None
 
 
-def _passwords(state: State, configured: Mapping[str, str]) -> dict[str, str]:
+def _passwords(state: ExportedState, configured: Mapping[str, str]) -> dict[str, str]:
     """Of the roles, as the scripts' last `up` set them; before the first, the stack file's or the generated ones."""
     schema = state.resource("SqlSchema") or {}
     found = {}
@@ -129,7 +129,7 @@ def _passwords(state: State, configured: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _as_far_as_known(state: State, server: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Output]:
+def _as_far_as_known(state: ExportedState, server: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Output]:
     """The outputs that the resources alone give."""
     database = str((state.resource("SqlSchema") or server).get("database") or "app")
     mode = str(server.get("sslmode") or "")

@@ -25,7 +25,7 @@ from pgvector_stacks.automation import deployed
 from pgvector_stacks.automation.provider_process import COMMAND_LINE
 from pgvector_stacks.automation.toolchain import Toolchain
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.common.exported_state import State
+from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.config.environment import ROOT, check_name
 
 PROJECT = "pgvector"
@@ -98,7 +98,7 @@ class LocalWorkspace(auto.LocalWorkspace):
     """Reads the outputs in one process of the engine, not in two: each takes 0.2 to 0.4 s."""
 
     def stack_outputs(self, stack_name: str) -> auto.OutputMap:
-        found = deployed.exported(State(read_state(self.pulumi_command, stack_name)))
+        found = deployed.exported(ExportedState(read_state(self.pulumi_command, stack_name)))
         return {name: auto.OutputValue(output.value, output.secret) for name, output in found.items()}
 
 
@@ -148,9 +148,9 @@ class Workspace:
         except auto.CommandError as error:
             raise PgstackError(explain(str(error))) from None
 
-    def exported(self, stack: auto.Stack) -> State:
+    def exported(self, stack: auto.Stack) -> ExportedState:
         """The state of a selected stack, secrets still encrypted."""
-        return State(stack.export_stack().deployment or {})
+        return ExportedState(stack.export_stack().deployment or {})
 
     def config(self) -> dict[str, str]:
         """What the stack file and `pulumi config set` say, secrets decrypted; keys without `pgvector:`."""

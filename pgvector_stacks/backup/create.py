@@ -25,7 +25,7 @@ from pgvector_stacks.backup.store import STAMP, locking_folder, promote, remove_
 from pgvector_stacks.common import queries, shell
 from pgvector_stacks.common.errors import PgstackError, ServerError
 from pgvector_stacks.migrations.scripts.script_files import revision
-from pgvector_stacks.toolbox.interface import HOUR_S, Report, Server, Toolbox, must, rows
+from pgvector_stacks.toolbox.interface import HOUR_S, Report, ServerConnection, Toolbox, query_rows, require_success
 
 LONG_S = 48 * HOUR_S
 WORK = "backup"
@@ -33,7 +33,7 @@ FREE_WITHIN_S = 3.0  # two backups begin in one second, not in three
 
 
 def create(
-    toolbox: Toolbox, server: Server, into: Path, *, stack: str, database: str, jobs: int = 2, key: str = "",
+    toolbox: Toolbox, server: ServerConnection, into: Path, *, stack: str, database: str, jobs: int = 2, key: str = "",
     report: Report = lambda _: None,
 ) -> Manifest:  # fmt: skip
     """Create a backup in the folder `into`, named after the current time. `server`: connects as its superuser;
@@ -76,23 +76,23 @@ def _wait_for_free_name(into: Path) -> datetime:
 
 
 def _write_backup(
-    toolbox: Toolbox, server: Server, made: Path, started: datetime, stack: str, database: str, jobs: int,
+    toolbox: Toolbox, server: ServerConnection, made: Path, started: datetime, stack: str, database: str, jobs: int,
     key: str, report: Report,
 ) -> Manifest:  # fmt: skip
     begun = time.monotonic()
-    (server_facts,) = rows(
+    (server_facts,) = query_rows(
         toolbox, server, "postgres",
         "SELECT current_setting('server_version') AS version, current_setting('shared_preload_libraries') AS preload,"
         " (SELECT json_agg(datname) FROM pg_database) AS databases",
     )  # fmt: skip
-    cluster = rows(toolbox, server, "postgres", queries.get("backup_cluster"))
+    cluster = query_rows(toolbox, server, "postgres", queries.get("backup_cluster"))
     if database in server_facts["databases"] and database not in (row["name"] for row in cluster):
         raise ServerError(
             f"the database {database} is a template, or accepts no connections: the backup would lack it\n"
             "  pgstack up STACK  fixes that"
         )
-    work = toolbox.beside(server.major, WORK)
-    must("making a folder", toolbox.sh('rm -rf "$WORK"; umask 077; mkdir -p "$WORK"', WORK=work))
+    work = toolbox.sibling_path(server.major, WORK)
+    require_success("making a folder", toolbox.sh('rm -rf "$WORK"; umask 077; mkdir -p "$WORK"', WORK=work))
     try:
         report("roles")
         globals_ = f"{work}/{manifests.GLOBALS}"
@@ -100,9 +100,9 @@ def _write_backup(
         done = toolbox.run(
             server.major, "sh", "-ec", words, environment=server.environment | {"FILE": globals_}, timeout_s=LONG_S
         )
-        must("pg_dumpall", done)
+        require_success("pg_dumpall", done)
         databases = [_dump_database(toolbox, server, row, work, jobs, report) for row in cluster]
-        toolbox.bring(work, made)
+        toolbox.move_out(work, made)
     finally:
         toolbox.sh('rm -rf "$WORK"', WORK=work)
     databases = [_move_contents(each, made) for each in databases]
@@ -122,13 +122,13 @@ def _write_backup(
 
 
 def _dump_database(
-    toolbox: Toolbox, server: Server, row: dict[str, Any], work: str, jobs: int, report: Report
+    toolbox: Toolbox, server: ServerConnection, row: dict[str, Any], work: str, jobs: int, report: Report
 ) -> dict[str, Any]:
     report(f"database {row['name']}, {row['bytes'] / 2**20:.0f} MiB")
     folder = quote(row["name"], safe="")
     contents = toolbox.put("contents.sql", contents_query())
     variables = {"PGDATABASE": row["name"], "FOLDER": f"{work}/{folder}", "CONTENTS": contents, "JOBS": str(jobs),
-                 "LEASH": toolbox.leash}  # fmt: skip
+                 "LEASH": toolbox.lifetime_fifo}  # fmt: skip
     done = toolbox.run(
         server.major,
         "sh",
@@ -137,7 +137,7 @@ def _dump_database(
         environment=server.environment | variables,
         timeout_s=LONG_S,
     )
-    must(f"pg_dump of database {row['name']}", done)
+    require_success(f"pg_dump of database {row['name']}", done)
     drifted = recorded_schema.find_drift(toolbox, server, row["name"])
     renamed = {"connection_limit": "connectionLimit"}
     return {renamed.get(key, key): value for key, value in row.items()} | {

@@ -23,7 +23,15 @@ from pgvector_stacks.backup.restoring.role_statements import Statement
 from pgvector_stacks.backup.store import DrillResult, record_drill
 from pgvector_stacks.common import shell
 from pgvector_stacks.common.errors import ServerError
-from pgvector_stacks.toolbox.interface import SUPERUSER, Server, Toolbox, execute, must, start, stop
+from pgvector_stacks.toolbox.interface import (
+    SUPERUSER,
+    ServerConnection,
+    Toolbox,
+    execute_sql,
+    require_success,
+    start_server,
+    stop_server,
+)
 
 WORK = "drill"
 CLEAR = 'pg_ctl stop -s -m immediate -D "$D" >/dev/null 2>&1 || true; rm -rf "$D" "$D.log"'
@@ -109,39 +117,41 @@ class _Trial:
 
 def _run_trial(toolbox: Toolbox, backup: Path, trial: _Trial, report: Callable[[str], None]) -> list[str]:
     major, manifest = trial.major, trial.manifest
-    directory = toolbox.beside(major, WORK)
-    handed = toolbox.hand(backup)
-    must("clearing away a former drill", toolbox.run(major, "sh", "-ec", CLEAR, environment={"D": directory}))
-    guard = {"DIRECTORY": directory, "LEASH": toolbox.leash}
-    must("guarding the drill", toolbox.run(major, "sh", "-ec", shell.get("drill_guard"), environment=guard))
+    directory = toolbox.sibling_path(major, WORK)
+    handed = toolbox.provide(backup)
+    require_success(
+        "clearing away a former drill", toolbox.run(major, "sh", "-ec", CLEAR, environment={"D": directory})
+    )
+    guard = {"DIRECTORY": directory, "LEASH": toolbox.lifetime_fifo}
+    require_success("guarding the drill", toolbox.run(major, "sh", "-ec", shell.get("drill_guard"), environment=guard))
     try:
         report("a throw-away server")
-        must("making a folder", toolbox.sh('mkdir -p "$(dirname "$D")"', D=directory))
+        require_success("making a folder", toolbox.sh('mkdir -p "$(dirname "$D")"', D=directory))
         made = toolbox.run(
             major, "initdb", "-D", directory, "-U", SUPERUSER, "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync"
         )
-        must("initdb for the drill", made)
+        require_success("initdb for the drill", made)
         room = str(lock_limit(database.contents for database in manifest.databases))
         settings = SETTINGS | {"shared_preload_libraries": manifest.preload, "max_locks_per_transaction": room}
-        server = start(toolbox, major, directory, settings, wait_s=START_S)
+        server = start_server(toolbox, major, directory, settings, wait_s=START_S)
         try:
             return _restore_all(toolbox, server, handed, trial, report)
         finally:
-            stop(toolbox, major, directory)
+            stop_server(toolbox, major, directory)
     finally:
         toolbox.run(major, "sh", "-ec", CLEAR, environment={"D": directory})
 
 
-def _make_roles(toolbox: Toolbox, server: Server, statements: Sequence[Statement]) -> None:
+def _make_roles(toolbox: Toolbox, server: ServerConnection, statements: Sequence[Statement]) -> None:
     """Run the statements that create roles, without passwords because nobody logs in. Raises ServerError."""
     texts = [each.bare.as_string(None) for each in statements]
     for at in range(0, len(texts), AT_ONCE):
         first, *then = texts[at : at + AT_ONCE]
-        execute(toolbox, server, "postgres", first, then=then)
+        execute_sql(toolbox, server, "postgres", first, then=then)
 
 
 def _restore_all(
-    toolbox: Toolbox, server: Server, handed: str, trial: _Trial, report: Callable[[str], None]
+    toolbox: Toolbox, server: ServerConnection, handed: str, trial: _Trial, report: Callable[[str], None]
 ) -> list[str]:
     """Restore every database, even after one fails, and return the problems as lines of text."""
     manifest, jobs, vector_indexes = trial.manifest, trial.jobs, trial.vector_indexes
@@ -151,7 +161,7 @@ def _restore_all(
     except ServerError as error:
         return ["the roles can't be restored:", *str(error).splitlines()]
     owner_login.drop(toolbox, server)
-    execute(toolbox, server, "postgres", owner_login.CREATE)
+    execute_sql(toolbox, server, "postgres", owner_login.CREATE)
     login = replace(server, user=owner_login.ROLE, superuser=False)
     problems = []
     for database in manifest.databases:
@@ -160,7 +170,7 @@ def _restore_all(
             # Created as a restore does it: pg_dump writes some settings of a database in a form that can't be read.
             made = restore.create_database_statement(database.name, database).as_string(None)
             gone = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(database.name)).as_string(None)
-            execute(toolbox, server, "template1", gone, then=(made,))
+            execute_sql(toolbox, server, "template1", gone, then=(made,))
             restore_database.restore_dump(
                 toolbox, server, f"{handed}/{database.folder}", database.name, database.contents.vector_indexes,
                 jobs=jobs, vector_indexes=vector_indexes, login=login, by_superuser=trial.by_superuser,

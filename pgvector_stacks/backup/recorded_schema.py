@@ -13,7 +13,7 @@ from psycopg import sql
 
 from pgvector_stacks.common import queries
 from pgvector_stacks.inspection import drift
-from pgvector_stacks.toolbox.interface import Server, Toolbox, execute, rows
+from pgvector_stacks.toolbox.interface import ServerConnection, Toolbox, execute_sql, query_rows
 
 DriftByDatabase = Mapping[str, Sequence[Mapping[str, str]]]
 
@@ -23,7 +23,7 @@ def session_settings_sql(written: int = drift.FORMAT) -> str:
     return "".join(f"SET {form};" for form in drift.forms(written))
 
 
-def find_drift_by_database(toolbox: Toolbox, server: Server, databases: Iterable[str]) -> DriftByDatabase:
+def find_drift_by_database(toolbox: Toolbox, server: ServerConnection, databases: Iterable[str]) -> DriftByDatabase:
     """Return kind and identity of what differs from the record, by database. Skip databases without a record.
 
     Raises ServerError.
@@ -31,21 +31,23 @@ def find_drift_by_database(toolbox: Toolbox, server: Server, databases: Iterable
     found = {}
     for database in databases:
         if (written := _record_format(toolbox, server, database)) is not None:
-            asked = rows(toolbox, server, database, drift.comparison(written), first=session_settings_sql(written))
+            asked = query_rows(
+                toolbox, server, database, drift.comparison(written), first=session_settings_sql(written)
+            )
             found[database] = [{"kind": row["kind"], "identity": row["identity"]} for row in asked]
     return found
 
 
-def find_drift(toolbox: Toolbox, server: Server, database: str) -> list[tuple[str, str]]:
+def find_drift(toolbox: Toolbox, server: ServerConnection, database: str) -> list[tuple[str, str]]:
     """Return kind and identity of what has drifted in a database; empty without a record. Raises ServerError."""
     written = _record_format(toolbox, server, database)
     if written is None:
         return []
-    asked = rows(toolbox, server, database, drift.comparison(written), first=session_settings_sql(written))
+    asked = query_rows(toolbox, server, database, drift.comparison(written), first=session_settings_sql(written))
     return [(row["kind"], row["identity"]) for row in asked if not row["grown"]]
 
 
-def record_again(toolbox: Toolbox, server: Server, before: DriftByDatabase) -> None:
+def record_again(toolbox: Toolbox, server: ServerConnection, before: DriftByDatabase) -> None:
     """Record again what had not drifted. Raises ServerError."""
     for database, differences in before.items():
         literal = sql.Literal(json.dumps(differences)).as_string(None)
@@ -53,11 +55,13 @@ def record_again(toolbox: Toolbox, server: Server, before: DriftByDatabase) -> N
             "CREATE TEMPORARY TABLE drifted AS SELECT kind, identity"
             f" FROM pg_catalog.json_to_recordset({literal}) AS found(kind text, identity text);"
         )
-        execute(toolbox, server, database, f"{session_settings_sql()} {table} {drift.renewal()}")
+        execute_sql(toolbox, server, database, f"{session_settings_sql()} {table} {drift.renewal()}")
 
 
-def _record_format(toolbox: Toolbox, server: Server, database: str) -> int | None:
+def _record_format(toolbox: Toolbox, server: ServerConnection, database: str) -> int | None:
     """Return the format of the database's record; None if it has no record."""
-    there = rows(toolbox, server, database, "SELECT to_regclass('pgstack.object') IS NOT NULL AS there")[0]["there"]
-    asked = rows(toolbox, server, database, queries.get("recorded_format")) if there else []
+    there = query_rows(toolbox, server, database, "SELECT to_regclass('pgstack.object') IS NOT NULL AS there")[0][
+        "there"
+    ]
+    asked = query_rows(toolbox, server, database, queries.get("recorded_format")) if there else []
     return int(asked[0]["format"]) if asked and asked[0]["format"] is not None else None

@@ -32,7 +32,7 @@ from pgvector_stacks.connections import roles, setting_values
 from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect, said
 from pgvector_stacks.connections.up_lock import locked
 from pgvector_stacks.inspection import drift
-from pgvector_stacks.toolbox.interface import Server, Toolbox, passfile_line
+from pgvector_stacks.toolbox.interface import ServerConnection, Toolbox, passfile_line
 
 NEW_PREFIX, FORMER_PREFIX = "pgstack_restoring_", "pgstack_before_"
 STAMP = "%Y%m%dt%H%M%Sz"
@@ -43,7 +43,7 @@ POLL_S = 0.05
 
 
 def restore(
-    toolbox: Toolbox, server: Server, admin: Address, backup: Path, manifest: Manifest, database: str, *,
+    toolbox: Toolbox, server: ServerConnection, admin: Address, backup: Path, manifest: Manifest, database: str, *,
     jobs: int = 2, lock_wait_s: float = 30.0, superusers: bool = False, report: Callable[[str], None] = lambda _: None,
 ) -> str | None:  # fmt: skip
     """Replace `admin.database` by `database` of a verified backup. Return the former one's new name, None without one.
@@ -74,7 +74,7 @@ def restore(
         _create_database(cluster, new, source)
         try:
             report(f"database {source.name}, {source.contents.row_count} rows, beside the live one")
-            dump = f"{toolbox.hand(backup)}/{source.folder}"
+            dump = f"{toolbox.provide(backup)}/{source.folder}"
             with _creating_login(cluster, toolbox, server) as login:
                 restore_database.restore_dump(
                     toolbox, server, dump, new, source.contents.vector_indexes, jobs=jobs, vector_indexes=True,
@@ -101,7 +101,7 @@ def restore(
 
 
 @contextmanager
-def _creating_login(cluster: Connection[Any], toolbox: Toolbox, server: Server) -> Iterator[Server]:
+def _creating_login(cluster: Connection[Any], toolbox: Toolbox, server: ServerConnection) -> Iterator[ServerConnection]:
     """Create the login that loads rows, and drop it at the end. Replace a login that a killed restore left."""
     password = secrets.token_urlsafe(32)
     owner_login.drop(toolbox, server)

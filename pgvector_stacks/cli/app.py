@@ -29,7 +29,7 @@ from pgvector_stacks.config.environment import ENVIRONMENTS, STACKS, check_name,
 from pgvector_stacks.config.json_schema import json_schema
 from pgvector_stacks.config.key_tables import write_tables
 from pgvector_stacks.connections.connection import as_pgstack_error
-from pgvector_stacks.engines.interface import engine_of
+from pgvector_stacks.engines.interface import get_engine
 from pgvector_stacks.migrations.execution import notices
 
 DIFFERS = 2
@@ -172,7 +172,7 @@ def status(stack: Stack = "local") -> None:
     environment, workspace = from_file(stack), Workspace(stack, quiet_toolchain(), say)
     state = workspace.state()
     found = _values(stack_outputs.read(workspace, state))
-    database = inspection.Database.from_outputs(found, engine_of(environment).via(environment))
+    database = inspection.Database.from_outputs(found, get_engine(environment).via(environment))
     differs = inspection.status(database, stack, printing.echo)
     printing.echo(f"backup   {commands.finding(environment, deployed.backup_key(state)).found}")
     if scheduled := backup_schedule.at_present(environment):
@@ -203,7 +203,7 @@ def check_connection(
     else:
         check_name(target)
         environment = from_file(target)
-        found = connection_check.of_stack(environment, _outputs(target), engine_of(environment).via(environment))
+        found = connection_check.of_stack(environment, _outputs(target), get_engine(environment).via(environment))
     if not connection_check.report(found, typer.echo if as_json else printing.echo, as_json=as_json):
         raise typer.Exit(1)
 
@@ -223,7 +223,7 @@ def doctor(stack: Stack = "local") -> None:
 
     findings = examine(stack, say)
     show(findings)
-    if any(not finding.good for finding in findings):
+    if any(not finding.is_ok for finding in findings):
         raise typer.Exit(1)
 
 
@@ -276,7 +276,7 @@ def upgrade_verify(
 
     found = _outputs(stack)
     environment = from_file(stack)
-    database = inspection.Database.from_outputs(found, engine_of(environment).via(environment))
+    database = inspection.Database.from_outputs(found, get_engine(environment).via(environment))
     runs = int(str(found["postgresVersion"]).split(".")[0])
     if not upgrade.compare(environment, database, runs, image, printing.echo):
         raise typer.Exit(DIFFERS)
@@ -346,7 +346,7 @@ def new(name: str) -> None:
 
 def _database(stack: str) -> inspection.Database:
     environment = from_file(stack)
-    return inspection.Database.from_outputs(_outputs(stack), engine_of(environment).via(environment))
+    return inspection.Database.from_outputs(_outputs(stack), get_engine(environment).via(environment))
 
 
 def _outputs(stack: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import Environment, from_file
-from pgvector_stacks.engines.interface import engine_of
+from pgvector_stacks.engines.interface import get_engine
 from pgvector_stacks.migrations.ledger import git_commit
 
 NOTHING_CHANGED = "unchanged"
@@ -104,7 +104,7 @@ def down(workspace: Workspace, *, delete_data: bool) -> None:
     stack = workspace.select(create=False)
     environment = from_file(workspace.name)
     _say_of_the_key(workspace, environment)
-    removal = engine_of(environment).plan_removal(environment, workspace.exported(stack), delete_data=delete_data)
+    removal = get_engine(environment).plan_removal(environment, workspace.exported(stack), delete_data=delete_data)
     _run(
         stack.destroy,
         suppress_outputs=True,
@@ -127,7 +127,7 @@ def _say_of_the_key(workspace: Workspace, environment: Environment) -> None:
 
 def check_engine(environment: Environment) -> None:
     """Say what the engine lacks before Pulumi and its plugins do: they have no remedy. Raises PgstackError."""
-    engine_of(environment).check(environment, offline=offline.requested(os.environ))
+    get_engine(environment).check(environment, offline=offline.requested(os.environ))
 
 
 def _watched(operation: Callable[..., Any], **options: Any) -> Any:

@@ -21,7 +21,7 @@ from pgvector_stacks.config.cautions import cautions, is_root_of_a_host
 from pgvector_stacks.config.environment import from_file
 from pgvector_stacks.connections import certificate_expiry
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.engines.interface import engine_of
+from pgvector_stacks.engines.interface import get_engine
 
 
 def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
@@ -35,7 +35,7 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
     findings.append(commands.finding(environment, trust.key_if_any(stack)))
     if scheduled := backup_schedule.at_present(environment):
         findings.append(scheduled)
-    engine = engine_of(environment)
+    engine = get_engine(environment)
     try:
         findings += engine.examine(environment)
     except PgstackError as error:
@@ -94,5 +94,5 @@ def show(findings: list[Finding]) -> None:
         table.add_column(column, overflow="fold")
     for finding in findings:
         cells = (safe(text) for text in (finding.what, finding.found, finding.remedy))
-        table.add_row("✓" if finding.good else "✗", *cells)
+        table.add_row("✓" if finding.is_ok else "✗", *cells)
     Console(markup=False, highlight=False, emoji=False).print(table)

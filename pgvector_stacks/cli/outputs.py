@@ -16,7 +16,7 @@ import pulumi.automation as auto
 from pgvector_stacks.automation import deployed
 from pgvector_stacks.automation.deployed import Output as Output
 from pgvector_stacks.automation.workspace import Workspace
-from pgvector_stacks.common.errors import PgstackError, nearest
+from pgvector_stacks.common.errors import PgstackError, suggest_nearest
 
 Format = Literal["table", "json", "dotenv"]
 HIDDEN = "[secret]"
@@ -57,7 +57,7 @@ def pick(outputs: Mapping[str, Output], name: str) -> Output:
             f"  for a program of yours:  pulumi config set pgvector:{name} true  and an `up`"
         )
     if name not in names:
-        raise PgstackError(f"no output {name!r}{nearest(name, names)}\n  outputs: {', '.join(sorted(names))}")
+        raise PgstackError(f"no output {name!r}{suggest_nearest(name, names)}\n  outputs: {', '.join(sorted(names))}")
     return outputs[name]
 
 

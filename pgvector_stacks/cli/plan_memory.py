@@ -18,8 +18,18 @@ from rich.table import Table as Grid
 
 from pgvector_stacks.common.errors import SizeRefused
 from pgvector_stacks.config.environment import from_file, postgres_words
-from pgvector_stacks.sizing.budget import MOST_MB, checked, derive_for_container
-from pgvector_stacks.sizing.hnsw_memory import BUILD_MARGIN, HOT_PERCENT, TYPES, Fit, Plan, Table, VectorType, fit, plan
+from pgvector_stacks.sizing.budget import MOST_MB, check_overrides, tune_for_container
+from pgvector_stacks.sizing.hnsw_memory import (
+    BUILD_MARGIN,
+    HOT_PERCENT,
+    TYPES,
+    Plan,
+    PlanFit,
+    Table,
+    VectorType,
+    fit_plan,
+    plan_table,
+)
 
 DEFAULT_CPUS = 2
 MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
@@ -46,7 +56,7 @@ class Answer:
 
     plan: Plan
     stack: str | None = None
-    fit: Fit | None = None
+    fit: PlanFit | None = None
     instead: tuple[Plan, ...] = ()
 
 
@@ -62,12 +72,12 @@ def answer(question: Question) -> Answer:
     )
     builds = number("--concurrent-builds", question.concurrent_builds)
     if question.stack is None:
-        return Answer(plan(table, concurrent_builds=builds, cpus=DEFAULT_CPUS))
+        return Answer(plan_table(table, concurrent_builds=builds, cpus=DEFAULT_CPUS))
     environment = from_file(question.stack)
-    own = checked(postgres_words(environment.settings))
-    wanted = plan(table, concurrent_builds=builds, cpus=environment.cpus, own=own)
-    server = derive_for_container(environment.limits, environment.durability, own, concurrent_builds=builds)
-    found = fit(wanted, server)
+    own = check_overrides(postgres_words(environment.settings))
+    wanted = plan_table(table, concurrent_builds=builds, cpus=environment.cpus, own=own)
+    server = tune_for_container(environment.limits, environment.durability, own, concurrent_builds=builds)
+    found = fit_plan(wanted, server)
     instead = () if found.enough else tuple(_smaller(wanted, environment.cpus, own))
     return Answer(wanted, question.stack, found, instead)
 
@@ -89,7 +99,7 @@ def _smaller(wanted: Plan, cpus: float, own: Mapping[str, str]) -> Iterator[Plan
     table = wanted.table
     for kind in TYPES[TYPES.index(table.type) + 1 :]:
         other = Table(table.vectors, table.dimensions, cast(VectorType, kind), table.m, table.stored, table.row_bytes)
-        found = plan(other, concurrent_builds=wanted.concurrent_builds, cpus=cpus, own=own)
+        found = plan_table(other, concurrent_builds=wanted.concurrent_builds, cpus=cpus, own=own)
         if (found.container_mb or MOST_MB) < (wanted.container_mb or MOST_MB):
             yield found
 
@@ -150,7 +160,7 @@ def verdict(found: Answer) -> list[str]:
     return lines
 
 
-def _instead(other: Plan, how: Fit) -> str:
+def _instead(other: Plan, how: PlanFit) -> str:
     kind, dimensions = other.table.type, other.table.dimensions
     enough = ", which this stack has" if (other.container_mb or MOST_MB) <= how.limit_mb else ""
     again = "; its hits are to be ranked again by the vectors" if kind == "bit" else ""

@@ -19,13 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from pgvector_stacks.automation.deployed import own_address
-from pgvector_stacks.common.errors import PgstackError, nearest
+from pgvector_stacks.common.errors import PgstackError, suggest_nearest
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.connections import server_authentication
 from pgvector_stacks.connections.connection import OWN_NAMES, OWN_ROLE, Address, connect, reached
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.embedded.embedded_server import ADMIN
-from pgvector_stacks.engines.interface import engine_of
+from pgvector_stacks.engines.interface import get_engine
 
 URLS = {"app": "appUrl", "readonly": "readonlyUrl", "admin": "adminUrl"}
 LIBPQ = re.compile(r"PG[A-Z]+")  # what libpq reads; neither psql's own PG_COLOR nor our PGSTACK_…
@@ -34,7 +34,7 @@ LIBPQ = re.compile(r"PG[A-Z]+")  # what libpq reads; neither psql's own PG_COLOR
 def address(outputs: Mapping[str, object], role: str) -> Address:
     """Where the stack's database answers, as this role. Raises PgstackError for another role, or one without a URL."""
     if role not in URLS:
-        raise PgstackError(f"--as {role}{nearest(role, URLS)}: allowed are {', '.join(URLS)}")
+        raise PgstackError(f"--as {role}{suggest_nearest(role, URLS)}: allowed are {', '.join(URLS)}")
     if URLS[role] not in outputs:
         raise PgstackError(f"the stack has no output {URLS[role]}, so nobody can log in as {role}")
     return own_address(outputs, URLS[role])
@@ -55,13 +55,13 @@ def variables(to: Address, inherited: Mapping[str, str], certificate: str = "") 
 
 def program(environment: Environment, suited: str) -> str | None:
     """`suited`, the engine's own choice; else this host's; else the wheel's, which can't do TLS. None: none will do."""
-    wheels = embedded_server.psql() if environment.tls == "off" else ""
+    wheels = embedded_server.find_psql() if environment.tls == "off" else ""
     return suited or shutil.which("psql") or wheels or None
 
 
 def run(environment: Environment, outputs: Mapping[str, object], role: str, arguments: Sequence[str]) -> int:
     """Open psql and wait for its end; its exit code. Raises PgstackError."""
-    to, engine = address(outputs, role), engine_of(environment)
+    to, engine = address(outputs, role), get_engine(environment)
     offered = engine.psql(environment, interactive=os.isatty(0) and os.isatty(1))
     found = program(environment, offered.program)
     with _certificate(server_authentication.root_of(to.certificate)) as certificate:

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from pgvector_stacks.cli import inspection
 from pgvector_stacks.cli.confirm import must_be_typed
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.common.image_names import MAJORS, major_of
+from pgvector_stacks.common.image_names import MAJORS, parse_major
 from pgvector_stacks.config.engines import config_of
 from pgvector_stacks.config.environment import Environment
-from pgvector_stacks.engines.interface import Need, Programs, engine_of, refuse_lacking
-from pgvector_stacks.toolbox.interface import with_password
+from pgvector_stacks.engines.interface import Need, Programs, get_engine, refuse_lacking
+from pgvector_stacks.toolbox.interface import connect_with_password
 from pgvector_stacks.upgrade import facts, rollback
 from pgvector_stacks.upgrade.checks import collations, reindex, verify
 from pgvector_stacks.upgrade.decision import decide, describe_choice
@@ -27,14 +27,14 @@ def check(environment: Environment, database: inspection.Database, target: str, 
 
     `target`: a major version, or for a Docker stack an image.
     """
-    major = int(target) if target.isdigit() else major_of(target)
+    major = int(target) if target.isdigit() else parse_major(target)
     if major is None or (target.isdigit() and major not in MAJORS):
         known = ", ".join(map(str, MAJORS))
         raise PgstackError(f"{target}: neither a major version ({known}) nor an image whose name tells it")
     refuse_lacking(environment, "upgrade")
     source = facts.query_source(database.admin)
     image = "" if target.isdigit() else target
-    wanted, disk = engine_of(environment).target(environment, major, image, say)
+    wanted, disk = get_engine(environment).target(environment, major, image, say)
     if major == source.major:
         raise PgstackError(f"{environment.stack} runs PostgreSQL {source.version} already")
     if environment.drift == "refuse":
@@ -54,7 +54,7 @@ def sort_anew(environment: Environment, database: inspection.Database, say: Say)
 def open_data(environment: Environment) -> AbstractContextManager[Programs]:
     """The data directory, with the programs of the stack file's version. Raises PgstackError."""
     refuse_lacking(environment, "upgrade")
-    return engine_of(environment).open_programs(environment, Need(data=True))
+    return get_engine(environment).open_programs(environment, Need(data=True))
 
 
 def compare(environment: Environment, database: inspection.Database, runs: int, image: str | None, say: Say) -> bool:
@@ -67,9 +67,9 @@ def compare(environment: Environment, database: inspection.Database, runs: int, 
     say(f"compares PostgreSQL {journal.old} as kept at {journal.at} with {runs} as it serves now")
     admin = database.admin
     need = _old_programs(environment, journal, image, verify.cleanup_command(copy))
-    with engine_of(environment).open_programs(environment, need) as old:
+    with get_engine(environment).open_programs(environment, need) as old:
         host, port = old.address or (admin.host, admin.port)
-        live = with_password(old.toolbox, journal.old, host, port, admin)
+        live = connect_with_password(old.toolbox, journal.old, host, port, admin)
         verdict = verify.verify(old.toolbox, live, runs, copy, say)
     for difference in verdict.differs:
         say(difference)
@@ -85,7 +85,7 @@ def compare(environment: Environment, database: inspection.Database, runs: int, 
 
 def _old_programs(environment: Environment, journal: Journal, image: str | None, then: str) -> Need:
     """With the version that was upgraded from. Raises PgstackError where the named image has another one."""
-    if image is not None and major_of(image) not in (None, journal.old):
+    if image is not None and parse_major(image) not in (None, journal.old):
         raise PgstackError(
             f"--image {image}: what is kept is PostgreSQL {journal.old}\n"
             f"  pgstack upgrade verify {environment.stack} --image IMAGE"

@@ -31,7 +31,7 @@ class Right:
     grantable: bool = False
 
 
-def in_commands(kind: str, identity: str) -> str:
+def identity_in_commands(kind: str, identity: str) -> str:
     """Return an identity in the form that ALTER FUNCTION, ALTER COLLATION and GRANT accept: a collation without its
     encoding, an ordered-set aggregate with its arguments in one list.
 
@@ -65,7 +65,7 @@ def parse(definition: str) -> dict[str, list[str]]:
     return found
 
 
-def first(definition: str | None, word: str) -> str | None:
+def first_value(definition: str | None, word: str) -> str | None:
     """Return the first value of a word; None if there is none."""
     return next(iter(parse(definition or "").get(word, ())), None)
 
@@ -89,7 +89,7 @@ def _unquoted(name: str) -> str:
     return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
-def changes(recorded: str, live: str, *, before: str = "was") -> list[str]:
+def describe_changes(recorded: str, live: str, *, before: str = "was") -> list[str]:
     """Describe each difference between two definitions in a phrase; [] if a definition has no words."""
     was, now = parse(recorded), parse(live)
     if "" in was or "" in now:
@@ -99,21 +99,21 @@ def changes(recorded: str, live: str, *, before: str = "was") -> list[str]:
         if was.get(word) == now.get(word):
             continue
         if word == "right":
-            told += _rights_in_words(was, now)
+            told += _describe_rights(was, now)
         else:
-            told.append(_in_words(word, was.get(word, []), now.get(word, []), before))
+            told.append(_describe_change(word, was.get(word, []), now.get(word, []), before))
     if not told and _attributes(was) != _attributes(now):
         told.append("its attributes stand in another order")
     return told
 
 
-def without(definition: str, words: Sequence[str]) -> str:
+def remove_words(definition: str, words: Sequence[str]) -> str:
     """Return the definition without the lines of these words."""
     kept = [line for line in LINE.split(definition) if line.partition(": ")[0] not in words]
     return "\n".join(kept)
 
 
-def untouched(recorded: str, before: str, now: str, *, unwritten: bool = False) -> str:
+def restore_unchanged(recorded: str, before: str, now: str, *, unwritten: bool = False) -> str:
     """Return `now`, but with the recorded lines for each word that differed from them `before` and is unchanged since.
 
     `unwritten`: nobody wrote its expressions, whose text follows from the names of others.
@@ -155,7 +155,7 @@ def untouched(recorded: str, before: str, now: str, *, unwritten: bool = False) 
     return "\n".join([*rest[:at], *rights, *rest[at:]])
 
 
-def same_lines(one: str, other: str) -> bool:
+def has_same_lines(one: str, other: str) -> bool:
     """True if both definitions have words and the same lines, in any order except for a type's attributes.
 
     >>> same_lines("owner: a\\nbase: b", "base: b\\nowner: a")
@@ -183,7 +183,7 @@ def _by_word(definition: str) -> dict[str, list[str]]:
     return found
 
 
-def expressions_alone(recorded: str, live: str) -> bool:
+def differ_only_in_expressions(recorded: str, live: str) -> bool:
     """True if two definitions differ only in expressions, or if one has no words."""
     was, now = parse(recorded), parse(live)
     different = {word for word in was.keys() | now.keys() if was.get(word) != now.get(word)}
@@ -194,7 +194,7 @@ def _is_expression(word: str) -> bool:
     return word in EXPRESSIONS or word.startswith("constraint ")
 
 
-def _in_words(word: str, was: Sequence[str], now: Sequence[str], before: str) -> str:
+def _describe_change(word: str, was: Sequence[str], now: Sequence[str], before: str) -> str:
     if any(value.startswith("md5 ") for value in [*was, *now]):
         return f"its {word} is another"
     return f"{word} is {_shown(now)}, {before} {_shown(was)}"
@@ -205,7 +205,7 @@ def _shown(values: Sequence[str]) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST] + "…"
 
 
-def _rights_in_words(was: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> Iterator[str]:
+def _describe_rights(was: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> Iterator[str]:
     before, after = parse_acl(was.get("right", [])), parse_acl(now.get("right", []))
     old, new = was.get("owner", [""])[0], now.get("owner", [""])[0]
     if old != new:  # the change of owner explains these rights

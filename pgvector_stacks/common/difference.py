@@ -42,13 +42,13 @@ class Difference:
         if self.kind == "rights" and None in (self.recorded, self.live):  # the side that is None has the initial rights
             return f"{self.kind} {self.identity} were changed"
         if self.recorded is None:
-            kind = definitions.first(self.live, "type") if self.kind == "column" else None
+            kind = definitions.first_value(self.live, "type") if self.kind == "column" else None
             return f"{self.kind} {self.identity} was added" + (f" ({kind})" if kind else "")
         if self.live is None:
             return f"{self.kind} {self.identity} was dropped"
         if self.kind == ORDER:
             return f"{self.kind} of {self.identity} was changed"
-        told = "; ".join(definitions.changes(self.recorded, self.live))
+        told = "; ".join(definitions.describe_changes(self.recorded, self.live))
         return f"{self.kind} {self.identity} was changed" + (f": {told}" if told else "")
 
     @property
@@ -99,7 +99,7 @@ class Difference:
     def owner_column(self) -> str | None:
         """The column that owns the sequence; None if there is none."""
         text = self.live if self.recorded is None else self.recorded
-        return definitions.first(text, "owned by") if self.kind == "sequence" else None
+        return definitions.first_value(text, "owned by") if self.kind == "sequence" else None
 
     @property
     def may_be_rewritten(self) -> bool:
@@ -108,7 +108,7 @@ class Difference:
             return False
         if self.kind in definitions.WITHOUT_EXPRESSIONS:
             return False
-        return definitions.expressions_alone(self.recorded, self.live)
+        return definitions.differ_only_in_expressions(self.recorded, self.live)
 
     def belongs_to(self, other: Difference) -> bool:
         """True if accepting `other` also accepts this: a table's column, a column's sequence, a schema's table."""

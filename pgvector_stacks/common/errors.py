@@ -49,7 +49,7 @@ class SqlFailed(PgstackError):
         self.script = script
         self.line = line
 
-    def saying_more(self, more: str) -> SqlFailed:
+    def with_line(self, more: str) -> SqlFailed:
         """Return the error with another line in its message."""
         told, recorded = (f"{text}\n  {more}" for text in (str(self), self.recorded))
         return SqlFailed(told, sqlstate=self.sqlstate, script=self.script, line=self.line, recorded=recorded)
@@ -75,7 +75,7 @@ class ServerError(PgstackError):
     """A server could not be created, started or stopped, or a program beside a server failed."""
 
 
-def nearest(word: str, allowed: Iterable[str]) -> str:
+def suggest_nearest(word: str, allowed: Iterable[str]) -> str:
     """Return `; did you mean "x"?` if one of the allowed words is similar to the given one, else ""."""
     by_lower = {candidate.lower(): candidate for candidate in allowed}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
@@ -84,7 +84,7 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     return f'; did you mean "{by_lower[close[0]]}"?' if close else ""
 
 
-def listing(items: Sequence[str], *, most: int = 5) -> str:
+def shorten_list(items: Sequence[str], *, most: int = 5) -> str:
     """Return the items as text such as `a, b, c (+2 more)`."""
     shown = ", ".join(items[:most])
     return shown if len(items) <= most else f"{shown} (+{len(items) - most} more)"

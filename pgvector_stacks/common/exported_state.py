@@ -12,7 +12,7 @@ DYNAMIC = "pulumi-python:dynamic/pgvector:"
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ExportedState:
     """The state of a stack. `exported`: the deployment of an export; {} for a stack that was never deployed."""
 
     exported: Mapping[str, Any]
@@ -23,12 +23,16 @@ class State:
         `kind`: the name of one of our dynamic resources, or any whole type.
         """
         found = self._find(kind, name)
-        return None if found is None else {**plain(found.get("inputs") or {}), **plain(found.get("outputs") or {})}
+        return (
+            None
+            if found is None
+            else {**unwrap_secrets(found.get("inputs") or {}), **unwrap_secrets(found.get("outputs") or {})}
+        )
 
     def inputs(self, kind: str, name: str = "") -> dict[str, Any] | None:
         """Return only a resource's inputs: what was declared, without what the provider added."""
         found = self._find(kind, name)
-        return None if found is None else dict(plain(found.get("inputs") or {}))
+        return None if found is None else dict(unwrap_secrets(found.get("inputs") or {}))
 
     @property
     def outputs(self) -> Mapping[str, Any]:
@@ -48,13 +52,13 @@ class State:
         return [each for each in self.exported.get("resources") or () if not each.get("delete")]
 
 
-def plain(value: Any) -> Any:
+def unwrap_secrets(value: Any) -> Any:
     """Return the value without Pulumi's marks around secrets, at any depth."""
     if isinstance(value, Mapping):
         if is_secret(value):
-            return plain(json.loads(value["plaintext"])) if "plaintext" in value else None
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list) else value
+            return unwrap_secrets(json.loads(value["plaintext"])) if "plaintext" in value else None
+        return {key: unwrap_secrets(item) for key, item in value.items()}
+    return [unwrap_secrets(item) for item in value] if isinstance(value, list) else value
 
 
 def is_secret(value: Any) -> bool:

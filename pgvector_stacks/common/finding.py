@@ -18,7 +18,7 @@ class Finding:
     serious: bool = True
 
     @property
-    def good(self) -> bool:
+    def is_ok(self) -> bool:
         return not self.remedy
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ OFFICIAL = re.compile(r"(?:^|/)postgres$")
 VOLUME = "/var/lib/postgresql"
 
 
-def split(image: str) -> tuple[str, str, str]:
+def split_name(image: str) -> tuple[str, str, str]:
     """Return (repository, tag, digest); tag or digest is "" if the name has none."""
     name, _, digest = image.partition("@")
     head, colon, tag = name.rpartition(":")
@@ -28,9 +28,9 @@ def split(image: str) -> tuple[str, str, str]:
     return head, tag, digest
 
 
-def major_of(image: str) -> int | None:
+def parse_major(image: str) -> int | None:
     """Return PostgreSQL's major version from the image's name; None if the name does not have it."""
-    repository, tag, _ = split(image)
+    repository, tag, _ = split_name(image)
     if is_frozen(image):
         return FROZEN_MAJOR
     if found := TAG.search(tag):
@@ -42,21 +42,21 @@ def major_of(image: str) -> int | None:
 
 def is_frozen(image: str) -> bool:
     """True if the image no longer gets updates."""
-    return split(image)[0].removeprefix("docker.io/") == FROZEN
+    return split_name(image)[0].removeprefix("docker.io/") == FROZEN
 
 
 def is_pinned(image: str) -> bool:
     """True if the name has a digest. Without a digest, the tag may point to another image tomorrow."""
-    return split(image)[2].startswith("sha256:")
+    return split_name(image)[2].startswith("sha256:")
 
 
-def pinned(image: str, repo_digests: Sequence[str]) -> str:
+def pin(image: str, repo_digests: Sequence[str]) -> str:
     """Return the image's name with its digest from a Docker Engine's `RepoDigests`; "" if there is no digest.
 
-    >>> pinned("pgvector/pgvector:0.8.6-pg17", ["pgvector/pgvector@sha256:ab"])
+    >>> pin("pgvector/pgvector:0.8.6-pg17", ["pgvector/pgvector@sha256:ab"])
     'pgvector/pgvector:0.8.6-pg17@sha256:ab'
     """
-    repository = split(image)[0].removeprefix("docker.io/")
+    repository = split_name(image)[0].removeprefix("docker.io/")
     for each in repo_digests:
         name, _, digest = each.partition("@")
         if name.removeprefix("docker.io/") == repository and digest.startswith("sha256:"):
@@ -64,17 +64,17 @@ def pinned(image: str, repo_digests: Sequence[str]) -> str:
     return ""
 
 
-def pinning(image: str, repo_digests: Sequence[str] | None = None) -> str:
+def describe_pinning(image: str, repo_digests: Sequence[str] | None = None) -> str:
     """Say whether the image is pinned, and how to pin it. `repo_digests`: None if no Docker Engine was asked."""
     if is_pinned(image):
         return f"{image} is pinned by its digest"
     if repo_digests is None:
-        proposal = "`pgstack doctor` tells the digest of the one that a host has"
-    elif known := pinned(image, repo_digests):
+        proposal = "`pgstack doctor` shows the digest of the image that a host has"
+    elif known := pin(image, repo_digests):
         proposal = f"the one that is here:  pgvector:image: {known}"
     else:
         proposal = "the one that is here comes from no registry that the name tells"
-    return f"{image} is named by its tag alone, which can be another image tomorrow; {proposal}"
+    return f"{image} is named only by its tag, which can be another image tomorrow; {proposal}"
 
 
 def data_directory(major: int) -> str:

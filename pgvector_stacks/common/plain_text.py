@@ -31,7 +31,7 @@ def safe(text: str) -> str:
     >>> safe("x\\n  ::error::y")
     'x\\n  \\\\::error::y'
     """
-    text = "".join(_escaped(one) if _acts(one) else one for one in text.replace("\r\n", "\n"))
+    text = "".join(_escape(one) if _is_unsafe(one) else one for one in text.replace("\r\n", "\n"))
     return COMMAND.sub(r"\1\\\2", text).replace(OLD_COMMAND, "#\\#[")
 
 
@@ -46,10 +46,10 @@ def quoted(text: object) -> str:
     return BAR.join(line.removeprefix(BAR[1:]) for line in lines)
 
 
-def _acts(one: str) -> bool:
+def _is_unsafe(one: str) -> bool:
     return one in INVISIBLE or (one not in "\n\t" and unicodedata.category(one) in ("Cc", "Cs"))
 
 
-def _escaped(one: str) -> str:
+def _escape(one: str) -> str:
     code = ord(one)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

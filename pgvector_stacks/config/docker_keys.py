@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
-from pgvector_stacks.common.image_names import FROZEN, MAJORS, major_of
+from pgvector_stacks.common.image_names import FROZEN, MAJORS, parse_major
 
 IMAGE = "pgvector/pgvector:0.8.6-pg17-trixie"
 
 
 def _known_major(image: str) -> str:
-    major = major_of(image)
+    major = parse_major(image)
     if major is not None and major not in MAJORS:
         raise ValueError(f"PostgreSQL {major}; supported are {', '.join(map(str, MAJORS))}")
     return image
@@ -24,7 +24,7 @@ def _address(value: str) -> str:
     try:
         return str(ip_address(value))
     except ValueError:
-        raise ValueError("no IP address; 127.0.0.1 is this machine alone, 0.0.0.0 every network") from None
+        raise ValueError("no IP address; 127.0.0.1 is only this machine, 0.0.0.0 every network") from None
 
 
 def _absolute(value: str | None) -> str | None:

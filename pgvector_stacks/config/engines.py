@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.common.exported_state import State
+from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.sizing.settings import Durability, Limits
 
 REGISTRY: dict[str, str] = {
@@ -34,7 +34,7 @@ class EngineConfig:
     # (limits, durability, pgvector:settings) → what the server is started with; raises SettingRefused
     settings: Callable[[Limits, Durability, Mapping[str, str]], Mapping[str, str]]
     # host, port, adminPassword, database, sslmode, certificate …, as far as they are known; None: no server is there
-    find_server: Callable[[State], dict[str, Any] | None]
+    find_server: Callable[[ExportedState], dict[str, Any] | None]
     version_key: str  # which key says what version it is
     is_published: bool = False  # its port is bound to pgvector:bindAddress, and pgvector:tls holds
     has_files_of_user: bool = False  # its server's files belong to whoever runs the program

@@ -19,7 +19,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from pgvector_stacks.backup.daily.schedule import Schedule
-from pgvector_stacks.common.errors import PgstackError, SettingRefused, nearest
+from pgvector_stacks.common.errors import PgstackError, SettingRefused, suggest_nearest
 from pgvector_stacks.common.image_names import MAJORS
 from pgvector_stacks.config.docker_keys import DockerKeys
 from pgvector_stacks.config.engines import REGISTRY, config_of
@@ -27,7 +27,7 @@ from pgvector_stacks.config.role_keys import RoleKeys
 from pgvector_stacks.config.secret_keys import SecretKeys
 from pgvector_stacks.connections.role_limits import RoleLimits
 from pgvector_stacks.connections.role_limits import derive as derive_role_limits
-from pgvector_stacks.sizing.budget import Tuned, derive_for_container
+from pgvector_stacks.sizing.budget import TunedServer, tune_for_container
 from pgvector_stacks.sizing.settings import Durability, Limits
 from pgvector_stacks.upgrade.decision import Method, Reindex
 
@@ -194,12 +194,12 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
         return Limits(self.memory_mb, self.cpus)
 
     @property
-    def tuned(self) -> Tuned:
+    def tuned(self) -> TunedServer:
         """The Docker engine's settings, /dev/shm and memory budget. Raises SettingRefused."""
-        return derive_for_container(self.limits, self.durability, postgres_words(self.settings))
+        return tune_for_container(self.limits, self.durability, postgres_words(self.settings))
 
     @property
-    def fitting(self) -> Tuned:
+    def fitting(self) -> TunedServer:
         """The same. Raises SettingRefused with the budget as a table where it doesn't fit into the memory, too."""
         tuned = self.tuned
         if not tuned.budget.fits:
@@ -329,7 +329,7 @@ def check_name(stack: str) -> None:
     """Raises ConfigError for a stack that is none of the environments, before anything is created."""
     if stack not in ENVIRONMENTS:
         raise ConfigError(
-            f"there is no stack {stack!r}{nearest(stack, ENVIRONMENTS)}\n  stacks: {', '.join(ENVIRONMENTS)}"
+            f"there is no stack {stack!r}{suggest_nearest(stack, ENVIRONMENTS)}\n  stacks: {', '.join(ENVIRONMENTS)}"
         )
 
 
@@ -379,7 +379,7 @@ def _structured(field: str, value: Any) -> Any:
 
 def _unknown(stack: str, key: str, value: Any, allowed: Mapping[str, str]) -> str:
     return (
-        f"stack {stack}: unknown key {NAMESPACE}:{key} (value {str(value)[:60]!r}){nearest(key, allowed)}\n"
+        f"stack {stack}: unknown key {NAMESPACE}:{key} (value {str(value)[:60]!r}){suggest_nearest(key, allowed)}\n"
         f"  allowed: {', '.join(allowed)}"
     )
 
@@ -392,7 +392,9 @@ def _explain(stack: str, mistake: dict[str, Any]) -> str:
         return f"stack {stack}: {where}: {mistake['msg'].removeprefix('Value error, ')}"
     value, guess = mistake.get("input"), ""
     if expected := mistake.get("ctx", {}).get("expected"):
-        guess = nearest(str(value), [word.strip(" '") for word in str(expected).replace(" or ", ",").split(",")])
+        guess = suggest_nearest(
+            str(value), [word.strip(" '") for word in str(expected).replace(" or ", ",").split(",")]
+        )
     return (
         f"stack {stack}: {where} = {repr(value)[:80]}: {mistake['msg'].removeprefix('Value error, ')}{guess}\n"
         f"  {field.description}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pgvector_stacks.config.environment import ConfigError, Environment
-from pgvector_stacks.docker.docker_host import DockerFailed, Endpoint, endpoint
+from pgvector_stacks.docker.docker_host import DockerFailed, Endpoint, choose_endpoint
 
 VARIABLE = "PGSTACK_OFFLINE"
 WORDS: Mapping[str, bool] = {"": False, "0": False, "false": False, "1": True, "true": True}
@@ -42,7 +42,7 @@ def refuse_up(environ: Mapping[str, str]) -> None:
 def endpoint_not_asked(environment: Environment, environ: Mapping[str, str]) -> Endpoint:
     """The environment's own engine where it is behind ssh, so that nothing seems to change; else one nobody asks."""
     try:
-        found = endpoint(environment.docker_host, environment.docker_context, environ)
+        found = choose_endpoint(environment.docker_host, environment.docker_context, environ)
     except DockerFailed:  # a context that this machine lacks
         return NOT_ASKED
     return found if found.url.startswith("ssh://") else NOT_ASKED

@@ -204,20 +204,20 @@ def server_version(connection: Connection[Any]) -> str:
 
 def as_pgstack_error(error: psycopg.Error) -> PgstackError:
     """Wrap a server's error that no script caused. Uses only the server's message: psycopg's text may quote a query."""
-    shown, recorded = (_told(error, show=show) for show in (row_values.shown(), False))
+    shown, recorded = (_told(error, show=show) for show in (row_values.are_shown(), False))
     return PgstackError(shown, recorded=recorded)
 
 
 def said(error: psycopg.Error) -> str:
     """Return the server's message on one line, without values of rows unless the user asked for them."""
     text = error.diag.message_primary or " ".join(str(error).split())
-    return one_line(row_values.message(text, error.sqlstate, show=row_values.shown()))
+    return one_line(row_values.redact_message(text, error.sqlstate, show=row_values.are_shown()))
 
 
 def _told(error: psycopg.Error, *, show: bool) -> str:
     primary = error.diag.message_primary or " ".join(str(error).split())
-    text = f"the server says: {quoted(row_values.message(primary, error.sqlstate, show=show))}"
+    text = f"the server says: {quoted(row_values.redact_message(primary, error.sqlstate, show=show))}"
     text += f" ({error.sqlstate})" if error.sqlstate else ""
-    detail = row_values.detail(error.diag.message_detail or "", error.sqlstate, show=show)
+    detail = row_values.redact_detail(error.diag.message_detail or "", error.sqlstate, show=show)
     text += f"\n  detail: {quoted(detail)}" if detail else ""
     return text + (f"\n  hint: {quoted(error.diag.message_hint)}" if error.diag.message_hint else "")

@@ -41,7 +41,7 @@ def lock_not_given(
     recorded = "\n".join(lines)
     for pid, role, application, state, since, query in admin.execute(queries.get("open_transactions")).fetchall():
         who = one_line(f"{role}, {application or 'unnamed'}, {state}")
-        shown = one_line(row_values.query(query, show=row_values.shown()))
+        shown = one_line(row_values.redact_query(query, show=row_values.are_shown()))
         lines.append(f"  open for {since}: process {pid} ({who}): {shown}")
         lines.append(f"    wait for it, or end it:  SELECT pg_terminate_backend({pid})")
     return SqlFailed("\n".join(lines), sqlstate=error.sqlstate or "", script=script, line=line, recorded=recorded)

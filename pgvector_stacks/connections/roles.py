@@ -18,7 +18,7 @@ from psycopg import Connection, sql
 from psycopg.rows import TupleRow
 
 from pgvector_stacks.common import queries
-from pgvector_stacks.common.errors import SqlFailed, nearest
+from pgvector_stacks.common.errors import SqlFailed, suggest_nearest
 from pgvector_stacks.connections import single_user_mode
 from pgvector_stacks.connections.connection import STEPS, Address, as_pgstack_error, connect
 
@@ -121,7 +121,7 @@ def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> st
     for name in names:
         if name not in available:
             raise SqlFailed(
-                f"the server has no extension {name!r}{nearest(name, available)}\n"
+                f"the server has no extension {name!r}{suggest_nearest(name, available)}\n"
                 f"  it has: {', '.join(sorted(available))}; others need another image (pgvector:image)"
             )
     installed = connection.execute(queries.get("extensions")).fetchall()

@@ -1,9 +1,9 @@
 """Adopts an existing volume in the layout of the official images up to 17, as Docker Compose users have it.
 
-`inspect_legacy_volume` reads what the volume holds. `refusal` says why the volume may not be adopted. `words` says what
-the adoption will do. A preview runs all three, and an `up` runs them again before it changes anything. `adopt` moves
-the data within the volume to where the server expects it; common/shell/adopt.sh states the invariant. The takeover of
-the database's content is in migrations/takeover.py.
+`inspect_legacy_volume` reads what the volume holds. `explain_refusal` says why the volume may not be adopted.
+`describe_adoption` says what the adoption will do. A preview runs all three, and an `up` runs them again before it
+changes anything. `adopt` moves the data within the volume to where the server expects it; common/shell/adopt.sh states
+the invariant. The takeover of the database's content is in migrations/takeover.py.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from docker.types import Mount
 
 from pgvector_stacks.common import shell
 from pgvector_stacks.common.errors import ServerError
-from pgvector_stacks.docker.container_spec import Spec
-from pgvector_stacks.docker.data_volume import USER, failed
-from pgvector_stacks.docker.docker_host import Finished, finish, throw_away, volume_users
+from pgvector_stacks.docker.container_spec import ContainerSpec
+from pgvector_stacks.docker.data_volume import USER, explain_failed_step
+from pgvector_stacks.docker.docker_host import ContainerResult, list_volume_users, open_throw_away, run_to_end
 
 COMPOSE_PROJECT = "com.docker.compose.project"
 ALPINE_UID = 70
-CLEAN = ("shut down",)
-RECOVERABLE = ("in production", "shutting down", "in crash recovery")
+CLEAN_STATES = ("shut down",)
+RECOVERABLE_STATES = ("in production", "shutting down", "in crash recovery")
 # Not the path where the image declares a volume: Docker would mount that one over our folder `data`, or create `data`.
 MOUNT = "/volume"
 TIMEOUT_S = 3600.0  # a killed server's data is recovered before it moves
@@ -40,34 +40,34 @@ class MountingContainer:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LegacyDirectory:
     """A data directory in the old layout. `where`: its path in the volume, "." for the volume's root.
 
-    `stranger`: "UID PATH" of a file that the image's user postgres does not own, "" if there is none.
+    `foreign_file`: "UID PATH" of a file that the image's user postgres does not own, "" if there is none.
     """
 
     where: str
     major: int
-    state: str = CLEAN[0]
-    stranger: str = ""
+    state: str = CLEAN_STATES[0]
+    foreign_file: str = ""
     links: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """The content of a volume. `served`: majors whose data is already where our server expects it."""
+class LegacyVolume:
+    """The content of a volume. `served_majors`: majors whose data is already where our server expects it."""
 
     image_uid: int
     volume_uid: int
-    places: tuple[Place, ...] = ()
-    served: tuple[int, ...] = ()
-    in_the_way: tuple[str, ...] = ()
+    places: tuple[LegacyDirectory, ...] = ()
+    served_majors: tuple[int, ...] = ()
+    obstacles: tuple[str, ...] = ()
     journal: str = ""
 
 
-def parse(output: str) -> Seen:
+def parse_legacy_volume(output: str) -> LegacyVolume:
     """Parse the output of common/shell/adoption_look.sh."""
     facts: dict[str, list[str]] = {}
     places: list[dict[str, list[str]]] = []
@@ -76,28 +76,28 @@ def parse(output: str) -> Seen:
         if name == "place":
             places.append({})
         (places[-1] if places else facts).setdefault(name, []).append(value)
-    return Seen(
+    return LegacyVolume(
         image_uid=int(facts["image-uid"][0]),
         volume_uid=int(facts["volume-uid"][0]),
         places=tuple(
-            Place(
+            LegacyDirectory(
                 where=found["place"][0],
                 major=int(float(found["major"][0])),
                 state=found["state"][0],
-                stranger=found.get("stranger", [""])[0],
+                foreign_file=found.get("stranger", [""])[0],
                 links=tuple(found.get("link", ())),
                 signals=tuple(found.get("signal", ())),
                 paths=tuple(found.get("path", ())),
             )
             for found in places
         ),
-        served=tuple(int(float(major)) for major in facts.get("served", ())),
-        in_the_way=tuple(facts.get("in-the-way", ())),
+        served_majors=tuple(int(float(major)) for major in facts.get("served", ())),
+        obstacles=tuple(facts.get("in-the-way", ())),
         journal=facts.get("journal", [""])[0],
     )
 
 
-def in_use(volume: str, users: Sequence[MountingContainer]) -> tuple[str, str]:
+def find_use_problem(volume: str, users: Sequence[MountingContainer]) -> tuple[str, str]:
     """Return (problem, remedy) if containers use the volume, else ("", "")."""
     if not users:
         return "", ""
@@ -114,34 +114,36 @@ def in_use(volume: str, users: Sequence[MountingContainer]) -> tuple[str, str]:
     )
 
 
-def refusal(seen: Seen, volume: str, image: str, major: int) -> str:
+def explain_refusal(seen: LegacyVolume, volume: str, image: str, major: int) -> str:
     """Return why a server of `major` may not adopt the volume, and what to do; "" if the server may.
 
     An interrupted move is not a reason: `adopt` undoes the move first and then asks again.
     """
     if seen.journal:
         return ""
-    if len(seen.places) > 1 or (seen.places and seen.served):
-        where = [_where(place) for place in seen.places] + [f"in {served}/docker" for served in seen.served]
+    if len(seen.places) > 1 or (seen.places and seen.served_majors):
+        where = [_describe_place(place) for place in seen.places] + [
+            f"in {served}/docker" for served in seen.served_majors
+        ]
         return (
             f"volume {volume} holds more than one data directory: {', '.join(where)}\n"
-            f"  move the ones that aren't wanted out of it:  {_shell(volume, image)}"
+            f"  move the ones that aren't wanted out of it:  {_shell_command(volume, image)}"
         )
     if not seen.places:
-        if seen.served:
+        if seen.served_majors:
             return ""
         return (
             f"volume {volume} holds no data of PostgreSQL, neither in its root nor in data/ or pgdata/\n"
             "  check the name (pgvector:adoptVolume):  docker volume ls;  without the key the stack makes a new volume"
         )
     place = seen.places[0]
-    for finding in (_of_other_major, _of_other_user, _is_part, _in_the_way, _cannot_be_read):
+    for finding in (_refuse_other_major, _refuse_other_user, _refuse_incomplete, _refuse_obstacle, _refuse_unusable):
         if reason := finding(seen, place, volume, image, major):
             return reason
     return ""
 
 
-def _of_other_major(_: Seen, place: Place, volume: str, image: str, major: int) -> str:
+def _refuse_other_major(_: LegacyVolume, place: LegacyDirectory, volume: str, image: str, major: int) -> str:
     if place.major == major:
         return ""
     known = f"pgvector/pgvector:0.8.6-pg{place.major}-bookworm"
@@ -152,8 +154,8 @@ def _of_other_major(_: Seen, place: Place, volume: str, image: str, major: int) 
     )
 
 
-def _of_other_user(seen: Seen, place: Place, volume: str, image: str, __: int) -> str:
-    stranger = place.stranger or (f"{seen.volume_uid} ." if seen.volume_uid != seen.image_uid else "")
+def _refuse_other_user(seen: LegacyVolume, place: LegacyDirectory, volume: str, image: str, __: int) -> str:
+    stranger = place.foreign_file or (f"{seen.volume_uid} ." if seen.volume_uid != seen.image_uid else "")
     if not stranger:
         return ""
     uid, _, path = stranger.partition(" ")
@@ -170,7 +172,7 @@ def _of_other_user(seen: Seen, place: Place, volume: str, image: str, __: int) -
     )
 
 
-def _is_part(_: Seen, place: Place, volume: str, __: str, ___: int) -> str:
+def _refuse_incomplete(_: LegacyVolume, place: LegacyDirectory, volume: str, __: str, ___: int) -> str:
     if place.links:
         return (
             f"volume {volume}: {place.links[0]}: WAL or a tablespace outside of the data directory isn't adopted\n"
@@ -185,19 +187,19 @@ def _is_part(_: Seen, place: Place, volume: str, __: str, ___: int) -> str:
     return ""
 
 
-def _in_the_way(seen: Seen, _: Place, volume: str, image: str, __: int) -> str:
-    if not seen.in_the_way:
+def _refuse_obstacle(seen: LegacyVolume, _: LegacyDirectory, volume: str, image: str, __: int) -> str:
+    if not seen.obstacles:
         return ""
     return (
-        f"volume {volume}: {seen.in_the_way[0]} is in the way and is no data directory\n"
-        f"  look at it, and move it out:  {_shell(volume, image)}"
+        f"volume {volume}: {seen.obstacles[0]} is in the way and is not a data directory\n"
+        f"  look at it, and move it out:  {_shell_command(volume, image)}"
     )
 
 
-def _cannot_be_read(_: Seen, place: Place, volume: str, image: str, __: int) -> str:
-    if place.state not in CLEAN + RECOVERABLE:
+def _refuse_unusable(_: LegacyVolume, place: LegacyDirectory, volume: str, image: str, __: int) -> str:
+    if place.state not in CLEAN_STATES + RECOVERABLE_STATES:
         return (
-            f"volume {volume}: pg_control says {place.state or 'nothing'!r} where {CLEAN[0]!r} is expected\n"
+            f"volume {volume}: pg_control says {place.state or 'nothing'!r} where {CLEAN_STATES[0]!r} is expected\n"
             "  start the old container once, let it finish, and stop it:  docker compose up -d;  docker compose down"
         )
     if place.paths:
@@ -210,50 +212,50 @@ def _cannot_be_read(_: Seen, place: Place, volume: str, image: str, __: int) -> 
     return ""
 
 
-def _where(place: Place) -> str:
+def _describe_place(place: LegacyDirectory) -> str:
     return "in its root" if place.where == "." else f"in {place.where}/"
 
 
-def _shell(volume: str, image: str) -> str:
+def _shell_command(volume: str, image: str) -> str:
     return f"docker run --rm -it --user postgres --entrypoint bash -v {volume}:/volume -w /volume {image}"
 
 
-def words(seen: Seen, volume: str, major: int) -> str:
+def describe_adoption(seen: LegacyVolume, volume: str, major: int) -> str:
     """Return what `adopt` would do, as text for a preview; "" if the volume is adopted already."""
     again = "an interrupted move is undone first; " if seen.journal else ""
     if not seen.places:
         return f"adopts volume {volume}: {again}moves PostgreSQL {major}'s data into {major}/docker" if again else ""
     place = seen.places[0]
-    recovers = "" if place.state in CLEAN else f"; it wasn't shut down: PostgreSQL {major} recovers it first"
+    recovers = "" if place.state in CLEAN_STATES else f"; it wasn't shut down: PostgreSQL {major} recovers it first"
     return (
-        f"adopts volume {volume}: {again}moves PostgreSQL {major}'s data, now {_where(place)}, "
+        f"adopts volume {volume}: {again}moves PostgreSQL {major}'s data, now {_describe_place(place)}, "
         f"into {major}/docker{recovers}"
     )
 
 
-def users_of(client: docker.DockerClient, volume: str) -> tuple[MountingContainer, ...]:
+def list_mounting_containers(client: docker.DockerClient, volume: str) -> tuple[MountingContainer, ...]:
     """Return the containers that mount the volume. Raises DockerFailed."""
-    return tuple(user(container) for container in volume_users(client, volume))
+    return tuple(to_mounting_container(container) for container in list_volume_users(client, volume))
 
 
-def user(container: Container) -> MountingContainer:
+def to_mounting_container(container: Container) -> MountingContainer:
     return MountingContainer(container.name, container.status == "running", container.labels.get(COMPOSE_PROJECT, ""))
 
 
-def inspect_legacy_volume(client: docker.DockerClient, name: str, image: str, volume: str) -> Seen:
+def inspect_legacy_volume(client: docker.DockerClient, name: str, image: str, volume: str) -> LegacyVolume:
     """Read what the volume holds, in a throw-away container. Raises DockerFailed, ServerError."""
-    with throw_away(
+    with open_throw_away(
         client, name, image, ["sh", "-ec", shell.get("adoption_look")], user="root",
         environment={"VOLUME": MOUNT}, mounts=[Mount(MOUNT, volume, type="volume", read_only=True)],
     ) as container:  # fmt: skip
-        done = finish(container)
+        done = run_to_end(container)
     if done.code != 0:
         raise ServerError(f"volume {volume} can't be looked into\n    {done.output.strip()[-300:]}")
-    return parse(done.output)
+    return parse_legacy_volume(done.output)
 
 
 def adopt(
-    client: docker.DockerClient, spec: Spec, image: str, volume: str, *,
+    client: docker.DockerClient, spec: ContainerSpec, image: str, volume: str, *,
     image_name: str, database: str, report: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Move the data to where `spec`'s server expects it; do nothing if it is there already. Raises ServerError.
@@ -261,35 +263,37 @@ def adopt(
     After a failure the data is at its old place. Only a killed step leaves a half-done move; the next call undoes it.
     """
     seen = inspect_legacy_volume(client, spec.name, image, volume)
-    if not seen.places and not seen.journal and seen.served:
+    if not seen.places and not seen.journal and seen.served_majors:
         return
-    wrong, remedy = in_use(volume, users_of(client, volume))
+    wrong, remedy = find_use_problem(volume, list_mounting_containers(client, volume))
     if wrong:
         raise ServerError(f"volume {wrong}\n  {remedy}")
     if seen.journal:
-        _run(client, spec, image, volume, "move_back", MAJOR=seen.journal)
+        _run_script(client, spec, image, volume, "move_back", MAJOR=seen.journal)
         report(f"volume {volume}: undid a move that was interrupted")
         seen = inspect_legacy_volume(client, spec.name, image, volume)
-    if reason := refusal(seen, volume, image_name, spec.major):
+    if reason := explain_refusal(seen, volume, image_name, spec.major):
         raise ServerError(reason)
     if seen.places:
         place = seen.places[0].where
-        _run(client, spec, image, volume, "adopt", MAJOR=str(spec.major), PLACE=place, DATABASE=database)
+        _run_script(client, spec, image, volume, "adopt", MAJOR=str(spec.major), PLACE=place, DATABASE=database)
         report(f"volume {volume}: PostgreSQL {spec.major}'s data lies in {spec.major}/docker now")
 
 
-def _run(client: docker.DockerClient, spec: Spec, image: str, volume: str, script: str, **environment: str) -> None:
+def _run_script(
+    client: docker.DockerClient, spec: ContainerSpec, image: str, volume: str, script: str, **environment: str
+) -> None:
     text = shell.get("journal") + shell.get(script)
-    with throw_away(
+    with open_throw_away(
         client, spec.name, image, ["sh", "-ec", text, script, *spec.arguments], user=USER, **spec.memory,
         environment={"VOLUME": MOUNT, **environment}, mounts=[Mount(MOUNT, volume, type="volume")],
     ) as container:  # fmt: skip
-        done = finish(container, timeout_s=TIMEOUT_S)
+        done = run_to_end(container, timeout_s=TIMEOUT_S)
     if done.code != 0:
-        raise ServerError(explain_end(done, spec, volume, environment.get("DATABASE", "")))
+        raise ServerError(explain_failure(done, spec, volume, environment.get("DATABASE", "")))
 
 
-def explain_end(done: Finished, spec: Spec, volume: str, database: str) -> str:
+def explain_failure(done: ContainerResult, spec: ContainerSpec, volume: str, database: str) -> str:
     """Explain why a script of the adoption failed, where the data is now, and what to do."""
     said = [line.removeprefix("pgstack: ") for line in done.output.splitlines() if line.startswith("pgstack: ")]
     last = said[-1] if said else ""
@@ -309,7 +313,7 @@ def explain_end(done: Finished, spec: Spec, volume: str, database: str) -> str:
             f"volume {volume}: {last}\n"
             "  choose an image with the same or a newer version of it (pgvector:image); nothing was changed"
         )
-    reason = failed("adopting its data", spec, volume, done)
+    reason = explain_failed_step("adopting its data", spec, volume, done)
     if last.startswith("the server doesn't start"):
         return f"volume {volume}: {reason}\n  nothing was changed: the old container starts on it as before"
     return f"volume {volume}: {reason}"

@@ -25,31 +25,31 @@ from docker.models.containers import Container
 from pgvector_stacks.docker import end_mark
 from pgvector_stacks.docker.docker_host import DockerFailed, docker_errors
 
-HEADER = 8
+HEADER_BYTES = 8
 STREAMS = {1: "out", 2: "err"}
 # A writable socket has room for this much. A larger write could block while the other side waits for us to read.
-PIECE = 4096
-SWITCHED = 101
-ENDING_S = 1.0  # the Docker Engine reports a container's end shortly after its commands' streams end
+PIECE_BYTES = 4096
+SWITCHING_PROTOCOLS = 101
+CONTAINER_END_S = 1.0  # the Docker Engine reports a container's end shortly after its commands' streams end
 POLL_S = 0.1
 
 
-class AnswerCut(DockerFailed):
+class OutputTruncated(DockerFailed):
     """The output of a command in a container lacks its end. What the command did is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """The exit code and output of a command. `both`: stdout and stderr in the order in which they arrived."""
+class CommandResult:
+    """The exit code and output of a command. `output`: stdout and stderr in the order in which they arrived."""
 
     code: int
-    out: bytes
-    err: bytes
-    both: bytes
+    stdout: bytes
+    stderr: bytes
+    output: bytes
 
     @property
     def text(self) -> str:
-        return self.both.decode(errors="replace")
+        return self.output.decode(errors="replace")
 
 
 class _Stream:
@@ -57,15 +57,15 @@ class _Stream:
 
     def __init__(self, mark: str) -> None:
         self.text = bytearray()
-        self.mark, self.longest = end_mark.pattern(mark), end_mark.most_bytes(mark)
+        self.mark, self.most_mark_bytes = end_mark.make_pattern(mark), end_mark.greatest_length(mark)
         self.end: int | None = None
         self.code: int | None = None
 
-    def take(self, piece: bytes) -> bytes:
+    def append(self, piece: bytes) -> bytes:
         """Append `piece`, look for the end mark, and return `piece`."""
         start = len(self.text)
         self.text += piece
-        found = self.mark.search(self.text, max(0, start - self.longest)) if self.end is None else None
+        found = self.mark.search(self.text, max(0, start - self.most_mark_bytes)) if self.end is None else None
         if found is not None:
             self.end, self.code = found.start(), int(found[1])
         return piece
@@ -78,15 +78,15 @@ class _Stream:
 def run(
     container: Container, command: Sequence[str], *, user: str = "", environment: Mapping[str, str] | None = None,
     workdir: str | None = None, stdin: bytes | None = None,
-) -> Ran:  # fmt: skip
-    """Run the command and wait for its end. Raises DockerFailed, AnswerCut.
+) -> CommandResult:  # fmt: skip
+    """Run the command and wait for its end. Raises DockerFailed, OutputTruncated.
 
     The image must have `sh` and `env`. Background processes of the command may keep the streams open; `run` returns
     without them.
     """
     api = container.client.api
     mark = end_mark.new_mark()
-    words = end_mark.marked(command, mark, input_size=None if stdin is None else len(stdin))
+    words = end_mark.add_mark(command, mark, input_size=None if stdin is None else len(stdin))
     with docker_errors():
         created = api.exec_create(
             container.id,
@@ -107,22 +107,22 @@ def run(
     order: list[tuple[int, int]] = []
     broke = ""
     try:
-        for number, piece in _frames(response, stdin or b""):
+        for number, piece in _read_frames(response, stdin or b""):
             order.append((number, len(piece)))
-            streams[number].take(piece)
+            streams[number].append(piece)
             if all(stream.code is not None for stream in streams.values()):
                 break
     except (OSError, ValueError, struct.error) as error:
         broke = " ".join(str(error).split())[:200] or type(error).__name__
     finally:
-        close(response)
+        close_connection(response)
     out, err = streams[1], streams[2]
     if out.code is None or err.code is None:
-        raise AnswerCut(_why_cut(container, created, command[0], broke, out.written + err.written))
-    return Ran(out.code, out.written, err.written, _in_order(streams, order))
+        raise OutputTruncated(_explain_truncation(container, created, command[0], broke, out.written + err.written))
+    return CommandResult(out.code, out.written, err.written, _merge_streams(streams, order))
 
 
-def _in_order(streams: Mapping[int, _Stream], order: Sequence[tuple[int, int]]) -> bytes:
+def _merge_streams(streams: Mapping[int, _Stream], order: Sequence[tuple[int, int]]) -> bytes:
     """Return both streams in the order of their frames, without the end marks and anything after them."""
     written = {number: stream.written for number, stream in streams.items()}
     begun = dict.fromkeys(streams, 0)
@@ -133,7 +133,7 @@ def _in_order(streams: Mapping[int, _Stream], order: Sequence[tuple[int, int]]) 
     return b"".join(parts)
 
 
-def _frames(response: Any, given: bytes) -> Iterator[tuple[int, bytes]]:
+def _read_frames(response: Any, given: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield (stream, piece) until the connection ends. Raises OSError, ValueError if it ends within a frame."""
     buffered = response.raw._fp.fp
     connection: socket.socket = buffered.raw._sock
@@ -141,14 +141,14 @@ def _frames(response: Any, given: bytes) -> Iterator[tuple[int, bytes]]:
     if connection.family != socket.AF_UNIX:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     # without the switch to raw bytes the response may be chunked, and `response.raw` decodes the chunks
-    reader = buffered if response.status_code == SWITCHED else response.raw
+    reader = buffered if response.status_code == SWITCHING_PROTOCOLS else response.raw
     left = memoryview(given)
     while True:
-        left = _feed(connection, buffered, left)
-        header = reader.read(HEADER)
+        left = _send_input(connection, buffered, left)
+        header = reader.read(HEADER_BYTES)
         if not header:
             return
-        if len(header) < HEADER:
+        if len(header) < HEADER_BYTES:
             raise ValueError("it ended within a header")
         number, size = struct.unpack(">BxxxL", header)
         if number not in STREAMS or header[1:4] != b"\0\0\0":
@@ -159,21 +159,21 @@ def _frames(response: Any, given: bytes) -> Iterator[tuple[int, bytes]]:
         yield number, piece
 
 
-def _feed(connection: socket.socket, buffered: Any, left: memoryview) -> memoryview:
+def _send_input(connection: socket.socket, buffered: Any, left: memoryview) -> memoryview:
     """Send standard input until there is output to read. Return the input that is left."""
     poll = select.poll()
     poll.register(connection, select.POLLIN | select.POLLOUT)
-    while left and not _waits(connection, buffered):
+    while left and not _has_output(connection, buffered):
         if any(event & select.POLLIN for _, event in poll.poll()):
             continue
         try:
-            left = left[connection.send(left[:PIECE]) :]
+            left = left[connection.send(left[:PIECE_BYTES]) :]
         except (BrokenPipeError, ConnectionResetError):  # the command reads no more input; its output says why
             return left[len(left) :]
     return left
 
 
-def _waits(connection: socket.socket, buffered: Any) -> bool:
+def _has_output(connection: socket.socket, buffered: Any) -> bool:
     """True if a read would return at once."""
     poll = select.poll()
     poll.register(connection, select.POLLIN)
@@ -188,13 +188,13 @@ def _waits(connection: socket.socket, buffered: Any) -> bool:
         connection.settimeout(None)
 
 
-def _why_cut(container: Container, identity: str, program: str, broke: str, said: bytes) -> str:
+def _explain_truncation(container: Container, identity: str, program: str, broke: str, said: bytes) -> str:
     api = container.client.api
     where = f"{program} in the container {container.name}"
     text = said.decode(errors="replace").strip()
     try:
         with docker_errors():
-            deadline = time.monotonic() + ENDING_S
+            deadline = time.monotonic() + CONTAINER_END_S
             while (alive := api.inspect_container(container.id)["State"]["Running"]) and not broke:
                 if time.monotonic() > deadline:
                     break
@@ -210,7 +210,7 @@ def _why_cut(container: Container, identity: str, program: str, broke: str, said
     return f"the answer of {where} was cut off{more}\n  what it did is unknown; try again"
 
 
-def close(response: Any) -> None:
+def close_connection(response: Any) -> None:
     """Close a hijacked connection. The SDK leaves it open and must not use it for another request."""
     raw = response.raw
     connection = getattr(raw, "_connection", None)

@@ -13,9 +13,9 @@ from pgvector_stacks.sizing.settings import settings_hash
 PORT = 5432
 SOCKETS = "/var/run/postgresql"
 OLD_MOUNT = f"{VOLUME}/data"  # images up to 17 declare an anonymous volume here
-LOCK_TAKEN = 75  # exit code of `flock` if another server holds the directory
-LOCK = "pgstack.lock"
-HBA, CERTIFICATE, KEY = "pg_hba.conf", "server.crt", "server.key"
+LOCK_HELD_CODE = 75  # exit code of `flock` if another server holds the directory
+LOCK_FILE = "pgstack.lock"
+HBA_FILE, CERTIFICATE_FILE, KEY_FILE = "pg_hba.conf", "server.crt", "server.key"
 TMPFS = {
     "/tmp": "rw,noexec,nosuid,nodev,size=64m",
     # the root file system is read-only, and the server's user writes its socket and lock file here
@@ -24,7 +24,7 @@ TMPFS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class ContainerSpec:
     """A server to run in a container. `memory_mb` and `shm_mb` in MiB; `settings` by their postgresql.conf names."""
 
     name: str
@@ -35,29 +35,30 @@ class Spec:
     shm_mb: int
     certificate: str = ""
     key: str = field(default="", repr=False)
-    files_of_root: bool = True  # root owns `files`, the server only reads them; False in old states
+    root_owns_files: bool = True  # root owns `files`, the server only reads them; False in old states
 
     @property
     def files(self) -> dict[str, str]:
         """The files, by name, that the server reads besides its data."""
-        found = {HBA: host_based_authentication(tls=bool(self.certificate))}
-        return found | {CERTIFICATE: self.certificate, KEY: self.key} if self.certificate else found
+        found = {HBA_FILE: hba_text(tls=bool(self.certificate))}
+        return found | {CERTIFICATE_FILE: self.certificate, KEY_FILE: self.key} if self.certificate else found
 
     @property
-    def folder(self) -> str:
+    def files_folder(self) -> str:
         """The folder of `files` in the volume. Its name is a hash of their content: new content changes the command."""
         text = "\0".join(f"{name}\0{content}" for name, content in sorted(self.files.items()))
-        text += "\0root" * self.files_of_root
+        text += "\0root" * self.root_owns_files
         return f"{VOLUME}/pgstack-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     @property
     def arguments(self) -> list[str]:
         """The arguments after `postgres` in the server's command line."""
         own = {"listen_addresses": "*", "port": str(PORT), "unix_socket_directories": SOCKETS,
-               "hba_file": f"{self.folder}/{HBA}"}  # fmt: skip
+               "hba_file": f"{self.files_folder}/{HBA_FILE}"}  # fmt: skip
         if self.certificate:
-            own |= {"ssl": "on", "ssl_cert_file": f"{self.folder}/{CERTIFICATE}",
-                    "ssl_key_file": f"{self.folder}/{KEY}", "ssl_min_protocol_version": "TLSv1.2"}  # fmt: skip
+            own |= {"ssl": "on", "ssl_cert_file": f"{self.files_folder}/{CERTIFICATE_FILE}",
+                    "ssl_key_file": f"{self.files_folder}/{KEY_FILE}",
+                    "ssl_min_protocol_version": "TLSv1.2"}  # fmt: skip
         return [word for name, value in (dict(self.settings) | own).items() for word in ("-c", f"{name}={value}")]
 
     @property
@@ -65,8 +66,8 @@ class Spec:
         """The container's command. It locks the data directory, since a server that is PID 1 in another container takes
         our postmaster.pid for its own.
         """
-        lock = f"{VOLUME}/{self.major}/{LOCK}"
-        return ["flock", "-n", "-F", "-E", str(LOCK_TAKEN), lock, "postgres", *self.arguments]
+        lock = f"{VOLUME}/{self.major}/{LOCK_FILE}"
+        return ["flock", "-n", "-F", "-E", str(LOCK_HELD_CODE), lock, "postgres", *self.arguments]
 
     @property
     def tmpfs(self) -> dict[str, str]:
@@ -86,13 +87,13 @@ class Spec:
              "shm": str(self.shm_mb)}
         )  # fmt: skip
 
-    def differs_from(self, other: Spec) -> bool:
+    def differs_from(self, other: ContainerSpec) -> bool:
         """True if the two servers run with different values. The order of settings doesn't count (the state sorts)."""
         return replace(self, settings=dict(sorted(self.settings.items()))).fingerprint != (
             replace(other, settings=dict(sorted(other.settings.items()))).fingerprint
         )
 
-    def changes_to(self, other: Spec) -> list[str]:
+    def describe_changes(self, other: ContainerSpec) -> list[str]:
         """Return the changes that a reviewer should see, each as text such as `memory 1024 → 2048 MiB`."""
         found = [
             f"{what} {before} → {after}{unit}"
@@ -109,7 +110,7 @@ class Spec:
                 found.append(f"{name} {before} → {after}")
         if (self.certificate, self.key) != (other.certificate, other.key):
             found.append("TLS certificate")
-        if self.files_of_root != other.files_of_root:
+        if self.root_owns_files != other.root_owns_files:
             found.append("pg_hba.conf and the TLS files become root's, which the server can't write")
         return found
 
@@ -127,7 +128,7 @@ class Spec:
         }
 
 
-def host_based_authentication(*, tls: bool) -> str:
+def hba_text(*, tls: bool) -> str:
     """Return pg_hba.conf: it requires passwords on all connections, and TLS over TCP if `tls`."""
     over_tcp = "hostssl" if tls else "host"
     return (

@@ -2,7 +2,7 @@
 
 Each step runs in a throw-away container of the server's own image, so that ownership, paths and libraries are right.
 The container's user is postgres; it is root for files that the server may read but not write. A killed step leaves
-nothing that looks finished. Only `delete` deletes a finished data directory.
+nothing that looks finished. Only `delete_data` deletes a finished data directory.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.connections import server_authentication, single_user_mode
 from pgvector_stacks.docker import container_command
-from pgvector_stacks.docker.container_spec import LOCK_TAKEN, PORT, SOCKETS, TMPFS, Spec
+from pgvector_stacks.docker.container_spec import LOCK_HELD_CODE, PORT, SOCKETS, TMPFS, ContainerSpec
 from pgvector_stacks.docker.docker_host import (
     ROOT,
+    ContainerResult,
     DockerFailed,
-    Finished,
     docker_errors,
-    finish,
-    log_of,
-    put,
-    throw_away,
+    open_throw_away,
+    put_files,
+    read_log,
+    run_to_end,
 )
-from pgvector_stacks.docker.exit_diagnosis import State, diagnose
+from pgvector_stacks.docker.exit_diagnosis import ContainerState, diagnose
 from pgvector_stacks.embedded.embedded_server import ADMIN
 from pgvector_stacks.inspection.validation import version_tuple
 
 USER = "postgres"
 OLD_PLACES = (".", "data", "pgdata")
 TRIAL = "/tmp/pgstack-trial"
-LOOKED_AT = "/pgstack-volume"
+INSPECTION_MOUNT = "/pgstack-volume"
 TRIAL_TIMEOUT_S = 120.0
 POLL_S = 0.25
 PASSWORD_FILE = "pgstack-password"  # noqa: S105
@@ -49,7 +49,7 @@ FILE_PREFIX = "pgstack-file-"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class VolumeContent:
     """The data directories of a volume: major version by path in the volume."""
 
     directories: Mapping[str, int]
@@ -87,34 +87,34 @@ class Found:
         )
 
 
-def inspect_volume(client: docker.DockerClient, name: str, image: str, volume: str) -> Found:
+def inspect_volume(client: docker.DockerClient, name: str, image: str, volume: str) -> VolumeContent:
     """Find the data directories of an existing volume, or of a directory on the Docker host.
 
     Raises DockerFailed, ServerError.
     """
     # mounted at LOOKED_AT: at the usual path, images up to 17 hide the folder `data` under an anonymous volume
-    with _step(client, name, image, volume, "inspect", at=LOOKED_AT, read_only=True) as container:
-        done = finish(container, timeout_s=60)
+    with _open_step(client, name, image, volume, "inspect", at=INSPECTION_MOUNT, read_only=True) as container:
+        done = run_to_end(container, timeout_s=60)
     if done.code != 0 or "unreadable" in done.output:
         raise ServerError(
             f"volume {volume} can't be read by the image's user postgres\n    {done.output.strip()[-300:]}\n"
             f"  chown it to the image's postgres (999 in Debian's images)"
         )
     rows = [line.split() for line in done.output.splitlines() if line.strip()]
-    return Found({row[0]: int(float(row[1])) for row in rows if len(row) == 2})
+    return VolumeContent({row[0]: int(float(row[1])) for row in rows if len(row) == 2})
 
 
-def delete(client: docker.DockerClient, name: str, image: str, volume: str, path: str) -> tuple[str, ...]:
+def delete_data(client: docker.DockerClient, name: str, image: str, volume: str, path: str) -> tuple[str, ...]:
     """Delete what our servers left in a volume or directory. Return the names of other files there, which stay.
 
     `path`: the directory's name for messages. Raises DockerFailed; ServerError also if a server still uses the data.
     """
     for user in (USER, ROOT):  # root deletes the files that the server's user can't write
-        with _step(client, name, image, volume, "delete_data", at=LOOKED_AT, user=user) as container:
-            done = finish(container)
+        with _open_step(client, name, image, volume, "delete_data", at=INSPECTION_MOUNT, user=user) as container:
+            done = run_to_end(container)
         if done.code != 0 or not any(line.startswith("left pgstack-") for line in done.output.splitlines()):
             break
-    if done.code == LOCK_TAKEN:
+    if done.code == LOCK_HELD_CODE:
         raise ServerError(
             f"a server still runs on the data in {path}: nothing was deleted\n"
             "  stop it, and try again:  docker ps"
@@ -127,42 +127,44 @@ def delete(client: docker.DockerClient, name: str, image: str, volume: str, path
     return tuple(line.removeprefix("left ") for line in done.output.splitlines() if line.startswith("left "))
 
 
-def prepare(client: docker.DockerClient, spec: Spec, image: str, volume: str, password: str) -> tuple[str, str]:
+def prepare_data(
+    client: docker.DockerClient, spec: ContainerSpec, image: str, volume: str, password: str
+) -> tuple[str, str]:
     """Write pg_hba.conf and the TLS files, then run initdb, or set the administrator's password in existing data.
 
     Return (system identifier, "initdb" or "found"). Raises ServerError with the cause.
     """
-    install(client, spec, image, volume)
+    install_files(client, spec, image, volume)
     environment = {"MAJOR": str(spec.major), "SETTINGS": " ".join(single_user_mode.OPTIONS)}
-    with _step(client, spec.name, image, volume, "prepare", environment=environment, **spec.memory) as container:
-        put(container, "/tmp", {PASSWORD_FILE: single_user_mode.verifier(ADMIN, password)})
-        done = finish(container)
+    with _open_step(client, spec.name, image, volume, "prepare", environment=environment, **spec.memory) as container:
+        put_files(container, "/tmp", {PASSWORD_FILE: single_user_mode.verifier(ADMIN, password)})
+        done = run_to_end(container)
     said = [line for line in done.output.splitlines() if line.startswith("identifier ")]  # the rest is the server's log
     if done.code != 0 or not said:
-        raise ServerError(failed("making the data directory", spec, volume, done))
+        raise ServerError(explain_failed_step("making the data directory", spec, volume, done))
     _, identifier, _, by = said[-1].split()
     return identifier, by
 
 
-def _files(spec: Spec) -> dict[str, str]:
+def _files_to_install(spec: ContainerSpec) -> dict[str, str]:
     """Return the server's files under the names that shell/install.sh expects."""
     return {f"{FILE_PREFIX}{name}": text for name, text in spec.files.items()}
 
 
-def install(client: docker.DockerClient, spec: Spec, image: str, volume: str) -> None:
+def install_files(client: docker.DockerClient, spec: ContainerSpec, image: str, volume: str) -> None:
     """Write pg_hba.conf and the TLS files to the paths in the server's command line. Raises ServerError."""
     for user in (ROOT, USER):  # if root can't, the server's user owns the files
-        environment = {"FOLDER": spec.folder}
-        with _step(client, spec.name, image, volume, "install", environment=environment, user=user) as container:
-            put(container, "/tmp", _files(spec))
-            done = finish(container)
+        environment = {"FOLDER": spec.files_folder}
+        with _open_step(client, spec.name, image, volume, "install", environment=environment, user=user) as container:
+            put_files(container, "/tmp", _files_to_install(spec))
+            done = run_to_end(container)
         if done.code == 0:
             break
     else:
-        raise ServerError(failed("writing pg_hba.conf and the TLS files", spec, volume, done))
+        raise ServerError(explain_failed_step("writing pg_hba.conf and the TLS files", spec, volume, done))
 
 
-def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgvector_minimum: str) -> str:
+def try_server(client: docker.DockerClient, spec: ContainerSpec, image: str, volume: str, pgvector_minimum: str) -> str:
     """Start a server with these settings, limits and image on an empty directory, and check its pgvector version.
 
     The volume, mounted read-only, provides pg_hba.conf and the TLS files. Return the server's version. Raises
@@ -170,26 +172,26 @@ def trial(client: docker.DockerClient, spec: Spec, image: str, volume: str, pgve
     """
     password = secrets.token_urlsafe(24)
     command = ["sh", "-ec", shell.get("trial"), "trial", *spec.arguments]
-    with throw_away(
+    with open_throw_away(
         client, spec.name, image, command, user=USER, environment={"TRIAL": TRIAL}, tmpfs={SOCKETS: TMPFS[SOCKETS]},
-        mounts=[Mount(VOLUME, volume, type="volume", read_only=True)], told_end=False, **spec.limits(),
+        mounts=[Mount(VOLUME, volume, type="volume", read_only=True)], has_end_mark=False, **spec.limits(),
     ) as container:  # fmt: skip
-        put(container, "/tmp", {PASSWORD_FILE: password})
+        put_files(container, "/tmp", {PASSWORD_FILE: password})
         with docker_errors():
             container.start()
         deadline = time.monotonic() + TRIAL_TIMEOUT_S
         while True:
-            state = state_of(container, spec.memory_mb, volume)
-            if state.status == "running" and _answers(container):
+            state = read_state(container, spec.memory_mb, volume)
+            if state.status == "running" and _is_ready(container):
                 break
             if state.status != "running" or time.monotonic() > deadline:
                 said = diagnose(state, "the server with the new image, settings or limits")
                 raise ServerError(f"tried in a throw-away container, before anything was changed: {said}")
             time.sleep(POLL_S)
-        return _versions(container, password, pgvector_minimum)
+        return _check_versions(container, password, pgvector_minimum)
 
 
-def _answers(container: Container) -> bool:
+def _is_ready(container: Container) -> bool:
     """True if the server accepts connections. False also if the container has ended; the caller checks its state."""
     try:
         done = container_command.run(container, ["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)])
@@ -198,7 +200,7 @@ def _answers(container: Container) -> bool:
     return done.code == 0
 
 
-def _versions(container: Container, password: str, pgvector_minimum: str) -> str:
+def _check_versions(container: Container, password: str, pgvector_minimum: str) -> str:
     """Return the trial server's version. Raises ServerError if the image has no pgvector, or one that is too old."""
     done = container_command.run(
         container,
@@ -221,13 +223,13 @@ def _versions(container: Container, password: str, pgvector_minimum: str) -> str
 
 
 @contextmanager
-def _step(
+def _open_step(
     client: docker.DockerClient, name: str, image: str, volume: str, *scripts: str,
     at: str = VOLUME, read_only: bool = False, environment: Mapping[str, str] | None = None, user: str = USER,
     **limits: Any,
 ) -> Iterator[Container]:  # fmt: skip
     """Create a throw-away container that will run `scripts` of `common/shell/` on the volume, mounted at `at`."""
-    with throw_away(
+    with open_throw_away(
         client, name, image, ["sh", "-ec", "\n".join(map(shell.get, scripts))], user=user,
         environment={"VOLUME": at, **(environment or {})}, **limits,
         mounts=[Mount(at, volume, type="bind" if volume.startswith("/") else "volume", read_only=read_only)],
@@ -235,28 +237,28 @@ def _step(
         yield container
 
 
-def failed(step: str, spec: Spec, volume: str, done: Finished) -> str:
+def explain_failed_step(step: str, spec: ContainerSpec, volume: str, done: ContainerResult) -> str:
     """Return the diagnosis of a step that failed in a throw-away container."""
-    state = State(
+    state = ContainerState(
         name=spec.name, status="exited", exit_code=done.code, oom_killed=False, error="", health="", log=done.output,
         volume=volume, memory_mb=spec.memory_mb,
     )  # fmt: skip
     return f"{step} failed: {diagnose(state, 'a throw-away container')}"
 
 
-def state_of(container: Container, memory_mb: int, volume: str, port: int = 0) -> State:
+def read_state(container: Container, memory_mb: int, volume: str, port: int = 0) -> ContainerState:
     """Ask Docker for a container's current state and the end of its log."""
     with docker_errors():
         container.reload()
         found: dict[str, Any] = container.attrs["State"]
-        return State(
+        return ContainerState(
             name=container.name,
             status=str(found.get("Status", "")),
             exit_code=int(found.get("ExitCode", 0)),
             oom_killed=bool(found.get("OOMKilled")),
             error=str(found.get("Error", "")),
             health=str((found.get("Health") or {}).get("Status", "")),
-            log=log_of(container, lines=40),
+            log=read_log(container, lines=40),
             volume=volume,
             memory_mb=memory_mb,
             port=port,

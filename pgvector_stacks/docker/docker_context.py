@@ -31,7 +31,7 @@ class DockerFailed(PgstackError):
 
 
 @dataclass(frozen=True, slots=True)
-class Tls:
+class TlsFiles:
     """A folder with ca.pem, cert.pem and key.pem, each optional. `chosen_by`: what chose the folder, for messages."""
 
     folder: Path
@@ -48,14 +48,14 @@ class Tls:
         certificate, key = self.file(CERTIFICATE), self.file(KEY)
         return (certificate, key) if certificate and key else None
 
-    def lacking(self) -> str:
+    def describe_missing(self) -> str:
         """Return a message that names the files missing for a connection; "" if none is missing."""
         wrong = [CA] if self.verify and self.file(CA) is None else []
         if (self.file(CERTIFICATE) is None) != (self.file(KEY) is None):
             wrong.append(KEY if self.file(KEY) is None else CERTIFICATE)
         return f"{self.folder} has no {' and no '.join(wrong)} ({self.chosen_by})" if wrong else ""
 
-    def of_the_plugin(self) -> str:
+    def folder_for_plugin(self) -> str:
         """Return the folder for the plugin of pulumi-docker. Raises DockerFailed if the plugin can't use the folder."""
         missing = [name for name in (CA, CERTIFICATE, KEY) if self.file(name) is None]
         if missing or not self.verify:
@@ -69,54 +69,56 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class DockerContext:
     """A Docker context: the URL of its Docker Engine, and the TLS files for it."""
 
     name: str
     host: str
-    tls: Tls | None
+    tls: TlsFiles | None
 
 
-def folder(environ: Mapping[str, str]) -> Path:
+def config_folder(environ: Mapping[str, str]) -> Path:
     """Return the folder of Docker's configuration: DOCKER_CONFIG, else ~/.docker."""
     home = environ.get("HOME")
     return Path(environ.get("DOCKER_CONFIG") or (Path(home) if home else Path.home()) / ".docker")
 
 
-def current(environ: Mapping[str, str]) -> str | None:
+def read_current_name(environ: Mapping[str, str]) -> str | None:
     """Return the context that `docker context use` chose; None for none or the default one. Raises DockerFailed."""
-    path = folder(environ) / "config.json"
-    name = _json(path).get("currentContext") if path.is_file() else None
+    path = config_folder(environ) / "config.json"
+    name = _read_json(path).get("currentContext") if path.is_file() else None
     return str(name) if name and name != DEFAULT_NAME else None
 
 
-def named(name: str, environ: Mapping[str, str], who: str) -> Context:
+def read_context(name: str, environ: Mapping[str, str], who: str) -> DockerContext:
     """Read the context with this name. `who`: what named the context, for messages.
 
     Raises DockerFailed if the context does not exist or can't be read.
     """
     if name == DEFAULT_NAME:
-        return Context(name, environ.get("DOCKER_HOST") or DEFAULT, None)
-    found = _read(folder(environ), hashlib.sha256(name.encode()).hexdigest())
+        return DockerContext(name, environ.get("DOCKER_HOST") or DEFAULT, None)
+    found = _read(config_folder(environ), hashlib.sha256(name.encode()).hexdigest())
     if found is None:
         raise DockerFailed(
-            f"{who}: there is no Docker context {name!r} in {folder(environ)}\n  see them:  docker context ls"
+            f"{who}: there is no Docker context {name!r} in {config_folder(environ)}\n  see them:  docker context ls"
         )
     return found
 
 
-def tls_of(url: str, environ: Mapping[str, str]) -> Tls | None:
+def find_tls_files(url: str, environ: Mapping[str, str]) -> TlsFiles | None:
     """Return the TLS files for the Docker Engine at `url`; None: no TLS. Raises DockerFailed if contexts disagree."""
     if not url.startswith(TCP):
         return None
     verify = bool(environ.get("DOCKER_TLS_VERIFY"))
     if verify or environ.get("DOCKER_TLS"):
         given = environ.get("DOCKER_CERT_PATH")
-        return Tls(
-            Path(given) if given else folder(environ), verify, "DOCKER_CERT_PATH" if given else "DOCKER_TLS_VERIFY"
+        return TlsFiles(
+            Path(given) if given else config_folder(environ),
+            verify,
+            "DOCKER_CERT_PATH" if given else "DOCKER_TLS_VERIFY",
         )
-    fitting = [each for each in _all(folder(environ)) if each.host == url and each.tls is not None]
-    preferred = (environ.get("DOCKER_CONTEXT"), current(environ))
+    fitting = [each for each in _read_all(config_folder(environ)) if each.host == url and each.tls is not None]
+    preferred = (environ.get("DOCKER_CONTEXT"), read_current_name(environ))
     for each in fitting:
         if each.name in preferred:
             return each.tls
@@ -128,21 +130,21 @@ def tls_of(url: str, environ: Mapping[str, str]) -> Tls | None:
     return fitting[0].tls if fitting else None
 
 
-def _content(tls: Tls) -> tuple[object, ...]:
+def _content(tls: TlsFiles) -> tuple[object, ...]:
     return tls.verify, *(path.read_bytes() if (path := tls.file(name)) else b"" for name in (CA, CERTIFICATE, KEY))
 
 
-def _all(where: Path) -> Iterator[Context]:
+def _read_all(where: Path) -> Iterator[DockerContext]:
     places = sorted((where / "contexts" / "meta").glob("*/meta.json"))
     found = [_read(where, path.parent.name) for path in places]
     return iter(sorted((each for each in found if each is not None), key=lambda each: each.name))
 
 
-def _read(where: Path, identity: str) -> Context | None:
+def _read(where: Path, identity: str) -> DockerContext | None:
     path = where / "contexts" / "meta" / identity / "meta.json"
     if not path.is_file():
         return None
-    meta = _json(path)
+    meta = _read_json(path)
     engine = (meta.get("Endpoints") or {}).get("docker") or {}
     name = str(meta.get("Name") or "")
     host = str(engine.get("Host") or DEFAULT).replace("http+unix://", "unix://")
@@ -150,14 +152,14 @@ def _read(where: Path, identity: str) -> Context | None:
     unverified = bool(engine.get("SkipTLSVerify"))
     # as Docker's command line does: without TLS files and with verification it connects without TLS
     secured = host.startswith(TCP) and (material.is_dir() or unverified)
-    return Context(name, host, Tls(material, not unverified, f"the context {name}") if secured else None)
+    return DockerContext(name, host, TlsFiles(material, not unverified, f"the context {name}") if secured else None)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DockerFailed(f"{path} can't be read: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(found, dict):
-        raise DockerFailed(f"{path} can't be read: it is no JSON object")
+        raise DockerFailed(f"{path} can't be read: it is not a JSON object")
     return found

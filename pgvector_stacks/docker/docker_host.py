@@ -37,7 +37,7 @@ TIMEOUT_S = 60
 LOG_LINES = 20
 MARKS = 2  # one per stream
 ROOT = "root"
-OF_ROOT = ["CHOWN", "FOWNER", "FSETID", "DAC_OVERRIDE"]  # needed to give files to another user
+ROOT_CAPABILITIES = ["CHOWN", "FOWNER", "FSETID", "DAC_OVERRIDE"]  # needed to give files to another user
 TMP = "/tmp"
 HARDENED: Mapping[str, Any] = MappingProxyType(
     {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "pids_limit": 1024, "read_only": True}
@@ -53,7 +53,7 @@ class Endpoint:
     chosen_by: str
 
     @property
-    def local(self) -> bool:
+    def is_local(self) -> bool:
         """True if the Docker Engine's files and ports are those of this machine."""
         return self.url.startswith("unix://")
 
@@ -63,28 +63,28 @@ class Endpoint:
         return self.url if self.url.startswith(ssh_tunnel.PREFIX) else ""
 
 
-def endpoint(host: str | None, context: str | None, environ: Mapping[str, str]) -> Endpoint:
+def choose_endpoint(host: str | None, context: str | None, environ: Mapping[str, str]) -> Endpoint:
     """Choose the Docker Engine. Raises DockerFailed for a context that does not exist."""
     if host:
         return Endpoint(host, "pgvector:dockerHost")
     if context:
-        return Endpoint(_of_context(context, environ, "pgvector:dockerContext"), "pgvector:dockerContext")
+        return Endpoint(_context_url(context, environ, "pgvector:dockerContext"), "pgvector:dockerContext")
     if environ.get("DOCKER_HOST"):
         return Endpoint(environ["DOCKER_HOST"], "DOCKER_HOST")
     if environ.get("DOCKER_CONTEXT"):
-        return Endpoint(_of_context(environ["DOCKER_CONTEXT"], environ, "DOCKER_CONTEXT"), "DOCKER_CONTEXT")
-    current = docker_context.current(environ)
+        return Endpoint(_context_url(environ["DOCKER_CONTEXT"], environ, "DOCKER_CONTEXT"), "DOCKER_CONTEXT")
+    current = docker_context.read_current_name(environ)
     if current is not None:
-        return Endpoint(_of_context(current, environ, "the current context"), f"the current context {current}")
+        return Endpoint(_context_url(current, environ, "the current context"), f"the current context {current}")
     return Endpoint(DEFAULT, "the default")
 
 
-def _of_context(name: str, environ: Mapping[str, str], who: str) -> str:
-    return docker_context.named(name, environ, who).host
+def _context_url(name: str, environ: Mapping[str, str], who: str) -> str:
+    return docker_context.read_context(name, environ, who).host
 
 
 def connect(url: str, chosen_by: str = "") -> docker.DockerClient:
-    """Connect to the Docker Engine and ping it, with TLS if `docker_context.tls_of` returns TLS files.
+    """Connect to the Docker Engine and ping it, with TLS if `docker_context.find_tls_files` returns TLS files.
 
     Raises DockerFailed with the URL that was tried.
     """
@@ -93,20 +93,21 @@ def connect(url: str, chosen_by: str = "") -> docker.DockerClient:
         base = ssh_tunnel.to_docker(url) if url.startswith(ssh_tunnel.PREFIX) else url
     except ConnectionFailed as error:
         raise DockerFailed(f"no Docker Engine answers at {url}{by}: {error}") from None
-    tls = docker_context.tls_of(url, os.environ)
-    docker_tls.refuse_strangers(url, tls, by)
+    tls = docker_context.find_tls_files(url, os.environ)
+    docker_tls.refuse_unverified(url, tls, by)
     try:
-        client = docker.DockerClient(base_url=base, timeout=TIMEOUT_S, version="auto", tls=docker_tls.config(tls, url))
+        client = docker.DockerClient(
+            base_url=base, timeout=TIMEOUT_S, version="auto", tls=docker_tls.make_config(tls, url)
+        )
         client.ping()
     except (DockerException, requests.RequestException, ValueError) as error:
-        raise DockerFailed(
-            f"no Docker Engine answers at {url}{by}: {docker_tls.reason(url, tls, str(error)) or _unreachable(error)}\n"
-            f"  {docker_tls.remedy(url, tls, str(error)) or _remedy(url, error)}"
-        ) from None
+        cause = docker_tls.explain_error(url, tls, str(error)) or _explain_unreachable(error)
+        remedy = docker_tls.find_remedy(url, tls, str(error)) or _find_remedy(url, error)
+        raise DockerFailed(f"no Docker Engine answers at {url}{by}: {cause}\n  {remedy}") from None
     return client
 
 
-def _unreachable(error: Exception) -> str:
+def _explain_unreachable(error: Exception) -> str:
     text = str(error)
     if "FileNotFoundError" in text or "No such file" in text:
         return "there is no such socket"
@@ -119,7 +120,7 @@ def _unreachable(error: Exception) -> str:
     return " ".join(text.split())[:200]
 
 
-def _remedy(url: str, error: Exception) -> str:
+def _find_remedy(url: str, error: Exception) -> str:
     if "Permission" in str(error):
         return 'add the user to the group docker:  sudo usermod -aG docker "$USER"   (then log in again)'
     if url.startswith("unix://"):
@@ -144,7 +145,7 @@ def docker_errors() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class ContainerResult:
     """The exit code and the log of a throw-away container."""
 
     code: int
@@ -152,28 +153,34 @@ class Finished:
 
 
 @contextmanager
-def throw_away(
-    client: docker.DockerClient, name: str, image: str, command: Sequence[str], *, told_end: bool = True, **options: Any
+def open_throw_away(
+    client: docker.DockerClient,
+    name: str,
+    image: str,
+    command: Sequence[str],
+    *,
+    has_end_mark: bool = True,
+    **options: Any,
 ) -> Iterator[Container]:
     """Create a container, and remove it with its anonymous volumes at the end of the block. Raises DockerFailed.
 
-    `name`: the stack's container name. `told_end`: end the log with an end mark, which `finish` requires; False for a
-    container that the caller stops. `options`: arguments for the Docker SDK's `containers.create`. The container has no
-    capabilities except those of `cap_add`; as root it has those needed to give files to another user. It can't gain
-    privileges, has few processes, a memory limit, and no network unless `options` names one. It writes only to its
-    mounts and to /tmp. /tmp is an anonymous volume, because a tmpfs exists only in a running container and `put` writes
-    before that.
+    `name`: the stack's container name. `has_end_mark`: end the log with an end mark, which `run_to_end` requires; False
+    for a container that the caller stops. `options`: arguments for the Docker SDK's `containers.create`. The container
+    has no capabilities except those of `cap_add`; as root it has those needed to give files to another user. It can't
+    gain privileges, has few processes, a memory limit, and no network unless `options` names one. It writes only to its
+    mounts and to /tmp. /tmp is an anonymous volume, because a tmpfs exists only in a running container, and `put_files`
+    writes before that.
     """
     if options.get("user") == ROOT:
-        options = {"cap_add": OF_ROOT} | options
+        options = {"cap_add": ROOT_CAPABILITIES} | options
     hardened = dict(HARDENED)
     if options.get("network"):
         del hardened["network_mode"]
-    options["mounts"] = [*options.get("mounts", []), anonymous(TMP, name)]
+    options["mounts"] = [*options.get("mounts", []), anonymous_mount(TMP, name)]
     with docker_errors():
         container = client.containers.create(
             image,
-            end_mark.marked(command, end_mark.new_mark()) if told_end else list(command),
+            end_mark.add_mark(command, end_mark.new_mark()) if has_end_mark else list(command),
             name=f"{name}-throw-away-{secrets.token_hex(3)}",
             labels={NAME_LABEL: name, ROLE_LABEL: "throw-away"},
             entrypoint=[],
@@ -186,19 +193,19 @@ def throw_away(
             container.remove(force=True, v=True)
 
 
-def anonymous(place: str, name: str) -> Mount:
+def anonymous_mount(place: str, name: str) -> Mount:
     """Return a mount of an unnamed volume, which is removed with its container. Labels identify one that is left."""
     return Mount(place, None, type="volume", labels={NAME_LABEL: name, ROLE_LABEL: "throw-away"})
 
 
-def finish(container: Container, *, timeout_s: float = 600.0, lines: int = 200) -> Finished:
+def run_to_end(container: Container, *, timeout_s: float = 600.0, lines: int = 200) -> ContainerResult:
     """Start the container and wait for its end. Raises DockerFailed.
 
     A run longer than `timeout_s` is an error, and so is exit code 0 with a log that lacks its end marks. The log of a
     failed container may be incomplete, because it is only shown in messages.
     """
-    mark = end_mark.mark_of(container.attrs["Config"]["Cmd"])
-    assert mark is not None, "made with told_end=False"
+    mark = end_mark.find_mark(container.attrs["Config"]["Cmd"])
+    assert mark is not None, "created with has_end_mark=False"
     with docker_errors():
         container.start()
         try:
@@ -207,21 +214,21 @@ def finish(container: Container, *, timeout_s: float = 600.0, lines: int = 200) 
             if "timed out" not in str(error).lower():
                 raise
             raise DockerFailed(f"a step in a throw-away container took longer than {timeout_s:.0f} s") from None
-        output, marks = end_mark.without(container.logs(tail=lines + MARKS, stdout=True, stderr=True), mark)
+        output, marks = end_mark.strip_marks(container.logs(tail=lines + MARKS, stdout=True, stderr=True), mark)
         if code == 0 and marks != MARKS:  # the tail may lack a mark: streams interleave
-            marks = end_mark.without(container.logs(stdout=True, stderr=True), mark)[1]
+            marks = end_mark.strip_marks(container.logs(stdout=True, stderr=True), mark)[1]
     if code == 0 and marks != MARKS:
         raise DockerFailed(f"the log of the throw-away container {container.name} lost its end: try again")
-    return Finished(code, output.decode(errors="replace"))
+    return ContainerResult(code, output.decode(errors="replace"))
 
 
-def log_of(container: Container, *, lines: int = LOG_LINES, last_s: int | None = None) -> str:
+def read_log(container: Container, *, lines: int = LOG_LINES, last_s: int | None = None) -> str:
     """Return the last lines of a container's log, both streams; `last_s`: only those of the last so many seconds."""
     since = {} if last_s is None else {"since": int(time.time()) - last_s}
     return str(container.logs(tail=lines, stdout=True, stderr=True, **since).decode(errors="replace"))
 
 
-def put(container: Container, path: str, files: Mapping[str, str], *, mode: int = 0o444) -> None:
+def put_files(container: Container, path: str, files: Mapping[str, str], *, mode: int = 0o444) -> None:
     """Write files into an existing folder of the container. No argument or environment variable shows their content.
 
     All users of the container may read the files, because the UID of postgres differs between images.
@@ -237,7 +244,7 @@ def put(container: Container, path: str, files: Mapping[str, str], *, mode: int 
         container.put_archive(path, packed.getvalue())
 
 
-def remove_left_throw_aways(client: docker.DockerClient, name: str) -> None:
+def remove_leftover_containers(client: docker.DockerClient, name: str) -> None:
     """Remove the throw-away containers that a killed run of this stack left."""
     with docker_errors():
         for container in client.containers.list(
@@ -247,7 +254,7 @@ def remove_left_throw_aways(client: docker.DockerClient, name: str) -> None:
                 container.remove(force=True, v=True)
 
 
-def server_of(client: docker.DockerClient, name: str) -> Container | None:
+def find_container(client: docker.DockerClient, name: str) -> Container | None:
     """Return the container of a stack's server, running or not; None if there is none. Raises DockerFailed."""
     with docker_errors():
         try:
@@ -264,13 +271,13 @@ class Network:
     labels: Mapping[str, str]
     users: tuple[str, ...]
 
-    def may_go(self, name: str, claim: str | None) -> bool:
+    def is_removable(self, name: str, claim: str | None) -> bool:
         """True if the stack's network can be removed: it has the stack's name, and our claim or no containers."""
         mine = claim is not None and claim != "" and self.labels.get(CLAIM_LABEL) == claim
         return self.labels.get(NAME_LABEL) == name and (mine or not self.users)
 
 
-def network_of(client: docker.DockerClient, name: str) -> Network | None:
+def find_network(client: docker.DockerClient, name: str) -> Network | None:
     """Return the network with this name; None if there is none. Raises DockerFailed."""
     with docker_errors():
         for found in client.networks.list(names=[name]):  # Docker also lists names that only contain `name`
@@ -302,7 +309,7 @@ def has_image(client: docker.DockerClient, image: str) -> bool:
         return True
 
 
-def digests(client: docker.DockerClient, image: str) -> list[str]:
+def list_digests(client: docker.DockerClient, image: str) -> list[str]:
     """Return REPOSITORY@sha256:… for each registry that the image was pulled from; [] for an image built locally.
 
     Raises DockerFailed.
@@ -314,7 +321,7 @@ def digests(client: docker.DockerClient, image: str) -> list[str]:
             return []
 
 
-def volume_users(client: docker.DockerClient, volume: str) -> list[Container]:
+def list_volume_users(client: docker.DockerClient, volume: str) -> list[Container]:
     """Return the containers, running or not, that mount a volume, without our throw-away containers."""
     with docker_errors():
         found = client.containers.list(all=True, filters={"volume": volume}, ignore_removed=True)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import requests
 from docker.tls import TLSConfig
 
-from pgvector_stacks.docker.docker_context import CA, CERTIFICATE, KEY, TCP, DockerFailed, Tls
+from pgvector_stacks.docker.docker_context import CA, CERTIFICATE, KEY, TCP, DockerFailed, TlsFiles
 
 HELP = "https://docs.docker.com/engine/security/protect-access/"
 DIFFERENT_NAME = ("Hostname mismatch", "IP address mismatch", "doesn't match", "not valid for")
@@ -20,10 +20,10 @@ CLIENT_REFUSED = ("certificate required", "bad certificate", "CERTIFICATE_REQUIR
                   "certificate expired", "CERTIFICATE_EXPIRED", "handshake failure", "HANDSHAKE_FAILURE")  # fmt: skip
 
 
-PRIVATE = ("unix://", "http+unix://", "npipe://", "ssh://")
+PRIVATE_SCHEMES = ("unix://", "http+unix://", "npipe://", "ssh://")
 
 
-class _Config(TLSConfig):  # type: ignore[misc]
+class _ChosenCaConfig(TLSConfig):  # type: ignore[misc]
     """A TLS configuration that uses only the chosen CA. By default REQUESTS_CA_BUNDLE would override the CA."""
 
     url = ""
@@ -34,14 +34,14 @@ class _Config(TLSConfig):  # type: ignore[misc]
         client.trust_env = False
 
 
-def config(tls: Tls | None, url: str) -> TLSConfig | None:
+def make_config(tls: TlsFiles | None, url: str) -> TLSConfig | None:
     """Return the TLS configuration for the Docker SDK. Raises DockerFailed with the name of a missing file."""
     if tls is None:
         return None
-    if lacking := tls.lacking():
+    if lacking := tls.describe_missing():
         raise DockerFailed(f"no TLS with the Docker Engine at {url}: {lacking}\n  make or copy them: {HELP}")
     ca, client = tls.file(CA), tls.client
-    found = _Config(
+    found = _ChosenCaConfig(
         client_cert=tuple(map(str, client)) if client else None,
         ca_cert=str(ca) if ca and tls.verify else None,
         verify=tls.verify,
@@ -50,13 +50,13 @@ def config(tls: Tls | None, url: str) -> TLSConfig | None:
     return found
 
 
-def refuse_strangers(url: str, tls: Tls | None, by: str) -> None:
+def refuse_unverified(url: str, tls: TlsFiles | None, by: str) -> None:
     """Raise DockerFailed for a Docker Engine whose identity TLS or ssh does not prove. `by`: for the message.
 
     The Docker Engine receives passwords and keys. Loopback is no exception: while the Docker Engine is down, any local
     process can listen on its port and receive them.
     """
-    if url.startswith(PRIVATE) or (tls is not None and tls.verify):
+    if url.startswith(PRIVATE_SCHEMES) or (tls is not None and tls.verify):
         return
     lacks = "without TLS" if tls is None else f"with TLS that verifies nothing ({tls.chosen_by})"
     raise DockerFailed(
@@ -68,7 +68,7 @@ def refuse_strangers(url: str, tls: Tls | None, by: str) -> None:
     )
 
 
-def reason(url: str, tls: Tls | None, text: str) -> str:
+def explain_error(url: str, tls: TlsFiles | None, text: str) -> str:
     """Return why TLS failed; "" if the error is not a TLS error."""
     if not url.startswith(TCP) or tls is None:
         return ""
@@ -81,17 +81,17 @@ def reason(url: str, tls: Tls | None, text: str) -> str:
     if "KEY_VALUES_MISMATCH" in text or "key values mismatch" in text:
         return f"{tls.folder / KEY} is not the key of {tls.folder / CERTIFICATE}"
     if "[SSL] PEM lib" in text or "NO_START_LINE" in text or "NO_CERTIFICATE_OR_CRL_FOUND" in text:
-        return f"a file in {tls.folder} is no certificate or key in PEM"
+        return f"a file in {tls.folder} is not a certificate or key in PEM"
     if any(symptom in text for symptom in CLIENT_REFUSED):
-        return "it refuses our certificate" if tls.client else "it wants a certificate of ours"
+        return "it refuses our client certificate" if tls.client else "it requires a client certificate"
     if "WRONG_VERSION_NUMBER" in text or "wrong version number" in text or "record layer failure" in text:
         return "it speaks no TLS on this port"
     return ""
 
 
-def remedy(url: str, tls: Tls | None, text: str) -> str:
+def find_remedy(url: str, tls: TlsFiles | None, text: str) -> str:
     """Return the remedy for a TLS error; "" if the error is not a TLS error."""
-    why = reason(url, tls, text)
+    why = explain_error(url, tls, text)
     if not why or tls is None:
         return ""
     where = f"{CA}, {CERTIFICATE} and {KEY} in {tls.folder} ({tls.chosen_by})"

@@ -24,30 +24,30 @@ def new_mark() -> str:
     return f"pgstack-end-{secrets.token_hex(12)}-"
 
 
-def marked(command: Sequence[str], mark: str, *, input_size: int | None = None) -> list[str]:
+def add_mark(command: Sequence[str], mark: str, *, input_size: int | None = None) -> list[str]:
     """Return a command that runs `command` and then writes the mark. `input_size`: bytes of standard input to pass."""
     if input_size is None:
         return ["sh", "-c", SCRIPT, mark, *command]
     return ["sh", "-c", SCRIPT_WITH_INPUT, mark, str(input_size), *command]
 
 
-def mark_of(command: Sequence[str]) -> str | None:
-    """Return the mark that a command from `marked` writes; None for any other command."""
+def find_mark(command: Sequence[str]) -> str | None:
+    """Return the mark that a command from `add_mark` writes; None for any other command."""
     if len(command) > 3 and command[2] in (SCRIPT, SCRIPT_WITH_INPUT):
         return str(command[3])
     return None
 
 
-def pattern(mark: str) -> re.Pattern[bytes]:
+def make_pattern(mark: str) -> re.Pattern[bytes]:
     """Return a pattern that matches the mark; its group is the exit code."""
     return re.compile(re.escape(mark.encode()) + rb"(\d{1,%d})\n" % MOST_DIGITS)
 
 
-def most_bytes(mark: str) -> int:
+def greatest_length(mark: str) -> int:
     """Return the greatest length of the mark with its exit code and line feed."""
     return len(mark.encode()) + MOST_DIGITS + 1
 
 
-def without(text: bytes, mark: str) -> tuple[bytes, int]:
+def strip_marks(text: bytes, mark: str) -> tuple[bytes, int]:
     """Return the text without the marks, and the number of marks in it."""
-    return pattern(mark).subn(b"", text)
+    return make_pattern(mark).subn(b"", text)

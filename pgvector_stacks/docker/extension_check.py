@@ -15,13 +15,13 @@ import docker
 from pgvector_stacks.common import queries, shell
 from pgvector_stacks.connections.connection import LOOK, Address, connect
 from pgvector_stacks.docker.container_spec import OLD_MOUNT
-from pgvector_stacks.docker.docker_host import finish, throw_away
+from pgvector_stacks.docker.docker_host import open_throw_away, run_to_end
 
 USER = "postgres"
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class InstalledExtension:
     """An extension that is installed in a database."""
 
     database: str
@@ -30,20 +30,20 @@ class Installed:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class ImageExtensions:
     """The extensions of an image.
 
-    `defaults`: default version by extension; `updates`: the update scripts as (extension, from, to); `unseen`: the
-    extensions whose scripts are in a folder of their own, which is not read.
+    `defaults`: default version by extension; `updates`: the update scripts as (extension, from, to);
+    `scripts_elsewhere`: the extensions whose scripts are in a folder of their own, which is not read.
     """
 
     defaults: Mapping[str, str]
     updates: frozenset[tuple[str, str, str]] = frozenset()
-    unseen: frozenset[str] = field(default=frozenset())
+    scripts_elsewhere: frozenset[str] = field(default=frozenset())
 
-    def serves(self, one: Installed) -> bool:
+    def can_serve(self, one: InstalledExtension) -> bool:
         default = self.defaults.get(one.name)
-        if default is None or default == one.version or one.name in self.unseen:
+        if default is None or default == one.version or one.name in self.scripts_elsewhere:
             return default is not None
         reached, todo = {one.version}, [one.version]
         while todo:
@@ -55,7 +55,7 @@ class Offer:
         return default in reached
 
 
-def parse(output: str) -> Offer:
+def parse_image_extensions(output: str) -> ImageExtensions:
     """Parse the output of common/shell/extensions_offered.sh."""
     defaults, updates, unseen = {}, set(), set()
     for line in output.splitlines():
@@ -69,14 +69,14 @@ def parse(output: str) -> Offer:
             parts = rest.removesuffix(".sql").split("--")
             if len(parts) == 3:
                 updates.add((parts[0], parts[1], parts[2]))
-    return Offer(defaults, frozenset(updates), frozenset(unseen))
+    return ImageExtensions(defaults, frozenset(updates), frozenset(unseen))
 
 
-def refusal(installed: Iterable[Installed], offer: Offer, image: str) -> str:
+def explain_refusal(installed: Iterable[InstalledExtension], offer: ImageExtensions, image: str) -> str:
     """Return why the image can't serve these databases, each by name; "" if it can."""
     found = []
     for one in installed:
-        if offer.serves(one):
+        if offer.can_serve(one):
             continue
         has = offer.defaults.get(one.name)
         found.append(
@@ -91,17 +91,17 @@ def refusal(installed: Iterable[Installed], offer: Offer, image: str) -> str:
     )
 
 
-def offered(client: docker.DockerClient, name: str, image: str) -> Offer | None:
+def list_image_extensions(client: docker.DockerClient, name: str, image: str) -> ImageExtensions | None:
     """List the extensions of an image; None if that fails. `name`: the stack's container. Raises DockerFailed."""
     command = ["sh", "-c", shell.get("extensions_offered")]
-    with throw_away(
+    with open_throw_away(
         client, name, image, command, user=USER, tmpfs={OLD_MOUNT: ""}
     ) as container:  # fmt: skip
-        done = finish(container, timeout_s=60, lines=10000)
-    return parse(done.output) if done.code == 0 else None
+        done = run_to_end(container, timeout_s=60, lines=10000)
+    return parse_image_extensions(done.output) if done.code == 0 else None
 
 
-def installed(address: Address) -> list[Installed]:
+def list_installed(address: Address) -> list[InstalledExtension]:
     """List the extensions in all databases of a server. `address`: the administrator's.
 
     Raises ConnectionFailed, psycopg.Error.
@@ -112,5 +112,5 @@ def installed(address: Address) -> list[Installed]:
     for database in databases:
         with connect(replace(address, database=database), options=LOOK) as connection:
             rows = connection.execute("SELECT extname, extversion FROM pg_catalog.pg_extension ORDER BY 1").fetchall()
-        found += [Installed(database, name, version) for name, version in rows]
+        found += [InstalledExtension(database, name, version) for name, version in rows]
     return found

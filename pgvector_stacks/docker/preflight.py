@@ -1,7 +1,7 @@
 """Checks the Docker host before an `up` touches a container: gathers facts, and decides over them.
 
-`gather` asks the Docker Engine. Every check is a pure function over what the stack needs and the facts. A check returns
-a finding, with a remedy if something is wrong. To add a check, add a function to CHECKS.
+`gather_facts` asks the Docker Engine. Every check is a pure function over what the stack needs and the facts. A check
+returns a finding, with a remedy if something is wrong. To add a check, add a function to CHECKS.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from pgvector_stacks.common import image_names
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.docker import relocation
-from pgvector_stacks.docker.adoption import MountingContainer, in_use, user
+from pgvector_stacks.docker.adoption import MountingContainer, find_use_problem, to_mounting_container
 from pgvector_stacks.docker.docker_host import (
     CLAIM_LABEL,
     NAME_LABEL,
     Endpoint,
     Network,
     docker_errors,
-    network_of,
-    server_of,
+    find_container,
+    find_network,
+    list_volume_users,
     volume_exists,
-    volume_users,
 )
 
 LEAST_API = (1, 41)  # Docker 20.10
@@ -41,7 +41,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "amd64
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class HostNeeds:
     """What the stack needs from the Docker host. `memory_mb` in MiB; `claim`: None if the state has none yet.
 
     `adopt`: the existing volume to adopt; "" to use the stack's own volume, which has the container's name.
@@ -57,112 +57,116 @@ class Wanted:
     claim: str | None
     data_path: str | None = None
     adopt: str = ""
-    settled: bool = False  # the state already has the data in this place
+    is_recorded: bool = False  # the state already has the data in this place
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class HostFacts:
     """What is known about the Docker host. None: unknown from here."""
 
     api: tuple[int, ...]
     architecture: str
     memory_mb: int
     cpus: int
-    limits_memory: bool
+    can_limit_memory: bool
     root: str  # the directory for the data: Docker's data root, or the stack's `dataPath`
     free_mb: int | None
     root_missing: bool
-    volume_here: bool
-    image_here: bool
+    has_volume: bool
+    has_image: bool
     image_architectures: tuple[str, ...]
     image_problem: str
     port_holder: str
-    address_here: bool
+    has_address: bool
     other_users: tuple[str, ...]
     container: Mapping[str, str] | None  # the labels of the container with the stack's name
     network: Network | None
-    adopted_there: bool = True
+    adopted_exists: bool = True
     adopted_users: tuple[MountingContainer, ...] = ()  # containers that mount the volume to adopt, without ours
-    volume_bound: str | None = None  # see `_bound`
+    misplaced_source: str | None = None  # see `_find_misplaced_volume`
 
 
-def gather(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> Facts:
+def gather_facts(client: docker.DockerClient, endpoint: Endpoint, wanted: HostNeeds) -> HostFacts:
     """Ask the Docker Engine, and also this machine if the Docker Engine is local. Raises DockerFailed."""
     with docker_errors():
         info = client.info()
         version = client.version()
-    here, architectures, problem = _image(client, wanted.image)
+    here, architectures, problem = _find_image(client, wanted.image)
     root, free, missing = wanted.data_path or info["DockerRootDir"], None, False
-    if endpoint.local and Path(info["DockerRootDir"]).exists():  # else the Docker Engine's files are on another machine
+    if (
+        endpoint.is_local and Path(info["DockerRootDir"]).exists()
+    ):  # else the Docker Engine's files are on another machine
         missing = wanted.data_path is not None and not Path(wanted.data_path).is_dir()
         with suppress(OSError):
             free = shutil.disk_usage(root).free // 2**20
-    server = server_of(client, wanted.name)
-    return Facts(
+    server = find_container(client, wanted.name)
+    return HostFacts(
         api=tuple(int(part) for part in version["ApiVersion"].split(".")),
         architecture=ARCHITECTURES.get(info["Architecture"], info["Architecture"]),
         memory_mb=info["MemTotal"] // 2**20,
         cpus=info["NCPU"],
-        limits_memory=bool(info.get("MemoryLimit")),
+        can_limit_memory=bool(info.get("MemoryLimit")),
         root=root,
         free_mb=free,
         root_missing=missing,
-        volume_here=volume_exists(client, wanted.name),
-        image_here=here,
+        has_volume=volume_exists(client, wanted.name),
+        has_image=here,
         image_architectures=architectures,
         image_problem=problem,
-        port_holder=_port_holder(client, endpoint, wanted),
-        address_here=not endpoint.local or _try_to_bind(wanted.bind_address, 0) != errno.EADDRNOTAVAIL,
+        port_holder=_find_port_holder(client, endpoint, wanted),
+        has_address=not endpoint.is_local or _try_to_bind(wanted.bind_address, 0) != errno.EADDRNOTAVAIL,
         other_users=tuple(
-            container.name for container in volume_users(client, wanted.name) if not _ours(container.labels, wanted)
+            container.name
+            for container in list_volume_users(client, wanted.name)
+            if not _is_ours(container.labels, wanted)
         ),
         container=None if server is None else server.labels,
-        network=network_of(client, wanted.name),
-        adopted_there=not wanted.adopt or volume_exists(client, wanted.adopt),
+        network=find_network(client, wanted.name),
+        adopted_exists=not wanted.adopt or volume_exists(client, wanted.adopt),
         adopted_users=tuple(
-            user(container)
-            for container in (volume_users(client, wanted.adopt) if wanted.adopt else ())
-            if not _ours(container.labels, wanted)
+            to_mounting_container(container)
+            for container in (list_volume_users(client, wanted.adopt) if wanted.adopt else ())
+            if not _is_ours(container.labels, wanted)
         ),
-        volume_bound=_bound(client, wanted),
+        misplaced_source=_find_misplaced_volume(client, wanted),
     )
 
 
-def _bound(client: docker.DockerClient, wanted: Wanted) -> str | None:
+def _find_misplaced_volume(client: docker.DockerClient, wanted: HostNeeds) -> str | None:
     """Return the directory of the stack's existing volume ("": Docker's own place) if it holds data elsewhere than the
     stack file says; None if the place is right, or the volume is empty or missing.
     """
-    bound = None if wanted.adopt else relocation.bind_source(client, wanted.name)
-    if bound is None or not relocation.elsewhere(wanted.name, bound, wanted.data_path or "", wanted.image)[0]:
+    bound = None if wanted.adopt else relocation.find_bind_source(client, wanted.name)
+    if bound is None or not relocation.find_misplacement(wanted.name, bound, wanted.data_path or "", wanted.image)[0]:
         return None
-    place = relocation.Place("", wanted.name, bound)
+    place = relocation.DataPlace("", wanted.name, bound)
     return bound if relocation.holds_data(client, wanted.name, place, (wanted.image,)) else None
 
 
-def container_finding(name: str, labels: Mapping[str, str]) -> Finding:
+def report_foreign_container(name: str, labels: Mapping[str, str]) -> Finding:
     """Return the finding for a container that has the stack's name but is not the stack's."""
     by = " (another checkout did, or this one before its state was lost)" if labels.get(NAME_LABEL) == name else ""
     return Finding(
-        "container", f"there is a container {name} that this stack didn't make{by}",
+        "container", f"there is a container {name} that this stack did not create{by}",
         f"remove it (its volumes stay):  docker rm -f {name};  or choose another name (pgvector:containerName)",
     )  # fmt: skip
 
 
-def network_finding(name: str, users: Sequence[str]) -> Finding:
+def report_foreign_network(name: str, users: Sequence[str]) -> Finding:
     """Return the finding for a network that has the stack's name but is not the stack's, or that others use."""
     used = f", used by {', '.join(users)}" if users else ""
     return Finding(
-        "network", f"there is a network {name} that this stack didn't make{used}",
+        "network", f"there is a network {name} that this stack did not create{used}",
         f"remove it:  docker network rm {name};  or choose another name (pgvector:containerName)",
     )  # fmt: skip
 
 
-def _ours(labels: Mapping[str, str], wanted: Wanted) -> bool:
+def _is_ours(labels: Mapping[str, str], wanted: HostNeeds) -> bool:
     """True if the claim label is the stack's. The name does not count: pgvector:containerName may have changed."""
     return bool(wanted.claim) and labels.get(CLAIM_LABEL) == wanted.claim
 
 
-def _image(client: docker.DockerClient, image: str) -> tuple[bool, tuple[str, ...], str]:
+def _find_image(client: docker.DockerClient, image: str) -> tuple[bool, tuple[str, ...], str]:
     """Return (True if the Docker Engine has the image, its architectures, why the image can't be pulled or "")."""
     try:
         found = client.images.get(image)
@@ -179,17 +183,20 @@ def _image(client: docker.DockerClient, image: str) -> tuple[bool, tuple[str, ..
         return False, (), " ".join(str(getattr(error, "explanation", None) or error).split())[:200]
 
 
-def _port_holder(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted) -> str:
+def _find_port_holder(client: docker.DockerClient, endpoint: Endpoint, wanted: HostNeeds) -> str:
     """Return who listens on the port; "" if it is free or our own container listens."""
     with docker_errors():
         publishing = client.containers.list(filters={"publish": str(wanted.port)}, ignore_removed=True)
     for container in publishing:
-        if _ours(container.labels, wanted):
+        if _is_ours(container.labels, wanted):
             return ""
         bound = [each for bindings in container.ports.values() for each in bindings or []]
-        if any(each["HostPort"] == str(wanted.port) and _same(each["HostIp"], wanted.bind_address) for each in bound):
+        if any(
+            each["HostPort"] == str(wanted.port) and _addresses_conflict(each["HostIp"], wanted.bind_address)
+            for each in bound
+        ):
             return f"the container {container.name}"
-    if not endpoint.local or _try_to_bind(wanted.bind_address, wanted.port) in (0, errno.EADDRNOTAVAIL):
+    if not endpoint.is_local or _try_to_bind(wanted.bind_address, wanted.port) in (0, errno.EADDRNOTAVAIL):
         return ""
     with suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
@@ -198,7 +205,7 @@ def _port_holder(client: docker.DockerClient, endpoint: Endpoint, wanted: Wanted
     return "another process"
 
 
-def _same(one: str, other: str) -> bool:
+def _addresses_conflict(one: str, other: str) -> bool:
     """True if one port can't be published on both addresses."""
     return one == other or bool({"", "0.0.0.0", "::"} & {one, other})
 
@@ -214,13 +221,13 @@ def _try_to_bind(address: str, port: int) -> int:
     return 0
 
 
-def _engine(_: Wanted, facts: Facts) -> Finding:
+def _check_api(_: HostNeeds, facts: HostFacts) -> Finding:
     shown, least = (".".join(map(str, version)) for version in (facts.api, LEAST_API))
     remedy = "" if facts.api >= LEAST_API else f"install Docker 20.10 or newer (API {least})"
     return Finding("Docker", f"API {shown}", remedy)
 
 
-def _image_is_there(wanted: Wanted, facts: Facts) -> Finding:
+def _check_image(wanted: HostNeeds, facts: HostFacts) -> Finding:
     if facts.image_problem:
         return Finding(
             "image", f"{wanted.image} is not on the Docker host and can't be pulled: {facts.image_problem}",
@@ -232,21 +239,22 @@ def _image_is_there(wanted: Wanted, facts: Facts) -> Finding:
             f"{wanted.image} exists for {', '.join(facts.image_architectures)}, the host is {facts.architecture}",
             "choose an image for this architecture (pgvector:image)",
         )  # fmt: skip
-    return Finding("image", f"{wanted.image} {'is here' if facts.image_here else 'can be pulled'}")
+    return Finding("image", f"{wanted.image} {'is here' if facts.has_image else 'can be pulled'}")
 
 
-def _image_is_kept_up(wanted: Wanted, _: Facts) -> Finding:
+def _check_image_age(wanted: HostNeeds, _: HostFacts) -> Finding:
     if image_names.is_frozen(wanted.image):
         return Finding(
-            "image's age", f"{image_names.FROZEN} gets no updates since October 2023 (PostgreSQL 15.4, pgvector 0.5.1)",
+            "image's age",
+            f"{image_names.FROZEN} has had no updates since October 2023 (PostgreSQL 15.4, pgvector 0.5.1)",
             "its author moved to pgvector/pgvector: 0.8.6-pg15-bookworm runs on the same data", serious=False,
         )  # fmt: skip
-    return Finding("image's age", "of a lineage that is kept up")
+    return Finding("image's age", "of a maintained lineage")
 
 
-def _memory(wanted: Wanted, facts: Facts) -> Finding:
+def _check_memory(wanted: HostNeeds, facts: HostFacts) -> Finding:
     found = f"{facts.memory_mb} MiB on the host, pgvector:memoryMb is {wanted.memory_mb}"
-    if not facts.limits_memory:
+    if not facts.can_limit_memory:
         return Finding(
             "memory", f"the host can't limit memory (no memory cgroup); {found}",
             "boot the host with cgroup_enable=memory swapaccount=1",
@@ -254,31 +262,31 @@ def _memory(wanted: Wanted, facts: Facts) -> Finding:
     return Finding("memory", found, "lower pgvector:memoryMb" if wanted.memory_mb > facts.memory_mb else "")
 
 
-def _cpus(wanted: Wanted, facts: Facts) -> Finding:
+def _check_cpus(wanted: HostNeeds, facts: HostFacts) -> Finding:
     found = f"{facts.cpus} on the host, pgvector:cpus is {wanted.cpus:g}"
     return Finding("cpus", found, "lower pgvector:cpus" if wanted.cpus > facts.cpus else "")
 
 
-def _disk(wanted: Wanted, facts: Facts) -> Finding:
+def _check_disk(wanted: HostNeeds, facts: HostFacts) -> Finding:
     if facts.root_missing:
         return Finding(
             "disk", f"pgvector:dataPath is {facts.root}, and there is no such directory on the Docker host",
-            f"make it, for the image's postgres alone:  sudo install -d -o 999 -g 999 -m 700 {facts.root}",
+            f"create it, only for the image's postgres:  sudo install -d -o 999 -g 999 -m 700 {facts.root}",
         )  # fmt: skip
     if facts.free_mb is None:
         return Finding("disk", f"can't be seen from here ({facts.root} on the Docker host)")
     # an existing volume's WAL is on the disk already; and a full disk must not prevent the `up` that fixes it
-    needed = LEAST_FREE_MB + (0 if facts.volume_here else wanted.wal_mb)
+    needed = LEAST_FREE_MB + (0 if facts.has_volume else wanted.wal_mb)
     found = f"{facts.free_mb} MB free in {facts.root}, needed {needed}"
     remedy = "" if facts.free_mb >= needed else "free some:  df -h;  docker system df;  docker image prune"
-    return Finding("disk", found, remedy, serious=not facts.volume_here)
+    return Finding("disk", found, remedy, serious=not facts.has_volume)
 
 
-def _port(wanted: Wanted, facts: Facts) -> Finding:
-    if not facts.address_here:
+def _check_port(wanted: HostNeeds, facts: HostFacts) -> Finding:
+    if not facts.has_address:
         return Finding(
-            "port", f"pgvector:bindAddress is {wanted.bind_address}, which is no address of the Docker host",
-            "choose one of its addresses:  ip address;  127.0.0.1 is this machine alone, 0.0.0.0 every network",
+            "port", f"pgvector:bindAddress is {wanted.bind_address}, which is not an address of the Docker host",
+            "choose one of its addresses:  ip address;  127.0.0.1 is only this machine, 0.0.0.0 every network",
         )  # fmt: skip
     if facts.port_holder:
         return Finding(
@@ -288,52 +296,54 @@ def _port(wanted: Wanted, facts: Facts) -> Finding:
     return Finding("port", f"{wanted.bind_address}:{wanted.port} is free or ours")
 
 
-def _volume(wanted: Wanted, facts: Facts) -> Finding:
+def _check_volume(wanted: HostNeeds, facts: HostFacts) -> Finding:
     if wanted.adopt:
-        return _adopted_volume(wanted, facts)
+        return _check_adopted_volume(wanted, facts)
     if facts.other_users:
         names = ", ".join(facts.other_users)
         return Finding(
             "volume", f"{wanted.name} is used by another container: {names} (two servers on one volume lose data)",
-            f"remove it where it is needed no more (its volumes stay):  docker rm -f {' '.join(facts.other_users)};  "
+            f"remove it if you no longer need it (its volumes stay):  docker rm -f {' '.join(facts.other_users)};  "
             "or choose another name (pgvector:containerName)",
         )  # fmt: skip
-    wrong, remedy = relocation.elsewhere(wanted.name, facts.volume_bound, wanted.data_path or "", wanted.image)
+    wrong, remedy = relocation.find_misplacement(
+        wanted.name, facts.misplaced_source, wanted.data_path or "", wanted.image
+    )
     if wrong:
-        return Finding("volume", wrong, remedy, serious=not wanted.settled)
+        return Finding("volume", wrong, remedy, serious=not wanted.is_recorded)
     return Finding("volume", f"{wanted.name} is free or ours")
 
 
-def _adopted_volume(wanted: Wanted, facts: Facts) -> Finding:
-    if not facts.adopted_there:
+def _check_adopted_volume(wanted: HostNeeds, facts: HostFacts) -> Finding:
+    if not facts.adopted_exists:
         return Finding(
             "volume", f"there is no volume {wanted.adopt} to adopt",
             "see them:  docker volume ls   (Compose puts its project's name in front: PROJECT_NAME);  "
             "correct pgvector:adoptVolume",
         )  # fmt: skip
-    wrong, remedy = in_use(wanted.adopt, facts.adopted_users)
+    wrong, remedy = find_use_problem(wanted.adopt, facts.adopted_users)
     return Finding("volume", wrong or f"{wanted.adopt} is free or ours", remedy)
 
 
-def _container(wanted: Wanted, facts: Facts) -> Finding:
-    ours = facts.container is None or _ours(facts.container, wanted)
+def _check_container(wanted: HostNeeds, facts: HostFacts) -> Finding:
+    ours = facts.container is None or _is_ours(facts.container, wanted)
     if ours or wanted.name in facts.other_users:  # then the finding for the volume names the container
         return Finding("container", f"{wanted.name} is free or ours")
-    return container_finding(wanted.name, facts.container or {})
+    return report_foreign_container(wanted.name, facts.container or {})
 
 
-def _network(wanted: Wanted, facts: Facts) -> Finding:
-    if facts.network is None or facts.network.may_go(wanted.name, wanted.claim):
+def _check_network(wanted: HostNeeds, facts: HostFacts) -> Finding:
+    if facts.network is None or facts.network.is_removable(wanted.name, wanted.claim):
         return Finding("network", f"{wanted.name} is free or ours")
-    return network_finding(wanted.name, facts.network.users)
+    return report_foreign_network(wanted.name, facts.network.users)
 
 
-CHECKS: tuple[Callable[[Wanted, Facts], Finding], ...] = (
-    _engine, _image_is_there, _image_is_kept_up, _memory, _cpus, _disk, _port, _volume,
-    _container, _network,
+CHECKS: tuple[Callable[[HostNeeds, HostFacts], Finding], ...] = (
+    _check_api, _check_image, _check_image_age, _check_memory, _check_cpus, _check_disk, _check_port, _check_volume,
+    _check_container, _check_network,
 )  # fmt: skip
 
 
-def findings(wanted: Wanted, facts: Facts) -> list[Finding]:
+def run_checks(wanted: HostNeeds, facts: HostFacts) -> list[Finding]:
     """Run every check, in the order of CHECKS. Pure."""
     return [check(wanted, facts) for check in CHECKS]

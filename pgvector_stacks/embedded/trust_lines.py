@@ -1,7 +1,7 @@
 """Finds and replaces `trust` lines in the embedded server's pg_hba.conf. They admit any local user without a password.
 
 By default initdb writes such lines. Upgrades of earlier releases ran initdb with its defaults, so servers upgraded by
-them have `trust` lines. Only `is_open` and `close` read or write files.
+them have `trust` lines. Only `has_trust_lines` and `replace_trust_lines` read or write files.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ import re
 from pathlib import Path
 
 NAME = "pg_hba.conf"
-OPEN = re.compile(r"^(?P<who>\s*(?:local|host\w*)\s[^#\n]*?\s)trust(?P<rest>\s*(?:#.*)?)$", re.MULTILINE)
+TRUST_LINE = re.compile(r"^(?P<who>\s*(?:local|host\w*)\s[^#\n]*?\s)trust(?P<rest>\s*(?:#.*)?)$", re.MULTILINE)
 
 
-def closed(text: str) -> str:
+def replace_trust(text: str) -> str:
     """Return the text with `scram-sha-256` in place of `trust`.
 
-    >>> closed("local all all trust")
+    >>> replace_trust("local all all trust")
     'local all all scram-sha-256'
     """
-    return OPEN.sub(r"\g<who>scram-sha-256\g<rest>", text)
+    return TRUST_LINE.sub(r"\g<who>scram-sha-256\g<rest>", text)
 
 
-def is_open(directory: Path) -> bool:
+def has_trust_lines(directory: Path) -> bool:
     """True if the data directory's pg_hba.conf has a `trust` line; False if there is no pg_hba.conf."""
     path = directory / NAME
-    return path.is_file() and OPEN.search(path.read_text()) is not None
+    return path.is_file() and TRUST_LINE.search(path.read_text()) is not None
 
 
-def close(directory: Path) -> bool:
+def replace_trust_lines(directory: Path) -> bool:
     """Replace the `trust` lines of a data directory's pg_hba.conf, atomically. Return True if there were any.
 
     Then the caller must make a running server reload its configuration.
     """
-    if not is_open(directory):
+    if not has_trust_lines(directory):
         return False
     path = directory / NAME
     unfinished = directory / f"{NAME}.pgstack"
     unfinished.touch(mode=0o600)
-    unfinished.write_text(closed(path.read_text()))
+    unfinished.write_text(replace_trust(path.read_text()))
     found = path.stat()
     unfinished.chmod(found.st_mode)
     if unfinished.stat().st_uid != found.st_uid:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.common.exported_state import State
+from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.config.engines import REGISTRY, Ability, config_of
 from pgvector_stacks.config.environment import Environment
@@ -89,7 +89,7 @@ class Engine(ABC):
         """For `doctor`: check what the server depends on, and the server. A check that can't run is a finding, too."""
 
     @abstractmethod
-    def plan_removal(self, environment: Environment, state: State, *, delete_data: bool) -> Removal:
+    def plan_removal(self, environment: Environment, state: ExportedState, *, delete_data: bool) -> Removal:
         """Decide what `down` does to the data."""
 
     @abstractmethod
@@ -105,7 +105,7 @@ class Engine(ABC):
         """Return which psql the engine offers, besides the one on this machine."""
 
 
-def engine_of(environment: Environment) -> Engine:
+def get_engine(environment: Environment) -> Engine:
     """Return the engine that the stack file names."""
     found: Engine = import_module(f"{REGISTRY[environment.engine]}.operations").ENGINE
     return found

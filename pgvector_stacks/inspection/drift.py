@@ -101,7 +101,7 @@ def _rest(before: Difference, now: Difference) -> Difference | None:
     unwritten = before.version is not None and before.version == now.version
     if before.recorded is None:
         return replace(before, live=now.live) if unwritten else None
-    wanted = definitions.untouched(before.recorded, before.live, now.live, unwritten=unwritten)
+    wanted = definitions.restore_unchanged(before.recorded, before.live, now.live, unwritten=unwritten)
     return None if wanted == now.live else replace(before, recorded=wanted, live=now.live)
 
 
@@ -231,7 +231,7 @@ def _same_order(difference: Difference) -> bool:
     if difference.recorded is None or difference.live is None:
         return False
     if difference.kind != ORDER:
-        return definitions.same_lines(difference.recorded, difference.live)
+        return definitions.has_same_lines(difference.recorded, difference.live)
     was, now = (json.loads(text.removeprefix("names: ")) for text in (difference.recorded, difference.live))
     return [name for name in was if name in now] == [name for name in now if name in was]
 

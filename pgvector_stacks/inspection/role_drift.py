@@ -280,7 +280,7 @@ def parted(difference: Difference) -> tuple[Difference | None, Difference | None
         if definitions.parse_acl(after) <= definitions.parse_acl(before):
             lines = lines - set(after) | set(before)
     rights = [f"right: {line}" for line in sorted(lines)]
-    healed = "\n".join([definitions.without(difference.live, ["right"]), *rights])
+    healed = "\n".join([definitions.remove_words(difference.live, ["right"]), *rights])
     if lines == set(now.get("right", ())):
         return None, difference
     return replace(difference, recorded=healed), replace(difference, live=healed)
@@ -324,7 +324,7 @@ def as_seen(differences: Sequence[Difference] | None, wrong_roles: Sequence[str]
 
 
 def _grant(connection: Connection[Any], difference: Difference, right: definitions.Right) -> None:
-    name = definitions.in_commands(difference.kind, difference.identity)
+    name = definitions.identity_in_commands(difference.kind, difference.identity)
     privilege, what = right.privilege, f"{GRANTABLE.get(difference.kind)} {name}"
     if difference.kind == "column":
         relation = str(difference.relation)

@@ -93,10 +93,10 @@ def _unlike(kind: str, wanted: str, live: str) -> list[str]:
     """In what a live object is not as the script makes it. Owner and rights are no difference: they are given."""
     if kind in ("extension", ORDER):
         return []
-    given = [definitions.without(text, ("owner", "right")) for text in (wanted, live)]
+    given = [definitions.remove_words(text, ("owner", "right")) for text in (wanted, live)]
     if given[0] == given[1]:
         return []
-    return definitions.changes(*given, before="the script makes") or ["its definition is another"]
+    return definitions.describe_changes(*given, before="the script makes") or ["its definition is another"]
 
 
 def _give(
@@ -111,10 +111,10 @@ def _give(
         admin.execute("SELECT set_config('lock_timeout', %s, false)", (f"{max(1, round(lock_wait_s * 1000))}ms",))
         rows = _rows(admin, digests=False)
         for kind, identity, name, definition in rows:
-            owner = definitions.first(definition, "owner")
+            owner = definitions.first_value(definition, "owner")
             alter = OWNED.get(kind)
             if (kind, name) in wanted and alter and owner != roles.OWNER and not _goes_with_another(kind, definition):
-                named = definitions.in_commands(kind, identity)  # quoted by the server
+                named = definitions.identity_in_commands(kind, identity)  # quoted by the server
                 admin.execute(f"ALTER {alter} {named} OWNER TO {roles.OWNER}".encode())
                 report(f"gives {kind} {identity} to {roles.OWNER}, it was {owner}'s")
         differences = [
@@ -129,7 +129,7 @@ def _give(
 
 def _goes_with_another(kind: str, definition: str) -> bool:
     """True for a column's own sequence: its owner is the table's."""
-    return kind == "sequence" and definitions.first(definition, "owned by") is not None
+    return kind == "sequence" and definitions.first_value(definition, "owned by") is not None
 
 
 def without_pending(

@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from pgvector_stacks.common.errors import SettingRefused
 from pgvector_stacks.connections.setting_units import count, factor, size_kb
-from pgvector_stacks.sizing.settings import MAX_CONNECTIONS, Durability, Limits, derive
+from pgvector_stacks.sizing.settings import MAX_CONNECTIONS, Durability, Limits, derive_settings
 
 LEAST_MB, MOST_MB = 256, 1 << 20  # the range of `memoryMb`
 STEP_MB = 64  # messages propose multiples of this
@@ -43,7 +43,7 @@ LOCKS_DEFAULT = 64  # max_locks_per_transaction
 # PostgreSQL's defaults of settings that we do not set.
 SERVER_DEFAULTS = {"autovacuum_max_workers": "3", "hash_mem_multiplier": "2", "wal_buffers": "-1"}
 # The settings that the budget depends on: a message proposes to lower overrides of these.
-COUNTED = frozenset(
+BUDGET_SETTINGS = frozenset(
     {
         "autovacuum_max_workers", "autovacuum_work_mem", "hash_mem_multiplier", "maintenance_work_mem",
         "max_connections", "max_locks_per_transaction", "max_parallel_workers", "max_parallel_workers_per_gather",
@@ -54,7 +54,7 @@ COUNTED = frozenset(
 # Settings that pgvector:settings may not contain, and why.
 _ENGINE = "the engine sets it"
 _DURABILITY = "it follows from pgvector:durability"
-OWNED: Mapping[str, str] = MappingProxyType(
+FORBIDDEN_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "config_file": _ENGINE, "data_directory": _ENGINE, "dynamic_shared_memory_type": _ENGINE,
         "external_pid_file": _ENGINE, "hba_file": _ENGINE, "ident_file": _ENGINE, "listen_addresses": _ENGINE,
@@ -62,14 +62,14 @@ OWNED: Mapping[str, str] = MappingProxyType(
         "fsync": _DURABILITY, "full_page_writes": _DURABILITY,
     }
 )  # fmt: skip
-FAILS: Mapping[tuple[str, str], str] = {
+FAILING_SETTINGS: Mapping[tuple[str, str], str] = {
     ("io_method", "io_uring"): "Docker's seccomp profile forbids it; `worker` is the default",
     ("huge_pages", "try"): "initdb and the server die by SIGBUS where the host has huge pages and the container none",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BudgetRow:
     """One use of memory: what uses it, how many MiB, and the formula as text."""
 
     what: str
@@ -85,7 +85,7 @@ class Budget:
     """
 
     limit_mb: int
-    rows: tuple[Row, ...]
+    rows: tuple[BudgetRow, ...]
     fitting_mb: int | None = None
     overridden: tuple[str, ...] = ()
 
@@ -123,7 +123,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class TunedServer:
     """A server tuned for a container: settings, size of /dev/shm, memory budget, and memory for an index build."""
 
     settings: dict[str, str]
@@ -138,48 +138,50 @@ class Tuned:
         return _mb(size_kb("max_wal_size", self.settings["max_wal_size"]))
 
 
-def derive_for_container(
+def tune_for_container(
     limits: Limits,
     durability: Durability = "safe",
     overrides: Mapping[str, str] | None = None,
     *,
     concurrent_builds: int = 1,
-) -> Tuned:
+) -> TunedServer:
     """Tune a server for a container with these limits. `overrides` replace derived settings.
 
     Raises SettingRefused for an override that is not allowed or whose size can't be read. If the budget does not fit,
     the caller decides whether to refuse it.
     """
-    own = checked(overrides or {})
+    own = check_overrides(overrides or {})
 
-    def at(memory_mb: int) -> Tuned:
-        return derive_for(Limits(memory_mb, limits.cpus), own, durability, concurrent_builds=concurrent_builds)
+    def at(memory_mb: int) -> TunedServer:
+        return tune(Limits(memory_mb, limits.cpus), own, durability, concurrent_builds=concurrent_builds)
 
     tuned = at(limits.memory_mb)
     if tuned.budget.fits:
         return tuned
-    fitting = least_memory_mb(lambda memory_mb: limit_for(at(memory_mb).budget.total_mb), limits.memory_mb)
+    fitting = find_least_memory_mb(lambda memory_mb: least_limit_mb(at(memory_mb).budget.total_mb), limits.memory_mb)
     return replace(
         tuned,
-        budget=replace(tuned.budget, fitting_mb=fitting, overridden=tuple(name for name in own if name in COUNTED)),
+        budget=replace(
+            tuned.budget, fitting_mb=fitting, overridden=tuple(name for name in own if name in BUDGET_SETTINGS)
+        ),
     )
 
 
-def derive_for(
+def tune(
     limits: Limits,
     own: Mapping[str, str] = MappingProxyType({}),
     durability: Durability = "safe",
     *,
     concurrent_builds: int = 1,
-) -> Tuned:
-    """Do the same as `derive_for_container`, but compute no remedies. `own`: overrides that were checked."""
-    settings = _settings(limits, durability, own) | dict(own)
-    found = budget(limits, settings, concurrent_builds=concurrent_builds)
-    build = largest_build_mb(found, concurrent_builds)
-    return Tuned(settings, shm_mb(limits, build, concurrent_builds=concurrent_builds), found, build)
+) -> TunedServer:
+    """Do the same as `tune_for_container`, but compute no remedies. `own`: overrides that were checked."""
+    settings = _container_settings(limits, durability, own) | dict(own)
+    found = compute_budget(limits, settings, concurrent_builds=concurrent_builds)
+    build = find_largest_build_mb(found, concurrent_builds)
+    return TunedServer(settings, compute_shm_mb(limits, build, concurrent_builds=concurrent_builds), found, build)
 
 
-def largest_build_mb(found: Budget, concurrent_builds: int = 1) -> int:
+def find_largest_build_mb(found: Budget, concurrent_builds: int = 1) -> int:
     """Return the largest maintenance_work_mem with which `concurrent_builds` index builds fit beside all other uses.
 
     An HNSW graph that does not fit into maintenance_work_mem is built on disk, at a fraction of the speed
@@ -190,7 +192,7 @@ def largest_build_mb(found: Budget, concurrent_builds: int = 1) -> int:
     return max(own, found.allowed_mb - found.total_mb + own) // concurrent_builds
 
 
-def budget(limits: Limits, settings: Mapping[str, str], *, concurrent_builds: int = 1) -> Budget:
+def compute_budget(limits: Limits, settings: Mapping[str, str], *, concurrent_builds: int = 1) -> Budget:
     """Return the memory that a server with these settings can hold at once. Raises SettingRefused for a bad size."""
     memory = {
         name: size_kb(name, settings[name])
@@ -206,26 +208,28 @@ def budget(limits: Limits, settings: Mapping[str, str], *, concurrent_builds: in
     operations = active + min(active * gather, count("max_parallel_workers", settings["max_parallel_workers"]))
     multiplier = factor("hash_mem_multiplier", _value(settings, "hash_mem_multiplier"))
     rows = (
-        Row(SHARED_BUFFERS, _mb(buffers), "in use once the tables have been read"),
-        Row("rest of shared memory", _mb(_shared_kb(settings, buffers, connections)), "locks, WAL, buffer headers"),
-        Row(
+        BudgetRow(SHARED_BUFFERS, _mb(buffers), "in use once the tables have been read"),
+        BudgetRow(
+            "rest of shared memory", _mb(_shared_kb(settings, buffers, connections)), "locks, WAL, buffer headers"
+        ),
+        BudgetRow(
             INDEX_BUILDS,
             _mb(concurrent_builds * build),
             f"{concurrent_builds} × maintenance_work_mem {_mb(build)} MiB, in /dev/shm where parallel",
         ),
-        Row("autovacuum", _mb(vacuums * vacuum), f"{vacuums} × autovacuum_work_mem {_mb(vacuum)} MiB"),
-        Row("connections", _mb(connections * connection_kb), f"{connections} × {connection_kb / KB:.1f} MiB"),
-        Row(
+        BudgetRow("autovacuum", _mb(vacuums * vacuum), f"{vacuums} × autovacuum_work_mem {_mb(vacuum)} MiB"),
+        BudgetRow("connections", _mb(connections * connection_kb), f"{connections} × {connection_kb / KB:.1f} MiB"),
+        BudgetRow(
             "sorts and hashes",
             _mb(math.ceil(operations * work * multiplier)),
             f"{operations} at a time × work_mem {_mb(work)} MiB × hash_mem_multiplier {float(multiplier):g}",
         ),
-        Row("the server's own processes", PROCESSES_MB, "checkpointer, writers, launchers"),
+        BudgetRow("the server's own processes", PROCESSES_MB, "checkpointer, writers, launchers"),
     )
     return Budget(limits.memory_mb, rows)
 
 
-def shm_mb(limits: Limits, build_mb: int, *, concurrent_builds: int = 1) -> int:
+def compute_shm_mb(limits: Limits, build_mb: int, *, concurrent_builds: int = 1) -> int:
     """Return the size of /dev/shm in MiB. A parallel HNSW build allocates all of maintenance_work_mem there at once.
 
     /dev/shm adds nothing to the memory limit: its pages count towards the limit when they are touched.
@@ -233,7 +237,7 @@ def shm_mb(limits: Limits, build_mb: int, *, concurrent_builds: int = 1) -> int:
     return max(concurrent_builds * build_mb + SHM_SLACK_MB, min(SHM_LEAST_MB, limits.memory_mb // 4))
 
 
-def checked(overrides: Mapping[str, str]) -> dict[str, str]:
+def check_overrides(overrides: Mapping[str, str]) -> dict[str, str]:
     """Return the overrides with lower-case names, as in PostgreSQL. Raises SettingRefused with every mistake."""
     found: dict[str, str] = {}
     problems: list[str] = []
@@ -241,14 +245,14 @@ def checked(overrides: Mapping[str, str]) -> dict[str, str]:
         name = given.lower()
         where = f"pgvector:settings: {given} = {value!r}"
         if re.fullmatch(r"[a-z_][a-z0-9_$]*(\.[a-z_][a-z0-9_$]*)?", name, re.ASCII) is None:
-            problems.append(f"{where}: this is no name of a setting")
+            problems.append(f"{where}: this is not the name of a setting")
         elif name in found:
             problems.append(f"{where}: given twice, upper and lower case are the same")
-        elif name in OWNED:
-            problems.append(f"{where}: not here, {OWNED[name]}")
+        elif name in FORBIDDEN_SETTINGS:
+            problems.append(f"{where}: not here, {FORBIDDEN_SETTINGS[name]}")
         elif set(value) & {"\n", "\r", "\0"}:
             problems.append(f"{where}: a value is one line")
-        elif reason := FAILS.get((name, value.strip().lower())):
+        elif reason := FAILING_SETTINGS.get((name, value.strip().lower())):
             problems.append(f"{where}: refused, {reason}")
         else:
             found[name] = value
@@ -257,7 +261,7 @@ def checked(overrides: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def least_memory_mb(needed_mb: Callable[[int], int], start_mb: int) -> int | None:
+def find_least_memory_mb(needed_mb: Callable[[int], int], start_mb: int) -> int | None:
     """Return the least memory M, a multiple of 64 MiB from `start_mb`, with `needed_mb(M) <= M`; None above 1 TiB.
 
     `needed_mb` never falls when memory grows. So no value below `needed_mb(candidate)` is enough, and the first
@@ -272,12 +276,12 @@ def least_memory_mb(needed_mb: Callable[[int], int], start_mb: int) -> int | Non
     return None
 
 
-def limit_for(total_mb: int) -> int:
+def least_limit_mb(total_mb: int) -> int:
     """Return the least memory limit of which `total_mb` is at most SHARE_PERCENT."""
     return math.ceil(total_mb * 100 / SHARE_PERCENT)
 
 
-def max_connections(memory_mb: int) -> int:
+def derive_max_connections(memory_mb: int) -> int:
     """Return 10 connections for every 200 MiB, at least 20 and at most 100.
 
     With this number the budget fits at every memory size at which it can fit at all.
@@ -285,10 +289,10 @@ def max_connections(memory_mb: int) -> int:
     return max(20, min(MAX_CONNECTIONS, memory_mb // 200 * 10))
 
 
-def _settings(limits: Limits, durability: Durability, own: Mapping[str, str]) -> dict[str, str]:
+def _container_settings(limits: Limits, durability: Durability, own: Mapping[str, str]) -> dict[str, str]:
     """Return the settings that `derive` returns, with the changes for a container."""
-    settings = derive(limits, durability=durability)
-    wanted = own.get("max_connections", str(max_connections(limits.memory_mb)))
+    settings = derive_settings(limits, durability=durability)
+    wanted = own.get("max_connections", str(derive_max_connections(limits.memory_mb)))
     connections = count("max_connections", wanted, least=1)
     # The lock table keeps the size that it has with 100 connections, since all pending scripts commit together.
     locks = int(settings["max_locks_per_transaction"]) * MAX_CONNECTIONS // connections

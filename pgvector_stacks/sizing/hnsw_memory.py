@@ -19,7 +19,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from pgvector_stacks.common.errors import SizeRefused, nearest
+from pgvector_stacks.common.errors import SizeRefused, suggest_nearest
 from pgvector_stacks.connections.setting_units import size_kb
 from pgvector_stacks.sizing.budget import (  # fmt: skip
     INDEX_BUILDS,
@@ -29,11 +29,11 @@ from pgvector_stacks.sizing.budget import (  # fmt: skip
     SHM_LEAST_MB,
     SHM_SLACK_MB,
     Budget,
-    Tuned,
-    derive_for,
-    largest_build_mb,
-    least_memory_mb,
-    limit_for,
+    TunedServer,
+    find_largest_build_mb,
+    find_least_memory_mb,
+    least_limit_mb,
+    tune,
 )
 from pgvector_stacks.sizing.settings import Limits
 
@@ -90,7 +90,7 @@ class Table:
             problems.append(f"vectors {self.vectors}: allowed are 1 to {MOST_VECTORS:,}")
         for what, kind in (("type", self.type), ("column", self.stored)):
             if kind not in TYPES and (what, kind) != ("column", self.type):
-                problems.append(f"{what} {kind!r}: allowed are {', '.join(TYPES)}{nearest(str(kind), TYPES)}")
+                problems.append(f"{what} {kind!r}: allowed are {', '.join(TYPES)}{suggest_nearest(str(kind), TYPES)}")
         if not LEAST_M <= self.m <= MOST_M:
             problems.append(f"m {self.m}: allowed are {LEAST_M} to {MOST_M}")
         if not 0 <= self.row_bytes <= MOST_ROW_BYTES:
@@ -148,7 +148,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class PlanFit:
     """How a plan fits the limits of an environment.
 
     `own_mb`: the environment's maintenance_work_mem; `most_mb`: the largest that its budget allows; `builds_at_mb`: the
@@ -172,7 +172,7 @@ class Fit:
         return self.builds_at_mb is not None and self.cached
 
 
-def plan(
+def plan_table(
     table: Table,
     *,
     concurrent_builds: int = 1,
@@ -192,14 +192,14 @@ def plan(
     index_mb = 1 + math.ceil(table.vectors * index / MIB)
     hot_mb = math.ceil(table.vectors * (row + outside * HOT_PERCENT / 100) / MIB)
 
-    def tuned(memory_mb: int, more: Mapping[str, str]) -> Tuned:
-        return derive_for(Limits(memory_mb, cpus), {**own, **more}, concurrent_builds=concurrent_builds)
+    def tuned(memory_mb: int, more: Mapping[str, str]) -> TunedServer:
+        return tune(Limits(memory_mb, cpus), {**own, **more}, concurrent_builds=concurrent_builds)
 
     def build_needs_mb(memory_mb: int) -> int:
         found = tuned(memory_mb, {})
-        if build_mb > own_build_mb(found):
+        if build_mb > read_maintenance_work_mem_mb(found):
             found = tuned(memory_mb, {"maintenance_work_mem": f"{build_mb}MB"})
-        return limit_for(found.budget.total_mb)
+        return least_limit_mb(found.budget.total_mb)
 
     def serve_needs_mb(memory_mb: int) -> int:
         return memory_mb - cache_mb(tuned(memory_mb, {}).budget) + index_mb + hot_mb
@@ -214,20 +214,20 @@ def plan(
         hot_mb=hot_mb,
         maintenance_work_mem_mb=build_mb,
         shm_mb=max(SHM_LEAST_MB, concurrent_builds * build_mb + SHM_SLACK_MB),
-        build_limit_mb=least_memory_mb(build_needs_mb, LEAST_MB) if build_mb <= MOST_MB else None,
-        serve_limit_mb=least_memory_mb(serve_needs_mb, LEAST_MB),
+        build_limit_mb=find_least_memory_mb(build_needs_mb, LEAST_MB) if build_mb <= MOST_MB else None,
+        serve_limit_mb=find_least_memory_mb(serve_needs_mb, LEAST_MB),
     )
 
 
-def fit(wanted: Plan, tuned: Tuned) -> Fit:
+def fit_plan(wanted: Plan, tuned: TunedServer) -> PlanFit:
     """Compare the plan with a server that is tuned for its environment's limits."""
     budget, builds = tuned.budget, wanted.concurrent_builds
-    own_mb = own_build_mb(tuned)
-    most_mb = max(own_mb, largest_build_mb(budget, builds))
+    own_mb = read_maintenance_work_mem_mb(tuned)
+    most_mb = max(own_mb, find_largest_build_mb(budget, builds))
     needed_mb = wanted.maintenance_work_mem_mb
     graph = max(0, most_mb - BUILD_RESERVE_MB) * MIB / (wanted.build_bytes_per_vector * BUILD_MARGIN)
     cache = cache_mb(budget)
-    return Fit(
+    return PlanFit(
         limit_mb=budget.limit_mb,
         own_mb=own_mb,
         most_mb=most_mb,
@@ -245,7 +245,7 @@ def cache_mb(budget: Budget) -> int:
     return budget.limit_mb - budget.total_mb + budget.mb(SHARED_BUFFERS) + budget.mb(INDEX_BUILDS)
 
 
-def own_build_mb(tuned: Tuned) -> int:
+def read_maintenance_work_mem_mb(tuned: TunedServer) -> int:
     """Return the server's maintenance_work_mem, in whole MiB."""
     return size_kb("maintenance_work_mem", tuned.settings["maintenance_work_mem"]) // 1024
 

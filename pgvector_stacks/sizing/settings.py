@@ -24,7 +24,7 @@ class Limits:
     cpus: float
 
 
-def derive(limits: Limits, *, durability: Durability = "safe") -> dict[str, str]:
+def derive_settings(limits: Limits, *, durability: Durability = "safe") -> dict[str, str]:
     """Return the settings as `name: value`, with the value as in postgresql.conf.
 
     `durability="none"` turns off fsync, synchronous_commit and full_page_writes, for environments whose data may be

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.toolbox.interface import HOUR_S, Done
+from pgvector_stacks.toolbox.interface import HOUR_S, ProgramResult
 
 LEASH = "leash"
 MARK = "PGSTACK_TOOLBOX"  # set for every process started here, to find those that a killed run left
@@ -25,32 +25,32 @@ class EmbeddedToolbox:
         self.root = root
         self.private = private
         self.sockets = str(private)
-        self.leash = str(private / LEASH)
+        self.lifetime_fifo = str(private / LEASH)
 
-    def programs(self, major: int) -> str:
-        return str(embedded_server.binaries(major))
+    def bin_directory(self, major: int) -> str:
+        return str(embedded_server.find_bin_directory(major))
 
     def directory(self, major: int) -> str:
         return str(self.root / str(major))
 
-    def beside(self, major: int, name: str) -> str:
+    def sibling_path(self, major: int, name: str) -> str:
         return str(self.root / f"{major}.{name}")
 
     def run(
         self, major: int, *command: str, environment: Mapping[str, str] | None = None,
         timeout_s: float = 12 * HOUR_S,
-    ) -> Done:  # fmt: skip
-        folder = embedded_server.binaries(major)
+    ) -> ProgramResult:  # fmt: skip
+        folder = embedded_server.find_bin_directory(major)
         program = folder / command[0]
         words = [str(program) if program.is_file() else command[0], *command[1:]]
         path = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
         return self._carry_out(words, {"PATH": path} | dict(environment or {}), timeout_s)
 
-    def sh(self, script: str, *, timeout_s: float = HOUR_S, **variables: str) -> Done:
+    def sh(self, script: str, *, timeout_s: float = HOUR_S, **variables: str) -> ProgramResult:
         return self._carry_out(["sh", "-ec", script], variables, timeout_s)
 
     @contextmanager
-    def lock(self, path: str, taken: str) -> Iterator[None]:
+    def lock(self, path: str, held_message: str) -> Iterator[None]:
         import fcntl
 
         held = os.open(path, os.O_RDONLY)
@@ -58,7 +58,7 @@ class EmbeddedToolbox:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ServerError(taken) from None
+                raise ServerError(held_message) from None
             yield
         finally:
             os.close(held)
@@ -71,28 +71,28 @@ class EmbeddedToolbox:
         embedded_server.give_to_server(path)
         return str(path)
 
-    def bring(self, folder: str, into: Path) -> None:
+    def move_out(self, folder: str, into: Path) -> None:
         try:
             shutil.move(folder, into)
         except shutil.Error as error:  # an entry for each file that couldn't be copied to another disk
             raise ServerError(str(error.args[0][0][2])) from None
 
-    def hand(self, folder: Path) -> str:
+    def provide(self, folder: Path) -> str:
         if os.geteuid() != 0 or folder.stat().st_uid == 0:
             return str(folder.resolve())
-        # another user owns scheduled backups, and root without capabilities (see as_another_user) can't read them
+        # another user owns scheduled backups, and root without capabilities (see unprivileged_prefix) can't read them
         copy = self.private / "handed" / folder.name
         shutil.copytree(folder, copy, dirs_exist_ok=True)
         return str(copy)
 
-    def _carry_out(self, words: list[str], environment: Mapping[str, str], timeout_s: float) -> Done:
+    def _carry_out(self, words: list[str], environment: Mapping[str, str], timeout_s: float) -> ProgramResult:
         """Run a command in a session of its own, with its output in a file: a server that it starts inherits no
         descriptor of ours.
         """
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
         with tempfile.NamedTemporaryFile("w+", prefix=".said-", dir=self.private) as said:
             process = subprocess.Popen(
-                [*embedded_server.as_another_user(), *words], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                [*embedded_server.unprivileged_prefix(), *words], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                 cwd=self.private, start_new_session=True, env=clean | dict(environment) | {MARK: str(self.private)},
             )  # fmt: skip
             try:
@@ -100,7 +100,7 @@ class EmbeddedToolbox:
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise ServerError(f"{words[0]} took longer than {timeout_s:.0f} s") from None
-            return Done(code, Path(said.name).read_text(errors="replace"))
+            return ProgramResult(code, Path(said.name).read_text(errors="replace"))
 
 
 @contextmanager

@@ -78,10 +78,10 @@ def pack(folder: Path, owner: tuple[int, int] | None = None) -> Iterator[bytes]:
         with tarfile.open(fileobj=pipe, mode="w|") as archive:
             archive.add(folder, folder.name, filter=owned)
 
-    return piped(write)
+    return stream_chunks(write)
 
 
-def piped(write: Callable[[BinaryIO], object]) -> Iterator[bytes]:
+def stream_chunks(write: Callable[[BinaryIO], object]) -> Iterator[bytes]:
     """Call `write` with a file, in a thread, and yield what it writes as chunks. Raises what `write` raises."""
     reading, writing = os.pipe()
     failed: list[BaseException] = []

@@ -16,18 +16,18 @@ from pgvector_stacks.backup.manifest import BackupRefused
 from pgvector_stacks.backup.restoring import owner_login, restore_database, role_statements
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ServerError
-from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, execute, must
+from pgvector_stacks.toolbox.interface import Report, ServerConnection, Toolbox, execute_sql, require_success
 
 LOST = "\ufffd"  # replaces bytes that aren't UTF-8
 
 
-def create_roles(toolbox: Toolbox, server: Server, path: str, superuser: str) -> None:
+def create_roles(toolbox: Toolbox, server: ServerConnection, path: str, superuser: str) -> None:
     """Create the roles of pg_dumpall's file, except `superuser`, whom initdb has created. Raises ServerError.
 
     `path`: the file, as the toolbox sees it. psql gets the SQL in a file, not in an argument, because it contains
     password hashes. The SQL is composed here from names and literals, so text of the file can't be a psql command.
     """
-    text = must(f"reading {path}", toolbox.sh('cat "$F"', F=path))
+    text = require_success(f"reading {path}", toolbox.sh('cat "$F"', F=path))
     if LOST in text:
         raise ServerError("a role's name or comment isn't in UTF-8: rename it, then try again")
     try:
@@ -38,11 +38,11 @@ def create_roles(toolbox: Toolbox, server: Server, path: str, superuser: str) ->
     commands = [each.command for each in statements if each.makes != superuser]
     made = toolbox.put("roles.sql", sql.SQL(";\n").join([*commands, sql.SQL("")]).as_string(None))
     words = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-f", made)
-    must("restoring roles", toolbox.run(server.major, "psql", *words, environment=server.environment))
+    require_success("restoring roles", toolbox.run(server.major, "psql", *words, environment=server.environment))
 
 
 def restore_dumps(
-    toolbox: Toolbox, server: Server, folder: str, databases: Iterable[str], *, jobs: int, report: Report,
+    toolbox: Toolbox, server: ServerConnection, folder: str, databases: Iterable[str], *, jobs: int, report: Report,
     watched: bool = False,
 ) -> None:  # fmt: skip
     """Restore the dumps `0`, `1`, … in `folder`, one per database in order. Raises ServerError.
@@ -50,8 +50,8 @@ def restore_dumps(
     `watched`: code that runs with the owners' rights may not drop functions.
     """
     owner_login.drop(toolbox, server)
-    execute(toolbox, server, "postgres", owner_login.CREATE)
-    login = Server(server.major, server.host, server.port, owner_login.ROLE, superuser=False)
+    execute_sql(toolbox, server, "postgres", owner_login.CREATE)
+    login = ServerConnection(server.major, server.host, server.port, owner_login.ROLE, superuser=False)
     for number, database in enumerate(databases):
         report(f"restores database {database}")
         restore_database.restore_dump(

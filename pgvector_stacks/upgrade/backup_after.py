@@ -15,7 +15,7 @@ from pgvector_stacks.backup.copies.after_backup import prune_and_copy
 from pgvector_stacks.backup.copies.remote import RemoteCopies
 from pgvector_stacks.backup.create import create
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.toolbox.interface import Report, Server, Toolbox
+from pgvector_stacks.toolbox.interface import Report, ServerConnection, Toolbox
 from pgvector_stacks.upgrade.progress import measure_dump, reporting_progress
 
 
@@ -33,7 +33,9 @@ class BackupAfter:
     place: RemoteCopies | None
     key: str = field(default="", repr=False)
 
-    def make(self, at_the_server: AbstractContextManager[tuple[Toolbox, Server]], report: Report, warn: Report) -> None:
+    def make(
+        self, at_the_server: AbstractContextManager[tuple[Toolbox, ServerConnection]], report: Report, warn: Report
+    ) -> None:
         """Create the backup; never raises. `at_the_server`: a toolbox that reaches the new server."""
         try:
             with at_the_server as (toolbox, server):

@@ -19,7 +19,7 @@ from pgvector_stacks.backup.drill import WORK as RESTORED
 from pgvector_stacks.backup.drill import drill
 from pgvector_stacks.backup.manifest import UNSIGNED, BackupFailed, BackupRefused, Trust, verify
 from pgvector_stacks.common import queries
-from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, rows
+from pgvector_stacks.toolbox.interface import Report, ServerConnection, Toolbox, query_rows
 from pgvector_stacks.upgrade.progress import PACE, Pace, measure_directory, measure_dump, reporting_progress
 
 
@@ -46,7 +46,7 @@ class BackupFirst:
 
     def make(
         self,
-        at_the_server: AbstractContextManager[tuple[Toolbox, Server]],
+        at_the_server: AbstractContextManager[tuple[Toolbox, ServerConnection]],
         apart: AbstractContextManager[Toolbox],
         report: Report,
         pace: Pace = PACE,
@@ -71,7 +71,7 @@ class BackupFirst:
         newest = store.list_backups(self.into)[-1]
         report(f"backup {newest.folder}")
         with store.locking_folder(self.into), apart as toolbox:
-            data = f"{toolbox.beside(server.major, RESTORED)}/base"
+            data = f"{toolbox.sibling_path(server.major, RESTORED)}/base"
             with reporting_progress("restore the backup", measure_directory(toolbox, data, restored), report, pace):
                 # The backup is this server's own, so its superusers are known ones. Objects of other roles are
                 # created with the rights of their owners.
@@ -110,6 +110,6 @@ class BackupFirst:
             ) from None
 
 
-def _vector_index_bytes(toolbox: Toolbox, server: Server, database: str) -> int:
+def _vector_index_bytes(toolbox: Toolbox, server: ServerConnection, database: str) -> int:
     """Return the bytes of the vector indexes, which the drill doesn't build."""
-    return int(rows(toolbox, server, database, queries.get("vector_index_bytes"))[0]["bytes"])
+    return int(query_rows(toolbox, server, database, queries.get("vector_index_bytes"))[0]["bytes"])

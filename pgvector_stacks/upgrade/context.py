@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pgvector_stacks.backup import recorded_schema
-from pgvector_stacks.toolbox.interface import Report, Server, Toolbox
+from pgvector_stacks.toolbox.interface import Report, ServerConnection, Toolbox
 from pgvector_stacks.upgrade import progress
 from pgvector_stacks.upgrade.decision import Choice, Reindex
 from pgvector_stacks.upgrade.facts import SourceServer
@@ -52,7 +52,7 @@ class Context:
     source: SourceServer
     new: int
     choice: Choice
-    live: Server
+    live: ServerConnection
     settings: dict[str, str]
     report: Report
     backup: Callable[[], None] | None = None
@@ -72,11 +72,11 @@ class Context:
 
     @property
     def unfinished(self) -> str:
-        return self.toolbox.beside(self.new, UNFINISHED)
+        return self.toolbox.sibling_path(self.new, UNFINISHED)
 
     @property
     def standby(self) -> str:
-        return self.toolbox.beside(self.new, STANDBY)
+        return self.toolbox.sibling_path(self.new, STANDBY)
 
     @property
     def old_directory(self) -> str:

@@ -9,18 +9,18 @@ from contextlib import nullcontext
 from pgvector_stacks.backup import recorded_schema
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.toolbox.interface import (  # fmt: skip
-    SECLUDED,
-    Done,
-    Server,
+    ISOLATION_SETTINGS,
+    ProgramResult,
+    ServerConnection,
     Toolbox,
-    control,
-    execute,
-    must,
-    rows,
-    start,
-    stop,
-    trusting,
-    undisturbed,
+    execute_sql,
+    isolated_session_options,
+    query_rows,
+    read_control_data,
+    require_success,
+    start_server,
+    stop_server,
+    write_trust_hba,
 )
 from pgvector_stacks.upgrade import as_owners, progress
 from pgvector_stacks.upgrade.checks import quick_check
@@ -51,10 +51,10 @@ def make_standby(upgrade: Context) -> None:
             upgrade.old, "pg_basebackup", "-D", upgrade.standby, "-R", "-X", "stream", "--checkpoint=fast",
             "--no-sync", environment=upgrade.live.environment,
         )  # fmt: skip
-    must("pg_basebackup", done)
+    require_success("pg_basebackup", done)
     # A standby stops replaying WAL if one of these settings is lower than the primary's.
     settings = dict(upgrade.source.standby_settings) | SLOT | RECOVERY | upgrade.source.preloading
-    standby = start(toolbox, upgrade.old, upgrade.standby, settings, upgrade.source.superuser)
+    standby = start_server(toolbox, upgrade.old, upgrade.standby, settings, upgrade.source.superuser)
     log, deadline = f"{upgrade.standby}.log", time.monotonic() + CATCH_UP_S
     while not _is_nearly_caught_up(upgrade, standby):
         said = toolbox.sh('tail -n 5 "$LOG"', LOG=log)
@@ -68,12 +68,12 @@ def make_standby(upgrade: Context) -> None:
         time.sleep(POLL_S)
 
 
-def _is_nearly_caught_up(upgrade: Context, standby: Server) -> bool:
+def _is_nearly_caught_up(upgrade: Context, standby: ServerConnection) -> bool:
     """Return whether the standby streams and is less than a WAL segment behind. The rest is sent during shutdown."""
-    now = execute(upgrade.toolbox, upgrade.live, "postgres", "SELECT pg_current_wal_lsn()").strip()
+    now = execute_sql(upgrade.toolbox, upgrade.live, "postgres", "SELECT pg_current_wal_lsn()").strip()
     question = f"""SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'
                       AND pg_wal_lsn_diff('{now}', pg_last_wal_replay_lsn()) < {upgrade.source.wal_segment_bytes}"""
-    return bool(rows(upgrade.toolbox, standby, "postgres", question))
+    return bool(query_rows(upgrade.toolbox, standby, "postgres", question))
 
 
 def hand_over(upgrade: Context) -> quick_check.Fingerprint:
@@ -84,17 +84,17 @@ def hand_over(upgrade: Context) -> quick_check.Fingerprint:
     toolbox = upgrade.toolbox
     left = _check_shut_down(upgrade)
     last = left["Latest checkpoint location"]
-    standby = Server(upgrade.old, toolbox.sockets, user=upgrade.source.superuser)
+    standby = ServerConnection(upgrade.old, toolbox.sockets, user=upgrade.source.superuser)
     deadline = time.monotonic() + HANDED_OVER_S
-    while not rows(toolbox, standby, "postgres", f"SELECT 1 WHERE pg_last_wal_replay_lsn() > '{last}'::pg_lsn"):
+    while not query_rows(toolbox, standby, "postgres", f"SELECT 1 WHERE pg_last_wal_replay_lsn() > '{last}'::pg_lsn"):
         if time.monotonic() > deadline:
             raise ServerError(f"the standby has not got the last WAL of the stopped server (its end is {last})")
         time.sleep(POLL_S)
-    must("promoting the standby", toolbox.run(upgrade.old, "pg_ctl", "promote", "-w", "-D", upgrade.standby))
-    execute(toolbox, standby, "postgres", "ALTER SYSTEM RESET primary_conninfo")
+    require_success("promoting the standby", toolbox.run(upgrade.old, "pg_ctl", "promote", "-w", "-D", upgrade.standby))
+    execute_sql(toolbox, standby, "postgres", "ALTER SYSTEM RESET primary_conninfo")
     found = quick_check.take_fingerprint(toolbox, standby, upgrade.source.databases, exact=False)
     upgrade.drifted = recorded_schema.find_drift_by_database(toolbox, standby, upgrade.source.databases)
-    stop(toolbox, upgrade.old, upgrade.standby)
+    stop_server(toolbox, upgrade.old, upgrade.standby)
     return found
 
 
@@ -102,7 +102,7 @@ def fingerprint_stopped_server(upgrade: Context) -> quick_check.Fingerprint:
     """Start the old server without clients, take its fingerprint, and stop it again. Raises ServerError."""
     _check_shut_down(upgrade)
     dump = upgrade.choice.method == "dump"
-    server = start(
+    server = start_server(
         upgrade.toolbox, upgrade.old, upgrade.old_directory,
         dict(upgrade.source.standby_settings) | upgrade.source.preloading,
         upgrade.source.superuser,
@@ -111,11 +111,11 @@ def fingerprint_stopped_server(upgrade: Context) -> quick_check.Fingerprint:
         upgrade.drifted = recorded_schema.find_drift_by_database(upgrade.toolbox, server, upgrade.source.databases)
         return quick_check.take_fingerprint(upgrade.toolbox, server, upgrade.source.databases, exact=dump)
     finally:
-        stop(upgrade.toolbox, upgrade.old, upgrade.old_directory)
+        stop_server(upgrade.toolbox, upgrade.old, upgrade.old_directory)
 
 
 def _check_shut_down(upgrade: Context) -> dict[str, str]:
-    found = control(upgrade.toolbox, upgrade.old, upgrade.old_directory)
+    found = read_control_data(upgrade.toolbox, upgrade.old, upgrade.old_directory)
     state = found["Database cluster state"]
     if state != "shut down":
         raise ServerError(
@@ -137,10 +137,10 @@ def _pg_upgrade(upgrade: Context) -> None:
     toolbox, method = upgrade.toolbox, upgrade.choice.method
     source = upgrade.standby if method == "standby" else upgrade.old_directory
     mode = {"standby": "--link", "link": "--link", "clone": "--clone", "copy": "--copy"}[method]
-    options = f"-c hba_file={trusting(toolbox)} -c logging_collector=off -c archive_mode=off"
+    options = f"-c hba_file={write_trust_hba(toolbox)} -c logging_collector=off -c archive_mode=off"
     options += f" -c shared_preload_libraries={shlex.quote(upgrade.source.preload)}"
-    options += "".join(f" -c {name}={shlex.quote(value)}" for name, value in SECLUDED.items())
-    words = ["pg_upgrade", mode, "-b", toolbox.programs(upgrade.old), "-B", toolbox.programs(upgrade.new),
+    options += "".join(f" -c {name}={shlex.quote(value)}" for name, value in ISOLATION_SETTINGS.items())
+    words = ["pg_upgrade", mode, "-b", toolbox.bin_directory(upgrade.old), "-B", toolbox.bin_directory(upgrade.new),
              "-d", source, "-D", upgrade.unfinished, "-U", upgrade.source.superuser, "-j", JOBS,
              "-o", options, "-O", options, "-p", "50432", "-P", "50433", "-s", toolbox.sockets]  # fmt: skip
     if upgrade.new >= STATISTICS_KEPT and upgrade.source.all("checked_domains"):
@@ -151,7 +151,7 @@ def _pg_upgrade(upgrade: Context) -> None:
         done = toolbox.run(
             upgrade.new, "sh", "-c", f"cd {shlex.quote(toolbox.sockets)} && exec {shlex.join(words)}",
             # No conversion, whatever client_encoding a database sets: both servers have the same encoding.
-            environment={"PGOPTIONS": undisturbed(upgrade.old), "PGCLIENTENCODING": "SQL_ASCII"},
+            environment={"PGOPTIONS": isolated_session_options(upgrade.old), "PGCLIENTENCODING": "SQL_ASCII"},
         )  # fmt: skip
     if done.code != 0:
         raise ServerError(f"pg_upgrade failed\n{done.tail(20)}{_read_reports(toolbox, upgrade.unfinished)}")
@@ -170,15 +170,15 @@ def _read_reports(toolbox: Toolbox, directory: str) -> str:
 
 def _dump_and_restore(upgrade: Context) -> None:
     """Dump the old server, without clients, and restore. The programs are the new version's, as the manual requires."""
-    toolbox, folder = upgrade.toolbox, upgrade.toolbox.beside(upgrade.new, DUMP)
+    toolbox, folder = upgrade.toolbox, upgrade.toolbox.sibling_path(upgrade.new, DUMP)
     preload = upgrade.source.preloading
-    must("a folder for the dump", toolbox.sh('umask 077; mkdir "$D"', D=folder))
-    old = start(toolbox, upgrade.old, upgrade.old_directory, preload, upgrade.source.superuser)
+    require_success("a folder for the dump", toolbox.sh('umask 077; mkdir "$D"', D=folder))
+    old = start_server(toolbox, upgrade.old, upgrade.old_directory, preload, upgrade.source.superuser)
     try:
         globals_ = _run_new_program(
             upgrade, old, "pg_dumpall", "--globals-only", "--no-tablespaces", "-f", f"{folder}/globals.sql"
         )
-        must("pg_dumpall --globals-only", globals_)
+        require_success("pg_dumpall --globals-only", globals_)
         for number, database in enumerate(upgrade.source.databases):
             upgrade.report(f"dumps database {database}")
             with progress.reporting_progress(
@@ -189,23 +189,23 @@ def _dump_and_restore(upgrade: Context) -> None:
                     upgrade.new, "pg_dump", "-Fd", "-j", JOBS, "-f", f"{folder}/{number}",
                     environment=old.environment | {"PGDATABASE": database},
                 )  # fmt: skip
-            must(f"pg_dump of {database}", done)
+            require_success(f"pg_dump of {database}", done)
     finally:
-        stop(toolbox, upgrade.old, upgrade.old_directory)
-    new = start(toolbox, upgrade.new, upgrade.unfinished, preload | FAST, upgrade.source.superuser)
+        stop_server(toolbox, upgrade.old, upgrade.old_directory)
+    new = start_server(toolbox, upgrade.new, upgrade.unfinished, preload | FAST, upgrade.source.superuser)
     with upgrade.reporting_growth("restore", upgrade.unfinished):
         _restore(upgrade, new, folder)
-    stop(toolbox, upgrade.new, upgrade.unfinished)
+    stop_server(toolbox, upgrade.new, upgrade.unfinished)
     toolbox.sh('rm -rf "$D"', D=folder)
 
 
-def _restore(upgrade: Context, new: Server, folder: str) -> None:
+def _restore(upgrade: Context, new: ServerConnection, folder: str) -> None:
     toolbox, source = upgrade.toolbox, upgrade.source
     as_owners.create_roles(toolbox, new, f"{folder}/globals.sql", source.superuser)
     as_owners.restore_dumps(toolbox, new, folder, source.databases, jobs=int(JOBS), report=upgrade.report)
 
 
-def _run_new_program(upgrade: Context, server: Server, *words: str) -> Done:
+def _run_new_program(upgrade: Context, server: ServerConnection, *words: str) -> ProgramResult:
     """Run a program of the new version against a server."""
     return upgrade.toolbox.run(upgrade.new, *words, environment=server.environment)
 
@@ -213,4 +213,6 @@ def _run_new_program(upgrade: Context, server: Server, *words: str) -> Done:
 def undo_link(toolbox: Toolbox, old_directory: str) -> None:
     """Undo pg_upgrade --link's rename of the old pg_control. Only safe if the new server has never started."""
     script = 'if [ -f "$C.old" ] && [ ! -f "$C" ]; then mv "$C.old" "$C"; fi'
-    must("giving the old directory its pg_control back", toolbox.sh(script, C=f"{old_directory}/global/pg_control"))
+    require_success(
+        "giving the old directory its pg_control back", toolbox.sh(script, C=f"{old_directory}/global/pg_control")
+    )

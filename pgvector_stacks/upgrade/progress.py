@@ -15,7 +15,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 
 from pgvector_stacks.common import queries
-from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, rows
+from pgvector_stacks.toolbox.interface import Report, ServerConnection, Toolbox, query_rows
 from pgvector_stacks.upgrade.decision import format_size
 
 MINUTE_S = 60.0
@@ -114,12 +114,12 @@ def measure_directory(toolbox: Toolbox, path: str, total: int) -> Measure:
     return look
 
 
-def measure_dump(toolbox: Toolbox, server: Server, database: str) -> Measure:
+def measure_dump(toolbox: Toolbox, server: ServerConnection, database: str) -> Measure:
     """Measure a pg_dump of a database in bytes of its tables, because the size of the dump can't be known."""
 
     def look() -> tuple[int, int]:
         # Don't wait for a table that another session waits to change.
-        (found,) = rows(toolbox, server, database, queries.get("dump_progress"), first="SET lock_timeout = '1s';")
+        (found,) = query_rows(toolbox, server, database, queries.get("dump_progress"), first="SET lock_timeout = '1s';")
         return int(found["done"]), int(found["total"])
 
     return look

@@ -12,7 +12,15 @@ from collections.abc import Callable, Mapping
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.common.plain_text import one_line
-from pgvector_stacks.toolbox.interface import Server, Toolbox, execute, must, rows, start, stop
+from pgvector_stacks.toolbox.interface import (
+    ServerConnection,
+    Toolbox,
+    execute_sql,
+    query_rows,
+    require_success,
+    start_server,
+    stop_server,
+)
 from pgvector_stacks.upgrade import as_owners
 from pgvector_stacks.upgrade.checks.finish import carry_settings
 from pgvector_stacks.upgrade.decision import Method, find_refusals
@@ -32,7 +40,7 @@ def rehearse(
     toolbox: Toolbox,
     source: SourceServer,
     new: int,
-    live: Server,
+    live: ServerConnection,
     scratch: str,
     settings: Mapping[str, str],
     report: Callable[[str], None],
@@ -49,49 +57,51 @@ def rehearse(
     try:
         _dump(toolbox, source, new, live, folder)
         counting = {"track_functions": "all"}  # counts the calls; only a superuser can turn it off
-        server = start(toolbox, new, scratch, {**settings, **preload, **counting}, source.superuser)
+        server = start_server(toolbox, new, scratch, {**settings, **preload, **counting}, source.superuser)
         try:
             if reasons := find_refusals(source, query_target(toolbox, server)):
                 raise ServerError("\n".join(reasons))
             _restore(toolbox, server, folder, source, new, watched=method != "dump")
             if method != "dump":
                 _refuse_owners_code(toolbox, server, source)
-            known = [row["name"] for row in rows(toolbox, server, "postgres", "SELECT name FROM pg_settings")]
+            known = [row["name"] for row in query_rows(toolbox, server, "postgres", "SELECT name FROM pg_settings")]
         finally:
-            stop(toolbox, new, scratch)
+            stop_server(toolbox, new, scratch)
     finally:
         toolbox.sh('rm -rf "$D"', D=folder)
     if lost := carry_settings(toolbox, source, scratch, known):
         report(f"PostgreSQL {new} no longer has these settings, so they aren't carried over: {', '.join(lost)}")
-    start(toolbox, new, scratch, {**settings, **preload}, source.superuser)
-    stop(toolbox, new, scratch)
+    start_server(toolbox, new, scratch, {**settings, **preload}, source.superuser)
+    stop_server(toolbox, new, scratch)
     report(f"rehearsed: PostgreSQL {new} takes the schema of {len(source.databases)} databases")
     return known
 
 
-def query_target(toolbox: Toolbox, server: Server) -> TargetVersion:
+def query_target(toolbox: Toolbox, server: ServerConnection) -> TargetVersion:
     """Return the server's version and the extensions that it offers. Raises ServerError."""
-    number = int(execute(toolbox, server, "postgres", "SHOW server_version_num"))
-    asked = rows(toolbox, server, "postgres", "SELECT name, default_version AS version FROM pg_available_extensions")
+    number = int(execute_sql(toolbox, server, "postgres", "SHOW server_version_num"))
+    asked = query_rows(
+        toolbox, server, "postgres", "SELECT name, default_version AS version FROM pg_available_extensions"
+    )
     return TargetVersion(number // 10000, number % 10000, {row["name"]: row["version"] for row in asked})
 
 
-def _dump(toolbox: Toolbox, source: SourceServer, new: int, live: Server, folder: str) -> None:
-    must("a folder for the schema", toolbox.sh('umask 077; rm -rf "$D"; mkdir "$D"', D=folder))
-    execute(toolbox, live, "postgres", queries.get("empty_lists"))
+def _dump(toolbox: Toolbox, source: SourceServer, new: int, live: ServerConnection, folder: str) -> None:
+    require_success("a folder for the schema", toolbox.sh('umask 077; rm -rf "$D"; mkdir "$D"', D=folder))
+    execute_sql(toolbox, live, "postgres", queries.get("empty_lists"))
     words = ("--roles-only", "--no-role-passwords", "-f", f"{folder}/roles.sql")
-    must("dumping the roles", toolbox.run(new, "pg_dumpall", *words, environment=live.environment))
+    require_success("dumping the roles", toolbox.run(new, "pg_dumpall", *words, environment=live.environment))
     for number, database in enumerate(source.databases):
         done = toolbox.run(
             new, "pg_dump", "-Fd", "--schema-only", "-f", f"{folder}/{number}",
             environment=live.environment | {"PGDATABASE": database},
         )  # fmt: skip
-        must(f"dumping the schema of {database}", done)
+        require_success(f"dumping the schema of {database}", done)
 
 
-def _refuse_owners_code(toolbox: Toolbox, server: Server, source: SourceServer) -> None:
+def _refuse_owners_code(toolbox: Toolbox, server: ServerConnection, source: SourceServer) -> None:
     query = queries.get("upgrade_owners_code")
-    ran = [f"{name}: {row['name']}" for name in source.databases for row in rows(toolbox, server, name, query)]
+    ran = [f"{name}: {row['name']}" for name in source.databases for row in query_rows(toolbox, server, name, query)]
     unseen = (each for kind in UNSEEN for each in source.all(kind))
     ran = [one_line(each) for each in (*ran, *unseen)]
     if ran:
@@ -106,7 +116,9 @@ def _refuse_owners_code(toolbox: Toolbox, server: Server, source: SourceServer) 
         )
 
 
-def _restore(toolbox: Toolbox, server: Server, folder: str, source: SourceServer, new: int, *, watched: bool) -> None:
+def _restore(
+    toolbox: Toolbox, server: ServerConnection, folder: str, source: SourceServer, new: int, *, watched: bool
+) -> None:
     as_owners.create_roles(toolbox, server, f"{folder}/roles.sql", source.superuser)
     try:
         as_owners.restore_dumps(

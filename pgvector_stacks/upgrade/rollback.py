@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from pgvector_stacks.common.errors import ServerError
-from pgvector_stacks.toolbox.interface import Toolbox, must
+from pgvector_stacks.toolbox.interface import Toolbox, require_success
 from pgvector_stacks.upgrade.decision import format_size
 from pgvector_stacks.upgrade.journal import Journal
 from pgvector_stacks.upgrade.run import JOURNAL, read_checkpoint, read_journal
@@ -70,12 +70,12 @@ def minutes_since(journal: Journal, now: datetime | None = None) -> int:
 def request_rollback(toolbox: Toolbox, journal: Journal) -> None:
     """Write the request for a rollback. Raises ServerError."""
     script = 'echo asked >"$F.new"; sync "$F.new"; mv -T "$F.new" "$F"'
-    must("noting the rollback", toolbox.sh(script, F=toolbox.beside(journal.new, ASKED)))
+    require_success("noting the rollback", toolbox.sh(script, F=toolbox.sibling_path(journal.new, ASKED)))
 
 
 def withdraw_request(toolbox: Toolbox, new: int) -> None:
     """Remove the request for a rollback."""
-    toolbox.sh('rm -f "$F"', F=toolbox.beside(new, ASKED))
+    toolbox.sh('rm -f "$F"', F=toolbox.sibling_path(new, ASKED))
 
 
 def read_state(toolbox: Toolbox, old: int, new: int) -> State:
@@ -84,9 +84,9 @@ def read_state(toolbox: Toolbox, old: int, new: int) -> State:
     def there(path: str) -> bool:
         return toolbox.sh('test -e "$F"', F=path).code == 0
 
-    if there(toolbox.beside(new, ASKED)):
+    if there(toolbox.sibling_path(new, ASKED)):
         return "asked"
-    served, aside = f"{toolbox.directory(new)}/PG_VERSION", toolbox.beside(new, ASIDE)
+    served, aside = f"{toolbox.directory(new)}/PG_VERSION", toolbox.sibling_path(new, ASIDE)
     return "done" if there(aside) and not there(served) and there(f"{toolbox.directory(old)}/PG_VERSION") else ""
 
 
@@ -99,19 +99,21 @@ def carry_out(toolbox: Toolbox, new: int) -> None:
         rm -f "$ASKED"
     """
     done = toolbox.sh(
-        script, NEW=toolbox.directory(new), ASIDE=toolbox.beside(new, ASIDE),
-        JOURNAL=toolbox.beside(new, JOURNAL), ASKED=toolbox.beside(new, ASKED),
+        script, NEW=toolbox.directory(new), ASIDE=toolbox.sibling_path(new, ASIDE),
+        JOURNAL=toolbox.sibling_path(new, JOURNAL), ASKED=toolbox.sibling_path(new, ASKED),
     )  # fmt: skip
-    must("putting the new data directory aside", done)
+    require_success("putting the new data directory aside", done)
 
 
 def list_kept(toolbox: Toolbox, serves: int, majors: tuple[int, ...]) -> list[KeptDirectory]:
     """Return the kept directories beside the one that the server uses. Raises ServerError."""
     paths = [toolbox.directory(major) for major in majors if major != serves]
-    paths += [toolbox.beside(major, name) for name in (ASIDE, COPY) for major in majors]
+    paths += [toolbox.sibling_path(major, name) for name in (ASIDE, COPY) for major in majors]
     found = []
     for path in paths:
-        said = must(f"looking at {path}", toolbox.sh('if [ -d "$D" ]; then du -sb "$D" | cut -f1; fi', D=path)).strip()
+        said = require_success(
+            f"looking at {path}", toolbox.sh('if [ -d "$D" ]; then du -sb "$D" | cut -f1; fi', D=path)
+        ).strip()
         if said:
             found.append(KeptDirectory(path, int(said)))
     return found
@@ -124,4 +126,4 @@ def delete_kept(toolbox: Toolbox, what: list[KeptDirectory]) -> None:
             taken = f"`pgstack upgrade verify` compares with {each.path}\n  wait for it, or end it; then confirm again"
             locks.enter_context(toolbox.lock(each.path, taken))
         for each in what:
-            must(f"deleting {each.path}", toolbox.sh('rm -rf "$D"', D=each.path))
+            require_success(f"deleting {each.path}", toolbox.sh('rm -rf "$D"', D=each.path))

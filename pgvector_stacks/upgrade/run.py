@@ -14,8 +14,16 @@ from typing import Any, TypeVar
 
 from pgvector_stacks.backup import recorded_schema
 from pgvector_stacks.common.errors import PgstackError, ServerError
-from pgvector_stacks.docker.container_spec import HBA
-from pgvector_stacks.toolbox.interface import Report, Toolbox, control, must, rows, start, stop
+from pgvector_stacks.docker.container_spec import HBA_FILE
+from pgvector_stacks.toolbox.interface import (
+    Report,
+    Toolbox,
+    query_rows,
+    read_control_data,
+    require_success,
+    start_server,
+    stop_server,
+)
 from pgvector_stacks.upgrade import methods, rehearsal
 from pgvector_stacks.upgrade.checks import finish, quick_check
 from pgvector_stacks.upgrade.context import STANDBY, UNFINISHED, Context, do_nothing
@@ -91,14 +99,14 @@ class Upgrade(Context):
             words.append("--data-checksums")
         elif self.new >= CHECKSUMS_BY_DEFAULT:
             words.append("--no-data-checksums")
-        must(f"initdb of PostgreSQL {self.new}", self.toolbox.run(self.new, *words))
+        require_success(f"initdb of PostgreSQL {self.new}", self.toolbox.run(self.new, *words))
         # initdb writes `trust`; --auth=scram-sha-256 would make it ask for a password
         script = "sed -i -E 's/^((local|host).*[[:space:]])trust$/\\1scram-sha-256/' \"$FILE\""
-        must("writing pg_hba.conf", self.toolbox.sh(script, FILE=f"{self.unfinished}/{HBA}"))
+        require_success("writing pg_hba.conf", self.toolbox.sh(script, FILE=f"{self.unfinished}/{HBA_FILE}"))
 
     def _rehearse(self) -> None:
-        copy = self.toolbox.beside(self.new, REHEARSAL)
-        must("a copy of the new cluster", self.toolbox.sh('cp -a "$A" "$B"', A=self.unfinished, B=copy))
+        copy = self.toolbox.sibling_path(self.new, REHEARSAL)
+        require_success("a copy of the new cluster", self.toolbox.sh('cp -a "$A" "$B"', A=self.unfinished, B=copy))
         try:
             self.known_path = rehearsal.rehearse(
                 self.toolbox, self.source, self.new, self.live, copy, self.settings, self.report,
@@ -114,7 +122,7 @@ class Upgrade(Context):
             self.irreversible = True
             write_journal(self.toolbox, self._journal(step="verify"))
             self.report(f"link: from here on there is no way back to PostgreSQL {self.old}")
-        server = start(self.toolbox, self.new, self.unfinished, self.settings, self.source.superuser)
+        server = start_server(self.toolbox, self.new, self.unfinished, self.settings, self.source.superuser)
         databases = list(self.source.databases)
         exact = self.choice.method == "dump"
         quick_check.check_equal(before, quick_check.take_fingerprint(self.toolbox, server, databases, exact=exact))
@@ -126,7 +134,7 @@ class Upgrade(Context):
         )  # fmt: skip
         recorded_schema.record_again(self.toolbox, server, self.drifted)
         asked = quick_check.check_vector_indexes(self.toolbox, server, databases)
-        stop(self.toolbox, self.new, self.unfinished)
+        stop_server(self.toolbox, self.new, self.unfinished)
         self.report(f"the data is the same ({len(before)} things compared), {asked} vector indexes answer")
 
     def _keep(self) -> Journal:
@@ -184,15 +192,16 @@ def remove_leftovers(toolbox: Toolbox, old: int, new: int) -> None:
     Raises ServerError if the unfinished directory has the only data: see `find_finished_upgrade`.
     """
     journal = read_journal(toolbox, new)
-    if journal is not None and journal.irreversible and _can_start(toolbox, toolbox.beside(new, UNFINISHED)):
+    if journal is not None and journal.irreversible and _can_start(toolbox, toolbox.sibling_path(new, UNFINISHED)):
         raise ServerError(
-            f"{toolbox.beside(new, UNFINISHED)} holds the data of PostgreSQL {old}, linked: `up` with {new} goes on"
+            f"{toolbox.sibling_path(new, UNFINISHED)} holds the data of PostgreSQL {old}, linked: `up` with {new} "
+            "goes on"
         )
     for name, major in ((UNFINISHED, new), (REHEARSAL, new), (STANDBY, old)):
-        stop_immediately(toolbox, major, toolbox.beside(new, name))
-    paths = "\n".join(toolbox.beside(new, name) for name in LEFTOVERS)
+        stop_immediately(toolbox, major, toolbox.sibling_path(new, name))
+    paths = "\n".join(toolbox.sibling_path(new, name) for name in LEFTOVERS)
     script = 'echo "$PATHS" | while IFS= read -r path; do rm -rf "$path"; done'
-    must("removing what is left of an upgrade", toolbox.sh(script, PATHS=paths))
+    require_success("removing what is left of an upgrade", toolbox.sh(script, PATHS=paths))
 
 
 def stop_immediately(toolbox: Toolbox, major: int, directory: str) -> None:
@@ -208,7 +217,7 @@ def _can_start(toolbox: Toolbox, directory: str) -> bool:
 
 def read_checkpoint(toolbox: Toolbox, major: int, directory: str) -> str:
     """Return the last checkpoint's location and time, and the cluster's state. Every start of a server changes one."""
-    return _format_checkpoint(control(toolbox, major, directory))
+    return _format_checkpoint(read_control_data(toolbox, major, directory))
 
 
 def _format_checkpoint(found: Mapping[str, str]) -> str:
@@ -219,8 +228,8 @@ def _format_checkpoint(found: Mapping[str, str]) -> str:
 
 def promote(toolbox: Toolbox, journal: Journal) -> Journal:
     """Write `verified` into the journal, then give the new directory its final name. Raises ServerError."""
-    unfinished = toolbox.beside(journal.new, UNFINISHED)
-    made = control(toolbox, journal.new, unfinished)
+    unfinished = toolbox.sibling_path(journal.new, UNFINISHED)
+    made = read_control_data(toolbox, journal.new, unfinished)
     journal = journal.model_copy(
         update={
             "verified": True,
@@ -232,7 +241,7 @@ def promote(toolbox: Toolbox, journal: Journal) -> Journal:
     write_journal(toolbox, journal)
     script = 'mv -T "$FROM" "$TO"; sync "$(dirname "$TO")"'
     done = toolbox.sh(script, FROM=unfinished, TO=toolbox.directory(journal.new))
-    must("giving the new data directory its name", done)
+    require_success("giving the new data directory its name", done)
     return journal
 
 
@@ -245,14 +254,14 @@ def write_journal(toolbox: Toolbox, journal: Journal) -> None:
         mv -T "$F.new" "$F"
         sync "$(dirname "$F")"
     """
-    done = toolbox.sh(script, F=toolbox.beside(journal.new, JOURNAL), T=journal.model_dump_json())
-    must("writing the upgrade's journal", done)
+    done = toolbox.sh(script, F=toolbox.sibling_path(journal.new, JOURNAL), T=journal.model_dump_json())
+    require_success("writing the upgrade's journal", done)
 
 
 def read_journal(toolbox: Toolbox, new: int) -> Journal | None:
     """Read the journal beside the new data directory; None if there is none. Raises ServerError."""
-    done = toolbox.sh('if [ -f "$F" ]; then cat "$F"; fi', F=toolbox.beside(new, JOURNAL))
-    text = must("reading the upgrade's journal", done).strip()
+    done = toolbox.sh('if [ -f "$F" ]; then cat "$F"; fi', F=toolbox.sibling_path(new, JOURNAL))
+    text = require_success("reading the upgrade's journal", done).strip()
     return Journal.model_validate_json(text) if text else None
 
 
@@ -269,7 +278,7 @@ def plan_next_run(toolbox: Toolbox, old: int, new: int, *, serves: bool) -> tupl
     }
     step = next_step(
         journal, old_checkpoint="?" if serves else last[old], new_checkpoint=last[new],
-        unfinished=_can_start(toolbox, toolbox.beside(new, UNFINISHED)),
+        unfinished=_can_start(toolbox, toolbox.sibling_path(new, UNFINISHED)),
     )  # fmt: skip
     return step, journal
 
@@ -290,23 +299,23 @@ def find_finished_upgrade(
     if journal is not None and step == "finish":
         return _finish_linked(toolbox, journal, settings or {}, report)
     if _can_start(toolbox, toolbox.directory(new)):
-        must("removing a new directory that never served",
+        require_success("removing a new directory that never served",
              toolbox.sh('rm -rf "$D"', D=toolbox.directory(new)))  # fmt: skip
     return None
 
 
 def _finish_linked(toolbox: Toolbox, journal: Journal, settings: Mapping[str, str], report: Report) -> Journal:
     """Run `verify` without the comparison, because the old data is gone, then `keep`. Raises ServerError."""
-    unfinished = toolbox.beside(journal.new, UNFINISHED)
+    unfinished = toolbox.sibling_path(journal.new, UNFINISHED)
     report(f"continues the interrupted upgrade {journal.old} → {journal.new}: link left no way back")
     stop_immediately(toolbox, journal.new, unfinished)
-    server = start(toolbox, journal.new, unfinished, settings, journal.superuser)
+    server = start_server(toolbox, journal.new, unfinished, settings, journal.superuser)
     query = "SELECT datname AS name FROM pg_database WHERE datallowconn ORDER BY oid"
-    databases = [row["name"] for row in rows(toolbox, server, "postgres", query)]
+    databases = [row["name"] for row in query_rows(toolbox, server, "postgres", query)]
     finish.finish_databases(toolbox, server, databases, report, statistics=journal.new < methods.STATISTICS_KEPT)
     recorded_schema.record_again(toolbox, server, journal.drifted)
     quick_check.check_vector_indexes(toolbox, server, databases)
-    stop(toolbox, journal.new, unfinished)
+    stop_server(toolbox, journal.new, unfinished)
     journal = promote(toolbox, journal.model_copy(update={"step": "keep"}))
     remove_leftovers(toolbox, journal.old, journal.new)
     return journal

@@ -15,7 +15,7 @@ from components.sql_schema import inputs
 from pgvector_stacks.common.errors import ScriptError
 from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, ROOT, SQL, from_config
 from pgvector_stacks.migrations.scripts.script_files import load
-from pgvector_stacks.sizing.settings import derive
+from pgvector_stacks.sizing.settings import derive_settings
 from tests.components.declared import DYNAMIC, Program, Runner, database, declared
 
 # what is declared
@@ -41,7 +41,7 @@ def test_the_server_is_declared_by_where_it_lies_and_what_it_may_use(run: Runner
     assert server.inputs == {
         "data": ".data/local/18",  # below the checkout, which may be moved
         "major": 18,
-        "settings": derive(environment.limits, durability=environment.durability),
+        "settings": derive_settings(environment.limits, durability=environment.durability),
         "adminPassword": "generated admin-password",
         "server": "running",
         "upgradeBackup": True,

@@ -15,7 +15,7 @@ from docker.models.containers import Container
 
 from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, SQL
 from pgvector_stacks.docker import container_command
-from pgvector_stacks.docker.docker_host import finish, put, throw_away
+from pgvector_stacks.docker.docker_host import open_throw_away, put_files, run_to_end
 from tests.docker.conftest import COUNTER, PG15
 
 PROJECT = "shop"
@@ -54,7 +54,7 @@ class OldWay:
         scripts = {
             f"{number}0-{name}": (SQL / name).read_text() for number, name in enumerate(DEFAULT_SCRIPTS, start=1)
         }
-        put(container, "/docker-entrypoint-initdb.d", scripts, mode=0o644)
+        put_files(container, "/docker-entrypoint-initdb.d", scripts, mode=0o644)
         self.start()
 
     @property
@@ -89,19 +89,19 @@ class OldWay:
 
     def in_volume(self, script: str, *, user: str = "postgres") -> str:
         """What a shell says that has the volume at /volume; it must end well."""
-        with throw_away(
+        with open_throw_away(
             self.client, self.name, self.image, ["sh", "-c", script], user=user, network_mode="none",
             volumes={self.name: {"bind": "/volume", "mode": "rw"}},
         ) as container:  # fmt: skip
-            done = finish(container, lines=10**6)  # all of it
+            done = run_to_end(container, lines=10**6)  # all of it
         assert done.code == 0, done.output
         return done.output
 
     @contextmanager
     def root_in_volume(self) -> Iterator[Callable[[str], str]]:
         """The same as root, as often as needed in one container: each of its own takes a second."""
-        with throw_away(
-            self.client, self.name, self.image, ["sleep", "infinity"], told_end=False, user="root",
+        with open_throw_away(
+            self.client, self.name, self.image, ["sleep", "infinity"], has_end_mark=False, user="root",
             network_mode="none", init=True, volumes={self.name: {"bind": "/volume", "mode": "rw"}},
         ) as container:  # fmt: skip
             container.start()

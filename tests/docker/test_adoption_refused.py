@@ -14,8 +14,8 @@ import pytest
 from pgvector_stacks.common import shell
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.docker import adoption
-from pgvector_stacks.docker.container_spec import Spec
-from pgvector_stacks.docker.docker_host import put, remove_left_throw_aways, throw_away
+from pgvector_stacks.docker.container_spec import ContainerSpec
+from pgvector_stacks.docker.docker_host import open_throw_away, put_files, remove_leftover_containers
 from tests.docker.conftest import PG15, PG17, DockerStack, Make
 from tests.docker.old_way import OldWay, old_way
 from tests.docker.test_adoption_script import MV
@@ -36,9 +36,9 @@ def stopped(old: Callable[..., OldWay]) -> OldWay:
     return made
 
 
-def spec(old: OldWay) -> Spec:
+def spec(old: OldWay) -> ContainerSpec:
     settings = {"shared_buffers": "64MB"}
-    return Spec(name=f"{old.name}-stack", major=15, settings=settings, memory_mb=512, cpus=1, shm_mb=64)
+    return ContainerSpec(name=f"{old.name}-stack", major=15, settings=settings, memory_mb=512, cpus=1, shm_mb=64)
 
 
 def adopt(old: OldWay, database: str = "app") -> list[str]:
@@ -59,7 +59,7 @@ REFUSED = (
     ("echo \"ident_file = '/var/lib/postgresql/data/i'\" >>postgresql.conf", "sed -i '$d' postgresql.conf",
      "postgresql.conf names a path of the old place"),
     ("mkdir -p data && cp -a PG_VERSION data", "rm -r data", "more than one data directory: in its root, in data/"),
-    ("mkdir -p 15/docker && touch 15/docker/x", "rm -r 15", "15/docker is in the way and is no data directory"),
+    ("mkdir -p 15/docker && touch 15/docker/x", "rm -r 15", "15/docker is in the way and is not a data directory"),
     ("echo 14 >PG_VERSION", "echo 15 >PG_VERSION", "holds data of PostgreSQL 14, IMAGE is PostgreSQL 15"),
     ("echo 'nonsense = 1' >>postgresql.conf", "sed -i '$d' postgresql.conf",
      "the old container starts on it as before"),
@@ -92,7 +92,7 @@ def test_a_database_that_is_not_there_is_refused_with_those_that_are(stopped: Ol
 
 def half_move(old: OldWay, steps: int) -> None:
     """What a run leaves that is killed after so many renames."""
-    with throw_away(
+    with open_throw_away(
         old.client, spec(old).name, old.image,
         ["sh", "-c", 'mkdir /tmp/w; cp /tmp/fake-mv /tmp/w/mv; echo 0 >/tmp/count; PATH=/tmp/w:$PATH setsid sh -ec '
                      "'echo $$ >/tmp/script; exec sh -ec \"$0\"' \"$0\" & wait $!",
@@ -101,7 +101,7 @@ def half_move(old: OldWay, steps: int) -> None:
         environment={"VOLUME": "/volume", "MAJOR": "15", "PLACE": ".", "DATABASE": "app", "HOW": "kill",
                      "AT": str(steps)},
     ) as container:  # fmt: skip
-        put(container, "/tmp", {"fake-mv": MV.lstrip()}, mode=0o755)
+        put_files(container, "/tmp", {"fake-mv": MV.lstrip()}, mode=0o755)
         container.start()
         assert container.wait()["StatusCode"] == 137, container.logs().decode()
 
@@ -160,7 +160,7 @@ def test_previews_refuse_and_the_first_up_that_may_goes_through(make: Make, stop
     assert stack.rows() == 1000
     assert stack.ask("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'kept'") == [("schema_owner",)]
     assert "is up: unchanged" in stack.up()
-    remove_left_throw_aways(stack.client, spec(stopped).name)
+    remove_leftover_containers(stack.client, spec(stopped).name)
 
 
 def test_data_that_was_not_shut_down_is_recovered_at_its_old_place_and_then_moves(old: Callable[..., OldWay]) -> None:
@@ -169,7 +169,7 @@ def test_data_that_was_not_shut_down_is_recovered_at_its_old_place_and_then_move
     killed.psql("CREATE TABLE public.kept AS SELECT generate_series(1, 1000) AS i")
     killed.kill()
     seen = adoption.inspect_legacy_volume(killed.client, spec(killed).name, killed.image, killed.name)
-    assert adoption.words(seen, killed.name, 15).endswith(
+    assert adoption.describe_adoption(seen, killed.name, 15).endswith(
         "data, now in pgdata/, into 15/docker; it wasn't shut down: PostgreSQL 15 recovers it first"
     )
     adopt(killed)

@@ -14,7 +14,7 @@ import docker
 import pytest
 
 from pgvector_stacks.common import shell
-from pgvector_stacks.docker.docker_host import finish, put, throw_away
+from pgvector_stacks.docker.docker_host import open_throw_away, put_files, run_to_end
 from tests.docker.conftest import PG15
 
 pytestmark = [pytest.mark.docker]
@@ -94,15 +94,15 @@ def run(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> Run:
         }  # fmt: skip
         command = ["sh", "-c", "mkdir /tmp/before; cp /tmp/fake-* /tmp/before; cd /tmp/before; "
                    'for file in fake-*; do mv "$file" "${file#fake-}"; done; cd /; exec sh -e /tmp/driver']  # fmt: skip
-        with throw_away(
+        with open_throw_away(
             docker_engine, "pgstack-test-script", image(PG15), command, user="postgres", network_mode="none",
             environment=environment,
         ) as container:  # fmt: skip
             scripts = {f"{name}.sh": shell.get(name) for name in ("journal", "adopt", "move_back")}
             fakes = {"fake-mv": MV, "fake-postgres": POSTGRES, "fake-pg_controldata": CONTROL}
-            put(container, "/tmp", {name: fake.lstrip() for name, fake in fakes.items()}, mode=0o755)
-            put(container, "/tmp", scripts | {"driver": DRIVER + textwrap.dedent(text)}, mode=0o644)
-            done = finish(container)
+            put_files(container, "/tmp", {name: fake.lstrip() for name, fake in fakes.items()}, mode=0o755)
+            put_files(container, "/tmp", scripts | {"driver": DRIVER + textwrap.dedent(text)}, mode=0o644)
+            done = run_to_end(container)
         assert done.code == 0, done.output
         return done.output
 

@@ -285,7 +285,7 @@ def test_a_folder_that_its_owner_may_not_write_fails_the_up_at_once(make: Make, 
     place.chmod(0o700)
     # nor does a container of somebody else's name go away
     foreign = stack.client.containers.create(PG17, ["true"], name=f"{stack.name}-backup", tmpfs=NO_STRAY)
-    assert f"there is a container {stack.name}-backup that this stack didn't make" in stack.refused()
+    assert f"there is a container {stack.name}-backup that this stack did not create" in stack.refused()
     foreign.remove(force=True)
     stack.up()
     now(stack)

@@ -20,8 +20,8 @@ import docker
 import pytest
 
 from pgvector_stacks.docker import container_command
-from pgvector_stacks.docker.docker_context import DockerFailed, tls_of
-from pgvector_stacks.docker.docker_host import connect, endpoint, throw_away
+from pgvector_stacks.docker.docker_context import DockerFailed, find_tls_files
+from pgvector_stacks.docker.docker_host import choose_endpoint, connect, open_throw_away
 from tests.docker.conftest import NO_STRAY, PG17, PG18, DockerStack, Make
 from tests.docker.engine_proxy import engine_proxy
 from tests.docker.tls_proxy import Authority, TlsProxy, tls_proxy
@@ -75,15 +75,15 @@ def test_commands_lose_nothing_over_tls_and_a_slow_line(
     ):
         client = connect(proxy.url)
         try:
-            with throw_away(
-                client, f"pgstack-test-{os.getpid()}-tls", name, ["sleep", "infinity"], told_end=False,
+            with open_throw_away(
+                client, f"pgstack-test-{os.getpid()}-tls", name, ["sleep", "infinity"], has_end_mark=False,
                 network_mode="none", tmpfs=NO_STRAY, init=True,
             ) as made:  # fmt: skip
                 made.start()
                 done = container_command.run(made, ["sh", "-c", "seq 1 20000; echo err >&2; exit 3"])
-                assert done.out == "".join(f"{number}\n" for number in range(1, 20001)).encode()
-                assert (done.err, done.code) == (b"err\n", 3)
-                assert container_command.run(made, ["cat"], stdin=given).out == given
+                assert done.stdout == "".join(f"{number}\n" for number in range(1, 20001)).encode()
+                assert (done.stderr, done.code) == (b"err\n", 3)
+                assert container_command.run(made, ["cat"], stdin=given).stdout == given
         finally:
             client.close()
 
@@ -101,23 +101,23 @@ def test_a_context_is_found_without_a_configuration_file(secured: TlsProxy, tmp_
     if not (config / "contexts").exists():
         write_context(config, "far away", secured.url, tmp_path / "mine")
     (config / "config.json").unlink(missing_ok=True)
-    assert endpoint(None, "far away", environ).url == secured.url
-    assert endpoint(None, None, environ | {"DOCKER_CONTEXT": "far away"}).url == secured.url
-    assert endpoint(None, None, environ).chosen_by == "the default"
+    assert choose_endpoint(None, "far away", environ).url == secured.url
+    assert choose_endpoint(None, None, environ | {"DOCKER_CONTEXT": "far away"}).url == secured.url
+    assert choose_endpoint(None, None, environ).chosen_by == "the default"
     with pytest.raises(DockerFailed, match=r"there is no Docker context 'near' in .*config"):
-        endpoint(None, "near", environ)
+        choose_endpoint(None, "near", environ)
     connect(secured.url).close()  # by the context's certificates
     (config / "config.json").write_text('{"currentContext": "far away"}')
-    assert endpoint(None, None, environ).chosen_by == "the current context far away"
+    assert choose_endpoint(None, None, environ).chosen_by == "the current context far away"
     other = Authority("other").issue(tmp_path / "others")
     write_context(config, "another", secured.url, other)
-    assert str(tls_of(secured.url, environ)).count("far away") == 1  # the current one
+    assert str(find_tls_files(secured.url, environ)).count("far away") == 1  # the current one
     (config / "config.json").unlink()
     with pytest.raises(DockerFailed, match=r"another, far away name tcp://\S+ with different certificates"):
-        tls_of(secured.url, environ)
+        find_tls_files(secured.url, environ)
     (config / "config.json").write_text("{")
     with pytest.raises(DockerFailed, match=r"config\.json can't be read"):
-        endpoint(None, None, environ)
+        choose_endpoint(None, None, environ)
 
 
 def _no_key(folder: Path) -> None:
@@ -158,8 +158,8 @@ def _nonsense(folder: Path) -> None:
     [
         (_no_key, "has no key.pem (DOCKER_CERT_PATH)"), (_no_ca, "has no ca.pem (DOCKER_CERT_PATH)"),
         (_another_ca, "its certificate isn't signed by the CA in"), (_another_key, "is not the key of"),
-        (_anothers, "it refuses our certificate"), (_no_certificate, "it wants a certificate of ours"),
-        (_nonsense, "is no certificate or key in PEM"),
+        (_anothers, "it refuses our client certificate"), (_no_certificate, "it requires a client certificate"),
+        (_nonsense, "is not a certificate or key in PEM"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_the_certificates_is_told(
@@ -223,5 +223,5 @@ def test_a_stack_over_tls_and_a_slow_line_comes_up_and_is_backed_up(
         stack.ok("backup", "drill", "dev", **variables)
         assert "upgrades PostgreSQL 17" in stack.ok("upgrade", "check", "dev", image(PG18), **variables)
         url = stack.outputs()["appUrlInternal"]  # as the line that `up` prints reads it
-        assert container_command.run(stack.container, ["psql", url, "-XAtc", "SELECT 1"]).out == b"1\n"
+        assert container_command.run(stack.container, ["psql", url, "-XAtc", "SELECT 1"]).stdout == b"1\n"
         assert slow.answers > 10

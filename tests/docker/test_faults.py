@@ -108,9 +108,9 @@ def test_a_container_and_a_network_of_others_are_refused_by_name_and_left_alone(
     for command in ("preview", "up"):
         said = stack.fails(command, "dev")
         assert f"port: 127.0.0.1:{stack.port} is taken by the container {other.name}" in said
-        assert f"there is a container {stack.name} that this stack didn't make" in said
+        assert f"there is a container {stack.name} that this stack did not create" in said
         assert f"docker rm -f {stack.name};  or choose another name (pgvector:containerName)" in said
-        assert f"there is a network {stack.name} that this stack didn't make, used by {other.name}" in said
+        assert f"there is a network {stack.name} that this stack did not create, used by {other.name}" in said
     assert {str(strange.id), str(other.id)} == {
         str(each.id) for each in client.containers.list(all=True, ignore_removed=True, filters={"name": stack.name})
     }
@@ -156,7 +156,7 @@ def test_what_is_refused_leaves_the_running_server_as_it_was(deployed: DockerSta
     assert "is a downgrade: no method goes back" in said
 
     said = refused("an address of somebody else's", bindAddress="192.0.2.1")
-    assert "pgvector:bindAddress is 192.0.2.1, which is no address of the Docker host" in said
+    assert "pgvector:bindAddress is 192.0.2.1, which is not an address of the Docker host" in said
 
     # and what the schema's check refuses, though the server's new address and identity are unknown to it
     path = stack.root / "sql" / "init.sql"
@@ -190,7 +190,7 @@ def test_an_exit_is_diagnosed_within_seconds_and_not_after_the_whole_wait(deploy
     # one that somebody paused
     stack.container.pause()
     said = diagnosed()
-    assert f"error: the container {stack.name} is paused: somebody paused it\n" in said
+    assert f"error: the container {stack.name} is paused: a user or a program paused it\n" in said
     assert f"      let it go on:  docker unpause {stack.name}\n" in said
     stack.container.unpause()
 
@@ -280,7 +280,7 @@ def test_a_volume_belongs_to_one_state(deployed: DockerStack, make: Make) -> Non
     other = make("dev", containerName=stack.name)
     words = (
         f"volume: {stack.name} is used by another container: {stack.name} (two servers on one volume lose data)",
-        f"remove it where it is needed no more (its volumes stay):  docker rm -f {stack.name}",
+        f"remove it if you no longer need it (its volumes stay):  docker rm -f {stack.name}",
     )
     said = other.fails("preview", "dev") + other.refused()
     assert all(said.count(word) >= 2 for word in words), said

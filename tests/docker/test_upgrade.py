@@ -15,7 +15,7 @@ from pgvector_stacks.backup.store import list_backups
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.config.environment import from_config
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.docker.container_spec import Spec
+from pgvector_stacks.docker.container_spec import ContainerSpec
 from pgvector_stacks.upgrade.engines import docker_upgrade
 from pgvector_stacks.upgrade.progress import Pace
 from tests.docker.conftest import PG15, PG17, PG18, SMALL, DockerStack, Make
@@ -149,7 +149,7 @@ def wanted(stack: DockerStack, said: list[str]) -> docker_upgrade.UpgradeRequest
     """The upgrade of a stack that runs with PostgreSQL 15."""
     before, after = (from_config("dev", {**SMALL, "image": image}) for image in (PG15, PG17))
     specs = [
-        Spec(stack.name, each.major, each.tuned.settings, each.memory_mb, each.cpus, each.tuned.shm_mb)
+        ContainerSpec(stack.name, each.major, each.tuned.settings, each.memory_mb, each.cpus, each.tuned.shm_mb)
         for each in (before, after)
     ]
     return docker_upgrade.UpgradeRequest(

@@ -216,8 +216,8 @@ def running_copy(template: Checkout, root: Path, major: int = 18) -> Iterator[Ch
     root.chmod(0o700)
     directory = embedded_server.Directory(root / ".data" / "local" / str(major), major)
     try:
-        port = embedded_server.kept_port(directory)
-        assert embedded_server.start(directory, embedded_server.written_settings(directory), port=port) == port
+        port = embedded_server.read_last_port(directory)
+        assert embedded_server.start(directory, embedded_server.read_settings(directory), port=port) == port
         yield mine
     finally:
         stop_servers(root)
@@ -226,7 +226,7 @@ def running_copy(template: Checkout, root: Path, major: int = 18) -> Iterator[Ch
 def stop_servers(root: Path) -> None:
     for data in (root / ".data").glob("*/*/PG_VERSION"):
         directory = embedded_server.Directory(data.parent, int(data.read_text()))
-        process = embedded_server.pid(directory)
+        process = embedded_server.find_postmaster(directory)
         embedded_server.stop(directory)
-        if process is not None and embedded_server.pid(directory) is not None:
+        if process is not None and embedded_server.find_postmaster(directory) is not None:
             os.kill(process, signal.SIGKILL)

@@ -117,7 +117,7 @@ def _file(stack: Checkout) -> Path:
 def _psql_of(stack: Checkout, program: str, *arguments: str) -> str:
     admin = stack.admin()
     return subprocess.run(
-        [embedded_server.binaries(max(embedded_server.VERSIONS)) / program, *arguments],
+        [embedded_server.find_bin_directory(max(embedded_server.VERSIONS)) / program, *arguments],
         check=True, capture_output=True, text=True,
         env={"PGHOST": admin.host, "PGPORT": str(admin.port), "PGUSER": admin.user, "PGDATABASE": admin.database,
              "PGPASSWORD": admin.password},

@@ -127,7 +127,7 @@ def test_an_edited_script_is_an_error_in_preview(deployed: Checkout) -> None:
 def test_a_server_found_dead_is_started_again_and_nothing_is_lost(deployed: Checkout) -> None:
     deployed.do("INSERT INTO app.tenant (name) VALUES ('kept')")
     port = deployed.outputs()["port"]
-    process = embedded_server.pid(deployed.directory)
+    process = embedded_server.find_postmaster(deployed.directory)
     assert process
     os.kill(process, signal.SIGKILL)
     said = deployed.fails("preview", "--expect-no-changes", code=2)
@@ -155,7 +155,7 @@ def test_down_keeps_the_data_and_the_next_up_finds_it(deployed: Checkout) -> Non
     old = deployed.passwords()
     said = deployed.ok("down")
     assert "its data stays in .data/local/" in said
-    assert embedded_server.status(deployed.directory) == "stopped"
+    assert embedded_server.server_status(deployed.directory) == "stopped"
     deployed.ok("up")
     assert deployed.ask("SELECT name FROM app.tenant") == [("kept",)]
     assert not set(old) & set(deployed.passwords())

@@ -12,7 +12,7 @@ import pytest
 
 from pgvector_stacks.config.environment import ROOT
 from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.sizing.settings import derive
+from pgvector_stacks.sizing.settings import derive_settings
 from tests.conftest import LIMITS
 from tests.engine.checkout import Checkout
 from tests.engines.nowhere.component import VARIABLE
@@ -29,7 +29,7 @@ def nowhere(checkout: Checkout, tmp_path: Path) -> Iterator[Checkout]:
     directory = embedded_server.Directory(tmp_path / "somebody's" / "18", 18)
     embedded_server.initialise(directory, OWN)
     try:
-        port = embedded_server.start(directory, derive(LIMITS))
+        port = embedded_server.start(directory, derive_settings(LIMITS))
         registry = checkout.root / "pgvector_stacks" / "config" / "engines.py"
         head, docker, rest = registry.read_text().partition('    "docker":')
         registry.write_text(head + LINE + docker + rest)

@@ -17,7 +17,7 @@ def said(place: Path, now: datetime = NOW, keep: int = 4) -> tuple[str, bool]:
     environment = from_config("dev", {"backup": {"at": "02:00", "keep": keep}, "backupDirectory": str(place)})
     found = finding(environment, now)
     assert found is not None
-    return found.found, found.good
+    return found.found, found.is_ok
 
 
 def test_a_stack_without_a_schedule_says_nothing() -> None:

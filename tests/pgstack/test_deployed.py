@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pgvector_stacks.automation.deployed import Output, address_of, outputs
 from pgvector_stacks.cli.outputs import pick, render
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.common.exported_state import DYNAMIC, SECRET, SIGNATURE, plain
+from pgvector_stacks.common.exported_state import DYNAMIC, SECRET, SIGNATURE, unwrap_secrets
 from pgvector_stacks.connections.connection import Address
 
 HIDDEN = "hun ter@2"
@@ -145,5 +145,5 @@ def sealed(value: Any) -> Any:
 @settings(max_examples=30, deadline=None)
 @given(JSON)
 def test_secrets_are_read_at_any_depth(value: Any) -> None:
-    assert plain(sealed(value)) == value
-    assert plain(secret(sealed(value))) == value
+    assert unwrap_secrets(sealed(value)) == value
+    assert unwrap_secrets(secret(sealed(value))) == value

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from pgvector_stacks.docker.adoption import Place, Seen
+from pgvector_stacks.docker.adoption import LegacyDirectory, LegacyVolume
 
 FACTS = [
     (
         "image-uid 999\nvolume-uid 999\nplace .\nmajor 15\nstate in production\n",
-        Seen(999, 999, places=(Place(".", 15, "in production"),)),
+        LegacyVolume(999, 999, places=(LegacyDirectory(".", 15, "in production"),)),
     ),
     (
         "image-uid 999\nvolume-uid 999\njournal 15\nin-the-way 15/docker\nplace .\nmajor 15\nstate \n",
-        Seen(999, 999, places=(Place(".", 15, ""),), in_the_way=("15/docker",), journal="15"),
+        LegacyVolume(999, 999, places=(LegacyDirectory(".", 15, ""),), obstacles=("15/docker",), journal="15"),
     ),
     (
         "image-uid 999\nvolume-uid 0\nserved 15\nplace data\nmajor 15\nstate shut down\nstranger 1000 data/base\n"
         "link data/pg_wal -> /wal\nlink data/pg_tblspc/1 -> /t\nsignal standby.signal\n"
         "path postgresql.conf:3:hba_file = '/var/lib/postgresql/data/pg_hba.conf'\n",
-        Seen(
+        LegacyVolume(
             999,
             0,
             places=(
-                Place(
+                LegacyDirectory(
                     "data",
                     15,
                     "shut down",
@@ -31,8 +31,8 @@ FACTS = [
                     ("postgresql.conf:3:hba_file = '/var/lib/postgresql/data/pg_hba.conf'",),
                 ),
             ),
-            served=(15,),
+            served_majors=(15,),
         ),
     ),
-    ("image-uid 999\nvolume-uid 999\n", Seen(999, 999)),
+    ("image-uid 999\nvolume-uid 999\n", LegacyVolume(999, 999)),
 ]

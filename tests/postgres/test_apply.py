@@ -130,7 +130,7 @@ def test_a_new_enum_value_used_in_the_next_script_gets_its_own_advice(fresh_data
 def test_a_pg_dump_file_is_a_script(fresh_database: FreshDatabase) -> None:
     """It empties search_path and sets a dozen settings; the next script must not feel it."""
     fresh_database.do("CREATE SCHEMA other; CREATE TABLE other.t (i int); INSERT INTO other.t VALUES (1), (2)")
-    tool = embedded_server.binaries(18) / "pg_dump"
+    tool = embedded_server.find_bin_directory(18) / "pg_dump"
     command = [str(tool), "--inserts", "--no-owner", "--no-privileges", "-n", "other", fresh_database.admin.url]
     dump = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     fresh_database.do("DROP SCHEMA other CASCADE")

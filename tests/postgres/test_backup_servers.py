@@ -20,7 +20,7 @@ from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.inspection import drift
 from pgvector_stacks.toolbox.embedded_toolbox import EmbeddedToolbox
-from pgvector_stacks.toolbox.interface import Server as Reached
+from pgvector_stacks.toolbox.interface import ServerConnection as Reached
 from tests.conftest import FreshDatabase
 
 EVERYTHING = r'''

@@ -22,14 +22,14 @@ from pgvector_stacks.sizing.budget import (  # fmt: skip
     MOST_MB,
     SHM_SLACK_MB,
     STEP_MB,
-    Tuned,
-    derive_for,
-    derive_for_container,
-    least_memory_mb,
-    max_connections,
-    shm_mb,
+    TunedServer,
+    compute_shm_mb,
+    derive_max_connections,
+    find_least_memory_mb,
+    tune,
+    tune_for_container,
 )
-from pgvector_stacks.sizing.settings import Limits, derive
+from pgvector_stacks.sizing.settings import Limits, derive_settings
 from tests.conftest import FreshDatabase
 
 MEMORY = st.integers(LEAST_MB, MOST_MB)
@@ -49,26 +49,26 @@ OVERRIDES = st.fixed_dictionaries(
 @pytest.mark.parametrize("stack", DEFAULTS)
 def test_the_defaults_of_every_environment_fit(stack: str) -> None:
     environment = from_config(stack, {})
-    tuned = derive_for_container(environment.limits, environment.durability)
+    tuned = tune_for_container(environment.limits, environment.durability)
     assert tuned.budget.fits, tuned.budget.table()
 
 
 def test_the_worked_example_of_one_gigabyte() -> None:
-    tuned = derive_for_container(Limits(1024, 1))
+    tuned = tune_for_container(Limits(1024, 1))
     names = ("shared_buffers", "maintenance_work_mem", "work_mem", "max_connections", "huge_pages")
     assert [tuned.settings[name] for name in names] == ["256MB", "64MB", "4MB", "50", "off"]
     assert tuned.shm_mb == 256
 
 
 def test_a_container_gets_what_the_embedded_engine_gets_but_connections_locks_and_huge_pages() -> None:
-    embedded_settings, container = derive(Limits(1024, 2)), derive_for_container(Limits(1024, 2)).settings
+    embedded_settings, container = derive_settings(Limits(1024, 2)), tune_for_container(Limits(1024, 2)).settings
     differing = {name for name, value in container.items() if embedded_settings.get(name) != value}
     assert differing == {"max_connections", "max_locks_per_transaction", "huge_pages"}
     assert embedded_settings["max_connections"] == "100"
 
 
 def test_the_least_memory_there_is_does_not_fit_and_the_table_says_what_does() -> None:
-    budget = derive_for_container(Limits(256, 1)).budget
+    budget = tune_for_container(Limits(256, 1)).budget
     assert not budget.fits
     assert budget.table().splitlines() == [
         "pgvector:memoryMb = 256: what the server may hold at once does not fit",
@@ -89,8 +89,8 @@ def test_the_least_memory_there_is_does_not_fit_and_the_table_says_what_does() -
 def test_the_memory_a_message_names_fits_and_one_step_less_does_not(
     memory_mb: int, cpus: float, own: dict[str, str], builds: int
 ) -> None:
-    def at(mb: int) -> Tuned:
-        return derive_for_container(Limits(mb, cpus), "safe", own, concurrent_builds=builds)
+    def at(mb: int) -> TunedServer:
+        return tune_for_container(Limits(mb, cpus), "safe", own, concurrent_builds=builds)
 
     budget = at(memory_mb).budget
     if budget.fits:
@@ -113,12 +113,12 @@ def test_what_is_needed_never_falls_when_memory_grows(
     memory_mb: int, more: int, cpus: float, own: dict[str, str]
 ) -> None:
     """What `least_memory_mb` relies on."""
-    small, large = (derive_for(Limits(mb, cpus), own).budget.total_mb for mb in (memory_mb, memory_mb + more))
+    small, large = (tune(Limits(mb, cpus), own).budget.total_mb for mb in (memory_mb, memory_mb + more))
     assert small <= large
 
 
 def test_what_is_needed_never_falls_where_connections_are_added() -> None:
-    needed = [derive_for(Limits(mb, 2)).budget.total_mb for mb in range(LEAST_MB, 4096)]
+    needed = [tune(Limits(mb, 2)).budget.total_mb for mb in range(LEAST_MB, 4096)]
     assert needed == sorted(needed)
 
 
@@ -126,7 +126,7 @@ def test_what_is_needed_never_falls_where_connections_are_added() -> None:
 @pytest.mark.parametrize("cpus", [0.25, 1, 2, 4])
 def test_whoever_has_enough_has_enough_with_more(cpus: float) -> None:
     """On the multiples a message names."""
-    fits = [derive_for(Limits(mb, cpus)).budget.fits for mb in range(LEAST_MB, 32768, STEP_MB)]
+    fits = [tune(Limits(mb, cpus)).budget.fits for mb in range(LEAST_MB, 32768, STEP_MB)]
     assert fits == sorted(fits)
 
 
@@ -135,9 +135,9 @@ def test_whoever_has_enough_has_enough_with_more(cpus: float) -> None:
 def test_shm_holds_the_builds_and_lies_inside_the_limit_of_what_fits(
     limits: Limits, builds: int, own: dict[str, str]
 ) -> None:
-    tuned = derive_for(limits, own, concurrent_builds=builds)
+    tuned = tune(limits, own, concurrent_builds=builds)
     assert tuned.shm_mb >= tuned.budget.mb("index builds") + SHM_SLACK_MB
-    assert tuned.shm_mb == shm_mb(limits, tuned.build_mb, concurrent_builds=builds)
+    assert tuned.shm_mb == compute_shm_mb(limits, tuned.build_mb, concurrent_builds=builds)
     if tuned.budget.fits:
         assert tuned.shm_mb < limits.memory_mb
 
@@ -147,7 +147,7 @@ def test_shm_holds_the_builds_and_lies_inside_the_limit_of_what_fits(
 def test_a_build_of_the_scripts_gets_what_the_rest_leaves_and_never_less_than_the_servers_own(
     limits: Limits, builds: int, own: dict[str, str]
 ) -> None:
-    tuned = derive_for(limits, own, concurrent_builds=builds)
+    tuned = tune(limits, own, concurrent_builds=builds)
     besides = tuned.budget.total_mb - tuned.budget.mb("index builds")
     assert tuned.build_mb >= tuned.budget.mb("index builds") // builds
     if tuned.budget.fits:
@@ -156,14 +156,14 @@ def test_a_build_of_the_scripts_gets_what_the_rest_leaves_and_never_less_than_th
 
 @given(st.integers(LEAST_MB, MOST_MB - 1))
 def test_connections_are_twenty_to_a_hundred_and_grow(memory_mb: int) -> None:
-    assert 20 <= max_connections(memory_mb) <= max_connections(memory_mb + 1) <= 100
+    assert 20 <= derive_max_connections(memory_mb) <= derive_max_connections(memory_mb + 1) <= 100
 
 
 @given(LIMITS)
 def test_the_lock_table_is_as_large_as_with_a_hundred_connections(limits: Limits) -> None:
-    settings = derive_for(limits).settings
+    settings = tune(limits).settings
     room = int(settings["max_locks_per_transaction"]) * int(settings["max_connections"])
-    wanted = int(derive(limits)["max_locks_per_transaction"]) * 100
+    wanted = int(derive_settings(limits)["max_locks_per_transaction"]) * 100
     assert wanted * 0.95 <= room <= wanted
 
 
@@ -172,22 +172,22 @@ def test_the_lock_table_is_as_large_as_with_a_hundred_connections(limits: Limits
 
 def test_an_override_wins_and_counts() -> None:
     limits = Limits(4096, 2)
-    tuned = derive_for_container(limits, "safe", {"Maintenance_Work_Mem": "0.5GB", "track_io_timing": "on"})
+    tuned = tune_for_container(limits, "safe", {"Maintenance_Work_Mem": "0.5GB", "track_io_timing": "on"})
     assert tuned.settings["maintenance_work_mem"] == "0.5GB"
     assert tuned.settings["track_io_timing"] == "on"
     assert tuned.budget.mb("index builds") == 512
     assert tuned.shm_mb == tuned.build_mb + SHM_SLACK_MB == 1049
-    assert derive_for_container(limits, "safe", {"max_wal_size": "2GB"}).wal_mb == 2048
+    assert tune_for_container(limits, "safe", {"max_wal_size": "2GB"}).wal_mb == 2048
 
 
 def test_the_message_names_the_overrides_that_could_be_lowered() -> None:
-    table = derive_for_container(Limits(1024, 1), "safe", {"work_mem": "256MB", "jit": "on"}).budget.table()
+    table = tune_for_container(Limits(1024, 1), "safe", {"work_mem": "256MB", "jit": "on"}).budget.table()
     assert table.splitlines()[-2].startswith("  set pgvector:memoryMb to ")
     assert table.splitlines()[-1] == "  or lower in pgvector:settings: work_mem"
 
 
 def test_an_override_that_fits_nowhere_is_told_so() -> None:
-    budget = derive_for_container(Limits(1024, 1), "safe", {"shared_buffers": "1.5TB"}).budget
+    budget = tune_for_container(Limits(1024, 1), "safe", {"shared_buffers": "1.5TB"}).budget
     assert budget.fitting_mb is None
     assert budget.table().splitlines()[-1] == (
         "  no memoryMb up to 1048576 is enough; lower in pgvector:settings: shared_buffers"
@@ -195,12 +195,12 @@ def test_an_override_that_fits_nowhere_is_told_so() -> None:
 
 
 def test_more_builds_at_once_than_any_memory_holds_are_told_so() -> None:
-    budget = derive_for_container(Limits(1024, 1), concurrent_builds=1000).budget
+    budget = tune_for_container(Limits(1024, 1), concurrent_builds=1000).budget
     assert budget.table().splitlines()[-1] == "  no memoryMb up to 1048576 is enough"
 
 
 def test_autovacuum_without_a_limit_of_its_own_takes_that_of_a_build() -> None:
-    budget = derive_for_container(Limits(4096, 2), "safe", {"autovacuum_work_mem": "-1"}).budget
+    budget = tune_for_container(Limits(4096, 2), "safe", {"autovacuum_work_mem": "-1"}).budget
     assert budget.mb("autovacuum") == 3 * 256
 
 
@@ -211,7 +211,7 @@ def test_autovacuum_without_a_limit_of_its_own_takes_that_of_a_build() -> None:
         ("huge_pages", "TRY", "refused, initdb and the server die by SIGBUS"),
         ("listen_addresses", "*", "not here, the engine sets it"),
         ("fsync", "off", "not here, it follows from pgvector:durability"),
-        ("max connections", "1", "this is no name of a setting"),
+        ("max connections", "1", "this is not the name of a setting"),
         ("work_mem", "4MB\nfsync=off", "a value is one line"),
         ("maintenance_work_mem", "1 gigabyte", "allowed: a number with one of the units B, kB, MB, GB, TB"),
         ("work_mem", "4mb", "upper and lower case matter"),
@@ -224,14 +224,14 @@ def test_autovacuum_without_a_limit_of_its_own_takes_that_of_a_build() -> None:
 )
 def test_an_override_that_cannot_be_is_refused_by_name(name: str, value: str, told: str) -> None:
     with pytest.raises(SettingRefused) as error:
-        derive_for_container(Limits(1024, 1), "safe", {name: value})
+        tune_for_container(Limits(1024, 1), "safe", {name: value})
     assert str(error.value).startswith(f"pgvector:settings: {name} = {value!r}")
     assert told in str(error.value)
 
 
 def test_all_refused_overrides_are_told_at_once() -> None:
     with pytest.raises(SettingRefused) as error:
-        derive_for_container(Limits(1024, 1), "safe", {"port": "1", "work_mem": "4MB", "WORK_MEM": "8MB"})
+        tune_for_container(Limits(1024, 1), "safe", {"port": "1", "work_mem": "4MB", "WORK_MEM": "8MB"})
     assert str(error.value).splitlines() == [
         "pgvector:settings: port = '1': not here, the engine sets it",
         "pgvector:settings: WORK_MEM = '8MB': given twice, upper and lower case are the same",
@@ -240,16 +240,16 @@ def test_all_refused_overrides_are_told_at_once() -> None:
 
 @given(LIMITS)
 def test_what_fails_in_a_container_is_never_derived(limits: Limits) -> None:
-    settings = derive_for(limits).settings
+    settings = tune(limits).settings
     assert settings["huge_pages"] == "off"
     assert "io_method" not in settings
     assert settings["wal_compression"] == "pglz"  # any build has it
 
 
 def test_a_limit_that_needs_itself_is_found_and_an_endless_one_given_up() -> None:
-    assert least_memory_mb(lambda mb: mb // 2 + 300, 256) == 640  # 576 needs 588, which is one step more
-    assert least_memory_mb(lambda mb: mb + 1, 256) is None
-    assert least_memory_mb(lambda _: 1, 256) == 256
+    assert find_least_memory_mb(lambda mb: mb // 2 + 300, 256) == 640  # 576 needs 588, which is one step more
+    assert find_least_memory_mb(lambda mb: mb + 1, 256) is None
+    assert find_least_memory_mb(lambda _: 1, 256) == 256
 
 
 # against real servers
@@ -279,17 +279,17 @@ def stopped(request: pytest.FixtureRequest) -> Iterator[embedded_server.Director
 def test_the_servers_shared_memory_is_what_the_budget_says(
     stopped: embedded_server.Directory, limits: Limits, own: dict[str, str]
 ) -> None:
-    tuned = derive_for(limits, own)
+    tuned = tune(limits, own)
     options = [word for name, value in tuned.settings.items() for word in ("-c", f"{name}={value}")]
     command = [
-        str(embedded_server.binaries(stopped.major) / "postgres"),
+        str(embedded_server.find_bin_directory(stopped.major) / "postgres"),
         "-D",
         str(stopped.path),
         "-C",
         "shared_memory_size",
     ]
     asked = subprocess.run(
-        [*embedded_server.as_another_user(), *command, *options],
+        [*embedded_server.unprivileged_prefix(), *command, *options],
         capture_output=True,
         text=True,
         check=True,

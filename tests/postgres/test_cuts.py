@@ -111,7 +111,7 @@ def histories(draw: st.DrawFn) -> tuple[Script, ...]:
 
 def dumped(database: FreshDatabase) -> list[str]:
     """The database as pg_dump writes it, sorted, and what is set for it."""
-    tool = embedded_server.binaries(18) / "pg_dump"
+    tool = embedded_server.find_bin_directory(18) / "pg_dump"
     command = [str(tool), "--exclude-schema=pgstack", "--inserts", database.admin.url]
     own = os.environ | {"PGOPTIONS": "-c role=none"}  # whatever a history set for the database
     text = subprocess.run(command, env=own, capture_output=True, text=True, check=True).stdout

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgvector_stacks.docker.container_spec import LOCK_TAKEN
-from pgvector_stacks.docker.exit_diagnosis import DIAGNOSES, TAIL, State, crash, diagnose
+from pgvector_stacks.docker.container_spec import LOCK_HELD_CODE
+from pgvector_stacks.docker.exit_diagnosis import DIAGNOSES, LOG_LINES, ContainerState, describe_crash, diagnose
 
-EXITED = State(
+EXITED = ContainerState(
     name="pgvector-dev", status="exited", exit_code=1, oom_killed=False, error="", health="", log="", volume="vol",
     memory_mb=1024, port=5433,
 )  # fmt: skip
 AT = "2026-11-24 12:57:15.879 UTC [1] "
-CASES: tuple[tuple[str, State], ...] = (
+CASES: tuple[tuple[str, ContainerState], ...] = (
     (
         "/dev/shm is too small for the settings",
         replace(
@@ -52,9 +52,9 @@ CASES: tuple[tuple[str, State], ...] = (
         replace(EXITED, log=f"{AT}FATAL:  database files are incompatible with server\n{AT}DETAIL:  The data directory "
         "was initialized by PostgreSQL version 17, which is not compatible with this version 18.6 (Debian 18.6-3)."),
     ),
-    ("another server already serves the data directory in volume vol", replace(EXITED, exit_code=LOCK_TAKEN)),
+    ("another server already serves the data directory in volume vol", replace(EXITED, exit_code=LOCK_HELD_CODE)),
     *(
-        ("the server doesn't know or doesn't take one of the settings", replace(EXITED, log=f"{AT}FATAL:  {said}"))
+        ("the server does not know or does not accept one of the settings", replace(EXITED, log=f"{AT}FATAL:  {said}"))
         for said in (
             'unrecognized configuration parameter "work_memm"',
             'invalid value for parameter "wal_level": "lots"',
@@ -110,7 +110,7 @@ CASES: tuple[tuple[str, State], ...] = (
         "$PATH: unknown"),
     ),
     ("the container was killed (SIGKILL)", replace(EXITED, exit_code=137, log=f"{AT}LOG:  ready")),
-    ("somebody paused it", replace(EXITED, status="paused", exit_code=0, health="unhealthy")),
+    ("a user or a program paused it", replace(EXITED, status="paused", exit_code=0, health="unhealthy")),
     (
         "it was stopped (docker stop, or the Docker host shut down)",
         replace(EXITED, exit_code=0, health="unhealthy", log=f"{AT}LOG:  database system is shut down"),
@@ -120,7 +120,7 @@ CASES: tuple[tuple[str, State], ...] = (
 
 
 @pytest.mark.parametrize(("cause", "state"), CASES, ids=[f"{n}-{cause[:30]}" for n, (cause, _) in enumerate(CASES)])
-def test_a_cause_is_told_with_the_log_and_a_remedy(cause: str, state: State) -> None:
+def test_a_cause_is_told_with_the_log_and_a_remedy(cause: str, state: ContainerState) -> None:
     head, *middle, remedy = diagnose(state).splitlines()
     assert head.endswith(f": {cause}")
     assert head.startswith("the container pgvector-dev ")
@@ -131,7 +131,7 @@ def test_a_cause_is_told_with_the_log_and_a_remedy(cause: str, state: State) -> 
 
 
 def test_every_diagnosis_has_a_case_above() -> None:
-    first = {next(n for n, row in enumerate(DIAGNOSES) if row.fits(state)) for _, state in CASES}
+    first = {next(n for n, row in enumerate(DIAGNOSES) if row.matches(state)) for _, state in CASES}
     assert first == set(range(len(DIAGNOSES)))
 
 
@@ -162,14 +162,14 @@ def test_any_state_gets_one_message_with_the_end_of_its_log(
 ) -> None:
     message = diagnose(replace(EXITED, log=log, error=error, exit_code=code, oom_killed=killed, status=status))
     assert message.startswith("the container pgvector-dev ")
-    kept = [line for line in log.strip().splitlines() if line.strip()][-TAIL:]
+    kept = [line for line in log.strip().splitlines() if line.strip()][-LOG_LINES:]
     assert all(line in message for line in kept)
 
 
 def test_a_process_that_the_kernel_killed_is_found_in_the_log_and_the_last_one_told() -> None:
     at = "2026-11-24 12:18:58.182 UTC [1] LOG:  "
-    assert crash(f"{at}database system is ready to accept connections", 448) == ""
-    assert crash(f"{at}server process (PID 18) was terminated by signal 6: Aborted", 448) == ""
+    assert describe_crash(f"{at}database system is ready to accept connections", 448) == ""
+    assert describe_crash(f"{at}server process (PID 18) was terminated by signal 6: Aborted", 448) == ""
     log = "\n".join(
         (
             f"{at}server process (PID 18) was terminated by signal 9: Killed",
@@ -177,6 +177,6 @@ def test_a_process_that_the_kernel_killed_is_found_in_the_log_and_the_last_one_t
             f"{at}terminating any other active server processes",
         )
     )
-    said = crash(log, 448)
+    said = describe_crash(log, 448)
     assert "the container needed more than 448 MiB" in said
     assert said.endswith("client backend (PID 77) was terminated by signal 9: Killed")

@@ -155,6 +155,6 @@ def test_of_a_definition_what_a_script_did_not_touch_stays_as_it_was_recorded(
         by_hand = then.get(word) != was.get(word) and here.get(word) == then.get(word)
         if (value := (was if by_hand else here).get(word)) is not None:
             expected[word] = value
-    merged = definitions.untouched(*map(text, three))
+    merged = definitions.restore_unchanged(*map(text, three))
     assert sorted(merged.splitlines()) == sorted(text(expected).splitlines())
-    assert definitions.untouched(text(was), text(was), text(here)) == text(here)
+    assert definitions.restore_unchanged(text(was), text(was), text(here)) == text(here)

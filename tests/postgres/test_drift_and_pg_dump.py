@@ -42,7 +42,7 @@ def dump(database: FreshDatabase) -> list[str]:
     """What pg_dump writes, an entry each: their order, and that of the rights on one object, says nothing."""
     at = database.admin
     command = [
-        str(embedded_server.binaries(18) / "pg_dump"),
+        str(embedded_server.find_bin_directory(18) / "pg_dump"),
         "-s",
         "-h",
         at.host,

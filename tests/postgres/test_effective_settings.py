@@ -20,7 +20,7 @@ from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.inspection.effective_settings import Compared, compare
 from pgvector_stacks.inspection.validation import Demands, validate
 from pgvector_stacks.migrations import apply
-from pgvector_stacks.sizing.settings import derive
+from pgvector_stacks.sizing.settings import derive_settings
 from tests.conftest import LIMITS, FreshDatabase, default_scripts
 
 SAMPLE = int(os.environ.get("PGSTACK_SETTINGS", "150"))  # more with `make test-all`
@@ -54,7 +54,7 @@ def tuned() -> Iterator[Address]:
         directory = embedded_server.Directory(Path(folder) / "18", 18)
         embedded_server.initialise(directory, "secret")
         given = {name: value for name, value in GIVEN.items() if name != "listen_addresses"}  # which the engine sets
-        port = embedded_server.start(directory, derive(LIMITS) | given)
+        port = embedded_server.start(directory, derive_settings(LIMITS) | given)
         try:
             yield Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, "secret")
         finally:
@@ -65,7 +65,7 @@ def test_settings_that_the_server_took_pass_and_an_up_can_be_repeated(tuned: Add
     """Whatever our own sessions set for themselves: timeouts, a path, how dates are written."""
     request = apply.Request(stack="test", scripts=default_scripts(), app_password="a", readonly_password="b")
     address = replace(tuned, database="app")
-    demands = Demands(settings=derive(LIMITS) | GIVEN)
+    demands = Demands(settings=derive_settings(LIMITS) | GIVEN)
     for _ in range(2):
         apply.apply(address, request)
         with connect(address) as connection:

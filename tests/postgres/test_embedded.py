@@ -16,10 +16,10 @@ import pytest
 from pgvector_stacks.common.errors import ConnectionFailed, ServerError
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.sizing.settings import derive
+from pgvector_stacks.sizing.settings import derive_settings
 from tests.conftest import LIMITS
 
-SETTINGS = derive(LIMITS)
+SETTINGS = derive_settings(LIMITS)
 
 
 @pytest.fixture
@@ -36,13 +36,13 @@ def address(port: int, password: str = "it's") -> Address:
 
 
 def test_a_server_is_made_started_and_found_again(directory: embedded_server.Directory) -> None:
-    assert embedded_server.status(directory) == "missing"
+    assert embedded_server.server_status(directory) == "missing"
     embedded_server.initialise(directory, "it's")
-    assert embedded_server.status(directory) == "stopped"
+    assert embedded_server.server_status(directory) == "stopped"
     port = embedded_server.start(directory, SETTINGS)
-    assert embedded_server.status(directory) == "running"
-    assert embedded_server.start(directory, SETTINGS) == port == embedded_server.kept_port(directory)
-    assert embedded_server.written_settings(directory) == SETTINGS
+    assert embedded_server.server_status(directory) == "running"
+    assert embedded_server.start(directory, SETTINGS) == port == embedded_server.read_last_port(directory)
+    assert embedded_server.read_settings(directory) == SETTINGS
     embedded_server.ensure_password(directory, port, "it's")
     with connect(address(port)) as connection:
         row = connection.execute(
@@ -117,7 +117,7 @@ def test_a_pid_file_of_a_crash_or_a_reboot_is_no_server(directory: embedded_serv
     embedded_server.initialise(directory, "it's")
     for stale in (os.getpid(), 2**22 - 1):
         (directory.path / "postmaster.pid").write_text(f"{stale}\n{directory.path}\n0\n0\n\n\n0 0\n")
-        assert embedded_server.status(directory) == "stopped"
+        assert embedded_server.server_status(directory) == "stopped"
         embedded_server.start(directory, SETTINGS)
         embedded_server.stop(directory)
 
@@ -141,7 +141,7 @@ import sys
 from pathlib import Path
 from pgvector_stacks.embedded import embedded_server as embedded
 directory = embedded.Directory(Path(sys.argv[1]), 18)
-print(embedded.start(directory, embedded.written_settings(directory)), flush=True)
+print(embedded.start(directory, embedded.read_settings(directory)), flush=True)
 sys.stdin.read()
 """
 
@@ -177,7 +177,7 @@ def test_an_unfit_directory_is_told_with_the_last_lines_of_the_log(directory: em
 
 def test_a_version_the_wheel_lacks_is_told() -> None:
     with pytest.raises(ServerError, match="has PostgreSQL 16 and 18, not 17"):
-        embedded_server.binaries(17)
+        embedded_server.find_bin_directory(17)
 
 
 @pytest.mark.parametrize(
@@ -189,10 +189,10 @@ def test_a_version_the_wheel_lacks_is_told() -> None:
     ],
 )
 def test_a_processor_that_lacks_what_the_wheel_needs_is_recognised(cpuinfo: str, missing: set[str]) -> None:
-    assert embedded_server.missing_cpu_features(cpuinfo) == missing
+    assert embedded_server.find_missing_cpu_features(cpuinfo) == missing
 
 
 def test_free_ports_differ_from_one_checkout_to_the_next() -> None:
-    assert next(embedded_server.free_ports("/one/.data/local/18")) != next(
-        embedded_server.free_ports("/two/.data/local/18")
+    assert next(embedded_server.find_free_ports("/one/.data/local/18")) != next(
+        embedded_server.find_free_ports("/two/.data/local/18")
     )

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pgvector_stacks.docker.extension_check import Installed, Offer, parse, refusal
+from pgvector_stacks.docker.extension_check import (
+    ImageExtensions,
+    InstalledExtension,
+    explain_refusal,
+    parse_image_extensions,
+)
 
 PRINTED = """default plpgsql 1.0
 default vector 0.8.0
@@ -32,15 +37,19 @@ script plpgsql--1.0.sql
     ],
 )
 def test_an_image_serves_what_it_has_or_can_update(name: str, version: str, served: bool) -> None:
-    assert parse(PRINTED).serves(Installed("app", name, version)) == served
+    assert parse_image_extensions(PRINTED).can_serve(InstalledExtension("app", name, version)) == served
 
 
 def test_what_an_image_cannot_serve_is_told_by_database_with_the_remedy() -> None:
-    offer = Offer({"vector": "0.7.4"})
-    there = [Installed("app", "vector", "0.8.0"), Installed("app", "pg_cron", "1.6"), Installed("b", "vector", "0.7.4")]
-    said = refusal(there, offer, "db:old")
+    offer = ImageExtensions({"vector": "0.7.4"})
+    there = [
+        InstalledExtension("app", "vector", "0.8.0"),
+        InstalledExtension("app", "pg_cron", "1.6"),
+        InstalledExtension("b", "vector", "0.7.4"),
+    ]
+    said = explain_refusal(there, offer, "db:old")
     assert "database app has the extension vector 0.8.0, db:old has 0.7.4 and no way from the one to the other" in said
     assert "database app has the extension pg_cron 1.6, db:old has none of it" in said
     assert "database b" not in said
     assert "choose an image with the same or a newer version of it (pgvector:image)" in said
-    assert refusal(there[2:], offer, "db:old") == ""
+    assert explain_refusal(there[2:], offer, "db:old") == ""

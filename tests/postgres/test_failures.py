@@ -22,7 +22,7 @@ from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.connections.up_lock import locked
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.migrations import apply
-from pgvector_stacks.sizing.settings import derive
+from pgvector_stacks.sizing.settings import derive_settings
 from tests.conftest import LIMITS, FreshDatabase, Server, default_scripts, script
 from tests.lacking import small_file_system
 
@@ -137,7 +137,7 @@ def own_server(folder: Path) -> Iterator[tuple[embedded_server.Directory, Addres
     directory = embedded_server.Directory(folder / "18", 18)
     embedded_server.initialise(directory, "word")
     try:
-        port = embedded_server.start(directory, derive(LIMITS))
+        port = embedded_server.start(directory, derive_settings(LIMITS))
         yield directory, Address(embedded_server.HOST, port, "app", embedded_server.ADMIN, "word")
     finally:
         embedded_server.stop(directory)
@@ -164,15 +164,15 @@ def test_a_server_that_dies_half_way_keeps_the_old_revision(tmp_path: Path) -> N
                 found = watcher.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20)%'")
                 if (found.fetchone() or (0,))[0] > 1:
                     break
-        process = embedded_server.pid(directory)
+        process = embedded_server.find_postmaster(directory)
         assert process
         _kill_tree(process)
         thread.join(timeout=20)
         assert "went away" in str(failures[0])
-        assert embedded_server.status(directory) == "stopped"
+        assert embedded_server.server_status(directory) == "stopped"
         with pytest.raises(ConnectionFailed, match="nothing listens there"):
             connect(address)
-        embedded_server.start(directory, derive(LIMITS))
+        embedded_server.start(directory, derive_settings(LIMITS))
         with connect(address, wait_s=20) as connection:
             assert connection.execute("SELECT to_regclass('app.one')").fetchone() == (None,)
         assert apply.apply(address, request).revision == before
@@ -199,7 +199,7 @@ def test_a_disk_too_full_for_a_data_directory_is_told(tmp_path: Path) -> None:
         directory = embedded_server.Directory(tmp_path / "18", 18)
         with pytest.raises(ServerError, match="the disk is full"):
             embedded_server.initialise(directory, "word")
-        assert embedded_server.status(directory) == "missing"
+        assert embedded_server.server_status(directory) == "missing"
 
 
 WORKER = """

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgvector_stacks.common.image_names import MAJORS, is_frozen, is_pinned, major_of, pinned, pinning, split
+from pgvector_stacks.common.image_names import (
+    MAJORS,
+    describe_pinning,
+    is_frozen,
+    is_pinned,
+    parse_major,
+    pin,
+    split_name,
+)
 
 PARTS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
 HOSTS = st.one_of(st.just(""), PARTS.map("{}/".format), st.builds("{}:{}/".format, PARTS, st.integers(1, 65535)))
@@ -19,7 +27,7 @@ def test_a_name_is_taken_apart_and_put_together_again(host: str, parts: list[str
     """A registry's port is no tag."""
     repository = host + "/".join(parts)
     image = repository + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
-    assert split(image) == (repository, tag, digest)
+    assert split_name(image) == (repository, tag, digest)
 
 
 @pytest.mark.parametrize(
@@ -38,20 +46,20 @@ def test_a_name_is_taken_apart_and_put_together_again(host: str, parts: list[str
     ],
 )  # fmt: skip
 def test_the_major_version_is_told_by_the_name_or_not_at_all(image: str, major: int | None) -> None:
-    assert major_of(image) == major
+    assert parse_major(image) == major
 
 
 @given(st.sampled_from(MAJORS), HOSTS, DIGESTS)
 def test_every_supported_major_is_read_from_every_registry(major: int, host: str, digest: str) -> None:
     image = f"{host}pgvector/pgvector:0.8.6-pg{major}-trixie" + (f"@{digest}" if digest else "")
-    assert major_of(image) == major
+    assert parse_major(image) == major
     assert not is_frozen(image)
 
 
 @given(st.text())
 def test_any_text_gets_an_answer(image: str) -> None:
-    split(image)
-    assert major_of(image) is None or 10 <= (major_of(image) or 0) <= 99
+    split_name(image)
+    assert parse_major(image) is None or 10 <= (parse_major(image) or 0) <= 99
 
 
 DIGEST = "sha256:" + "ab" * 32
@@ -65,15 +73,15 @@ def test_an_image_is_pinned_by_a_digest_and_by_nothing_else() -> None:
 def test_the_digest_of_the_image_that_is_here_is_proposed_and_never_another_repositorys() -> None:
     tag = "pgvector/pgvector:0.8.6-pg17-trixie"
     here = [f"mirror.example/pgvector/pgvector@sha256:{'0' * 64}", f"pgvector/pgvector@{DIGEST}"]
-    assert pinned(tag, here) == f"{tag}@{DIGEST}"
-    assert pinned(f"docker.io/{tag}", here) == f"docker.io/{tag}@{DIGEST}"
-    assert (pinned(tag, here[:1]), pinned(tag, [])) == ("", "")
-    assert pinning(tag, here).endswith(f"pgvector:image: {tag}@{DIGEST}")
-    assert "`pgstack doctor` tells the digest" in pinning(tag)
-    assert pinning(f"{tag}@{DIGEST}") == f"{tag}@{DIGEST} is pinned by its digest"
+    assert pin(tag, here) == f"{tag}@{DIGEST}"
+    assert pin(f"docker.io/{tag}", here) == f"docker.io/{tag}@{DIGEST}"
+    assert (pin(tag, here[:1]), pin(tag, [])) == ("", "")
+    assert describe_pinning(tag, here).endswith(f"pgvector:image: {tag}@{DIGEST}")
+    assert "`pgstack doctor` shows the digest" in describe_pinning(tag)
+    assert describe_pinning(f"{tag}@{DIGEST}") == f"{tag}@{DIGEST} is pinned by its digest"
 
 
 @given(st.text(), st.lists(st.text()))
 def test_a_proposal_is_pinned(image: str, known: list[str]) -> None:
-    found = pinned(image, known)
+    found = pin(image, known)
     assert not found or is_pinned(found)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pgvector_stacks.common.errors import SizeRefused
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.sizing.budget import LEAST_MB, STEP_MB, derive_for, derive_for_container
+from pgvector_stacks.sizing.budget import LEAST_MB, STEP_MB, tune, tune_for_container
 from pgvector_stacks.sizing.hnsw_memory import (  # fmt: skip
     BUILD_MARGIN,
     BUILD_RESERVE_MB,
@@ -21,9 +21,9 @@ from pgvector_stacks.sizing.hnsw_memory import (  # fmt: skip
     VectorType,
     build_bytes_per_vector,
     cache_mb,
-    fit,
+    fit_plan,
     index_bytes_per_vector,
-    plan,
+    plan_table,
     table_bytes_per_row,
 )
 from pgvector_stacks.sizing.settings import Limits
@@ -110,7 +110,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         "row bytes -1: allowed are 0 to 1048576",
     ]
     with pytest.raises(SizeRefused, match="concurrent builds 0"):
-        plan(Table(1, 3), concurrent_builds=0)
+        plan_table(Table(1, 3), concurrent_builds=0)
 
 
 # plans
@@ -119,7 +119,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 @given(TABLES)
 @hypothesis_settings(deadline=None, max_examples=50)
 def test_a_plan_holds_in_the_container_it_names(table: Table) -> None:
-    wanted = plan(table, cpus=2)
+    wanted = plan_table(table, cpus=2)
     graph_mb = wanted.maintenance_work_mem_mb - BUILD_RESERVE_MB
     assert graph_mb * MIB >= table.vectors * wanted.build_bytes_per_vector * BUILD_MARGIN
     assert wanted.shm_mb >= wanted.maintenance_work_mem_mb + 128
@@ -127,12 +127,12 @@ def test_a_plan_holds_in_the_container_it_names(table: Table) -> None:
         return
     at = Limits(wanted.build_limit_mb, 2)
     own = {"maintenance_work_mem": f"{wanted.maintenance_work_mem_mb}MB"}
-    assert derive_for(at, own).budget.fits
+    assert tune(at, own).budget.fits
     assert wanted.shm_mb < wanted.build_limit_mb
-    assert cache_mb(derive_for(Limits(wanted.serve_limit_mb, 2)).budget) >= wanted.index_mb + wanted.hot_mb
+    assert cache_mb(tune(Limits(wanted.serve_limit_mb, 2)).budget) >= wanted.index_mb + wanted.hot_mb
     if wanted.build_limit_mb > LEAST_MB + STEP_MB:
         less = Limits(wanted.build_limit_mb - STEP_MB, 2)
-        assert not derive_for(less, own).budget.fits or not derive_for(less).budget.fits
+        assert not tune(less, own).budget.fits or not tune(less).budget.fits
 
 
 @given(TABLES, st.integers(0, 1_000_000))
@@ -140,8 +140,8 @@ def test_a_plan_holds_in_the_container_it_names(table: Table) -> None:
 def test_more_vectors_never_need_less(table: Table, more: int) -> None:
     larger = Table(table.vectors + more, table.dimensions, table.type, table.m, table.column, table.row_bytes)
     for name in ("table_mb", "index_mb", "hot_mb", "maintenance_work_mem_mb", "shm_mb"):
-        assert getattr(plan(table), name) <= getattr(plan(larger), name)
-    assert (plan(table).container_mb or 1 << 40) <= (plan(larger).container_mb or 1 << 40)
+        assert getattr(plan_table(table), name) <= getattr(plan_table(larger), name)
+    assert (plan_table(table).container_mb or 1 << 40) <= (plan_table(larger).container_mb or 1 << 40)
 
 
 @pytest.mark.parametrize("kind", ["vector", "halfvec", "bit"])
@@ -156,7 +156,7 @@ def test_more_dimensions_never_need_less(kind: VectorType, m: int) -> None:
 
 
 def test_two_builds_at_once_need_twice_the_shm() -> None:
-    one, two = plan(Table(100_000, 768)), plan(Table(100_000, 768), concurrent_builds=2)
+    one, two = plan_table(Table(100_000, 768)), plan_table(Table(100_000, 768), concurrent_builds=2)
     assert two.shm_mb - one.shm_mb == one.maintenance_work_mem_mb
     assert (two.build_limit_mb or 0) > (one.build_limit_mb or 0)
 
@@ -168,8 +168,8 @@ def test_two_builds_at_once_need_twice_the_shm() -> None:
 def test_a_small_environment_builds_what_fits_and_says_where_it_spills(
     vectors: int, builds_at_mb: int | None, spills_after: int, cached: bool
 ) -> None:
-    wanted = plan(Table(vectors, 384), cpus=1)
-    found = fit(wanted, derive_for_container(Limits(1024, 1)))
+    wanted = plan_table(Table(vectors, 384), cpus=1)
+    found = fit_plan(wanted, tune_for_container(Limits(1024, 1)))
     assert (found.builds_at_mb, found.cached, found.own_mb) == (builds_at_mb, cached, 64)
     assert found.spills_after == spills_after
     assert found.enough == ((wanted.container_mb or 1 << 40) <= 1024)
@@ -178,8 +178,8 @@ def test_a_small_environment_builds_what_fits_and_says_where_it_spills(
 @given(TABLES, st.integers(8, 512).map(lambda steps: steps * STEP_MB))
 @hypothesis_settings(deadline=None, max_examples=50)
 def test_a_limit_is_enough_exactly_from_the_one_a_plan_names(table: Table, memory_mb: int) -> None:
-    wanted = plan(table, cpus=2)
-    found = fit(wanted, derive_for(Limits(memory_mb, 2)))
+    wanted = plan_table(table, cpus=2)
+    found = fit_plan(wanted, tune(Limits(memory_mb, 2)))
     assert found.enough == ((wanted.container_mb or 1 << 40) <= memory_mb)
 
 

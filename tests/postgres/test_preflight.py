@@ -9,33 +9,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvector_stacks.docker.docker_host import CLAIM_LABEL, NAME_LABEL, Network
-from pgvector_stacks.docker.preflight import CHECKS, LEAST_FREE_MB, Facts, Wanted, findings
+from pgvector_stacks.docker.preflight import CHECKS, LEAST_FREE_MB, HostFacts, HostNeeds, run_checks
 
 OURS = {NAME_LABEL: "pgvector-dev", CLAIM_LABEL: "c1"}
 THEIRS = {NAME_LABEL: "pgvector-dev", CLAIM_LABEL: "c2"}
-WANTED = Wanted(
+WANTED = HostNeeds(
     name="pgvector-dev", image="pgvector/pgvector:pg17", memory_mb=1024, cpus=1.5, port=5433, bind_address="127.0.0.1",
     wal_mb=512, claim="c1",
 )  # fmt: skip
-GOOD = Facts(
-    api=(1, 41), architecture="amd64", memory_mb=1024, cpus=2, limits_memory=True, root="/var/lib/docker",
-    free_mb=LEAST_FREE_MB + 512, root_missing=False, volume_here=False, image_here=True, image_architectures=("amd64",),
-    image_problem="", port_holder="", address_here=True, other_users=(), container=OURS,
+GOOD = HostFacts(
+    api=(1, 41), architecture="amd64", memory_mb=1024, cpus=2, can_limit_memory=True, root="/var/lib/docker",
+    free_mb=LEAST_FREE_MB + 512, root_missing=False, has_volume=False, has_image=True, image_architectures=("amd64",),
+    image_problem="", port_holder="", has_address=True, other_users=(), container=OURS,
     network=Network("n", OURS, ("pgvector-dev", "app")),
 )  # fmt: skip
 
 
-def bad(wanted: Wanted = WANTED, **facts: object) -> list[tuple[str, bool]]:
+def bad(wanted: HostNeeds = WANTED, **facts: object) -> list[tuple[str, bool]]:
     """(message, serious) of each finding that isn't good."""
-    found = findings(wanted, replace(GOOD, **facts))  # type: ignore[arg-type]
-    return [(str(finding), finding.serious) for finding in found if not finding.good]
+    found = run_checks(wanted, replace(GOOD, **facts))  # type: ignore[arg-type]
+    return [(str(finding), finding.serious) for finding in found if not finding.is_ok]
 
 
 def test_a_host_that_has_just_enough_is_good_in_every_respect() -> None:
     assert bad() == []
-    assert len(findings(WANTED, GOOD)) == len(CHECKS)
+    assert len(run_checks(WANTED, GOOD)) == len(CHECKS)
     # where nothing is known and nothing is there yet
-    assert bad(free_mb=None, container=None, network=None, image_here=False) == []
+    assert bad(free_mb=None, container=None, network=None, has_image=False) == []
 
 
 @pytest.mark.promise("What a Docker host lacks is told by the preview, with the remedy")
@@ -50,7 +50,7 @@ def test_a_host_that_has_just_enough_is_good_in_every_respect() -> None:
          "image: pgvector/pgvector:pg17 exists for arm64, s390x, the host is amd64\n"
          "  choose an image for this architecture (pgvector:image)"),
         ({"memory_mb": 1023}, "memory: 1023 MiB on the host, pgvector:memoryMb is 1024\n  lower pgvector:memoryMb"),
-        ({"limits_memory": False},
+        ({"can_limit_memory": False},
          "memory: the host can't limit memory (no memory cgroup); 1024 MiB on the host, pgvector:memoryMb is 1024\n"
          "  boot the host with cgroup_enable=memory swapaccount=1"),
         ({"cpus": 1}, "cpus: 1 on the host, pgvector:cpus is 1.5\n  lower pgvector:cpus"),
@@ -59,29 +59,29 @@ def test_a_host_that_has_just_enough_is_good_in_every_respect() -> None:
          "  free some:  df -h;  docker system df;  docker image prune"),
         ({"root_missing": True, "root": "/srv/db"},
          "disk: pgvector:dataPath is /srv/db, and there is no such directory on the Docker host\n"
-         "  make it, for the image's postgres alone:  sudo install -d -o 999 -g 999 -m 700 /srv/db"),
+         "  create it, only for the image's postgres:  sudo install -d -o 999 -g 999 -m 700 /srv/db"),
         ({"port_holder": "process 42 (nginx)"},
          "port: 127.0.0.1:5433 is taken by process 42 (nginx)\n  stop it, or choose another port (pgvector:port)"),
-        ({"address_here": False},
-         "port: pgvector:bindAddress is 127.0.0.1, which is no address of the Docker host\n"
-         "  choose one of its addresses:  ip address;  127.0.0.1 is this machine alone, 0.0.0.0 every network"),
+        ({"has_address": False},
+         "port: pgvector:bindAddress is 127.0.0.1, which is not an address of the Docker host\n"
+         "  choose one of its addresses:  ip address;  127.0.0.1 is only this machine, 0.0.0.0 every network"),
         ({"other_users": ("db", "old_db_1")},
          "volume: pgvector-dev is used by another container: db, old_db_1 (two servers on one volume lose data)\n"
-         "  remove it where it is needed no more (its volumes stay):  docker rm -f db old_db_1;  "
+         "  remove it if you no longer need it (its volumes stay):  docker rm -f db old_db_1;  "
          "or choose another name (pgvector:containerName)"),
         ({"container": {}},
-         "container: there is a container pgvector-dev that this stack didn't make\n"
+         "container: there is a container pgvector-dev that this stack did not create\n"
          "  remove it (its volumes stay):  docker rm -f pgvector-dev;  "
          "or choose another name (pgvector:containerName)"),
         ({"container": THEIRS},
-         "container: there is a container pgvector-dev that this stack didn't make (another checkout did, or this one "
-         "before its state was lost)\n  remove it (its volumes stay):  docker rm -f pgvector-dev;  "
+         "container: there is a container pgvector-dev that this stack did not create (another checkout did, or this "
+         "one before its state was lost)\n  remove it (its volumes stay):  docker rm -f pgvector-dev;  "
          "or choose another name (pgvector:containerName)"),
         ({"network": Network("n", {}, ())},
-         "network: there is a network pgvector-dev that this stack didn't make\n"
+         "network: there is a network pgvector-dev that this stack did not create\n"
          "  remove it:  docker network rm pgvector-dev;  or choose another name (pgvector:containerName)"),
         ({"network": Network("n", THEIRS, ("app",))},
-         "network: there is a network pgvector-dev that this stack didn't make, used by app\n"
+         "network: there is a network pgvector-dev that this stack did not create, used by app\n"
          "  remove it:  docker network rm pgvector-dev;  or choose another name (pgvector:containerName)"),
     ],
 )  # fmt: skip
@@ -90,15 +90,15 @@ def test_each_thing_that_is_wrong_is_told_alone_and_stops_the_preview(facts: dic
 
 
 def test_a_full_disk_does_not_forbid_the_up_of_a_volume_that_is_there() -> None:
-    assert bad(free_mb=LEAST_FREE_MB, volume_here=True) == []  # its WAL is on the disk already
-    ((said, serious),) = bad(free_mb=0, volume_here=True)
+    assert bad(free_mb=LEAST_FREE_MB, has_volume=True) == []  # its WAL is on the disk already
+    ((said, serious),) = bad(free_mb=0, has_volume=True)
     assert said.startswith("disk: 0 MB free in /var/lib/docker, needed 1024\n")
     assert not serious
 
 
 def test_an_image_that_gets_no_updates_is_a_warning() -> None:
     ((said, serious),) = bad(replace(WANTED, image="ankane/pgvector:latest"))
-    assert said.startswith("image's age: ankane/pgvector gets no updates since October 2023")
+    assert said.startswith("image's age: ankane/pgvector has had no updates since October 2023")
     assert not serious
 
 
@@ -125,21 +125,21 @@ def test_without_the_claim_on_it_no_container_is_ours(claim: str | None) -> None
 def test_a_network_goes_only_where_it_was_made_here_and_nobody_else_misses_it(
     labels: dict[str, str], users: tuple[str, ...], claim: str | None, goes: bool
 ) -> None:
-    assert Network("n", labels, users).may_go("pgvector-dev", claim) == goes
+    assert Network("n", labels, users).is_removable("pgvector-dev", claim) == goes
 
 
 @given(
     st.builds(
-        Facts, api=st.tuples(st.just(1), st.integers(30, 60)), architecture=st.sampled_from(["amd64", "arm64"]),
-        memory_mb=st.integers(0, 1 << 20), cpus=st.integers(1, 512), limits_memory=st.booleans(), root=st.text(),
-        free_mb=st.none() | st.integers(0, 1 << 20), root_missing=st.booleans(), volume_here=st.booleans(),
-        image_here=st.booleans(), image_architectures=st.just(()), image_problem=st.text(), port_holder=st.text(),
-        address_here=st.booleans(), other_users=st.lists(st.text()).map(tuple),
+        HostFacts, api=st.tuples(st.just(1), st.integers(30, 60)), architecture=st.sampled_from(["amd64", "arm64"]),
+        memory_mb=st.integers(0, 1 << 20), cpus=st.integers(1, 512), can_limit_memory=st.booleans(), root=st.text(),
+        free_mb=st.none() | st.integers(0, 1 << 20), root_missing=st.booleans(), has_volume=st.booleans(),
+        has_image=st.booleans(), image_architectures=st.just(()), image_problem=st.text(), port_holder=st.text(),
+        has_address=st.booleans(), other_users=st.lists(st.text()).map(tuple),
         container=st.none() | st.sampled_from([OURS, THEIRS, {}]), network=st.none(),
     )
 )  # fmt: skip
-def test_whatever_the_host_says_each_check_finds_one_thing_and_a_bad_one_has_a_remedy(facts: Facts) -> None:
-    found = findings(WANTED, facts)
+def test_whatever_the_host_says_each_check_finds_one_thing_and_a_bad_one_has_a_remedy(facts: HostFacts) -> None:
+    found = run_checks(WANTED, facts)
     assert len(found) == len(CHECKS)
     assert all(finding.what and finding.found for finding in found)
-    assert all(str(finding).count("\n") >= (not finding.good) for finding in found)
+    assert all(str(finding).count("\n") >= (not finding.is_ok) for finding in found)

@@ -153,7 +153,7 @@ def test_a_difference_parts_into_what_an_up_gives_back_and_the_rest(
     assert after <= before
     assert bool(mended) == bool(expected)
     if rest is not None:
-        assert definitions.changes(str(rest.recorded), str(rest.live))
+        assert definitions.describe_changes(str(rest.recorded), str(rest.live))
         words = str(rest)
         assert all(f"{role} lost" not in words for role in role_drift.OURS if role not in kept)
 

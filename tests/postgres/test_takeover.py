@@ -17,7 +17,7 @@ from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.migrations import apply, ledger, takeover
 from pgvector_stacks.migrations.baseline import without_schema
-from pgvector_stacks.sizing.settings import derive
+from pgvector_stacks.sizing.settings import derive_settings
 from tests.conftest import LIMITS, script
 
 THEIRS = """
@@ -91,7 +91,7 @@ def old() -> Iterator[Make]:
             directory = embedded_server.Directory(Path(folder) / "18", 18)
             server = Old(directory, 0, secrets.token_urlsafe(12))
             embedded_server.initialise(directory, server.password)
-            server.port = embedded_server.start(directory, derive(LIMITS))
+            server.port = embedded_server.start(directory, derive_settings(LIMITS))
             servers.append(server)
             if user != "postgres":  # initdb calls the first one postgres here
                 server.ask("CREATE ROLE helper SUPERUSER LOGIN PASSWORD 'x'", "postgres")
@@ -218,7 +218,7 @@ def test_settings_of_the_old_files_and_passwords_as_md5_are_told(old: Make) -> N
     server = old("postgres")
     server.ask("ALTER SYSTEM SET log_min_messages = 'error'")
     embedded_server.stop(server.directory)
-    server.port = embedded_server.start(server.directory, derive(LIMITS))
+    server.port = embedded_server.start(server.directory, derive_settings(LIMITS))
     server.ask("SET password_encryption = md5; CREATE ROLE aged LOGIN PASSWORD 'x'")
     said = "\n".join(server.take_over())
     assert "log_min_messages" in said.partition("settings of the old files that stay in force: ")[2]

@@ -23,7 +23,7 @@ from pgvector_stacks.inspection import drift, role_drift, validation
 from pgvector_stacks.migrations import ledger
 from pgvector_stacks.migrations.scripts import interrupted
 from pgvector_stacks.migrations.scripts.script_files import Script
-from pgvector_stacks.toolbox.interface import execute
+from pgvector_stacks.toolbox.interface import execute_sql
 from pgvector_stacks.upgrade import facts
 from pgvector_stacks.upgrade.checks import quick_check, statistics, verify
 from tests.conftest import FreshDatabase, script
@@ -208,7 +208,7 @@ def test_backup_and_the_questions_of_an_upgrade(hostile: Hostile, tmp_path: Path
         contents = verify._sum_tables(toolbox, server, name, ["app.item", verify.OBJECTS])
         assert contents["app.item"].count == 40
         asked = verify.SESSION + verify.BEGIN + f"SELECT {verify._call_as_owner('app.item')};" + verify.END
-        assert len(execute(toolbox, server, name, asked).split()) == 40
+        assert len(execute_sql(toolbox, server, name, asked).split()) == 40
         left = "SELECT FROM pg_catalog.pg_roles WHERE rolname ~ '^pgstack_(asking|counting)'"
         assert hostile.database.ask(left) == []
     assert hostile.ran() == []

@@ -11,9 +11,9 @@ from typing import Any
 import docker
 from docker.errors import APIError
 
-from pgvector_stacks.docker.docker_host import OF_ROOT, ROLE_LABEL
+from pgvector_stacks.docker.docker_host import ROLE_LABEL, ROOT_CAPABILITIES
 
-GIVEN = {*OF_ROOT, "SETUID", "SETGID"}  # the last two where a schedule is installed
+GIVEN = {*ROOT_CAPABILITIES, "SETUID", "SETGID"}  # the last two where a schedule is installed
 MARK = "pgstack-test-seen-all"
 
 

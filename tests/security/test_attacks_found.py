@@ -236,7 +236,7 @@ def test_what_several_owners_have_comes_back(fresh_database: FreshDatabase, tmp_
     name = fresh_database.admin.database
     fresh_database.do(OWNERS.format(name=name))
     target = replace(fresh_database.admin, database=f"{name}_restored")
-    program = [str(embedded_server.binaries(18) / "pg_dump"), "--schema-only", "--restrict-key=x", "-d"]
+    program = [str(embedded_server.find_bin_directory(18) / "pg_dump"), "--schema-only", "--restrict-key=x", "-d"]
     try:
         with fresh_database.programs(tmp_path / "root") as (toolbox, server):
             manifest = create(toolbox, server, tmp_path / "backups", stack="test", database=name, key=KEY)

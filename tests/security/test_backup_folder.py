@@ -154,7 +154,7 @@ def test_a_drill_that_never_was_is_told(tmp_path: Path) -> None:
     made = signed(tmp_path / "production", KEY)
     store.record_drill(made, GOOD, KEY)
     good = commands.finding(environment, KEY)
-    assert good.good
+    assert good.is_ok
     assert "signed" not in good.found
     for forged in (
         GOOD.model_copy(update={"ok": True}),  # not signed
@@ -169,7 +169,7 @@ def test_a_drill_that_never_was_is_told(tmp_path: Path) -> None:
         assert found.remedy == "pgstack backup drill production"
         assert store.last_good_drill_time(made.parent, KEY) is None
         assert store.list_with_good_drill(made.parent, KEY) == []  # by which an upgrade goes, too
-    assert commands.finding(environment, None).good  # whose state can't be read: nothing is said of signatures
+    assert commands.finding(environment, None).is_ok  # whose state can't be read: nothing is said of signatures
 
 
 @pytest.mark.parametrize(
@@ -184,10 +184,10 @@ def test_whose_a_backup_is_is_told(key: str, words: str, tmp_path: Path) -> None
     assert commands.doubts(backup, None) == []
     assert commands.doubts(backup, "") == ["no key yet"]
     found = commands.finding(from_config("production", {"backupDirectory": str(tmp_path)}), KEY)
-    assert found.good is not bool(words)
+    assert found.is_ok is not bool(words)
     assert (f"; {words}" in found.found) is bool(words)
     here = commands.finding(from_config("local", {"backupDirectory": str(tmp_path)}), KEY)
-    assert here.good is (key != OTHER_STACKS_KEY)  # an old one of a stack without protection is no fault
+    assert here.is_ok is (key != OTHER_STACKS_KEY)  # an old one of a stack without protection is no fault
 
 
 def test_a_failure_that_the_container_noted_forges_no_line(tmp_path: Path) -> None:

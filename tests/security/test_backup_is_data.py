@@ -24,7 +24,7 @@ from pgvector_stacks.backup.restoring.role_statements import POWERFUL, parse, re
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.toolbox.embedded_toolbox import EmbeddedToolbox
-from pgvector_stacks.toolbox.interface import Server as Reached
+from pgvector_stacks.toolbox.interface import ServerConnection as Reached
 from tests.conftest import FreshDatabase, Server
 
 CRIMES = [
@@ -153,7 +153,7 @@ def odd(fresh_database: FreshDatabase) -> Iterator[FreshDatabase]:
 
 
 def dumped(server: Server) -> str:
-    program = embedded_server.binaries(18) / "pg_dumpall"
+    program = embedded_server.find_bin_directory(18) / "pg_dumpall"
     done = subprocess.run(
         [program, "-w", "--globals-only", "--no-tablespaces", "-h", embedded_server.HOST, "-p", str(server.port), "-U",
          embedded_server.ADMIN],

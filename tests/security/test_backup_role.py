@@ -184,7 +184,7 @@ def test_it_reads_all_that_a_backup_takes(stack: FreshDatabase, tmp_path: Path) 
 
 
 def run(database: FreshDatabase, address: Address, *words: str, **variables: str) -> str:
-    binaries = embedded_server.binaries(database.server.directory.major)
+    binaries = embedded_server.find_bin_directory(database.server.directory.major)
     environment = {
         "PATH": f"{binaries}:{os.environ['PATH']}", "PGHOST": address.host, "PGPORT": str(address.port),
         "PGUSER": address.user, "PGPASSWORD": address.password, "PGDATABASE": address.database, **variables,
@@ -276,7 +276,7 @@ def test_its_container_is_never_root_and_removes_what_root_made(tmp_path: Path) 
     assert (uids, outside.stat().st_uid) == ({sidecar.UNUSED_UID}, 0)
     assert sidecar.find_owner(folder) == owner
     with embedded_toolbox.open_toolbox(tmp_path / "data") as toolbox:  # the embedded engine restores such a backup, too
-        said = toolbox.sh('cat "$F/manifest.json"', F=toolbox.hand(folder / "20261125T020000Z"))
+        said = toolbox.sh('cat "$F/manifest.json"', F=toolbox.provide(folder / "20261125T020000Z"))
     assert said.code == 0, said.tail()
 
 

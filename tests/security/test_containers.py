@@ -7,7 +7,7 @@ from collections.abc import Callable
 import docker
 import pytest
 
-from pgvector_stacks.docker.docker_host import finish, throw_away
+from pgvector_stacks.docker.docker_host import open_throw_away, run_to_end
 from tests.docker.conftest import PG17
 from tests.docker.conftest import docker_engine as docker_engine
 from tests.docker.conftest import image as image
@@ -21,10 +21,10 @@ def test_a_throw_away_container_has_no_power_it_does_not_need(
     docker_engine: docker.DockerClient, image: Callable[[str], str], user: str, most: int
 ) -> None:
     command = ["grep", "-E", "^(CapEff|CapBnd|NoNewPrivs):", "/proc/self/status"]
-    with throw_away(
+    with open_throw_away(
         docker_engine, "pgstack-test-hardened", image(PG17), command, user=user, network_mode="none"
     ) as container:  # fmt: skip
-        said = finish(container).output
+        said = run_to_end(container).output
         limit = container.attrs["HostConfig"]["PidsLimit"]
     seen = dict(line.split(":\t") for line in said.splitlines() if ":" in line)
     assert int(seen["CapEff"], 16) == most

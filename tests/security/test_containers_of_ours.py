@@ -19,7 +19,7 @@ from pgvector_stacks.backup.manifest import Trust, verify
 from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.docker import adoption, data_volume, docker_host, extension_check
-from pgvector_stacks.docker.container_spec import Spec
+from pgvector_stacks.docker.container_spec import ContainerSpec
 from pgvector_stacks.toolbox import docker_toolbox
 from pgvector_stacks.upgrade.engines import docker_facts, docker_upgrade
 from tests.docker.conftest import NO_STRAY, PG15, PG17, free_port
@@ -30,7 +30,7 @@ from tests.security.containers_seen import Seen, throw_aways, weaknesses
 pytestmark = pytest.mark.docker
 NAME = f"pgstack-test-{os.getpid()}-ours"
 KEY = "0123456789abcdef" * 4
-SPEC = Spec(NAME, 17, {}, 512, 1, 64)
+SPEC = ContainerSpec(NAME, 17, {}, 512, 1, 64)
 WORD = "a password"
 ATTACKS = {
     "a file of the image's": "echo x >/usr/lib/postgresql/x",
@@ -57,11 +57,11 @@ def server(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> I
         network = docker_engine.networks.create(NAME)
         left.callback(gone, network.remove)
         with throw_aways(docker_engine, NAME) as seen:
-            data_volume.prepare(docker_engine, SPEC, image(PG17), NAME, WORD)
+            data_volume.prepare_data(docker_engine, SPEC, image(PG17), NAME, WORD)
             data_volume.inspect_volume(docker_engine, NAME, PG17, NAME)
-            data_volume.trial(docker_engine, SPEC, PG17, NAME, "0.8.0")
+            data_volume.try_server(docker_engine, SPEC, PG17, NAME, "0.8.0")
             adoption.inspect_legacy_volume(docker_engine, NAME, PG17, NAME)
-            assert extension_check.offered(docker_engine, NAME, PG17) is not None
+            assert extension_check.list_image_extensions(docker_engine, NAME, PG17) is not None
             docker_facts.read_target_of_image(docker_engine, NAME, PG17, 17)
         port = free_port()
         made = docker_engine.containers.run(
@@ -127,7 +127,7 @@ def test_what_takes_over_an_upgrade_gets_nowhere(
     with docker_toolbox.open_toolbox(docker_engine, NAME, new, None, carries=15) as made:
         docker_toolbox.carry_programs(docker_engine, made, NAME, old, 15)
         assert "(PostgreSQL) 15" in made.run(15, "postgres", "--version").output
-        found = docker_host.server_of(docker_engine, str(made.container.name))
+        found = docker_host.find_container(docker_engine, str(made.container.name))
         assert found is not None
         assert weaknesses(found.attrs, "none") == []
         programs = {"a program of the old version": "echo x >/usr/lib/postgresql/15/bin/psql"}

@@ -196,4 +196,4 @@ def test_a_terminal_or_a_flag_shows_rows(
     monkeypatch.setattr("sys.stderr.isatty", answer, raising=False)
     environ: dict[str, Any] = {} if before is None else {row_values.VARIABLE: before}
     printing.show_rows(asked, environ)
-    assert row_values.shown(environ) is shown
+    assert row_values.are_shown(environ) is shown

@@ -19,7 +19,7 @@ from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.docker import data_volume
 from pgvector_stacks.docker.container_command import run
-from pgvector_stacks.docker.container_spec import CERTIFICATE, HBA, KEY, Spec
+from pgvector_stacks.docker.container_spec import CERTIFICATE_FILE, HBA_FILE, KEY_FILE, ContainerSpec
 from tests.docker.conftest import NO_STRAY, PG17, free_port
 from tests.docker.conftest import docker_engine as docker_engine
 from tests.docker.conftest import image as image
@@ -28,10 +28,10 @@ pytestmark = pytest.mark.docker
 WORD = secrets.token_urlsafe(12)
 
 
-def spec(*, files_of_root: bool) -> Spec:
+def spec(*, files_of_root: bool) -> ContainerSpec:
     certificate, key = CERTIFICATES
     name = f"pgstack-test-{os.getpid()}-files"
-    return Spec(name, 17, {}, 512, 1, 64, certificate, key, files_of_root=files_of_root)
+    return ContainerSpec(name, 17, {}, 512, 1, 64, certificate, key, root_owns_files=files_of_root)
 
 
 CERTIFICATES = self_signed(["localhost"])
@@ -44,7 +44,7 @@ def volume(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> I
     docker_engine.volumes.create(name)
     before = spec(files_of_root=False)
     try:
-        data_volume.prepare(docker_engine, before, image(PG17), name, WORD)
+        data_volume.prepare_data(docker_engine, before, image(PG17), name, WORD)
         yield name
     finally:
         with suppress(APIError):
@@ -55,7 +55,7 @@ def volume(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> I
 def server(docker_engine: docker.DockerClient, volume: str) -> Iterator[tuple[Container, Address]]:
     """After an `up` with this version, run as the stack's container is."""
     now = spec(files_of_root=True)
-    data_volume.install(docker_engine, now, PG17, volume)
+    data_volume.install_files(docker_engine, now, PG17, volume)
     port = free_port()
     container = docker_engine.containers.run(
         PG17, now.command, entrypoint=[], user="postgres", read_only=True, cap_drop=["ALL"], detach=True,
@@ -71,9 +71,9 @@ def server(docker_engine: docker.DockerClient, volume: str) -> Iterator[tuple[Co
 
 
 @pytest.mark.promise("A superuser's session in the container writes no file of its image")
-@pytest.mark.parametrize("file", [HBA, CERTIFICATE, KEY])
+@pytest.mark.parametrize("file", [HBA_FILE, CERTIFICATE_FILE, KEY_FILE])
 def test_a_superusers_session_writes_none_of_the_files(server: tuple[Container, Address], file: str) -> None:
-    folder = spec(files_of_root=True).folder
+    folder = spec(files_of_root=True).files_folder
     with connect(server[1]) as connection:
         for attack in (
             f"COPY (SELECT 'host all all 0.0.0.0/0 trust') TO '{folder}/{file}'",
@@ -94,15 +94,15 @@ def test_the_server_goes_on_with_folders_of_its_own(server: tuple[Container, Add
     """What an upgrade and an adoption do in the volume as the image's user."""
     script = f"mkdir {VOLUME}/16 && mv {VOLUME}/16 {VOLUME}/18 && rmdir {VOLUME}/18"
     assert run(server[0], ["sh", "-ec", script], user="postgres").code == 0
-    assert "server.key" in run(server[0], ["ls", spec(files_of_root=True).folder], user="postgres").text
+    assert "server.key" in run(server[0], ["ls", spec(files_of_root=True).files_folder], user="postgres").text
 
 
 def test_all_of_it_can_be_deleted(docker_engine: docker.DockerClient, image: Callable[[str], str]) -> None:
     name = f"pgstack-test-{os.getpid()}-deleted"
     docker_engine.volumes.create(name)
     try:
-        data_volume.prepare(docker_engine, spec(files_of_root=True), image(PG17), name, WORD)
-        assert data_volume.delete(docker_engine, name, PG17, name, name) == ()
+        data_volume.prepare_data(docker_engine, spec(files_of_root=True), image(PG17), name, WORD)
+        assert data_volume.delete_data(docker_engine, name, PG17, name, name) == ()
     finally:
         docker_engine.volumes.get(name).remove(force=True)
 
@@ -129,7 +129,7 @@ def test_a_process_of_its_that_waits_for_the_next_up_keeps_no_file(
     now = spec(files_of_root=True)
     found = docker_engine.api.exec_create(
         server[0].id, ["sh", "-ec", HELD], user="postgres",
-        environment={"VOLUME": VOLUME, "FOLDER": now.folder, "KIND": kind},
+        environment={"VOLUME": VOLUME, "FOLDER": now.files_folder, "KIND": kind},
     )  # fmt: skip
     docker_engine.api.exec_start(found, detach=True)
 
@@ -138,9 +138,12 @@ def test_a_process_of_its_that_waits_for_the_next_up_keeps_no_file(
         assert run(server[0], ["sh", "-c", waited], user="postgres").code == 0
 
     until("[ -e /tmp/ready ]")
-    data_volume.install(docker_engine, now, PG17, volume)
+    data_volume.install_files(docker_engine, now, PG17, volume)
     until("[ ! -e /tmp/ready ]")
-    said = run(server[0], ["sh", "-c", f"cat {now.folder}/{HBA}; stat -c %u {now.folder} {now.folder}/{HBA}"])
+    said = run(
+        server[0],
+        ["sh", "-c", f"cat {now.files_folder}/{HBA_FILE}; stat -c %u {now.files_folder} {now.files_folder}/{HBA_FILE}"],
+    )
     assert said.text.endswith("\n0\n0\n")
     assert "trust" not in said.text
-    assert now.files[HBA] in said.text
+    assert now.files[HBA_FILE] in said.text

@@ -101,7 +101,7 @@ def test_an_administrators_psql_finds_nothing_that_a_script_put_on_the_path(fres
     name = fresh_database.admin.database
     fresh_database.do(f"ALTER DATABASE {name} SET search_path = app, public, pg_catalog")
     fresh_database.do("CREATE FUNCTION app.now() RETURNS text LANGUAGE sql RETURN 'the owner''s'")
-    ours = embedded_server.binaries(max(embedded_server.VERSIONS)) / "psql"
+    ours = embedded_server.find_bin_directory(max(embedded_server.VERSIONS)) / "psql"
     said = subprocess.run(
         [ours, "-XAtc", "select now()::text"], env=psql.variables(fresh_database.admin, {}),
         capture_output=True, text=True, check=True,

@@ -21,13 +21,13 @@ from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.connections import roles, single_user_mode
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.docker import data_volume
-from pgvector_stacks.docker.container_spec import Spec
+from pgvector_stacks.docker.container_spec import ContainerSpec
 from pgvector_stacks.docker.docker_host import NAME_LABEL
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.inspection import role_drift
-from pgvector_stacks.sizing.settings import derive
+from pgvector_stacks.sizing.settings import derive_settings
 from pgvector_stacks.toolbox import embedded_toolbox
-from pgvector_stacks.toolbox.interface import with_password
+from pgvector_stacks.toolbox.interface import connect_with_password
 from tests.conftest import LIMITS, FreshDatabase
 from tests.docker.conftest import NO_STRAY, PG17
 from tests.docker.conftest import docker_engine as docker_engine
@@ -57,7 +57,7 @@ def directory(tmp_path: Path) -> Iterator[embedded_server.Directory]:
 def test_the_embedded_server_that_logs_everything_gets_a_password_unseen(directory: embedded_server.Directory) -> None:
     settings = directory.path / "postgresql.auto.conf"
     settings.write_text(TALKATIVE)
-    port = embedded_server.start(directory, derive(LIMITS))
+    port = embedded_server.start(directory, derive_settings(LIMITS))
     embedded_server.ensure_password(directory, port, NEW)
     connect(Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, NEW)).close()
     settings.write_text(TALKATIVE + FAILING)
@@ -108,7 +108,7 @@ def test_a_volume_that_logs_everything_and_checks_passwords_gets_one_unseen(
     docker_engine: docker.DockerClient, image: Callable[[str], str]
 ) -> None:
     name = f"pgstack-test-{os.getpid()}-single"
-    spec = Spec(name, 17, {}, 512, 1, 64)
+    spec = ContainerSpec(name, 17, {}, 512, 1, 64)
     docker_engine.volumes.create(name)
 
     def write(text: str) -> None:
@@ -120,12 +120,12 @@ def test_a_volume_that_logs_everything_and_checks_passwords_gets_one_unseen(
 
     logs = Logs(docker_engine, name)
     try:
-        first = data_volume.prepare(docker_engine, spec, image(PG17), name, OLD)
+        first = data_volume.prepare_data(docker_engine, spec, image(PG17), name, OLD)
         write(TALKATIVE + "shared_preload_libraries = 'passwordcheck'\n")
-        assert data_volume.prepare(docker_engine, spec, PG17, name, NEW) == (first[0], "found")
+        assert data_volume.prepare_data(docker_engine, spec, PG17, name, NEW) == (first[0], "found")
         write(TALKATIVE + FAILING)
         with pytest.raises(ServerError, match="read-only transaction") as failed:
-            data_volume.prepare(docker_engine, spec, PG17, name, NEW)
+            data_volume.prepare_data(docker_engine, spec, PG17, name, NEW)
     finally:
         seen = logs.end()
         docker_engine.volumes.get(name).remove(force=True)
@@ -145,7 +145,7 @@ def test_a_server_that_logs_everything_sees_neither_a_password_nor_its_verifier(
         roles.set_password(admin, roles.APP, word)
         address = fresh_database.admin
         with embedded_toolbox.open_toolbox(tmp_path) as made:
-            server = with_password(made, 18, address.host, address.port, address)
+            server = connect_with_password(made, 18, address.host, address.port, address)
             with restore._creating_login(admin, made, server):
                 pass
         roles.set_password(admin, roles.APP, fresh_database.app_password)

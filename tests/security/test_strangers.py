@@ -137,11 +137,11 @@ def test_an_upgraded_server_lets_nobody_in_without_a_password(tmp_path: Path) ->
     _start(directory)
     try:
         assert directory.path.joinpath("pg_hba.conf").read_text().count("trust\n") == 0
-        port = embedded_server.kept_port(directory)
+        port = embedded_server.read_last_port(directory)
         assert port is not None
         connect(Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, PASSWORD)).close()
         rules.write_text(rules.read_text().replace("scram-sha-256\n", "trust\n"))
-        assert trust_lines.is_open(directory.path)
+        assert trust_lines.has_trust_lines(directory.path)
         _start(directory)  # it runs: it is told
         with pytest.raises(psycopg.OperationalError, match="fe_sendauth: no password supplied"):
             psycopg.connect(host=embedded_server.HOST, port=port, user=embedded_server.ADMIN, dbname="postgres")
@@ -164,7 +164,7 @@ def _start(directory: embedded_server.Directory) -> None:
     ],
 )
 def test_a_line_that_asks_for_nothing_asks_for_a_password(line: str, closed: str) -> None:
-    assert trust_lines.closed(f"{line}\n{line}\n") == f"{closed}\n{closed}\n"
+    assert trust_lines.replace_trust(f"{line}\n{line}\n") == f"{closed}\n{closed}\n"
 
 
 @pytest.mark.parametrize("question", [CLEARTEXT, MD5, OK])

@@ -38,7 +38,7 @@ def test_no_command_gives_a_stranger_a_password(stack: Checkout) -> None:
     """Then `up`: the server gets another port; and its pg_hba.conf, open as an earlier release's upgrade left it, is
     closed, as its warning says.
     """
-    words, port = stack.passwords(), embedded_server.kept_port(stack.directory)
+    words, port = stack.passwords(), embedded_server.read_last_port(stack.directory)
     assert port is not None
     embedded_server.stop(stack.directory)
     rules = stack.directory.path / "pg_hba.conf"
@@ -58,6 +58,6 @@ def test_no_command_gives_a_stranger_a_password(stack: Checkout) -> None:
     with stranger(MD5, port=port) as he:
         assert "lets anybody on this machine in without a password" in stack.ok("up", "local")
         assert not learnt(he), bytes(he.got)
-    now = embedded_server.kept_port(stack.directory)
+    now = embedded_server.read_last_port(stack.directory)
     with pytest.raises(psycopg.OperationalError, match="no password supplied"):
         psycopg.connect(host=embedded_server.HOST, port=now, user=embedded_server.ADMIN, dbname="postgres")

@@ -12,7 +12,7 @@ from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.toolbox import embedded_toolbox
-from pgvector_stacks.toolbox.interface import Server, passfile_line
+from pgvector_stacks.toolbox.interface import ServerConnection, passfile_line
 from pgvector_stacks.upgrade import as_owners
 from pgvector_stacks.upgrade.checks import statistics
 from pgvector_stacks.upgrade.engines import embedded_upgrade
@@ -130,7 +130,7 @@ def test_no_word_of_a_role_is_a_command_of_psqls(tmp_path: Path) -> None:
         embedded_server.initialise(machine.new, PASSWORD)
         embedded_server.start(machine.new, servers.SETTINGS)
         passfile = toolbox.put("passfile", passfile_line(PASSWORD))
-        server = Server(18, embedded_server.HOST, machine.address(machine.new).port, passfile=passfile)
+        server = ServerConnection(18, embedded_server.HOST, machine.address(machine.new).port, passfile=passfile)
         path = toolbox.put("globals.sql", ROLES.format(out=tmp_path))
         as_owners.create_roles(toolbox, server, path, "postgres")
         with connect(machine.address(machine.new)) as connection:

@@ -44,7 +44,10 @@ def test_verify_rows_hands_the_ones_rows_to_the_other_and_fails_with_either(
         other = {
             "OTHER_HOST": server.host, "OTHER_PORT": str(server.port), "OTHER_USER": server.user,
             "OTHER_PASSFILE": server.passfile, "OTHER_REQUIREAUTH": "scram-sha-256",
-            **{name.replace("PG", "OTHER_", 1): value for name, value in (UNDEMANDING | dict(server.demands)).items()},
+            **{
+                name.replace("PG", "OTHER_", 1): value
+                for name, value in (UNDEMANDING | dict(server.verification)).items()
+            },
         }  # fmt: skip
         variables = server.environment | other | {
             "PGDATABASE": fresh_database.admin.database, "LEASH": "",

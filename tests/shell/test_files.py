@@ -14,21 +14,21 @@ from pgvector_stacks.common import shell
 from pgvector_stacks.config.environment import ROOT
 from pgvector_stacks.connections import single_user_mode
 from pgvector_stacks.docker import extension_check
-from pgvector_stacks.docker.container_spec import LOCK_TAKEN
+from pgvector_stacks.docker.container_spec import LOCK_HELD_CODE
 from pgvector_stacks.toolbox.embedded_toolbox import EmbeddedToolbox, open_toolbox
-from pgvector_stacks.toolbox.interface import Done
+from pgvector_stacks.toolbox.interface import ProgramResult
 from tests.lacking import needs_root
 
 FOLDER = ROOT / "pgvector_stacks" / "common" / "shell"
 SCRIPTS = sorted(file for file in FOLDER.iterdir() if file.suffix in (".sh", ".pl"))
 
 
-def sh(script: str, **variables: str) -> Done:
+def sh(script: str, **variables: str) -> ProgramResult:
     done = subprocess.run(
         ["sh", "-ec", script], env=dict(os.environ) | variables, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60,
     )  # fmt: skip
-    return Done(done.returncode, done.stdout)
+    return ProgramResult(done.returncode, done.stdout)
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -65,7 +65,7 @@ def test_a_scripts_header_says_where_it_runs_who_calls_it_and_why_it_is_one(file
 
 def test_inspect_lists_each_data_directory_and_a_journal(tmp_path: Path) -> None:
     write(tmp_path, {"PG_VERSION": "15\n", "18/docker/PG_VERSION": "18\n", "17/adopting": ".\n", "data/x": ""})
-    assert sh(shell.get("inspect"), VOLUME=str(tmp_path)) == Done(0, "17/adopting 17\n. 15\n18/docker 18\n")
+    assert sh(shell.get("inspect"), VOLUME=str(tmp_path)) == ProgramResult(0, "17/adopting 17\n. 15\n18/docker 18\n")
 
 
 def test_adoption_look_says_what_stands_in_the_way(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_delete_data_deletes_ours_and_lists_what_stays(tmp_path: Path) -> None:
         tmp_path, {"17/pgstack.lock": "", "18/docker/PG_VERSION": "18", "19/other": "", "pgstack-1/x": "", "mine": ""}
     )
     (tmp_path / "data").mkdir()
-    assert sh(shell.get("delete_data"), VOLUME=str(tmp_path)) == Done(0, "left 19\nleft mine\n")
+    assert sh(shell.get("delete_data"), VOLUME=str(tmp_path)) == ProgramResult(0, "left 19\nleft mine\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["19", "mine"]
 
 
@@ -104,7 +104,7 @@ def test_delete_data_touches_nothing_while_a_server_holds_one(tmp_path: Path) ->
     ) as holder:  # fmt: skip
         assert holder.stdout is not None
         holder.stdout.readline()
-        assert sh(shell.get("delete_data"), VOLUME=str(tmp_path)).code == LOCK_TAKEN
+        assert sh(shell.get("delete_data"), VOLUME=str(tmp_path)).code == LOCK_HELD_CODE
         holder.communicate(b"\n")
     assert (tmp_path / "17").is_dir()
 
@@ -118,7 +118,9 @@ def test_install_gives_the_files_a_folder_that_the_servers_group_reads(tmp_path:
     program(programs, "id", 'case "$1" in -u) echo 0 ;; *) echo 65534 ;; esac')
     script = shell.get("install").replace("/tmp/", f"{tmp_path}/")
     folder = volume / "pgstack-1"
-    assert sh(script, VOLUME=str(volume), FOLDER=str(folder), PATH=f"{programs}:{os.environ['PATH']}") == Done(0, "")
+    assert sh(script, VOLUME=str(volume), FOLDER=str(folder), PATH=f"{programs}:{os.environ['PATH']}") == ProgramResult(
+        0, ""
+    )
     (file,) = folder.iterdir()
     assert (file.name, file.read_text()) == ("pg_hba.conf", "local all all trust\n")
     facts = [(path.stat().st_mode & 0o7777, path.stat().st_uid, path.stat().st_gid) for path in (file, folder, volume)]
@@ -128,7 +130,7 @@ def test_install_gives_the_files_a_folder_that_the_servers_group_reads(tmp_path:
 def test_extensions_offered_lists_versions_and_scripts(toolbox: EmbeddedToolbox) -> None:
     done = toolbox.run(18, "sh", "-c", shell.get("extensions_offered"))
     assert done.code == 0
-    assert extension_check.parse(done.output).defaults["vector"].startswith("0.8")
+    assert extension_check.parse_image_extensions(done.output).defaults["vector"].startswith("0.8")
     assert any(line.startswith("script vector--") for line in done.output.splitlines())
 
 
@@ -151,7 +153,7 @@ def test_prepare_makes_a_directory_once_and_then_sets_the_password(toolbox: Embe
     ) as holder:  # fmt: skip
         assert holder.stdout is not None
         holder.stdout.readline()
-        assert toolbox.run(18, "sh", "-ec", script, environment=variables).code == LOCK_TAKEN
+        assert toolbox.run(18, "sh", "-ec", script, environment=variables).code == LOCK_HELD_CODE
         holder.communicate(b"\n")
 
 
@@ -159,5 +161,5 @@ def test_trial_starts_postgres_on_an_empty_directory_with_the_settings(toolbox: 
     script = shell.get("trial").replace("/tmp/pgstack-password", toolbox.put("password", "secret"))
     trial = {"TRIAL": str(toolbox.private / "trial")}
     ask = ("-c", "work_mem=7MB", "-C", "work_mem")
-    assert toolbox.run(18, "sh", "-ec", script, "trial", *ask, environment=trial) == Done(0, "7168\n")
+    assert toolbox.run(18, "sh", "-ec", script, "trial", *ask, environment=trial) == ProgramResult(0, "7168\n")
     assert toolbox.run(18, "sh", "-ec", script, "trial", *ask, environment=trial).code != 0  # it is there already

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from pgvector_stacks.config import environment as e
 from pgvector_stacks.config.json_schema import json_schema
-from pgvector_stacks.sizing.settings import Limits, derive
+from pgvector_stacks.sizing.settings import Limits, derive_settings
 from tests.own_project import COMMITTED
 
 KEYS = sorted(field.alias or name for name, field in e.Environment.model_fields.items() if name != "stack")
@@ -38,7 +38,7 @@ def test_a_stack_without_a_single_key_is_complete(stack: str) -> None:
     assert environment.stack == stack
     assert environment.scripts == ("init.sql", "integration_upgrade.sql", "install_pgvector.sql")
     assert environment.limits == Limits(environment.memory_mb, environment.cpus)
-    assert derive(environment.limits, durability=environment.durability)
+    assert derive_settings(environment.limits, durability=environment.durability)
 
 
 def test_only_local_needs_no_docker() -> None:

@@ -16,14 +16,14 @@ import psutil
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.connections.connection import Address
 from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.sizing.settings import derive
+from pgvector_stacks.sizing.settings import derive_settings
 from pgvector_stacks.upgrade.engines import embedded_guardian
 from tests.conftest import LIMITS
 from tests.upgrade import content
 
 OLD, NEW = 16, 18
 PASSWORD = "it's: a \\ pass"  # noqa: S105
-SETTINGS = derive(LIMITS, durability="none")  # the machine may vanish, the processes are what is killed here
+SETTINGS = derive_settings(LIMITS, durability="none")  # the machine may vanish, the processes are what is killed here
 
 
 @dataclass
@@ -46,14 +46,14 @@ class Machine:
         return embedded_guardian.Job(str(self.root), OLD, NEW, SETTINGS, SETTINGS)
 
     def address(self, directory: embedded_server.Directory, database: str = "postgres") -> Address:
-        port = embedded_server.kept_port(directory)
+        port = embedded_server.read_last_port(directory)
         assert port is not None
         return Address(embedded_server.HOST, port, database, embedded_server.ADMIN, PASSWORD)
 
     @property
     def serving(self) -> embedded_server.Directory | None:
         """The one that runs; two are a failure."""
-        found = [each for each in (self.old, self.new) if embedded_server.pid(each) is not None]
+        found = [each for each in (self.old, self.new) if embedded_server.find_postmaster(each) is not None]
         assert len(found) < 2, "two servers at once"
         return found[0] if found else None
 
@@ -84,10 +84,10 @@ def machine(folder: Path) -> Iterator[Machine]:
             embedded_guardian.wait_for_guardian(folder, 60)
         embedded_guardian.kill_processes(made.job.leftovers, mark="", spared="")
         for directory in (made.old, made.new):
-            process = embedded_server.pid(directory)
+            process = embedded_server.find_postmaster(directory)
             with suppress(ServerError):
                 embedded_server.stop(directory, at_once=True)
-            if process is not None and embedded_server.pid(directory) is not None:
+            if process is not None and embedded_server.find_postmaster(directory) is not None:
                 os.kill(process, signal.SIGKILL)
 
 
@@ -108,4 +108,4 @@ def copy(template: Path, folder: Path, *, start: bool = True) -> None:
     directory = embedded_server.Directory(folder / str(OLD), OLD)
     if start:
         # a port of its own: copies of one template may run side by side
-        embedded_server.start(directory, SETTINGS, port=next(embedded_server.free_ports(str(folder))))
+        embedded_server.start(directory, SETTINGS, port=next(embedded_server.find_free_ports(str(folder))))

@@ -71,10 +71,10 @@ def test_a_failure_at_a_step_leaves_the_old_server_serving(machine: Machine, num
     method, step = cases()[number]
     print(f"{method}, {step}: repeat with PGSTACK_SEED={SEED}")  # noqa: T201
     before = content.counts(machine.address(machine.old))
-    port = embedded_server.kept_port(machine.old)
+    port = embedded_server.read_last_port(machine.old)
     run_into(machine, method, step)
     unharmed(machine, before)
-    assert embedded_server.kept_port(machine.old) == port
+    assert embedded_server.read_last_port(machine.old) == port
 
 
 def test_after_a_failure_the_next_run_goes_through(machine: Machine) -> None:
@@ -91,9 +91,11 @@ def test_data_that_changed_on_the_way_is_noticed(machine: Machine, monkeypatch: 
 
     def lossy(upgrade: run.Upgrade) -> None:
         original(upgrade)
-        with_server = interface.start(upgrade.toolbox, upgrade.new, upgrade.unfinished, {}, upgrade.source.superuser)
-        interface.execute(upgrade.toolbox, with_server, "app", "DELETE FROM public.words WHERE id = 1")
-        interface.stop(upgrade.toolbox, upgrade.new, upgrade.unfinished)
+        with_server = interface.start_server(
+            upgrade.toolbox, upgrade.new, upgrade.unfinished, {}, upgrade.source.superuser
+        )
+        interface.execute_sql(upgrade.toolbox, with_server, "app", "DELETE FROM public.words WHERE id = 1")
+        interface.stop_server(upgrade.toolbox, upgrade.new, upgrade.unfinished)
 
     monkeypatch.setattr(methods, "transfer", lossy)
     with pytest.raises(ServerError, match=r"not the old one's: 1 differences\n.*public\.words"):

@@ -179,8 +179,8 @@ def test_a_folder_of_another_stack_is_left_alone(machine: Machine, tmp_path: Pat
         embedded_guardian.kill_processes(
             [*machine.job.leftovers, str(other.root / "none")], mark="", spared=str(machine.old.path)
         )
-        assert embedded_server.pid(other.old) is not None
-        assert embedded_server.pid(machine.old) is not None
+        assert embedded_server.find_postmaster(other.old) is not None
+        assert embedded_server.find_postmaster(machine.old) is not None
     finally:
         embedded_server.stop(other.old)
 

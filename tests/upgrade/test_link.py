@@ -57,7 +57,7 @@ def test_files_that_were_linked_but_not_used_are_given_back_to_a_file_that_was_s
     control = machine.old.path / "global" / "pg_control"
     control.rename(control.with_name("pg_control.old"))  # as pg_upgrade --link leaves it
     embedded_upgrade.check_is_current(machine.old)
-    embedded_server.start(machine.old, embedded_server.written_settings(machine.old))
+    embedded_server.start(machine.old, embedded_server.read_settings(machine.old))
     assert content.counts(machine.address(machine.old)) == before
 
 

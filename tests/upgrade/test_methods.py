@@ -62,11 +62,11 @@ def everything_is_there(
     machine: Machine, method: Method, *, backup: BackupFirst | None = None, pace: Pace = PACE
 ) -> None:
     before = content.complete(machine.address(machine.old))
-    port = embedded_server.kept_port(machine.old)
+    port = embedded_server.read_last_port(machine.old)
     outcome = embedded_upgrade.upgrade(machine.job, PASSWORD, method, machine.said.append, backup=backup, pace=pace)
     assert outcome.method == method
     assert machine.serving == machine.new
-    assert embedded_server.kept_port(machine.new) == port
+    assert embedded_server.read_last_port(machine.new) == port
     found = content.differences(before, content.complete(machine.address(machine.new)))
     assert not found, pprint.pformat(found, width=200)
     assert machine.left() == []

@@ -106,4 +106,4 @@ def restart(machine: Machine, **settings: str) -> None:
         for name, value in settings.items():
             connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
     embedded_server.stop(machine.old)
-    embedded_server.start(machine.old, embedded_server.written_settings(machine.old))
+    embedded_server.start(machine.old, embedded_server.read_settings(machine.old))

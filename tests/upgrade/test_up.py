@@ -135,12 +135,12 @@ def test_drift_is_refused_before_anything_stops_and_accepted_drift_is_not(old: C
     old.configure(drift="refuse")
     assert wrong.format("  ") in old.fails("upgrade", "check", "local", "18")
     old.configure(postgresVersion=18)
-    running = embedded_server.pid(machine.old)
+    running = embedded_server.find_postmaster(machine.old)
     for command in ("preview", "up"):
         said = old.fails(command)
         assert re.sub(r"\n +", "\n", wrong.format("")) in re.sub(r"\n +", "\n", said), said
         assert "upgrade 16 → 18" not in said
-    assert embedded_server.pid(machine.old) == running
+    assert embedded_server.find_postmaster(machine.old) == running
     embedded_server.stop(machine.old)
     said = old.fails("up")
     assert "table public.mine was added" in said
@@ -158,13 +158,13 @@ def test_drift_is_refused_before_anything_stops_and_accepted_drift_is_not(old: C
 @pytest.mark.promise("The backup before an upgrade is on the other host before anything stops")
 def test_the_backup_is_on_the_other_host_before_anything_stops(old: Checkout, ssh_host: Host, tmp_path: Path) -> None:
     machine = Machine(old.root / ".data" / "local")
-    running = embedded_server.pid(machine.old)
+    running = embedded_server.find_postmaster(machine.old)
     old.configure(postgresVersion=18, backupCopy="ssh://nobody@127.0.0.1:9/place")
     said = old.fails("up")
     assert "the copy at ssh://nobody@127.0.0.1:9/place failed" in said
     assert "nothing was stopped, nothing upgraded" in said
     assert "take pgvector:backupCopy out" in said
-    assert embedded_server.pid(machine.old) == running
+    assert embedded_server.find_postmaster(machine.old) == running
     assert not (old.root / ".data" / "backups").exists()  # told before the dump
     assert machine.left() == []
 
@@ -286,7 +286,7 @@ def test_an_up_that_ended_upgraded_can_not_be_set_back_unseen(old: Checkout) -> 
     old.configure(postgresVersion=18)
     before = old.state()
     process = old.start("up")
-    while embedded_server.pid(machine.new) is None or not (machine.new.path / "pgstack.conf").exists():
+    while embedded_server.find_postmaster(machine.new) is None or not (machine.new.path / "pgstack.conf").exists():
         assert process.poll() is None
         time.sleep(0.02)
     for member, command in session_members(process.pid):

@@ -18,7 +18,7 @@ from pgvector_stacks.config.environment import ROOT
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.toolbox import embedded_toolbox
-from pgvector_stacks.toolbox.interface import with_password
+from pgvector_stacks.toolbox.interface import connect_with_password
 from pgvector_stacks.upgrade import rollback, run
 from pgvector_stacks.upgrade.checks import verify
 from pgvector_stacks.upgrade.decision import Method
@@ -53,15 +53,15 @@ def upgraded(tmp_path: Path, upgraded_template: Path) -> Iterator[Machine]:
     with servers.machine(folder) as made:
         servers.copy(upgraded_template, folder, start=False)
         made.new.path.chmod(0o700)
-        embedded_server.start(made.new, servers.SETTINGS, port=next(embedded_server.free_ports(str(folder))))
+        embedded_server.start(made.new, servers.SETTINGS, port=next(embedded_server.find_free_ports(str(folder))))
         yield made
 
 
 def verdict(machine: Machine) -> verify.Comparison:
-    port = embedded_server.kept_port(machine.new)
+    port = embedded_server.read_last_port(machine.new)
     assert port is not None
     with embedded_toolbox.open_toolbox(machine.root) as toolbox:
-        live = with_password(
+        live = connect_with_password(
             toolbox,
             machine.old.major,
             embedded_server.HOST,

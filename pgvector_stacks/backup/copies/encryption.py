@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from pgvector_stacks.backup.manifest import BackupFailed
-from pgvector_stacks.toolbox.tar_stream import CHUNK, ChunkReader, piped
+from pgvector_stacks.toolbox.tar_stream import CHUNK, ChunkReader, stream_chunks
 
 NAME = "backup.tar.age"
 MAGIC = b"age-encryption.org/v1\n"
@@ -50,7 +50,7 @@ def encrypt(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
     recipient = pyrage.x25519.Identity.from_str(age_identity(key)).to_public()
     source = io.BufferedReader(ChunkReader(chunks), CHUNK)
     try:
-        yield from piped(lambda into: pyrage.encrypt_io(source, into, [recipient]))
+        yield from stream_chunks(lambda into: pyrage.encrypt_io(source, into, [recipient]))
     except pyrage.EncryptError as error:  # reading failed
         raise BackupFailed(f"no copy can be made: {error}") from None
 
@@ -70,7 +70,7 @@ def decrypt(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
     source = io.BufferedReader(ChunkReader(whole), CHUNK)
     try:
         own = pyrage.x25519.Identity.from_str(age_identity(key))
-        yield from piped(lambda into: pyrage.decrypt_io(source, into, [own]))
+        yield from stream_chunks(lambda into: pyrage.decrypt_io(source, into, [own]))
     except (pyrage.DecryptError, OSError):  # OSError: changed or truncated
         raise BackupFailed(f"it isn't encrypted with this stack's key, or it is damaged\n{KEEP_IT}") from None
 

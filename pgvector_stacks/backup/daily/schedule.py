@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pgvector_stacks.backup import shared_files
-from pgvector_stacks.common.errors import nearest
+from pgvector_stacks.common.errors import suggest_nearest
 
 # A day plus the time that the largest backup may take.
 LONGEST = timedelta(hours=26)
@@ -54,7 +54,7 @@ class Schedule(BaseModel):
             raise ValueError('a map, as {at: "02:00", keep: 14}')
         for key in value:
             if key not in cls.model_fields:
-                raise ValueError(f"unknown {key!r}{nearest(str(key), cls.model_fields)}; allowed: at, keep")
+                raise ValueError(f"unknown {key!r}{suggest_nearest(str(key), cls.model_fields)}; allowed: at, keep")
         return value
 
     @property

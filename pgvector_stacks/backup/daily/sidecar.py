@@ -25,8 +25,16 @@ from pgvector_stacks.common.errors import PgstackError, ServerError
 from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.connections import server_authentication
 from pgvector_stacks.docker.container_spec import OLD_MOUNT, PORT, TMPFS
-from pgvector_stacks.docker.data_volume import FILE_PREFIX, PASSWORD_FILE, state_of
-from pgvector_stacks.docker.docker_host import OF_ROOT, Endpoint, docker_errors, finish, put, server_of, throw_away
+from pgvector_stacks.docker.data_volume import FILE_PREFIX, PASSWORD_FILE, read_state
+from pgvector_stacks.docker.docker_host import (
+    ROOT_CAPABILITIES,
+    Endpoint,
+    docker_errors,
+    find_container,
+    open_throw_away,
+    put_files,
+    run_to_end,
+)
 from pgvector_stacks.docker.readiness import limit_processes
 from pgvector_stacks.inspection.backup_role import ROLE
 from pgvector_stacks.toolbox.interface import passfile_line
@@ -44,7 +52,7 @@ START_S, POLL_S = 30.0, 0.2
 
 def refuse_elsewhere(engine: Endpoint, stack: str) -> None:
     """Raise PgstackError if the Docker Engine can't write into a folder of this machine."""
-    if not engine.local:
+    if not engine.is_local:
         raise PgstackError(
             f"pgvector:backup: the Docker Engine {engine.url} ({engine.chosen_by}) is elsewhere, and backups lie on "
             f"this machine\n  let cron run it here instead:  pgstack backup create {stack}   (docs/backup.md)"
@@ -131,9 +139,9 @@ def install(client: docker.DockerClient, wanted: Installation, password: str, ke
     mounts = [Mount(MOUNT, wanted.volume, type="volume"), Mount(BACKUPS, wanted.directory, type="bind")]
     # It has its own name, because an `up` removes throw-away containers that are named after the server's.
     stray = {place: "" for place in tmpfs_mounts(17) | tmpfs_mounts(18) if place != "/tmp"}
-    with throw_away(
+    with open_throw_away(
         client, container_name(wanted.server), wanted.image, ["sh", "-ec", shell.get("install", "backup_install")],
-        user="root", cap_add=[*OF_ROOT, "SETUID", "SETGID"],
+        user="root", cap_add=[*ROOT_CAPABILITIES, "SETUID", "SETGID"],
         environment=environment, mounts=mounts, tmpfs=stray,
     ) as container:  # fmt: skip
         given = {f"{FILE_PREFIX}{name}": text for name, text in container_files().items()}
@@ -142,8 +150,8 @@ def install(client: docker.DockerClient, wanted: Installation, password: str, ke
             KEY_FILE: key,
             ROOT_FILE: server_authentication.root_of(certificate),
         }
-        put(container, "/tmp", given | secret)
-        done = finish(container)
+        put_files(container, "/tmp", given | secret)
+        done = run_to_end(container)
     if done.code != 0:
         raise ServerError(
             f"scheduled backups (pgvector:backup) can't be written to {wanted.directory}\n"
@@ -154,7 +162,7 @@ def install(client: docker.DockerClient, wanted: Installation, password: str, ke
 
 def restart(client: docker.DockerClient, server: str) -> None:
     """Restart an existing container, which still has the removed folder mounted. Raises DockerFailed."""
-    container = server_of(client, container_name(server))
+    container = find_container(client, container_name(server))
     if container is not None:
         with docker_errors():
             container.restart(timeout=STOP_GRACE_S)
@@ -168,7 +176,7 @@ def wait_until_ready(client: docker.DockerClient, container: str) -> None:
     limit_processes(client, container, PIDS)
     deadline = time.monotonic() + START_S
     while True:
-        state = state_of(client.containers.get(container), MEMORY_MB, "")
+        state = read_state(client.containers.get(container), MEMORY_MB, "")
         if state.status == "running" and "next backup" in state.log:
             return
         if state.status != "running" or time.monotonic() > deadline:

@@ -15,7 +15,7 @@ from psycopg import sql
 from pgvector_stacks.backup.restoring import restore_order
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ServerError
-from pgvector_stacks.toolbox.interface import Server, Toolbox, execute, rows
+from pgvector_stacks.toolbox.interface import ServerConnection, Toolbox, execute_sql, query_rows
 
 ROLE = "pgstack_loading"
 CREATE = f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
@@ -31,25 +31,25 @@ BREAKS = re.compile(r"[\r\n]")  # pg_restore writes these as blanks
 TRIES = 5  # another session may grant again between DROP OWNED and DROP ROLE
 
 
-def drop(toolbox: Toolbox, server: Server) -> None:
+def drop(toolbox: Toolbox, server: ServerConnection) -> None:
     """Drop the login, if it exists, and all that was granted to it in any database. Raises ServerError."""
     for attempt in range(1, TRIES + 1):
-        for row in rows(toolbox, server, "postgres", DEPENDING):
-            execute(toolbox, server, row["name"], f"DROP OWNED BY {ROLE}")
+        for row in query_rows(toolbox, server, "postgres", DEPENDING):
+            execute_sql(toolbox, server, row["name"], f"DROP OWNED BY {ROLE}")
         try:
-            execute(toolbox, server, "postgres", f"DROP ROLE IF EXISTS {ROLE}")
+            execute_sql(toolbox, server, "postgres", f"DROP ROLE IF EXISTS {ROLE}")
             return
         except ServerError:
             if attempt == TRIES:
                 raise
 
 
-def find_owners(toolbox: Toolbox, server: Server, database: str) -> dict[str, str]:
+def find_owners(toolbox: Toolbox, server: ServerConnection, database: str) -> dict[str, str]:
     """Return the owner of each table's rows and each sequence's number, unless a superuser owns it.
 
     The keys are entries of pg_restore's list, without their ids. Raises ServerError.
     """
-    found = rows(toolbox, server, database, queries.get("loaded_owners"))
+    found = query_rows(toolbox, server, database, queries.get("loaded_owners"))
     return {
         BREAKS.sub(" ", f"{kind} {row['schema']} {row['name']} {row['owner']}"): row["owner"]
         for row in found
@@ -73,15 +73,15 @@ def group_by_owner(
     return found
 
 
-def list_ordinary_roles(toolbox: Toolbox, server: Server) -> set[str]:
+def list_ordinary_roles(toolbox: Toolbox, server: ServerConnection) -> set[str]:
     """Return the roles that aren't superusers, without PostgreSQL's own. Raises ServerError."""
     query = f"SELECT rolname AS name FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname <> '{ROLE}'"
-    return {row["name"] for row in rows(toolbox, server, "postgres", query)}
+    return {row["name"] for row in query_rows(toolbox, server, "postgres", query)}
 
 
 @contextmanager
 def granting_owners(
-    toolbox: Toolbox, server: Server, database: str, owners: Collection[str],
+    toolbox: Toolbox, server: ServerConnection, database: str, owners: Collection[str],
     referred: Collection[tuple[str, str]] = (),
 ) -> Iterator[None]:  # fmt: skip
     """Give the login the rights of all these owners, and take them away at the end.
@@ -96,39 +96,43 @@ def granting_owners(
                 sql.SQL("({}, {})").format(sql.Literal(space), sql.Literal(table)) for space, table in sorted(referred)
             )
             query = sql.SQL(queries.get("loader_references")).format(pairs).as_string(None)
-            lent = [f"{row['right']} ON {row['what']} {row['name']}" for row in rows(toolbox, server, database, query)]
+            lent = [
+                f"{row['right']} ON {row['what']} {row['name']}" for row in query_rows(toolbox, server, database, query)
+            ]
             if lent:
-                execute(toolbox, server, database, ";".join(f"GRANT {right} TO {ROLE}" for right in lent))
+                execute_sql(toolbox, server, database, ";".join(f"GRANT {right} TO {ROLE}" for right in lent))
         yield
 
 
 @contextmanager
-def granting_create(toolbox: Toolbox, server: Server, database: str, owners: Collection[str]) -> Iterator[None]:
+def granting_create(
+    toolbox: Toolbox, server: ServerConnection, database: str, owners: Collection[str]
+) -> Iterator[None]:
     """Let the owners create objects in every existing schema. Revoke these rights at the end. Raises ServerError."""
     names = sql.Literal(sorted(owners)).as_string(None)
-    found = rows(toolbox, server, database, queries.get("loader_lacks").replace("{owners}", f"{names}::text[]"))
+    found = query_rows(toolbox, server, database, queries.get("loader_lacks").replace("{owners}", f"{names}::text[]"))
     lent = [(f"{row['right']} ON {row['what']} {row['name']}", row["role"]) for row in found]
     if lent:
-        execute(toolbox, server, database, ";".join(f"GRANT {right} TO {role}" for right, role in lent))
+        execute_sql(toolbox, server, database, ";".join(f"GRANT {right} TO {role}" for right, role in lent))
     try:
         yield
     finally:
         if lent:
-            execute(toolbox, server, database, ";".join(f"REVOKE {right} FROM {role}" for right, role in lent))
+            execute_sql(toolbox, server, database, ";".join(f"REVOKE {right} FROM {role}" for right, role in lent))
 
 
 @contextmanager
-def granting_owner(toolbox: Toolbox, server: Server, database: str, owner: str) -> Iterator[None]:
+def granting_owner(toolbox: Toolbox, server: ServerConnection, database: str, owner: str) -> Iterator[None]:
     """Give the login the owner's rights, lift the database's connection limit, and undo both. Raises ServerError."""
     name, role = (sql.Identifier(word).as_string(None) for word in (database, owner))
     query = "SELECT datconnlimit AS most FROM pg_database WHERE datname = current_database()"
-    (limit,) = rows(toolbox, server, database, query)
+    (limit,) = query_rows(toolbox, server, database, query)
     enter = f"ALTER DATABASE {name} CONNECTION LIMIT -1; GRANT {role} TO {ROLE}; {queries.get('loader_usage')}"
-    execute(toolbox, server, database, enter)
+    execute_sql(toolbox, server, database, enter)
     try:
         yield
     finally:
         leave = (
             f"DROP OWNED BY {ROLE}; REVOKE {role} FROM {ROLE}; ALTER DATABASE {name} CONNECTION LIMIT {limit['most']}"
         )
-        execute(toolbox, server, database, leave)
+        execute_sql(toolbox, server, database, leave)

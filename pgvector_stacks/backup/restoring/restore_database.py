@@ -13,7 +13,7 @@ from pgvector_stacks.backup.contents import Contents, VectorIndex, contents_quer
 from pgvector_stacks.backup.restoring import owner_login, references, restore_order
 from pgvector_stacks.common import shell
 from pgvector_stacks.common.errors import ServerError
-from pgvector_stacks.toolbox.interface import HOUR_S, Server, Toolbox, execute, must
+from pgvector_stacks.toolbox.interface import HOUR_S, ServerConnection, Toolbox, execute_sql, require_success
 
 LONG_S = 48 * HOUR_S
 LINES = 12  # the most lines of pg_restore's output that a message quotes
@@ -40,8 +40,8 @@ def split_listing(listing: str, vector_indexes: Sequence[VectorIndex]) -> tuple[
 
 
 def restore_dump(
-    toolbox: Toolbox, server: Server, dump: str, database: str, indexes: Sequence[VectorIndex], *, jobs: int,
-    vector_indexes: bool, login: Server, create: bool = False, opening: str = "",
+    toolbox: Toolbox, server: ServerConnection, dump: str, database: str, indexes: Sequence[VectorIndex], *, jobs: int,
+    vector_indexes: bool, login: ServerConnection, create: bool = False, opening: str = "",
     by_superuser: bool = False,
 ) -> None:  # fmt: skip
     """Restore the dump in the folder `dump` (as the toolbox sees it). Raises ServerError with what pg_restore said.
@@ -55,11 +55,11 @@ def restore_dump(
     first, second = split_listing(_list_entries(toolbox, server.major, dump, create=create), indexes)
     beside = "postgres" if database == "template1" else "template1"
 
-    def run(to: Server, name: str, lines: Sequence[str], options: str, at: str = database) -> None:
+    def run(to: ServerConnection, name: str, lines: Sequence[str], options: str, at: str = database) -> None:
         if not lines:
             return
         variables = {"LIST": toolbox.put(name, "\n".join(lines) + "\n"), "DUMP": dump, "OPTIONS": options,
-                     "TARGET": conninfo(at), "LEASH": toolbox.leash}  # fmt: skip
+                     "TARGET": conninfo(at), "LEASH": toolbox.lifetime_fifo}  # fmt: skip
         done = toolbox.run(
             to.major, "sh", "-ec", shell.get("leash", "restore"), environment=to.environment | variables,
             timeout_s=LONG_S,
@@ -83,7 +83,7 @@ def restore_dump(
 
     run(server, "database.list", made.database, f"{making} --section=pre-data", beside if create else database)
     if opening:
-        execute(toolbox, server, database, opening)
+        execute_sql(toolbox, server, database, opening)
     make(made.schema, "before", "--section=pre-data")
     shares = owner_login.group_by_owner(first, owner_login.find_owners(toolbox, server, database), powerless)
     for number, (owner, lines) in enumerate(shares.items()):
@@ -102,7 +102,7 @@ def restore_dump(
 def _list_entries(toolbox: Toolbox, major: int, dump: str, *, create: bool) -> str:
     """Return pg_restore's list of the dump's entries. Raises ServerError."""
     script = f'exec pg_restore -l {"--create" if create else ""} "$DUMP"'
-    return must(
+    return require_success(
         "reading the dump's table of contents",
         toolbox.run(major, "sh", "-ec", script, environment={"DUMP": dump}),
     )
@@ -115,7 +115,7 @@ def _find_referenced_tables(toolbox: Toolbox, major: int, dump: str, lines: Sequ
         return set()
     variables = {"LIST": toolbox.put("keys.list", "\n".join(keys) + "\n"), "DUMP": dump}
     text = toolbox.run(major, "sh", "-ec", 'exec pg_restore -L "$LIST" -f - "$DUMP"', environment=variables)
-    return references.find_referenced_tables(must("reading the dump's foreign keys", text))
+    return references.find_referenced_tables(require_success("reading the dump's foreign keys", text))
 
 
 def extract_error(output: str) -> str:
@@ -143,7 +143,7 @@ def conninfo(database: str) -> str:
     return f"dbname='{escaped}'"
 
 
-def query_contents(toolbox: Toolbox, server: Server, database: str) -> Contents:
+def query_contents(toolbox: Toolbox, server: ServerConnection, database: str) -> Contents:
     """Query the present contents of the database. Raises ServerError."""
-    said = execute(toolbox, server, database, contents_query(), timeout_s=LONG_S)
+    said = execute_sql(toolbox, server, database, contents_query(), timeout_s=LONG_S)
     return Contents.model_validate_json(said)

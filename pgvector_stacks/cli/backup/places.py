@@ -10,8 +10,8 @@ from typing import Any
 from pgvector_stacks.cli.inspection import Database
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.connections.connection import Address
-from pgvector_stacks.engines.interface import Need, Programs, engine_of
-from pgvector_stacks.toolbox.interface import Server, Toolbox, with_password
+from pgvector_stacks.engines.interface import Need, Programs, get_engine
+from pgvector_stacks.toolbox.interface import ServerConnection, Toolbox, connect_with_password
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Deployed:
 
     @classmethod
     def of(cls, environment: Environment, outputs: Mapping[str, Any], key: str) -> Deployed:
-        admin = Database.from_outputs(outputs, engine_of(environment).via(environment)).admin
+        admin = Database.from_outputs(outputs, get_engine(environment).via(environment)).admin
         return cls(environment, admin, int(str(outputs["postgresVersion"]).split(".")[0]), key)
 
 
@@ -35,13 +35,13 @@ def jobs(environment: Environment) -> int:
 
 
 @contextmanager
-def at_the_server(stack: Deployed) -> Iterator[tuple[Toolbox, Server]]:
+def at_the_server(stack: Deployed) -> Iterator[tuple[Toolbox, ServerConnection]]:
     """A toolbox from where the stack's server is reached, as its superuser. Raises PgstackError."""
-    with engine_of(stack.environment).open_programs(stack.environment, Need(server=True)) as beside:
+    with get_engine(stack.environment).open_programs(stack.environment, Need(server=True)) as beside:
         host, port = beside.address or (stack.admin.host, stack.admin.port)
-        yield beside.toolbox, with_password(beside.toolbox, stack.major, host, port, stack.admin)
+        yield beside.toolbox, connect_with_password(beside.toolbox, stack.major, host, port, stack.admin)
 
 
 def apart(environment: Environment) -> AbstractContextManager[Programs]:
     """Programs that reach no server and no network. Raises PgstackError."""
-    return engine_of(environment).open_programs(environment, Need())
+    return get_engine(environment).open_programs(environment, Need())

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pgvector_stacks.common.exported_state import State
-from pgvector_stacks.common.image_names import MAJORS, major_of
+from pgvector_stacks.common.exported_state import ExportedState
+from pgvector_stacks.common.image_names import MAJORS, parse_major
 from pgvector_stacks.config.engines import EngineConfig
 from pgvector_stacks.docker.container_spec import PORT
-from pgvector_stacks.sizing.budget import derive_for_container
+from pgvector_stacks.sizing.budget import tune_for_container
 from pgvector_stacks.sizing.settings import Durability, Limits
 
 ANYWHERE = ("0.0.0.0", "::")
@@ -21,7 +21,7 @@ def _major(version: int | None, image: str) -> int:
 
     Raises ValueError if they differ, or if an image's name does not tell and `version` is None.
     """
-    said = major_of(image)
+    said = parse_major(image)
     if version is None and said is None and image:
         raise ValueError(f"the name {image!r} doesn't tell the major version of its PostgreSQL: set this key")
     if version is not None and said is not None and version != said:
@@ -30,17 +30,17 @@ def _major(version: int | None, image: str) -> int:
 
 
 def _settings(limits: Limits, durability: Durability, given: Mapping[str, str]) -> Mapping[str, str]:
-    return derive_for_container(limits, durability, given).settings
+    return tune_for_container(limits, durability, given).settings
 
 
-def _find_server(state: State) -> dict[str, Any] | None:
+def _find_server(state: ExportedState) -> dict[str, Any] | None:
     """Find the server's properties in the state; None if there is no server.
 
     Host and port are those that the container publishes. How far the last `up` came decides which resource has the
     other properties.
     """
     known = [found for kind in ("Readiness", "DataDirectory") if (found := state.resource(kind)) is not None]
-    published = _published(state)
+    published = _find_published(state)
     if published is None or not known:
         return None
     fitting = (each for each in known if published.items() <= (each | {"port": int(each.get("port") or PORT)}).items())
@@ -48,7 +48,7 @@ def _find_server(state: State) -> dict[str, Any] | None:
     return server | {"network": str(server["name"]), "internalHost": str(server["name"])}
 
 
-def _published(state: State) -> dict[str, Any] | None:
+def _find_published(state: ExportedState) -> dict[str, Any] | None:
     """Return the host and port that the container publishes; None if the state has no container."""
     container = state.inputs(CONTAINER, "server")
     if container is None:

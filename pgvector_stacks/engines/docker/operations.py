@@ -12,9 +12,9 @@ from docker.errors import DockerException
 
 from pgvector_stacks.backup.daily import sidecar
 from pgvector_stacks.common.errors import PgstackError, ServerError
-from pgvector_stacks.common.exported_state import State
+from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.common.finding import Finding
-from pgvector_stacks.common.image_names import major_of
+from pgvector_stacks.common.image_names import parse_major
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.docker import docker_host
 from pgvector_stacks.docker.container_spec import PORT
@@ -33,18 +33,18 @@ class Docker(Engine):
         _ = environment.fitting
         if offline:
             return
-        engine = _endpoint(environment)
+        engine = _choose_endpoint(environment)
         if environment.backup is not None:
             sidecar.refuse_elsewhere(engine, environment.stack)
         docker_host.connect(engine.url, engine.chosen_by).close()
 
     def via(self, environment: Environment) -> str:
-        return _endpoint(environment).via
+        return _choose_endpoint(environment).via
 
     def examine(self, environment: Environment) -> Iterator[Finding]:
-        return findings.examine(environment, _endpoint(environment))
+        return findings.examine(environment, _choose_endpoint(environment))
 
-    def plan_removal(self, environment: Environment, state: State, *, delete_data: bool) -> Removal:
+    def plan_removal(self, environment: Environment, state: ExportedState, *, delete_data: bool) -> Removal:
         """Plan the removal. Pulumi protects, keeps or deletes the volume; `delete_data` also deletes a kept volume."""
         protected = environment.volume == "protect"
         if delete_data and protected:
@@ -52,17 +52,17 @@ class Docker(Engine):
                 f"pgvector:volume = protect: the data of {environment.stack} isn't deleted\n"
                 "  set it to delete, `up`, then `down`"
             )
-        found = removal.deployed(state, environment, _endpoint(environment))
+        found = removal.read_deployed_server(state, environment, _choose_endpoint(environment))
         return Removal(
-            lambda: removal.after_down(found, environment.stack, delete=delete_data), exclude_protected=protected
+            lambda: removal.finish_removal(found, environment.stack, delete=delete_data), exclude_protected=protected
         )
 
     def open_programs(self, environment: Environment, need: Need) -> AbstractContextManager[Programs]:
-        return _beside_data(environment, need) if need.data else _beside_server(environment, need)
+        return _open_beside_data(environment, need) if need.data else _open_beside_server(environment, need)
 
     def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[TargetVersion, Disk]:
-        client = _client(environment)
-        server = docker_host.server_of(client, environment.name)
+        client = _connect(environment)
+        server = docker_host.find_container(client, environment.name)
         if server is None:
             raise PgstackError(f"the container {environment.name} is gone:  pgstack up {environment.stack}")
         wanted = TargetVersion(major)
@@ -75,7 +75,7 @@ class Docker(Engine):
     def psql(self, environment: Environment, *, interactive: bool) -> Psql:
         if shutil.which("docker") is None:
             return Psql()
-        return Psql(inside=psql_command(environment.name, _endpoint(environment).url, interactive=interactive))
+        return Psql(inside=psql_command(environment.name, _choose_endpoint(environment).url, interactive=interactive))
 
 
 def psql_command(container: str, engine: str, *, interactive: bool) -> tuple[str, ...]:
@@ -86,20 +86,20 @@ def psql_command(container: str, engine: str, *, interactive: bool) -> tuple[str
     return ("docker", "--host", engine, "exec", "-it" if interactive else "-i", *taken, container, "psql")
 
 
-def _endpoint(environment: Environment) -> docker_host.Endpoint:
+def _choose_endpoint(environment: Environment) -> docker_host.Endpoint:
     """Choose the stack's Docker Engine. Raises DockerFailed."""
-    return docker_host.endpoint(environment.docker_host, environment.docker_context, os.environ)
+    return docker_host.choose_endpoint(environment.docker_host, environment.docker_context, os.environ)
 
 
-def _client(environment: Environment) -> docker.DockerClient:
-    engine = _endpoint(environment)
+def _connect(environment: Environment) -> docker.DockerClient:
+    engine = _choose_endpoint(environment)
     return docker_host.connect(engine.url, engine.chosen_by)
 
 
 @contextmanager
-def _beside_data(environment: Environment, need: Need) -> Iterator[Programs]:
+def _open_beside_data(environment: Environment, need: Need) -> Iterator[Programs]:
     """Open programs that access the volume and, if needed, reach the server over its network."""
-    client, image = _client(environment), need.image or environment.image
+    client, image = _connect(environment), need.image or environment.image
     if not docker_host.volume_exists(client, environment.volume_name):
         raise PgstackError(f"there is no volume {environment.volume_name}: the stack has no data here")
     if not docker_host.has_image(client, image):
@@ -108,17 +108,17 @@ def _beside_data(environment: Environment, need: Need) -> Iterator[Programs]:
     with docker_toolbox.open_toolbox(
         client, environment.name, image, environment.volume_name, network=network, then=need.then
     ) as toolbox:
-        yield Programs(toolbox, (environment.name, PORT) if need.server else None, major_of(image))
+        yield Programs(toolbox, (environment.name, PORT) if need.server else None, parse_major(image))
 
 
 @contextmanager
-def _beside_server(environment: Environment, need: Need) -> Iterator[Programs]:
+def _open_beside_server(environment: Environment, need: Need) -> Iterator[Programs]:
     """Open programs of the image that the server runs.
 
     The container has a name of its own, because an `up` removes the throw-away containers with the stack's name.
     """
-    client = _client(environment)
-    server = docker_host.server_of(client, environment.name)
+    client = _connect(environment)
+    server = docker_host.find_container(client, environment.name)
     if need.server and (server is None or server.status != "running"):
         raise ServerError(f"the container {environment.name} doesn't run\n  start it:  pgstack up {environment.stack}")
     image = str(server.attrs["Image"]) if server else environment.image

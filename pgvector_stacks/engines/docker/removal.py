@@ -10,36 +10,38 @@ import shlex
 from dataclasses import dataclass
 
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.common.exported_state import State
+from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.docker import data_volume, docker_host, relocation
 
 
 @dataclass(frozen=True, slots=True)
-class Deployed:
+class DeployedServer:
     """A deployed server by the state: the container's name, its image, and the place of the data."""
 
     name: str
     image: str
-    place: relocation.Place
+    place: relocation.DataPlace
 
 
-def deployed(state: State, environment: Environment, engine: docker_host.Endpoint) -> Deployed:
+def read_deployed_server(
+    state: ExportedState, environment: Environment, engine: docker_host.Endpoint
+) -> DeployedServer:
     """Return the server that the state has, or what the stack file says if the state has none any more."""
     if props := state.inputs("Preflight"):
         volume = props.get("adoptVolume") or props["name"]
-        return Deployed(
-            props["name"], props["image"], relocation.Place(props["docker"], volume, props.get("dataPath") or "")
+        return DeployedServer(
+            props["name"], props["image"], relocation.DataPlace(props["docker"], volume, props.get("dataPath") or "")
         )
-    place = relocation.Place(engine.url, environment.volume_name, environment.data_path or "")
-    return Deployed(environment.name, environment.image, place)
+    place = relocation.DataPlace(engine.url, environment.volume_name, environment.data_path or "")
+    return DeployedServer(environment.name, environment.image, place)
 
 
-def after_down(found: Deployed, stack: str, *, delete: bool) -> str:
+def finish_removal(found: DeployedServer, stack: str, *, delete: bool) -> str:
     """Delete the data if `delete`, and return the message for the user. Raises DockerFailed, PgstackError."""
     place = found.place
     client = docker_host.connect(place.engine)
-    bound = relocation.bind_source(client, place.volume)
+    bound = relocation.find_bind_source(client, place.volume)
     there = bound is not None
     path = bound or place.path
     if not delete:
@@ -60,7 +62,7 @@ def after_down(found: Deployed, stack: str, *, delete: bool) -> str:
                 f"  docker pull {found.image}   then again:  pgstack down {stack} --delete-data\n"
                 f"  or delete them by hand on the Docker host:  sudo rm -rf {shlex.quote(path)}/*/docker"
             )
-        left = data_volume.delete(client, found.name, found.image, at, path)
+        left = data_volume.delete_data(client, found.name, found.image, at, path)
     if there:
         with docker_host.docker_errors():
             client.volumes.get(place.volume).remove()

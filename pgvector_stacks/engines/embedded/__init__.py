@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pgvector_stacks.common.exported_state import State
+from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.config.engines import EngineConfig
 from pgvector_stacks.embedded.embedded_server import VERSIONS
-from pgvector_stacks.sizing.settings import Durability, Limits, derive
+from pgvector_stacks.sizing.settings import Durability, Limits, derive_settings
 
 
 def _major(version: int | None, _image: str) -> int:
@@ -18,10 +18,10 @@ def _major(version: int | None, _image: str) -> int:
 
 
 def _settings(limits: Limits, durability: Durability, _given: Mapping[str, str]) -> Mapping[str, str]:
-    return derive(limits, durability=durability)
+    return derive_settings(limits, durability=durability)
 
 
-def _find_server(state: State) -> dict[str, Any] | None:
+def _find_server(state: ExportedState) -> dict[str, Any] | None:
     found = state.resource("EmbeddedServer")
     return found if found and found.get("host") and found.get("port") else None
 

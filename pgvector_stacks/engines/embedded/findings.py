@@ -34,11 +34,11 @@ def examine(environment: Environment) -> Iterator[Finding]:
     directory = embedded_server.Directory(
         ROOT / ".data" / environment.stack / str(environment.major), environment.major
     )
-    state = embedded_server.status(directory)
+    state = embedded_server.server_status(directory)
     place = directory.path.relative_to(ROOT)
     if state == "running":
-        yield Finding("server", f"runs on port {embedded_server.kept_port(directory)}, data in {place}/")
+        yield Finding("server", f"runs on port {embedded_server.read_last_port(directory)}, data in {place}/")
         return
-    words = "was never made" if state == "missing" else "is down"
+    words = "was never created" if state == "missing" else "is down"
     last = directory.log.read_text(errors="replace").strip().splitlines()[-3:] if directory.log.exists() else []
     yield Finding("server", "\n".join([f"{words} ({place}/)", *last]), f"pgstack up {environment.stack}")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.common.exported_state import State
+from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.config.environment import ROOT, Environment
 from pgvector_stacks.embedded import embedded_server
@@ -33,29 +33,31 @@ class Embedded(Engine):
     def examine(self, environment: Environment) -> Iterator[Finding]:
         return findings.examine(environment)
 
-    def plan_removal(self, environment: Environment, state: State, *, delete_data: bool) -> Removal:
-        return Removal(lambda: _removed(environment.stack, delete_data=delete_data))
+    def plan_removal(self, environment: Environment, state: ExportedState, *, delete_data: bool) -> Removal:
+        return Removal(lambda: _finish_removal(environment.stack, delete_data=delete_data))
 
     @contextmanager
     def open_programs(self, environment: Environment, need: Need) -> Iterator[Programs]:
         if need.data:
-            embedded_guardian.wait_for_guardian(_data(environment.stack))
-        with embedded_toolbox.open_toolbox(_data(environment.stack)) as toolbox:
+            embedded_guardian.wait_for_guardian(_data_folder(environment.stack))
+        with embedded_toolbox.open_toolbox(_data_folder(environment.stack)) as toolbox:
             yield Programs(toolbox)
 
     def target(self, environment: Environment, major: int, image: str, say: Say) -> tuple[TargetVersion, Disk]:
-        return embedded_upgrade.read_target_of_wheel(major), embedded_upgrade.measure_disk(_data(environment.stack))
+        return embedded_upgrade.read_target_of_wheel(major), embedded_upgrade.measure_disk(
+            _data_folder(environment.stack)
+        )
 
     def psql(self, environment: Environment, *, interactive: bool) -> Psql:
-        return Psql(program=embedded_server.psql())
+        return Psql(program=embedded_server.find_psql())
 
 
-def _data(stack: str) -> Path:
+def _data_folder(stack: str) -> Path:
     return ROOT / ".data" / stack
 
 
-def _removed(stack: str, *, delete_data: bool) -> str:
-    data = _data(stack)
+def _finish_removal(stack: str, *, delete_data: bool) -> str:
+    data = _data_folder(stack)
     if delete_data:
         _delete(data)
         return f"{stack} is down, its data deleted"

@@ -78,7 +78,7 @@ def run(
         if work.behind:
             line, _ = line_and_column(entry.script.text, work.behind)
             more = f"what stands before, to line {line}, is done and stays; the next `up` goes on behind it"
-            raise error.saying_more(more) from None
+            raise error.with_line(more) from None
         raise
     owner.execute("DISCARD ALL")
     owner.autocommit = False
@@ -263,7 +263,7 @@ class _Run:
             self.undo()
             if steps.may_commit_inside(self.script, number):
                 self.repeatable = False  # what it has committed would come twice
-                error = error.saying_more(COMMITS_INSIDE)
+                error = error.with_line(COMMITS_INSIDE)
             if not self.owner.closed and not self.records.closed:
                 self.start(number, index_leftovers.after_failure(self.records, noted))
             raise error from None

@@ -185,7 +185,7 @@ def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) ->
                 raise explain(script, _message(result), number)
             if result.status == ExecStatus.TUPLES_OK and result.ntuples:
                 told, recorded = (
-                    _rows(script, number, result, most_rows, show=show) for show in (row_values.shown(), False)
+                    _rows(script, number, result, most_rows, show=show) for show in (row_values.are_shown(), False)
                 )
                 raise ValidationFailed(told, recorded=recorded)
     connection.execute("ROLLBACK TO SAVEPOINT pgstack_verify")

@@ -61,7 +61,7 @@ ADVICE |= dict.fromkeys(("42P07", "42P06", "42710", "42701", "42723"), EXISTS)
 def explain(script: Script, message: ServerMessage, index: int) -> SqlFailed:
     """The error of statement `index` (0-based) of `script`."""
     line, column = locate(script, message, index)
-    told, recorded = (_lines(script, message, line, column, show=show) for show in (row_values.shown(), False))
+    told, recorded = (_lines(script, message, line, column, show=show) for show in (row_values.are_shown(), False))
     return SqlFailed(told, sqlstate=message.sqlstate, script=script.name, line=line, recorded=recorded)
 
 
@@ -69,12 +69,12 @@ def _lines(script: Script, message: ServerMessage, line: int, column: int | None
     """The whole message. `show`: values of rows, too."""
     place = f"{script.path}:{line}" + (f":{column}" if column else "")
     state = f" ({message.sqlstate})" if message.sqlstate else ""
-    text = row_values.message(message.text, message.sqlstate, show=show)
-    detail = row_values.detail(message.detail, message.sqlstate, show=show)
+    text = row_values.redact_message(message.text, message.sqlstate, show=show)
+    detail = row_values.redact_detail(message.detail, message.sqlstate, show=show)
     lines = [f"{place}: {quoted(text)}{state}", excerpt(script.text, line, column)]
     lines += [f"  {label}: {quoted(words)}" for label, words in (("detail", detail), ("hint", message.hint)) if words]
     if message.context and not BODY_LINE.search(message.context):
-        lines.append(f"  in: {row_values.context(message.context.splitlines()[0], show=show)}")
+        lines.append(f"  in: {row_values.redact_context(message.context.splitlines()[0], show=show)}")
     if advice := _advice(message):
         lines.append(f"  {advice}")
     return "\n".join(lines)

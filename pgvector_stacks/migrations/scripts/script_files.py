@@ -16,7 +16,7 @@ from glob import glob
 from itertools import chain
 from pathlib import Path
 
-from pgvector_stacks.common.errors import ScriptError, listing, nearest
+from pgvector_stacks.common.errors import ScriptError, shorten_list, suggest_nearest
 from pgvector_stacks.migrations.lexing import lexing, psql_alone
 from pgvector_stacks.migrations.lexing.lexing import COMMENTS, Statement, Token
 from pgvector_stacks.migrations.lexing.positions import excerpt, line_and_column
@@ -88,12 +88,12 @@ def load(
         orphans -= set(_resolve(root, listed_elsewhere, on_disk, None))
     if orphans:
         problems.append(
-            f"no environment lists {listing([f'sql/{name}' for name in sorted(orphans)])}\n"
+            f"no environment lists {shorten_list([f'sql/{name}' for name in sorted(orphans)])}\n"
             "  add it to pgvector:scripts in a stack file, at its place in the order, or delete the file"
         )
     if strays:
         problems.append(
-            f"nothing runs {listing([f'sql/{name}' for name in strays])}\n"
+            f"nothing runs {shorten_list([f'sql/{name}' for name in strays])}\n"
             "  a script's name ends with .sql, in lower case, and begins with no dot: rename it, or delete it"
         )
     scripts = []
@@ -225,7 +225,7 @@ def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], told: list[s
 def _do_not_exist(missing: Sequence[str], on_disk: set[str]) -> list[str]:
     """A line for each of the first. A suggestion looks at every file: with a renamed folder it would take hours."""
     told = [
-        f"scripts: sql/{entry} does not exist{nearest(entry, on_disk) if number < MOST_SUGGESTIONS else ''}"
+        f"scripts: sql/{entry} does not exist{suggest_nearest(entry, on_disk) if number < MOST_SUGGESTIONS else ''}"
         for number, entry in enumerate(missing[:MOST_MISSING])
     ]
     if len(missing) > MOST_MISSING:
@@ -336,7 +336,7 @@ def _directives(path: str, text: str) -> dict[str, str]:
             continue
         word, value = match["directive"], match["value"]
         if word not in DIRECTIVES:
-            raise _refused(path, text, token.start, f"unknown header {word!r}{nearest(word, DIRECTIVES)}")
+            raise _refused(path, text, token.start, f"unknown header {word!r}{suggest_nearest(word, DIRECTIVES)}")
         if value and word != "statement-timeout":
             raise _refused(path, text, token.start, f"{word} takes no value; each header has a line of its own")
         directives[word] = value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pgvector_stacks.common.errors import listing
+from pgvector_stacks.common.errors import shorten_list
 from pgvector_stacks.upgrade import decision
 from pgvector_stacks.upgrade.decision import Reindex, format_size
 from pgvector_stacks.upgrade.facts import Collation, SourceServer, TargetVersion, TextIndex
@@ -96,4 +96,4 @@ def _count_and_size(pairs: Sequence[tuple[str, TextIndex]]) -> str:
 
 def _list_largest(pairs: Sequence[tuple[str, TextIndex]]) -> str:
     largest = sorted(pairs, key=lambda pair: -pair[1].bytes)
-    return listing([f"{name}: {index.name} {format_size(index.bytes)}" for name, index in largest], most=SHOWN)
+    return shorten_list([f"{name}: {index.name} {format_size(index.bytes)}" for name, index in largest], most=SHOWN)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from pgvector_stacks.common import queries
-from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, execute, must, rows
+from pgvector_stacks.toolbox.interface import (
+    Report,
+    ServerConnection,
+    Toolbox,
+    execute_sql,
+    query_rows,
+    require_success,
+)
 from pgvector_stacks.upgrade.checks import collations
 from pgvector_stacks.upgrade.decision import Reindex
 from pgvector_stacks.upgrade.facts import SourceServer, TextIndex, parse_text_indexes
@@ -35,7 +42,7 @@ def carry_settings(toolbox: Toolbox, source: SourceServer, directory: str, known
         if lines:
             text = "\n".join(["", f"# carried over from PostgreSQL {source.major}", *lines, ""])
             done = toolbox.sh('printf %s "$TEXT" >>"$FILE"', TEXT=text, FILE=f"{directory}/{name}")
-            must(f"writing {name}", done)
+            require_success(f"writing {name}", done)
     return lost
 
 
@@ -47,7 +54,7 @@ KnownIndexes = Mapping[str, Sequence[TextIndex]]
 
 
 def finish_databases(
-    toolbox: Toolbox, server: Server, databases: Iterable[str], report: Report, *, statistics: bool,
+    toolbox: Toolbox, server: ServerConnection, databases: Iterable[str], report: Report, *, statistics: bool,
     known: KnownIndexes | None = None, reindex: Reindex = "before",
 ) -> None:  # fmt: skip
     """Update extensions and rebuild indexes in every database, template1 included. Raises ServerError.
@@ -62,26 +69,26 @@ def finish_databases(
             report(line)
         if statistics:
             # A small sample of each table gives usable plans, until `statistics.analyze_missing` runs.
-            execute(toolbox, server, database, "SET default_statistics_target = 1", then=("ANALYZE",))
+            execute_sql(toolbox, server, database, "SET default_statistics_target = 1", then=("ANALYZE",))
 
 
-def _update_extensions(toolbox: Toolbox, server: Server, database: str) -> list[str]:
+def _update_extensions(toolbox: Toolbox, server: ServerConnection, database: str) -> list[str]:
     query = """SELECT e.extname AS name, quote_ident(e.extname) AS quoted, e.extversion AS was, a.default_version AS now
                  FROM pg_extension e JOIN pg_available_extensions a ON a.name = e.extname
                 WHERE a.default_version <> e.extversion"""
     found = []
-    for row in rows(toolbox, server, database, query):
-        execute(toolbox, server, database, f"ALTER EXTENSION {row['quoted']} UPDATE")
+    for row in query_rows(toolbox, server, database, query):
+        execute_sql(toolbox, server, database, f"ALTER EXTENSION {row['quoted']} UPDATE")
         found.append(f"{row['name']} {row['was']} → {row['now']} in {database}")
     return found
 
 
 def _rebuild_indexes(
-    toolbox: Toolbox, server: Server, database: str, known: KnownIndexes | None, reindex: Reindex
+    toolbox: Toolbox, server: ServerConnection, database: str, known: KnownIndexes | None, reindex: Reindex
 ) -> list[str]:  # fmt: skip
     """Rebuild indexes sorted by another version of the C library or ICU, or leave them to `reindex.rebuild_stale`."""
-    changed = rows(toolbox, server, database, queries.get("upgrade_collations"))
-    now = parse_text_indexes(rows(toolbox, server, database, queries.get("upgrade_collation_indexes")))
+    changed = query_rows(toolbox, server, database, queries.get("upgrade_collations"))
+    now = parse_text_indexes(query_rows(toolbox, server, database, queries.get("upgrade_collation_indexes")))
     wrong = list(now) if changed else []
     if known is not None:
         wrong = collations.find_misordered(known.get(database, ()), now)
@@ -90,7 +97,7 @@ def _rebuild_indexes(
     later = [index for index in wrong if index.stale] if reindex == "after" else []
     done = [index for index in wrong if index not in later]
     for index in done:
-        execute(toolbox, server, database, f"REINDEX INDEX {index.name}")
+        execute_sql(toolbox, server, database, f"REINDEX INDEX {index.name}")
     versions = ", ".join(f"{row['what']} {row['recorded']} → {row['actual']}" for row in changed)
     said = [f"collations: {len(done)} indexes of {database} rebuilt ({versions})"] if done or not later else []
     if later:
@@ -100,5 +107,5 @@ def _rebuild_indexes(
             f"collations: {len(later)} indexes of {database} wait ({versions}): {collations.describe_risk(later)}",
         ]
     for row in changed:
-        execute(toolbox, server, database, row["refresh"])
+        execute_sql(toolbox, server, database, row["refresh"])
     return said

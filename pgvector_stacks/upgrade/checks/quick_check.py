@@ -14,7 +14,7 @@ from psycopg import sql
 
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ServerError
-from pgvector_stacks.toolbox.interface import Server, Toolbox, execute, rows
+from pgvector_stacks.toolbox.interface import ServerConnection, Toolbox, execute_sql, query_rows
 
 SAMPLE_ROWS = 100
 # Values have the same text on both servers, whatever their settings are.
@@ -33,13 +33,15 @@ $$;
 Fingerprint = Mapping[str, str]
 
 
-def take_fingerprint(toolbox: Toolbox, server: Server, databases: Iterable[str], *, exact: bool) -> Fingerprint:
+def take_fingerprint(
+    toolbox: Toolbox, server: ServerConnection, databases: Iterable[str], *, exact: bool
+) -> Fingerprint:
     """Return a description of each object by its name, as `app: table public.t`. Raises ServerError."""
     query = queries.get("upgrade_fingerprint").replace("{exact}", "true" if exact else "false")
     found: dict[str, str] = {}
     for database in databases:
         first = f"{SESSION_SETTINGS}{queries.get('as_owner')}{FUNCTIONS}"
-        asked = rows(toolbox, server, database, query, first=first, last=queries.get("as_owner_end"))
+        asked = query_rows(toolbox, server, database, query, first=first, last=queries.get("as_owner_end"))
         found |= {f"{database}: {row['what']}": str(row["how"]) for row in asked}
     return found
 
@@ -61,7 +63,7 @@ def check_equal(before: Fingerprint, after: Fingerprint) -> None:
         raise ServerError(f"the new server's data is not the old one's: {len(found)} differences\n{shown}")
 
 
-def check_vector_indexes(toolbox: Toolbox, server: Server, databases: Iterable[str]) -> int:
+def check_vector_indexes(toolbox: Toolbox, server: ServerConnection, databases: Iterable[str]) -> int:
     """Query each vector index for the row nearest to the first row of its table, and return how many were queried.
 
     Raises ServerError if the planner doesn't use the index, or the found row is farther away than a random row. The
@@ -70,14 +72,14 @@ def check_vector_indexes(toolbox: Toolbox, server: Server, databases: Iterable[s
     """
     asked = 0
     for database in databases:
-        if not rows(toolbox, server, database, "SELECT 1 FROM pg_extension WHERE extname = 'vector'"):
+        if not query_rows(toolbox, server, database, "SELECT 1 FROM pg_extension WHERE extname = 'vector'"):
             continue
-        for index in rows(toolbox, server, database, queries.get("vector_indexes")):
+        for index in query_rows(toolbox, server, database, queries.get("vector_indexes")):
             asked += _check_vector_index(toolbox, server, database, index)
     return asked
 
 
-def _check_vector_index(toolbox: Toolbox, server: Server, database: str, index: Mapping[str, str]) -> int:
+def _check_vector_index(toolbox: Toolbox, server: ServerConnection, database: str, index: Mapping[str, str]) -> int:
     expression, table = index["expression"], index["table"]
     operator = index["operator"]
     where = f"WHERE ({index['predicate']})" if index["predicate"] else f"WHERE {expression} IS NOT NULL"
@@ -88,7 +90,7 @@ def _check_vector_index(toolbox: Toolbox, server: Server, database: str, index: 
     others = f"SELECT {distance} AS d FROM {table} {where} {defined} LIMIT {SAMPLE_ROWS}"
     at_random = f"SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY d) AS d FROM ({others}) AS others"
     question = queries.get("upgrade_index_owner").replace("{oid}", str(int(index["index_oid"])))
-    (of,) = rows(toolbox, server, database, question)
+    (of,) = query_rows(toolbox, server, database, question)
     owner = "" if of["plain"] else str(of["owner"])
     try:
         (middle,) = _query_json(toolbox, server, database, _as_json(at_random), "", owner)
@@ -119,13 +121,15 @@ def _as_json(query: str) -> str:
     return f"SELECT row_to_json(found) FROM ({query}) AS found"
 
 
-def _query_json(toolbox: Toolbox, server: Server, database: str, query: str, session: str, owner: str) -> list[Any]:
+def _query_json(
+    toolbox: Toolbox, server: ServerConnection, database: str, query: str, session: str, owner: str
+) -> list[Any]:
     """Return the JSON values of a query. `owner`: the role that runs it, quoted for SQL; "" for the connection's."""
     asked = query
     if owner:
         literal = sql.Literal(query).as_string(None)
         asked = queries.get("upgrade_ask_as_owner").replace("{owner}", owner).replace("{query}", literal)
-    said = execute(toolbox, server, database, session or "SELECT", then=[asked])
+    said = execute_sql(toolbox, server, database, session or "SELECT", then=[asked])
     return _parse_json_values(said)
 
 

@@ -20,7 +20,14 @@ from psycopg import sql
 from pgvector_stacks.common import queries, shell
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.connections.server_authentication import UNDEMANDING
-from pgvector_stacks.toolbox.interface import HOUR_S, Server, Toolbox, must, rows, start
+from pgvector_stacks.toolbox.interface import (
+    HOUR_S,
+    ServerConnection,
+    Toolbox,
+    query_rows,
+    require_success,
+    start_server,
+)
 from pgvector_stacks.upgrade import rollback
 from pgvector_stacks.upgrade.checks import quick_check
 from pgvector_stacks.upgrade.checks.comparison import (
@@ -95,10 +102,10 @@ def find_comparable_upgrade(toolbox: Toolbox, new: int) -> Journal:
 
 def choose_copy_path(toolbox: Toolbox, old: int) -> str:
     """Return a path for the copy of this run only. The cleanup after a killed run may still remove another one."""
-    return f"{toolbox.beside(old, COPY)}/{secrets.token_hex(4)}"
+    return f"{toolbox.sibling_path(old, COPY)}/{secrets.token_hex(4)}"
 
 
-def verify(toolbox: Toolbox, live: Server, new: int, copy: str, report: Say) -> Comparison:
+def verify(toolbox: Toolbox, live: ServerConnection, new: int, copy: str, report: Say) -> Comparison:
     """Compare the kept directory with the running server. Raises ServerError if it can't be compared.
 
     `toolbox`: one with the old version's programs; `live`: their connection to the running server; `copy`: the path
@@ -132,27 +139,31 @@ def _lock_kept_directory(toolbox: Toolbox, journal: Journal) -> AbstractContextM
 
 
 @contextmanager
-def _serving_copy(toolbox: Toolbox, journal: Journal, copy: str, report: Say) -> Iterator[Server]:
+def _serving_copy(toolbox: Toolbox, journal: Journal, copy: str, report: Say) -> Iterator[ServerConnection]:
     """Start a server on a copy of the kept directory, and remove both at the end. Raises ServerError."""
     old = toolbox.directory(journal.old)
-    left = toolbox.beside(journal.old, COPY)
-    must("removing what a power cut left", toolbox.sh('rm -rf "$D"', D=left))
-    needed, free = (int(word) for word in must("looking for room", toolbox.sh(SPACE, D=old)).split())
+    left = toolbox.sibling_path(journal.old, COPY)
+    require_success("removing what a power cut left", toolbox.sh('rm -rf "$D"', D=left))
+    needed, free = (int(word) for word in require_success("looking for room", toolbox.sh(SPACE, D=old)).split())
     if free < needed + MARGIN_BYTES:
         raise ServerError(
             f"a copy of {old} needs {format_size(needed + MARGIN_BYTES)} free beside it, there are {format_size(free)}"
             "\n  free disk space"
         )
-    guard = {"DIRECTORY": copy, "LEASH": toolbox.leash}
-    must("guarding the copy", toolbox.run(journal.old, "sh", "-ec", shell.get("verify_guard"), environment=guard))
+    guard = {"DIRECTORY": copy, "LEASH": toolbox.lifetime_fifo}
+    require_success(
+        "guarding the copy", toolbox.run(journal.old, "sh", "-ec", shell.get("verify_guard"), environment=guard)
+    )
     try:
         report(f"copies {old} ({format_size(needed)})" if needed else f"copies {old}, sharing its blocks")
-        paths = {"FROM": old, "TO": copy, "LEASH": toolbox.leash}
+        paths = {"FROM": old, "TO": copy, "LEASH": toolbox.lifetime_fifo}
         script = f"{shell.get('leash')}\n{COPYING}"
-        must(f"copying {old}", toolbox.run(journal.old, "sh", "-ec", script, environment=paths, timeout_s=LONG_S))
+        require_success(
+            f"copying {old}", toolbox.run(journal.old, "sh", "-ec", script, environment=paths, timeout_s=LONG_S)
+        )
         rollback.find_reversible_upgrade(toolbox, journal.new)  # no server has used the directory meanwhile
         # The setting overrides a data_directory in postgresql.conf, which would name the original.
-        yield start(toolbox, journal.old, copy, SETTINGS | {"data_directory": copy}, journal.superuser)
+        yield start_server(toolbox, journal.old, copy, SETTINGS | {"data_directory": copy}, journal.superuser)
     finally:
         if toolbox.run(journal.old, "sh", "-ec", CLEAR, environment={"D": copy}).code != 0:
             report(f"{copy} could not be removed: remove it by hand, or  pgstack upgrade confirm STACK")
@@ -164,14 +175,18 @@ def cleanup_command(copy: str) -> str:
     return f"kill -s KILL -- -1; rm -rf {path} {path}.log {path}.pid; rmdir {shlex.quote(posixpath.dirname(copy))}"
 
 
-def _list_databases(toolbox: Toolbox, server: Server) -> list[str]:
-    return [row["name"] for row in rows(toolbox, server, "postgres", "SELECT datname AS name FROM pg_database"
+def _list_databases(toolbox: Toolbox, server: ServerConnection) -> list[str]:
+    return [row["name"] for row in query_rows(toolbox, server, "postgres", "SELECT datname AS name FROM pg_database"
                                         " WHERE datallowconn")]  # fmt: skip
 
 
-def _compare(toolbox: Toolbox, copy: Server, live: Server, database: str) -> tuple[DatabaseSums, list[str]]:
+def _compare(
+    toolbox: Toolbox, copy: ServerConnection, live: ServerConnection, database: str
+) -> tuple[DatabaseSums, list[str]]:
     """Return the kept contents of a database, and its differences as lines of text."""
-    relations = {server: rows(toolbox, server, database, queries.get("verify_relations")) for server in (copy, live)}
+    relations = {
+        server: query_rows(toolbox, server, database, queries.get("verify_relations")) for server in (copy, live)
+    }
     names = {server: [row["name"] for row in found if row["kind"] == "table"] for server, found in relations.items()}
     kept, now = (
         DatabaseSums(
@@ -187,7 +202,7 @@ def _compare(toolbox: Toolbox, copy: Server, live: Server, database: str) -> tup
     return kept, describe_differences(kept, now, counted)
 
 
-def _sum_tables(toolbox: Toolbox, server: Server, database: str, tables: list[str]) -> dict[str, TableSum]:
+def _sum_tables(toolbox: Toolbox, server: ServerConnection, database: str, tables: list[str]) -> dict[str, TableSum]:
     found = {}
     for first in range(0, len(tables), BATCH):
         batch = tables[first : first + BATCH]
@@ -216,22 +231,22 @@ def _call_as_owner(
     return f"pg_temp.{function}({name}::regclass, {text}::text)"
 
 
-def _run_sql(toolbox: Toolbox, server: Server, database: str, text: str) -> str:
+def _run_sql(toolbox: Toolbox, server: ServerConnection, database: str, text: str) -> str:
     variables = server.environment | {
-        "PGDATABASE": database, "FILE": toolbox.put("verify.sql", text), "LEASH": toolbox.leash,
+        "PGDATABASE": database, "FILE": toolbox.put("verify.sql", text), "LEASH": toolbox.lifetime_fifo,
     }  # fmt: skip
     script = shell.get("leash", "ask")
-    return must(
+    return require_success(
         f"comparing database {database}",
         toolbox.run(server.major, "sh", "-ec", script, environment=variables, timeout_s=LONG_S),
     )
 
 
 def _count_differences(
-    toolbox: Toolbox, copy: Server, live: Server, database: str, table: str, rows_in_all: int
+    toolbox: Toolbox, copy: ServerConnection, live: ServerConnection, database: str, table: str, rows_in_all: int
 ) -> DifferingRows:
     """Count the rows that only one side has, duplicates included. Raises ServerError without enough disk space."""
-    free = int(must("looking for room", toolbox.sh(SPACE, D=toolbox.directory(copy.major))).split()[1])
+    free = int(require_success("looking for room", toolbox.sh(SPACE, D=toolbox.directory(copy.major))).split()[1])
     if free < rows_in_all * ROW_BYTES + MARGIN_BYTES:
         raise ServerError(
             f"{database}: table {table} differs; counting its rows needs"
@@ -250,13 +265,13 @@ def _count_differences(
           FROM kept FULL JOIN now USING (hash);
         {END}"""
     variables: Mapping[str, str] = copy.environment | {
-        "PGDATABASE": database, "LEASH": toolbox.leash,
+        "PGDATABASE": database, "LEASH": toolbox.lifetime_fifo,
         "OTHER_HOST": live.host, "OTHER_PORT": str(live.port), "OTHER_USER": live.user, "OTHER_PASSFILE": live.passfile,
-        **{name.replace("PG", "OTHER_", 1): value for name, value in (UNDEMANDING | dict(live.demands)).items()},
+        **{name.replace("PG", "OTHER_", 1): value for name, value in (UNDEMANDING | dict(live.verification)).items()},
         "THERE": toolbox.put("there.sql", there), "HERE": toolbox.put("here.sql", here),
     }  # fmt: skip
     script = shell.get("leash", "verify_rows")
-    said = must(
+    said = require_success(
         f"counting rows of {table} in database {database}",
         toolbox.run(copy.major, "sh", "-ec", script, environment=variables, timeout_s=LONG_S),
     )

@@ -9,9 +9,9 @@ from docker.models.containers import Container
 
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.common.image_names import VOLUME
-from pgvector_stacks.docker.docker_host import finish, throw_away
-from pgvector_stacks.toolbox.docker_toolbox import NO_STRAY, USER, DockerToolbox, output_of
-from pgvector_stacks.toolbox.interface import Done
+from pgvector_stacks.docker.docker_host import open_throw_away, run_to_end
+from pgvector_stacks.toolbox.docker_toolbox import NO_STRAY, USER, DockerToolbox, read_output
+from pgvector_stacks.toolbox.interface import ProgramResult
 from pgvector_stacks.upgrade.facts import Disk, TargetVersion
 
 
@@ -23,7 +23,7 @@ def measure_disk(server: Container) -> Disk:
         rm -rf "$trial"
         df -B1 --output=avail {VOLUME} | tail -n 1
     """
-    said = output_of(server, ["sh", "-ec", script], USER)
+    said = read_output(server, ["sh", "-ec", script], USER)
     found = re.fullmatch(rb"(yes|no)\s+(\d+)\s*", said)
     if found is None:
         raise ServerError(f"the free space of {VOLUME} can't be read: {said.decode(errors='replace').strip()[-300:]}")
@@ -33,9 +33,9 @@ def measure_disk(server: Container) -> Disk:
 def read_target_of_image(client: docker.DockerClient, name: str, image: str, major: int) -> TargetVersion:
     """Read version and extensions from a local image, without starting a server. Raises ServerError."""
     command = ["sh", "-c", _target_script(major)]
-    with throw_away(client, name, image, command, user=USER, tmpfs=NO_STRAY) as made:
-        done = finish(made, timeout_s=60, lines=2000)
-    return _parse_target(Done(done.code, done.output), image, major)
+    with open_throw_away(client, name, image, command, user=USER, tmpfs=NO_STRAY) as made:
+        done = run_to_end(made, timeout_s=60, lines=2000)
+    return _parse_target(ProgramResult(done.code, done.output), image, major)
 
 
 def read_target(made: DockerToolbox, major: int) -> TargetVersion:
@@ -51,7 +51,7 @@ def _target_script(major: int) -> str:
     )
 
 
-def _parse_target(done: Done, image: str, major: int) -> TargetVersion:
+def _parse_target(done: ProgramResult, image: str, major: int) -> TargetVersion:
     if done.code != 0:
         raise ServerError(
             f"the image {image} has no PostgreSQL {major} where Debian's packages have it\n{done.tail(3)}"

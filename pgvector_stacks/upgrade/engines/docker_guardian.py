@@ -37,10 +37,10 @@ def start_guardian(url: str, name: str, image: str) -> None:
 def restart_old_server(url: str, name: str, image: str) -> None:
     """Start the old container, unless it runs or a new one has replaced it. Raises DockerFailed."""
     client = docker_host.connect(url)
-    server = docker_host.server_of(client, name)
+    server = docker_host.find_container(client, name)
     if server is None or server.status == "running" or server.attrs["Image"] != image:
         return
-    docker_host.remove_left_throw_aways(client, name)  # one of them may hold the lock on the data directory
+    docker_host.remove_leftover_containers(client, name)  # one of them may hold the lock on the data directory
     with docker_host.docker_errors():
         server.start()
 

@@ -16,10 +16,10 @@ from docker.models.containers import Container
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.connections.connection import Address
 from pgvector_stacks.docker import data_volume
-from pgvector_stacks.docker.container_spec import PORT, Spec
-from pgvector_stacks.docker.docker_host import docker_errors, has_image, remove_left_throw_aways, server_of
+from pgvector_stacks.docker.container_spec import PORT, ContainerSpec
+from pgvector_stacks.docker.docker_host import docker_errors, find_container, has_image, remove_leftover_containers
 from pgvector_stacks.toolbox import docker_toolbox
-from pgvector_stacks.toolbox.interface import Server, Toolbox, with_password
+from pgvector_stacks.toolbox.interface import ServerConnection, Toolbox, connect_with_password
 from pgvector_stacks.upgrade import facts, rollback, run
 from pgvector_stacks.upgrade.backup_first import BackupFirst
 from pgvector_stacks.upgrade.checks import collations
@@ -37,8 +37,8 @@ class UpgradeRequest:
     """The requested upgrade: from which server to which. `old_image`, `new_image`: ids or names."""
 
     client: docker.DockerClient
-    before: Spec
-    after: Spec
+    before: ContainerSpec
+    after: ContainerSpec
     old_image: str
     new_image: str
     volume: str
@@ -87,9 +87,9 @@ def carry_out(wanted: UpgradeRequest, before_step: Callable[[str], None] = do_no
     Raises PgstackError. The old server then serves again, except after `link` has started the new one.
     """
     client, old, new = wanted.client, wanted.before, wanted.after
-    remove_left_throw_aways(client, new.name)
+    remove_leftover_containers(client, new.name)
     server = _find_server(wanted)
-    data_volume.install(client, new, wanted.new_image, wanted.volume)
+    data_volume.install_files(client, new, wanted.new_image, wanted.volume)
     with docker_toolbox.open_toolbox(
         client, new.name, wanted.new_image, wanted.volume, network=wanted.network, limits=new.limits(),
         carries=old.major,
@@ -104,14 +104,14 @@ def carry_out(wanted: UpgradeRequest, before_step: Callable[[str], None] = do_no
         if not control.is_running():
             control.start()
         control.set_replication(allowed=False)  # a killed run may have allowed it
-        data_volume.trial(client, new, wanted.new_image, wanted.volume, wanted.pgvector_minimum)
+        data_volume.try_server(client, new, wanted.new_image, wanted.volume, wanted.pgvector_minimum)
         source = _query_source(wanted)
         disk = docker_facts.measure_disk(server)
         target = docker_facts.read_target(made, new.major)
         choice = decide(source, target, disk, wanted.method)
         if choice.why:  # the preview may have known less
             wanted.report(describe_choice(source, target, choice))
-        live = with_password(made, old.major, old.name, PORT, wanted.address)
+        live = connect_with_password(made, old.major, old.name, PORT, wanted.address)
         upgrade = run.Upgrade(
             made, control, source, new.major, choice, live, dict(new.settings), wanted.report,
             backup=partial(_back_up, wanted) if wanted.backup else None, before=before_step,
@@ -130,12 +130,12 @@ def _back_up(wanted: UpgradeRequest) -> None:
 @contextmanager
 def open_toolbox_at_server(
     client: docker.DockerClient, name: str, image: str, major: int, admin: Address
-) -> Iterator[tuple[Toolbox, Server]]:
+) -> Iterator[tuple[Toolbox, ServerConnection]]:
     """Open a toolbox that reaches the named server, with the server's programs. It lacks the volume, so that a dump
     takes no space from the database.
     """
     with docker_toolbox.open_toolbox(client, name, image, None, network=name) as made:
-        yield made, with_password(made, major, name, PORT, admin)
+        yield made, connect_with_password(made, major, name, PORT, admin)
 
 
 @contextmanager
@@ -156,8 +156,8 @@ def is_rollback_requested(wanted: UpgradeRequest) -> bool:
 def roll_back(wanted: UpgradeRequest) -> None:
     """Stop the new server and set its data directory aside. The old directory is unchanged. Raises ServerError."""
     client = wanted.client
-    remove_left_throw_aways(client, wanted.after.name)
-    server = server_of(client, wanted.before.name)
+    remove_leftover_containers(client, wanted.after.name)
+    server = find_container(client, wanted.before.name)
     if server is not None and server.status == "running":
         with docker_errors():
             server.stop(timeout=wanted.grace_s)
@@ -168,7 +168,7 @@ def roll_back(wanted: UpgradeRequest) -> None:
 
 
 def _find_server(wanted: UpgradeRequest) -> Container:
-    found = server_of(wanted.client, wanted.before.name)
+    found = find_container(wanted.client, wanted.before.name)
     if found is None:
         raise ServerError(
             f"the container {wanted.before.name} is gone: an upgrade needs the running old server\n"

@@ -18,7 +18,7 @@ class EmbeddedServerControl:
         self.stopping = False
 
     def is_running(self) -> bool:
-        return embedded_server.pid(self.old) is not None
+        return embedded_server.find_postmaster(self.old) is not None
 
     def stop(self) -> None:
         self.stopping = True
@@ -36,5 +36,5 @@ class EmbeddedServerControl:
 
     @contextmanager
     def locking_directories(self) -> Iterator[None]:
-        with embedded_server.only_one(self.old), embedded_server.only_one(self.new):
+        with embedded_server.hold_start_lock(self.old), embedded_server.hold_start_lock(self.new):
             yield

@@ -122,9 +122,9 @@ def clean_up_after_kill(job: Job, toolbox: embedded_toolbox.EmbeddedToolbox, *, 
     kill_processes([*job.leftovers, *([private] if private else [])], mark=private, spared=str(old.path))
     journal = run.read_journal(toolbox, job.new)
     killed_behind_doors = journal is not None and not journal.verified and journal.step not in UNTOUCHED
-    if embedded_server.pid(old) is not None and (killed_behind_doors or _is_closed_to_clients(old)):
+    if embedded_server.find_postmaster(old) is not None and (killed_behind_doors or _is_closed_to_clients(old)):
         embedded_server.stop(old)  # it may be shutting down, or accept no clients
-    step = run.plan_next_run(toolbox, job.old, job.new, serves=embedded_server.pid(old) is not None)[0]
+    step = run.plan_next_run(toolbox, job.old, job.new, serves=embedded_server.find_postmaster(old) is not None)[0]
     if step != "finish":
         run.remove_leftovers(toolbox, job.old, job.new)
     if step == "start over":
@@ -134,7 +134,7 @@ def clean_up_after_kill(job: Job, toolbox: embedded_toolbox.EmbeddedToolbox, *, 
 def start_current_server(job: Job, toolbox: embedded_toolbox.EmbeddedToolbox) -> None:
     """Start the server that has the data, unless it runs. Raises PgstackError."""
     old, new = job.directory(job.old), job.directory(job.new)
-    if embedded_server.pid(old) is not None or embedded_server.pid(new) is not None:
+    if embedded_server.find_postmaster(old) is not None or embedded_server.find_postmaster(new) is not None:
         return
     step = run.plan_next_run(toolbox, job.old, job.new, serves=False)[0]
     if step == "go on":
@@ -148,7 +148,9 @@ def start_new_server(job: Job) -> int:
     """Start the upgraded server for clients and return its port. Raises ServerError."""
     new = job.directory(job.new)
     embedded_server.include_settings(new.path)
-    return embedded_server.start(new, job.settings, port=job.port or embedded_server.kept_port(job.directory(job.old)))
+    return embedded_server.start(
+        new, job.settings, port=job.port or embedded_server.read_last_port(job.directory(job.old))
+    )
 
 
 def kill_processes(paths: Iterable[str], *, mark: str, spared: str) -> None:
@@ -186,7 +188,7 @@ def _belongs_to_upgrade(process: psutil.Process, named: re.Pattern[str], mark: s
 
 def _is_closed_to_clients(directory: embedded_server.Directory) -> bool:
     """Return whether the directory's server was started only for the upgrade: only such a server names its socket."""
-    process = embedded_server.pid(directory)
+    process = embedded_server.find_postmaster(directory)
     try:
         return process is not None and "unix_socket" in " ".join(psutil.Process(process).cmdline())
     except psutil.Error:

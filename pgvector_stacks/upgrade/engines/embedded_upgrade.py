@@ -23,7 +23,7 @@ from pgvector_stacks.common.errors import PgstackError, ServerError
 from pgvector_stacks.connections.connection import Address
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.toolbox import embedded_toolbox
-from pgvector_stacks.toolbox.interface import Report, Server, Toolbox, must, with_password
+from pgvector_stacks.toolbox.interface import Report, ServerConnection, Toolbox, connect_with_password, require_success
 from pgvector_stacks.upgrade import decision, facts, methods, rollback, run
 from pgvector_stacks.upgrade.backup_first import BackupFirst
 from pgvector_stacks.upgrade.checks import collations
@@ -56,7 +56,7 @@ def describe(
     root, old = Path(job.root), job.directory(job.old)
     if not old.made:
         raise ServerError(f"{VERSION_KEY}: there is no data of PostgreSQL {job.old} in {old.path} to upgrade")
-    serves = embedded_server.pid(old) is not None
+    serves = embedded_server.find_postmaster(old) is not None
     with embedded_toolbox.open_toolbox(root) as toolbox:
         step, _ = run.plan_next_run(toolbox, job.old, job.new, serves=serves)
     if step != "start over":
@@ -89,7 +89,7 @@ def upgrade(
     root, old = Path(job.root), job.directory(job.old)
     with embedded_toolbox.open_toolbox(root) as toolbox, embedded_guardian.guarding(job, toolbox.private):
         embedded_guardian.clean_up_after_kill(job, toolbox)
-        serves = embedded_server.pid(old) is not None
+        serves = embedded_server.find_postmaster(old) is not None
         journal = run.find_finished_upgrade(
             toolbox, job.old, job.new, serves=serves, settings=job.settings, report=report
         )
@@ -100,7 +100,7 @@ def upgrade(
         embedded_server.ensure_password(old, port, password)
         source, _, choice = _decide(job, password, method, no_drift)
         control = EmbeddedServerControl(old, job.directory(job.new), job.old_settings, port)
-        live = with_password(toolbox, job.old, embedded_server.HOST, port, _admin_address(port, password))
+        live = connect_with_password(toolbox, job.old, embedded_server.HOST, port, _admin_address(port, password))
         here = nullcontext((toolbox, live)), nullcontext(toolbox)
         first = partial(backup.make, *here, report, pace) if backup else None
         made = run.Upgrade(
@@ -120,11 +120,11 @@ def upgrade(
 
 
 @contextmanager
-def open_toolbox_at_server(job: Job, password: str) -> Iterator[tuple[Toolbox, Server]]:
+def open_toolbox_at_server(job: Job, password: str) -> Iterator[tuple[Toolbox, ServerConnection]]:
     """Open a toolbox that reaches the new server, once it runs."""
-    port = embedded_server.kept_port(job.directory(job.new)) or 0
+    port = embedded_server.read_last_port(job.directory(job.new)) or 0
     with embedded_toolbox.open_toolbox(Path(job.root)) as made:
-        yield made, with_password(made, job.new, embedded_server.HOST, port, _admin_address(port, password))
+        yield made, connect_with_password(made, job.new, embedded_server.HOST, port, _admin_address(port, password))
 
 
 def _admin_address(port: int, password: str) -> Address:
@@ -140,13 +140,13 @@ def is_rollback_requested(job: Job) -> bool:
 def roll_back(job: Job) -> None:
     """Stop the server and set its data directory aside. The kept directory's data is unchanged. Raises ServerError."""
     kept, served = job.directory(job.new), job.directory(job.old)
-    port = embedded_server.kept_port(served) if served.made else None
+    port = embedded_server.read_last_port(served) if served.made else None
     if served.made:
         embedded_server.stop(served)
     with embedded_toolbox.open_toolbox(Path(job.root)) as toolbox:
         rollback.carry_out(toolbox, job.old)
     if port is not None:  # the applications use this port
-        embedded_server.write_settings(kept, port, embedded_server.written_settings(kept))
+        embedded_server.write_settings(kept, port, embedded_server.read_settings(kept))
 
 
 def _restart_old_server(
@@ -155,14 +155,14 @@ def _restart_old_server(
     report: Report,
 ) -> None:  # fmt: skip
     """Start the old server after the new one failed to start, unless `link` left no way back."""
-    if embedded_server.pid(job.directory(job.new)) is not None:
+    if embedded_server.find_postmaster(job.directory(job.new)) is not None:
         return  # the new server runs after all, and the next `up` finds it
     if not journal.rollback:
         report(f"link gave the way back up: the next `up` starts PostgreSQL {job.new}")
         return
     script = 'mv -T "$A" "$B"'
-    unfinished = toolbox.beside(job.new, UNFINISHED)
-    must("setting the new directory aside", toolbox.sh(script, A=toolbox.directory(job.new), B=unfinished))
+    unfinished = toolbox.sibling_path(job.new, UNFINISHED)
+    require_success("setting the new directory aside", toolbox.sh(script, A=toolbox.directory(job.new), B=unfinished))
     try:
         control.start()
     except PgstackError as error:
@@ -177,7 +177,7 @@ def _decide(
     """Query the old server and choose a method. Raises ServerError with all refusals, DriftRefused, psycopg.Error,
     ConnectionFailed.
     """
-    port = embedded_server.kept_port(job.directory(job.old)) or 0
+    port = embedded_server.read_last_port(job.directory(job.old)) or 0
     address = _admin_address(port, password)
     source, target = facts.query_source(address), read_target_of_wheel(job.new)
     if reasons := decision.find_refusals(source, target):
@@ -190,7 +190,7 @@ def _decide(
 
 def read_target_of_wheel(major: int) -> facts.TargetVersion:
     """Read version and extensions of the wheel's programs for a major version. Raises ServerError."""
-    folder = embedded_server.binaries(major)
+    folder = embedded_server.find_bin_directory(major)
     said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
     number = re.search(r" (\d+)\.(\d+)", said)
     if number is None:
@@ -233,9 +233,9 @@ def check_is_current(directory: embedded_server.Directory) -> None:
     root = directory.path.parent
     for major in embedded_server.VERSIONS:
         other = embedded_server.Directory(root / str(major), major)
-        if major == directory.major or embedded_server.pid(directory) is not None:
+        if major == directory.major or embedded_server.find_postmaster(directory) is not None:
             continue
-        if embedded_server.pid(other) is not None:
+        if embedded_server.find_postmaster(other) is not None:
             raise ServerError(
                 f"{VERSION_KEY}: PostgreSQL {major} serves this stack's data since an `up` that was interrupted\n"
                 f"  set it to {major}, then `up` again"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pgvector_stacks.common.exported_state import State
+from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.config.engines import EngineConfig
 from pgvector_stacks.sizing.settings import Durability, Limits
 
@@ -18,7 +18,7 @@ def _settings(_limits: Limits, _durability: Durability, _given: Mapping[str, str
     return {}
 
 
-def _find_server(state: State) -> dict[str, Any] | None:
+def _find_server(state: ExportedState) -> dict[str, Any] | None:
     return state.resource("SqlSchema")
 
 
