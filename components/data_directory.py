@@ -34,17 +34,66 @@ from pgvector_stacks.docker.docker_host import (
 from pgvector_stacks.embedded.embedded_server import ADMIN
 from pgvector_stacks.upgrade.engines import docker_guardian, docker_upgrade
 
-from .shared.engine import backup_first, ignore_upgrade_only_changes, no_drift
-from .shared.props import is_unknown
-from .shared.provider import DynamicResource, Provider, as_deployed, inputs_of, plainly, refused
+from .shared.engine import ignore_upgrade_only_changes
+from .shared.provider import DynamicResource, Provider, as_deployed, plainly, refused
 from .shared.schema_check import refuse_before_a_change, set_apart
+from .shared.upgrade_props import UpgradeProps
 
 OUTPUTS = ("systemIdentifier", "madeBy", "upgradedBy", "downtimeS")
-ADDRESS = ("host", "port", "sslmode")
+
+
+class DataProps(UpgradeProps):
+    """The volume, the server on it, and how its administrator reaches it. What a check does not know yet has a default.
+
+    `image`: the id, `image_name`: as the stack file has it. `files_of_root`, `host`, `port`, `sslmode`: older states
+    lack them.
+    """
+
+    name: str
+    docker: str
+    volume: str = ""
+    volume_name: str = ""
+    image: str = ""
+    image_name: str = ""
+    major: int = 0
+    settings: dict[str, str]
+    memory_mb: int
+    cpus: float
+    shm_mb: int
+    certificate: str = ""
+    key: str = ""
+    files_of_root: bool = False
+    admin_password: str = ""
+    host: str = ""
+    port: int | None = None
+    sslmode: str | None = None
+    pgvector_minimum: str = ""
+    stop_grace_s: int = 0
+    adopt: bool = False
+    system_identifier: str = ""
+    made_by: str = ""
+    upgraded_by: str = ""
+    downtime_s: float = 0
+
+    @property
+    def spec(self) -> ContainerSpec:
+        """The server that these properties describe."""
+        return ContainerSpec(
+            name=self.name, major=self.major, settings=self.settings, memory_mb=self.memory_mb, cpus=self.cpus,
+            shm_mb=self.shm_mb, certificate=self.certificate, key=self.key, root_owns_files=self.files_of_root,
+        )  # fmt: skip
+
+    def address(self, declared: DataProps | None = None, *, database: str = "postgres", password: str = "") -> Address:
+        """The administrator's, of a server as it was deployed; `declared`: has what an older state lacks."""
+        reached = self if self.host or declared is None else declared
+        return Address(
+            reached.host, reached.port or PORT, database, ADMIN, password or self.admin_password,
+            sslmode=reached.sslmode or "", via=Endpoint(self.docker, "").via, certificate=self.certificate,
+        )  # fmt: skip
 
 
 class DataDirectoryProvider(Provider):
-    """Inputs: see `DataDirectory`."""
+    """Inputs: `DataProps`."""
 
     name = "data-directory"
     outputs = OUTPUTS
@@ -55,10 +104,11 @@ class DataDirectoryProvider(Provider):
             news = as_deployed(_olds, news)
         news, wanted = set_apart(news)
         try:
-            _check(_olds, news, away=away)
+            was, now = DataProps.from_props(_olds) if _olds else None, DataProps.from_props(news)
+            _check(was, now, away=away)
             # a rollback brings another database back
-            if wanted and "major" in _olds and int(news["major"]) >= int(_olds["major"]):
-                refuse_before_a_change(_as_it_is(_olds, news, wanted), wanted)
+            if wanted and was is not None and now.major >= was.major:
+                refuse_before_a_change(_as_it_is(was, now, wanted), wanted)
         except PgstackError as error:
             return refused(news, error)
         except psycopg.Error as error:
@@ -67,274 +117,243 @@ class DataDirectoryProvider(Provider):
 
     @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
-        client = connect(props["docker"])
-        spec = spec_of(props)
+        wanted = DataProps.from_props(props)
+        client, spec = connect(wanted.docker), wanted.spec
         remove_leftover_containers(client, spec.name)
-        if props.get("adopt"):
+        if wanted.adopt:
             adoption.adopt(
-                client, spec, props["image"], props["volume"],
-                image_name=props["imageName"], database=props["database"], report=pulumi.log.info,
+                client, spec, wanted.image, wanted.volume,
+                image_name=wanted.image_name, database=wanted.database, report=pulumi.log.info,
             )  # fmt: skip
-        _look(client, props)
-        made = self._found(props)
-        return CreateResult(made["systemIdentifier"], props | made)
-
-    @staticmethod
-    def _found(props: dict[str, Any]) -> dict[str, Any]:
-        """Made, or taken as it is there."""
-        spec = spec_of(props)
-        identifier, by = data_volume.prepare_data(
-            connect(props["docker"]), spec, props["image"], props["volume"], props["adminPassword"]
-        )
-        return {"systemIdentifier": identifier, "madeBy": by, "upgradedBy": "", "downtimeS": 0}
+        _look(client, wanted)
+        made = _prepare(wanted)
+        return CreateResult(made["systemIdentifier"], made)
 
     @plainly
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        before, after = spec_of(_olds), spec_of(_news)
-        if after.major < before.major:
-            docker_upgrade.roll_back(_wanted(_olds, _news, _news["image"]))
-            return UpdateResult(_news | self._found(_news))
-        if before.major != after.major:
-            if _news.get("upgradeMethod") != "link":  # after which the old container can't be started again
-                docker_guardian.start_guardian(_olds["docker"], _olds["name"], _olds["image"])
-            journal = docker_upgrade.carry_out(_wanted(_olds, _news, _news["image"]))
-            return UpdateResult(
-                _news
-                | {
-                    "systemIdentifier": journal.identifier,
-                    "madeBy": f"upgraded from {journal.old}",
-                    "upgradedBy": journal.method,
-                    "downtimeS": journal.downtime_s,
-                }
-            )
-        changed = before.differs_from(after) or _olds["image"] != _news["image"]
-        client = connect(_news["docker"])
-        if changed or _is_elsewhere(_olds, _news):
-            remove_leftover_containers(client, after.name)
+        was, wanted = DataProps.from_props(_olds), DataProps.from_props(_news)
+        if wanted.major < was.major:
+            docker_upgrade.roll_back(_requested(was, wanted, wanted.image))
+            return UpdateResult(_prepare(wanted))
+        if was.major != wanted.major:
+            return UpdateResult(_upgrade(was, wanted))
+        changed = was.spec.differs_from(wanted.spec) or was.image != wanted.image
+        client = connect(wanted.docker)
+        if changed or _is_elsewhere(was, wanted):
+            remove_leftover_containers(client, wanted.name)
         if changed:
-            data_volume.install_files(client, after, _news["image"], _news["volume"])
+            data_volume.install_files(client, wanted.spec, wanted.image, wanted.volume)
             pulumi.log.info("tries the new image, settings or limits on an empty directory first")
-            data_volume.try_server(client, after, _news["image"], _news["volume"], _news["pgvectorMinimum"])
-        if _is_elsewhere(_olds, _news) and _is_gone(client, _news):
+            data_volume.try_server(client, wanted.spec, wanted.image, wanted.volume, wanted.pgvector_minimum)
+        if _is_elsewhere(was, wanted) and _is_gone(client, wanted):
             # Preflight let it pass: the former place has no data
-            _look(client, _news)
-            return UpdateResult(_news | self._found(_news))
-        return UpdateResult(_news | {key: _olds.get(key) for key in OUTPUTS})
+            _look(client, wanted)
+            return UpdateResult(_prepare(wanted))
+        return UpdateResult(wanted.to_props() | {key: _olds.get(key) for key in OUTPUTS})
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        deployed = DataProps.from_props(props)
         try:
-            client = connect(props["docker"])
+            client = connect(deployed.docker)
         except PgstackError:
             client = None  # Preflight says it
-        if client is None or not _is_gone(client, props):
-            return ReadResult(id_, props, inputs_of(props, OUTPUTS))
-        pulumi.log.warn(f"volume {props['volume']} or its data is gone: `up` will create a new, empty database")
+        if client is None or not _is_gone(client, deployed):
+            return ReadResult(id_, deployed.to_props(), deployed.inputs(OUTPUTS))
+        pulumi.log.warn(f"volume {deployed.volume} or its data is gone: `up` will create a new, empty database")
         return ReadResult(None, {})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """The data goes with the Volume, or stays with it."""
 
 
-def _is_elsewhere(olds: dict[str, Any], news: dict[str, Any]) -> bool:
-    """True where the volume may be another one than the state's."""
-    return any(olds.get(key) != news.get(key) for key in ("docker", "volume", "volumeName", "name"))
+def _prepare(wanted: DataProps) -> dict[str, Any]:
+    """Create the data, or take what the volume holds. Return the properties with the outputs."""
+    identifier, by = data_volume.prepare_data(
+        connect(wanted.docker), wanted.spec, wanted.image, wanted.volume, wanted.admin_password
+    )
+    return wanted.to_props(system_identifier=identifier, made_by=by, upgraded_by="", downtime_s=0)
 
 
-def _is_gone(client: docker.DockerClient, props: dict[str, Any]) -> bool:
-    """True where the volume isn't there, or another empty one of its name: seen only while no server runs on it."""
-    if not volume_exists(client, props["volume"]):
+def _upgrade(was: DataProps, wanted: DataProps) -> dict[str, Any]:
+    """Upgrade, and return the properties with the outputs."""
+    if wanted.upgrade_method != "link":  # after which the old container can't be started again
+        docker_guardian.start_guardian(was.docker, was.name, was.image)
+    journal = docker_upgrade.carry_out(_requested(was, wanted, wanted.image))
+    return wanted.to_props(
+        system_identifier=journal.identifier,
+        made_by=f"upgraded from {journal.old}",
+        upgraded_by=journal.method,
+        downtime_s=journal.downtime_s,
+    )
+
+
+def _is_elsewhere(was: DataProps, wanted: DataProps) -> bool:
+    """True if the volume may be another one than the state's."""
+    return (was.docker, was.volume, was.volume_name, was.name) != (
+        wanted.docker, wanted.volume, wanted.volume_name, wanted.name,
+    )  # fmt: skip
+
+
+def _is_gone(client: docker.DockerClient, wanted: DataProps) -> bool:
+    """True if the volume does not exist or is another, empty one of its name; seen only while no server runs on it."""
+    if not volume_exists(client, wanted.volume):
         return True
-    server = find_container(client, props["name"])
-    if (server is not None and server.status == "running") or not has_image(client, props["image"]):
+    server = find_container(client, wanted.name)
+    if (server is not None and server.status == "running") or not has_image(client, wanted.image):
         return False
-    found = data_volume.inspect_volume(client, props["name"], props["image"], props["volume"])
-    return f"{int(props['major'])}/docker" not in found.directories
+    found = data_volume.inspect_volume(client, wanted.name, wanted.image, wanted.volume)
+    return f"{wanted.major}/docker" not in found.directories
 
 
-def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
+def _check(was: DataProps | None, wanted: DataProps, *, away: bool) -> None:
     """Raises ServerError for data that the wanted server can't or shouldn't serve. `away`: the volume isn't asked."""
-    if is_unknown(news.get("major")):
+    if not wanted.major:
         return
-    if olds:
-        _check_volume(olds, news)
-        was, wanted = int(olds["major"]), int(news["major"])
-        if was != wanted:
-            _check_upgrade(olds, news, away=away)
+    if was is not None:
+        _check_volume(was, wanted)
+        if was.major != wanted.major:
+            _check_upgrade(was, wanted, away=away)
             return
         if not away:
-            _check_extensions(olds, news)
-        if not is_unknown({key: news.get(key) for key in ("image", "certificate", "key")}):
-            before, after = spec_of(olds), spec_of(news)
-            changes = before.describe_changes(after) + _published(olds, news)
-            if olds["image"] != news["image"]:
-                changes.append(_other_image(olds, news, news["image"]))
-            if changes:
-                pulumi.log.info(f"restarts PostgreSQL: {', '.join(changes)}")
-        elif olds["imageName"] != news["imageName"]:
-            pulumi.log.info(f"restarts PostgreSQL: {_other_image(olds, news, '')}")
+            _check_extensions(was, wanted)
+        _tell_changes(was, wanted)
         return
     if away:
         return
     try:
-        client = connect(news["docker"])
+        client = connect(wanted.docker)
     except PgstackError:
         return  # Preflight says it
     # a preview pulls nothing; create looks again
-    if volume_exists(client, news["volumeName"]) and has_image(client, news["imageName"]):
-        seen = news | {"image": news["imageName"], "volume": news["volumeName"]}
-        if news.get("adopt"):
+    if volume_exists(client, wanted.volume_name) and has_image(client, wanted.image_name):
+        seen = wanted.model_copy(update={"image": wanted.image_name, "volume": wanted.volume_name})
+        if wanted.adopt:
             _look_at_adopted(client, seen)
         else:
             _look(client, seen)
 
 
-def _as_it_is(olds: dict[str, Any], news: dict[str, Any], wanted: Mapping[str, Any]) -> list[Address]:
+def _tell_changes(was: DataProps, wanted: DataProps) -> None:
+    """Say why the container is replaced, as far as a preview knows: a new image's id and certificate come later."""
+    if wanted.knows("image", "certificate", "key"):
+        changes = was.spec.describe_changes(wanted.spec) + _published(was, wanted)
+        if was.image != wanted.image:
+            changes.append(_other_image(was, wanted, wanted.image))
+        if changes:
+            pulumi.log.info(f"restarts PostgreSQL: {', '.join(changes)}")
+    elif was.image_name != wanted.image_name:
+        pulumi.log.info(f"restarts PostgreSQL: {_other_image(was, wanted, '')}")
+
+
+def _as_it_is(was: DataProps, now: DataProps, schema: Mapping[str, Any]) -> list[Address]:
     """Where the server is now, by the inputs of the last `up`."""
-    words = dict.fromkeys(
-        word for word in (olds.get("adminPassword"), news["adminPassword"]) if word and not is_unknown(word)
-    )
-    return [
-        Address(
-            olds["host"], int(olds.get("port") or PORT), wanted["database"], ADMIN, word,
-            sslmode=olds.get("sslmode") or "", via=Endpoint(olds["docker"], "").via,
-            certificate=olds.get("certificate") or "",
-        )
-        for word in words
-    ]  # fmt: skip
+    words = dict.fromkeys(word for word in (was.admin_password, now.admin_password) if word)
+    return [was.address(database=schema["database"], password=word) for word in words]
 
 
-def _check_extensions(olds: dict[str, Any], news: dict[str, Any]) -> None:
+def _check_extensions(was: DataProps, wanted: DataProps) -> None:
     """Raises ServerError where another image can't serve the databases. A server that is down can't be asked."""
-    image = news["imageName"] if is_unknown(news.get("image")) else news["image"]
-    if image in (olds["image"], olds["imageName"]):
+    image = wanted.image or wanted.image_name
+    if image in (was.image, was.image_name):
         return
     try:
-        client = connect(olds["docker"])
+        client = connect(was.docker)
         if not has_image(client, image):
             return  # a preview pulls nothing; the `up` asks again
-        there = extension_check.list_installed(_address(olds | {key: olds.get(key, news.get(key)) for key in ADDRESS}))
-        offer = extension_check.list_image_extensions(client, olds["name"], image)
+        there = extension_check.list_installed(was.address(wanted))
+        offer = extension_check.list_image_extensions(client, was.name, image)
     except (PgstackError, psycopg.Error):
         return
-    why = extension_check.explain_refusal(there, offer, news["imageName"]) if offer is not None else ""
+    why = extension_check.explain_refusal(there, offer, wanted.image_name) if offer is not None else ""
     if why:
         raise ServerError(f"pgvector:image: {why}")
 
 
-def _address(props: dict[str, Any]) -> Address:
-    """The administrator's, of a server as it was deployed."""
-    return Address(
-        props["host"], int(props["port"]), "postgres", ADMIN, props["adminPassword"], sslmode=props["sslmode"],
-        via=Endpoint(props["docker"], "").via, certificate=props.get("certificate") or "",
-    )  # fmt: skip
-
-
-def _published(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
+def _published(was: DataProps, wanted: DataProps) -> list[str]:
     """Where it is to be reached otherwise, for which the container is replaced; what the state lacks isn't compared."""
-
-    def shown(value: Any) -> str:
-        return f"{value:g}" if isinstance(value, float) else str(value)  # the engine's numbers are floats
-
     return [
-        f"{what} {shown(olds[key])} → {shown(news[key])}"
-        for key, what in (("name", "container"), ("host", "address"), ("port", "port"))
-        if key in olds and not is_unknown(news.get(key)) and olds[key] != news[key]
-    ]
+        f"{what} {old} → {new}"
+        for old, new, what in (
+            (was.name, wanted.name, "container"), (was.host, wanted.host, "address"), (was.port, wanted.port, "port"),
+        )
+        if old and new and old != new
+    ]  # fmt: skip
 
 
-def _other_image(olds: dict[str, Any], news: dict[str, Any], identifier: str) -> str:
+def _other_image(was: DataProps, wanted: DataProps, identifier: str) -> str:
     """With the digests where a name was given to another image. `identifier`: "" where it isn't known yet."""
-    if olds["imageName"] != news["imageName"] or not identifier:
-        return f"image {olds['imageName']} → {news['imageName']}"
-    was, now = (str(each).removeprefix("sha256:")[:12] for each in (olds["image"], identifier))
-    return f"image {news['imageName']} is another one now ({was} → {now})"
+    if was.image_name != wanted.image_name or not identifier:
+        return f"image {was.image_name} → {wanted.image_name}"
+    before, now = (each.removeprefix("sha256:")[:12] for each in (was.image, identifier))
+    return f"image {wanted.image_name} is another one now ({before} → {now})"
 
 
-def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
+def _check_upgrade(was: DataProps, wanted: DataProps, *, away: bool) -> None:
     """Say what the upgrade will do. Raises PgstackError where it is refused."""
-    was, wanted = int(olds["major"]), int(news["major"])
     try:
         if away:
-            if wanted < was:
+            if wanted.major < was.major:
                 raise ServerError("a downgrade: no method goes back")
-            pulumi.log.info(f"upgrades PostgreSQL {was} → {wanted}: how is decided where the server can be asked")
+            pulumi.log.info(
+                f"upgrades PostgreSQL {was.major} → {wanted.major}: how is decided where the server can be asked"
+            )
             return
-        upgrade = _wanted(olds, news, news["imageName"])
-        if wanted < was and docker_upgrade.is_rollback_requested(upgrade):
-            pulumi.log.info(f"goes back to PostgreSQL {wanted} as it was before the upgrade to {was}")
+        upgrade = _requested(was, wanted, wanted.image_name)
+        if wanted.major < was.major and docker_upgrade.is_rollback_requested(upgrade):
+            pulumi.log.info(f"goes back to PostgreSQL {wanted.major} as it was before the upgrade to {was.major}")
         else:
             pulumi.log.info(docker_upgrade.describe(upgrade))
     except PgstackError as error:
         raise ServerError(
-            f"pgvector:image: this stack's data is PostgreSQL {was}'s, {news['imageName']} is PostgreSQL {wanted}\n"
-            f"  {error}"
+            f"pgvector:image: this stack's data is PostgreSQL {was.major}'s, {wanted.image_name} is PostgreSQL"
+            f" {wanted.major}\n  {error}"
         ) from None
 
 
-def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> docker_upgrade.UpgradeRequest:
+def _requested(was: DataProps, wanted: DataProps, image: str) -> docker_upgrade.UpgradeRequest:
     """The upgrade that these inputs ask for. The old server is reached as it was deployed.
 
     State written before upgrades existed has no address. The declared one is used.
     """
-    known = {key: None if is_unknown(value) else value for key, value in news.items()}
-    olds = {key: known.get(key) for key in ADDRESS} | olds
     return docker_upgrade.UpgradeRequest(
-        client=connect(olds["docker"]), before=spec_of(olds), after=spec_of(known),
-        old_image=olds["image"], new_image=image, volume=olds["volume"], method=news.get("upgradeMethod"),
-        grace_s=int(news["stopGraceS"]), backup=backup_first(olds, news), pgvector_minimum=news["pgvectorMinimum"],
-        report=pulumi.log.info, no_drift=no_drift(olds, news), reindex=news.get("upgradeReindex", "before"),
-        address=_address(olds),
+        client=connect(was.docker), before=was.spec, after=wanted.spec,
+        old_image=was.image, new_image=image, volume=was.volume, method=wanted.upgrade_method,
+        grace_s=wanted.stop_grace_s, backup=wanted.backup_first(was), pgvector_minimum=wanted.pgvector_minimum,
+        report=pulumi.log.info, no_drift=wanted.no_drift(was), reindex=wanted.upgrade_reindex,
+        address=was.address(wanted),
     )  # fmt: skip
 
 
-def _check_volume(olds: dict[str, Any], news: dict[str, Any]) -> None:
+def _check_volume(was: DataProps, wanted: DataProps) -> None:
     """Raises ServerError where the data would be left behind in another volume."""
-    was, wanted = olds.get("volumeName"), news.get("volumeName")
-    if was == wanted or not (olds.get("adopt") or news.get("adopt")):
+    if was.volume_name == wanted.volume_name or not (was.adopt or wanted.adopt):
         return
-    if olds.get("adopt"):
+    if was.adopt:
         raise ServerError(
-            f"this stack's data is in the volume {was}, which it adopted; without it the server would start empty\n"
-            f"  leave the key in the stack file:  pgvector:adoptVolume: {was}"
+            f"this stack's data is in the volume {was.volume_name}, which it adopted; without it the server would start"
+            f" empty\n  leave the key in the stack file:  pgvector:adoptVolume: {was.volume_name}"
         )
     raise ServerError(
-        f"this stack has data of its own, in the volume {was}: adopting {wanted} would leave it behind\n"
-        "  adopt in a stack without data, or take this one down first (its volume stays):  pgstack down STACK"
+        f"this stack has data of its own, in the volume {was.volume_name}: adopting {wanted.volume_name} would leave it"
+        " behind\n  adopt in a stack without data, or take this one down first (its volume stays):  pgstack down STACK"
     )
 
 
-def _look_at_adopted(client: docker.DockerClient, props: dict[str, Any]) -> None:
+def _look_at_adopted(client: docker.DockerClient, wanted: DataProps) -> None:
     """Say what adopting will do. Raises ServerError."""
-    major, volume = int(props["major"]), props["volume"]
-    seen = adoption.inspect_legacy_volume(client, props["name"], props["image"], volume)
-    if reason := adoption.explain_refusal(seen, volume, props["imageName"], major):
+    seen = adoption.inspect_legacy_volume(client, wanted.name, wanted.image, wanted.volume)
+    if reason := adoption.explain_refusal(seen, wanted.volume, wanted.image_name, wanted.major):
         raise ServerError(reason)
-    if message := adoption.describe_adoption(seen, volume, major):
+    if message := adoption.describe_adoption(seen, wanted.volume, wanted.major):
         pulumi.log.info(message)
 
 
-def _look(client: docker.DockerClient, props: dict[str, Any]) -> None:
+def _look(client: docker.DockerClient, wanted: DataProps) -> None:
     """Raises ServerError."""
-    major = int(props["major"])
-    found = data_volume.inspect_volume(client, props["name"], props["image"], props["volume"])
-    if refusal := found.refusal(major, props["volume"]):
+    found = data_volume.inspect_volume(client, wanted.name, wanted.image, wanted.volume)
+    if refusal := found.refusal(wanted.major, wanted.volume):
         raise ServerError(refusal)
-
-
-def spec_of(props: dict[str, Any]) -> ContainerSpec:
-    """The server these inputs describe."""
-    return ContainerSpec(
-        name=props["name"],
-        major=int(props["major"]),
-        settings={str(name): str(value) for name, value in props["settings"].items()},
-        memory_mb=int(props["memoryMb"]),
-        cpus=float(props["cpus"]),
-        shm_mb=int(props["shmMb"]),
-        certificate=props.get("certificate") or "",
-        key=props.get("key") or "",
-        root_owns_files=bool(props.get("filesOfRoot")),
-    )
 
 
 class DataDirectory(DynamicResource, module="pgvector", name="DataDirectory"):

@@ -23,7 +23,6 @@ from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect, server_version
 from pgvector_stacks.embedded import embedded_server, trust_lines
 from pgvector_stacks.sizing.settings import derive_settings, settings_hash
-from pgvector_stacks.upgrade.decision import Method, Reindex
 from pgvector_stacks.upgrade.engines import embedded_guardian, embedded_upgrade
 
 from .password import password
@@ -31,16 +30,14 @@ from .shared.engine import (  # fmt: skip
     BACKUP_INPUTS,
     UPGRADE_INPUTS,
     Server,
-    backup_after,
-    backup_first,
     backup_inputs,
     ignore_upgrade_only_changes,
-    no_drift,
     upgrade_inputs,
 )
 from .shared.props import Props
 from .shared.provider import DynamicResource, Provider, plainly, refused
 from .shared.schema_check import WANTED, refuse_before_a_change, set_apart
+from .shared.upgrade_props import UpgradeProps
 
 INPUTS = ("data", "major", "wantedPort", "settings", "adminPassword", "server", *UPGRADE_INPUTS, *BACKUP_INPUTS)
 OUTPUTS = ("host", "port", "version", "identity")
@@ -69,18 +66,16 @@ class DirectoryProps(Props):
         return self.directory.path.parent
 
 
-class JobProps(DirectoryProps):
+class JobProps(DirectoryProps, UpgradeProps):
     """And what an upgrade takes of it."""
 
     data: str
     major: int
     settings: dict[str, str]
-    upgrade_method: Method | None = None
-    upgrade_reindex: Reindex = "before"
 
 
 class ServerProps(JobProps):
-    """And all of a server that is brought up. Besides what `engine.upgrade_inputs` and `engine.backup_inputs` give."""
+    """And all of a server that is brought up."""
 
     admin_password: str
     server: str = ""  # "running", and what `read` found
@@ -269,7 +264,7 @@ def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
         return f"goes back to PostgreSQL {job.new} as it was before the upgrade to {job.old}"
     try:
         return embedded_upgrade.describe(
-            job, was.admin_password, wanted.upgrade_method, no_drift=no_drift(olds, news),
+            job, was.admin_password, wanted.upgrade_method, no_drift=wanted.no_drift(was),
             reindex=wanted.upgrade_reindex,
         )  # fmt: skip
     except ConnectionFailed as error:
@@ -282,10 +277,9 @@ def _upgrade(was: ServerProps, wanted: ServerProps) -> dict[str, Any]:
     if _goes_back(job):
         embedded_upgrade.roll_back(job)
         return {}
-    olds, news = was.to_props(), wanted.to_props()
     outcome = embedded_upgrade.upgrade(
         job, was.admin_password, wanted.upgrade_method, pulumi.log.info,
-        backup=backup_first(olds, news), no_drift=no_drift(olds, news), reindex=wanted.upgrade_reindex,
+        backup=wanted.backup_first(was), no_drift=wanted.no_drift(was), reindex=wanted.upgrade_reindex,
     )  # fmt: skip
     found: dict[str, Any] = {"madeBy": f"upgraded from {job.old}", "upgradedBy": outcome.method}
     return found | ({} if outcome.downtime_s is None else {"downtimeS": outcome.downtime_s})
@@ -293,7 +287,7 @@ def _upgrade(was: ServerProps, wanted: ServerProps) -> dict[str, Any]:
 
 def _back_up(was: ServerProps, serves: ServerProps) -> None:
     """Of the upgraded server; not after a rollback, whose state the backups from before have."""
-    if serves.major > was.major and (after := backup_after(serves.to_props())):
+    if serves.major > was.major and (after := serves.backup_after()):
         reached = embedded_upgrade.open_toolbox_at_server(_job(was, serves), serves.admin_password)
         after.make(reached, pulumi.log.info, pulumi.log.warn)
 

@@ -29,15 +29,15 @@ from pgvector_stacks.toolbox import interface
 from pgvector_stacks.upgrade.checks import statistics
 from pgvector_stacks.upgrade.engines import docker_upgrade
 
-from .shared.engine import BACKUP_INPUTS, backup_after, keep_as_in_state
-from .shared.props import Props
+from .shared.engine import BACKUP_INPUTS, keep_as_in_state
 from .shared.provider import DynamicResource, Provider, as_deployed, plainly
+from .shared.upgrade_props import UpgradeProps
 
 OUTPUTS = ("version", "identity")
 FOUND = "found"  # an input that only `read` writes: how the server was found, where it didn't answer
 
 
-class ServerProps(Props):
+class ServerProps(UpgradeProps):
     """Of a server that answered, or is to. `docker`: the engine's URL; `version`: an output."""
 
     name: str
@@ -126,7 +126,7 @@ class ReadinessProvider(Provider):
 
 def _back_up(was: ServerProps, serves: ServerProps) -> None:
     """Of the upgraded server; not after a rollback, whose state the backups from before have."""
-    if was.major and serves.major > was.major and (after := backup_after(serves.to_props())):
+    if was.major and serves.major > was.major and (after := serves.backup_after()):
         after.make(_at_the_server(serves), pulumi.log.info, pulumi.log.warn)
 
 

@@ -11,11 +11,7 @@ from typing import Any
 
 import pulumi
 
-from pgvector_stacks.backup.copies.remote import RemoteCopies
-from pgvector_stacks.config.environment import Environment, backups_of
-from pgvector_stacks.upgrade.backup_after import BackupAfter
-from pgvector_stacks.upgrade.backup_first import BackupFirst
-from pgvector_stacks.upgrade.no_drift import NoDrift
+from pgvector_stacks.config.environment import Environment
 
 from .props import is_unknown
 
@@ -86,45 +82,9 @@ def keep_as_in_state(olds: Mapping[str, Any], news: Mapping[str, Any], keys: Col
     }
 
 
-def backup_after(news: Mapping[str, Any]) -> BackupAfter | None:
-    """The backup that these inputs want of the upgraded server; None: none."""
-    if not news.get("upgradeBackup"):
-        return None
-    stack = news["stack"]
-    into = backups_of(news.get("backupDirectory"), stack)
-    return BackupAfter(into, stack, news["database"], int(news["backupKeep"]), _copies(news), _key(news))
-
-
 def ignore_upgrade_only_changes(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
     """`keep_as_in_state` for `ONLY_AT_AN_UPGRADE`, unless this is one."""
     major = news.get("major")
     if "major" in olds and not is_unknown(major) and int(olds["major"]) != int(news["major"]):
         return dict(news)
     return keep_as_in_state(olds, news, ONLY_AT_AN_UPGRADE)
-
-
-def no_drift(olds: Mapping[str, Any], news: Mapping[str, Any]) -> NoDrift | None:
-    """What these inputs demand of the schema before an upgrade; None: nothing."""
-    if news.get("driftPolicy") != "refuse":
-        return None
-    return NoDrift(news["stack"], olds.get("database", news["database"]))
-
-
-def backup_first(olds: Mapping[str, Any], news: Mapping[str, Any]) -> BackupFirst | None:
-    """The backup that these inputs want before an upgrade; None: none. `olds` may lack what older states lack."""
-    if not news["upgradeBackup"]:
-        return None
-    stack = news["stack"]
-    into = backups_of(news.get("backupDirectory"), stack)
-    database = olds.get("database", news["database"])
-    return BackupFirst(into, stack, database, float(news["drillMaxAgeH"]), _copies(news), _key(news))
-
-
-def _key(news: Mapping[str, Any]) -> str:
-    """ "" in a preview that doesn't know it yet."""
-    found = news.get("backupKey")
-    return found if isinstance(found, str) else ""
-
-
-def _copies(news: Mapping[str, Any]) -> RemoteCopies | None:
-    return RemoteCopies(news["backupCopy"], news["stack"], _key(news)) if news.get("backupCopy") else None

@@ -50,6 +50,10 @@ class Props(BaseModel):
         found._taken = taken
         return found
 
+    def knows(self, *fields: str) -> bool:
+        """True where none of these properties is decided only by the real `up`."""
+        return not is_unknown([(self._taken or {}).get(to_camel(name)) for name in fields])
+
     def to_props(self, **added: Any) -> dict[str, Any]:
         """What `from_props` took, or what the model was made with, and the fields that were `added`."""
         assert added.keys() <= type(self).model_fields.keys()

@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.data_directory import DataDirectoryProvider, spec_of
+from components.data_directory import DataDirectoryProvider, DataProps
 from components.docker_server import as_read_back
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config.environment import ENVIRONMENTS
@@ -142,8 +142,8 @@ def checked(olds: dict[str, Any], news: dict[str, Any]) -> str:
     return "\n".join(failure.reason for failure in result.failures)
 
 
-def test_a_stack_never_leaves_its_data_behind_in_another_volume() -> None:
-    own = {"volumeName": "pgvector-dev", "major": 15.0, "imageName": "i", "image": "sha256:1"}
+def test_a_stack_never_leaves_its_data_behind_in_another_volume(run: Runner) -> None:
+    own = dict(declared(run, "dev")["data"].inputs)
     adopted = own | {"volumeName": "shop_pgdata", "adopt": True}
     said = checked(own, adopted)
     assert "this stack has data of its own, in the volume pgvector-dev: adopting shop_pgdata would leave it" in said
@@ -189,7 +189,8 @@ def test_a_preview_says_of_each_key_what_it_restarts_the_server_for(
     assert [words in each for each in told] == [True] * bool(words)
     assert all(each.startswith("restarts PostgreSQL: ") for each in told)
     what_the_server_runs_with = key in ("memoryMb", "cpus", "settings")
-    assert spec_of(olds).differs_from(spec_of(news)) == what_the_server_runs_with, "else there is nothing to try"
+    before, after = (DataProps.from_props(props).spec for props in (olds, news))
+    assert before.differs_from(after) == what_the_server_runs_with, "else there is nothing to try"
 
 
 def test_an_image_that_took_the_name_of_another_is_told_by_its_digest(

@@ -6,13 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.shared.engine import (
-    ONLY_AT_AN_UPGRADE,
-    backup_after,
-    ignore_upgrade_only_changes,
-    no_drift,
-    upgrade_inputs,
-)
+from components.shared.engine import ONLY_AT_AN_UPGRADE, ignore_upgrade_only_changes, upgrade_inputs
+from components.shared.upgrade_props import UpgradeProps
 from pgvector_stacks.backup.copies.remote import RemoteCopies
 from pgvector_stacks.config.environment import ENVIRONMENTS, from_config
 
@@ -45,7 +40,7 @@ def test_what_the_state_has_of_an_upgrade_stays() -> None:
 @pytest.mark.parametrize("stack", ENVIRONMENTS)
 def test_drift_is_refused_before_an_upgrade_where_it_is_refused_at_all(stack: str) -> None:
     environment = from_config(stack, {})
-    found = no_drift({"database": "as deployed"}, upgrade_inputs(environment, KEY))
+    found = UpgradeProps.from_props(upgrade_inputs(environment, KEY)).no_drift(UpgradeProps(database="as deployed"))
     assert (found is None) == (environment.drift == "report")
     if found is not None:
         assert (found.stack, found.database) == (stack, "as deployed")
@@ -53,14 +48,14 @@ def test_drift_is_refused_before_an_upgrade_where_it_is_refused_at_all(stack: st
 
 def test_without_an_older_state_the_declared_database_is_asked() -> None:
     news: dict[str, Any] = upgrade_inputs(from_config("staging", {"database": "shop"}), KEY)
-    found = no_drift({}, news)
+    found = UpgradeProps.from_props(news).no_drift(UpgradeProps())
     assert found is not None
     assert found.database == "shop"
 
 
 @pytest.mark.parametrize(("wanted", "made"), [({}, False), ({"upgradeBackup": False}, False), (WANTED, True)])
 def test_the_backup_after_an_upgrade_is_made_where_it_is_wanted(wanted: dict[str, Any], made: bool) -> None:
-    after = backup_after(wanted)
+    after = UpgradeProps.from_props(wanted).backup_after()
     assert (after is not None) is made
     if after is not None:
         assert (after.into.name, after.count, after.place) == ("dev", 14, RemoteCopies("ssh://there/copies", "dev"))

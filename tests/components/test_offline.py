@@ -44,8 +44,10 @@ def test_a_downgrade_is_refused_offline_too_and_an_upgrade_is_told(monkeypatch: 
     told: list[str] = []
     monkeypatch.setattr(pulumi.log, "info", told.append)
     assert ReadinessProvider().check(OLD, NEW).inputs == OLD
-    (failure,) = DataDirectoryProvider().check(OLD, NEW | {"major": 16, "imageName": "pg16"}).failures
+    server = {"settings": {}, "memoryMb": 1024.0, "cpus": 1.0, "shmMb": 256.0}
+    was, wanted = OLD | server, NEW | server
+    (failure,) = DataDirectoryProvider().check(was, wanted | {"major": 16, "imageName": "pg16"}).failures
     assert "this stack's data is PostgreSQL 17's, pg16 is PostgreSQL 16" in failure.reason
-    assert DataDirectoryProvider().check(OLD, NEW | {"major": 18, "imageName": "pg18"}).failures == []
+    assert DataDirectoryProvider().check(was, wanted | {"major": 18, "imageName": "pg18"}).failures == []
     assert told == ["upgrades PostgreSQL 17 → 18: how is decided where the server can be asked"]
-    assert DataDirectoryProvider().check({}, NEW).failures == []
+    assert DataDirectoryProvider().check({}, wanted).failures == []

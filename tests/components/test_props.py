@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from components.backup_key import BackupKeyProps
 from components.certificate import CertificateProps
 from components.claim import ClaimProps
+from components.data_directory import DataProps
 from components.embedded_server import ServerProps as EmbeddedProps
 from components.password import PasswordProps
 from components.preflight import PreflightProps
@@ -88,6 +89,7 @@ def test_what_can_not_be_read_is_named_without_its_value(wrong: dict[str, Any]) 
 MODELS: dict[str, type[Props]] = {
     "BackupKey": BackupKeyProps,
     "Claim": ClaimProps,
+    "DataDirectory": DataProps,
     "EmbeddedServer": EmbeddedProps,
     "GeneratedCertificate": CertificateProps,
     "GeneratedPassword": PasswordProps,
