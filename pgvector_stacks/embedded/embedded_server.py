@@ -30,7 +30,7 @@ from pgvector_stacks.embedded import trust_lines
 VERSIONS = (16, 18)
 HOST = "127.0.0.1"
 ADMIN = "postgres"
-PORTS = range(54320, 55320)
+PORTS = range(15432, 16432)  # lower than what Linux and macOS give to outgoing connections (from 32768, from 49152)
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
 CPU_FEATURES = frozenset({"avx2", "bmi2", "fma", "f16c"})

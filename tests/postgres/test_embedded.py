@@ -196,3 +196,9 @@ def test_free_ports_differ_from_one_checkout_to_the_next() -> None:
     assert next(embedded_server.find_free_ports("/one/.data/local/18")) != next(
         embedded_server.find_free_ports("/two/.data/local/18")
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the range is read where Linux shows it")
+def test_no_outgoing_connection_takes_a_port_of_ours() -> None:
+    lowest = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
+    assert max(embedded_server.PORTS) < int(lowest)
