@@ -80,7 +80,7 @@ def token_texts(text: str, path: str = "the script") -> Iterator[list[str]]:
 
 
 def _piece(text: str, path: str, begin: int) -> list[Token]:
-    """Return the tokens from `begin` to the last one in SURE of a window, or all tokens that are left."""
+    """Return the tokens of a window from `begin` up to its last token in SURE, or all tokens that are left."""
     from pglast.parser import ParseError, scan  # imported late: not needed while the script cache knows every script
 
     size = WINDOW
