@@ -4,8 +4,8 @@
    roles, the database, the ledger and the extensions.
 2. The plan is made from the ledger, under that lock.
 3. Baseline scripts are checked against the database.
-4. Each group runs on the owner's own connection. Its scripts, the verify scripts, the recorded schema and the ledger
-   rows commit together.
+4. Each group runs on the owner's own connection. Its scripts, the recorded schema and the ledger rows commit together.
+   In the last group the verify scripts run before the commit.
 5. Each success and each failure is recorded as an event.
 
 A failure leaves the database as the last committed group left it.

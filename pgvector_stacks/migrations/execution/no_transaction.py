@@ -226,7 +226,7 @@ class _Run:
         ledger_writer.stage(self.records, self.owner, writes, within=None)
 
     def mark_not_noted(self, step: Step) -> None:
-        """Remember if the step may have created objects of which only the names in its text are recorded."""
+        """Remember whether the step may have created objects of which only the names in its text are recorded."""
         changes = any(steps.changes_schema(self.script, [number]) for number in self.not_recorded(step))
         self.not_noted = self.not_noted or changes
 

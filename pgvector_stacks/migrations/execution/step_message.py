@@ -55,7 +55,7 @@ class Message:
 
 
 def found_behind(message: ServerMessage, end: int) -> ServerMessage:
-    """Return an error whose position is after `end` (0-based), the end of the script's part, with a correct position.
+    """Correct the position of an error that the server places after `end` (0-based), the end of the script's part.
 
     A syntax error there means that the last statement is incomplete. Any other error is about the text of a statement
     that was prepared before, so it has no position in this message.

@@ -35,7 +35,7 @@ UNPRINTED = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 # Names meant as scripts, in another case or with another ending; not an editor's own files (x.sql~, x.sql.bak, .#x.sql)
 LOOKS_LIKE_SQL = re.compile(r"\.(?:sql|psql|pgsql|plpgsql|ddl|dml)(?:\.txt)?$", re.IGNORECASE)
 NO_FOLDERS = frozenset({".git", ".ipynb_checkpoints", "__pycache__"})
-# pg_dump writes these lines since August 2025 (CVE-2025-8714); only psql understands them.
+# pg_dump has written these lines since August 2025 (CVE-2025-8714); only psql understands them.
 RESTRICT = re.compile(r"^\\(un)?restrict\b[^\n]*$", re.MULTILINE)
 TRANSACTION_CONTROL = {"COMMIT", "ROLLBACK", "BEGIN", "START", "END", "ABORT", "SAVEPOINT", "RELEASE"}
 # A script is checked statement by statement only if it has one of these words or matches one of the QUESTIONS.
