@@ -1,1 +1,1 @@
-"""Brings a database to the listed scripts: `scripts` reads and plans, `execution` runs, `apply` is the way through."""
+"""Brings a database up to the listed scripts: `scripts` reads and plans, `execution` runs, `apply` calls both."""

@@ -1,9 +1,12 @@
-"""Brings a database to the listed scripts: the steps, in this order.
+"""Brings a database up to the listed scripts, in these steps:
 
-1. the administrator takes the lock (polling, so that nothing queues behind it) and makes roles, database, ledger and
-   extensions; 2. the plan is made from the ledger under that lock; 3. baseline scripts are checked against the
-database; 4. each group runs on the owner's own connection; scripts, verify scripts, recorded schema and ledger rows
-commit at once; 5. what happened, also what failed, becomes an event.
+1. The administrator takes the lock (by polling, so that no other session queues behind the request) and creates the
+   roles, the database, the ledger and the extensions.
+2. The plan is made from the ledger, under that lock.
+3. Baseline scripts are checked against the database.
+4. Each group runs on the owner's own connection. Its scripts, the recorded schema and the ledger rows commit together.
+   In the last group the verify scripts run before the commit.
+5. Each success and each failure is recorded as an event.
 
 A failure leaves the database as the last committed group left it.
 """
@@ -38,7 +41,7 @@ from pgvector_stacks.migrations.scripts.script_files import Script
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a database is to be brought to. Times in seconds; `stack` is for messages."""
+    """The wanted state of a database. Times are in seconds; `stack` is used in messages only."""
 
     stack: str
     scripts: tuple[Script, ...]
@@ -53,13 +56,13 @@ class Request:
     app_password: str = field(default="", repr=False)
     readonly_password: str = field(default="", repr=False)
     backup_password: str = field(default="", repr=False)  # "": no backups are scheduled
-    limits: RoleLimits | None = None  # of app and readonly; None: there are none
-    adopted: bool = False  # the database was made by other means: see migrations/takeover.py
+    limits: RoleLimits | None = None  # the limits of the roles app and readonly, None for no limits
+    adopted: bool = False  # pgstack did not create the database: see migrations/takeover.py
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The revision the database has now, what ran to get there, and the versions found."""
+    """The result of an `up`: the database's revision now, the scripts that ran, and the versions found."""
 
     revision: str
     ran: tuple[str, ...]
@@ -73,20 +76,20 @@ def apply(
     report: Callable[[str], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    """Run the pending scripts of `request`. `address`: the administrator in the target database.
+    """Run the pending scripts of `request`. `address` is the administrator's, in the target database.
 
-    `report` gets the steps, `warn` what the server says while the scripts run.
-    Raises PlanRefused, SqlFailed, ValidationFailed, ConnectionFailed: then nothing of the failing group is kept.
+    `report` gets a line for each step, `warn` the server's messages while the scripts run.
+    Raises PlanRefused, SqlFailed, ValidationFailed or ConnectionFailed. Nothing of the failing group is kept then.
     """
     with locked(address, request.lock_wait_s) as cluster:
         passwords = {roles.APP: request.app_password, roles.READONLY: request.readonly_password}
         database_drift.mend(cluster, address.database)
         if request.adopted:
             takeover.make_room(cluster, address, report)
-        # first: a right that a membership gives isn't given to the role itself
+        # first revoke memberships: ensure_cluster does not grant a right that a role has through one
         role_drift.mend(cluster, request.limits)
         roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
-        role_drift.mend(cluster, request.limits)  # and of roles just made
+        role_drift.mend(cluster, request.limits)  # again, for roles that were just created
         database_drift.close_neighbours(cluster, address.database)
         if request.backup_password:
             backup_role.ensure(cluster, request.backup_password)
@@ -109,7 +112,7 @@ def apply(
                     done=interrupted.read(admin),
                 )  # fmt: skip
                 _carry_out(cluster, admin, address, request, made, pgvector, report, warn)
-                # a script may have changed them, as the next `up` would see
+                # a script may have changed these settings and rights: repair them now, not in the next `up`
                 database_drift.mend(cluster, address.database)
                 roles.ensure_database_rights(cluster, address.database)
             except PgstackError as error:
@@ -117,7 +120,7 @@ def apply(
                 raise
             finally:
                 with suppress(psycopg.OperationalError):
-                    ledger_writer.clear(admin)  # what a script that failed didn't take
+                    ledger_writer.clear(admin)  # a failed script did not use what was left for it
             return Outcome(
                 revision=made.after,
                 ran=tuple(pending.script.name for pending in made.pending),
@@ -127,9 +130,9 @@ def apply(
 
 
 def _put_right(admin: Connection[Any], lock_timeout_s: float, report: Callable[[str], None]) -> None:
-    """Write an older record of the schema in today's form, and give our roles back what they lost.
+    """Rewrite an older record of the schema in today's format, and grant our roles the rights that they lost.
 
-    Nobody queues behind it: where a table is locked, the next `up` does it.
+    `lock_timeout_s` keeps other sessions from queueing behind us. If a table stays locked, the next `up` does the work.
     """
     admin.execute("SELECT set_config('lock_timeout', %s, false)", (f"{round(lock_timeout_s * 1000)}ms",))
     try:
@@ -178,14 +181,14 @@ def _carry_out(
                 revision=made.after,
                 adopted=adopted,
             )
-            if session is None or session.holds:  # a new connection has what the group before set for the database
+            if session is None or session.holds:  # a new connection gets the database settings that the last group set
                 session = owner_session.renewed(opened, cluster, address, _options(request), warn)
             if group.transactional:
                 _together(session, admin, group, commit, report)
             else:
                 _apart(session, admin, group, commit, report, partial(connect, address))
         for line in row_security.warnings(admin, pending, ran=True):
-            if line not in hidden:  # a script of this `up` made it so, before another read it
+            if line not in hidden:  # a script of this `up` restricted the table before another script read it
                 warn(line)
 
 
@@ -197,7 +200,10 @@ def _verify_alone(
     report: Callable[[str], None],
     warn: Callable[[str], None],
 ) -> None:
-    """Run the verify scripts where no script is pending: one of them may be new. Raises ValidationFailed, SqlFailed."""
+    """Run the verify scripts, some of which may be new, when no script is pending.
+
+    Raises ValidationFailed or SqlFailed.
+    """
     if not request.verify:
         return
     with ExitStack() as opened:
@@ -214,19 +220,19 @@ def _verify_alone(
 
 
 def _options(request: Request) -> str:
-    """The settings with which the owner's connection begins, whatever the database has set."""
+    """Return the startup options of the owner's connection. They override what the database sets."""
     return (
         f"-c statement_timeout={round(request.statement_timeout_s * 1000)}"
         f" -c lock_timeout={round(request.lock_timeout_s * 1000)}"
-        " -c role=none"  # ledger and record are schema_owner's
-        " -c standard_conforming_strings=on"  # as our scanner reads them
+        " -c role=none"  # only schema_owner has access to the ledger and the recorded schema
+        " -c standard_conforming_strings=on"  # our scanner reads strings this way
         + (f" -c maintenance_work_mem={request.build_memory_mb}MB" if request.build_memory_mb else "")
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What is committed with a group besides its scripts."""
+    """The work that commits together with a group's scripts."""
 
     request: Request
     pgvector: str
@@ -236,9 +242,9 @@ class Commit:
     adopted: frozenset[tuple[str, str]]
 
     def drifted(self, owner: Connection[Any]) -> tuple[Difference, ...]:
-        """What differs before the scripts run, without what a baseline makes the scripts' own."""
+        """Return the drift before the scripts run, without the objects that baseline scripts account for."""
         with owner.transaction(force_rollback=True):
-            owner.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
+            owner.execute("SET LOCAL statement_timeout = 0")  # the environment's statement_timeout is for scripts
             differences = drift.compare(owner)
         return tuple(found for found in differences if (found.kind, found.identity) not in self.adopted)
 
@@ -246,14 +252,14 @@ class Commit:
 def _together(
     session: Session, admin: Connection[Any], group: Group, commit: Commit, report: Callable[[str], None]
 ) -> None:
-    """One transaction; on a lock that isn't given in time all of it is undone and tried again.
+    """Run a group in one transaction. If a lock is not granted in time, roll all of it back and try again.
 
-    A savepoint would keep the locks already taken while it waits, and readers would queue behind them.
+    A savepoint would keep the locks already held during the wait, and readers would queue behind them.
     """
     owner = session.connection
 
     def attempt() -> None:
-        drifted = commit.drifted(owner)  # the catalog is locked too while others change it
+        drifted = commit.drifted(owner)  # inside the retry: another session's DDL may lock what this reads
         session.begin()
         began = ledger_writer.transaction(owner)
         ran = runner.run_together(session, group.pending, lambda entry: report(f"runs {entry.script.path}"))
@@ -276,7 +282,7 @@ def _apart(
         drifted = commit.drifted(owner)
         session.begin(interrupted.opening(owner, name))
         session.held = interrupted.held(owner, name)
-        owner.commit()  # what database and role have set meanwhile holds outside of this transaction, too
+        owner.commit()  # keep, after this transaction, the database and role settings that `begin` applied
         return drifted
 
     drifted = again_on_locks(look, owner, admin, request.lock_wait_s, report)
@@ -300,7 +306,7 @@ def _apart(
 
     def finish() -> None:
         nonlocal resumed
-        whole, resumed = resumed, True  # a second try can't tell what is new
+        whole, resumed = resumed, True  # a second attempt can't tell which objects are new
         session.follow_apart(entry.script, resumed=whole)
         commit_group(admin, owner, [ran], commit, drifted, ledger_writer.transaction(owner))
 
@@ -311,7 +317,7 @@ def commit_group(
     admin: Connection[Any], owner: Connection[Any], ran: list[runner.Ran], commit: Commit,
     drifted: tuple[Difference, ...], began: str,
 ) -> None:  # fmt: skip
-    """Verify, record the schema, write the ledger, commit. Raises ValidationFailed, SqlFailed."""
+    """Run the verify scripts, record the schema, write the ledger and commit. Raises ValidationFailed or SqlFailed."""
     if gone := roles.lost_extensions(owner, ("vector", *commit.request.extensions)):
         raise SqlFailed(gone)
     for script in commit.verify:

@@ -1,10 +1,14 @@
-"""Checks that a database really has what scripts would make, before they are recorded as applied without running.
+"""Checks that a database really has what the baseline scripts create, before they are recorded as applied.
 
-The scripts run in a scratch database of the same server; every object they make there must be in the live database
-with the same definition, as the drift looks at it. Three things are no difference. In which schema an extension lies:
-initdb.d put vector into the first of `search_path`. The order of columns. Owner and rights: what the scripts make is
-given to `schema_owner`, as if they had run, so that the next script may change it and the application may use it. The
-scratch database is dropped again, also when the check fails.
+The scripts run in a scratch database on the same server. Every object that they create there must be in the live
+database with the same definition, compared as drift compares it. Three differences are allowed:
+
+- The schema of an extension: initdb.d put vector into the first schema of `search_path`.
+- The order of columns.
+- Owner and rights. `schema_owner` gets what the scripts create, as if they had run, so that the next script can change
+  these objects and the application can use them.
+
+The scratch database is dropped afterwards, also when the check fails.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from pgvector_stacks.migrations.scripts.planning import Pending, in_run_order
 from pgvector_stacks.migrations.scripts.script_files import Script
 
 PREFIX = "pgstack_scratch_"
-# What ALTER … OWNER TO calls the kinds that have an owner and may have one who is no superuser.
+# By kind of object, the words for it in ALTER … OWNER TO: kinds whose owner need not be a superuser
 OWNED = {
     "schema": "SCHEMA", "table": "TABLE", "view": "VIEW", "materialized view": "MATERIALIZED VIEW",
     "foreign table": "FOREIGN TABLE", "sequence": "SEQUENCE", "function": "FUNCTION", "procedure": "PROCEDURE",
@@ -50,14 +54,14 @@ def check(
     lock_wait_s: float = 30.0,
     report: Callable[[str], None] = lambda _: None,
 ) -> frozenset[tuple[str, str]]:
-    """The (kind, identity) of what the baseline scripts make, all of it found in the live database.
+    """Return the (kind, identity) of all objects that the baseline scripts create; the live database has all of them.
 
-    The scripts listed before them run in the scratch database too, and count for nothing. `cluster` holds the lock;
-    `address` is the administrator's. Raises PlanRefused naming what is missing or different.
+    The scripts listed before them run in the scratch database too, but their objects are not compared. `cluster` holds
+    the lock; `address` is the administrator's. Raises PlanRefused, which names what is missing or different.
     """
     for (leftover,) in cluster.execute(
         "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (PREFIX,)
-    ).fetchall():  # a killed run's; the lock says nobody uses it
+    ).fetchall():  # left by a killed run: we hold the lock, so no other `up` uses it
         cluster.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(leftover)))
     scratch = PREFIX + secrets.token_hex(4)
     name = sql.Identifier(scratch)
@@ -90,7 +94,7 @@ def check(
 
 
 def _unlike(kind: str, wanted: str, live: str) -> list[str]:
-    """In what a live object is not as the script makes it. Owner and rights are no difference: they are given."""
+    """Return the differences of a live object from what the script creates; owner and rights don't count."""
     if kind in ("extension", ORDER):
         return []
     given = [definitions.remove_words(text, ("owner", "right")) for text in (wanted, live)]
@@ -102,10 +106,10 @@ def _unlike(kind: str, wanted: str, live: str) -> list[str]:
 def _give(
     address: Address, wanted: Mapping[tuple[str, str], str], lock_wait_s: float, report: Callable[[str], None]
 ) -> frozenset[tuple[str, str]]:
-    """Make `schema_owner` the owner of what the scripts make, and give our roles the rights they have where these ran.
-    The (kind, identity) of all of it.
+    """Make `schema_owner` the owner of the `wanted` objects, and grant our roles the rights that the scripts give.
 
-    An object a transaction, as a takeover does it; an interrupted run is simply done again.
+    Return the (kind, identity) of these objects. Each object has a transaction of its own, as in a takeover. An
+    interrupted run is repeated.
     """
     with connect(address) as admin:
         admin.execute("SELECT set_config('lock_timeout', %s, false)", (f"{max(1, round(lock_wait_s * 1000))}ms",))
@@ -128,16 +132,16 @@ def _give(
 
 
 def _goes_with_another(kind: str, definition: str) -> bool:
-    """True for a column's own sequence: its owner is the table's."""
+    """Return True for a column's own sequence, which always has the table's owner."""
     return kind == "sequence" and definitions.first_value(definition, "owned by") is not None
 
 
 def without_pending(
     differences: Sequence[Difference] | None, pending: Sequence[Pending]
 ) -> tuple[Difference, ...] | None:
-    """The drift without what a baseline script names that isn't recorded yet: what it makes is no drift before. Pure.
+    """Return the drift without objects that a pending baseline script names: `up` compares these itself. Pure.
 
-    The comparison that `up` makes says the rest. None: the drift is not known.
+    None means that the drift is not known.
     """
     if differences is None:
         return None
@@ -146,7 +150,7 @@ def without_pending(
 
 
 def _names(text: str, difference: Difference) -> bool:
-    """True where a script has the object's name, or its table's, as a word."""
+    """Return True if the script's text has the name of the object, or of its table, as a word."""
     named = difference.relation or difference.identity.split("(")[0].split(" ")[0]
     word = re.escape(named.rpartition(".")[2].strip('"'))
     return re.search(rf"(?<![\w$]){word}(?![\w$])", text, re.IGNORECASE) is not None
@@ -186,7 +190,7 @@ def _inventory(connection: Connection[Any]) -> dict[tuple[str, str], str]:
 
 
 def _rows(connection: Connection[Any], *, digests: bool) -> list[tuple[str, str, str, str]]:
-    """Kind, identity, and identity and definition without the schemas of extensions."""
+    """Return for each object: kind, identity, and then identity and definition without the schemas of extensions."""
     with connection.transaction(force_rollback=True):
         drift.qualify_names(connection)
         query = "SELECT kind, identity, definition FROM (" + drift.inventory(digests=digests) + ") AS i"
@@ -199,7 +203,7 @@ def _rows(connection: Connection[Any], *, digests: bool) -> list[tuple[str, str,
 
 
 def without_schema(text: str, members: Sequence[str]) -> str:
-    """A definition with the extensions' types, operator classes and operators by their names alone.
+    """Remove from a definition the schemas of the extensions' types, operator classes and operators.
 
     >>> without_schema("app.vector(3) app.vector_cosine_ops app.vectors", ["app.vector", "app.vector_cosine_ops"])
     'vector(3) vector_cosine_ops app.vectors'

@@ -1,6 +1,6 @@
-"""The ledger and its events: what ran is read, and what is written of it.
+"""Reads the ledger, and builds the rows and events that record a run.
 
-The rows land in the scripts' own transaction (execution/ledger_writer.py); a failure on a connection of its own.
+Rows are written in the scripts' own transaction (execution/ledger_writer.py), a failure on a connection of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pgvector_stacks.migrations.scripts.planning import Applied
 
 
 def read_ledger(connection: Connection[Any]) -> tuple[Applied, ...]:
-    """What ran, in its order; empty where there is no ledger."""
+    """Return the scripts that ran, in the order of the ledger; empty if there is no ledger."""
     exists = connection.execute("SELECT to_regclass('pgstack.ledger') IS NOT NULL").fetchone()
     if not exists or not exists[0]:
         return ()
@@ -31,7 +31,7 @@ def read_ledger(connection: Connection[Any]) -> tuple[Applied, ...]:
 
 
 def rows(entries: Sequence[runner.Ran], pgvector: str) -> dict[str, Any]:
-    """The ledger's rows as one list per column: one statement writes them all."""
+    """Return the ledger's rows as one list per column, so that one statement writes all rows."""
     scripts = [entry.pending.script for entry in entries]
     return {
         "names": [script.name for script in scripts],
@@ -48,7 +48,7 @@ def rows(entries: Sequence[runner.Ran], pgvector: str) -> dict[str, Any]:
 
 
 def add_event(connection: Connection[Any], kind: str, message: str, **fields: Any) -> None:
-    """Append to `pgstack.event`. Fields: script, line, sqlstate, revision."""
+    """Append a row to `pgstack.event`. Fields: script, line, sqlstate, revision."""
     connection.execute(*event(kind, message, **fields))
 
 
@@ -58,7 +58,7 @@ def event(kind: str, message: str, **fields: Any) -> tuple[LiteralString, dict[s
 
 
 def note_failure(address: Address, error: PgstackError) -> None:
-    """On a connection of its own, since the failing one was rolled back; a server that is gone can't note it."""
+    """Record a failure on a new connection, since the failing one was rolled back. Do nothing if the server is gone."""
     script, line = getattr(error, "script", None), getattr(error, "line", None)
     try:
         with connect(address) as connection:
@@ -69,7 +69,7 @@ def note_failure(address: Address, error: PgstackError) -> None:
 
 
 def who() -> str:
-    """`user@host` of the person or runner."""
+    """Return `user@host` of the person or CI runner."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a uid without a name
@@ -78,7 +78,7 @@ def who() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit that holds `sql/` as it is, None outside of a checkout and for files that are not committed."""
+    """Return the commit that holds `sql/` as it is; None outside a checkout or if files there are not committed."""
     git = ["git", "-C", str(Path(__file__).parents[2])]
     try:
         changed = subprocess.run([*git, "status", "--porcelain", "sql"], capture_output=True, text=True, check=False)

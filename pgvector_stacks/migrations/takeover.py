@@ -1,9 +1,10 @@
-"""Takes over a database that others made: gives its objects to `schema_owner`, once, so that scripts can change them.
+"""Takes over a database that pgstack did not create: makes `schema_owner` the owner of its objects, so that scripts can
+change them.
 
-What the old way made belongs to the first superuser (POSTGRES_USER), whatever its name. REASSIGN OWNED refuses that
-role, so each object is altered by itself. The role stays as it is; only where it has the name of a role of ours it is
-renamed, because `app` must not be a superuser. Objects of other roles and what belongs to an extension stay as they
-are. An event records that it was done; an interrupted run is simply done again.
+The objects belong to the first superuser (POSTGRES_USER), whatever its name. REASSIGN OWNED refuses that role, so each
+object is altered on its own. The superuser stays as it is, unless it has the name of one of our roles: then it is
+renamed, because `app` must not be a superuser. Objects of other roles and members of extensions stay as they are. An
+event records the takeover, so that it happens once. An interrupted takeover is repeated.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from pgvector_stacks.connections.connection import Address, connect
 
 EVENT = "adopted"
 OURS = (roles.OWNER, roles.APP, roles.READONLY)
-FIRST_SUPERUSER = 10  # the oid of the role that initdb makes
+FIRST_SUPERUSER = 10  # the OID of the role that initdb creates
 SUFFIX = "_superuser"
 
 
 def is_done(connection: Connection[Any]) -> bool:
-    """True where this database was taken over before."""
+    """Return True if this database was taken over before."""
     exists = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
     if not exists or not exists[0]:
         return False
@@ -33,10 +34,11 @@ def is_done(connection: Connection[Any]) -> bool:
 
 
 def make_room(cluster: Connection[Any], address: Address, report: Callable[[str], None]) -> None:
-    """Before our roles are made: none of theirs has more rights than ours may have, and all may still connect.
+    """Prepare the cluster's roles before ours are created, and keep the right to connect for all roles that have it.
 
-    `cluster`: the administrator's connection in database postgres. Raises PgstackError, ConnectionFailed where the
-    database isn't there: an adopted one is never made.
+    A first superuser with the name of one of our roles is renamed. Any other role with such a name becomes ours and
+    loses its powers. `cluster`: the administrator's connection in database postgres. Raises PgstackError; raises
+    ConnectionFailed where the database is missing, since pgstack never creates a database that is to be adopted.
     """
     with connect(address) as admin:
         if is_done(admin):
@@ -58,7 +60,7 @@ def make_room(cluster: Connection[Any], address: Address, report: Callable[[str]
             f"the role {name} is the stack's own from now on: its password is that of the stack"
             + (", and it is no superuser any more" if superuser else "")
         )
-    # PUBLIC loses the right to connect
+    # later PUBLIC loses the right to connect: keep it for the roles that have it now
     for (name,) in cluster.execute(queries.get("takeover_logins"), {"database": address.database}).fetchall():
         cluster.execute(
             sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(
@@ -79,10 +81,11 @@ def _rename(cluster: Connection[Any], name: str, names: set[str]) -> None:
 def take_over(
     admin: Connection[Any], lock_wait_s: float, report: Callable[[str], None], add_event: Callable[..., None]
 ) -> None:
-    """Give the objects to the owner and record it. `admin`: the administrator's, in the database, autocommit.
+    """Make schema_owner the owner of the objects, and record that as an event.
 
-    An object a transaction, so that no table waits for another and no lock table runs out; a run that is interrupted
-    is done again. Raises psycopg's LockNotAvailable where a table stays in use for `lock_wait_s`.
+    `admin`: the administrator's connection, in the database, autocommit. Each object has a transaction of its own, so
+    that no table stays locked while another is waited for and the lock table does not fill up. An interrupted run is
+    repeated. Raises psycopg's LockNotAvailable where a table stays in use for `lock_wait_s`.
     """
     if is_done(admin):
         return

@@ -1,1 +1,1 @@
-"""Runs scripts in the owner's session, together or step by step, and says where one failed."""
+"""Runs scripts in the owner's session, together or step by step, and reports where a script failed."""

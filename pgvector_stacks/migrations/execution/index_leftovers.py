@@ -1,7 +1,7 @@
-"""What a statement that runs outside of a transaction made or left: which indexes are its own, whatever happened to it.
+"""Finds what a statement outside of a transaction created or left behind: which indexes are its own after any failure.
 
-Before such a statement begins, a note of what there was goes into `pgstack.statement.note`, so that it survives a kill.
-An INVALID index that was there before is never touched; what a hand made meanwhile stays drift.
+Before such a statement begins, a note of what exists is written to `pgstack.statement.note`, where it survives a kill.
+An INVALID index that existed before is never touched. A change that a person made by hand meanwhile stays drift.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Kind = Literal["create index", "drop index", "reindex", "detach", "other"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a statement names: an index and a table (or a partition and its parent), each as written."""
+    """The objects that a statement names: an index and a table (or a partition and its parent), each as written."""
 
     kind: Kind
     index: str | None = None
@@ -38,7 +38,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What is there of a statement that began: indexes (oid, name to drop it by, valid), and if it has its effect."""
+    """The state of a statement that began: its indexes (OID, name to drop it by, valid), and whether it is finished."""
 
     indexes: Sequence[tuple[int, str, bool]] = field(default=())
     finished: bool = False
@@ -46,7 +46,7 @@ class Own:
 
 
 def target(script: Script, number: int) -> Target:
-    """Read from the statement's words; `other` where it names nothing that can be left half-done."""
+    """Return what the statement's words name; `other` if the statement can't leave anything half-done."""
     tokens = script.statements[number].tokens
     upper = [script.text[token.start : token.end].upper() for token in tokens]
     if upper[0] == "REINDEX" and "CONCURRENTLY" in upper:
@@ -70,7 +70,7 @@ def target(script: Script, number: int) -> Target:
 
 
 def _name(script: Script, tokens: Sequence[Token], place: int) -> str:
-    """A name with its schema, as written."""
+    """Return the name at `place` with its schema, as written."""
     end = place
     while end + 2 < len(tokens) and tokens[end + 1].name == "ASCII_46":  # a dot
         end += 2
@@ -78,7 +78,7 @@ def _name(script: Script, tokens: Sequence[Token], place: int) -> str:
 
 
 def note(owner: Connection[Any], script: Script, number: int) -> dict[str, Any]:
-    """What there is before the statement begins. `owner`: in the script's session, whose search_path counts."""
+    """Return a note of what exists before the statement begins. `owner`: the script's session, for its search_path."""
     goal = target(script, number)
     if goal.kind == "other":
         return {}
@@ -88,18 +88,18 @@ def note(owner: Connection[Any], script: Script, number: int) -> dict[str, Any]:
     except psycopg.DatabaseError:
         if owner.closed:
             raise
-        return {}  # no such schema, no right: the statement itself will say so
+        return {}  # a missing schema or right: the statement itself will fail with a clear error
     return {"kind": goal.kind, **row[0]} if row and row[0] else {}
 
 
 def by_name(owner: Connection[Any], script: Script, number: int) -> dict[str, Any]:
-    """The note of a statement that an older version began: all that bears its index's name is its own."""
+    """Return a note for a statement that an older pgstack began: every index with the name it gives is its own."""
     found = note(owner, script, number) if target(script, number).kind == "create index" else {}
     return found | {"had": []} if found.get("name") else {}
 
 
 def find_own_indexes(connection: Connection[Any], noted: dict[str, Any] | None) -> Own:
-    """What is there of the statement that left this note."""
+    """Return the state of the statement that this note is about."""
     if not noted:
         return Own()
     kind = noted["kind"]
@@ -118,13 +118,13 @@ def find_own_indexes(connection: Connection[Any], noted: dict[str, Any] | None) 
 
 
 def is_there(owner: Connection[Any], script: Script, number: int, noted: dict[str, Any]) -> bool:
-    """True where what DROP INDEX or DETACH PARTITION takes away is there under another OID: in a restored backup."""
+    """Return True if what DROP INDEX or DETACH PARTITION removes exists with another OID, as in a restored backup."""
     identity = noted.get("identity")
     return identity is not None and note(owner, script, number).get("identity") == identity
 
 
 def after_failure(connection: Connection[Any], noted: dict[str, Any]) -> dict[str, Any]:
-    """The note once the statement is known to have failed: what it left, and nothing that comes later."""
+    """Return the note of a statement that failed, with the indexes that it left: no later index counts as its own."""
     if noted.get("kind") not in ("create index", "reindex"):
         return noted
     return noted | {"left": [oid for oid, _, valid in find_own_indexes(connection, noted).indexes if not valid]}
@@ -133,9 +133,9 @@ def after_failure(connection: Connection[Any], noted: dict[str, Any]) -> dict[st
 def without_own(
     connection: Connection[Any], differences: tuple[Difference, ...], named_too: str = ""
 ) -> tuple[Difference, ...]:
-    """The differences that no half-done statement of a script explains.
+    """Return the differences that no half-done statement of a script explains.
 
-    `named_too`: a script the names in whose statements explain nothing, since what it made is now recorded.
+    `named_too`: a script whose objects are being recorded now, so that the names in its statements explain nothing.
     """
     if not differences:
         return differences
@@ -157,7 +157,7 @@ def without_own(
 
 
 def _is_named(difference: Difference, names: set[str]) -> bool:
-    """True where a statement whose objects were not recorded before a kill speaks of it, or of its table."""
+    """Return True if `names`, from statements whose objects are not recorded, contain the object or its table."""
     parts = [
         part or quoted.replace('""', '"') for quoted, part in IDENTIFIER.findall(difference.identity.split("(")[0])
     ]
@@ -182,7 +182,7 @@ def _values(noted: dict[str, Any]) -> dict[str, Any]:
 def drop(
     records: Connection[Any], own: Own, script: Script, line: int, *, lock_timeout_s: float, valid_too: bool
 ) -> None:
-    """Drop the indexes that an earlier try of the statement in that `line` left; valid ones only if `valid_too`.
+    """Drop the indexes that an earlier attempt of the statement in `line` left; valid ones only if `valid_too`.
 
     Raises SqlFailed.
     """

@@ -1,11 +1,11 @@
-"""How the administrator writes the ledger inside the scripts' transaction, which is the owner's.
+"""Lets the administrator write the ledger inside the scripts' transaction, which belongs to the owner.
 
-Invariant: nothing that a script can do writes to `pgstack`; and the ledger's rows commit with what they tell of.
+Invariant: no script can write to `pgstack`, and the ledger's rows commit together with the work that they record.
 
-The administrator leaves SQL in `pgstack.landing`, which nobody else may read, for one session of the owner's, and for
-one transaction of it where the scripts have all run. The owner then calls `pgstack.land()`, which takes what was left
-and runs it with the administrator's rights. A script that calls it finds nothing, and fails with 42501. See
-docs/decisions/0010-who-writes-the-ledger.md.
+The administrator leaves SQL in `pgstack.landing`, which no other role may read. It is for one session of the owner's
+and, once all scripts have run, for only one transaction of that session. The owner then calls `pgstack.land()`, which
+removes this SQL from the table and runs it with the administrator's rights. A script that calls `land()` finds nothing
+there, and fails with 42501. See docs/decisions/0010-who-writes-the-ledger.md.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ LAND = "SELECT pgstack.land()"
 
 
 def transaction(owner: Connection[Any]) -> str:
-    """The number of the owner's open transaction, which gets one by being asked."""
+    """Return the ID of the owner's open transaction; the query assigns one if the transaction has none yet."""
     row = owner.execute(TRANSACTION).fetchone()
     return str(row[0]) if row else ""
 
 
 def stage(admin: Connection[Any], owner: Connection[Any], writes: Sequence[Write], *, within: str | None) -> None:
-    """Leave what the owner's session may write; `within`: the number of its transaction that alone may.
+    """Leave the statements that the owner's session may run by `pgstack.land()`.
 
-    None is for what tells of a single step of the script that runs: the step can but say of itself that it is done, and
-    only in the transaction in which it is.
+    `within`: the ID of the only transaction that may do so. None allows any transaction of the session. It is for the
+    record of a single step: a script that misuses it can only record its own step as done, in the step's transaction.
     """
     text = "\n;".join(_filled(admin, statement, values) for statement, values in writes)
     admin.execute(_filled(admin, LEAVE, (owner.info.backend_pid, within, text)).encode())
 
 
 def unstage(admin: Connection[Any], owner: Connection[Any]) -> None:
-    """Take back what was left. The owner's session is in no transaction."""
+    """Delete what was left for the owner's session, which must not be in a transaction."""
     admin.execute("DELETE FROM pgstack.landing WHERE pid = %s", (owner.info.backend_pid,))
 
 
 def clear(admin: Connection[Any]) -> None:
-    """Take back what killed `up`s left. The lock is held, and no session of the owner's is left."""
+    """Delete what killed `up`s left. Call it under the lock, with no session of the owner's open."""
     admin.execute("DELETE FROM pgstack.landing")
 
 
 def run_staged(admin: Connection[Any], owner: Connection[Any], writes: Sequence[Write], *, began: str) -> None:
-    """Write in the owner's open transaction. `began`: its number before the scripts ran.
+    """Run `writes` in the owner's open transaction. `began`: the transaction's ID before the scripts ran.
 
-    Raises SqlFailed where a script has ended that transaction and begun another.
+    Raises SqlFailed where a script ended that transaction and began another.
     """
     if transaction(owner) != began:
         raise SqlFailed("a script ended the transaction it runs in, and began another\n  nothing was recorded of it")
@@ -63,5 +63,5 @@ def run_staged(admin: Connection[Any], owner: Connection[Any], writes: Sequence[
 
 
 def _filled(admin: Connection[Any], statement: str, values: Mapping[str, Any] | Sequence[Any] | None) -> str:
-    """With its parameters as constants, which read the same whatever the owner's session has set."""
+    """Return the statement with its parameters as constants, which mean the same under any settings of the session."""
     return statement if values is None else ClientCursor(admin).mogrify(statement.encode(), values)

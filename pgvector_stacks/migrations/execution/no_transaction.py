@@ -1,10 +1,10 @@
-"""Runs no-transaction scripts, step by step: see steps.py for what a step is.
+"""Runs no-transaction scripts step by step: steps.py says what a step is.
 
-Invariant: each statement has its effect exactly once, in the session that the script describes, however often it is
-stopped, edited or renamed half-way. A step that may run in a transaction commits together with its record and with
-the objects it made. A statement that may not (CREATE INDEX CONCURRENTLY, VACUUM) is recorded as started before, with a
-note of what there was, and as done after; what a killed one left is dropped first. A lock that isn't given is waited
-for as in the other scripts.
+Invariant: each statement has its effect exactly once, in the session that the script describes, however often the
+script is stopped or its rest edited. A step that may run in a transaction commits together with its record and the
+objects it created. A statement that may not (CREATE INDEX CONCURRENTLY, VACUUM) is recorded as started, with a note of
+what exists, and afterwards as done. What a killed statement left is dropped before the statement runs again. Locks are
+waited for as in other scripts.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from pgvector_stacks.migrations.scripts.planning import Pending
 from pgvector_stacks.migrations.scripts.script_files import Script
 from pgvector_stacks.migrations.scripts.steps import Step
 
-# 25001: can't run inside a transaction block; 2D000: a procedure wants to commit
+# 25001: the statement can't run in a transaction block; 2D000: a procedure tries to commit in one
 NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
 CAREFUL = re.compile(r"read[\s_]+only|\b(role|authorization)\b", re.IGNORECASE)
 LOCK_TIMEOUT = "55P03"
 COMMITS_INSIDE = "it may have committed part of its work, which stays; the next `up` runs it again from its beginning"
-# How long the objects of a script are recorded step by step, each time with a look at the whole schema.
+# To record its objects, the whole schema is read after each step, until that has taken 5 s and a tenth of the run time.
 NOTING_S, NOTING_SHARE = 5.0, 0.1
-Noted = tuple[Mapping[str, Sequence[int]], list[Write]]  # what is held back, by role; and what records the schema
-# Of a connection in a transaction, and of where the script's rest begins
+Noted = tuple[Mapping[str, Sequence[int]], list[Write]]  # by role, OIDs held back; the writes that record the schema
+# The arguments: a connection in a transaction, and the offset where the script's rest begins
 NoteObjects = Callable[[Connection[Any], int], Noted]
 
 
@@ -59,12 +59,12 @@ def run(
     opening: Mapping[str, str] | None = None,
     reconnected: Callable[[], Connection[Any]] | None = None,
 ) -> Ran:
-    """Run a no-transaction script from where it stopped. `owner`: the scripts' connection, as new again afterwards.
+    """Run a no-transaction script from where it stopped. `owner`: the scripts' connection, which is reset afterwards.
 
-    `records`: another connection in the same database that may write `pgstack.statement` and that no script has
-    touched. `note_objects`: records the schema as it is now, called in an open transaction with the place in the text
-    behind which the script has its rest, and returns what is held back for it. `opening`: what database and role had
-    set when the script began, for its reruns. `reconnected`: opens `records` anew. Raises SqlFailed.
+    `records`: another connection to the same database, which may write `pgstack.statement` and which no script uses.
+    `note_objects`: returns what is held back and the writes that record the schema; called in an open transaction.
+    `opening`: the settings of database and role when the script began, for its reruns. `reconnected`: opens `records`
+    again. Raises SqlFailed.
     """
     began = time.monotonic()
     owner.rollback()
@@ -98,17 +98,17 @@ class _Run:
     started: dict[int, Started] = field(default_factory=dict)
     finished: int = 0
     lock_timeout_s: float = 0.0
-    careful: bool = False  # the script may set another role or a read-only transaction
+    careful: bool = False  # the script may set another role or make a transaction read only
     began: float = field(default_factory=time.monotonic)
     noting_s: float = 0.0
     not_noted: bool = False
-    behind: int = 0  # where the rest begins
-    repeatable: bool = True  # the statement that failed may be tried again
+    behind: int = 0  # the offset where the script's rest begins
+    repeatable: bool = True  # the failed statement may be tried again
     held: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @cached_property
     def text(self) -> str:
-        """The script as it is sent: no shorter and no longer than it is."""
+        """The script as it is sent, of the same length as the file's text."""
         return kept_settings.as_sent(self.script, self.locks.timeout_s * 1000)
 
     def all(self) -> None:
@@ -135,7 +135,7 @@ class _Run:
                 self.behind = self.end_of(step)
 
     def repeat(self, cut: Sequence[Step]) -> None:
-        """Set the session as the finished steps have left it."""
+        """Give the session the settings that the finished steps left."""
         remembered = interrupted.remembered(self.records, self.script.name)
         setting = step_settings.repeated(self.script, cut, self.finished, remembered)
         may_fail = step_settings.over(self.script, setting)
@@ -153,7 +153,7 @@ class _Run:
         return self.script.statements[step.last].end
 
     def retrying(self, action: Callable[..., None], *values: Any) -> None:
-        """On a lock that isn't given: again after a pause, until `wait_s` was waited. Time at work doesn't count."""
+        """Run `action`. If a lock is not granted, pause and run it again, until `wait_s` seconds were spent waiting."""
         waited, pause = 0.0, 0.2
         while True:
             began, self.lock_timeout_s = time.monotonic(), self.locks.timeout_s
@@ -174,7 +174,7 @@ class _Run:
             pause = min(pause * 2, 5.0)
 
     def one(self, step: Step) -> None:
-        """Run one step, recorded."""
+        """Run one step and record it."""
         if step.kind == "statement" and (step.first in self.started or self.commits(step.first)):
             return self.outside(step.first)
         try:
@@ -189,20 +189,20 @@ class _Run:
         return self.outside(step.first)
 
     def commits(self, number: int) -> bool:
-        """A DO or a CALL that is seen to commit: tried in a transaction first, it would begin twice."""
+        """Return True for a DO or CALL whose code commits: tried in a transaction first, it would begin twice."""
         asked = {"text": steps.text_of(self.script, number), "commits": steps.COMMITS}
         may = steps.may_commit_inside(self.script, number)
         return may and self.owner.execute(queries.get("commits_inside"), asked).fetchone() == (True,)
 
     def inside(self, step: Step) -> None:
-        """A step in a transaction, with its record and the objects it made."""
+        """Run a step in a transaction, with its record and the objects it created."""
         message = of_step(self.script, self.text, step, self.finished)
         if step.kind == "undone block":
             self.send(message)
             return self.record_apart(step, objects=False)
         noting = steps.changes_schema(self.script, step.numbers) and self.may_note()
         sets = step_settings.sets(self.script, step.numbers)
-        self.leave(self.record(step))  # before it begins: a transaction with a snapshot of its own sees it, too
+        self.leave(self.record(step))  # before the step begins, so that a REPEATABLE READ transaction sees it
         land = f"{step_records.land(sets)};COMMIT"
         if not self.careful and not noting:
             self.send(replace(message, suffix=f"\n;{land}"))
@@ -211,7 +211,7 @@ class _Run:
         end = replace(message, start=message.end, leading=-len(step.numbers))
         if self.careful:
             if self.owner.execute("SHOW transaction_read_only").fetchone() == ("on",):
-                self.send(replace(end, prefix="COMMIT"))  # it changed nothing outside of its session
+                self.send(replace(end, prefix="COMMIT"))  # a read-only step changed nothing outside of its session
                 return self.record_apart(step, objects=False)
             self.send(replace(end, prefix="SET CONSTRAINTS ALL IMMEDIATE;SET LOCAL ROLE NONE"))
         if noting and self.owner.execute("SHOW transaction_isolation").fetchone() == ("read committed",):
@@ -222,20 +222,20 @@ class _Run:
         return self.mark_not_noted(step)
 
     def leave(self, *writes: Write) -> None:
-        """What the step's transaction may write. A step can say no more than that it is done, where it is."""
+        """Leave what the step's transaction may write: a step that misuses it can only record itself as done."""
         ledger_writer.stage(self.records, self.owner, writes, within=None)
 
     def mark_not_noted(self, step: Step) -> None:
-        """Whether the step may have made objects that are recorded by the names in it alone."""
+        """Remember whether the step may have created objects of which only the names in its text are recorded."""
         changes = any(steps.changes_schema(self.script, [number]) for number in self.not_recorded(step))
         self.not_noted = self.not_noted or changes
 
     def may_note(self) -> bool:
-        """Later only the names in a statement are recorded: a look at each step would make the work grow by squares."""
+        """Return False once reading the schema has taken too long; then only the names in each step are recorded."""
         return self.noting_s < max(NOTING_S, NOTING_SHARE * (time.monotonic() - self.began))
 
     def note(self, connection: Connection[Any], behind: int) -> list[Write]:
-        """What records the schema as it is now, in the open transaction. `behind`: where the script's rest begins."""
+        """Return the Writes that record the schema as the open transaction sees it. `behind`: where the rest begins."""
         began = time.monotonic()
         self.held, writes = self.note_objects(connection, behind)
         self.noting_s += time.monotonic() - began
@@ -245,7 +245,7 @@ class _Run:
         return writes
 
     def outside(self, number: int) -> None:
-        """A statement that runs in no transaction: started, run, done. What an earlier try left is dropped first."""
+        """Run a statement outside of a transaction and record it. First drop what an earlier attempt of it left."""
         step = Step(number, number)
         if (before := self.started.get(number)) is not None:
             noted = before.note if before.note is not None else index_leftovers.by_name(self.owner, self.script, number)
@@ -262,7 +262,7 @@ class _Run:
         except SqlFailed as error:
             self.undo()
             if steps.may_commit_inside(self.script, number):
-                self.repeatable = False  # what it has committed would come twice
+                self.repeatable = False  # a second attempt would repeat what it has committed
                 error = error.with_line(COMMITS_INSIDE)
             if not self.owner.closed and not self.records.closed:
                 self.start(number, index_leftovers.after_failure(self.records, noted))
@@ -270,17 +270,17 @@ class _Run:
         return self.record_apart(step)
 
     def finalize(self, step: Step) -> None:
-        """The second half of DETACH PARTITION CONCURRENTLY."""
+        """Run the second half of DETACH PARTITION CONCURRENTLY."""
         statement = self.script.statements[step.first]
         self.send(Message(statement.start, statement.tokens[-1].start, step.first, step.first, suffix="FINALIZE"))
         self.record_apart(step)
 
     def patiently(self, number: int) -> None:
-        """As long as is allowed, where waiting keeps nobody waiting or a new try would repeat what is done."""
+        """Run a statement. It waits longer for locks if no session queues behind it, or if it must not run twice."""
         waits = steps.waits_beside_others(self.script, number) or steps.may_commit_inside(self.script, number)
         beside = waits and self.locks.wait_s > self.locks.timeout_s > 0
         query = "SELECT setting = reset_val FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'"
-        if not beside or self.owner.execute(query).fetchone() != (True,):  # the script has its own
+        if not beside or self.owner.execute(query).fetchone() != (True,):  # the script has set its own lock_timeout
             return self.alone(number)
         self.lock_timeout_s = self.locks.wait_s
         self.owner.execute(f"SET lock_timeout = {round(self.locks.wait_s * 1000)}".encode())
@@ -291,12 +291,12 @@ class _Run:
                 self.owner.execute("RESET lock_timeout")
 
     def alone(self, number: int) -> None:
-        """In no transaction of ours, without a record."""
+        """Run a statement outside of our transactions, without a record."""
         statement = self.script.statements[number]
         self.send(Message(statement.start, statement.end, number, number))
 
     def send(self, message: Message) -> None:
-        """Raises SqlFailed."""
+        """Send a message and wait for its results. Raises SqlFailed."""
         notices.begin(self.owner, self.script.path)
         wire = self.owner.pgconn
         text = message.prefix + self.text[message.start : message.end] + message.suffix
@@ -329,7 +329,7 @@ class _Run:
         index_leftovers.drop(self.records, own, self.script, line, lock_timeout_s=timeout_s, valid_too=valid_too)
 
     def forget_edited(self, cut: Sequence[Step]) -> None:
-        """What statements left that are others now, since their edit. One that only moved keeps what is known of it."""
+        """Drop what begun statements left that were edited since. A statement that only moved keeps its record."""
         single = {step.first for step in cut if step.kind == "statement"}
         for number, entry in list(self.started.items()):
             if number in single and statement_hash(self.script, number) == entry.normalised:
@@ -341,7 +341,7 @@ class _Run:
                 continue
             near = min(number, len(self.script.statements) - 1)
             own = index_leftovers.find_own_indexes(self.records, entry.note)
-            named = bool(entry.note and entry.note.get("name"))  # one without a name may be another's
+            named = bool(entry.note and entry.note.get("name"))  # an unnamed index may belong to another statement
             self.retrying(partial(self.drop, valid_too=named), own, near)
             self.write(step_records.forgotten(self.script, number))
             del self.started[number]
@@ -351,7 +351,7 @@ class _Run:
         return free and statement_hash(self.script, number) == entry.normalised
 
     def record(self, step: Step, *, noted: bool = False, over: bool = False) -> Write:
-        """What records a step and what came before it."""
+        """Return the Write that records a step, with the unrecorded statements before it."""
         left = step_records.left_in(self.owner, step_settings.sets(self.script, step.numbers)) if over else {}
         return step_records.done(
             self.script, self.not_recorded(step), last=step.last, noted=noted, held=self.held, over=over,
@@ -362,13 +362,13 @@ class _Run:
         return [*self.unrecorded, *(number for number in step.numbers if number >= self.finished)]
 
     def record_apart(self, step: Step, *, objects: bool = True) -> None:
-        """On the other connection, once the step has run."""
+        """Record a step on the connection `records`, after the step has run."""
         noting = objects and steps.changes_schema(self.script, step.numbers) and self.may_note()
         done = self.record(step, noted=not objects, over=True)
         try:
             self.write(done)
         except psycopg.OperationalError:
-            if self.records.closed and self.reconnected:  # lost while the statement ran, which would run again
+            if self.records.closed and self.reconnected:  # without a record, the statement would run again
                 with self.reconnected() as records:
                     records.execute(done[0].encode(), done[1])
             raise
@@ -377,18 +377,18 @@ class _Run:
         if noting:
             try:
                 self.note_there(self.end_of(step))
-            except psycopg.errors.LockNotAvailable:  # nobody waits for that; the names tell until the next look
+            except psycopg.errors.LockNotAvailable:  # don't wait: until the next time, the noted names show the objects
                 self.not_noted = True
         for number in step.numbers:
             self.started.pop(number, None)
 
     def stopped(self) -> None:
-        """What the finished steps made is recorded at last, where they were too many."""
+        """Record the objects of finished steps that are not recorded yet, when the script stops."""
         if self.not_noted and not self.records.closed:
             self.note_there(self.behind)
 
     def note_there(self, behind: int) -> None:
-        """Record the schema on the other connection, together with what it tells. Raises LockNotAvailable."""
+        """Record the schema and what is held back, on the connection `records`. Raises LockNotAvailable."""
         with self.records.transaction():
             self.records.execute(f"SET LOCAL lock_timeout = {round(self.locks.timeout_s * 1000)}".encode())
             for write in self.note(self.records, behind):

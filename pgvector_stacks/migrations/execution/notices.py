@@ -1,7 +1,8 @@
-"""Shows what the server says while a script runs: warnings always, notices where they were asked for.
+"""Shows the server's messages while a script runs: warnings always, notices if the user asked for them.
 
-One of pgvector's notices is shown always: that an index build left the memory, from where on it takes many times as
-long. Equal messages are counted, and of a script that says a thousand different ones the first are shown.
+One notice of pgvector is always shown: an index build no longer fits into memory, and takes many times as long from
+there on. Equal messages are shown once and counted. If a script has too many different messages, only the first ones
+are shown.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from psycopg.errors import Diagnostic
 from pgvector_stacks.common.plain_text import quoted
 
 VERBOSE = "PGSTACK_VERBOSE"
-MOST = 20  # different messages of one script
+MOST = 20  # different messages shown per script
 BUILD_LEFT_MEMORY = "graph no longer fits into maintenance_work_mem"
 REMEDY = (
     "the build takes many times as long from here on: `pgstack plan-memory` says what it needs,\n"
@@ -28,12 +29,12 @@ REMEDY = (
 
 
 def requested(environ: Mapping[str, str]) -> bool:
-    """True where notices are to be shown, too."""
+    """Return True if the environment asks for notices, too."""
     return environ.get(VERBOSE, "") not in ("", "0")
 
 
 class Notices:
-    """What one connection says. `say` gets one message each, with the script's name before it."""
+    """Handles the messages of one connection. `say` gets each message, prefixed with the script's path."""
 
     def __init__(self, say: Callable[[str], object], *, verbose: bool) -> None:
         self.say, self.verbose = say, verbose
@@ -41,13 +42,13 @@ class Notices:
         self.heard: Counter[str] = Counter()
 
     def begin(self, script: str) -> None:
-        """What comes from now on is this script's (its path)."""
+        """Attribute messages from now on to this script, given by its path."""
         if script != self.script:
             self.end()
             self.script = script
 
     def end(self) -> None:
-        """Say how often what was heard more than once was, and how much was not shown."""
+        """Report how often each repeated message came, and how many messages were not shown."""
         for text, times in list(self.heard.items())[:MOST]:
             if times > 1:
                 self.say(f"{text.splitlines()[0]} ({times} times)")
@@ -83,7 +84,7 @@ LISTENING: WeakKeyDictionary[Connection[Any], Notices] = WeakKeyDictionary()
 
 @contextmanager
 def listening(connection: Connection[Any], say: Callable[[str], object]) -> Iterator[None]:
-    """Say what this connection's server says meanwhile."""
+    """Pass the server's messages on this connection to `say` within this context."""
     found = LISTENING[connection] = Notices(say, verbose=requested(os.environ))
     connection.add_notice_handler(found)
     try:
@@ -93,6 +94,6 @@ def listening(connection: Connection[Any], say: Callable[[str], object]) -> Iter
 
 
 def begin(connection: Connection[Any], script: str) -> None:
-    """What this connection says from now on is the script's. Where nobody listens: nothing."""
+    """Attribute this connection's messages from now on to the script. Does nothing outside of `listening`."""
     if found := LISTENING.get(connection):
         found.begin(script)

@@ -1,4 +1,4 @@
-"""Opens the owner's session for an `up`, and a new one where a setting of the database changed meanwhile."""
+"""Opens the owner's session for an `up`, and a new session after a setting of the database or a role changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pgvector_stacks.migrations.execution.script_session import Session, underne
 def renewed(
     opened: ExitStack, cluster: Connection[Any], address: Address, options: str, warn: Callable[[str], None]
 ) -> Session:
-    """A session on a new connection, in place of the one that `opened` holds.
+    """Close the session that `opened` holds, if any, and return a session on a new connection.
 
     `cluster`: the administrator's connection that holds the lock. `warn` gets the server's notices.
     Raises ConnectionFailed.

@@ -1,7 +1,7 @@
-"""Sends scripts over the owner's connection: one message a script, one transaction a group.
+"""Sends scripts over the owner's connection: one message per script, one transaction per group.
 
-A whole script goes out as one simple query, so there is one round trip a script and the server's error position is
-the position in the file. The results that arrived before an error tell which statement failed. Nothing here decides
+A whole script is sent as one simple query, so that a script costs one round trip and the server's error position is the
+position in the file. The number of results before an error shows which statement failed. This module does not decide
 what runs.
 """
 
@@ -32,14 +32,14 @@ from pgvector_stacks.migrations.scripts.script_files import Script
 Rows = list[tuple[str, ...]]
 GOOD = {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY, ExecStatus.SINGLE_TUPLE}
 COPYING = {ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH}
-# What ends the script's session goes out behind it. The line break ends a comment, the semicolon a statement.
+# Between the script and the statements that end its session: the line break ends a comment, the semicolon a statement.
 BEHIND = "\n;"
-LOOK = b"pgstack_look"  # the first column of an answer that is kept
+LOOK = b"pgstack_look"  # name of the first column of an answer that is kept
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A script that ran: how many statements the server counted, and how long it took."""
+    """A script that ran, with the number of its statements as counted by the server, and its duration."""
 
     pending: Pending
     statements: int
@@ -47,9 +47,9 @@ class Ran:
 
 
 def run_together(session: Session, pending: Sequence[Pending], report: Callable[[Pending], None]) -> list[Ran]:
-    """Run transactional scripts in the connection's open transaction. Commits nothing. Raises SqlFailed.
+    """Run transactional scripts in the connection's open transaction, without a commit. Raises SqlFailed.
 
-    `session`: has begun.
+    Call `session.begin` before.
     """
     ran = []
     for entry in pending:
@@ -62,9 +62,9 @@ def run_together(session: Session, pending: Sequence[Pending], report: Callable[
 
 
 def run(session: Session, script: Script) -> int:
-    """Run one script in the open transaction, end its session behind it, return the number of its statements.
+    """Run one script in the open transaction, end its session, and return the number of its statements.
 
-    A deferred constraint that it violated is its error. Raises SqlFailed.
+    A violated deferred constraint is an error of this script. Raises SqlFailed.
     """
     connection = session.connection
     noisy = session.before(script)
@@ -90,10 +90,10 @@ def send(
     checks: int | None = None,
     added: Sequence[resets.Added] = (),
 ) -> tuple[int, list[Rows]]:
-    """Send `text` (statements from number `first` of `script`) as one message; count the results, keep LOOK's alone.
+    """Send `text` as one message, and return the number of results and the answers whose first column is LOOK.
 
-    `checks`: which statement behind the script checks deferred constraints. `added`: what was put into the script.
-    Raises SqlFailed.
+    `first`: the number of the script's statement that `text` begins with. `checks`: which statement after the script
+    checks deferred constraints. `added`: the statements that were added to the script. Raises SqlFailed.
     """
     notices.begin(connection, script.path)
     wire = connection.pgconn
@@ -116,7 +116,7 @@ def send(
 
 
 def _outcome(wire: Any) -> Generator[Any, Any, tuple[int, Any, list[Rows]]]:
-    """How many results were good, the first that was not, and the answers to LOOK. COPY is not waited for."""
+    """Return the number of good results, the first bad one, and the answers with LOOK. Don't wait for a COPY to end."""
     yield from generators.send(wire)
     done, failed = 0, None
     answers: list[Rows] = []
@@ -140,7 +140,7 @@ def _texts(result: Any) -> Rows:
 
 
 def _told_of(script: Script, message: ServerMessage, index: int, checks: int | None) -> tuple[ServerMessage, int]:
-    """The error as one of the script's own also where it came in what is sent behind it."""
+    """Return the error and its statement's number. An error in SQL after the script counts for its last statement."""
     end = len(script.text)
     if message.position is not None and message.position > end:
         return found_behind(message, end), index
@@ -153,7 +153,7 @@ def _told_of(script: Script, message: ServerMessage, index: int, checks: int | N
 
 
 def gone(script: Script, reason: object) -> SqlFailed:
-    """The server went away: what is not in the ledger was not kept."""
+    """Return the error for a lost connection to the server."""
     words = one_line(" ".join(str(reason).split()))
     return SqlFailed(
         f"{script.path}: the server went away while the scripts ran: {words}\n"
@@ -163,13 +163,13 @@ def gone(script: Script, reason: object) -> SqlFailed:
 
 
 def in_place(script: Script, statement: Statement) -> str:
-    """The statement behind blanks, so that the server's positions are those of the file."""
+    """Return the statement with blanks for all text before it, so that the server's positions are those of the file."""
     before = re.sub(r"[^\n]", " ", script.text[: statement.start])
     return before + script.text[statement.start : statement.end]
 
 
 def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) -> None:
-    """Run a verify script and undo all it did. Every row a query returns is something wrong.
+    """Run a verify script and roll back its effects. Every row that a query returns is a mistake.
 
     Raises ValidationFailed with the rows, or SqlFailed.
     """
@@ -178,7 +178,7 @@ def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) ->
     connection.execute("SET LOCAL row_security = off")  # rows that FORCE ROW LEVEL SECURITY would hide are an error
     wire = connection.pgconn
     for number, statement in enumerate(script.statements):
-        # one statement a message, whatever the server takes for its end: none ends our savepoint
+        # the extended protocol takes only one statement per message, so that a script can't end our savepoint
         wire.send_query_params(in_place(script, statement).encode(), None)
         for result in connection.wait(generators.execute(wire)):
             if result.status not in GOOD:
@@ -192,7 +192,7 @@ def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) ->
 
 
 def _rows(script: Script, number: int, result: Any, most: int, *, show: bool) -> str:
-    """The rows of a check in words. `show`: their values; else the names of the columns alone."""
+    """Return the rows of a verify script as text. `show`: include their values, not only the names of the columns."""
     line, _ = line_and_column(script.text, script.statements[number].start)
     names = [(result.fname(column) or b"?").decode() for column in range(result.nfields)]
     lines = [f"{script.path}:{line}: found {result.ntuples} row(s) that should not be there"]

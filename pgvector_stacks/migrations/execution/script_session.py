@@ -1,14 +1,19 @@
-"""The owner's session while scripts run in it, one behind the other.
+"""Manages the owner's session while scripts run in it, one after the other.
 
-Invariant: each script finds the session that a new connection would have, and the rights that an `up` of its own would
-have left; so the same scripts make the same database however they are cut into ups.
+Invariant: each script finds the session that a new connection would have, and the rights that separate `up`s for the
+scripts before it would have left. So the same scripts create the same database however they are split into ups.
 
-Behind each script, in its own message (`tail`): role and session authorization, deferred constraints, cursors,
-temporary objects, prepared statements, listens, advisory locks, sequence values and settings end. Then `follow`: what
-ALTER DATABASE and ALTER ROLE changed holds for the next script, and what the script made gets its rights.
-RESET in a script goes back to that too (`migrations/scripts/resets.py`).
-Three things a session can't forget: a custom setting (`SET app.tenant`) is empty afterwards, and not unset; what SET
-CONSTRAINTS ALL says of constraints that are made later; and what it began with, to which a function's RESET goes back.
+`tail` is the end of each script's message. It resets role, session authorization, deferred constraints, sequence values
+and settings, and ends cursors, temporary objects, prepared statements, LISTENs and advisory locks.
+
+`follow` runs after that. Changes by ALTER DATABASE and ALTER ROLE take effect for the next script, also for its RESETs
+(`migrations/scripts/resets.py`), and the rights on the objects that the script created are granted.
+
+A session can't forget three things:
+
+- a custom setting (`SET app.tenant`), which is empty afterwards instead of unset,
+- the effect of SET CONSTRAINTS ALL on constraints that are created later,
+- the values that the connection began with, to which a RESET inside a function returns.
 """
 
 from __future__ import annotations
@@ -34,17 +39,18 @@ ROLE = ("RESET SESSION AUTHORIZATION", "RESET ROLE")
 REST = ("CLOSE ALL", "DISCARD TEMP", "DISCARD SEQUENCES", "DEALLOCATE ALL", "UNLISTEN *")
 UNLOCK = "SELECT pg_catalog.pg_advisory_unlock_all()"
 OUR_PATH = "SET search_path = pg_catalog, pg_temp"
-OUR_ENCODING = "SET client_encoding = 'UTF8'"  # a function may have set another
+OUR_ENCODING = "SET client_encoding = 'UTF8'"  # a function may have set another encoding
 SETTINGS = "RESET ALL"
 END = ";".join([*ROLE, *REST, UNLOCK, SETTINGS])
 CLOSES_PUBLIC = re.compile(r"\brevoke\b[^;]*\bon\s+schema\b[^;]*\bpublic\b[^;]*\bfrom\b[^;]*\bpublic\b", re.IGNORECASE)
-HALF = 1 << 31  # OIDs are 32 bits and begin again
+HALF = 1 << 31  # half of the OIDs, which have 32 bits and wrap around
 
 
 class Session:
-    """Follows a group's scripts on the owner's connection. `begin` it for each group and each attempt.
+    """The owner's session for the scripts of a group. Call `begin` for each group and each attempt.
 
-    `underneath`: what settings would be if no database and no role set them, asked when a script resets one.
+    `underneath`: returns the values that settings would have if no database and no role set them. It is called when a
+    script removes such a setting.
     """
 
     def __init__(
@@ -54,8 +60,8 @@ class Session:
     ) -> None:
         self.connection = connection
         self.underneath = underneath
-        self.again: list[str] = []  # statements that put back what RESET ALL takes
-        self.holds: dict[str, str] = {}  # by setting, the value that a new connection has and this one doesn't, in SQL
+        self.again: list[str] = []  # statements that set again what RESET ALL resets
+        self.holds: dict[str, str] = {}  # by setting, the SQL constant that only a new connection would begin with
         with connection.transaction(force_rollback=True):
             self._load_libraries()
             self.opened = self._settings()
@@ -65,15 +71,15 @@ class Session:
         self.since = 0
         self.known: set[int] = set()
         self.deferring = False
-        self.has_code = True  # functions that are neither PostgreSQL's nor pgvector's
+        self.has_code = True  # the database has functions besides PostgreSQL's and pgvector's
         self.retyped = self.unfollowed = False
-        self.held: dict[str, list[int]] = {}  # by role, what a step made that the script's rest gives it
+        self.held: dict[str, list[int]] = {}  # by role, OIDs of objects on which the script's rest grants it rights
 
     def _load_libraries(self) -> None:
-        """Load PL/pgSQL and pgvector, as their first use does: until then a session has none of their settings.
+        """Load the libraries of PL/pgSQL and pgvector, whose settings a session has only after their first use.
 
-        Only the superuser may set what no library knows, so ALTER DATABASE … SET hnsw.ef_search would fail or not
-        depending on what ran before in the same session.
+        Only a superuser may set what no loaded library defines. So ALTER DATABASE … SET hnsw.ef_search would fail or
+        succeed depending on what ran before in the same session.
         """
         self.connection.execute("DO LANGUAGE plpgsql 'BEGIN END'")
         found = self.connection.execute(
@@ -85,14 +91,14 @@ class Session:
             self.connection.execute(f"SELECT {found[0]}.vector_dims('[1]'::{found[0]}.vector)".encode())
 
     def begin(self, settings: Mapping[str, str] | None = None) -> None:
-        """Look at what is there before a group's scripts run.
+        """Record which objects and settings exist before a group's scripts run.
 
-        `settings`: those of database and role that the session began with; None for today's.
+        `settings`: the database and role settings that the script's session began with; None for the current ones.
         """
         with self.connection.transaction(force_rollback=True):
             (row,) = self._ask(queries.get("session_opening"))
         _, ours, lock, has_limit, self.deferring, self.since, self.has_code = row
-        self.ours = frozenset(ours) | {"role"}  # set by our options, too, but no view shows it
+        self.ours = frozenset(ours) | {"role"}  # our options set role, too, but no view shows that
         self.lock_timeout_ms = float(lock)
         self.again = ["SET transaction_timeout = 0"] if has_limit else []
         self.holds = {}
@@ -103,11 +109,14 @@ class Session:
         self._adopt(self._settings() if settings is None else dict(settings))
 
     def text(self, script: Script) -> tuple[str, Sequence[resets.Added]]:
-        """The script as it is sent, and what was put into it."""
+        """Return the script as it is sent, and the statements that were added to it."""
         return resets.as_sent(script, kept_settings.as_sent(script, self.lock_timeout_ms), self.holds)
 
     def before(self, script: Script) -> bool:
-        """Give what is due if this script may see or change it. False where it can't: then nothing has to be asked."""
+        """Grant the rights that are due if this script may read or change them, and return whether it may.
+
+        If not, the server need not be asked after the script what changed.
+        """
         text = effects.words_of(script.text).lower()
         self.deferring = self.deferring or "defer" in text  # INITIALLY DEFERRED is enough
         self.has_code = self.has_code or effects.makes_code(text)
@@ -118,14 +127,14 @@ class Session:
         return noisy
 
     def tail(self, noisy: bool) -> tuple[list[str], int | None]:
-        """The statements that end the script's session, and which of them checks deferred constraints."""
+        """Return the statements that end the script's session, and the index of the one that checks constraints."""
         settle = [_plain("session_constraints")] if noisy and self.deferring else []
         looks = [UNLOCK, OUR_PATH, OUR_ENCODING, self._look(), _plain("session_settings")] if noisy else []
         anew = [_plain("session_code")] if self.retyped else []
         return [*ROLE, *settle, *REST, *anew, *looks, SETTINGS, *self.again], len(ROLE) if settle else None
 
     def follow(self, script: Script, noisy: bool, looks: Sequence[Sequence[tuple[str, ...]]]) -> None:
-        """Give rights and settings behind a script. `looks`: the answers to the tail's questions. Raises SqlFailed."""
+        """Apply rights and settings after a script. `looks`: the answers to the queries of `tail`. Raises SqlFailed."""
         if not noisy:
             self.unfollowed = True
             return
@@ -142,7 +151,7 @@ class Session:
             raise _not_followed(script, error) from None
 
     def finish(self) -> None:
-        """Give the rights on what the scripts made that weren't asked about."""
+        """Grant the rights on the objects of those scripts after which the server was not asked what changed."""
         if not self.unfollowed:
             return
         self.unfollowed = False
@@ -157,10 +166,10 @@ class Session:
             ) from None
 
     def follow_step(self, script: Script, behind: int) -> Mapping[str, Sequence[int]]:
-        """Give the rights on what a step of a script outside of a transaction made; its settings stay as they are.
+        """Grant the rights on what a step of a no-transaction script created. The session's settings stay as they are.
 
-        What the script gives a role in its rest, behind that offset, holds instead: such objects are `held` back for
-        that role, and returned with those of the steps before.
+        If the script's rest, after the offset `behind`, grants a role rights on an object, only those rights count: the
+        object is held back for that role. Return the OIDs held back by role, including those of earlier steps.
         """
         with self.connection.transaction(force_rollback=True):
             created = self._new()
@@ -174,13 +183,13 @@ class Session:
                     self.held.setdefault(role, []).append(one.oid)
                 looked.append(replace(one, says=one.says | held))
         self._give(looked, [script])
-        self.known |= {one.oid for one in looked}  # what another role owns a later step may still give to the owner
+        self.known |= {one.oid for one in looked}  # not other roles' objects: a later step may give them to the owner
         return self.held
 
     def follow_apart(self, script: Script, *, resumed: bool) -> None:
-        """End the session of a script that ran outside of a transaction, and follow it.
+        """End the session of a no-transaction script, and apply the rights and settings that follow from it.
 
-        `resumed`: it began in another session; what no group recorded is then taken as its own.
+        `resumed`: the script began in another session; then every object that no group recorded counts as its own.
         """
         self.connection.execute(END.encode())
         if effects.retypes(effects.words_of(script.text).lower()):
@@ -197,7 +206,7 @@ class Session:
         self._adopt(self._settings())
 
     def _adopt(self, now: dict[str, str]) -> None:
-        """Make the settings of database and role those that a new connection would have."""
+        """Give the session the settings of a new connection; `now`: what database and role set currently."""
         if now == self.seen:
             return
         self.seen = now
@@ -215,7 +224,7 @@ class Session:
             try:
                 with self.connection.transaction():
                     self.connection.execute(statement)
-            except psycopg.Error as error:  # a new connection would only warn of it
+            except psycopg.Error as error:  # a new connection would only warn of an invalid value
                 if self.connection.closed or error.sqlstate in RETRIABLE:
                     raise
                 continue
@@ -223,7 +232,7 @@ class Session:
             self.holds[name] = sql.Literal(value).as_string(self.connection)
 
     def _window(self, oid: str) -> str:
-        """The condition that an OID was given out since the last look."""
+        """Return the SQL condition that an OID was assigned since the last query for new objects."""
         end = self.since + HALF
         if end < 2 * HALF:
             return f"({oid} >= {self.since} AND {oid} < {end})"
@@ -239,7 +248,7 @@ class Session:
         return [_object(row) for row in self._ask(self._look())]
 
     def _created(self, condition: str = "") -> list[application_rights.Created]:
-        """What the owner has, all of it."""
+        """Return all objects of the scripts' owner, or those that the SQL `condition` selects."""
         found = [_object(row) for row in self._ask(self._look(everything=True) + condition)]
         return [one for one in found if one.owned]
 
@@ -249,14 +258,14 @@ class Session:
         return found
 
     def _ask(self, query: str) -> Iterable[tuple[Any, ...]]:
-        """The rows, found with a path on which nobody's functions lie; the path is put back."""
+        """Run the query with a search_path that has no users' functions, restore the path, and return the rows."""
         text = ";".join([OUR_PATH, query, "RESET search_path", *self.again])
         cursor = self.connection.execute(text.encode())
         cursor.nextset()
-        return cursor  # row by row: there may be tens of thousands
+        return cursor  # not a list: there may be tens of thousands of rows
 
     def _follow(self, created: Sequence[application_rights.Created], scripts: Sequence[Script]) -> None:
-        """Give what is due on what was made since the last look."""
+        """Grant the rights that are due on objects created since the last query for new objects."""
         self._give([one for one in created if one.owned and one.oid not in self.known], scripts)
         ahead = [(one.oid - self.since) % (2 * HALF) for one in created]
         self.since = (self.since + max((a for a in ahead if a < HALF), default=-1) + 1) % (2 * HALF)
@@ -286,7 +295,7 @@ class Session:
         return statements
 
     def _keep_public(self, script: Script) -> None:
-        """PUBLIC lost the schema public: the two roles had it through PUBLIC alone."""
+        """Grant USAGE on the schema public to the two roles, which had it only through PUBLIC until this script."""
         public = application_rights.Created(0, "SCHEMA", "public", "", "public")
         lost = {word.role for word in application_rights.revoked_by(script) if word.meets(public)}
         for role in application_rights.ROLES:
@@ -301,7 +310,7 @@ _UNRECORDED = " WHERE NOT EXISTS (SELECT FROM pgstack.object o WHERE o.kind <> '
 
 
 def underneath(admin: Connection[Any]) -> Callable[[Sequence[str]], Mapping[str, str]]:
-    """Asks the administrator's connection, in another database."""
+    """Return a function for `Session.underneath` that asks over the administrator's connection in another database."""
 
     def ask(names: Sequence[str]) -> dict[str, str]:
         return dict(admin.execute(queries.get("setting_underneath"), (list(names),)).fetchall())
@@ -310,7 +319,7 @@ def underneath(admin: Connection[Any]) -> Callable[[Sequence[str]], Mapping[str,
 
 
 def _object(row: Sequence[Any]) -> application_rights.Created:
-    """A row of rights_created, as text."""
+    """Return the object of a row of rights_created, whose columns are text."""
     _, oid, kind, schema, name, identity, app, readonly, parent, app_there, readonly_there, belongs, owned = row
     says = application_rights.roles(app == "true", readonly == "true")
     app_may, readonly_may = (
@@ -323,7 +332,7 @@ def _object(row: Sequence[Any]) -> application_rights.Created:
 
 
 def _plain(name: str) -> str:
-    """A query without its comments, which a `--` in one message with others would take along."""
+    """Return a query without its comment lines, so that it can be sent in one message with others."""
     return "\n".join(line for line in queries.get(name).splitlines() if not line.startswith("--"))
 
 

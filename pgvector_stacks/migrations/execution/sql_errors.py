@@ -1,7 +1,7 @@
 """Turns the server's error into `sql/file.sql:14:9: message (42703)`, the line, a caret, and what to do.
 
-Pure: takes the fields of the server's answer. Where it gives no position, the statement's first line and no column;
-in a DO block the line of its body.
+Pure: the fields of the server's error are an argument. If they have no position, the message names the statement's
+first line without a column, or the line inside the body of a DO block.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BODY_LINE = re.compile(r"PL/pgSQL function inline_code_block line (\d+)")
 
 @dataclass(frozen=True, slots=True)
 class ServerMessage:
-    """The fields of an error. `position` is 1-based in characters, None where the server gave none."""
+    """The fields of the server's error. `position` is 1-based, in characters; None if the server gave none."""
 
     text: str
     sqlstate: str = ""
@@ -59,14 +59,14 @@ ADVICE |= dict.fromkeys(("42P07", "42P06", "42710", "42701", "42723"), EXISTS)
 
 
 def explain(script: Script, message: ServerMessage, index: int) -> SqlFailed:
-    """The error of statement `index` (0-based) of `script`."""
+    """Return the error for a failure of statement `index` (0-based) of `script`."""
     line, column = locate(script, message, index)
     told, recorded = (_lines(script, message, line, column, show=show) for show in (row_values.are_shown(), False))
     return SqlFailed(told, sqlstate=message.sqlstate, script=script.name, line=line, recorded=recorded)
 
 
 def _lines(script: Script, message: ServerMessage, line: int, column: int | None, *, show: bool) -> str:
-    """The whole message. `show`: values of rows, too."""
+    """Return the whole message. `show`: include values of rows."""
     place = f"{script.path}:{line}" + (f":{column}" if column else "")
     state = f" ({message.sqlstate})" if message.sqlstate else ""
     text = row_values.redact_message(message.text, message.sqlstate, show=show)
@@ -89,7 +89,7 @@ def _advice(message: ServerMessage) -> str | None:
 
 
 def locate(script: Script, message: ServerMessage, index: int) -> tuple[int, int | None]:
-    """Line and column (1-based) in the file; the column is None where only the statement or body line is known."""
+    """Return line and column (1-based) in the file. The column is None if only the statement or body line is known."""
     if message.position is not None:
         return line_and_column(script.text, message.position - 1)
     try:

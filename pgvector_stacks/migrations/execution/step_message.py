@@ -1,4 +1,6 @@
-"""What a no-transaction script sends at once: part of the file between words of ours; errors as places in the file."""
+"""Builds the messages of a no-transaction script (a part of the file, wrapped in SQL of ours) and relates the server's
+errors to places in the file.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,10 @@ NOT_BESIDE_TEMPORARY = (
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What goes out at once: `text[start:end]` of the script between words of ours.
+    """One message to the server: `text[start:end]` of the script, between `prefix` and `suffix`, which are SQL of ours.
 
-    `leading`: the results that come before the first of the script's statements `first` to `last`.
+    `first`, `last`: the numbers of the script's statements in it. `leading`: how many results come before the result of
+    statement `first`.
     """
 
     start: int
@@ -33,11 +36,14 @@ class Message:
     leading: int = 0
 
     def told(self, script: Script, message: ServerMessage, done: int) -> tuple[ServerMessage, int]:
-        """The server's error as one of the file: its position and the number of the statement."""
+        """Return the server's error with its position in the file, and the number of the statement that failed.
+
+        `done`: how many results arrived before the error.
+        """
         index = self.first + max(0, done - self.leading)
         if message.position is not None:
             place = self.start + message.position - 1 - len(self.prefix)
-            if place < self.start:  # in the words before
+            if place < self.start:  # the position is in the prefix
                 message = replace(message, position=None)
             elif place > self.end:
                 message = found_behind(message, self.end)
@@ -49,9 +55,10 @@ class Message:
 
 
 def found_behind(message: ServerMessage, end: int) -> ServerMessage:
-    """An error that the server places behind `end` (0-based), where what is sent of the script ends.
+    """Correct the position of an error that the server places after `end` (0-based), the end of the script's part.
 
-    A syntax error there is a last statement that doesn't end; another is one of a text that was prepared before.
+    A syntax error there means that the last statement is incomplete. Any other error is about the text of a statement
+    that was prepared before, so it has no position in this message.
     """
     if message.sqlstate != SYNTAX_ERROR:
         return replace(message, position=None)
@@ -59,9 +66,10 @@ def found_behind(message: ServerMessage, end: int) -> ServerMessage:
 
 
 def of_step(script: Script, text: str, step: Step, finished: int) -> Message:
-    """The statements of a step behind BEGIN; those of a block that an older version ran one by one are left out.
+    """Return the message that runs a step in a transaction, without the statements that ran before.
 
-    `text`: the script as it is sent; `finished`: how many of its statements ran.
+    An older version of pgstack ran the statements of a block one by one, so a part of a block may have run. `text`: the
+    script as it is sent. `finished`: how many of its statements ran.
     """
     found, resumed = script.statements, max(step.first, finished)
     if step.kind in ("statement", "temporary"):
@@ -77,7 +85,7 @@ def of_step(script: Script, text: str, step: Step, finished: int) -> Message:
 
 
 def not_in_a_block(error: SqlFailed, step: Step) -> SqlFailed:
-    """The error with other advice: the statement is in a step of several, in a no-transaction script."""
+    """Return the error with advice for a statement that is one of several in its step."""
     advice = NOT_BESIDE_TEMPORARY if step.kind == "temporary" else NOT_IN_A_BLOCK
     told, recorded = (
         "\n".join([line for line in text.split("\n") if "pgstack: no-transaction" not in line] + [advice])

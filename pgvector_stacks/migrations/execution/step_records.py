@@ -1,4 +1,4 @@
-"""The SQL that records how far a no-transaction script has come, in `pgstack.statement`."""
+"""Builds the SQL that records in `pgstack.statement` how far a no-transaction script has come."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgvector_stacks.migrations.scripts import steps
 from pgvector_stacks.migrations.scripts.interrupted import statement_hash
 from pgvector_stacks.migrations.scripts.script_files import Script
 
-CHANGES_OPENING = re.compile(r"\b(database|role|user)\b", re.IGNORECASE)  # ALTER DATABASE … SET, in a body, too
+CHANGES_OPENING = re.compile(r"\b(database|role|user)\b", re.IGNORECASE)  # ALTER DATABASE … SET, also in a body
 BEGUN = (
     "INSERT INTO pgstack.statement (script, number, normalised, state, note) VALUES (%s, %s, %s, 'started', %s)"
     " ON CONFLICT (script, number) DO UPDATE SET state = excluded.state, normalised = excluded.normalised,"
@@ -35,27 +35,30 @@ HELD_BACK = (
 
 
 def begun(script: Script, number: int, noted: Mapping[str, Any]) -> Write:
-    """Statement `number` begins outside of a transaction; `noted`: what there was before."""
+    """Return the Write that records that statement `number` begins outside of a transaction.
+
+    `noted`: the note of what existed before it.
+    """
     return BEGUN, (script.name, number, statement_hash(script, number), json.dumps(noted))
 
 
 def moved(script: Script, number: int, place: int) -> Write:
-    """A statement that began has another number since an edit."""
+    """Return the Write that gives a begun statement the number `place`, which it has since an edit of the script."""
     return MOVED, (place, script.name, number)
 
 
 def forgotten(script: Script, number: int) -> Write:
-    """A statement that began is another one since an edit."""
+    """Return the Write that deletes the record of a begun statement that an edit of the script has changed."""
     return FORGOTTEN, (script.name, number)
 
 
 def names_noted(script: Script) -> Write:
-    """The objects of all steps are recorded: the names in their statements needn't tell them any more."""
+    """Return the Write that deletes the noted names: now the objects of all steps are recorded."""
     return NAMES_NOTED, (script.name,)
 
 
 def held_back(script: Script, held: Mapping[str, Sequence[int]]) -> Write:
-    """By role, the objects that the script's rest gives it."""
+    """Return the Write that records `held`: by role, the OIDs of objects on which the script's rest grants rights."""
     return HELD_BACK, (json.dumps({"held": held}), script.name, script.name)
 
 
@@ -63,12 +66,13 @@ def done(
     script: Script, numbers: Sequence[int], *, last: int, noted: bool, held: Mapping[str, Sequence[int]], over: bool,
     opening: Mapping[str, str], left: Mapping[str, Any],
 ) -> Write:  # fmt: skip
-    """The statements `numbers` are done.
+    """Return the Write that records the statements `numbers` as done.
 
-    `noted`: the objects they made are recorded too. Where not, the names in a statement tell which may be its own.
-    `opening`: what database and role had set when the script began; the first statement's record keeps it where the
-    script may change that. `over`: they are recorded as begun, on the administrator's own connection, the `last` with
-    what it `left` in the session. Otherwise this lands, and what `land` is given goes with the `last`.
+    `noted`: the objects that they created are recorded too; if not, the names in each statement are noted, to find its
+    objects. `opening`: the settings of database and role when the script began; statement 0 notes them if the script
+    may change them. `over`: the administrator's connection writes this over records of begun statements, and notes with
+    statement `last` the settings that it `left`. Otherwise `pgstack.land()` runs this, and statement `last` gets the
+    settings that `land` passes.
     """
     rows: list[str] = []
     values: list[Any] = []
@@ -90,7 +94,9 @@ def done(
 
 
 def land(settings: Sequence[str]) -> str:
-    """Writes what was left, with the values that `settings` have now, for a rerun; in SQL that any session reads alike.
+    """Return the call of `pgstack.land()`, which passes the values that `settings` have then, for a rerun to set again.
+
+    The SQL means the same whatever the session has set.
 
     >>> land(["work_mem"])[:70]
     "SELECT pgstack.land(pg_catalog.jsonb_build_object('settings',pg_catalo"
@@ -99,7 +105,7 @@ def land(settings: Sequence[str]) -> str:
 
 
 def left_in(owner: Connection[Any], settings: Sequence[str]) -> dict[str, Any]:
-    """The same of a step that has run outside of a transaction of ours, to be recorded with its `last` statement."""
+    """Return the values that `settings` have now, as a note, after a step that ran outside of a transaction of ours."""
     row = owner.execute(f"SELECT {_values_now(settings)}".encode()).fetchone() if settings else None
     return dict(row[0]) if row else {}
 

@@ -1,1 +1,1 @@
-"""SQL text as PostgreSQL reads it: tokens, statements, places, and what psql would read otherwise."""
+"""Reads SQL text as PostgreSQL does: tokens, statements, positions, and the parts that only psql understands."""

@@ -1,8 +1,8 @@
-"""Decides where the statements of an SQL text begin and end, and reads what is asked of a text as a whole.
+"""Finds where the statements of an SQL text begin and end, and answers questions about a text as a whole.
 
-Used for what must be known without a server: the normalised hash, transaction control and psql's commands inside
-a script, and where a statement stands when the server gives no position. The grammar isn't needed for that, so a
-server newer than the parser is no problem.
+This is for what must be known without a server: the normalised hash, transaction control and psql commands inside a
+script, and the place of a statement when the server gives no position. None of these needs the grammar, so a server
+that is newer than the parser is no problem.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pgvector_stacks.migrations.lexing.positions import excerpt, line_and_column
 from pgvector_stacks.migrations.lexing.tokens import COMMENTS, Token, pieces, token_texts
 
 __all__ = ["COMMENTS", "Statement", "Token", "excerpt", "line_and_column", "statements", "tokens"]
-# ( ) ; and the words between which a semicolon ends no statement
+# ( ) ; and the words between which a semicolon does not end a statement
 BOUNDARIES = frozenset({"ASCII_40", "ASCII_41", "ASCII_59", "BEGIN_P", "ATOMIC", "CASE", "END_P"})
 HEAD = 4
-OVERLAP = 6  # words that a question about neighbours needs of the piece before
+OVERLAP = 6  # words repeated from the piece before, so that a pattern can match across two pieces
 OPENERS = re.compile(";\0(?=([^\0]*))")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement without its semicolon: `source[start:end]`, starting at its first token that is no comment.
+    """One statement, `source[start:end]`, without its semicolon and without comments before it.
 
-    `head`: its first tokens. All of them are cut again when they are asked for: a script may have millions.
+    `head`: its first tokens. The property `tokens` cuts all tokens again at each use: a script may have millions.
     """
 
     start: int
@@ -43,17 +43,17 @@ class Statement:
         return tuple(token for token in found if token.name not in COMMENTS)
 
     def words(self, text: str, count: int = HEAD) -> list[str]:
-        """The first `count` tokens (at most 4) in upper case, to tell what kind of statement it is."""
+        """Return the first `count` tokens (at most 4) in upper case; they show the kind of the statement."""
         return [text[token.start : token.end].upper() for token in self.head[:count]]
 
 
 def tokens(text: str, name: str = "the script") -> list[Token]:
-    """All tokens of a text that isn't large; comments included. Raises ScriptError, as `tokens.pieces`."""
+    """Return all tokens of a small text, comments included. Raises ScriptError, as `tokens.pieces` does."""
     return list(chain.from_iterable(pieces(text, name)))
 
 
 def is_whole(text: str) -> bool:
-    """True where no string, dollar quote or comment is open at the end, so that what follows is none of theirs."""
+    """Return True if no string, dollar quote or comment is still open at the end of the text."""
     try:
         tokens(text)
     except ScriptError:
@@ -62,17 +62,17 @@ def is_whole(text: str) -> bool:
 
 
 def split(text: str, name: str = "the script") -> Iterator[Statement]:
-    """The statements of `text`, one after the other. Raises ScriptError, as `tokens.pieces`."""
+    """Yield the statements of `text`. Raises ScriptError, as `tokens.pieces` does."""
     return statements(text, chain.from_iterable(pieces(text, name)))
 
 
 def statements(text: str, found: Iterable[Token]) -> Iterator[Statement]:
-    """Split at the semicolons outside parentheses and outside BEGIN ATOMIC … END bodies. Empty ones are left out."""
+    """Split at semicolons outside parentheses and outside BEGIN ATOMIC … END bodies. Leave out empty statements."""
     head: list[Token] = []
     end = 0
     before = ""
     parentheses = 0
-    blocks = 0  # depth of BEGIN ATOMIC and the CASEs inside it; both close with END
+    blocks = 0  # nesting depth of BEGIN ATOMIC and of CASE inside it; both close with END
     for token in found:
         name = token.name
         if name in COMMENTS:
@@ -101,10 +101,11 @@ def statements(text: str, found: Iterable[Token]) -> Iterator[Statement]:
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """What one pass over a text finds out.
+    """The result of one pass over a text.
 
-    `normalised`: see `script_files.normalise`; `openers`: the words after a semicolon or at the start, in lower case,
-    where each statement's first is among; `neighbours`: the questions of `asked` that some neighbouring words answer.
+    `normalised`: the hash that `script_files.normalise` returns. `openers`: the words at the start and after each
+    semicolon, in lower case, which include each statement's first word. `neighbours`: the names of the patterns in
+    `asked` that match some neighbouring words.
     """
 
     normalised: str
@@ -114,15 +115,15 @@ class ScanResult:
 
 
 def read(text: str, path: str, asked: dict[str, re.Pattern[str]]) -> ScanResult:
-    """Hash the tokens as they come and keep none. `asked`: patterns over tokens in lower case that a NUL separates.
+    """Hash the tokens as they come, without keeping them, and match the patterns of `asked`.
 
-    Raises ScriptError, as `tokens.pieces`.
+    `asked`: by name, a pattern over lower-case tokens joined by NUL. Raises ScriptError, as `tokens.pieces` does.
     """
     digest = hashlib.sha256()
     openers: set[str] = set()
     neighbours: set[str] = set()
     last = [";"]
-    held, empty = 0, True  # semicolons that may be the last
+    held, empty = 0, True  # held: number of semicolons not hashed yet, since they may be the last tokens
     for piece in token_texts(text, path):
         joined = "\0".join(["", *last, *piece, ""]).lower()
         openers.update(OPENERS.findall(joined))

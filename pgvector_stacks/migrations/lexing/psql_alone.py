@@ -1,6 +1,7 @@
-"""Finds what psql alone can do with a text: its own commands, and data that stands behind COPY … FROM stdin.
+"""Finds the parts of a text that only psql understands: its own commands, and data after COPY … FROM stdin.
 
-The tokens of such a text may not even end: data has apostrophes. Then what is said is the cause, not the apostrophe.
+Data may contain apostrophes, so the scanner may find an unterminated string in such a text. The error then names the
+command or the data as the cause, not the apostrophe.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ADVICE = {
 
 
 def refuse(path: str, text: str, statement: Statement) -> None:
-    """Raises ScriptError."""
+    """Refuse a statement that has a psql command or takes inline COPY data. Raises ScriptError."""
     for token in statement.tokens:
         if token.name == "ASCII_92":  # a backslash
             raise _command(path, text, token.start)
@@ -34,7 +35,7 @@ def refuse(path: str, text: str, statement: Statement) -> None:
 
 
 def why_unreadable(path: str, text: str) -> ScriptError | None:
-    """Of a text whose tokens don't end: what in it is for psql, as far as its lines tell."""
+    """Return an error about the first part for psql in a text that the scanner can't read; None if there is none."""
     if found := INLINE_DATA.search(text):
         return _inline_data(path, text, found.start(1))
     if found := COMMAND.search(text):

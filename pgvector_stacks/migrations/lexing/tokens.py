@@ -1,14 +1,15 @@
-"""Cuts SQL text into PostgreSQL's tokens piece by piece, in memory that doesn't grow with the text.
+"""Cuts SQL text into PostgreSQL's tokens piece by piece, in memory that does not grow with the text.
 
-Invariant: joined, the pieces are what PostgreSQL's own scanner (pglast) cuts from the whole text, error for error.
+Invariant: joined, the pieces are the tokens that PostgreSQL's own scanner (pglast) cuts from the whole text, with the
+same errors.
 
-`pieces` gives pglast a window of the text and keeps its tokens up to the last one that is a bracket, a comma or a
-semicolon: no longer token begins like these, so what stands behind can't change what came before. Where nothing of the
-kind is in the window, as in the body of a large function, the window grows.
+`pieces` gives pglast a window of the text and keeps its tokens up to the last bracket, comma or semicolon. No longer
+token begins with one of these characters, so later text can't change the tokens before it. If the window has none of
+these characters, as in the body of a large function, the window grows.
 
-`words` gives the tokens' texts alone, for a hash of millions of them. A regular expression cuts what has but one
-reading (numbers, plain strings, names, brackets: all of a dump's INSERTs); from the first character that it isn't sure
-of on, pglast reads a window.
+`token_texts` yields only the tokens' texts, for a hash over millions of tokens. A regular expression cuts the text that
+has only one reading (numbers, plain strings, names, brackets: all of a dump's INSERTs). From the first character that
+is not certain, pglast reads a window.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ COMMENTS = frozenset({"SQL_COMMENT", "C_COMMENT"})
 SURE = frozenset({"ASCII_40", "ASCII_41", "ASCII_44", "ASCII_59", "ASCII_91", "ASCII_93"})  # ( ) , ; [ ]
 WINDOW = 1 << 14
 PLAIN_WINDOW = 1 << 16
-END = "\0"  # stands in no script; what follows it is not looked at
+END = "\0"  # marks the end of a window; no script contains it
 GAP = r"(?:[ \t\n]+|--[^\n\r]*\n)*"
 FOLLOWED = r"(?=[ \t\n,();])"
-# One token each, whatever stands before it. What follows is looked at where it could belong to the token: a string goes
-# on behind a line break, a name before a quote is E'…' or U&"…", a number before a letter is an error.
+# Each alternative is one token, whatever precedes it. A lookahead checks what follows, as it may belong to the token: a
+# string may continue after a line break, a name before a quote is E'…' or U&"…", a number before a letter is an error.
 PLAIN = re.compile(
     rf"""([,();]
     |'[^'\\\0]*(?:''[^'\\\0]*)*'(?=[ \t\n]*[^'\s\\/\-\0])
@@ -39,11 +40,11 @@ PLAIN = re.compile(
     |[\s\S]+){GAP}""".replace("\n    ", ""),
 )
 BLANK = re.compile(GAP)
-Scanned: TypeAlias = tuple[int, int, str, str]  # as pglast tells it: first and last character, name, kind of keyword
+Scanned: TypeAlias = tuple[int, int, str, str]  # pglast's token: first and last character, name, kind of keyword
 
 
 class Token(NamedTuple):
-    """A token of the text: its name in PostgreSQL's grammar, and `text[start:end]`. A tuple: there are many."""
+    """A token, `text[start:end]`, with its name in PostgreSQL's grammar. A tuple saves memory: there are many."""
 
     name: str
     start: int
@@ -51,7 +52,7 @@ class Token(NamedTuple):
 
 
 def pieces(text: str, path: str = "the script", begin: int = 0) -> Iterator[list[Token]]:
-    """The tokens from `begin` on, which is where one begins or between two; comments included.
+    """Yield the tokens from `begin` on in lists, comments included. `begin` must not lie inside a token.
 
     Raises ScriptError where a string, a comment or a dollar quote never ends.
     """
@@ -62,7 +63,7 @@ def pieces(text: str, path: str = "the script", begin: int = 0) -> Iterator[list
 
 
 def token_texts(text: str, path: str = "the script") -> Iterator[list[str]]:
-    """The texts of the tokens without comments, in pieces. `text` holds no NUL. Raises ScriptError."""
+    """Yield the texts of the tokens in lists, without comments. `text` holds no NUL. Raises ScriptError."""
     begin = 0
     while begin < len(text):
         gap = BLANK.match(text, begin)
@@ -79,8 +80,8 @@ def token_texts(text: str, path: str = "the script") -> Iterator[list[str]]:
 
 
 def _piece(text: str, path: str, begin: int) -> list[Token]:
-    """The tokens from `begin` to the last one in a window that ends surely; or all that are left."""
-    from pglast.parser import ParseError, scan  # late: where every script is remembered, it isn't needed
+    """Return the tokens of a window from `begin` up to its last token in SURE, or all tokens that are left."""
+    from pglast.parser import ParseError, scan  # imported late: not needed while the script cache knows every script
 
     size = WINDOW
     while True:
@@ -103,7 +104,7 @@ def _piece(text: str, path: str, begin: int) -> list[Token]:
 
 
 def _before(window: str, offset: int) -> Sequence[Scanned]:
-    """What stands before the token that the window cuts."""
+    """Return the tokens before `offset`, where the window cuts a token in two."""
     from pglast.parser import ParseError, scan
 
     try:

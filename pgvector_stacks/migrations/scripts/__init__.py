@@ -1,1 +1,1 @@
-"""The listed scripts as text: read, cut into statements and steps, planned. Asks no server."""
+"""Reads the listed scripts, cuts them into statements and steps, and plans which ones run."""

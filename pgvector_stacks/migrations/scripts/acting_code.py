@@ -1,7 +1,7 @@
-"""Finds the code in a script that acts when the script runs: its statements, and what stands in a DO block's body or
-in a string that such a body executes. What only defines something (a function's body, a view) doesn't act.
+"""Finds the code that acts when a script runs: its statements, the bodies of DO blocks, and the strings in such bodies,
+which EXECUTE may run. A statement that only defines something (a function, a view) does not act.
 
-Each stretch keeps its offsets in the script's text, so that what is found there can be named or replaced in place.
+Each piece of code knows its offset in the script's text, so that a finding can be reported or replaced in place.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ DEFINES = frozenset({"CREATE", "ALTER", "COMMENT", "SECURITY", "PREPARE"})
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Tokens of a stretch of text, comments left out, and where the text begins in the script."""
+    """The tokens of a piece of text, without comments, and the offset of that text in the script."""
 
     text: str
     offset: int
     tokens: Sequence[Token]
 
     def word(self, place: int) -> str:
-        """The token there in upper case, "" behind the end."""
+        """Return the token at `place` in upper case, "" outside of the tokens."""
         if not 0 <= place < len(self.tokens):
             return ""
         token = self.tokens[place]
         return self.text[token.start : token.end].upper()
 
     def name(self, place: int) -> str:
-        """The identifier there as the server reads it."""
+        """Return the identifier at `place` as the server reads it, "" outside of the tokens."""
         if not 0 <= place < len(self.tokens):
             return ""
         token = self.tokens[place]
@@ -40,7 +40,10 @@ class Code:
         return written[1:-1].replace('""', '"') if written.startswith('"') else written.lower()
 
     def content(self, place: int) -> tuple[str, int] | None:
-        """What a string constant holds, each character at its offset, and its offset in the script."""
+        """Return what the string constant at `place` holds, and its offset in the script; None for another token.
+
+        A doubled quote becomes a quote and a blank, so that each character keeps its offset.
+        """
         if not 0 <= place < len(self.tokens) or self.tokens[place].name not in ("SCONST", "USCONST"):
             return None
         token = self.tokens[place]
@@ -54,13 +57,13 @@ class Code:
 
 
 def acting(script: Script, last: int | None = None) -> Iterator[Code]:
-    """The stretches that act, in order. `last`: the offset behind which nothing is looked for."""
+    """Yield the pieces of code that act, in order. `last`: the offset up to which code is needed."""
     for statement in _statements(script, last):
         yield from of(script, statement)
 
 
 def of(script: Script, statement: Statement) -> Iterator[Code]:
-    """The stretches of one statement that act, in order."""
+    """Yield the pieces of code in one statement that act, in order."""
     code = Code(script.text, 0, statement.tokens)
     first = code.word(0)
     if first in DEFINES:
@@ -71,19 +74,19 @@ def of(script: Script, statement: Statement) -> Iterator[Code]:
 
 
 def _statements(script: Script, last: int | None) -> Iterable[Statement]:
-    """All of the script's, or those up to the one at `last`: to know a dump's header, megabytes needn't be scanned."""
+    """Return the script's statements, or only those up to `last`: a dump's header must not cost a scan of megabytes."""
     end = script.text.find(";", last) + 1 if last is not None else 0
     if end > 0:
         try:
             head = script.text[:end]
             return list(statements(head, tokens(head)))
-        except ScriptError:  # the semicolon stands in a string
+        except ScriptError:  # the semicolon is inside a string
             pass
     return script.statements
 
 
 def _within(code: Code) -> Iterator[Code]:
-    """The code in the string literals of `code`, and in the literals of those."""
+    """Yield the code in the string literals of `code`, and in the string literals of that code."""
     for place in range(len(code.tokens)):
         found = code.content(place)
         if found is None:
@@ -91,7 +94,7 @@ def _within(code: Code) -> Iterator[Code]:
         text, offset = found
         try:
             inner = Code(text, offset, [token for token in tokens(text) if token.name not in COMMENTS])
-        except ScriptError:  # a string that is no code
+        except ScriptError:  # the string is not code
             continue
         if len(inner.tokens) > 1:
             yield inner

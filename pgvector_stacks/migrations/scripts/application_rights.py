@@ -1,9 +1,9 @@
-"""The rights of `app` and `readonly` follow each script. Decisions alone; script_session.py carries them out.
+"""Decides the rights of the roles `app` and `readonly` after each script. script_session.py grants them.
 
-Invariant: on what a script made, a role has just what the script says about it there (a GRANT to it, a REVOKE from it),
-and its ordinary rights where the script says nothing about it. A word about PUBLIC or another role is none about it.
-On what was there before, a script's words have the meaning that SQL gives them, and nothing else is done. So the rights
-are the same however the scripts are cut into ups.
+Invariant: on an object that a script creates, each of the two roles has exactly the rights that the script grants it
+there; if the script neither grants to the role nor revokes from it, the role has its ordinary rights. A GRANT or REVOKE
+for PUBLIC or another role does not count. On objects that existed before, the script's GRANT and REVOKE mean what SQL
+says, and nothing is added. So the rights are the same however the scripts are split into ups.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ ORDINARY = {
     ("SEQUENCE", "readonly"): ("SELECT",),
 }
 OF_COLUMNS = ("SELECT", "INSERT", "UPDATE", "REFERENCES")
-UNKNOWN = "%"  # a name that format() fills in
+UNKNOWN = "%"  # stands for a name that format() fills in
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """An object that a script made. `name` is empty for a schema, `identity` is as SQL names it.
+    """An object that a script created. `name` is empty for a schema; `identity` is the name for SQL statements.
 
-    `says`: the roles that its rights have a word about.
-    `parent`: of a partition, the OID of its table, and what each role may do there (0 and nothing where it is none).
-    `belongs`: the table (quoted, with its schema) of which a sequence counts a column. `owned`: by the scripts' owner;
-    what a script made as another role is none of ours, also where a later one gives it to the owner.
+    `says`: the roles that have an entry in the object's or its columns' rights. `parent`: the OID of a partition's
+    table, 0 if the object is not a partition. `on_parent`: what each role may do on that table. `belongs`: for a
+    sequence of a column, the table (quoted, with its schema). `owned`: the scripts' owner owns the object. An object
+    that a script created as another role is left alone, also after a later script gives it to the scripts' owner.
     """
 
     oid: int
@@ -53,10 +53,10 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What a REVOKE takes from one role, or a GRANT gives it. "ALL" is a privilege.
+    """One privilege that a GRANT gives to a role or a REVOKE takes from it. "ALL" is a privilege.
 
-    `columns`: of the privilege, empty for the whole object. `schema` is None where the name stands alone, `name` None
-    for all of a kind in a schema.
+    `columns`: the columns that the statement names, empty for the whole object. `schema` is None for a name without a
+    schema; `name` is None for all objects of a kind in a schema.
     """
 
     role: str
@@ -76,7 +76,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Privileges for a role on one object; `but`: columns without them."""
+    """Privileges to grant to a role on one object; `but`: columns that are left out."""
 
     role: str
     created: Created
@@ -86,20 +86,20 @@ class Grant:
 
 @cache
 def privileges(*names: str) -> frozenset[str]:
-    """The same object for the same names, since thousands of tables have them."""
+    """Return the names as a set, the same object each time, since thousands of tables have equal sets."""
     return frozenset(names) - {""}
 
 
 @cache
 def roles(app: bool, readonly: bool) -> frozenset[str]:
-    """Those of the two that are so; the same object each time."""
+    """Return the set of the two roles whose flag is true, the same object each time."""
     return frozenset(role for role, so in zip(ROLES, (app, readonly), strict=True) if so)
 
 
 def due(created: Sequence[Created], revoked: Sequence[Word]) -> list[Grant]:
-    """What is to be granted on what one script created, given the words it has against it."""
+    """Return the grants that are due on the objects that a script created, given what the script revokes."""
     here = {one.oid: one for one in created}
-    whole: dict[tuple[int, str], frozenset[str]] = {}  # what a role may do on the table as a whole, once it's granted
+    whole: dict[tuple[int, str], frozenset[str]] = {}  # what a role may do on a whole table once the grants are made
     grants = []
     for one in sorted(created, key=lambda one: _depth(one, here)):
         for place, role in enumerate(ROLES):
@@ -108,7 +108,7 @@ def due(created: Sequence[Created], revoked: Sequence[Word]) -> list[Grant]:
             words = [word for word in revoked if word.role == role and word.meets(one)]
             taken = {word.privilege for word in words if not word.columns}
             left = [p for p in ORDINARY[one.kind, role] if p not in taken and "ALL" not in taken]
-            if one.parent:  # a way past what its table hides would be none of the script's words
+            if one.parent:  # a partition must not show what the role can't read through its table
                 above = whole.get((one.parent, role), frozenset()) if one.parent in here else one.on_parent[place]
                 left = [p for p in left if p in above]
             by_columns = {p: _columns(p, words) for p in left}
@@ -132,7 +132,7 @@ def _columns(privilege: str, words: Sequence[Word]) -> frozenset[str]:
 
 
 def statements(grants: Sequence[Grant]) -> Iterator[str]:
-    """One GRANT for all objects that get the same; without those that have columns left out."""
+    """Yield one GRANT for all objects that get the same privileges. Grants with columns left out are skipped."""
     together: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for grant in grants:
         if grant.privileges and not grant.but:
@@ -142,9 +142,9 @@ def statements(grants: Sequence[Grant]) -> Iterator[str]:
 
 
 def revoked_by(script: Script) -> list[Word]:
-    """What the script takes from the two roles, by its own text: also where they have nothing to lose yet.
+    """Return what the script's text revokes from the two roles, even if they do not have these rights yet.
 
-    Under the names too that its own ALTER … RENAME and SET SCHEMA give to what it names.
+    An object that the script renames or moves by ALTER … RENAME or SET SCHEMA counts under its new name, too.
     """
     words = _words(script, "REVOKE")
     for statement in script.statements if words else ():
@@ -155,7 +155,7 @@ def revoked_by(script: Script) -> list[Word]:
 
 
 def _renamed(code: Code, words: Sequence[Word]) -> list[Word]:
-    """The words about what this ALTER gives another name or schema, with that one; none where it doesn't."""
+    """Return copies of the `words` about the object that this ALTER renames or moves, with its new name or schema."""
     last = len(code.tokens) - 1
     new, verb = code.name(last), (code.word(last - 2), code.word(last - 1))
     column = code.name(last - 2) if verb[1] == "TO" and "RENAME" in (code.word(last - 3), code.word(last - 4)) else None
@@ -177,7 +177,7 @@ def _renamed(code: Code, words: Sequence[Word]) -> list[Word]:
 
 
 def granted_by(script: Script, behind: int) -> list[Word]:
-    """What the script gives the two roles in statements behind this offset."""
+    """Return what the script grants to the two roles in statements after the offset `behind`."""
     return _words(script, "GRANT", behind)
 
 
@@ -195,8 +195,10 @@ def _words(script: Script, verb: Literal["GRANT", "REVOKE"], behind: int = 0) ->
 
 
 def _one(code: Code, place: int, direction: str) -> list[Word]:
-    """REVOKE privileges [(columns)] ON [kind] names FROM roles, or GRANT … TO roles. Nothing for another kind, or
-    membership of a role."""
+    """Parse `REVOKE privileges [(columns)] ON [kind] names FROM roles`, or `GRANT … TO roles`, from token `place` on.
+
+    Return nothing for a kind of object without ordinary rights, or for membership in a role.
+    """
     if code.word(place) == "GRANT":  # GRANT OPTION FOR
         return []
     privileges: list[tuple[str, frozenset[str]]] = []
@@ -225,7 +227,9 @@ def _one(code: Code, place: int, direction: str) -> list[Word]:
 
 
 def _kind(code: Code, place: int) -> tuple[str, bool, int]:
-    """The kind of object ("" where it's none of ours), whether all of a schema are meant, where the names begin."""
+    """Return the kind of object ("" if it has no ordinary rights), whether the statement means all objects of a schema,
+    and the place of the first name.
+    """
     words = [code.word(place + step) for step in range(4)]
     if words[0] == "ALL" and words[1] in ("TABLES", "SEQUENCES"):
         return words[1].removesuffix("S"), True, place + 4  # IN SCHEMA
@@ -238,7 +242,7 @@ def _kind(code: Code, place: int) -> tuple[str, bool, int]:
 
 
 def _names(code: Code, place: int) -> tuple[list[tuple[str | None, str]], int]:
-    """Names with their schemas, divided by commas, and the place behind the last. `%I` and `%s` are unknown names."""
+    """Return a list of names with their schemas, and the place after the last. `%I` and `%s` are unknown names."""
     names: list[tuple[str | None, str]] = []
     parts: list[str] = []
     while True:
@@ -261,5 +265,5 @@ def _names(code: Code, place: int) -> tuple[list[tuple[str | None, str]], int]:
 
 
 def quoted(name: str) -> str:
-    """The identifier in quotes."""
+    """Return the identifier in quotes."""
     return '"' + name.replace('"', '""') + '"'

@@ -1,9 +1,9 @@
-"""Refuses a script that would run otherwise than where it was written for: strings that psql would read otherwise, and
-the part of a goose, sql-migrate or dbmate file that undoes the part before.
+"""Refuses a script that would do something else here than in the tool it was written for: strings that psql would read
+in another way, and the part of a goose, sql-migrate or dbmate file that undoes the part before.
 
-A script goes to the server as one message, and the server cuts all of it into tokens before its first statement runs:
-`SET standard_conforming_strings = off` comes too late for the strings behind it, where psql, which sends a statement at
-a time, would have their backslashes mean something. The scanner of this side reads them as with `on`, too.
+A script goes to the server as one message, and the server cuts all of it into tokens before the first statement runs.
+So `SET standard_conforming_strings = off` comes too late for the strings after it. psql sends one statement at a time:
+there, backslashes in these strings are escapes. Our own scanner reads all strings as with `on`, too.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ IN_A_BODY = re.compile(
 
 
 def refusal(script: Script) -> str | None:
-    """Why the script can't run. None: it can.
+    """Return why the script can't run, or None if it can.
 
-    A question about scripts that are to run: one that ran long ago must not stop its stack.
+    Ask this only about scripts that are to run: a script that ran long ago must not stop its stack.
     """
     return _undoing(script) or _strings_otherwise(script)
 
 
 def _undoing(script: Script) -> str | None:
-    """That the script undoes itself: its way back stands in the same file, and would run at once."""
+    """Return a refusal if the script has a down part, which undoes the script and would run with it."""
     text = script.text
     for found in WAY_BACK.finditer(text):
         place = found.start(1)
@@ -50,9 +50,9 @@ def _undoing(script: Script) -> str | None:
 
 
 def _strings_otherwise(script: Script) -> str | None:
-    """That the script turns standard_conforming_strings off, or may, before a backslash.
+    """Return a refusal if the script turns standard_conforming_strings off, or may do so, before a backslash.
 
-    Without a backslash all strings read the same: many an old dump has the line and nothing that it would matter to.
+    Without a backslash the setting has no effect on strings; many old dumps set it and have no backslash after it.
     """
     if NAME not in script.text.lower() or "\\" not in script.text:
         return None
@@ -78,7 +78,10 @@ def _refusal_of(script: Script, statement: Statement) -> str | None:
 
 
 def _set_to(words: list[str]) -> str | None:
-    """What the statement sets it to; None where it doesn't. A function's or a role's own setting is of no script."""
+    """Return the value that the statement sets for the session, None if it sets none.
+
+    A setting that belongs to a function or a role (CREATE FUNCTION … SET, ALTER ROLE … SET) does not count.
+    """
     if words[0] == "set":
         place = 2 if words[1:2] in (["local"], ["session"]) else 1
         named = words[place : place + 1] in ([NAME], [f'"{NAME}"'])

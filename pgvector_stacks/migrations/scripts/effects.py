@@ -1,15 +1,15 @@
-"""Tells from a script's words alone what it can't do: read or change rights, settings and roles; define code. Pure.
+"""Decides from a script's words what it may do: read or change rights, settings and roles, or define code. Pure.
 
-A script that can't needs no question behind it. Where a word stands doesn't matter, so a script may be taken for one
-that can, never the other way round. Texts are `words_of(script).lower()`.
+After a script that can't do any of this, the server need not be asked what changed. The check ignores where a word
+stands. So it may suspect a harmless script, but it never clears one that can. Texts are `words_of(script).lower()`.
 """
 
 from __future__ import annotations
 
 import re
 
-# Of a text in lower case. A script without any of these neither changes nor sees rights, settings or roles: it creates,
-# alters, comments. Words are looked for before patterns, which take ten times as long.
+# For texts in lower case. A script with none of these words neither changes nor reads rights, settings or roles: it
+# creates, alters, comments. Words are searched before patterns, which take ten times as long.
 WORD = re.compile(r"\w+")
 NOISY = {
     "attach", "call", "database", "detach", "explain", "fetch", "grant", "materialized", "move", "perform", "refresh",
@@ -18,7 +18,8 @@ NOISY = {
 NOISY_PARTS = (
     "acl", "advisory", "authorization", "constraints", "owned", "owner", "privilege", "role", "currval", "lastval",
 )  # fmt: skip
-# Nor does one with these in another place; the last asks a view without a SELECT.
+# These words count, but not in the places that the patterns exclude (DO NOTHING, EXECUTE FUNCTION, CREATE TABLE).
+# A plain TABLE reads a view without SELECT.
 ELSEWHERE = {
     "do": re.compile(r"do\b(?<!\wdo)(?!\s+(?:nothing|update)\b)"),
     "execute": re.compile(r"execute\b(?<!\wexecute)(?!\s+(?:function|procedure))"),
@@ -28,18 +29,18 @@ ELSEWHERE = {
         r"(?<!temporary\stable)(?<!\bon\stable)"
     ),
 }
-# Nor does one with these, unless it runs somebody's function or there is something to check at its end.
+# These words count only if the database has functions of its own, or a constraint may be checked at the script's end.
 CHANGES_ROWS = re.compile(
     r"\b(?:copy|insert|merge|truncate|(?<!\bon\s)(?:delete|update)|(?<!\bfor\s)values|with(?!\s*\())\b"
 )
-ALTERS = re.compile(r"\balter\s+(?:domain|foreign|table)\b")  # may run a default, a check, a domain's
-RETYPES = re.compile(r"\b(?:alter|drop)\b")  # may make another type of what a function was read with
+ALTERS = re.compile(r"\balter\s+(?:domain|foreign|table)\b")  # may run a default or a check, also one of a domain
+RETYPES = re.compile(r"\b(?:alter|drop)\b")  # may change a type that PL/pgSQL remembers from a function's first run
 CONSTANT = re.compile(r"""--[^\n]*|'(?:[^']|'')*'|"[^"]*\"""")
 MAKES_CODE = re.compile(r"\b(?:call|do(?!\s+(?:nothing|update)\b)|execute|extension|function|language|procedure)\b")
 
 
 def words_of(text: str) -> str:
-    """The script without comments and constants, which are data. All of it where a constant may be code, or escaped.
+    """Remove comments and constants, which are data. Return the whole text if a constant may be code or has escapes.
 
     >>> words_of("INSERT INTO note VALUES ('call back')")
     'INSERT INTO note VALUES ( )'
@@ -50,19 +51,19 @@ def words_of(text: str) -> str:
 
 
 def makes_code(text: str) -> bool:
-    """Whether it may make a function, or run one."""
+    """Return whether the script may create or run a function."""
     return MAKES_CODE.search(text) is not None
 
 
 def retypes(text: str) -> bool:
-    """Whether it may make another type of what a function was read with."""
+    """Return whether the script may change a type that PL/pgSQL remembers from a function's first run."""
     return RETYPES.search(text) is not None
 
 
 def is_noisy(text: str, *, has_code: bool = False, deferring: bool = False) -> bool:
-    """Whether a script may change or see rights, settings or roles.
+    """Return whether a script may change or read rights, settings or roles.
 
-    `has_code`: the database has functions of its own; `deferring`: a constraint may be checked at the script's end.
+    `has_code`: the database has functions of its own. `deferring`: a constraint may be checked at the script's end.
 
     >>> is_noisy("create table item (id int)"), is_noisy("table item"), is_noisy("grant select on item to readonly")
     (False, True, True)

@@ -1,7 +1,7 @@
-"""What is known of no-transaction scripts that stopped half-way, and which of them can't go on. Mostly pure.
+"""Reads what is recorded of no-transaction scripts that stopped half-way, and says which ones can't go on. Mostly pure.
 
-Invariant: the statements that ran are a prefix of the statements that a no-transaction script of the same name, in its
-place among the others, has now.
+Invariant: the statements that ran are a prefix of the script's statements now. The script keeps its name, its header
+`no-transaction` and its place among the other scripts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ ORPHANS_WAIT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A statement (0-based) that began outside of a transaction, and what was there before: see index_leftovers.py."""
+    """A statement (0-based number) that began outside of a transaction, with the note of what existed before it.
+
+    `index_leftovers.py` writes and reads the note.
+    """
 
     number: int
     normalised: str
@@ -32,7 +35,7 @@ class Started:
 
 
 def read(connection: Connection[Any]) -> dict[str, tuple[str, ...]]:
-    """For each no-transaction script that began: the hashes of the statements that are done, in order."""
+    """Return, for each no-transaction script that began, the hashes of its finished statements in order."""
     found: dict[str, tuple[str, ...]] = {}
     for script, normalised, state in _rows(connection, "SELECT script, normalised, state"):
         found[script] = (*found.get(script, ()), *((normalised,) if state == "done" else ()))
@@ -40,14 +43,17 @@ def read(connection: Connection[Any]) -> dict[str, tuple[str, ...]]:
 
 
 def started(connection: Connection[Any], script: str) -> list[Started]:
-    """The statements of `script` that began and are not recorded as done."""
+    """Return the statements of `script` that began and are not recorded as done."""
     columns = "SELECT script, number, normalised, state, to_jsonb(s) -> 'note'"  # older databases have no such column
     rows = _rows(connection, columns)
     return [Started(row[1], row[2], row[4]) for row in rows if row[3] == "started" and row[0] == script]
 
 
 def held(connection: Connection[Any], script: str) -> dict[str, list[int]]:
-    """By role, the objects that steps of `script` made and its rest gave it when they ran: see script_session.py."""
+    """Return, by role, the OIDs of objects that finished steps created and on which the rest of `script` grants rights.
+
+    `script_session.py` explains why these objects are held back.
+    """
     found: dict[str, set[int]] = {}
     for name, note in _rows(connection, "SELECT script, to_jsonb(s) -> 'note'"):
         for role, oids in ((note or {}).get("held", {}) if name == script else {}).items():
@@ -56,22 +62,26 @@ def held(connection: Connection[Any], script: str) -> dict[str, list[int]]:
 
 
 def remembered(connection: Connection[Any], script: str) -> dict[int, dict[str, str]]:
-    """By statement, the settings that its step left in the session of `script`: see step_settings.py, `sets`."""
+    """Return, by statement number, the settings that its step left in the session: see `sets` in step_settings.py."""
     rows = _rows(connection, "SELECT script, number, to_jsonb(s) -> 'note' -> 'settings'")
     return {row[1]: {name: value for name, value in row[2].items() if value is not None}
             for row in rows if row[0] == script and row[2]}  # fmt: skip
 
 
 def opening(connection: Connection[Any], script: str) -> dict[str, str] | None:
-    """The settings of database and role that the session of `script` began with, where it may have changed them."""
+    """Return the database and role settings that the session of `script` began with, None if none are recorded.
+
+    They are recorded only for a script that may change them.
+    """
     rows = _rows(connection, "SELECT script, to_jsonb(s) -> 'note' -> 'opening'")
     return next((row[1] for row in rows if row[0] == script and row[1] is not None), None)
 
 
 def notes(connection: Connection[Any], but_done_of: str = "") -> list[dict[str, Any]]:
-    """Of all statements whose objects may not be recorded: those that began, and done ones by the names in them.
+    """Return the notes of all statements whose objects may not be recorded yet.
 
-    `but_done_of`: without the done ones of that script.
+    These are statements that began, and finished statements whose notes hold the names in their text. `but_done_of`:
+    the name of a script whose finished statements are left out.
     """
     rows = _rows(connection, "SELECT state, to_jsonb(s) -> 'note', script")
     return [
@@ -89,9 +99,9 @@ def _rows(connection: Connection[Any], columns: str) -> list[tuple[Any, ...]]:
 
 
 def end_orphans(admin: Connection[Any]) -> None:
-    """End what a killed `up` still has running here, so that nothing it commits comes after our look.
+    """End the owner's sessions that a killed `up` left on the server, so that they commit nothing after our check.
 
-    `admin` works under the lock: no other `up` is at work. Raises PlanRefused.
+    `admin` works under the lock, so no other `up` is at work. Raises PlanRefused where a session does not end.
     """
     deadline = time.monotonic() + ORPHANS_WAIT_S
     while admin.execute(queries.get("orphans_end")).fetchall():
@@ -101,7 +111,7 @@ def end_orphans(admin: Connection[Any]) -> None:
 
 
 def statement_hash(script: Script, index: int) -> str:
-    """SHA-256 over the tokens of one statement of a script (0-based), as for the script as a whole."""
+    """Return the SHA-256 over the tokens of statement `index` (0-based), computed as for a whole script."""
     return normalise(script.text, list(script.statements[index].tokens))
 
 
@@ -112,7 +122,7 @@ def problems(
     baseline: Collection[str],
     where: str,
 ) -> list[str]:
-    """Why scripts without a transaction can't begin or go on. `done`: as `read` returns it."""
+    """Return a message for each no-transaction script that can't begin or go on. `done`: the result of `read`."""
     listed = {script.name: script for script in scripts}
     found: list[str] = []
     for name, hashes in done.items():
@@ -152,7 +162,7 @@ def _stuck(script: Script, hashes: Sequence[str], where: str) -> str | None:
 
 
 def _edited(script: Script, index: int, finished: int) -> str:
-    """What is wrong where statement `index` is another than the one that ran, and what to do."""
+    """Return the message for a script whose statement `index` is not the one that ran, with what to do."""
     ran = f"{finished} ran" if finished > 1 else "1 ran"
     undo = f"  undo that edit: the first {finished} statements stay as they ran" if finished > 1 else "  undo that edit"
     may = "; those behind may change, and a mend of what ran goes there, too"

@@ -1,11 +1,11 @@
-"""Keeps settings of the connection in force whatever a script says: lock_timeout, since nothing may queue behind a
-waiting `up`, and client_encoding, since scripts go out in UTF-8.
+"""Keeps settings of the connection in force whatever a script sets: lock_timeout, since no session may queue behind a
+waiting `up`, and client_encoding, since scripts are sent in UTF-8.
 
-pg_dump writes `SET lock_timeout = 0` at the top of each file, and `SET client_encoding` with what the file had before
-it was made UTF-8. Such a setting, and a statement_timeout of 0, is sent under another name of the same length, so that
-the server's error positions stay those of the file: it sets a custom setting nobody reads. A shorter lock_timeout and
-any other statement_timeout hold. Only what the script's own text says is seen, DO blocks included; a function that was
-made before may still set what it likes.
+pg_dump writes `SET lock_timeout = 0` at the top of each file, and `SET client_encoding` with the file's encoding before
+it was converted to UTF-8. Such a setting, and a statement_timeout of 0, is sent under another name of the same length:
+it sets a custom setting that nobody reads, and the server's error positions stay those of the file. A shorter
+lock_timeout and any other statement_timeout take effect. Only the script's own text is read, DO blocks included; a
+function that exists already may still set anything.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ BEFORE_A_STATEMENT = frozenset({"", ";", "BEGIN", "THEN", "ELSE", "LOOP"})
 
 
 def as_sent(script: Script, lock_timeout_ms: float) -> str:
-    """The script's text, of the same length, without what would undo the environment's limits.
+    """Return the script's text with settings renamed that would undo the environment's limits; its length is the same.
 
-    `lock_timeout_ms`: the environment's; 0 is no limit.
+    `lock_timeout_ms`: the environment's value; 0 is no limit.
     """
     lower = script.text.lower()
     names = SETS_NAMES.finditer(lower) if NAMES in lower else ()
@@ -46,21 +46,21 @@ def as_sent(script: Script, lock_timeout_ms: float) -> str:
 
 
 def _is_kept(name: str, value: str | None, lock_timeout_ms: float) -> bool:
-    """Whether the connection's own value stays. `value`: as written; None where nobody knows before it runs."""
+    """Return whether the connection keeps its own value. `value`: as written; None if it is computed at run time."""
     if name in (ENCODING, NAMES):
         return value is None or UTF8.fullmatch(value) is None
     return _outlasts(name, None if value is None else _milliseconds(value), lock_timeout_ms)
 
 
 def _outlasts(name: str, value: float | None, lock_timeout_ms: float) -> bool:
-    """Whether this many milliseconds are more than the environment allows."""
+    """Return whether `value`, in milliseconds, is more than the environment allows."""
     if name == STATEMENT:
         return value == 0
     return lock_timeout_ms > 0 and (value is None or value == 0 or value > lock_timeout_ms)
 
 
 def _settings(code: Code) -> Iterator[tuple[str, int, str | None]]:
-    """Each SET and set_config of one of these: its name, where that begins in `code.text`, the value as written."""
+    """Yield for each SET and set_config of these settings: name, its offset in `code.text`, value as written."""
     for place, token in enumerate(code.tokens):
         if token.name == "SET" and code.word(place - 1) in BEFORE_A_STATEMENT:
             at = place + (2 if code.word(place + 1) in ("LOCAL", "SESSION") else 1)

@@ -1,10 +1,12 @@
-"""Decides which scripts run. Pure: the truth about the past comes in as the ledger's rows.
+"""Decides which scripts run. Pure: the rows of the ledger, which say what ran, are an argument.
 
 The state lives in two places: the list in the environment (what should have run, in which order) and the ledger in
-the database (what did). Invariant: what ran is a prefix of what is listed, script by script, by normalised hash.
-Anything else is refused with the script's name; nothing is ever guessed. A repeatable script has no place in that
-order: it runs behind all others, wherever it is listed, and may be listed anywhere else the next time. It runs again
-behind a script that drops something, which may be what it made: a fresh database has it, since it runs last there.
+the database (what did run). Invariant: what ran is a prefix of what is listed, script by script, by normalised hash.
+Anything else is refused with the script's name; nothing is ever guessed.
+
+A repeatable script has no place in that order. It runs after all other scripts, and its place in the list may change.
+It runs again after a script that drops something, since that may be an object it created. A fresh database has this
+object, because the repeatable script runs last there.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pgvector_stacks.migrations.scripts.script_files import Script, revision
 
 Reason = Literal["new", "repeatable changed", "repeatable again", "baseline"]
 NEVER = datetime.max.replace(tzinfo=UTC)
-# what goes with a table alone is nothing that a repeatable script makes, unless it takes others along
+# A repeatable script creates none of the things excluded here, which belong to a table; CASCADE may drop other objects.
 DROPS = re.compile(
     r"\bcascade\b|\bdrop\b(?!\s+(?:column|constraint|not|default|identity|expression|attribute)\b)", re.IGNORECASE
 )
@@ -43,7 +45,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A script that has to run: its place in the order (from 1) and why it runs."""
+    """A script that has to run: its 1-based place in the list, and why it runs."""
 
     position: int
     script: Script
@@ -52,7 +54,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What is committed at once. A no-transaction script is a group of its own, and not at once."""
+    """Scripts that commit together. A no-transaction script is a group of its own, and commits step by step."""
 
     pending: tuple[Pending, ...]
     transactional: bool
@@ -82,10 +84,10 @@ def plan(
     baseline: Sequence[str] = (),
     done: Mapping[str, Sequence[str]] | None = None,
 ) -> Plan:
-    """Which scripts run, given what is listed and what the ledger says ran.
+    """Return the plan: which scripts run, given the listed scripts and the ledger.
 
-    `where`: the stack, for messages. `baseline`: names to record without running. `done`: for each no-transaction
-    script that stopped half-way, the normalised hashes of its finished statements.
+    `where`: the stack, for messages. `baseline`: names of scripts to record without running. `done`: for each
+    no-transaction script that stopped half-way, the normalised hashes of its finished statements.
     Raises PlanRefused with every contradiction found.
     """
     applied = {row.name: row for row in ledger}
@@ -119,7 +121,7 @@ def cannot_begin(
     scripts: Sequence[Script], applied: Mapping[str, str], done: Mapping[str, Sequence[str]],
     baseline: Sequence[str], where: str,
 ) -> list[str]:  # fmt: skip
-    """What is wrong with scripts that are to run, whatever ran before. `applied`: by name, the hash of what ran."""
+    """Return why scripts that are to run can't begin or go on. `applied`: by name, the normalised hash of what ran."""
     to_run = [
         script
         for script in scripts
@@ -131,18 +133,18 @@ def cannot_begin(
 
 
 def in_run_order(scripts: Sequence[Script]) -> list[tuple[int, Script]]:
-    """The scripts with their places in the list (from 1), the repeatable ones behind all others."""
+    """Return the scripts with their 1-based places in the list, sorted: the repeatable ones after all others."""
     return sorted(enumerate(scripts, start=1), key=lambda entry: entry[1].repeatable)
 
 
 def _pending(scripts: Sequence[Script], applied: Mapping[str, Applied], baseline: Sequence[str]) -> list[Pending]:
-    """What runs and why, in the order in which it runs.
+    """Return the scripts that run and why, in the order in which they run.
 
-    A repeatable script runs again behind one that drops something and ran later than it: an ordinary one, or a
-    repeatable one listed before it. In a fresh database it runs behind both.
+    A repeatable script runs again if a script that drops something ran later: an ordinary one, or a repeatable one
+    listed before it. In a fresh database the repeatable script runs after both.
     """
     pending = []
-    # Texts of ordinary scripts are searched only where they can be younger than a repeatable one that ran.
+    # The text of a script is searched only if it runs now, or ran later than the oldest repeatable script that ran.
     oldest = min((applied[each.name].applied_at for each in scripts if each.repeatable and each.name in applied),
                  default=NEVER)  # fmt: skip
     dropped: datetime | None = None

@@ -1,9 +1,9 @@
-"""Says which repeatable scripts make what depends on when they ran, and which other scripts use what they make.
+"""Warns of repeatable scripts whose effect depends on when they ran, and of other scripts that use what they create.
 
-A repeatable script runs when it is new or changed, behind all others, and not because others ran. So what it does to
-all objects that there are, or to those still to come, is another thing in a database that grew than in a fresh one. So
-are all columns of a view: PostgreSQL writes them down when the view is made. And what it makes isn't there yet in a
-fresh database when the others run.
+A repeatable script runs when it is new or changed, after all other scripts, and not because other scripts ran. So a
+statement about all objects that exist, or about future ones, has another effect in a database that grew over time than
+in a fresh one. So does `SELECT *` in a view: PostgreSQL stores the list of columns when the view is created. And in a
+fresh database the other scripts run before the repeatable script has created its objects.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EXECUTES = re.compile(r"\bexecute\b", re.IGNORECASE)
 
 
 def warnings(scripts: Iterable[Script]) -> list[str]:
-    """A line for each script that says something of all objects or columns, or of those to come. Pure."""
+    """Return a warning for each repeatable script about all objects, all columns or future objects. Pure."""
     lines = []
     for script in scripts:
         found = _found(script) if script.repeatable else None
@@ -49,7 +49,7 @@ def warnings(scripts: Iterable[Script]) -> list[str]:
 
 
 def _found(script: Script) -> tuple[str, str] | None:
-    """What depends on when the script ran, and what to write instead."""
+    """Return the words whose effect depends on when the script ran, and what to write instead; None if it has none."""
     text = words_of(script.text)
     if match := EVERY.search(text):
         return " ".join(match[0].split()).upper(), (
@@ -66,9 +66,9 @@ def _found(script: Script) -> tuple[str, str] | None:
 
 
 def uses(scripts: Iterable[Script], listed: Iterable[Script]) -> list[str]:
-    """A line for each of `scripts` without the header that uses what a repeatable one of `listed` makes. Pure.
+    """Return a warning for each ordinary script of `scripts` that uses what a repeatable one of `listed` creates. Pure.
 
-    What it drops it doesn't need. A name may be another's: this is a warning, and no more.
+    A DROP is not a use. The same name may mean another object, so this is only a warning.
     """
     makers = {made: each for each in listed if each.repeatable for made in _made(each)}
     lines = []
@@ -90,7 +90,7 @@ def uses(scripts: Iterable[Script], listed: Iterable[Script]) -> list[str]:
     return lines
 
 
-Made = tuple[str, str | None, str]  # kind, schema (None: as the path has it), name
+Made = tuple[str, str | None, str]  # kind, schema (None: found through search_path), name
 
 
 def _made(script: Script) -> Iterator[Made]:
@@ -107,7 +107,7 @@ def _made(script: Script) -> Iterator[Made]:
 
 
 def _used(script: Script, statement: Statement, makers: Iterable[Made]) -> Iterator[tuple[Made, int]]:
-    """What of `makers` a statement uses in its own words or in a DO block's, and where."""
+    """Yield the objects of `makers` that a statement uses, also in a DO block, with the offset of the name."""
     first = Code(script.text, 0, statement.tokens)
     if first.word(0) == "DROP":
         return

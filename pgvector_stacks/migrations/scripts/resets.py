@@ -1,9 +1,9 @@
-"""Makes RESET in a script go back to what database and role have set now, as in a session of its own.
+"""Makes RESET in a script return to what database and role set now, as in a session of the script's own.
 
-A session's RESET goes back to the values that its connection began with. What a script before it in the same `up`
-changed by ALTER DATABASE … SET isn't among them, and nothing but a new connection changes that. So behind each RESET
-and SET … TO DEFAULT of the script a statement sets the value again. Only the script's own statements are seen, those of
-its DO blocks too: not what a function resets.
+RESET returns to the values that the connection began with. If an earlier script of the same `up` changed a value by
+ALTER DATABASE … SET, RESET still returns to the old value; only a new connection begins with the new one. So after each
+RESET and SET … TO DEFAULT of the script a statement is added that sets the new value. Only the script's own statements
+are read, those in DO blocks included, but not what a function resets.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ MAY_RESET = re.compile(r"\breset\b|\bdefault\b|\btime\s+zone\s+local\b", re.IGNO
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A statement that was put into a script's text at offset `at` of that text, behind statement number `behind`.
+    """A statement that was added to a script's text at offset `at`, after statement number `behind` of the script.
 
-    `answers`: it is one of the message's own, with a result; one in a DO block has none.
+    `answers`: the server returns a result for it, which is not so inside a DO block.
     """
 
     at: int
@@ -35,10 +35,10 @@ class Added:
 
 
 def as_sent(script: Script, text: str, holds: Mapping[str, str]) -> tuple[str, Sequence[Added]]:
-    """The script's text with the statements that it needs, and where they are.
+    """Return the script's text with the statements that set values again, and the places of these statements.
 
-    `text`: the script's, of the same length. `holds`: by the setting's name, the value that a new connection has and
-    this one doesn't, as an SQL constant.
+    `text`: the script's text, possibly with renamed settings, of the same length. `holds`: by name of the setting, the
+    value that a new connection would begin with but this one did not, as an SQL constant.
     """
     if not holds or not MAY_RESET.search(text):
         return text, ()
@@ -54,20 +54,20 @@ def as_sent(script: Script, text: str, holds: Mapping[str, str]) -> tuple[str, S
 
 
 def _behind(code: Code, holds: Mapping[str, str]) -> Iterator[tuple[int, str]]:
-    """What goes behind a statement, and where."""
+    """Yield the text to add after a statement, and its offset."""
     if values := _values(_words(code, 0, len(code.tokens)), holds):
         yield code.tokens[-1].end, f";SELECT {values}"
 
 
 def _in_bodies(code: Code, holds: Mapping[str, str]) -> Iterator[tuple[int, str]]:
-    """What goes behind the statements of a DO block, in its body."""
+    """Yield the text to add after each resetting statement in the body of a DO block, and its offset."""
     for place, token in enumerate(code.tokens):
         content, quote = code.content(place), code.text[token.start]
         if content is None or quote not in "$'":
             continue
         try:
             body = Code(*content, [each for each in tokens(content[0]) if each.name not in COMMENTS])
-        except ScriptError:  # a string that is no code
+        except ScriptError:  # the string is not code
             continue
         begin = 0
         for end in range(len(body.tokens)):
@@ -81,7 +81,7 @@ def _in_bodies(code: Code, holds: Mapping[str, str]) -> Iterator[tuple[int, str]
 
 
 def _resetting(body: Code, begin: int, end: int) -> Iterator[list[str]]:
-    """The words of a statement of PL/pgSQL's that may reset something, and of those that it executes."""
+    """Yield the words of a PL/pgSQL statement that may reset a setting, and of each string that it executes."""
     for place in range(begin, end):
         if body.word(place) in ("RESET", "SET") and body.word(place - 1) in BEFORE_A_STATEMENT:
             yield _words(body, place, end)
@@ -94,7 +94,7 @@ def _words(code: Code, begin: int, end: int) -> list[str]:
 
 
 def _values(words: Sequence[str], holds: Mapping[str, str]) -> str:
-    """The calls that set what a statement of these words resets; "" where it resets nothing of `holds`."""
+    """Return calls that set the value of each setting in `holds` that a statement of these words resets; "" if none."""
     names, local = _reset(words) if len(words) > 1 else ((), False)
     return ", ".join(
         f"pg_catalog.set_config('{name}', {value}, {str(local).lower()})"
@@ -104,7 +104,7 @@ def _values(words: Sequence[str], holds: Mapping[str, str]) -> str:
 
 
 def _reset(words: Sequence[str]) -> tuple[Sequence[str] | None, bool]:
-    """The settings that a statement resets (None: all of them), and whether until the transaction ends."""
+    """Return the settings that a statement resets (None for all), and whether only until the transaction ends."""
     if words[0] == "reset":
         return (None if words[1:] == ["all"] else [_name(words[1:])]), False
     if words[0] != "set":
@@ -120,7 +120,7 @@ def _name(words: Sequence[str]) -> str:
 
 
 def position_in_script(position: int, added: Sequence[Added]) -> int:
-    """A position (from 1) in what was sent as one in the script's text.
+    """Turn a 1-based position in the sent text into a position in the script's text.
 
     >>> [position_in_script(each, [Added(5, 10, 0)]) for each in (5, 9, 17)]
     [5, 6, 7]
@@ -135,7 +135,7 @@ def position_in_script(position: int, added: Sequence[Added]) -> int:
 
 
 def number_in_script(number: int, added: Sequence[Added]) -> int:
-    """The number (from 0) of a statement that was sent as one of the script's: an added one is that before it.
+    """Turn the 0-based number of a sent statement into its number in the script; an added one counts as the one before.
 
     >>> [number_in_script(each, [Added(5, 10, 0), Added(20, 10, 1)]) for each in range(5)]
     [0, 0, 1, 1, 2]

@@ -1,7 +1,8 @@
-"""Says where row level security lets the owner's scripts see a part of a table alone: FORCE, or another's table.
+"""Warns where row level security hides rows from the owner's scripts: in a table with FORCE, or of another owner.
 
-Verify scripts run with `row_security = off`: the server then refuses what it would hide. Scripts don't: that would
-refuse as well an INSERT that the policy allows and a foreign key to the table, in scripts that nobody may edit now.
+Verify scripts run with `row_security = off`: the server then raises an error instead of hiding rows. Other scripts
+don't: that setting would also refuse an INSERT that the policy allows, and a foreign key to the table, in scripts that
+have run elsewhere and may not be edited any more.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from psycopg import Connection
 from pgvector_stacks.common.plain_text import one_line
 from pgvector_stacks.migrations.scripts.script_files import Script
 
-# Tables whose policies hold for schema_owner, and the views that read them
+# Finds tables whose policies apply to schema_owner, and the views that read these tables
 HIDING = """
 WITH RECURSIVE hiding AS (
     SELECT c.oid, c.oid AS relation FROM pg_catalog.pg_class c
@@ -39,9 +40,10 @@ DECIDED = re.compile(r"\brow_security\b", re.IGNORECASE)
 
 
 def warnings(connection: Connection[Any], scripts: Iterable[Script], *, ran: bool = False) -> list[str]:
-    """A line a script and table or view. Nothing where the script itself says what `row_security` is to be.
+    """Return a warning for each script and each table or view with hidden rows that the script may read.
 
-    `ran`: the scripts have run; one that speaks of row level security knows what it does.
+    A script that names `row_security` gets none: its author has decided. `ran`: the scripts have run; then a script
+    that names row level security gets no warning either.
     """
     found = connection.execute(HIDING).fetchall()
     told = []

@@ -1,6 +1,6 @@
-"""Remembers what was found out about a script's text, by the hash of its bytes: reading a thousand scripts again
-takes milliseconds instead of a second. Holds no text and decides nothing; without it, or with a damaged one, all is
-read again.
+"""Remembers facts about a script's text by the hash of its bytes, so that reading a thousand scripts again takes
+milliseconds instead of a second. The cache holds no text and decides nothing. If it is missing or damaged, all scripts
+are read again.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-# Another scanner may see other tokens; another format other facts.
+# Part of the file: another pglast may cut other tokens, another format may have other facts.
 FORMAT = f"3, pglast {version('pglast')}"
 
 Facts = tuple[str, bool, bool, float | None]  # normalised, no_transaction, repeatable, statement_timeout_s
 
 
 class ScriptCache:
-    """Facts by SHA-256, in one file. `None` as file: nothing is remembered."""
+    """Facts by SHA-256, kept in one file. With `None` as file, nothing is remembered."""
 
     def __init__(self, file: Path | None) -> None:
         self.file = file
@@ -38,7 +38,7 @@ class ScriptCache:
         self.grown = True
 
     def save(self) -> None:
-        """Write what was learnt; a folder that can't be written to is no error."""
+        """Write the file if facts were added. A folder that can't be written to is not an error."""
         if not self.grown or self.file is None:
             return
         try:

@@ -1,7 +1,7 @@
-"""Reads the listed SQL scripts from disk and refuses what could not land whole.
+"""Reads the listed SQL scripts from disk, and refuses those that could not be applied as a whole.
 
-Every check here needs no server, so a mistake shows in the preview of a pull request whose runner reaches no
-database. All mistakes are reported at once.
+No check here needs a server, so a mistake shows in the preview of a pull request whose runner can't reach a database.
+All mistakes are reported at once.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from pgvector_stacks.migrations.lexing.tokens import pieces
 from pgvector_stacks.migrations.scripts.script_cache import ScriptCache
 
 HEADER = re.compile(r"^--[ \t]*pgstack:[ \t]*(?P<directive>\S+)[ \t]*(?P<value>.*?)[ \t]*$")
-# what its author took for one, at the top of a script and below
+# Comments that were meant as headers: misspelt at the top of a script, or further down
 NEARLY_A_HEADER = re.compile(r"(?:--+|/\*+)[ \t]*pgstack[ \t]*:", re.IGNORECASE)
 LATE_HEADER = re.compile(
     r"^[ \t]*(--[ \t]*pgstack:[ \t]*(?:no-transaction|repeatable|statement-timeout)\b)", re.MULTILINE
 )
 DIRECTIVES = ("no-transaction", "repeatable", "statement-timeout")
 MOST_SUGGESTIONS, MOST_MISSING = 5, 20
-# What an author took for a script: another case or ending. An editor's own file (x.sql~, x.sql.bak, .#x.sql) is none.
 UNPRINTED = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+# Names meant as scripts, in another case or with another ending; not an editor's own files (x.sql~, x.sql.bak, .#x.sql)
 LOOKS_LIKE_SQL = re.compile(r"\.(?:sql|psql|pgsql|plpgsql|ddl|dml)(?:\.txt)?$", re.IGNORECASE)
 NO_FOLDERS = frozenset({".git", ".ipynb_checkpoints", "__pycache__"})
-# pg_dump has written these since August 2025 (CVE-2025-8714); they mean something to psql alone.
+# pg_dump has written these lines since August 2025 (CVE-2025-8714); only psql understands them.
 RESTRICT = re.compile(r"^\\(un)?restrict\b[^\n]*$", re.MULTILINE)
 TRANSACTION_CONTROL = {"COMMIT", "ROLLBACK", "BEGIN", "START", "END", "ABORT", "SAVEPOINT", "RELEASE"}
-# What a script must say somewhere for one of the refusals below: only then each of its statements is looked at.
+# A script is checked statement by statement only if it has one of these words or matches one of the QUESTIONS.
 OPENERS = {word.lower() for word in TRANSACTION_CONTROL | {"PREPARE"}}
 QUESTIONS = {
     "a command of psql": re.compile(r"\0\\\0"),
@@ -48,9 +48,9 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class Script:
-    """One SQL file: its name below `sql/` (with `/`), its text as it is sent, and its two hashes.
+    """One SQL file: its name below `sql/` (with `/`), its text as `as_sent` returns it, and its two hashes.
 
-    `sha256` is of the bytes on disk; `normalised` of the tokens without comments and white space, constants kept.
+    `sha256` is over the bytes on disk, `normalised` over the tokens: without comments and white space, with constants.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Script:
 
     @property
     def path(self) -> str:
-        """As a user names it, from the top of the checkout."""
+        """The path from the top of the checkout, as messages name it."""
         return f"sql/{self.name}"
 
     @cached_property
@@ -74,11 +74,11 @@ class Script:
 def load(
     root: Path, entries: Sequence[str], *, listed_elsewhere: Iterable[str] = (), cache: Path | None = None
 ) -> tuple[Script, ...]:
-    """The scripts that `entries` (names or globs below `root`) list, in order.
+    """Return the scripts that `entries` (names or globs below `root`) list, in order.
 
-    `listed_elsewhere`: entries of other environments, so that a file only they list is no orphan. `cache`: a file
-    that remembers what was found out about each text.
-    Raises ScriptError with every mistake found; at once where a link leads out of `root`.
+    `listed_elsewhere`: entries of other environments; a file that only these list is not reported as unlisted.
+    `cache`: the file of the ScriptCache.
+    Raises ScriptError with every mistake found, or at once where a link leads out of `root`.
     """
     problems: list[str] = []
     on_disk, strays = _on_disk(root)
@@ -110,7 +110,7 @@ def load(
 
 
 def load_verify(root: Path, *, cache: Path | None = None) -> tuple[Script, ...]:
-    """The scripts in `root/verify` and below, by path. They check and leave nothing behind. `cache`: as for `load`.
+    """Return the verify scripts in `root/verify` and below, sorted by path. `cache`: as for `load`.
 
     Raises ScriptError.
     """
@@ -129,7 +129,7 @@ def load_verify(root: Path, *, cache: Path | None = None) -> tuple[Script, ...]:
 
 
 def _on_disk(root: Path) -> tuple[set[str], list[str]]:
-    """The names of all scripts below `root` without the reserved folders, and what only looks like a script."""
+    """Return the names of all scripts below `root`, except in the reserved folders, and of files meant as scripts."""
     scripts: set[str] = set()
     strays: list[str] = []
     for name in _inside(root):
@@ -149,7 +149,9 @@ def _hidden(name: str) -> bool:
 
 
 def _inside(root: Path, folder: str = "") -> list[str]:
-    """Every file below. Raises ScriptError where a link leads out of `root`: a preview would show what it leads to."""
+    """Return every file below the folder. Raises ScriptError where a link leads out of `root`, because a preview would
+    show the content of its target.
+    """
     leaving: list[str] = []
     names = list(_files(root, leaving, folder))
     for name in names:
@@ -168,16 +170,16 @@ def _inside(root: Path, folder: str = "") -> list[str]:
 def _files(
     root: Path, leaving: list[str], folder: str = "", above: frozenset[tuple[int, int]] = frozenset()
 ) -> Iterator[str]:
-    """Every file below, hidden ones and what a link leads to as well. Without pathlib: there may be thousands.
+    """Yield every file below the folder, hidden files and targets of links included. Without pathlib, for speed.
 
-    `above`: the folders this one lies in; a link that leads back to one of them is not followed. One that leads out of
-    `root` isn't either: where a script could be meant, it is added to `leaving`.
+    `above`: the folders that contain this one; a link back to one of them is not followed. Nor is a link that leads out
+    of `root`: if it may be meant as a script or folder, its name is added to `leaving`.
     """
     place = os.path.join(root, folder)  # noqa: PTH118
     try:
         found = os.stat(place)  # noqa: PTH116
         entries = list(os.scandir(place))
-    except OSError:  # no such folder, or not ours to read
+    except OSError:  # the folder is missing, or we may not read it
         return
     here = (found.st_dev, found.st_ino)
     if here in above:
@@ -194,7 +196,7 @@ def _files(
 
 
 def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], told: list[str] | None) -> list[str]:
-    """The files that `entries` name, in order. Problems are added to `told`; None: nobody asks for them."""
+    """Return the files that `entries` name, in order. Problems are added to `told` unless it is None."""
     problems: list[str] = []
     names: list[str] = []
     seen: set[str] = set()
@@ -223,7 +225,7 @@ def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], told: list[s
 
 
 def _do_not_exist(missing: Sequence[str], on_disk: set[str]) -> list[str]:
-    """A line for each of the first. A suggestion looks at every file: with a renamed folder it would take hours."""
+    """Return a line for each of the first missing files. Only a few get a suggestion, which compares all files."""
     told = [
         f"scripts: sql/{entry} does not exist{suggest_nearest(entry, on_disk) if number < MOST_SUGGESTIONS else ''}"
         for number, entry in enumerate(missing[:MOST_MISSING])
@@ -260,13 +262,13 @@ def read(root: Path, name: str, remembered: ScriptCache | None = None) -> Script
 
 
 def as_sent(text: str) -> str:
-    """CRLF folded and pg_dump's \\restrict lines blanked; the lines and their numbers stay."""
+    """Replace CRLF by LF and blank pg_dump's \\restrict lines. The numbers of the lines do not change."""
     text = text.replace("\r\n", "\n")
     return RESTRICT.sub(lambda match: " " * len(match[0]), text) if "restrict" in text else text
 
 
 def parse(name: str, text: str, sha256: str) -> Script:
-    """Check a script's text and hash it; a BOM is already gone.
+    """Check a script's text, which has no BOM any more, and hash it.
 
     Raises ScriptError.
     """
@@ -302,7 +304,7 @@ def parse(name: str, text: str, sha256: str) -> Script:
 
 
 def normalise(text: str, found: list[Token]) -> str:
-    """SHA-256 over the tokens: comments, white space and a last semicolon are no change, every constant is."""
+    """Return the SHA-256 over the tokens, without comments, white space and a last semicolon. Constants count."""
     words = [text[start:end] for name, start, end in found if name not in COMMENTS]
     while words and words[-1] == ";":
         words.pop()
@@ -310,16 +312,18 @@ def normalise(text: str, found: list[Token]) -> str:
 
 
 def revision(normalised: Iterable[tuple[str, str]]) -> str:
-    """The schema revision: 12 hex digits over (name, normalised hash) of the scripts in their order.
+    """Return the schema revision: 12 hex digits over (name, normalised hash) of the scripts in their order.
 
-    "empty" where nothing ran.
+    Without scripts it is "empty".
     """
     lines = [f"{name} {digest}\n" for name, digest in normalised]
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:12] if lines else "empty"
 
 
 def _directives(path: str, text: str) -> dict[str, str]:
-    """The headers and their values. Raises ScriptError: a header that nobody reads would be one that nobody misses."""
+    """Return the headers and their values. Raises ScriptError for an unknown, misspelt or misplaced header, which would
+    otherwise be ignored without notice.
+    """
     directives: dict[str, str] = {}
     if "pgstack" not in text.lower():
         return directives

@@ -1,7 +1,8 @@
-"""What the steps of a no-transaction script leave in its session, and how a rerun's session gets it. Pure.
+"""Decides how a rerun of a no-transaction script gets the settings that finished steps left in the session. Pure.
 
-Statements that only set the session are repeated. What others set is read when their step lands, and set again: see
-step_records.py. Only what their own text and that of DO blocks tell is known.
+A rerun repeats the statements that only set the session. What other statements set is read and recorded when their step
+commits, and set again from the record: see step_records.py. Only settings that show in the script's own text, DO blocks
+included, are known.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ TRUE = frozenset({"TRUE", "TRU", "TR", "T", "YES", "YE", "Y", "ON", "1"})
 
 
 def sets(script: Script, numbers: Iterable[int]) -> list[str]:
-    """The settings that statements leave in the session though a rerun doesn't repeat them, as far as their own text
-    and that of DO blocks tell: set_config among other things, or with a value that is no constant; SET in a DO block.
+    """Return the names of settings that these statements leave in the session, but that a rerun does not set by itself.
+
+    These are set by a set_config in a statement that does more, by a set_config whose value is computed, or by SET or
+    RESET in a DO block.
     """
     found: dict[str, None] = {}
     for number in numbers:
@@ -45,11 +48,11 @@ def _settings(code: acting_code.Code, *, inner: bool) -> Iterator[str]:
         elif code.name(place) == "set_config" and code.word(place + 1) == "(":
             content = code.content(place + 2)
             if content is not None and code.word(place + 3) == "," and _stays(code, place):
-                yield content[0].strip().lower()  # in a string in a string a doubled quote reads as a blank
+                yield content[0].strip().lower()  # in a nested string a doubled quote reads as a quote and a blank
 
 
 def _stays(code: acting_code.Code, call: int) -> bool:
-    """False for a set_config, at token `call`, that says it is for its transaction alone."""
+    """Return False if the set_config at token `call` sets its value only for the transaction (third argument true)."""
     depth = commas = 0
     for place in range(call + 2, len(code.tokens)):
         word = code.word(place)
@@ -64,7 +67,7 @@ def _stays(code: acting_code.Code, call: int) -> bool:
 
 
 def _computed_and_over(script: Script, number: int) -> bool:
-    """True for a SELECT set_config(…) that set something for its transaction alone, and would compute it again."""
+    """Return True for a SELECT set_config(…) whose value is computed and ended with its transaction."""
     if not computed(script, number):
         return False
     code = acting_code.Code(script.text, 0, script.statements[number].tokens)
@@ -74,9 +77,10 @@ def _computed_and_over(script: Script, number: int) -> bool:
 def repeated(
     script: Script, steps: Sequence[Step], finished: int, remembered: Mapping[int, Mapping[str, str]]
 ) -> list[int | tuple[str, str]]:
-    """The statements among the first `finished` that set the session as it is behind them, in their order.
+    """Return what sets a new session as the first `finished` statements left it, in order.
 
-    `remembered`: by a step's last statement the settings that it left, instead of what computed them.
+    An int is a statement to repeat, a pair is a name and a value to set. `remembered`: by the last statement of a step,
+    the recorded settings, which replace the statements that computed them.
     """
     found: list[int | tuple[str, str]] = []
     for step in steps:
@@ -92,9 +96,10 @@ def repeated(
 
 
 def over(script: Script, numbers: Sequence[int | tuple[str, str]]) -> set[int]:
-    """Which statements that a rerun repeats may fail: PREPARE, DEALLOCATE, and SET where a later one sets the same.
+    """Return the repeated statements that may fail: PREPARE, DEALLOCATE, and a SET that a later SET replaces.
 
-    What they need may have gone since; a prepared statement that needs it would fail as well.
+    The objects that such a statement needs may have been dropped since. Without them, the prepared statement that it
+    created would fail as well.
     """
     found = set()
     ended: set[str] = set()
@@ -115,7 +120,7 @@ def over(script: Script, numbers: Sequence[int | tuple[str, str]]) -> set[int]:
 
 def _kept(script: Script, step: Step, stop: int) -> list[int]:
     kept: list[int] = []
-    marks: list[tuple[str, int]] = []  # savepoints, and how many were kept before each
+    marks: list[tuple[str, int]] = []  # savepoints, each with the number of statements kept before it
     for number in range(step.first, stop):
         if only_sets_the_session(script, number):
             kept.append(number)
@@ -129,7 +134,7 @@ def _kept(script: Script, step: Step, stop: int) -> list[int]:
                 before = marks[place][1] if place < len(marks) else len(kept)
                 if kind == "rollback to":
                     kept = kept[:before] + [later for later in kept[before:] if _survives(script, later)]
-                del marks[place + (kind == "rollback to") :]  # one that is rolled back to stays, those behind it end
+                del marks[place + (kind == "rollback to") :]  # ROLLBACK TO keeps its savepoint and ends the later ones
     if step.kind == "undone block":
         kept = [number for number in kept if _survives(script, number)]
     return kept

@@ -1,8 +1,9 @@
-"""Cuts a no-transaction script into steps: what commits together, with one record. Pure.
+"""Cuts a no-transaction script into steps. A step is what commits together, with one record. Pure.
 
-A step is one statement, or BEGIN … COMMIT (or ROLLBACK) as the script has it. A temporary object lives as long as its
-session, which a rerun doesn't have: what makes and uses one outside of BEGIN … COMMIT is one step too. Statements
-that only set the session (SET, PREPARE …) are repeated in a rerun: see step_settings.py.
+A step is one statement, or BEGIN … COMMIT (or ROLLBACK) as the script has it. A temporary object ends with its session,
+and a rerun has another session. So the statements from the one that creates a temporary object outside of
+BEGIN … COMMIT to the last one that uses it are one step, too. A rerun repeats statements that only set the session
+(SET, PREPARE …): see step_settings.py.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ROWS_ONLY = frozenset({
     "BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "REINDEX",
 })  # fmt: skip
 TEMPORARY = frozenset({"TEMP", "TEMPORARY"})
-BEFORE_TEMP = frozenset({"CREATE", "OR", "REPLACE", "LOCAL", "GLOBAL"})  # behind others it is a name: (temp int)
+BEFORE_TEMP = frozenset({"CREATE", "OR", "REPLACE", "LOCAL", "GLOBAL"})  # after other words TEMP is a name: (temp int)
 CONSTANT = frozenset(
     {"SCONST", "ICONST", "FCONST", "TRUE_P", "FALSE_P", "NULL_P", "ASCII_40", "ASCII_41", "ASCII_44", "ASCII_45"}
 )
@@ -53,14 +54,14 @@ class Step:
 
 
 def cut(script: Script) -> tuple[tuple[Step, ...], tuple[str, ...]]:
-    """The steps of a script, and in words what can't be one step (with line and advice)."""
+    """Return the steps of a script, and a message (with line and advice) for each part that can't be one step."""
     problems: list[str] = []
     steps = _with_temporary(script, _blocks(script, problems), problems)
     return tuple(steps), tuple(problems)
 
 
 def control(words: Sequence[str]) -> Control | None:
-    """What the statement that begins with these upper-case words does to the transaction."""
+    """Return what the statement that begins with these upper-case words does to the transaction; None for nothing."""
     first, second = words[0], words[1] if len(words) > 1 else ""
     if first == "BEGIN" or (first, second) == ("START", "TRANSACTION"):
         return "begin"
@@ -109,10 +110,10 @@ def _told(script: Script, number: int, what: str, advice: str) -> str:
 
 
 def _with_temporary(script: Script, units: list[Step], problems: list[str]) -> list[Step]:
-    """The steps, those joined that share a temporary object."""
+    """Return the steps, with those that share a temporary object joined into one."""
     if not re.search(r"temp|declare", script.text, re.IGNORECASE):
         return units
-    made_in: dict[str, int] = {}  # temporary names that are there, and the unit that made each
+    made_in: dict[str, int] = {}  # by name of a temporary object that exists, the unit that created it
     joined: list[tuple[int, int]] = []
     for place, unit in enumerate(units):
         for number in unit.numbers:
@@ -159,7 +160,7 @@ def _joined(script: Script, units: list[Step], spans: list[tuple[int, int]], pro
 
 
 def _made(script: Script, number: int, *, renaming: bool) -> set[str]:
-    """The names of the temporary objects that outlive the statement's transaction."""
+    """Return the names of temporary objects that the statement creates and that outlive its transaction."""
     tokens = script.statements[number].tokens
     upper = [script.text[token.start : token.end].upper() for token in tokens]
     if upper[0] == "DECLARE" and len(tokens) > 1:
@@ -201,13 +202,13 @@ def _mentioned(script: Script, number: int, names: Iterable[str]) -> set[str]:
 
 
 def folded(text: str, token: Token) -> str:
-    """An identifier as the server stores it."""
+    """Return an identifier as the server stores it: without quotes, or in lower case."""
     word = text[token.start : token.end]
     return word[1:-1].replace('""', '"') if word.startswith('"') else word.lower()
 
 
 def names(script: Script, number: int) -> list[str]:
-    """Every identifier in a statement, those in its strings and bodies too."""
+    """Return every identifier in a statement, those in its strings and bodies included."""
     found = set()
     for token in script.statements[number].tokens:
         if token.name == "SCONST":
@@ -224,7 +225,7 @@ def words(script: Script, number: int, count: int = 4) -> list[str]:
 
 
 def runs_outside_only(script: Script, number: int) -> bool:
-    """True for what never runs inside a transaction, as far as its words tell. The server has the last word."""
+    """Return True if the statement's words show that it never runs in a transaction. The server has the last word."""
     upper = words(script, number, 40)
     if upper[0] == "VACUUM":
         return True
@@ -232,16 +233,16 @@ def runs_outside_only(script: Script, number: int) -> bool:
 
 
 def waits_beside_others(script: Script, number: int) -> bool:
-    """True where waiting for a lock keeps nobody waiting: CREATE INDEX CONCURRENTLY and its like."""
+    """Return True for CREATE INDEX CONCURRENTLY and the like: no session queues behind it while it waits for a lock."""
     return runs_outside_only(script, number) and words(script, number, 1)[0] in ("CREATE", "DROP", "REINDEX")
 
 
-# a statement of PL/pgSQL's, as PostgreSQL's patterns have it
+# COMMIT or ROLLBACK in PL/pgSQL code, in the syntax of PostgreSQL's regular expressions
 COMMITS = r"\m(commit|rollback)\M(\s|/\*([^*]|\*+[^*/])*\*+/|--[^\n]*\n)*(and\M|;)"
 
 
 def may_commit_inside(script: Script, number: int) -> bool:
-    """True for a statement whose code may commit, where it runs outside of a transaction."""
+    """Return True for a statement whose own code may commit if it runs outside of a transaction."""
     return words(script, number, 1)[0] in ("DO", "CALL")
 
 
@@ -251,7 +252,7 @@ def text_of(script: Script, number: int) -> str:
 
 
 def only_sets_the_session(script: Script, number: int) -> bool:
-    """True for a statement without an effect outside of its session."""
+    """Return True for a statement that has no effect outside of its session."""
     upper = words(script, number, 6)
     if upper[0] in SESSION:
         return not (upper[0] == "SET" and upper[1:2] and upper[1] in OF_THE_TRANSACTION) and control(upper) is None
@@ -264,7 +265,7 @@ def only_sets_the_session(script: Script, number: int) -> bool:
     tokens = script.statements[number].tokens
     if [token.name for token in tokens[name + 1 : name + 2]] != ["ASCII_40"]:
         return False
-    for place, token in enumerate(tokens):  # nothing stands behind the call
+    for place, token in enumerate(tokens):  # the call must be the end of the statement
         depth += (token.name == "ASCII_40") - (token.name == "ASCII_41")
         if depth == 0 and token.name == "ASCII_41":
             return place == len(tokens) - 1
@@ -272,12 +273,15 @@ def only_sets_the_session(script: Script, number: int) -> bool:
 
 
 def repeats(script: Script, step: Step) -> bool:
-    """True for a step that a rerun repeats, so that it needs no record of its own."""
+    """Return True for a step that a rerun repeats, so that it needs no record of its own."""
     return step.kind == "statement" and only_sets_the_session(script, step.first) and not computed(script, step.first)
 
 
 def computed(script: Script, number: int) -> bool:
-    """True for a SELECT set_config(…) whose value is no constant: again, it would be another, or count once more."""
+    """Return True for a SELECT set_config(…) whose value is not a constant.
+
+    Repeated, it could compute another value, or have its effects (nextval) a second time.
+    """
     upper = words(script, number, 6)
     if "SET_CONFIG" not in upper or not only_sets_the_session(script, number):
         return False
@@ -286,7 +290,7 @@ def computed(script: Script, number: int) -> bool:
 
 
 def changes_schema(script: Script, numbers: Iterable[int]) -> bool:
-    """False where all of these statements change rows or the session alone."""
+    """Return False if these statements change only rows or the session."""
     for number in numbers:
         upper = words(script, number, 1)
         if upper[0] in ROWS_ONLY or only_sets_the_session(script, number):
