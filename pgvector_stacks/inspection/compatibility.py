@@ -1,7 +1,7 @@
-"""Does a deployed server serve this application? Asked with the application's own URL, nothing changed by asking.
+"""Checks whether a deployed server suits an application, with the application's own URL. Changes nothing.
 
-Each check is a function that says what it found, or raises CheckFailed with what is wrong and what mends it. Adding one
-is adding a row to CHECKS.
+Each check is a function that returns what it found, or raises CheckFailed with the problem and the remedy. To add a
+check, add a row to CHECKS.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TIMEOUT = "-c statement_timeout=15000"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom to ask, and what the environment demands of it."""
+    """The server to check, and what the environment requires of it."""
 
     address: Address
     pgvector_minimum: str = "0.5.0"
@@ -38,7 +38,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A line of the report."""
+    """One line of the report."""
 
     check: str
     good: bool
@@ -46,7 +46,7 @@ class Result:
 
 
 def examine(target: Target) -> Iterator[Result]:
-    """A result a check; a server that can't be reached has one result. Never raises for what it finds."""
+    """Yield one result per check, or only one if the server can't be reached. Never raises because a check fails."""
     try:
         connection = _connect(target.address)
     except ConnectionFailed as error:
@@ -66,7 +66,7 @@ def examine(target: Target) -> Iterator[Result]:
 
 
 def _connect(address: Address) -> Connection[Any]:
-    """With the search_path that an application has; a superuser would run what others have put on it."""
+    """Connect with the application's search_path; a superuser gets a safe one, without functions of other roles."""
     connection = connect(address, options=TIMEOUT, own_path=True)
     if connection.info.parameter_status("is_superuser") != "on":
         return connection
@@ -102,7 +102,7 @@ def _installed(connection: Connection[Any], _: Target) -> str:
 
 
 def _privileges(connection: Connection[Any], _: Target) -> str:
-    """An application's role reads and writes rows, and can do nothing to the schema."""
+    """Check that the application's role can read and write rows, but can't change the schema."""
     role, powers, tables, missing, owner_powers, closed = connection.execute(
         queries.get("role_privileges"), {"owner": OWNER}
     ).fetchone() or ("", "", 0, "", "", "")
