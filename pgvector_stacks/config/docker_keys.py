@@ -51,7 +51,7 @@ HostName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")]
 
 
 class DockerKeys(BaseModel):
-    """What the container, its volume and its network are like."""
+    """The keys that configure the container, its volume and its network."""
 
     image: Annotated[str, AfterValidator(_known_major)] = Field(
         default=IMAGE,
