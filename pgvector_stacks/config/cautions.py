@@ -17,7 +17,7 @@ from pgvector_stacks.config.environment import LOADER, NAMESPACE, STACKS, Enviro
 
 GUARDED = ("staging", "production")
 CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")  # Docker creates the first, Podman the second
-CONTAINER_VARIABLES = ("container", "KUBERNETES_SERVICE_HOST")  # set by systemd's convention and by Kubernetes
+CONTAINER_VARIABLES = ("container", "KUBERNETES_SERVICE_HOST")  # systemd's Container Interface; Kubernetes
 PASSPHRASE, PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"
 
 
