@@ -117,6 +117,7 @@ def _name(urn: str) -> str:
 
 
 def _without_secrets(value: Any) -> Any:
+    """Return the value with each secret replaced by the same text."""
     if isinstance(value, Mapping):
         if value.get(SIGNATURE) == SECRET:
             return "[secret]"

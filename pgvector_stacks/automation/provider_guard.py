@@ -40,6 +40,8 @@ PEER = re.compile(r"ipv[46]:.*?((?:\d+\.){3}\d+)(?:\]|%5D)?:(\d+)")
 
 
 class _Providers(pickle.Unpickler):
+    """Unpickles only what ALLOWED names."""
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:  # checked first, because importing a module runs code, too
             raise pickle.UnpicklingError(f"{module}.{name} is no provider of this program")

@@ -50,6 +50,8 @@ def install_process_hooks() -> None:
 
 
 def _logs_safely(log: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a function of `pulumi.log` so that its text is safe to show."""
+
     @functools.wraps(log)
     def logs(msg: str, *rest: Any, **options: Any) -> None:
         log(safe(msg), *rest, **options)
@@ -115,6 +117,7 @@ def _open(process: int) -> int | None:
 
 
 def _parent_of(process: int) -> int | None:
+    """Return the id of the process's parent; None if that is unknown."""
     try:
         with open(f"/proc/{process}/stat") as stat:  # noqa: PTH123
             return int(stat.read().rsplit(")", 1)[1].split()[1])

@@ -206,6 +206,7 @@ def cache_dir(environ: Mapping[str, str]) -> Path:
 
 
 def _got_earlier(cache: Path, environ: Mapping[str, str]) -> list[Candidate]:
+    """Return the executables that earlier runs put into the cache."""
     built = dotted(pinned((PINNED / "go.mod").read_text())[0])
     paths: dict[str, Source] = {"installer/bin/pulumi": "installer", f"{built}/bin/pulumi": "built"}
     return [_inspect(cache / path, source, environ) for path, source in paths.items() if (cache / path).is_file()]
@@ -282,6 +283,7 @@ class _Work:
 
 
 def _install(work: _Work) -> Candidate:
+    """Install the published archive. Raises _Unavailable."""
     version = dotted(pinned((PINNED / "go.mod").read_text())[0])
     name = release.archive(version)
     sha256 = release.checksum(CHECKSUMS.read_text(), name)
@@ -321,6 +323,7 @@ def _go(work: _Work, env: dict[str, str], needed: Version) -> Path:
 
 
 def _build(work: _Work) -> Candidate:
+    """Build the CLI from source, with a Go that may have to be downloaded first. Raises _Unavailable."""
     for name in ("go.mod", "go.sum"):
         shutil.copyfile(PINNED / name, work.dir / name)
     release, go_needed = pinned((work.dir / "go.mod").read_text())

@@ -345,11 +345,13 @@ def new(name: str) -> None:
 
 
 def _database(stack: str) -> inspection.Database:
+    """Return the stack's database, as its outputs describe it."""
     environment = from_file(stack)
     return inspection.Database.from_outputs(_outputs(stack), get_engine(environment).via(environment))
 
 
 def _outputs(stack: str) -> dict[str, Any]:
+    """Return the values of the stack's outputs, by name."""
     return _values(stack_outputs.read(Workspace(stack, quiet_toolchain(), say)))
 
 

@@ -63,6 +63,7 @@ def _plan_file() -> Iterator[str]:
 
 
 def _approval(plan: str, stack: str) -> approval.Approval:
+    """Return the approval for the plan that Pulumi has written."""
     return approval.of_plan(json.loads(Path(plan).read_text()), stack, git_commit() or "")
 
 
@@ -190,6 +191,7 @@ def _locked(said: str) -> str:
 
 
 def _print(line: str) -> None:
+    """Print a line of Pulumi's output, made safe to show."""
     try:
         sys.stdout.write(f"{coloured(line) if sys.stdout.isatty() else safe(line)}\n")
         sys.stdout.flush()

@@ -73,6 +73,7 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
 
 
 def _database(stack: str, database: Database) -> Iterator[Finding]:
+    """Yield the findings about the connection to the database, and about its schema."""
     try:
         with connect(database.admin):
             pass

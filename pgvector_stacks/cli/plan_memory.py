@@ -161,6 +161,7 @@ def verdict(found: Answer) -> list[str]:
 
 
 def _instead(other: Plan, how: PlanFit) -> str:
+    """Return the line that proposes a plan with another vector type."""
     kind, dimensions = other.table.type, other.table.dimensions
     enough = ", which this stack has" if (other.container_mb or MOST_MB) <= how.limit_mb else ""
     again = "; its hits are to be ranked again by the vectors" if kind == "bit" else ""

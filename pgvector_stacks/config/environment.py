@@ -64,6 +64,7 @@ def _registered(value: str) -> str:
 
 
 def _version_of_the_engine(value: int | None, info: ValidationInfo) -> int | None:
+    """Refuse a version that the engine doesn't have, or that contradicts the image."""
     if "engine" in info.data:
         config_of(info.data["engine"]).major(value, info.data.get("image", ""))
     return value
@@ -360,6 +361,7 @@ def _read_stack_file(stack: str) -> dict[str, Any]:
 
 
 def _ours(key: str) -> bool:
+    """Return True for a key in our namespace or in none."""
     return key.startswith(f"{NAMESPACE}:") or ":" not in key
 
 

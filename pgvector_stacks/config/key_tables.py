@@ -29,6 +29,7 @@ def write_tables(text: str) -> str:
 
 
 def _tables() -> dict[str, str]:
+    """Return the tables, by the name in the mark before each."""
     inherited = (*DOCKER_ONLY, *RoleKeys.model_fields, *SecretKeys.model_fields, NOT_IN_A_FILE)
     own = [name for name in Environment.model_fields if name not in inherited]
     return {

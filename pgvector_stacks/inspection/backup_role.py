@@ -129,11 +129,13 @@ def remove(cluster: Connection[Any]) -> None:
 
 
 def _leave_groups(cluster: Connection[Any]) -> None:
+    """Revoke all memberships of the role."""
     (found,) = role_drift.read(cluster, (ROLE,))
     role_drift.revoke_memberships(cluster, ROLE, (*found.member_of, *found.others))
 
 
 def _forget_settings(cluster: Connection[Any]) -> None:
+    """Reset all settings that the role has for its sessions, in every database."""
     role = sql.Identifier(ROLE)
     (found,) = role_drift.read(cluster, (ROLE,))
     for database in sorted({database for database, _, _ in found.settings}):
@@ -142,13 +144,16 @@ def _forget_settings(cluster: Connection[Any]) -> None:
 
 
 def _closed_to(connection: Connection[Any]) -> list[str]:
+    """Return the databases that the role must dump but may not connect to."""
     return _names(connection.execute(queries.get("backup_role_closed_to"), {"role": ROLE}).fetchall())
 
 
 def _writes(connection: Connection[Any]) -> list[str]:
+    """Return the functions of `CLOSED` that the role may execute in the connection's database."""
     asked = {"role": ROLE, "closed": list(CLOSED)}
     return _names(connection.execute(queries.get("backup_role_writes"), asked).fetchall())
 
 
 def _names(rows: Iterable[Sequence[Any]]) -> list[str]:
+    """Return the first column of the rows, as text."""
     return [str(row[0]) for row in rows]

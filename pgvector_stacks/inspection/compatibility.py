@@ -77,6 +77,7 @@ def _connect(address: Address) -> Connection[Any]:
 
 
 def _server(connection: Connection[Any], _: Target) -> str:
+    """Check that pgstack supports the server's major version."""
     version, major = server_version(connection), connection.info.server_version // 10000
     if major not in MAJORS:
         raise CheckFailed(f"PostgreSQL {version}; supported are {', '.join(map(str, MAJORS))}")
@@ -84,6 +85,7 @@ def _server(connection: Connection[Any], _: Target) -> str:
 
 
 def _available(connection: Connection[Any], target: Target) -> str:
+    """Check that the server offers a pgvector that is new enough."""
     row = connection.execute(queries.get("vector_available")).fetchone()
     if row is None:
         raise CheckFailed("the server has no extension vector: use an image with pgvector (pgvector/pgvector)")
@@ -93,6 +95,7 @@ def _available(connection: Connection[Any], target: Target) -> str:
 
 
 def _installed(connection: Connection[Any], _: Target) -> str:
+    """Check that the database has pgvector, in the version that the server offers."""
     row = connection.execute(queries.get("vector_available")).fetchone()
     if row is None or row[1] is None:
         raise CheckFailed("the extension vector is not installed in this database: CREATE EXTENSION vector")
@@ -118,6 +121,7 @@ def _privileges(connection: Connection[Any], _: Target) -> str:
 
 
 def _tls(connection: Connection[Any], target: Target) -> str:
+    """Check that the connection is encrypted, if that is required or the server is on another machine."""
     row = connection.execute("SELECT ssl, version, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
     if row is not None and row[0]:
         return f"{row[1]}, {row[2]}"
@@ -129,6 +133,7 @@ def _tls(connection: Connection[Any], target: Target) -> str:
 
 
 def _loopback(host: str) -> bool:
+    """Return True if the host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -136,6 +141,7 @@ def _loopback(host: str) -> bool:
 
 
 def _latency(connection: Connection[Any], _: Target) -> str:
+    """Measure the median duration of several round trips."""
     taken = []
     for _round in range(ROUNDS):
         started = time.perf_counter()

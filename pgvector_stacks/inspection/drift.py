@@ -255,7 +255,7 @@ def seen(connection: Connection[Any]) -> tuple[Difference, ...] | None:
 
 
 def look(connection: Connection[Any]) -> tuple[str, ...]:
-    """Return what `seen` returns, as text."""
+    """Return the drift as text; NOT_KNOWN if another session is changing a table."""
     found = seen(connection)
     return NOT_KNOWN if found is None else in_words(found)
 

@@ -120,5 +120,6 @@ def _unlisted_is(connection: Connection[Any], name: str, wanted: str) -> bool:
 
 
 def _shown(connection: Connection[Any], name: str) -> str | None:
+    """Return the setting's value as SHOW prints it; None if there is no such setting."""
     row: Sequence[Any] | None = connection.execute("SELECT pg_catalog.current_setting(%s, true)", (name,)).fetchone()
     return None if row is None else row[0]

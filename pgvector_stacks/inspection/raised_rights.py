@@ -64,6 +64,7 @@ def mend(connection: Connection[Any], database: str) -> None:
 
 
 def _revoke(connection: Connection[Any], right: Raised) -> None:
+    """Revoke one right, and all rights that its grantee passed on."""
     grantee = sql.SQL("PUBLIC") if right.grantee is None else sql.Identifier(right.grantee)
     with connection.transaction():
         # REVOKE affects only what the current role granted. In the schema pgstack, which the grantors may not enter,

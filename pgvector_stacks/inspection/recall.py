@@ -210,6 +210,7 @@ class Asks:
         )
 
     def _distances(self, question: str, *settings: str) -> list[float]:
+        """Run a query with these settings, and return the distances that it finds, without NaN."""
         numbers = [float(answer) for answer in self._ask(question, *settings)]
         return [number for number in numbers if number == number]
 
@@ -236,6 +237,7 @@ class Asks:
         )
 
     def _ask(self, question: str, *settings: str) -> list[str]:
+        """Run a query as the table's owner with these settings, then roll back. Return its values without NULL."""
         with self.connection.transaction(force_rollback=True):
             if settings:
                 self.connection.execute("; ".join(f"SET LOCAL {setting}" for setting in settings).encode())

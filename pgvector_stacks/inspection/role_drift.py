@@ -290,6 +290,7 @@ def parted(difference: Difference) -> tuple[Difference | None, Difference | None
 
 
 def _of_grantee(role: str, lines: Sequence[str]) -> list[str]:
+    """Return those of the recorded `right: …` values that grant something to `role`."""
     return [line for line in lines if {right.grantee for right in definitions.parse_acl([line])} == {role}]
 
 
@@ -327,6 +328,7 @@ def as_seen(differences: Sequence[Difference] | None, wrong_roles: Sequence[str]
 
 
 def _grant(connection: Connection[Any], difference: Difference, right: definitions.Right) -> None:
+    """Grant one lost right again."""
     name = definitions.identity_in_commands(difference.kind, difference.identity)
     privilege, what = right.privilege, f"{GRANTABLE.get(difference.kind)} {name}"
     if difference.kind == "column":

@@ -80,6 +80,7 @@ def version_tuple(text: str) -> tuple[int, ...]:
 
 
 def _version(connection: Connection[Any], demands: Demands) -> str:
+    """Check that pgvector is at least of the required version."""
     row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
     if row is None:
         raise CheckFailed(MISSING)
@@ -181,6 +182,7 @@ def _existing_indexes(connection: Connection[Any], demands: Demands) -> str:
 
 
 def _collations(connection: Connection[Any], _: Demands) -> str:
+    """Check that no collation has changed its version since the indexes were sorted."""
     stale = connection.execute(queries.get("collation_versions")).fetchall()
     if stale:
         raise CheckFailed(

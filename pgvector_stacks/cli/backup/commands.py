@@ -294,6 +294,7 @@ def size(count: int) -> str:
 
 
 def _amount(manifest: Manifest) -> str:
+    """Describe what a backup contains in a few words."""
     return f"{size(manifest.bytes)}, {manifest.rows:,} rows, PostgreSQL {manifest.server_version}"
 
 
@@ -312,6 +313,7 @@ class _for_stack:
 
 
 def _elsewhere(environment: Environment, key: str = "") -> RemoteCopies | None:
+    """Return the stack's copies on another host; None if it has none."""
     return RemoteCopies(environment.backup_copy, environment.stack, key) if environment.backup_copy else None
 
 

@@ -25,6 +25,7 @@ class Deployed:
 
     @classmethod
     def of(cls, environment: Environment, outputs: Mapping[str, Any], key: str) -> Deployed:
+        """Return the stack that the outputs describe."""
         admin = Database.from_outputs(outputs, get_engine(environment).via(environment)).admin
         return cls(environment, admin, int(str(outputs["postgresVersion"]).split(".")[0]), key)
 
