@@ -1,1 +1,1 @@
-"""Pulumi, driven from Python: gets its CLI, opens a stack, reads its state, compares plans."""
+"""Drives Pulumi from Python: gets its CLI, opens a stack, reads its state, compares plans."""

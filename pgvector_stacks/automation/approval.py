@@ -1,9 +1,9 @@
-"""Binds an `up` to the preview that was approved: what a preview would do, in a form to compare and to publish.
+"""Binds an `up` to an approved preview. An approval says what a preview would do, in a form to compare and to publish.
 
-`pulumi preview --save-plan` writes each resource's steps and changed values, secrets among them, encrypted. What is
-kept of it here holds no value: steps, names of changed keys and a hash over the rest, so that it may lie where all who
-may read the repository can get it. The `up` makes the same preview again. Where that is another one, nothing is
-changed; else the engine is held to the plan of that moment and stops at the first step that isn't in it.
+`pulumi preview --save-plan` writes each resource's steps and changed values, including encrypted secrets. An approval
+contains no values: only steps, names of changed keys, and a hash of the rest. So everyone who can read the repository
+may also read the approval. The `up` repeats the preview. If the result differs from the approval, nothing is changed.
+Otherwise Pulumi must follow the plan of this second preview, and stops at the first step that isn't in it.
 
 Invariant: two previews of the same commit against the same state and database have equal approvals.
 """
@@ -23,7 +23,7 @@ from pgvector_stacks.common.exported_state import SECRET, SIGNATURE
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is to happen to one resource: the engine's words, the keys that differ, and a hash over all of it."""
+    """What will happen to one resource: Pulumi's names of the steps, the keys that differ, and a hash of everything."""
 
     steps: tuple[str, ...]
     changed: tuple[str, ...]
@@ -33,13 +33,13 @@ class Step:
         return " and ".join(self.steps) + (f" ({', '.join(self.changed)})" if self.changed else "")
 
 
-ORDER = frozenset({"dependencies", "propertyDependencies"})  # sets, written in another order each time
+ORDER = frozenset({"dependencies", "propertyDependencies"})  # sets, whose order differs from plan to plan
 NOTHING = Step((), (), "")
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A preview of a stack at a commit: `resources` by the last part of their names, `commit` "" outside of git."""
+    """A preview of a stack at a commit. `resources`: by `TYPE NAME`, see `_name`; `commit`: "" outside of git."""
 
     stack: str
     commit: str
@@ -47,7 +47,7 @@ class Approval:
 
 
 def of_plan(plan: Mapping[str, Any], stack: str, commit: str) -> Approval:
-    """From what `--save-plan` wrote. Values of secrets aren't compared: each time they are encrypted otherwise."""
+    """Return the approval for a plan of `--save-plan`. Ignores secrets, whose encrypted form differs each time."""
     found = {}
     for urn, resource in (plan.get("resourcePlans") or {}).items():
         goal = _without_secrets({key: item for key, item in (resource.get("goal") or {}).items() if key not in ORDER})
@@ -60,7 +60,7 @@ def of_plan(plan: Mapping[str, Any], stack: str, commit: str) -> Approval:
 
 
 def differences(approved: Approval, now: Approval) -> list[str]:
-    """A line for each thing that isn't as it was approved; none: it is the same preview."""
+    """Return one line for each deviation from the approval; none if the previews are equal."""
     found = [
         f"{what}: approved for {was or 'no commit'}, this is {is_ or 'no commit'}"
         for what, was, is_ in (("stack", approved.stack, now.stack), ("commit", approved.commit, now.commit))
@@ -76,7 +76,7 @@ def differences(approved: Approval, now: Approval) -> list[str]:
 
 
 def write(file: Path, approval: Approval) -> None:
-    """Raises PgstackError."""
+    """Write the approval to a file. Raises PgstackError."""
     try:
         file.write_text(json.dumps(asdict(approval), indent=2, sort_keys=True) + "\n")
     except OSError as error:
@@ -84,7 +84,7 @@ def write(file: Path, approval: Approval) -> None:
 
 
 def read(file: Path) -> Approval:
-    """Raises PgstackError for what `preview --save-plan` didn't write."""
+    """Read an approval. Raises PgstackError if `pgstack preview --save-plan` did not write the file."""
     try:
         found = json.loads(file.read_text())
         steps = {
@@ -101,7 +101,7 @@ def read(file: Path) -> Approval:
 
 
 def refuse_other(approved: Approval, now: Approval) -> None:
-    """Raises PgstackError where something isn't as it was approved."""
+    """Raise PgstackError if something differs from the approval."""
     if found := differences(approved, now):
         lines = "".join(f"\n    {line}" for line in found)
         raise PgstackError(
@@ -111,12 +111,13 @@ def refuse_other(approved: Approval, now: Approval) -> None:
 
 
 def _name(urn: str) -> str:
-    """Type and name of a resource, which are unique in a stack of ours: `SqlSchema schema`."""
+    """Return a resource's type and name, such as `SqlSchema schema`. Together they are unique in our stacks."""
     _, _, kinds, name = urn.split("::", 3)
     return f"{kinds.split('$')[-1].replace('/', ':').split(':')[-1]} {name.split('::')[0]}"
 
 
 def _without_secrets(value: Any) -> Any:
+    """Return the value with each secret replaced by the same text."""
     if isinstance(value, Mapping):
         if value.get(SIGNATURE) == SECRET:
             return "[secret]"

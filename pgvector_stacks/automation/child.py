@@ -1,4 +1,4 @@
-"""A child process that is always stopped, even on Ctrl-C."""
+"""Runs a child process that is always stopped, even on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 
 @contextmanager
 def child(argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Start `argv` in a session of its own, both its outputs on one pipe; afterwards it and all it started is gone."""
+    """Start `argv` in its own session, both outputs on one pipe. On exit, kill its process group if it still runs."""
     process: subprocess.Popen[bytes] | None = None
     try:
-        with _interrupts_later():  # one that came while Popen forks would leave a child that nobody knows
+        with _interrupts_later():  # Ctrl-C while Popen forks would leave an unknown child
             process = subprocess.Popen(
                 argv, cwd=cwd, env=env, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -33,7 +33,7 @@ def child(argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str]) -> I
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Hold Ctrl-C back for a moment. Only the main thread gets it."""
+    """Delay Ctrl-C until the block ends. In threads other than the main one do nothing: they don't receive it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,8 +1,8 @@
-"""What a stack's state says about its database: also after an `up` that stopped on the way, the first one included.
+"""Reads from a stack's state how to reach its database, even after an `up` that stopped half-way, or a first `up`.
 
-The outputs are those of the last `up` that came to its end. The server may have moved since (another port), or there
-may be none yet, though a server and a ledger are there. So everything that asks the database takes its address from
-the resources, and this is the one place that knows them. Pure: the state comes in as `pulumi stack export` gives it.
+The outputs in the state are those of the last finished `up`. Since then the server may have another port; or there are
+no outputs yet, although a server and a ledger exist. So everything that connects to the database takes its address from
+the resources in the state, and only this module reads these. Pure: the input is the result of `pulumi stack export`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ URLS = {"appUrl": roles.APP, "readonlyUrl": roles.READONLY, "adminUrl": ADMIN}
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """`shown`: False for what only our own commands use."""
+    """One output of a stack. `shown`: False if only pgstack's own commands use it."""
 
     value: Any
     secret: bool
@@ -34,17 +34,17 @@ class Output:
 
 
 def exported(state: ExportedState) -> dict[str, Output]:
-    """What the program exported when an `up` last came to its end."""
+    """Return the outputs that the last finished `up` exported."""
     return {name: Output(unwrap_secrets(value), is_secret(value)) for name, value in state.outputs.items()}
 
 
 def outputs(deployment: Mapping[str, Any], configured: Mapping[str, str] | None = None) -> dict[str, Output]:
-    """The stack's outputs, the server's address as it is now; without outputs what the resources know. {}: no server.
+    """Return the stack's outputs with the server's current address. Without outputs, derive them from the resources.
 
-    The administrator's URL is always among them, shown only where the stack file asks for it; the password of scheduled
-    backups is never shown.
-    What only a finished `up` knows (`schemaRevision`, `validation`) is missing where none was. `configured`: passwords
-    of the stack file (`appPassword`), which the first `up` used instead of the generated ones.
+    The result is {} if there is neither. The administrator's URL is always included, but shown only if the stack file
+    says so; the password for scheduled backups is included and never shown. If no `up` has finished yet, the result
+    lacks what only a finished `up` knows (`schemaRevision`, `validation`). `configured`: passwords from the stack file
+    (`appPassword`), which a first `up` used instead of the generated ones.
     """
     state = ExportedState(deployment)
     found = exported(state)
@@ -58,7 +58,7 @@ def outputs(deployment: Mapping[str, Any], configured: Mapping[str, str] | None 
             found["adminUrl"] = replace(found["adminUrl"], shown=False)
     host, port = str(server["host"]), int(server.get("port") or PORT)
     found |= {"host": Output(host, secret=False), "port": Output(port, secret=False)}
-    if certificate := server.get("certificate"):  # of the server that runs, which a stopped `up` may have given another
+    if certificate := server.get("certificate"):  # the running server's: an `up` that stopped may have changed it
         found["certificate"] = Output(str(certificate), secret=False)
     if version := server.get("version"):
         found["postgresVersion"] = Output(version, secret=False)
@@ -77,12 +77,12 @@ def outputs(deployment: Mapping[str, Any], configured: Mapping[str, str] | None 
 
 
 def backup_key(deployment: Mapping[str, Any]) -> str:
-    """The key that signs the stack's backups; "" where no `up` has made one yet."""
+    """Return the key that signs the stack's backups; "" if no `up` has created one yet."""
     return str((ExportedState(deployment).resource("BackupKey") or {}).get("value") or "")
 
 
 def address_of(url: str) -> Address:
-    """What an output URL says. Raises PgstackError where its port is no number."""
+    """Parse an output's URL. Raises PgstackError if its port is not a number from 0 to 65535."""
     parts = urlsplit(url)
     try:
         port = parts.port or PORT
@@ -101,14 +101,14 @@ def address_of(url: str) -> Address:
 
 
 def own_address(outputs: Mapping[str, Any], name: str, via: str = "") -> Address:
-    """Of a stack's own server, by its outputs: with its certificate. `via`: the ssh URL through which it is reached."""
+    """Return the address in the output `name`, with the server's certificate. `via`: an ssh URL to connect through."""
     return replace(address_of(str(outputs[name])), via=via, certificate=str(outputs.get("certificate") or ""))
 
 
 def find_server(state: ExportedState) -> dict[str, Any] | None:
-    """host, port, adminPassword … of the server that is there, and its `engine`; None: there is none.
+    """Return host, port, adminPassword … of the server in the state, and its `engine`; None if there is no server.
 
-    A state from before the key noted its engine is asked as each engine's.
+    Older states don't name the engine in the resource `BackupKey`. For these, each engine is tried.
     """
     made_by = (state.resource("BackupKey") or {}).get("engine")
     for engine in [made_by] if made_by else REGISTRY:
@@ -119,7 +119,7 @@ def find_server(state: ExportedState) -> dict[str, Any] | None:
 
 
 def _passwords(state: ExportedState, configured: Mapping[str, str]) -> dict[str, str]:
-    """Of the roles, as the scripts' last `up` set them; before the first, the stack file's or the generated ones."""
+    """Return the roles' passwords: those of the last `up`, else the stack file's, else the generated ones."""
     schema = state.resource("SqlSchema") or {}
     found = {}
     for role in (roles.APP, roles.READONLY):
@@ -130,13 +130,13 @@ def _passwords(state: ExportedState, configured: Mapping[str, str]) -> dict[str,
 
 
 def _as_far_as_known(state: ExportedState, server: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Output]:
-    """The outputs that the resources alone give."""
+    """Return the outputs that follow from the resources."""
     database = str((state.resource("SqlSchema") or server).get("database") or "app")
     mode = str(server.get("sslmode") or "")
     where = Address(str(server["host"]), int(server.get("port") or PORT), database, "", "", sslmode=mode)
     known = {"database": database, "engine": str(server["engine"])}
     if server.get("major"):
-        known["postgresVersion"] = str(int(server["major"]))  # no server has answered yet
+        known["postgresVersion"] = str(int(server["major"]))  # only the major: no server has answered yet
     found = {name: Output(value, secret=False) for name, value in known.items()}
     for name, role in URLS.items():
         if role in words:

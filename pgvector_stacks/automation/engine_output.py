@@ -1,8 +1,8 @@
-"""What pgstack shows of the engine's output: each message once, and an error in our words alone.
+"""Filters the output of Pulumi's engine, so that each message appears once and errors appear without Pulumi's framing.
 
-The engine prints a message beside the resource's row, again below "Diagnostics", and an error of the program once more
-as "unhandled"; it names the resource that asked, not what is wrong. Here a note is shown when it comes, and an error
-at the end, where it is read. Lines go in and lines come out: nothing is printed here.
+Pulumi prints a message in the resource's row and again below "Diagnostics". It prints an error of the program once more
+as "unhandled", and names the resource that reported it, not the cause. This module shows a note as soon as it arrives
+and the errors at the end, where people read them. It maps lines to lines and prints nothing itself.
 """
 
 from __future__ import annotations
@@ -13,50 +13,52 @@ from pulumi.automation import events
 
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 ROW = re.compile(r"^ (?:[-+~=<>]+ *| {3})(\S+:\S+) (\S+)")
-# what stands behind a row, the resource's latest message or how many it has
+# the end of a row: the resource's latest message, or the number of its messages
 MESSAGE = re.compile(r"[; ]*\b(error|warning|info): (.*)$")
 COUNTS = re.compile(r"(; )? *\d+ (error|warning|message)s?(; \d+ (error|warning|message)s?)*$")
 SECONDS = re.compile(r" \([\d.]+s\)")
-# rows of resources that are only looked at
+# rows of resources that Pulumi only reads
 QUIET = re.compile(r"^( [~ ] {2}\S+:\S+ \S+( \**refreshing.*| refresh( \([\d.]+s\))?| running.*)?|@ .*|\s*)$")
 ERRORED = re.compile(r"^\s*[1-9]\d* errored\b")
-# where the engine's plan lies, which is gone when it is read; and, after a `down`, a command that takes the stack file
-# away as well
+# the path of Pulumi's plan, a temporary file that is already deleted when the user reads this; and, after a `down`, the
+# advice to run a command that also deletes the stack file
 MISLEADING = re.compile(
     r"^(Update plan written to|Run `pulumi up --plan=|The resources in the stack have been deleted|"
     r"If you want to remove the stack completely)"
 )
-LOCKED = re.compile(r"^error: the stack is currently locked|^\s+file://.*: created by ")  # `deploy` says it
-RESOURCE = re.compile(r"^ {2}(\S+:\S+) \((\S+)\):$")  # below "Diagnostics:", with its messages below it
+LOCKED = re.compile(r"^error: the stack is currently locked|^\s+file://.*: created by ")  # `deploy` reports this itself
+RESOURCE = re.compile(r"^ {2}(\S+:\S+) \((\S+)\):$")  # a heading below "Diagnostics:"; the resource's messages follow
 BEGINNING = re.compile(r"^ {4}(error|warning|info|debug): (.*)$")
-# what the engine puts in front of a text of ours
+# what Pulumi prints before our error message
 FRAME = re.compile(r"^(an unhandled error occurred: |pulumi-python:dynamic/\S+ resource '[^']*' has a problem: )")
 OURS = ("pulumi:pulumi:Stack", "pulumi-python:dynamic/pgvector:")
-CONSEQUENCE = re.compile(r"^(update|preview|destroy|refresh) failed$")  # of an error that is told as well
+CONSEQUENCE = re.compile(r"^(update|preview|destroy|refresh) failed$")  # follows from another error, which is shown
 
 
 class Verdict:
-    """Whether an operation of the engine failed, by its events and by what it printed.
+    """Whether an operation of Pulumi's engine failed, judged by its events and by its output.
 
-    The engine's exit code is a third witness. Any of them is enough: an `up` with a failed step is no success.
+    The caller also checks Pulumi's exit code. Any one sign is enough: an `up` with a failed step has failed.
     """
 
     def __init__(self) -> None:
         self.failed = False
 
     def event(self, event: events.EngineEvent) -> None:
+        """Take the next event of Pulumi's engine."""
         message = event.diagnostic_event
         error = message is not None and message.severity == "error" and not message.ephemeral
         if event.res_op_failed_event is not None or error:
             self.failed = True
 
     def line(self, line: str) -> None:
+        """Take the next line of output."""
         if ERRORED.match(COLOUR.sub("", line)):
             self.failed = True
 
 
 class EngineOutput:
-    """Takes the engine's lines one by one; `shown` says what to print now, `rest` what at the end."""
+    """Filters Pulumi's output line by line: `shown` returns what to print now, `rest` what to print at the end."""
 
     def __init__(self) -> None:
         self._notes: set[str] = set()
@@ -67,7 +69,7 @@ class EngineOutput:
         self._errors: list[str] = []
 
     def shown(self, line: str) -> list[str]:
-        """What to print now, colours kept."""
+        """Take the next line and return what to print now, with colours."""
         plain = COLOUR.sub("", line)
         if self._inside and (not plain or plain.startswith("    ")):
             ended = self._end_block() if BEGINNING.match(plain) else []
@@ -83,13 +85,13 @@ class EngineOutput:
         return ended + (self._of_row(line, plain) if ROW.match(plain) else [] if QUIET.match(plain) else [line])
 
     def rest(self) -> list[str]:
-        """What is left to print when the engine has ended: the errors, each once, first come first."""
+        """Return what to print after Pulumi has ended: the errors, each once, in their order."""
         note = self._end_block()
         causes = [error for error in dict.fromkeys(self._errors) if not CONSEQUENCE.match(error)]
         return note + [f"error: {error}" for error in causes or self._errors]
 
     def _of_row(self, line: str, plain: str) -> list[str]:
-        """A row without its messages, where no row before said the same; and a note that is new."""
+        """Return the row without its messages, unless it repeats an earlier row; then its note, if that is new."""
         message, resource = MESSAGE.search(plain), ROW.match(plain)
         row = COUNTS.sub("", MESSAGE.sub("", plain)).rstrip()
         note: list[str] = []
@@ -103,7 +105,7 @@ class EngineOutput:
         return ([line] if row == plain else [row]) + note
 
     def _end_block(self) -> list[str]:
-        """The message that ends here: an error is kept for the end; a note is shown unless its row showed it all."""
+        """End the current message. Keep an error for the end; return a note, unless its row has shown all of it."""
         block, self._block = self._block, []
         while block and not block[-1].strip():
             block.pop()
@@ -123,5 +125,5 @@ class EngineOutput:
 
 
 def _named(resource: re.Match[str]) -> str:
-    """The resource in front of a message of another plugin's; ours say what they are about."""
+    """Return the resource's name as a prefix of its message; "" for our providers, whose messages name the subject."""
     return "" if resource[1].startswith(OURS) else f"{resource[1]} {resource[2]}: "

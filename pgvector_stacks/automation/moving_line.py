@@ -1,4 +1,4 @@
-"""One line that shows that a long step lives."""
+"""A line that shows the progress of a long step."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TextIO
 
 
 class MovingLine:
-    """One line with the time passed: rewritten on a terminal, elsewhere written every 15 seconds."""
+    """A line with the elapsed time: rewritten in place on a terminal, elsewhere printed every `every_s` seconds."""
 
     def __init__(self, stream: TextIO, every_s: float = 15.0) -> None:
         self.stream, self.every_s = stream, every_s
         self.started = self.last = time.monotonic()
 
     def show(self, text: str) -> None:
-        """Shows the text in place of the last one; an empty text leaves a terminal's line empty."""
+        """Replace the current text. An empty text clears the line on a terminal."""
         now = time.monotonic()
         text = f"{text}, {int(now - self.started) // 60}:{int(now - self.started) % 60:02}" if text else ""
         if self.stream.isatty():

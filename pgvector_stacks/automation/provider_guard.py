@@ -1,8 +1,8 @@
-"""Keeps other accounts of this machine away from the providers' process, which listens on loopback.
+"""Protects the providers' process, which listens on loopback, from other users of this machine.
 
-The SDK's server asks nobody who he is, and makes an object of whatever pickle it is sent: who can connect could run
-code as the operator. So a connection of another user is refused, and a pickle may name nothing but the function that
-finds our providers, and the classes that states from before it name.
+The SDK's server authenticates nobody, and unpickles whatever it receives. Anyone who can connect could therefore run
+code as the operator. So connections of other users are refused, and a pickle may name only the function that finds our
+providers, and the provider classes that older states name.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import grpc
 
 from pgvector_stacks.connections import loopback
 
-PACKAGES = ("components", "pgvector_stacks.components")  # in a checkout, in a wheel
+PACKAGES = ("components", "pgvector_stacks.components")  # the first in a checkout, the second in a wheel
 LOOKUP = ("shared.registry", "provider_named")
-# By which states from before the lookup name a provider. The names stay here as long as such states must be read.
+# How states from before LOOKUP name a provider. These names must stay here as long as such states can exist.
 FORMER = (
     ("backup_key", "BackupKeyProvider"),
     ("backup_schedule", "BackupFilesProvider"),
@@ -40,19 +40,21 @@ PEER = re.compile(r"ipv[46]:.*?((?:\d+\.){3}\d+)(?:\]|%5D)?:(\d+)")
 
 
 class _Providers(pickle.Unpickler):
+    """Unpickles only what ALLOWED names."""
+
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:  # looked at first: an import runs code, too
+        if (module, name) not in ALLOWED:  # checked first, because importing a module runs code, too
             raise pickle.UnpicklingError(f"{module}.{name} is no provider of this program")
         return super().find_class(module, name)
 
 
 def load(text: bytes, *_: Any, **__: Any) -> Any:
-    """The provider that a state or a program names. Raises UnpicklingError for anything else."""
+    """Unpickle the provider that a state or a program names. Raises UnpicklingError for anything else."""
     return _Providers(io.BytesIO(text)).load()
 
 
 def place(peer: str) -> loopback.Place | None:
-    """The IPv4 address and port of a peer as gRPC names it; None: it has none.
+    """Parse the IPv4 address and port of a peer from gRPC's notation; None: the peer has none.
 
     >>> place("ipv4:127.0.0.2:40000"), place("ipv6:%5B::ffff:127.0.0.1%5D:7"), place("ipv6:%5B::1%5D:7")
     (('127.0.0.2', 40000), ('127.0.0.1', 7), None)
@@ -62,7 +64,10 @@ def place(peer: str) -> loopback.Place | None:
 
 
 def is_ours(peer: str, port: int) -> bool:
-    """Whether a peer, as gRPC names it, that connected to `port` of HOST is of our user. True where nobody can tell."""
+    """Return True if a peer, in gRPC's notation, is a process of our user; also if that can't be known.
+
+    `port`: the port of HOST to which the peer connected.
+    """
     if not peer.startswith(("ipv4:", "ipv6:")):
         return True
     client = place(peer)
@@ -70,6 +75,8 @@ def is_ours(peer: str, port: int) -> bool:
 
 
 class _OursAlone(grpc.ServerInterceptor):  # type: ignore[misc]
+    """Refuses calls from other users. `port`: the port on which the server listens."""
+
     port = 0
 
     def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
@@ -87,7 +94,7 @@ class _OursAlone(grpc.ServerInterceptor):  # type: ignore[misc]
 
 
 def guard() -> None:
-    """Call it before the SDK's server is made: it takes both from its modules' names."""
+    """Install both protections. Call this before the SDK creates its server: it looks up both functions then."""
     server = grpc.server
 
     def guarded(*arguments: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The process in which providers run: it prints no traceback of a known failure, and it leaves with the engine."""
+"""Prepares the process in which our providers run: known failures print no traceback, and it ends with Pulumi."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ COMMAND_LINE = "PGSTACK_PID"
 
 
 class Failed(Exception):
-    """What the engine prints: the message alone, see `install_process_hooks`."""
+    """A known failure: Pulumi prints only its message, without a traceback. See `install_process_hooks`."""
 
 
 def install_process_hooks() -> None:
-    """Called first in a provider process, by `host` or by a provider's configure: all that is done once.
+    """Set up a provider process, once. `host` calls this first, or else a provider's `configure`.
 
-    The SDK sends `traceback.format_exc()` of whatever a provider raises to the engine, which prints it. For a known
-    failure that is the message alone; a bug keeps its traceback. What goes to the engine's log is made safe to show.
+    If a provider raises, the SDK sends `traceback.format_exc()` to Pulumi, which prints it. The replaced function
+    returns only the message of a known failure, and the traceback of a bug. Text for Pulumi's log is made safe to show.
     """
     original = traceback.format_exc
     if original.__module__ == __name__:
@@ -50,6 +50,8 @@ def install_process_hooks() -> None:
 
 
 def _logs_safely(log: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a function of `pulumi.log` so that its text is safe to show."""
+
     @functools.wraps(log)
     def logs(msg: str, *rest: Any, **options: Any) -> None:
         log(safe(msg), *rest, **options)
@@ -58,40 +60,41 @@ def _logs_safely(log: Callable[..., None]) -> Callable[..., None]:
 
 
 def _leave_with_the_engine() -> None:
-    """End this process when the engine that started it is gone, or when the provider was told to stop.
+    """End this process when the Pulumi process that started it is gone, or when the provider was told to stop.
 
-    The engine starts a shell that starts us; a killed engine kills neither. Ctrl-C ends the provider's main thread
-    while a statement goes on in another. In both cases nobody waits for the result: the connection closes with the
-    process and the server rolls back.
+    Pulumi starts a shell, which starts this process; both survive if Pulumi is killed. Ctrl-C ends the provider's main
+    thread, while a statement continues in another thread. In both cases nothing waits for the result any more. When
+    this process ends, its connection closes and the server rolls back.
     """
     shell = os.getppid()
-    command_line = int(os.environ.get(COMMAND_LINE, "0"))  # pgstack: with it goes the program, and so the engine
+    command_line = int(os.environ.get(COMMAND_LINE, "0"))  # pgstack's: Pulumi ends with it
     processes = (shell, _parent_of(shell), command_line or None)
     watcher = threading.Thread(target=_watch, args=(processes,), name="leave-with-the-engine", daemon=True)
     watcher.start()
 
 
 def host() -> None:
-    """What the engine starts as the providers' Python (PULUMI_PYTHON_CMD, `.venv/bin/pgstack-provider`).
+    """Run the providers, in place of the Python that Pulumi starts (PULUMI_PYTHON_CMD, `.venv/bin/pgstack-provider`).
 
-    Called like python: `-u -m pulumi.dynamic ADDRESS`. It watches from the first moment: a provider that was started
-    and never asked would otherwise outlive a killed engine for ever.
+    The arguments are those of python: `-u -m pulumi.dynamic ADDRESS`. The hooks are installed immediately: otherwise a
+    provider that is started but never called would outlive a killed Pulumi for ever.
     """
     install_process_hooks()
-    # Ctrl-C, and the engine's word that all is done: nobody waits for the result any more. Not a handler in Python: the
-    # main thread alone would run it, which sleeps on where another thread took the signal. The engine would then wait
-    # five seconds and report the plugin that it asks next as crashed. Set here, since a shell's background job starts
-    # with it ignored.
+    # SIGINT comes from Ctrl-C, and from Pulumi when all is done. Nothing waits for the result then, so the process ends
+    # at once. A handler in Python would run only in the main thread, which stays asleep if another thread receives the
+    # signal; Pulumi would then wait five seconds and report the next plugin that it calls as crashed. SIG_DFL is set
+    # explicitly, because a shell starts background jobs with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     provider_guard.guard()
-    # `-u`: the SDK writes its port without flushing, and the engine waits for it
+    # in place of `-u`: the SDK prints its port without flushing, and Pulumi waits for that line
     sys.stdout = io.TextIOWrapper(io.FileIO(sys.stdout.fileno(), "w", closefd=False), write_through=True)
     module, sys.argv = sys.argv[3], sys.argv[3:]
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the program's own modules come first
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the program's own modules are found first
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def _watch(processes: tuple[int | None, ...]) -> None:
+    """Wait until one of the processes or this process's main thread has ended; then end this process."""
     shell = processes[0]
     handles = [_open(process) for process in processes if process]
     ends = [handle for handle in handles if handle is not None]
@@ -106,7 +109,7 @@ def _watch(processes: tuple[int | None, ...]) -> None:
 
 
 def _open(process: int) -> int | None:
-    """A descriptor that becomes readable when the process ends (Linux 5.3)."""
+    """Return a file descriptor that becomes readable when the process ends (Linux 5.3); None if that fails."""
     try:
         return os.pidfd_open(process)
     except (AttributeError, OSError):
@@ -114,6 +117,7 @@ def _open(process: int) -> int | None:
 
 
 def _parent_of(process: int) -> int | None:
+    """Return the id of the process's parent; None if that is unknown."""
     try:
         with open(f"/proc/{process}/stat") as stat:  # noqa: PTH123
             return int(stat.read().rsplit(")", 1)[1].split()[1])

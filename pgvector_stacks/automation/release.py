@@ -1,7 +1,7 @@
-"""Gets a published archive of the Pulumi CLI and unpacks it, if it is the very file whose SHA-256 is committed.
+"""Downloads a published archive of the Pulumi CLI and unpacks it, if its SHA-256 equals the committed one.
 
-The toolchain runs it as a process of its own: `python release.py URL SHA256 FOLDER`. Nothing that was fetched is run or
-unpacked before its checksum is compared. Standard library alone.
+The toolchain runs this file as a separate process: `python release.py URL SHA256 FOLDER`. It compares the checksum
+before it unpacks anything, and imports only the standard library.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ import tarfile
 import urllib.request
 from pathlib import Path
 
-TIMEOUT_S = 60.0  # for each answer of the site
+TIMEOUT_S = 60.0  # for the connection and for each read
 MOST_BYTES = 1 << 30
 MACHINES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 
 
 def archive(version: str) -> str:
-    """The file's name for this machine: `pulumi-v3.259.0-linux-x64.tar.gz`."""
+    """Return the name of the archive for this machine: `pulumi-v3.259.0-linux-x64.tar.gz`."""
     machine = platform.machine().lower()
     return f"pulumi-v{version}-{platform.system().lower()}-{MACHINES.get(machine, machine)}.tar.gz"
 
 
 def checksum(table: str, name: str) -> str | None:
-    """What a table as `sha256sum` writes it says of a file; None where it doesn't name it."""
+    """Return the checksum of a file from a table in the format of `sha256sum`; None if the table lacks the file."""
     rows = (line.split() for line in table.splitlines() if line and not line.startswith("#"))
     return next((row[0] for row in rows if row[1:] == [name]), None)
 
 
 def fetch(url: str, sha256: str, folder: Path) -> None:
-    """Leaves `folder/bin` with the CLI and what belongs to it.
+    """Download the archive and unpack the CLI and its companion programs into `folder/bin`.
 
-    Raises OSError where it can't be fetched, ValueError where it is another file than the one that is expected.
+    Raises OSError if the download fails, ValueError if the file is not the expected one.
     """
     folder.mkdir(parents=True)
     packed, found = folder / "archive.tar.gz", hashlib.sha256()

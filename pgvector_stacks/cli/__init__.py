@@ -1,1 +1,1 @@
-"""The command line `pgstack`: a command a file. `app` lists them."""
+"""The command line `pgstack`, with one file per command. `app` lists the commands."""

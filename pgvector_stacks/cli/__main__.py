@@ -1,10 +1,10 @@
-"""`pgstack` and `python -m pgvector_stacks.cli`: the command line, imported where Ctrl-C is expected."""
+"""The entry point of `pgstack` and `python -m pgvector_stacks.cli`. It handles Ctrl-C even during the import."""
 
 import sys
 
 
 def main() -> None:
-    """Run a command. Ctrl-C while the program is still being read is no traceback either."""
+    """Run a command. Ctrl-C prints no traceback, not even while Python still imports the program."""
     try:
         from pgvector_stacks.cli import app
     except KeyboardInterrupt:

@@ -33,7 +33,7 @@ from pgvector_stacks.engines.interface import get_engine
 from pgvector_stacks.migrations.execution import notices
 
 DIFFERS = 2
-INTERRUPTED = 130  # what typer makes of Ctrl-C
+INTERRUPTED = 130  # typer's exit code after Ctrl-C
 STOPPED = "stopped; what was not committed is undone"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -46,25 +46,25 @@ ShowRows = Annotated[bool, typer.Option(help="Show values of rows in errors; on 
 
 
 def show_notices(verbose: bool) -> None:
-    """For this process and those it starts."""
+    """Show notices if `verbose`, in this process and in those that it starts."""
     if verbose:
         os.environ[notices.VERBOSE] = "1"
 
 
 def say(line: str) -> None:
-    """What happened, for people: to stderr, so that stdout is what was asked for."""
+    """Print progress for people to stderr, so that stdout contains only the requested data."""
     errors.print(safe(line))
 
 
 def toolchain() -> Toolchain:
-    """Raises ToolchainError."""
+    """Find or get Pulumi, and print which one is used. Raises ToolchainError."""
     found = find_or_get(say)
     say(found.note)
     return found
 
 
 def quiet_toolchain() -> Toolchain:
-    """For commands whose output is data: a word only where something has to be fetched or built."""
+    """Find or get Pulumi; print only if it must be downloaded or built. For commands whose output is data."""
     return find_or_get(say)
 
 
@@ -80,13 +80,13 @@ def up(
         Path | None, typer.Option(help="What was approved, from `preview --save-plan`; stop where anything differs.")
     ] = None,
 ) -> None:
-    """Bring a stack to what its file says, validate it, print its outputs."""
+    """Deploy a stack as its file says. Then validate it and print its outputs."""
     show_notices(verbose)
     printing.show_rows(show_rows)
     if rotate_certificate:
         deploy.rotate_certificate(from_file(stack))
     offline.refuse_up(os.environ)
-    deploy.check_engine(from_file(stack))  # every mistake of the stack file, before anything is made
+    deploy.check_engine(from_file(stack))  # reports all mistakes in the stack file before anything is created
     workspace = Workspace(stack, toolchain(), say)
     printing.echo(stack_outputs.render(deploy.up(workspace, plan), "table", show_secrets=False))
     typer.echo(f"\n{stack_outputs.command('psql', stack)}")
@@ -119,7 +119,7 @@ def down(
     stack: Stack = "local",
     delete_data: Annotated[bool, typer.Option(help="Delete the data directory too.")] = False,
 ) -> None:
-    """Stop the server and take the stack's resources away. The data stays."""
+    """Stop the server and remove the stack's resources. The data stays."""
     check_name(stack)
     deploy.down(Workspace(stack, toolchain(), say), delete_data=delete_data)
 
@@ -136,7 +136,7 @@ def outputs(
         Path | None, typer.Option(help="Write them to this file, secrets in plain text, readable by you alone (0600).")
     ] = None,
 ) -> None:
-    """Print what the application's deployment reads."""
+    """Print a stack's outputs. The application's deployment reads them."""
     check_name(stack)
     form = stack_outputs.form_of(format, to)
     found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
@@ -183,7 +183,7 @@ def status(stack: Stack = "local") -> None:
 
 @app.command()
 def verify(stack: Stack = "local", verbose: Verbose = False, show_rows: ShowRows = False) -> None:
-    """Run the verify scripts and the validation against the live database; nothing they do stays."""
+    """Run the verify scripts and the validation against the live database; they leave nothing behind."""
     show_notices(verbose)
     printing.show_rows(show_rows)
     check_name(stack)
@@ -195,7 +195,7 @@ def check_connection(
     target: Annotated[str, typer.Argument(help="A stack, or a URL.", envvar="DATABASE_URL")] = "local",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check a deployed server as the application sees it. Exit code 0, or 1 where a check fails."""
+    """Check a deployed server as the application sees it. Exit code 1: a check failed."""
     if "://" in target:
         if any("://" in word for word in sys.argv):
             say(connection_check.VISIBLE)
@@ -217,7 +217,7 @@ def accept(stack: Stack, kind: str, identity: str) -> None:
 
 @app.command()
 def doctor(stack: Stack = "local") -> None:
-    """Check everything a stack needs, and say what is wrong and the command that mends it."""
+    """Check everything a stack needs. Say what is wrong, and the command that fixes it."""
     check_name(stack)
     from pgvector_stacks.cli.doctor import examine, show
 
@@ -256,7 +256,7 @@ def upgrade_check(stack: Stack, target: Annotated[str, typer.Argument(help="A ma
 
 @upgrade_app.command("reindex")
 def upgrade_reindex(stack: Stack) -> None:
-    """Sort again, while the server serves, what another C library sorts otherwise: after `upgradeReindex: after`."""
+    """Rebuild the indexes that `upgradeReindex: after` left. The server serves meanwhile."""
     check_name(stack)
     from pgvector_stacks.cli import upgrade
 
@@ -284,7 +284,7 @@ def upgrade_verify(
 
 @upgrade_app.command("rollback")
 def upgrade_rollback(stack: Stack, yes: Yes = False) -> None:
-    """Go back to the data directory that the last upgrade kept; what was written since is given up."""
+    """Go back to the data directory that the last upgrade kept; what was written since then is lost."""
     check_name(stack)
     from pgvector_stacks.cli import upgrade
 
@@ -296,7 +296,7 @@ def upgrade_rollback(stack: Stack, yes: Yes = False) -> None:
 
 @upgrade_app.command("confirm")
 def upgrade_confirm(stack: Stack, yes: Yes = False) -> None:
-    """Delete the data directories that upgrades kept: no way back afterwards."""
+    """Delete the data directories that upgrades kept. After that there is no way back."""
     check_name(stack)
     from pgvector_stacks.cli import upgrade
 
@@ -316,7 +316,7 @@ def plan_memory(
     stack: Annotated[str | None, typer.Option(help="Say whether this stack's limits do.")] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON, sizes in MiB.")] = False,
 ) -> None:
-    """Print what a table with an HNSW index takes: disk, build memory, /dev/shm, container. Asks no server."""
+    """Print what a table with an HNSW index needs: disk, build memory, /dev/shm, container. Asks no server."""
     from pgvector_stacks.cli.plan_memory import Question, answer, as_json, show
 
     found = answer(Question(vectors, dimensions, type, m, column, row_bytes, concurrent_builds, stack))
@@ -333,7 +333,7 @@ def schema() -> None:
     path.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
     typer.echo(str(path))
     page = STACKS.parent / "docs" / "configuration.md"
-    if page.is_file():  # a project of one's own needn't have it
+    if page.is_file():  # a user's own project may lack the page
         page.write_text(write_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
         typer.echo(str(page))
 
@@ -345,11 +345,13 @@ def new(name: str) -> None:
 
 
 def _database(stack: str) -> inspection.Database:
+    """Return the stack's database, as its outputs describe it."""
     environment = from_file(stack)
     return inspection.Database.from_outputs(_outputs(stack), get_engine(environment).via(environment))
 
 
 def _outputs(stack: str) -> dict[str, Any]:
+    """Return the values of the stack's outputs, by name."""
     return _values(stack_outputs.read(Workspace(stack, quiet_toolchain(), say)))
 
 
@@ -358,13 +360,13 @@ def _values(found: Mapping[str, stack_outputs.Output]) -> dict[str, Any]:
 
 
 def _by_name(message: str) -> str:
-    """With the stack's name in the commands, where the command line has one."""
+    """Replace STACK in the message's commands by the stack on the command line, if exactly one is named."""
     named = [each for each in sys.argv[1:] if each in ENVIRONMENTS]
     return message.replace(" STACK", f" {named[0]}") if len(named) == 1 else message
 
 
 def main() -> None:
-    """Run a command; a known failure is one message and exit code 1, never a traceback."""
+    """Run a command. A known failure prints one message without a traceback, and exits with 1."""
     try:
         if len(sys.argv) == 1:
             sys.argv.append("--help")
@@ -383,7 +385,7 @@ def main() -> None:
         say(STOPPED)
         sys.exit(1)
     except Exception as error:
-        # typer brings its own click: usage errors are told by their shape
+        # typer contains its own copy of click, so usage errors are recognised by an attribute
         if hasattr(error, "format_message"):
             say(f"error: {error.format_message()}\n  pgstack --help")
             sys.exit(1)

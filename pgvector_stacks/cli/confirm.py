@@ -1,4 +1,4 @@
-"""What can't be undone asks for the stack's name to be typed."""
+"""Asks users to type the stack's name before an action that can't be undone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pgvector_stacks.common.errors import PgstackError
 
 
 def must_be_typed(stack: str, consequence: str, given: str | None, flag: str, say: Callable[[str], object]) -> None:
-    """Raises PgstackError unless the name was typed, or `given` on the command line by `flag`."""
+    """Raise PgstackError unless the user types the stack's name, or has `given` it on the command line with `flag`."""
     if given is None:
         if not sys.stdin.isatty():
             raise PgstackError(f"{consequence}: its name has to be typed\n  where nobody can be asked:  {flag}")

@@ -1,4 +1,4 @@
-"""`pgstack test-connection`: inspection/compatibility.py against a stack or a URL, for people and CI."""
+"""`pgstack test-connection`: runs inspection/compatibility.py against a stack or a URL, for people and CI."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VISIBLE = "warning: every user of this machine can read a command line: give the
 
 
 def of_url(url: str) -> Target:
-    """Raises PgstackError for what is no PostgreSQL URL; the message never quotes it."""
+    """Return the target of a URL. Raises PgstackError if it is not a PostgreSQL URL; the message never quotes it."""
     parts = urlsplit(url)
     if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not parts.path.strip("/"):
         raise PgstackError("that is no URL of a database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
@@ -25,7 +25,7 @@ def of_url(url: str) -> Target:
 
 
 def of_stack(environment: Environment, outputs: Mapping[str, Any], via: str) -> Target:
-    """As the application's role, with what the environment demands."""
+    """Return the target of a stack: the application's URL, and what the environment requires."""
     return Target(
         own_address(outputs, "appUrl", via),
         pgvector_minimum=environment.pgvector_minimum,
@@ -34,7 +34,7 @@ def of_stack(environment: Environment, outputs: Mapping[str, Any], via: str) -> 
 
 
 def report(target: Target, say: Callable[[str], object], *, as_json: bool) -> bool:
-    """Print a line a check, or one JSON document; True where every check is good."""
+    """Print one line per check, or one JSON document. Return True if all checks passed."""
     results = []
     for result in examine(target):
         results.append(result)

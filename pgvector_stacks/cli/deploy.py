@@ -1,4 +1,4 @@
-"""up, preview and down: passed through to the engine, whose output is shown as it comes, each message once."""
+"""The commands `up`, `preview` and `down`: they call Pulumi and show its output at once, each message only once."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from pgvector_stacks.engines.interface import get_engine
 from pgvector_stacks.migrations.ledger import git_commit
 
 NOTHING_CHANGED = "unchanged"
-SUMMARY = {"show_secrets": False}  # of the history, whose config nobody reads: decrypting it takes 0.2 s
+SUMMARY = {"show_secrets": False}  # in Pulumi's history: nothing reads them, and decrypting takes 0.2 s
 ROTATE = "PGSTACK_ROTATE_CERTIFICATE"  # read by components/certificate.py
 
 
 def up(workspace: Workspace, approved: Path | None = None) -> dict[str, Output]:
-    """Deploy, and return the outputs. Raises DeploymentFailed, which says only what the engine has not said already.
+    """Deploy, and return the outputs. Raises DeploymentFailed; its message says only what Pulumi has not yet printed.
 
-    `approved`: a file of `preview --save-plan`. Raises PgstackError where that isn't what would be done now.
+    `approved`: a file of `preview --save-plan`. Raises PgstackError if this `up` would do anything else.
     """
     stack = workspace.select(create=True)
     if approved is None:
@@ -57,17 +57,18 @@ def up(workspace: Workspace, approved: Path | None = None) -> dict[str, Output]:
 
 @contextlib.contextmanager
 def _plan_file() -> Iterator[str]:
-    """Where the engine writes its plan, which has encrypted secrets in it: in a folder of our own, for the while."""
+    """Yield a path for Pulumi's plan in a private temporary folder, because the plan contains encrypted secrets."""
     with tempfile.TemporaryDirectory(prefix="pgstack-") as folder:
         yield str(Path(folder) / "plan.json")
 
 
 def _approval(plan: str, stack: str) -> approval.Approval:
+    """Return the approval for the plan that Pulumi has written."""
     return approval.of_plan(json.loads(Path(plan).read_text()), stack, git_commit() or "")
 
 
 def rotate_certificate(environment: Environment) -> None:
-    """Ask the provider for a new one, in this process and those it starts. Raises PgstackError where it made none."""
+    """Make this `up` create a new certificate. Raises PgstackError if the stack doesn't generate its certificate."""
     if not environment.demands_tls:
         raise PgstackError(f"{environment.stack} has no TLS certificate: pgvector:tls is off")
     if environment.tls_certificate is not None:
@@ -79,9 +80,9 @@ def rotate_certificate(environment: Environment) -> None:
 
 
 def preview(workspace: Workspace, *, diff: bool, save: Path | None = None) -> dict[str, int]:
-    """What `up` would do; returns the number of resources for each kind of change, unchanged ones left out.
+    """Show what `up` would do. Return the number of resources per kind of change, without unchanged ones.
 
-    `save`: where to write what an `up --plan` is held to.
+    `save`: where to write the approval for `up --plan`.
     """
     if save is not None and offline.requested(os.environ):
         raise PgstackError(
@@ -100,7 +101,7 @@ def preview(workspace: Workspace, *, diff: bool, save: Path | None = None) -> di
 
 
 def down(workspace: Workspace, *, delete_data: bool) -> None:
-    """Take the stack's resources away. The data stays, unless asked otherwise."""
+    """Remove the stack's resources. The data remains, unless `delete_data` or the stack file says otherwise."""
     stack = workspace.select(create=False)
     environment = from_file(workspace.name)
     _say_of_the_key(workspace, environment)
@@ -115,7 +116,7 @@ def down(workspace: Workspace, *, delete_data: bool) -> None:
 
 
 def _say_of_the_key(workspace: Workspace, environment: Environment) -> None:
-    """Backups are signed with a key of the state, which goes."""
+    """Warn that `down` removes the key that signs the backups, because it is in the state."""
     kept = sum(1 for _ in environment.backups.glob("*Z")) if environment.backups.is_dir() else 0
     if kept and environment.backup_key is None:
         workspace.say(
@@ -126,12 +127,12 @@ def _say_of_the_key(workspace: Workspace, environment: Environment) -> None:
 
 
 def check_engine(environment: Environment) -> None:
-    """Say what the engine lacks before Pulumi and its plugins do: they have no remedy. Raises PgstackError."""
+    """Check the engine before Pulumi and its plugins do, whose errors name no remedy. Raises PgstackError."""
     get_engine(environment).check(environment, offline=offline.requested(os.environ))
 
 
 def _watched(operation: Callable[..., Any], **options: Any) -> Any:
-    """Run an engine operation and show its output as it comes. Raises DeploymentFailed by its `Verdict`."""
+    """Run an operation of Pulumi and show its output at once. Raises DeploymentFailed if the `Verdict` says so."""
     color = "always" if sys.stdout.isatty() else "never"
     stopped = False
     verdict, output = Verdict(), EngineOutput()
@@ -142,8 +143,8 @@ def _watched(operation: Callable[..., Any], **options: Any) -> Any:
             _print(shown)
 
     def stop(*_: object) -> None:
-        # The terminal told the engine too: it ends by itself and gives its lock back, so we wait for it. It keeps its
-        # providers in groups of their own and waits for them; they are told here, and the server rolls back.
+        # Pulumi has received Ctrl-C from the terminal, too. It ends by itself and releases its lock, so we wait for it.
+        # It waits for its providers, which are in other process groups: so we signal these, and the server rolls back.
         nonlocal stopped
         stopped = True
         for process in psutil.Process().children(recursive=True):
@@ -169,7 +170,7 @@ def _watched(operation: Callable[..., Any], **options: Any) -> Any:
 
 
 def _run(operation: Callable[..., Any], **options: Any) -> Any:
-    """The same, its failures as PgstackErrors."""
+    """Like `_watched`, but every failure is a PgstackError."""
     try:
         return _watched(operation, **options)
     except auto.ConcurrentUpdateError as error:
@@ -181,6 +182,7 @@ def _run(operation: Callable[..., Any], **options: Any) -> Any:
 
 
 def _locked(said: str) -> str:
+    """Return the message for a stack that another operation has locked. `said`: Pulumi's error."""
     by = next((line.strip() for line in said.splitlines() if "created by" in line), "")
     return (
         f"another operation works on this stack{': ' + by if by else ''}\n"
@@ -189,8 +191,9 @@ def _locked(said: str) -> str:
 
 
 def _print(line: str) -> None:
+    """Print a line of Pulumi's output, made safe to show."""
     try:
         sys.stdout.write(f"{coloured(line) if sys.stdout.isatty() else safe(line)}\n")
         sys.stdout.flush()
-    except BrokenPipeError:  # `pgstack up | head`: nobody reads on, and the work goes on
+    except BrokenPipeError:  # `pgstack up | head`: the reader is gone, but the work continues
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

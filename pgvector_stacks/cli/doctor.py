@@ -1,4 +1,4 @@
-"""`pgstack doctor`: every thing a stack needs, examined one after the other; each finding names its remedy."""
+"""`pgstack doctor`: checks everything that a stack needs. Each finding names its remedy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pgvector_stacks.engines.interface import get_engine
 
 
 def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
-    """Each check on its own: one that fails hides none of the others."""
+    """Run all checks and return their findings. A check that fails does not hide the others."""
     findings: list[Finding] = []
     try:
         environment = from_file(stack)
@@ -73,6 +73,7 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
 
 
 def _database(stack: str, database: Database) -> Iterator[Finding]:
+    """Yield the findings about the connection to the database, and about its schema."""
     try:
         with connect(database.admin):
             pass
@@ -88,7 +89,7 @@ def _database(stack: str, database: Database) -> Iterator[Finding]:
 
 
 def show(findings: list[Finding]) -> None:
-    """A table; on a terminal in colour."""
+    """Print the findings as a table, on a terminal in colour."""
     table = Table(show_header=True, header_style="bold")
     for column in ("", "what", "found", "what to do"):
         table.add_column(column, overflow="fold")

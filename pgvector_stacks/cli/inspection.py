@@ -1,4 +1,4 @@
-"""status, verify, accept: what needs the database and no deployment."""
+"""The commands `status`, `verify` and `accept`: they use the database, and deploy nothing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Database:
 
     @classmethod
     def from_outputs(cls, outputs: Mapping[str, Any], via: str = "") -> Database:
-        """`via`: the ssh URL through which it is reached, if any."""
+        """Build a Database from a stack's outputs. `via`: the ssh URL through which it is reached, if any."""
         urls = {roles.APP: outputs.get("appUrl"), roles.READONLY: outputs.get("readonlyUrl")}
         passwords = {role: [address_of(str(url)).password] for role, url in urls.items() if url}
         if word := outputs.get("backupPassword"):
@@ -54,7 +54,7 @@ class Database:
 
 
 def listed(environment: Environment) -> tuple[Script, ...]:
-    """Raises ScriptError."""
+    """Return the scripts that the stack file lists. Raises ScriptError."""
     return load(SQL, environment.scripts, listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
 
 
@@ -62,10 +62,10 @@ def rows(
     scripts: Sequence[Script], ledger: Sequence[Applied], known: bool = True,
     done: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[tuple[str, str, str]]:  # fmt: skip
-    """(state, name, detail) a script: applied, pending, edited, changed (repeatable), removed. Pure.
+    """Return (state, name, detail) per script: applied, pending, edited, changed (repeatable), removed. Pure.
 
-    `known` False: the list can't be read, so nothing is said of what is removed. `done`: of no-transaction scripts that
-    stopped half-way, the statements that are done.
+    `known`: False if the list of scripts can't be read: then no script counts as removed. `done`: the finished
+    statements of no-transaction scripts that stopped half-way.
     """
     ran = {row.name: row for row in ledger}
     found = []
@@ -91,7 +91,7 @@ def rows(
 
 
 def status(database: Database, stack: str, say: Say) -> bool:
-    """`_status`; behind somebody's lock it says so after some seconds. Raises PgstackError."""
+    """Like `_status`, but another session's lock raises PgstackError after some seconds."""
     try:
         return _status(database, stack, say)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
@@ -99,7 +99,7 @@ def status(database: Database, stack: str, say: Say) -> bool:
 
 
 def _status(database: Database, stack: str, say: Say) -> bool:
-    """Print the state of each script and the drift; True where anything is not as listed. Raises ConnectionFailed."""
+    """Print each script's state, and the drift. Return True if anything is not in order. Raises ConnectionFailed."""
     environment = from_file(stack)
     problem, known = "", True
     try:
@@ -148,7 +148,7 @@ def _status(database: Database, stack: str, say: Say) -> bool:
 
 
 def verify(database: Database, stack: str, say: Say) -> None:
-    """Run all verify scripts and checks, print a line each. Raises ValidationFailed naming what failed."""
+    """Run all verify scripts and checks, and print a line for each. Raises ValidationFailed with what failed."""
     environment = from_file(stack)
     failed: list[str] = []
     with locked(database.admin, environment.lock_wait_s) as cluster:
@@ -177,9 +177,9 @@ def verify(database: Database, stack: str, say: Say) -> None:
 
 
 def accept(database: Database, kind: str, identity: str, say: Say) -> None:
-    """Record the live definition of one object that drifted and of what belongs to it.
+    """Record the live definition of one object that drifted, and of its parts.
 
-    Raises PgstackError where nothing of that name did.
+    Raises PgstackError if no object of that name has drifted.
     """
     with connect(database.admin, options=LOOK) as connection:
         with connection.transaction():

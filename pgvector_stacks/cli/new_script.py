@@ -1,4 +1,4 @@
-"""`pgstack new NAME`: the next script, numbered and listed, so that nobody forgets the list."""
+"""`pgstack new NAME`: creates the next script, numbers it, and lists it in the stack files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEMPLATE = """-- {title}
 
 
 def file_name(title: str, present: set[str]) -> str:
-    """`add tenant column` → `0004_add_tenant_column.sql`, numbered behind what is there.
+    """Return the file name for a title, with the next number: `add tenant column` → `0004_add_tenant_column.sql`.
 
     >>> file_name("Add tenant column!", {"init.sql", "0004_x.sql"})
     '0005_add_tenant_column.sql'
@@ -37,9 +37,9 @@ def file_name(title: str, present: set[str]) -> str:
 
 
 def listed_in(text: str, stack: str, name: str) -> str:
-    """The stack file's text with `name` at the end of its scripts; comments and order of the file are kept.
+    """Return the stack file's text with `name` appended to its scripts. Comments and order are preserved.
 
-    Raises PgstackError for a file that can't be changed safely.
+    Raises PgstackError if the file can't be changed safely.
     """
     editor = YAML()
     editor.preserve_quotes = True
@@ -68,7 +68,7 @@ def listed_in(text: str, stack: str, name: str) -> str:
 
 
 def new_script(title: str, *, sql: Path = SQL, stacks: Path = STACKS) -> str:
-    """Write the script and list it in every stack file. Returns what was done. Raises PgstackError."""
+    """Write the script and list it in every stack file. Return a message about it. Raises PgstackError."""
     name = file_name(title, {path.name for path in sql.glob("*.sql")})
     files = {stack: stacks / f"Pulumi.{stack}.yaml" for stack in ENVIRONMENTS}
     changed = {path: listed_in(path.read_text(), stack, name) for stack, path in files.items() if path.is_file()}

@@ -1,4 +1,4 @@
-"""A stack's outputs in the form the reader wants: a table for people, JSON and dotenv for deployments."""
+"""Formats a stack's outputs: as a table for people, as JSON or dotenv for deployments."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pgvector_stacks.common.errors import PgstackError, suggest_nearest
 
 Format = Literal["table", "json", "dotenv"]
 HIDDEN = "[secret]"
-FINISHED = "schemaRevision"  # an output that only a finished `up` has
+FINISHED = "schemaRevision"  # an output that exists only after a finished `up`
 
 
 def read(workspace: Workspace, state: Mapping[str, Any] | None = None) -> dict[str, Output]:
-    """The stack's outputs, secrets decrypted, as far as the state knows them. Raises PgstackError without a server.
+    """Return the stack's outputs, secrets decrypted, as far as the state has them. Raises PgstackError if it has none.
 
-    `state`: where the caller has it already.
+    `state`: the stack's state, if the caller has read it already.
     """
     state = workspace.state() if state is None else state
     found = deployed.outputs(state)
@@ -43,12 +43,12 @@ def read(workspace: Workspace, state: Mapping[str, Any] | None = None) -> dict[s
 
 
 def plain(found: Mapping[str, auto.OutputValue]) -> dict[str, Output]:
-    """What the Automation API gives, as ours."""
+    """Convert the outputs of the Automation API to ours."""
     return {name: Output(output.value, output.secret) for name, output in found.items()}
 
 
 def pick(outputs: Mapping[str, Output], name: str) -> Output:
-    """One output by name. Raises PgstackError with the nearest spelling."""
+    """Return one output by name. Raises PgstackError with the nearest spelling."""
     names = shown(outputs)
     if name in outputs and name not in names:
         raise PgstackError(
@@ -62,12 +62,12 @@ def pick(outputs: Mapping[str, Output], name: str) -> Output:
 
 
 def shown(outputs: Mapping[str, Output]) -> dict[str, Output]:
-    """What people see; the rest is for our own commands."""
+    """Return the outputs that people see; the others are for our own commands."""
     return {name: output for name, output in outputs.items() if output.shown}
 
 
 def form_of(given: str | None, to: Path | None) -> Format:
-    """The format that was asked for, else the one that suits the file. Raises PgstackError.
+    """Return the requested format, else the one that suits the file. Raises PgstackError.
 
     >>> form_of(None, None), form_of(None, Path(".env")), form_of(None, Path("x.json")), form_of("table", Path(".env"))
     ('table', 'dotenv', 'json', 'table')
@@ -80,7 +80,7 @@ def form_of(given: str | None, to: Path | None) -> Format:
 
 
 def render(outputs: Mapping[str, Output], form: Format, *, show_secrets: bool) -> str:
-    """The text, without a final newline."""
+    """Return the outputs as text, without a final newline."""
     values = {
         name: HIDDEN if output.secret and not show_secrets else output.value
         for name, output in sorted(shown(outputs).items())
@@ -101,7 +101,7 @@ def render(outputs: Mapping[str, Output], form: Format, *, show_secrets: bool) -
 
 
 def variable(name: str) -> str:
-    """`appUrl` → `PGVECTOR_APP_URL`.
+    """Return the environment variable for an output: `appUrl` → `PGVECTOR_APP_URL`.
 
     >>> variable("schemaRevision")
     'PGVECTOR_SCHEMA_REVISION'
@@ -110,21 +110,21 @@ def variable(name: str) -> str:
 
 
 def dotenv(value: str) -> str:
-    """Quoted for a shell. Compose and python-dotenv read the same, unless the value has a single quote or `${`."""
+    """Quote for a shell. Compose and python-dotenv read the same value, unless it contains a single quote or `${`."""
     if re.fullmatch(r"[A-Za-z0-9_./:@%+,=?-]*", value):
         return value
     return "'" + value.replace("'", "'\\''") + "'"
 
 
 def flat(value: Any) -> str:
-    """Numbers arrive as floats: 5432.0 is 5432."""
+    """Return a value as one text. Numbers arrive as floats: 5432.0 becomes 5432."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write the text and a final newline for this user alone (0600), in one step; what was there is replaced.
+    """Write the text and a final newline to a file that only this user can read (0600). Replaces the file atomically.
 
     Raises PgstackError.
     """
@@ -139,7 +139,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def command(*words: str) -> str:
-    """A line to paste: this `pgstack`, wherever it lies, with these words."""
+    """Return a command for users to paste: the path of this `pgstack`, and these words."""
     program = Path(sys.argv[0])
     shown = program if program.name == "pgstack" else Path(sys.executable).with_name("pgstack")
     return shlex.join([str(shown), *words])

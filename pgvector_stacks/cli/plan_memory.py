@@ -1,6 +1,6 @@
-"""`pgstack plan-memory`: what a table of vectors takes, and whether a stack's limits do. Asks no server.
+"""`pgstack plan-memory`: prints what a table of vectors needs, and whether a stack's limits are enough. Asks no server.
 
-The numbers are those of `sizing/hnsw_memory.py`; here are the words.
+`sizing/hnsw_memory.py` computes the numbers; this module parses the options and formats the answer.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MOST_DIGITS = 15
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What was asked, as it was typed."""
+    """The command's options, as the user typed them."""
 
     vectors: str
     dimensions: str
@@ -52,7 +52,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The plan; with a stack how it goes there; and where that isn't enough, the types with which less is needed."""
+    """The plan; how it fits the stack, if one is named; if it doesn't, plans with vector types that need less."""
 
     plan: Plan
     stack: str | None = None
@@ -61,7 +61,7 @@ class Answer:
 
 
 def answer(question: Question) -> Answer:
-    """Raises SizeRefused for what can't be, ConfigError and SettingRefused for a stack that can't be."""
+    """Compute the answer. Raises SizeRefused for impossible sizes, ConfigError and SettingRefused for a bad stack."""
     table = Table(
         vectors=number("--vectors", question.vectors),
         dimensions=number("--dimensions", question.dimensions),
@@ -83,7 +83,7 @@ def answer(question: Question) -> Answer:
 
 
 def number(option: str, text: str) -> int:
-    """`1e6`, `1_000_000`, `1,000,000`, `1M`, `2.5k` → a whole number. Raises SizeRefused."""
+    """Parse `1e6`, `1_000_000`, `1,000,000`, `1M` or `2.5k` as a whole number. Raises SizeRefused."""
     pattern = r"(\d+(?:_\d+)*|\d{1,3}(?:,\d{3})+)(\.\d+)?(?:e\+?(\d{1,2}))?\s*([kmgb]?)"
     match = re.fullmatch(pattern, text.strip().lower(), re.ASCII)
     if match is not None and len(text) <= 40:
@@ -95,7 +95,7 @@ def number(option: str, text: str) -> int:
 
 
 def _smaller(wanted: Plan, cpus: float, own: Mapping[str, str]) -> Iterator[Plan]:
-    """The same table with an index of a smaller type, where that helps."""
+    """Yield plans for the same table with an index of a smaller type, if that needs less memory."""
     table = wanted.table
     for kind in TYPES[TYPES.index(table.type) + 1 :]:
         other = Table(table.vectors, table.dimensions, cast(VectorType, kind), table.m, table.stored, table.row_bytes)
@@ -105,7 +105,7 @@ def _smaller(wanted: Plan, cpus: float, own: Mapping[str, str]) -> Iterator[Plan
 
 
 def rows(wanted: Plan) -> list[tuple[str, str, str]]:
-    """What, how much, why."""
+    """Return the rows of the answer: (what, how much, why)."""
     table, builds = wanted.table, wanted.concurrent_builds
     stored = "" if table.stored == table.type else f", stored as {table.stored}"
     build = wanted.build_bytes_per_vector
@@ -127,7 +127,7 @@ def rows(wanted: Plan) -> list[tuple[str, str, str]]:
 
 
 def verdict(found: Answer) -> list[str]:
-    """How it goes on the stack, a line a statement."""
+    """Return how the plan fits the stack, one statement per line."""
     wanted, how = found.plan, found.fit
     if how is None:
         return []
@@ -161,6 +161,7 @@ def verdict(found: Answer) -> list[str]:
 
 
 def _instead(other: Plan, how: PlanFit) -> str:
+    """Return the line that proposes a plan with another vector type."""
     kind, dimensions = other.table.type, other.table.dimensions
     enough = ", which this stack has" if (other.container_mb or MOST_MB) <= how.limit_mb else ""
     again = "; its hits are to be ranked again by the vectors" if kind == "bit" else ""
@@ -168,7 +169,7 @@ def _instead(other: Plan, how: PlanFit) -> str:
 
 
 def as_json(found: Answer) -> str:
-    """Sizes in MiB, names as in the stack files."""
+    """Return the answer as JSON, sizes in MiB, names in camelCase as in the stack files."""
     wanted = found.plan
     content: dict[str, Any] = asdict(wanted) | {"container_mb": wanted.container_mb}
     content["table"] = asdict(wanted.table) | {"column": wanted.table.stored}
@@ -179,7 +180,7 @@ def as_json(found: Answer) -> str:
 
 
 def show(found: Answer) -> None:
-    """A table and the verdict; on a terminal in colour."""
+    """Print the answer as a table, and the verdict; on a terminal in colour."""
     table = found.plan.table
     console = Console(markup=False, highlight=False, emoji=False)
     console.print(f"{table.vectors:,} × {table.type}({table.dimensions}), HNSW with m = {table.m}", soft_wrap=True)
@@ -203,7 +204,7 @@ def _camel(content: Any) -> Any:
 
 
 def _size(mb: int) -> str:
-    """In MiB below two GiB, with one decimal above."""
+    """Format a size: in MiB below 2 GiB, else in GiB with one decimal."""
     return f"{mb} MiB" if mb < 2048 else f"{mb / 1024:,.1f} GiB"
 
 

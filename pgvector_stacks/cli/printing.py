@@ -1,4 +1,4 @@
-"""What pgstack prints: the seam behind which no text of strangers acts on a terminal, a log or a runner."""
+"""Prints for pgstack, so that untrusted text can't control a terminal, a log or a CI runner."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ COLOUR = re.compile(r"(\x1b\[[\d;]*m)")
 
 
 def echo(line: str) -> None:
-    """To stdout, for people. What another program reads (an output, JSON) goes as it is, by typer.echo."""
+    """Print a line to stdout for people. For data that programs read (an output, JSON), use typer.echo instead."""
     typer.echo(safe(line))
 
 
 def coloured(line: str) -> str:
-    """A line of the engine's: `safe`, but for colours."""
+    """Return a line of Pulumi's output as `safe` does, but with its colours."""
     return "".join(part if index % 2 else safe(part) for index, part in enumerate(COLOUR.split(line)))
 
 
 def show_rows(asked: bool, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Values of rows are shown where they are asked for and on a terminal, by this process and those it starts."""
+    """Show values of rows if `asked`, or on a terminal; in this process and in those that it starts."""
     if asked or (sys.stdout.isatty() and sys.stderr.isatty() and row_values.VARIABLE not in environ):
         environ[row_values.VARIABLE] = "1"

@@ -1,8 +1,8 @@
-"""`pgstack psql`: opens psql as one of the stack's roles. The password goes in the child's environment, which no other
-user of the machine can read, never in an argument list, which everybody can.
+"""`pgstack psql`: opens psql as one of the stack's roles. psql gets the password in its environment, which other users
+of this machine can't read; never in its arguments, which they can.
 
-Decides which psql: the one that suits the engine best; else the host's; else the one of the wheel, which can't do TLS;
-else one beside the server.
+The first psql that is available is used: the engine's choice; this machine's; the wheel's, which has no TLS; one beside
+the server.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from pgvector_stacks.embedded.embedded_server import ADMIN
 from pgvector_stacks.engines.interface import get_engine
 
 URLS = {"app": "appUrl", "readonly": "readonlyUrl", "admin": "adminUrl"}
-LIBPQ = re.compile(r"PG[A-Z]+")  # what libpq reads; neither psql's own PG_COLOR nor our PGSTACK_…
+LIBPQ = re.compile(r"PG[A-Z]+")  # libpq's variables; matches neither psql's PG_COLOR nor our PGSTACK_…
 
 
 def address(outputs: Mapping[str, object], role: str) -> Address:
-    """Where the stack's database answers, as this role. Raises PgstackError for another role, or one without a URL."""
+    """Return the database's address for this role. Raises PgstackError if the role is unknown or has no URL."""
     if role not in URLS:
         raise PgstackError(f"--as {role}{suggest_nearest(role, URLS)}: allowed are {', '.join(URLS)}")
     if URLS[role] not in outputs:
@@ -41,33 +41,34 @@ def address(outputs: Mapping[str, object], role: str) -> Address:
 
 
 def variables(to: Address, inherited: Mapping[str, str], certificate: str = "") -> dict[str, str]:
-    """The environment of psql: libpq's own variables are ours alone, whatever the shell has set.
+    """Return the environment for psql. None of libpq's variables is inherited from the shell.
 
-    `certificate`: the file that the server's certificate is checked with; "": none is known, or it is no root.
+    `certificate`: the file against which the server's certificate is verified; "": unknown, or not usable as a root.
     """
     found = {name: value for name, value in inherited.items() if not LIBPQ.fullmatch(name)}
     found |= {"PGHOST": to.host, "PGPORT": str(to.port), "PGDATABASE": to.database, "PGUSER": to.user}
     found |= {"PGPASSWORD": to.password, "PGAPPNAME": "pgstack psql"}
-    if to.user == ADMIN:  # a name that he writes never leads to what a script put on the database's path
+    if to.user == ADMIN:  # the administrator's names must not resolve to what a script created on the path
         found["PGOPTIONS"] = f"{OWN_NAMES} {OWN_ROLE}"
     return found | server_authentication.variables(to.sslmode, certificate)
 
 
 def program(environment: Environment, suited: str) -> str | None:
-    """`suited`, the engine's own choice; else this host's; else the wheel's, which can't do TLS. None: none will do."""
+    """Return `suited`, the engine's choice; else this machine's psql; else the wheel's, if TLS is off; else None."""
     wheels = embedded_server.find_psql() if environment.tls == "off" else ""
     return suited or shutil.which("psql") or wheels or None
 
 
 def run(environment: Environment, outputs: Mapping[str, object], role: str, arguments: Sequence[str]) -> int:
-    """Open psql and wait for its end; its exit code. Raises PgstackError."""
+    """Open psql, wait for its end, and return its exit code. Raises PgstackError."""
     to, engine = address(outputs, role), get_engine(environment)
     offered = engine.psql(environment, interactive=os.isatty(0) and os.isatty(1))
     found = program(environment, offered.program)
     with _certificate(server_authentication.root_of(to.certificate)) as certificate:
         if found is not None:
             via = engine.via(environment)
-            connect(replace(to, via=via), application="pgstack psql").close()  # a psql before 16 would tell anybody
+            # verifies the server first: a psql before 16 would reveal the password to an impostor
+            connect(replace(to, via=via), application="pgstack psql").close()
             if via:
                 host, port = reached(replace(to, via=via))
                 to = replace(to, host=host, port=port)
@@ -79,7 +80,7 @@ def run(environment: Environment, outputs: Mapping[str, object], role: str, argu
 
 @contextmanager
 def _certificate(text: str) -> Iterator[str]:
-    """The path of a file with it, in a folder of our own; "" without one."""
+    """Write the certificate to a temporary file, and yield its path; "" if there is no certificate."""
     if not text:
         yield ""
         return
@@ -90,8 +91,8 @@ def _certificate(text: str) -> Iterator[str]:
 
 
 def _wait(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Ctrl-C is psql's: it stops a query there and must not end us before it."""
-    before = signal.signal(signal.SIGINT, lambda *_: None)  # a handler isn't inherited, SIG_IGN would be
+    """Run the command and return its exit code. Ctrl-C is left to psql, where it cancels a query."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN: psql would inherit that
     try:
         return subprocess.run(command, env=dict(environ), check=False).returncode
     finally:

@@ -1,4 +1,4 @@
-"""`pgstack upgrade …`: may it be done, back again, done with it. The upgrade itself is an `up` with another major."""
+"""`pgstack upgrade …`: what comes before and after an upgrade. The upgrade itself is an `up` with another major."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Say = Callable[[str], object]
 
 
 def check(environment: Environment, database: inspection.Database, target: str, say: Say) -> None:
-    """Say what an upgrade to `target` would do. Raises PgstackError with every reason why it can't be done.
+    """Print what an upgrade to `target` would do. Raises PgstackError with every reason why it can't be done.
 
     `target`: a major version, or for a Docker stack an image.
     """
@@ -45,21 +45,23 @@ def check(environment: Environment, database: inspection.Database, target: str, 
 
 
 def sort_anew(environment: Environment, database: inspection.Database, say: Say) -> None:
-    """What `upgradeReindex: after` left to do. Raises PgstackError, psycopg.Error."""
+    """Rebuild the indexes that `upgradeReindex: after` left for later. Raises PgstackError, psycopg.Error."""
     again = f"pgstack upgrade reindex {environment.stack}"
     count = reindex.rebuild_stale(database.admin, say, remedy=again)
     say(f"{count} indexes rebuilt" if count else "nothing waits: the collation versions agree")
 
 
 def open_data(environment: Environment) -> AbstractContextManager[Programs]:
-    """The data directory, with the programs of the stack file's version. Raises PgstackError."""
+    """Open the data directory with the programs of the stack file's version. Raises PgstackError."""
     refuse_lacking(environment, "upgrade")
     return get_engine(environment).open_programs(environment, Need(data=True))
 
 
 def compare(environment: Environment, database: inspection.Database, runs: int, image: str | None, say: Say) -> bool:
-    """Whether every row is as the last upgrade kept it; what differs is said. `image`: with the old version's programs,
-    None for the one that was upgraded from. Raises PgstackError, psycopg.Error where it can't be told.
+    """Compare every row with the data that the last upgrade kept, and print differences. Return True if there are none.
+
+    `image`: an image with the old version's programs; None: the image before the upgrade. Raises PgstackError,
+    psycopg.Error if the comparison isn't possible.
     """
     with open_data(environment) as beside:
         journal = verify.find_comparable_upgrade(beside.toolbox, runs)
@@ -84,7 +86,7 @@ def compare(environment: Environment, database: inspection.Database, runs: int, 
 
 
 def _old_programs(environment: Environment, journal: Journal, image: str | None, then: str) -> Need:
-    """With the version that was upgraded from. Raises PgstackError where the named image has another one."""
+    """Return what `compare` needs of the old version. Raises PgstackError if the named image has another version."""
     if image is not None and parse_major(image) not in (None, journal.old):
         raise PgstackError(
             f"--image {image}: what is kept is PostgreSQL {journal.old}\n"
@@ -94,7 +96,7 @@ def _old_programs(environment: Environment, journal: Journal, image: str | None,
 
 
 def ask_rollback(environment: Environment, runs: int, given: str | None, say: Say) -> None:
-    """Note that the next `up` goes back. `runs`: the major that is deployed. Raises PgstackError."""
+    """Request that the next `up` rolls the upgrade back. `runs`: the deployed major version. Raises PgstackError."""
     stack = environment.stack
     if environment.major == runs:
         key = config_of(environment.engine).version_key
@@ -118,7 +120,7 @@ def ask_rollback(environment: Environment, runs: int, given: str | None, say: Sa
 
 
 def confirm(environment: Environment, runs: int, given: str | None, say: Say) -> None:
-    """Delete what upgrades kept. Raises PgstackError."""
+    """Delete the data directories that upgrades kept. Raises PgstackError."""
     with open_data(environment) as beside:
         made = beside.toolbox
         found = rollback.list_kept(made, runs, MAJORS)

@@ -1,1 +1,1 @@
-"""One stack's configuration: the typed model, its defaults, the stack file and its errors."""
+"""The configuration of a stack: the typed model, its defaults, the stack file and the errors in it."""

@@ -1,6 +1,6 @@
-"""What a stack may do and had better not: said in each preview, in `up` and by `doctor`, and refused by nobody.
+"""Finds configurations that are unsafe but allowed. Each preview, each `up` and `doctor` warn of them.
 
-Why it is said and not refused: docs/decisions/0013-unsafe-combinations-are-said.md.
+Why they are warnings, not errors: docs/decisions/0013-unsafe-combinations-are-said.md.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pgvector_stacks.config.engines import config_of
 from pgvector_stacks.config.environment import LOADER, NAMESPACE, STACKS, Environment
 
 GUARDED = ("staging", "production")
-CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")  # Docker's, and Podman's
-CONTAINER_VARIABLES = ("container", "KUBERNETES_SERVICE_HOST")  # systemd's rule (Container Interface), Kubernetes'
+CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")  # Docker creates the first, Podman the second
+CONTAINER_VARIABLES = ("container", "KUBERNETES_SERVICE_HOST")  # systemd's Container Interface; Kubernetes
 PASSPHRASE, PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"
 
 
 def is_root_of_a_host(environ: Mapping[str, str]) -> bool:
-    """True where this process is root, and not that of a container."""
+    """Return True if this process runs as root outside of a container."""
     in_a_container = any(map(os.path.exists, CONTAINER_FILES)) or any(map(environ.get, CONTAINER_VARIABLES))
     return os.geteuid() == 0 and not in_a_container
 
 
 def cautions(environment: Environment, environ: Mapping[str, str], *, root: bool) -> list[tuple[str, str]]:
-    """(what it means, what to do) for each that holds. `environ`: of the process that runs the program; `root`: it is
-    the root of a host.
+    """Return (consequence, remedy) for each caution that applies.
 
-    Raises OSError, yaml.YAMLError: the stack file is there and was read before.
+    `environ`: of the process that runs the program; `root`: whether that process is root on a host. Raises OSError,
+    yaml.YAMLError if the stack file, which was read before, can't be read again.
     """
     found = []
     engine = config_of(environment.engine)
@@ -62,20 +62,21 @@ def cautions(environment: Environment, environ: Mapping[str, str], *, root: bool
 
 
 def _passphrase_is_empty(environ: Mapping[str, str]) -> bool:
-    """As Pulumi reads them (readPassphrase, secrets/passphrase/manager.go): the variable counts before the file,
-    also where it is empty, and white space around a file's content is none of it.
+    """Return True if Pulumi would use the empty passphrase (readPassphrase in its secrets/passphrase/manager.go).
+
+    If the variable is set, even to "", Pulumi ignores the file. It strips white space around the file's content.
     """
     if PASSPHRASE in environ:
         return environ[PASSPHRASE] == ""
     file = Path(environ.get(PASSPHRASE_FILE) or "/")
     try:
-        return file.is_file() and not file.read_bytes().strip()  # no pipe: what is read of one is gone for Pulumi
-    except OSError:  # Pulumi says that it can't be read
+        return file.is_file() and not file.read_bytes().strip()  # a pipe can be read only once: by Pulumi
+    except OSError:  # Pulumi itself reports that the file can't be read
         return False
 
 
 def _has_provider(stack: str) -> bool:
-    """True where a key service encrypts the state, by the stack file; the passphrase is used by none of those."""
+    """Return True if the stack file names a key service to encrypt the state. Then no passphrase is used."""
     path = STACKS / f"Pulumi.{stack}.yaml"
     content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) if path.is_file() else None
     return bool((content or {}).get("secretsprovider", "passphrase") not in ("default", "passphrase"))

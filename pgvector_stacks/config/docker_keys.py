@@ -14,6 +14,7 @@ IMAGE = "pgvector/pgvector:0.8.6-pg17-trixie"
 
 
 def _known_major(image: str) -> str:
+    """Refuse an image whose name says an unsupported major version."""
     major = parse_major(image)
     if major is not None and major not in MAJORS:
         raise ValueError(f"PostgreSQL {major}; supported are {', '.join(map(str, MAJORS))}")
@@ -40,6 +41,7 @@ def _docker_host(value: str | None) -> str | None:
 
 
 def _kept(value: str | None, info: ValidationInfo) -> str | None:
+    """Refuse to adopt a volume that `down` would delete, or that a dataPath would move."""
     if value is not None and info.data.get("volume") == "delete":
         raise ValueError("an adopted volume isn't deleted with the stack: set pgvector:volume to retain or protect")
     if value is not None and info.data.get("data_path") is not None:
@@ -51,7 +53,7 @@ HostName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")]
 
 
 class DockerKeys(BaseModel):
-    """What the container, its volume and its network are like."""
+    """The keys that configure the container, its volume and its network."""
 
     image: Annotated[str, AfterValidator(_known_major)] = Field(
         default=IMAGE,

@@ -1,8 +1,8 @@
-"""Which engines run a server. One more is a package, and a line in `REGISTRY`.
+"""Lists the engines that can run a server. To add one, write a package and add a line to `REGISTRY`.
 
-The package itself says what the rest must know of the engine to read a stack file or a state (`CONFIG`); every command
-imports it, so it is light. Its module `operations` does what the commands ask (`ENGINE`, engines/interface.py), and
-`CONFIG.component` names the module that declares the server to Pulumi.
+An engine's package contains `CONFIG`, which other modules need to read a stack file or a state. Every command imports
+it, so its import must be fast. The package's module `operations` contains `ENGINE`, which carries out what the commands
+need (engines/interface.py). `CONFIG.component` names the module that declares the server to Pulumi.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ Ability = Literal["upgrade", "backup", "schedule"]
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """What the stack file and the state mean to an engine."""
+    """How an engine reads the stack file and the state."""
 
-    # its function `declare`, as components/database.py calls it; a name that begins with a dot is one of components/
+    # a module with the function `declare` that components/database.py calls; a leading dot: relative to components/
     component: str
-    # (pgvector:postgresVersion, image) → PostgreSQL's major version; raises ValueError where they don't go together
+    # (pgvector:postgresVersion, image) → PostgreSQL's major version; raises ValueError if they contradict each other
     major: Callable[[int | None, str], int]
-    # (limits, durability, pgvector:settings) → what the server is started with; raises SettingRefused
+    # (limits, durability, pgvector:settings) → the settings that the server is started with; raises SettingRefused
     settings: Callable[[Limits, Durability, Mapping[str, str]], Mapping[str, str]]
-    # host, port, adminPassword, database, sslmode, certificate …, as far as they are known; None: no server is there
+    # host, port, adminPassword, database, sslmode, certificate …, as far as they are known; None: there is no server
     find_server: Callable[[ExportedState], dict[str, Any] | None]
-    version_key: str  # which key says what version it is
-    is_published: bool = False  # its port is bound to pgvector:bindAddress, and pgvector:tls holds
-    has_files_of_user: bool = False  # its server's files belong to whoever runs the program
-    lacks: Mapping[Ability, str] = field(default_factory=dict)  # why, and what to do instead
+    version_key: str  # the key that decides the version
+    is_published: bool = False  # its port is bound to pgvector:bindAddress, and pgvector:tls applies
+    has_files_of_user: bool = False  # its server's files belong to the user that runs the program
+    lacks: Mapping[Ability, str] = field(default_factory=dict)  # the reason, and what to do instead
 
 
 def config_of(engine: str) -> EngineConfig:
-    """Raises PgstackError for an engine that isn't registered, as a state of another version may name one."""
+    """Return an engine's `CONFIG`. Raises PgstackError if it isn't registered: another version's state may name it."""
     if engine not in REGISTRY:
         raise PgstackError(f"this version has no engine {engine!r}; it has {', '.join(REGISTRY)}")
     found: EngineConfig = import_module(REGISTRY[engine]).CONFIG

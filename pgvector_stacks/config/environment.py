@@ -1,7 +1,7 @@
-"""What one stack is: the typed, checked form of a `Pulumi.<stack>.yaml`, and the table of defaults behind it.
+"""The typed and validated form of a `Pulumi.<stack>.yaml`, and the defaults of each stack.
 
-A stack file holds differences only. Every mistake in it is reported at once: key, stack, value, what is allowed,
-the nearest correct spelling. Nothing is created before that.
+A stack file contains only what differs from the defaults. All mistakes in it are reported at once, before anything is
+created: the key, the stack, the value, what is allowed, the nearest correct spelling.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def _registered(value: str) -> str:
 
 
 def _version_of_the_engine(value: int | None, info: ValidationInfo) -> int | None:
+    """Refuse a version that the engine doesn't have, or that contradicts the image."""
     if "engine" in info.data:
         config_of(info.data["engine"]).major(value, info.data.get("image", ""))
     return value
@@ -82,7 +83,7 @@ def _ssh_folder(value: str | None) -> str | None:
 
 
 def _by_a_container(value: Schedule | None, info: ValidationInfo) -> Schedule | None:
-    """What the container of a schedule can't do is cron's work."""
+    """Refuse a schedule that the backup container can't carry out: cron must run such backups."""
     lacks = config_of(info.data["engine"]).lacks.get("schedule", "") if "engine" in info.data else ""
     if not lacks and info.data.get("backup_copy") is not None:
         lacks = "a scheduled backup isn't copied to pgvector:backupCopy: let cron run `pgstack backup create STACK`"
@@ -95,7 +96,7 @@ Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 
 
 class Environment(RoleKeys, SecretKeys, DockerKeys):
-    """One stack. Frozen; unknown keys are errors. Keys in the stack files are camelCase: `memoryMb`."""
+    """The configuration of one stack. Unknown keys are errors. Keys in the stack files are camelCase: `memoryMb`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, allow_inf_nan=False)
 
@@ -197,7 +198,7 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
 
     @property
     def fitting(self) -> TunedServer:
-        """The same. Raises SettingRefused with the budget as a table where it doesn't fit into the memory, too."""
+        """Like `tuned`, but also raises SettingRefused, with the budget as a table, if it exceeds memoryMb."""
         tuned = self.tuned
         if not tuned.budget.fits:
             raise SettingRefused(
@@ -207,7 +208,7 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
 
     @property
     def role_limits(self) -> RoleLimits:
-        """What `app` and `readonly` may take of this server. Raises SettingRefused."""
+        """What `app` and `readonly` may use of this server. Raises SettingRefused."""
         settings = self.server_settings
         kept = (settings.get("superuser_reserved_connections", "3"), settings.get("reserved_connections", "0"))
         return derive_role_limits(
@@ -224,17 +225,17 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
 
     @property
     def server_settings(self) -> Mapping[str, str]:
-        """What the engine starts the server with. Raises SettingRefused."""
+        """The settings that the engine starts the server with. Raises SettingRefused."""
         return config_of(self.engine).settings(self.limits, self.durability, postgres_words(self.settings))
 
     @property
     def demands_tls(self) -> bool:
-        """True where the server lets nobody in without TLS."""
+        """True if the server refuses TCP connections without TLS."""
         return config_of(self.engine).is_published and self.tls == "require"
 
     @property
     def name(self) -> str:
-        """Of the container, its network and, unless another is adopted, its volume."""
+        """The name of the container, its network and, unless another volume is adopted, its volume."""
         return self.container_name or f"{NAMESPACE}-{self.stack}"
 
     @property
@@ -244,12 +245,12 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
 
     @property
     def backups_kept(self) -> int:
-        """How many stay, whoever makes them: two numbers for one folder would undo each other."""
+        """How many backups are kept, manual or scheduled: two different numbers for one folder would conflict."""
         return self.backup.keep if self.backup and self.backup.keep else self.backup_keep
 
     @property
     def volume_name(self) -> str:
-        """Of the volume that holds the data."""
+        """The name of the volume that holds the data."""
         return self.adopt_volume or self.name
 
 
@@ -260,7 +261,7 @@ _AUDITED = {
 }  # fmt: skip
 _SMALL = {"statement_timeout_s": 300, "lock_timeout_s": 2, "lock_wait_s": 30, "drift": "report", "backup_keep": 3}
 _STRICT = {"statement_timeout_s": 600, "lock_timeout_s": 1, "lock_wait_s": 120, "drift": "refuse", "backup_keep": 7}
-# 0.8.3 and 0.8.4 mended HNSW indexes that VACUUM corrupted (pgvector #988, #993)
+# pgvector 0.8.3 and 0.8.4 fixed that VACUUM corrupts HNSW indexes (pgvector #988, #993)
 DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "local": _SMALL | {"engine": "embedded", "memory_mb": 1024, "cpus": 2, "pgvector_minimum": "0.8.0"},
@@ -281,20 +282,20 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 def backups_of(directory: str | None, stack: str) -> Path:
-    """Where a stack's backups lie, `directory` as the stack file names it: on whichever machine this is."""
+    """Return the folder of a stack's backups on this machine. `directory`: as in the stack file."""
     return (ROOT / Path(directory or ".data/backups").expanduser() / stack).resolve()
 
 
 def postgres_words(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Values as postgresql.conf writes them: YAML's true is `on`."""
+    """Format the values for postgresql.conf: YAML's true becomes `on`."""
     words = {True: "on", False: "off"}
     return {name: words[value] if isinstance(value, bool) else str(value) for name, value in settings.items()}
 
 
 def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str] = frozenset()) -> Environment:
-    """The environment of `stack` from its keys (without the namespace), values as strings or as YAML gives them.
+    """Return the environment of `stack` from its keys without the namespace. Values are strings, or of YAML's types.
 
-    `secret`: the keys that are encrypted in the stack file. Raises ConfigError with every mistake.
+    `secret`: the keys that are encrypted in the stack file. Raises ConfigError with all mistakes.
     """
     check_name(stack)
     keys = {field.alias or name: name for name, field in Environment.model_fields.items() if name != "stack"}
@@ -310,7 +311,7 @@ def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str]
     values: dict[str, Any] = {"stack": stack}
     values |= {to_camel(name): value for name, value in DEFAULTS[stack].items()}
     given = {key: _structured(keys[key], value) for key, value in config.items() if key in keys}
-    if isinstance(given.get("settings"), dict):  # the table's stay, unless the file says otherwise
+    if isinstance(given.get("settings"), dict):  # defaults remain, unless the file overrides them one by one
         given["settings"] = values.get("settings", {}) | given["settings"]
     values |= given
     try:
@@ -323,7 +324,7 @@ def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str]
 
 
 def check_name(stack: str) -> None:
-    """Raises ConfigError for a stack that is none of the environments, before anything is created."""
+    """Raise ConfigError if the stack is not one of the environments."""
     if stack not in ENVIRONMENTS:
         raise ConfigError(
             f"there is no stack {stack!r}{suggest_nearest(stack, ENVIRONMENTS)}\n  stacks: {', '.join(ENVIRONMENTS)}"
@@ -331,13 +332,13 @@ def check_name(stack: str) -> None:
 
 
 def from_file(stack: str) -> Environment:
-    """The environment as its stack file says, secrets left out. Raises ConfigError."""
+    """Return the environment from its stack file, without secrets. Raises ConfigError."""
     check_name(stack)
     return from_config(stack, {key: value for key, value in _read_stack_file(stack).items() if key not in SECRETS})
 
 
 def scripts_of_all() -> tuple[str, ...]:
-    """What the environments list together, so that a file only one of them runs is no orphan."""
+    """Return the scripts that any environment lists, so that a file used by only one isn't reported as unlisted."""
     entries = list(DEFAULT_SCRIPTS)
     for stack in ENVIRONMENTS:
         listed = _structured("scripts", _read_stack_file(stack).get("scripts", []))
@@ -360,11 +361,12 @@ def _read_stack_file(stack: str) -> dict[str, Any]:
 
 
 def _ours(key: str) -> bool:
+    """Return True for a key in our namespace or in none."""
     return key.startswith(f"{NAMESPACE}:") or ":" not in key
 
 
 def _structured(field: str, value: Any) -> Any:
-    """Pulumi hands lists and maps over as JSON text and everything else as a string."""
+    """Parse a value from Pulumi, which passes lists and maps as JSON text and everything else as a string."""
     kind = str(Environment.model_fields[field].annotation)
     if isinstance(value, str) and (kind.startswith(("tuple", "dict")) or field == "backup"):
         try:

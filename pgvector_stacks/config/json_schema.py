@@ -1,4 +1,4 @@
-"""The JSON Schema of a stack file, by which editors complete and check it: made from the model."""
+"""Generates the JSON Schema of a stack file from the model. Editors use it to complete and check the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pgvector_stacks.config.environment import NAMESPACE, SECRETS, Environment
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of a stack file, for editors. Nothing is required: every key has a default."""
+    """Return the JSON Schema of a stack file. No key is required: every key has a default."""
     model = Environment.model_json_schema(by_alias=True)
     properties: dict[str, Any] = {}
     for key, definition in model["properties"].items():
@@ -41,7 +41,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _inlined(schema: Any, named: Mapping[str, Any]) -> Any:
-    """A model in the place where it is used."""
+    """Replace each reference to a model by the model's schema."""
     if isinstance(schema, list):
         return [_inlined(each, named) for each in schema]
     if not isinstance(schema, dict):

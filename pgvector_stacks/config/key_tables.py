@@ -1,4 +1,4 @@
-"""The tables of keys in docs/configuration.md: made from the model, written between marks by `pgstack schema`."""
+"""Generates the tables of keys in docs/configuration.md from the model. `pgstack schema` writes them between marks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ END = "<!-- end -->"
 
 
 def write_tables(text: str) -> str:
-    """The page with each table as the model has it now. Raises ValueError where a mark is missing."""
+    """Return the page with each table generated again from the model. Raises ValueError if a mark is missing."""
     for mark, table in _tables().items():
         begin = f"<!-- {mark}: written by `pgstack schema` -->"
         before, found, rest = text.partition(begin)
@@ -29,6 +29,7 @@ def write_tables(text: str) -> str:
 
 
 def _tables() -> dict[str, str]:
+    """Return the tables, by the name in the mark before each."""
     inherited = (*DOCKER_ONLY, *RoleKeys.model_fields, *SecretKeys.model_fields, NOT_IN_A_FILE)
     own = [name for name in Environment.model_fields if name not in inherited]
     return {
@@ -39,7 +40,7 @@ def _tables() -> dict[str, str]:
 
 
 def _longer_defaults() -> Iterator[str]:
-    """What "see below" in the tables stands for."""
+    """Yield the defaults for which the tables say "see below"."""
     yield f"- `scripts`: {_as_code(DEFAULT_SCRIPTS)}."
     yield f"- `image`: `{IMAGE}`."
     for stack in ENVIRONMENTS:
@@ -62,7 +63,7 @@ def _row(name: str) -> str:
 
 
 def _default(name: str, stack: str) -> str:
-    """A cell; "–" where nothing is set, or where the stack's engine doesn't read the key."""
+    """Return one cell: "–" if nothing is set, or if the stack's engine doesn't read the key."""
     value = DEFAULTS[stack].get(name, Environment.model_fields[name].get_default())
     embedded = DEFAULTS[stack]["engine"] == "embedded"
     if value in (None, (), {}) or (embedded and name in DOCKER_ONLY):

@@ -1,7 +1,7 @@
-"""A preview from where neither the Docker host nor the database can be reached, as a runner of pull requests may be.
+"""Previews on a machine that can reach neither the Docker host nor the database, such as a CI runner.
 
-PGSTACK_OFFLINE=1 asks for it. Each part then looks at nothing outside and says so; what is compared is the stack's
-state with its files. Nothing may ever be changed that way: an `up` with the variable set is refused.
+PGSTACK_OFFLINE=1 requests such a preview. It compares the stack's state with its files only, and says that it checked
+nothing else. An offline run must never change anything: an `up` with the variable set is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pgvector_stacks.docker.docker_host import DockerFailed, Endpoint, choose_en
 
 VARIABLE = "PGSTACK_OFFLINE"
 WORDS: Mapping[str, bool] = {"": False, "0": False, "false": False, "1": True, "true": True}
-# The plugin pings a host when it is configured, whatever `disableDockerDaemonCheck` says, but none behind ssh.
+# When the Docker plugin is configured, it pings its host even if `disableDockerDaemonCheck` is set. It never pings an
+# ssh:// host.
 NOT_ASKED = Endpoint("ssh://offline.invalid", VARIABLE)
 
 NOT_LOOKED_AT = (
@@ -26,7 +27,7 @@ REFUSED = (
 
 
 def requested(environ: Mapping[str, str]) -> bool:
-    """Raises ConfigError for a value that is neither yes nor no."""
+    """Return whether an offline preview is requested. Raises ConfigError if the value is neither yes nor no."""
     value = environ.get(VARIABLE, "")
     if value.lower() not in WORDS:
         raise ConfigError(f"{VARIABLE} = {value!r}: allowed are 1 and 0")
@@ -34,15 +35,15 @@ def requested(environ: Mapping[str, str]) -> bool:
 
 
 def refuse_up(environ: Mapping[str, str]) -> None:
-    """Raises ConfigError where the variable is set."""
+    """Raise ConfigError if the variable requests an offline run."""
     if requested(environ):
         raise ConfigError(REFUSED)
 
 
 def endpoint_not_asked(environment: Environment, environ: Mapping[str, str]) -> Endpoint:
-    """The environment's own engine where it is behind ssh, so that nothing seems to change; else one nobody asks."""
+    """Return the stack's Docker host if it is an ssh:// host, so that no change shows; else a host that isn't asked."""
     try:
         found = choose_endpoint(environment.docker_host, environment.docker_context, environ)
-    except DockerFailed:  # a context that this machine lacks
+    except DockerFailed:  # the context doesn't exist on this machine
         return NOT_ASKED
     return found if found.url.startswith("ssh://") else NOT_ASKED

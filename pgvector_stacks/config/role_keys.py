@@ -1,4 +1,4 @@
-"""The keys of a stack that say what the roles of the application may take of the server."""
+"""The keys of a stack that limit what the application's roles may use of the server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pgvector_stacks.connections.role_limits import IDLE_IN_TRANSACTION_S
 
 
 class RoleKeys(BaseModel):
-    """Limits of `app` and `readonly`; `schema_owner` and the administrator have none. Whose URLs are outputs."""
+    """Limits of `app` and `readonly` (other roles have none), and whether the administrator's URL is an output."""
 
     admin_url: bool = Field(
         default=False,

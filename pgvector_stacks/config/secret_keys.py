@@ -1,4 +1,4 @@
-"""The keys of a stack that are secrets of ours: generated once and kept in the state, or set by `pulumi config`."""
+"""The secret keys of a stack. Each is generated once and kept in the state, unless `pulumi config` sets it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BackupKey = Annotated[SecretStr | None, AfterValidator(_one_line), AfterValidato
 
 
 class SecretKeys(BaseModel):
-    """Passwords of the roles that log in, and the key of the backups."""
+    """The passwords of the roles that log in, and the key for backups."""
 
     admin_password: Password = Field(default=None, description="Secret; generated once where it is not set.")
     app_password: Password = Field(default=None, description="Secret; generated once where it is not set.")

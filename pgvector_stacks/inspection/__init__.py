@@ -1,1 +1,1 @@
-"""Looks at a database: drift, validation, recall, compatibility. `up` alone mends what it finds."""
+"""Inspects a database: drift, validation, recall, compatibility. Only `up` repairs what these modules find."""

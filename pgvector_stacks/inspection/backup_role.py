@@ -1,13 +1,15 @@
-"""The role of scheduled backups: it reads everything and writes nothing. There is one only where a schedule is.
+"""The role of scheduled backups: it reads everything and writes nothing. It exists only while the stack has a schedule.
 
-Invariant: `pgstack_backup` is no superuser, is in no role but two of PostgreSQL's own that read, and can change no row
-and no large object of the stack's database, also where its session says `SET transaction_read_only = off`. An `up`
-makes it so, and drops it when the schedule is gone. Names that begin with `pgstack_` are ours, also one that is there.
+Invariant: `pgstack_backup` is not a superuser and is a member of only two roles, both PostgreSQL's own for reading. It
+can't change any row or large object of the stack's database, even after `SET transaction_read_only = off`. An `up`
+restores this, and drops the role when the stack has no schedule. Role names that begin with `pgstack_` are reserved for
+pgstack: an `up` takes over a role of that name if one exists.
 
-Why these rights: pg_dump demands rows that policies hide (BYPASSRLS) and locks each table (SELECT does); the manifest
-has a setting that only `pg_read_all_settings` sees. Large objects have rights of their own, which `pg_read_all_data`
-doesn't give: `lo_compat_privileges`, which only an administrator sets, turns them off, and the functions that write are
-taken from it (common/queries/functions_closed.sql). COMMENT ON LARGE OBJECT is what stays.
+Why these rights: pg_dump must read the rows that policies hide (BYPASSRLS) and lock each table (SELECT is enough). The
+manifest contains a setting that only members of `pg_read_all_settings` can read. `pg_read_all_data` does not include
+large objects, so `lo_compat_privileges`, which only a superuser can set, turns off the checks of their rights; and the
+functions that write large objects are revoked (common/queries/functions_closed.sql). The role can still execute
+COMMENT ON LARGE OBJECT.
 """
 
 from __future__ import annotations
@@ -28,17 +30,17 @@ POWERS, MEMBER_OF = ("BYPASSRLS",), ("pg_read_all_data", "pg_read_all_settings")
 SETTINGS = {"default_transaction_read_only": "on", "lo_compat_privileges": "on"}
 CHANGE_LARGE_OBJECTS = ("lo_put", "lo_truncate", "lo_truncate64", "lo_unlink", "lowrite")
 CLOSED = (*roles.NOT_FOR_READERS, *CHANGE_LARGE_OBJECTS)
-CONNECTIONS = 8  # psql, pg_dump and its two workers, and those of a run that was killed a moment ago
+CONNECTIONS = 8  # psql, pg_dump with its two workers, and as many again from a run that was just killed
 ATTRIBUTES = f"NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS INHERIT CONNECTION LIMIT {CONNECTIONS}"
 
 
 def findings(
     found: Role | None, closed_to: Collection[str], writes: Collection[str], passwords: Sequence[str], *, wanted: bool
 ) -> tuple[str, ...]:
-    """What an `up` mends, a sentence each. Pure.
+    """Return what an `up` will repair, one sentence each. Pure.
 
-    `closed_to`: databases it should dump and may not enter; `writes`: functions of `CLOSED` that it may run;
-    `passwords`: the right ones, none is asked where there is none; `wanted`: there is a schedule.
+    `closed_to`: databases that the role must dump but may not connect to; `writes`: functions of `CLOSED` that it may
+    execute; `passwords`: the correct ones, or empty: the password isn't checked; `wanted`: the stack has a schedule.
     """
     if found is None:
         return (f"role {ROLE} is missing: scheduled backups connect with it",) if wanted else ()
@@ -74,7 +76,7 @@ def findings(
 
 
 def find(connection: Connection[Any], passwords: Sequence[str], *, wanted: bool) -> tuple[str, ...]:
-    """`findings` of the connection's server and database. Empty where the connection's role may not read them."""
+    """Return the `findings` for the connection's server and database; empty if its role may not read them."""
     try:
         found = role_drift.read(connection, (ROLE,))
     except errors.InsufficientPrivilege:
@@ -85,7 +87,7 @@ def find(connection: Connection[Any], passwords: Sequence[str], *, wanted: bool)
 
 
 def ensure(cluster: Connection[Any], password: str) -> None:
-    """The role as it is declared. `cluster`: the administrator's, in database postgres, autocommit."""
+    """Create the role or repair it. `cluster`: the administrator's connection to database postgres, autocommit."""
     role = sql.Identifier(ROLE)
     with cluster.transaction():
         if cluster.execute("SELECT FROM pg_roles WHERE rolname = %s", (ROLE,)).fetchone() is None:
@@ -104,13 +106,13 @@ def ensure(cluster: Connection[Any], password: str) -> None:
 
 
 def close_functions(admin: Connection[Any]) -> None:
-    """In the connection's database, which is the stack's: others keep them. `admin`: the administrator's."""
+    """Revoke the functions in `CLOSED` from the role, only in the stack's database. `admin`: the administrator's."""
     with admin.transaction():
         roles.close_functions(admin, ROLE, CLOSED)
 
 
 def remove(cluster: Connection[Any]) -> None:
-    """Without a schedule. Where somebody gave it objects or rights of its own, it stays, and can't log in."""
+    """Drop the role. If someone gave it objects or rights of its own, it remains but can't log in."""
     if not role_drift.read(cluster, (ROLE,)):
         return
     role = sql.Identifier(ROLE)
@@ -127,11 +129,13 @@ def remove(cluster: Connection[Any]) -> None:
 
 
 def _leave_groups(cluster: Connection[Any]) -> None:
+    """Revoke all memberships of the role."""
     (found,) = role_drift.read(cluster, (ROLE,))
     role_drift.revoke_memberships(cluster, ROLE, (*found.member_of, *found.others))
 
 
 def _forget_settings(cluster: Connection[Any]) -> None:
+    """Reset all settings that the role has for its sessions, in every database."""
     role = sql.Identifier(ROLE)
     (found,) = role_drift.read(cluster, (ROLE,))
     for database in sorted({database for database, _, _ in found.settings}):
@@ -140,13 +144,16 @@ def _forget_settings(cluster: Connection[Any]) -> None:
 
 
 def _closed_to(connection: Connection[Any]) -> list[str]:
+    """Return the databases that the role must dump but may not connect to."""
     return _names(connection.execute(queries.get("backup_role_closed_to"), {"role": ROLE}).fetchall())
 
 
 def _writes(connection: Connection[Any]) -> list[str]:
+    """Return the functions of `CLOSED` that the role may execute in the connection's database."""
     asked = {"role": ROLE, "closed": list(CLOSED)}
     return _names(connection.execute(queries.get("backup_role_writes"), asked).fetchall())
 
 
 def _names(rows: Iterable[Sequence[Any]]) -> list[str]:
+    """Return the first column of the rows, as text."""
     return [str(row[0]) for row in rows]

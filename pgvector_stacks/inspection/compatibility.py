@@ -1,7 +1,7 @@
-"""Does a deployed server serve this application? Asked with the application's own URL, nothing changed by asking.
+"""Checks whether a deployed server suits an application, with the application's own URL. Changes nothing.
 
-Each check is a function that says what it found, or raises CheckFailed with what is wrong and what mends it. Adding one
-is adding a row to CHECKS.
+Each check is a function that returns what it found, or raises CheckFailed with the problem and the remedy. To add a
+check, add a row to CHECKS.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TIMEOUT = "-c statement_timeout=15000"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom to ask, and what the environment demands of it."""
+    """The server to check, and what the environment requires of it."""
 
     address: Address
     pgvector_minimum: str = "0.5.0"
@@ -38,7 +38,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A line of the report."""
+    """One line of the report."""
 
     check: str
     good: bool
@@ -46,7 +46,7 @@ class Result:
 
 
 def examine(target: Target) -> Iterator[Result]:
-    """A result a check; a server that can't be reached has one result. Never raises for what it finds."""
+    """Yield one result per check, or only one if the server can't be reached. Never raises because a check fails."""
     try:
         connection = _connect(target.address)
     except ConnectionFailed as error:
@@ -66,7 +66,7 @@ def examine(target: Target) -> Iterator[Result]:
 
 
 def _connect(address: Address) -> Connection[Any]:
-    """With the search_path that an application has; a superuser would run what others have put on it."""
+    """Connect with the application's search_path; a superuser gets a safe one, without functions of other roles."""
     connection = connect(address, options=TIMEOUT, own_path=True)
     if connection.info.parameter_status("is_superuser") != "on":
         return connection
@@ -77,6 +77,7 @@ def _connect(address: Address) -> Connection[Any]:
 
 
 def _server(connection: Connection[Any], _: Target) -> str:
+    """Check that pgstack supports the server's major version."""
     version, major = server_version(connection), connection.info.server_version // 10000
     if major not in MAJORS:
         raise CheckFailed(f"PostgreSQL {version}; supported are {', '.join(map(str, MAJORS))}")
@@ -84,6 +85,7 @@ def _server(connection: Connection[Any], _: Target) -> str:
 
 
 def _available(connection: Connection[Any], target: Target) -> str:
+    """Check that the server offers a pgvector that is new enough."""
     row = connection.execute(queries.get("vector_available")).fetchone()
     if row is None:
         raise CheckFailed("the server has no extension vector: use an image with pgvector (pgvector/pgvector)")
@@ -93,6 +95,7 @@ def _available(connection: Connection[Any], target: Target) -> str:
 
 
 def _installed(connection: Connection[Any], _: Target) -> str:
+    """Check that the database has pgvector, in the version that the server offers."""
     row = connection.execute(queries.get("vector_available")).fetchone()
     if row is None or row[1] is None:
         raise CheckFailed("the extension vector is not installed in this database: CREATE EXTENSION vector")
@@ -102,7 +105,7 @@ def _installed(connection: Connection[Any], _: Target) -> str:
 
 
 def _privileges(connection: Connection[Any], _: Target) -> str:
-    """An application's role reads and writes rows, and can do nothing to the schema."""
+    """Check that the application's role can read and write rows, but can't change the schema."""
     role, powers, tables, missing, owner_powers, closed = connection.execute(
         queries.get("role_privileges"), {"owner": OWNER}
     ).fetchone() or ("", "", 0, "", "", "")
@@ -118,6 +121,7 @@ def _privileges(connection: Connection[Any], _: Target) -> str:
 
 
 def _tls(connection: Connection[Any], target: Target) -> str:
+    """Check that the connection is encrypted, if that is required or the server is on another machine."""
     row = connection.execute("SELECT ssl, version, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
     if row is not None and row[0]:
         return f"{row[1]}, {row[2]}"
@@ -129,6 +133,7 @@ def _tls(connection: Connection[Any], target: Target) -> str:
 
 
 def _loopback(host: str) -> bool:
+    """Return True if the host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -136,6 +141,7 @@ def _loopback(host: str) -> bool:
 
 
 def _latency(connection: Connection[Any], _: Target) -> str:
+    """Measure the median duration of several round trips."""
     taken = []
     for _round in range(ROUNDS):
         started = time.perf_counter()

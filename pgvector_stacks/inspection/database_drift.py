@@ -1,9 +1,10 @@
-"""What somebody changed of the stack's database itself, and who may enter PostgreSQL's own databases.
+"""Finds and repairs changes by hand to the stack's database, and to who may enter PostgreSQL's own databases.
 
-Invariant: the database belongs to `schema_owner`, takes connections, is no template (a backup takes none) and makes no
-session another role and loads no library into it, which a script could set and which keeps all out where it isn't
-there; nobody enters it, `postgres` or `template1` only because everybody may, where a session could hold locks and fill
-the disk; `readonly` makes no large objects and takes no advisory locks. An `up` mends all of it.
+Invariant, which an `up` restores:
+- The database belongs to `schema_owner`, accepts connections and is not a template (backups omit templates).
+- It sets no role and no library for its sessions. A script could set them, and a missing library stops every login.
+- PUBLIC may not connect to it, to `postgres` or to `template1`: a session there could hold locks and fill the disk.
+- `readonly` can't create large objects or take advisory locks.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ NEIGHBOURS = ("postgres", "template1")
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """As `database_attributes.sql` finds them. `entered_by_all`: of it and `NEIGHBOURS`; `limit`: -1 is none.
+    """A row of `database_attributes.sql`. `limit`: of connections; -1: none.
 
-    `closed`: functions that `readonly` may run and shouldn't; `former`: what restores replaced.
+    `entered_by_all`: which of this database and `NEIGHBOURS` PUBLIC may enter; `closed`: functions that `readonly` may
+    execute but should not; `former`: databases that restores replaced and kept.
     """
 
     name: str
@@ -40,7 +42,7 @@ class Attributes:
 
 
 def findings(found: Attributes) -> tuple[str, ...]:
-    """What an `up` mends, a sentence each. Pure."""
+    """Return what an `up` will repair, one sentence each. Pure."""
     name = f"database {found.name}"
     told = []
     if found.owner != roles.OWNER:
@@ -64,7 +66,7 @@ def findings(found: Attributes) -> tuple[str, ...]:
 
 
 def noted(found: Attributes) -> tuple[str, ...]:
-    """What may be meant so, and is left alone. Pure."""
+    """Return what may be intended and stays unchanged, one sentence each. Pure."""
     told = [
         f"database {name} is what a restore replaced, and takes its room until it is dropped" for name in found.former
     ]
@@ -74,7 +76,7 @@ def noted(found: Attributes) -> tuple[str, ...]:
 
 
 def find(connection: Connection[Any], database: str) -> Attributes | None:
-    """None where there is no such database. Functions are looked at in the connection's own database alone."""
+    """Read the attributes; None if there is no such database. `closed` is read only of the connection's database."""
     asked = {"database": database, "closed": list(roles.NOT_FOR_READERS)}
     row = connection.execute(queries.get("database_attributes"), asked).fetchone()
     if row is None:
@@ -85,7 +87,10 @@ def find(connection: Connection[Any], database: str) -> Attributes | None:
 
 
 def mend(cluster: Connection[Any], database: str) -> None:
-    """Before anybody connects to the database. `cluster`: the administrator's, in database postgres, autocommit."""
+    """Repair the database's own attributes, before anything connects to it.
+
+    `cluster`: the administrator's connection to database postgres, autocommit.
+    """
     found = find(cluster, database)
     if found is None:
         return
@@ -103,7 +108,7 @@ def mend(cluster: Connection[Any], database: str) -> None:
 
 
 def close_neighbours(cluster: Connection[Any], database: str) -> None:
-    """Who is a role of others and could enter keeps that: a monitor's sessions go on. Our roles have no use for it."""
+    """Revoke CONNECT on `NEIGHBOURS` from PUBLIC. Roles that aren't ours, such as a monitor's, keep their access."""
     found = find(cluster, database)
     for other in set(NEIGHBOURS).intersection(found.entered_by_all if found else ()):
         name = sql.Identifier(other)

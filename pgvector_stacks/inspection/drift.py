@@ -1,10 +1,11 @@
-"""What differs between the schema the scripts left and the schema that is there, in words.
+"""Finds how the live schema differs from the one that the scripts created, and describes it as text.
 
-Invariant: what changes the output of `pg_dump --schema-only`, rights included, is drift, and nothing else is. Looser by
-design: partitions that come at run time (see `Difference.grown`); stricter: foreign keys whose triggers are disabled.
+Invariant: a change is drift exactly if it changes the output of `pg_dump --schema-only`, including rights. Two
+exceptions are intended: partitions added at run time aren't drift (see `Difference.grown`), and foreign keys whose
+triggers are disabled are.
 
-The scripts' schema is recorded in `pgstack.object` in the transaction that makes it. A difference that was there
-before a script ran and that the script did not touch stays a difference: applying a script accepts nothing.
+Each transaction that runs scripts records their schema in `pgstack.object`. A difference that existed before a script
+ran, and that the script did not touch, remains a difference: running a script accepts no drift.
 """
 
 from __future__ import annotations
@@ -22,20 +23,21 @@ from pgvector_stacks.common.difference import ORDER, PARENTS, Difference
 from pgvector_stacks.migrations.execution import index_leftovers
 from pgvector_stacks.migrations.execution.ledger_writer import Write
 
-# catalog functions write a name with its schema where the path doesn't lead there, and constants as the session has it
+# The catalog's functions qualify each name that the search_path doesn't find, and format constants by the session's
+# settings.
 FORMS = (
-    # not '': temporary tables, which a script may name as the catalog's, would come first
+    # not '': temporary tables would be found first, and a script may name them like the catalog's tables
     "search_path = pg_catalog, pg_temp", "datestyle = 'ISO, MDY'", "intervalstyle = postgres", "bytea_output = hex",
     "extra_float_digits = 1", "quote_all_identifiers = off", "standard_conforming_strings = on",
 )  # fmt: skip
-# as well, since format 2: values with a time zone or a currency, in defaults, bounds and expressions
+# since format 2 also these: they decide how values with a time zone or currency are written in defaults and bounds
 VALUES = ("timezone = 'UTC'", "lc_monetary = 'C'")
-FORMER = ("timezone = DEFAULT",)  # format 1: as the server, the database or the role had it
+FORMER = ("timezone = DEFAULT",)  # format 1: the time zone of the server, database or role
 NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)
 LOOKS = 10
-FORMAT = 3  # of the definitions in pgstack.object: its row of this kind; ledgers from before have none and are 1
+FORMAT = 3  # of the definitions in pgstack.object, which has a row with it; older ledgers lack the row: format 1
 FORMAT_ROW = "SELECT 'format', 'record', '3'"
-# what format 3 writes, and what format 2 wrote: whose a comment was, was not always said
+# (what format 3 writes, what format 2 wrote): format 2 did not always say to which object a comment belongs
 SINCE_2: tuple[tuple[LiteralString, LiteralString], ...] = (
     ("concat_ws(E'\\n  ',", "concat_ws(E'\\n',"),
     ("'of not null: ' || replace(named.lines, E'\\n', E'\\n  ')", "named.lines"),
@@ -44,7 +46,7 @@ SINCE_2: tuple[tuple[LiteralString, LiteralString], ...] = (
 
 
 def in_words(differences: Sequence[Difference]) -> tuple[str, ...]:
-    """One line a difference, sorted; what belongs to a table that was added or dropped as a whole goes without."""
+    """Return one line per difference, sorted. Parts of a table that was added or dropped get no line of their own."""
     whole = {(d.kind in PARENTS, d.identity) for d in differences if None in (d.recorded, d.live)}
     indexes = {d.identity for d in differences if d.kind == "index"}
     lines = []
@@ -56,7 +58,7 @@ def in_words(differences: Sequence[Difference]) -> tuple[str, ...]:
 
 
 def message(stack: str, differences: Sequence[str]) -> str:
-    """Why an environment that refuses drift goes no further, and the way out. `differences`: in words."""
+    """Return the error for an environment that refuses drift, with the remedy. `differences`: as text."""
     return (
         f"the schema of {stack} was changed by other hands than its scripts:\n  "
         + "\n  ".join(differences)
@@ -67,11 +69,11 @@ def message(stack: str, differences: Sequence[str]) -> str:
 def carried_over(
     before: Sequence[Difference], after: Sequence[Difference], names: Mapping[int, str] = MappingProxyType({})
 ) -> tuple[Difference, ...]:
-    """Which differences remain once scripts ran: those from before whose live side the scripts did not touch.
+    """Return the differences that remain after scripts ran: those from before whose live side they did not touch.
 
-    `after` compares the same recorded rows with the schema the scripts made. What has grown stays so, whatever scripts
-    made of its parent. `names`: of the relations by OID, now: a new name takes what differs along, and with a relation
-    that scripts dropped ends what was dropped of it.
+    `after`: the same recorded rows compared with the new schema. Grown partitions stay grown, whatever the scripts did
+    to the parent. `names`: the relations' current names by OID. If a relation was renamed, its differences have the new
+    name. If the scripts dropped a relation, the differences of its dropped parts end.
     """
     before = [each for each in before if each.live is not None or each.oid is None or each.oid in names]
     still = {(d.kind, d.identity): d for d in after}
@@ -93,7 +95,7 @@ def carried_over(
 
 
 def _rest(before: Difference, now: Difference) -> Difference | None:
-    """What scripts left of a difference: all of it, the lines that they didn't touch, or nothing. Pure."""
+    """Return what scripts left of a difference: all of it, the lines that they didn't touch, or None. Pure."""
     if now.live == before.live or (now.grown and before.grown):
         return before
     if before.live is None or now.live is None:
@@ -106,9 +108,9 @@ def _rest(before: Difference, now: Difference) -> Difference | None:
 
 
 def inventory(written: int = FORMAT, *, digests: bool = True) -> LiteralString:
-    """The live schema: kind, identity, definition, follows. `digests`: of long texts the hash alone.
+    """Return the query for the live schema: kind, identity, definition, follows.
 
-    `written`: the format of its definitions.
+    `written`: the format of the definitions. `digests`: long texts appear only as hashes.
     """
     if written == 1:
         return "SELECT *, false AS follows FROM (" + queries.get("inventory_1") + ") AS old"
@@ -119,9 +121,9 @@ def inventory(written: int = FORMAT, *, digests: bool = True) -> LiteralString:
 
 
 def comparison(written: int = FORMAT) -> LiteralString:
-    """The query behind `compare`: kind, identity, recorded, live, grown; one row a difference.
+    """Return the query that `compare` uses: kind, identity, recorded, live, grown; one row per difference.
 
-    `written`: the format of what is recorded.
+    `written`: the format of the recorded definitions.
     """
     return (
         "WITH live AS MATERIALIZED (" + inventory(written) + ")\n"
@@ -134,7 +136,7 @@ def comparison(written: int = FORMAT) -> LiteralString:
 
 
 def written(connection: Connection[Any]) -> int | None:
-    """The format of what is recorded; None where nothing is."""
+    """Return the format of the recorded definitions; None if nothing is recorded."""
     there = connection.execute("SELECT to_regclass('pgstack.object') IS NOT NULL").fetchone()
     if not there or not there[0]:
         return None
@@ -143,9 +145,9 @@ def written(connection: Connection[Any]) -> int | None:
 
 
 def compare(connection: Connection[Any], recording: str = "") -> tuple[Difference, ...]:
-    """Compare the live schema with the recorded one, what has grown included. Empty where nothing is recorded yet.
+    """Compare the live schema with the recorded one, including grown partitions. Empty if nothing is recorded yet.
 
-    `recording`: the no-transaction script whose objects are to be recorded now; what its statements name counts, too.
+    `recording`: the no-transaction script whose objects are to be recorded now: what its statements name counts, too.
     """
     recorded = written(connection)
     if recorded is None:
@@ -164,7 +166,7 @@ def compare(connection: Connection[Any], recording: str = "") -> tuple[Differenc
 
 
 def _with_versions(connection: Connection[Any], found: Sequence[Difference]) -> tuple[Difference, ...]:
-    """With the version of what holds an expression."""
+    """Add to each difference the version of the catalog row that holds its expression."""
     asked = {
         "kinds": ["" if each.grown else each.kind for each in found],
         "relations": [each.oid if each.place else None for each in found],
@@ -177,8 +179,8 @@ def _with_versions(connection: Connection[Any], found: Sequence[Difference]) -> 
 
 
 def _oids(connection: Connection[Any], names: Sequence[str]) -> dict[str, int]:
-    """Of the relations with these names, and negative of the schemas, those that are there."""
-    # not to_regclass, which fails in a schema that a hand made and that the scripts' role may not use
+    """Return the OIDs by name of the relations and schemas that exist. Those of schemas are negative."""
+    # not to_regclass: it fails for a schema that was created by hand and that the scripts' role may not use
     query = (
         "SELECT name, c.oid::int8 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,"
         " pg_catalog.format('%%I.%%I', n.nspname, c.relname) AS name WHERE name = ANY (%(names)s) UNION ALL"
@@ -189,7 +191,7 @@ def _oids(connection: Connection[Any], names: Sequence[str]) -> dict[str, int]:
 
 
 def _names(connection: Connection[Any], before: Sequence[Difference]) -> dict[int, str]:
-    """How the relations and schemas of `before` are called now, by OID as in `_oids`. Names have their schemas then."""
+    """Return the current names of the relations and schemas of `before`, qualified, by OID as in `_oids`."""
     oids = sorted({each.oid for each in before if each.oid is not None})
     if not oids:
         return {}
@@ -204,11 +206,12 @@ def _names(connection: Connection[Any], before: Sequence[Difference]) -> dict[in
 
 
 def _looked(connection: Connection[Any], recorded: int, recording: str) -> list[Difference]:
-    """One look. What others drop meanwhile makes the catalog's functions fail, or write `???`: that isn't there in a
-    second look."""
+    """Compare once. An object that another session drops meanwhile makes the catalog's functions fail or write `???`.
+    A second comparison no longer contains it.
+    """
     for attempt in range(1, LOOKS + 1):
         try:
-            # in an open transaction the path would stay empty for scripts
+            # rolled back: otherwise this search_path would remain set for the scripts in an open transaction
             with connection.transaction(force_rollback=True):
                 qualify_names(connection, recorded)
                 found = tuple(Difference(*row) for row in connection.execute(comparison(recorded)).fetchall())
@@ -220,13 +223,15 @@ def _looked(connection: Connection[Any], recorded: int, recording: str) -> list[
 
 
 def seen_by_pg_dump(found: Iterable[Difference]) -> list[Difference]:
-    """Without those in what is written down that are none of the schema. Pure."""
+    """Return the differences without those that exist only in the record's text, not in the schema. Pure."""
     return [each for each in found if not _same_order(each) and not each.follows_from_query]
 
 
 def _same_order(difference: Difference) -> bool:
-    """True for columns whose order differs by added and dropped ones alone: these are told by themselves. And for
-    definitions with the same lines: where a part of one was kept, a word may stand elsewhere.
+    """Return True if a difference is only one of order.
+
+    For an order of columns: it differs only by added and dropped columns, which have differences of their own. For a
+    definition: it has the same lines, in another order because a part of an older definition was kept.
     """
     if difference.recorded is None or difference.live is None:
         return False
@@ -237,12 +242,12 @@ def _same_order(difference: Difference) -> bool:
 
 
 def find(connection: Connection[Any]) -> tuple[Difference, ...]:
-    """The drift."""
+    """Return the drift: what `compare` finds, without grown partitions."""
     return tuple(difference for difference in compare(connection) if not difference.grown)
 
 
 def seen(connection: Connection[Any]) -> tuple[Difference, ...] | None:
-    """`find`; None where someone is just changing a table: better not to know than to wait (`connection.LOOK`)."""
+    """Return the drift; None if another session is changing a table. Not knowing is better than waiting (`LOOK`)."""
     try:
         return find(connection)
     except errors.LockNotAvailable:
@@ -250,18 +255,18 @@ def seen(connection: Connection[Any]) -> tuple[Difference, ...] | None:
 
 
 def look(connection: Connection[Any]) -> tuple[str, ...]:
-    """`seen` in words."""
+    """Return the drift as text; NOT_KNOWN if another session is changing a table."""
     found = seen(connection)
     return NOT_KNOWN if found is None else in_words(found)
 
 
 def record(connection: Connection[Any], before: Sequence[Difference]) -> list[Write]:
-    """What records the live schema, except for what was already different `before` and still is as it was then.
+    """Return the writes that record the live schema, except what differed `before` and is unchanged since then.
 
-    `connection`: in the transaction in which it will be written, whose settings are made for it. `before`: as `compare`
-    found it.
+    `connection`: in the transaction that will do the writes; this function changes its settings. `before`: the result
+    of `compare` before the scripts ran.
     """
-    connection.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
+    connection.execute("SET LOCAL statement_timeout = 0")  # the environment's timeout is for scripts
     kept = carried_over(before, compare(connection), _names(connection, before)) if before else ()
     qualify_names(connection)
     return [
@@ -272,13 +277,16 @@ def record(connection: Connection[Any], before: Sequence[Difference]) -> list[Wr
 
 
 def _recorded() -> LiteralString:
-    """What is written down: the inventory and its format."""
+    """Return the query for all rows to record: the inventory and its format."""
     return "SELECT kind, identity, definition FROM (" + inventory() + ") AS i UNION ALL " + FORMAT_ROW
 
 
 def record_changes(connection: Connection[Any], before: Sequence[Difference], script: str) -> list[Write]:
-    """The same for a part of a no-transaction script, in the open transaction: only what changed is written."""
-    connection.execute("SET LOCAL statement_timeout = 0")  # the environment's is for scripts
+    """Return the writes that record what changed since `before`, after one step of the no-transaction script `script`.
+
+    `connection`: as for `record`.
+    """
+    connection.execute("SET LOCAL statement_timeout = 0")  # the environment's timeout is for scripts
     if written(connection) is None:
         return record(connection, before)
     names = _names(connection, before)
@@ -289,9 +297,9 @@ def record_changes(connection: Connection[Any], before: Sequence[Difference], sc
     for was, called in zip(before, moved, strict=True):
         if was.live is not None or was.oid is None or was not in found:
             continue
-        if was.oid not in names:  # dropped, and now its table too
+        if was.oid not in names:  # it was dropped before, and now its table is dropped, too
             rows[was.kind, was.identity] = None
-        elif called.identity != was.identity:  # dropped, and its table renamed
+        elif called.identity != was.identity:  # it was dropped before, and now its table is renamed
             rows |= {(was.kind, was.identity): None, (called.kind, called.identity): called.recorded}
     for made in (difference for difference in found if difference not in before):
         key = (made.kind, made.identity)
@@ -301,16 +309,16 @@ def record_changes(connection: Connection[Any], before: Sequence[Difference], sc
 
 
 def renewal() -> LiteralString:
-    """Records the live schema again, except for the objects in the temporary table `drifted` (kind, identity) and what
-    belongs to a table in it that is not recorded.
+    """Return the SQL that records the live schema again, except drifted objects.
 
-    For another server and after a restore, which write the same definitions in other words, and for another format.
+    These are the rows (kind, identity) of the temporary table `drifted`, and the parts of an unrecorded table in it.
+    Needed on another server version, after a restore, and for a new format: each writes definitions differently.
     """
     return queries.get("record_renew").replace("/* inventory */", _recorded())
 
 
 def renew(connection: Connection[Any], drifted: Iterable[tuple[str, str]]) -> None:
-    """`renewal`, where `drifted` are the objects that had drifted before. In a transaction of its own."""
+    """Execute `renewal` in its own transaction. `drifted`: the objects that had drifted before."""
     pairs = list(drifted)
     with connection.transaction():
         qualify_names(connection)
@@ -322,15 +330,15 @@ def renew(connection: Connection[Any], drifted: Iterable[tuple[str, str]]) -> No
 
 
 def modernise(connection: Connection[Any]) -> None:
-    """Bring what an earlier version recorded to today's format. What had not drifted by its own query is right."""
+    """Rewrite an older record in today's format. What has not drifted by that format's own query is correct."""
     if written(connection) not in (None, FORMAT):
         renew(connection, [(difference.kind, difference.identity) for difference in compare(connection)])
 
 
 def renew_restored(connection: Connection[Any], drifted: Iterable[tuple[str, str]] | None) -> None:
-    """After a restore, which writes expressions in other words: record again what had not drifted when it was dumped.
+    """After a restore, which may write expressions differently, record again what had not drifted in the backup.
 
-    `drifted`: what had; None where the backup doesn't say. Then an object whose expressions alone differ had not.
+    `drifted`: what had drifted; None: the backup doesn't say. Then a difference only in expressions is not drift.
     """
     if written(connection) is None:
         return
@@ -344,17 +352,17 @@ def renew_restored(connection: Connection[Any], drifted: Iterable[tuple[str, str
 
 
 def forms(written: int = FORMAT) -> tuple[str, ...]:
-    """The settings that decide how definitions are written; `written`: the format of those they are compared with."""
+    """Return the settings that decide how definitions are written, for the format `written`."""
     return (*FORMS, *(FORMER if written == 1 else VALUES))
 
 
 def qualify_names(connection: Connection[Any], written: int = FORMAT) -> None:
-    """Until the transaction ends: names with their schemas and constants in one form, whatever the database has set."""
+    """Write names with schemas and constants in one form until the transaction ends, whatever the database has set."""
     connection.execute(";".join(f"SET LOCAL {form}" for form in forms(written)).encode())
 
 
 def _put(rows: Sequence[tuple[str, str, str | None]]) -> list[Write]:
-    """What records the definitions of (kind, identity); None: as one that should not be there."""
+    """Return the writes that record (kind, identity, definition). Definition None: the object should not exist."""
     if not rows:
         return []
     kinds, identities, texts = (list(column) for column in zip(*rows, strict=True))
@@ -362,10 +370,10 @@ def _put(rows: Sequence[tuple[str, str, str | None]]) -> list[Write]:
 
 
 def accept(connection: Connection[Any], kind: str, identity: str) -> tuple[Difference, ...]:
-    """Record the live definition of one object that drifted and of what belongs to it; these. Empty where none did."""
+    """Record the live definition of a drifted object and its parts. Return what was accepted; empty if nothing was."""
     differences = find(connection)
     named = [d for d in differences if (d.kind, d.identity) == (kind, identity)]
-    # what a table that is as recorded has of its own: `accept … table` takes these too
+    # a table itself may not have drifted, but its parts have: `accept … table` accepts these
     named = named or [d for d in differences if kind in PARENTS and d.relation == identity]
     taken = [d for d in differences if d in named or any(d.belongs_to(each) for each in named)]
     taken += [d for d in differences if d not in taken and any(d.belongs_to(each) for each in taken)]

@@ -1,12 +1,11 @@
-"""Compares the settings a stack asks for with those its server has, as PostgreSQL means both.
+"""Compares the settings that a stack requires with those of its server, by their values instead of their spelling.
 
-Asked is a session of its own that sets nothing, in the database postgres: each of our other sessions sets timeouts, a
-search_path and more for itself, and would read those back. What a database or a role has set for its sessions hides the
-server's value from every session of it; that is said, and is no difference.
+The comparison uses a separate session in the database postgres that sets nothing: our other sessions set timeouts, a
+search_path and more, and would read their own values. A value that a database or role sets for its sessions hides the
+server's value from every such session. This is reported as hidden, not as a difference.
 
-Invariant: a setting is the same exactly where the server stores both spellings as one value. `setting_values.py`
-decides for numbers, booleans and enums; what has a rule of its own (DateStyle, TimeZone) is tried on the server,
-rolled back.
+Invariant: two spellings are equal exactly if the server stores the same value for both. `setting_values.py` decides for
+numbers, booleans and enums. A setting with its own rules (DateStyle, TimeZone) is set on the server, and rolled back.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pgvector_stacks.common import queries
 from pgvector_stacks.connections import setting_values
 
 DATABASE = "postgres"
-# A space, because libpq takes an empty value for none and reads PGOPTIONS instead.
+# A space: if the value is empty, libpq reads PGOPTIONS instead.
 NO_OPTIONS = " "
 OURS = ("dbname", "options", "application_name", "connect_timeout")
 CONNECT_S = 10
@@ -34,12 +33,12 @@ HIDDEN_BY: Mapping[str, str] = MappingProxyType(
         "session": "set by the environment of libpq",
     }
 )  # fmt: skip
-# The server puts a value of its own in the place of this one.
+# The server replaces these values by one that it computes.
 BY_ITSELF: Mapping[str, int] = MappingProxyType(
     {"wal_buffers": -1, "commit_timestamp_buffers": 0, "subtransaction_buffers": 0, "transaction_buffers": 0,
      "multixact_member_buffers": -1, "multixact_offset_buffers": -1}
 )  # fmt: skip
-FORMER_NAMES: Mapping[str, str] = MappingProxyType(  # which the server still takes
+FORMER_NAMES: Mapping[str, str] = MappingProxyType(  # which the server still accepts
     {"sort_mem": "work_mem", "vacuum_mem": "maintenance_work_mem", "force_parallel_mode": "debug_parallel_query",
      "ssl_ecdh_curve": "ssl_groups"}
 )  # fmt: skip
@@ -48,7 +47,7 @@ CAN_BE_TRIED = ("user", "superuser")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A row of `server_settings.sql`: `value` as it is shown, `stored` as it was given (a number as it is stored)."""
+    """A row of `server_settings.sql`. `value`: pg_settings.setting; `stored`: reset_val, where a string is as given."""
 
     name: str
     value: str
@@ -59,7 +58,7 @@ class Setting:
     source: str
 
     def is_(self, wanted: str) -> bool:
-        """True where the server's value is that."""
+        """Return True if the server's value equals `wanted`."""
         if any(
             setting_values.same(self.name, self.kind, self.unit, wanted, each) for each in (self.stored, self.value)
         ):
@@ -70,7 +69,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """`different` and `hidden` in words, a setting each; `equal`: how many are as wanted."""
+    """The result of a comparison. `equal`: a count; `different`, `hidden`: one text per setting."""
 
     equal: int
     different: tuple[str, ...]
@@ -78,7 +77,7 @@ class Compared:
 
 
 def compare(connection: Connection[Any], wanted: Mapping[str, str]) -> Compared:
-    """The settings of `connection`'s server against those wanted. Raises psycopg.Error."""
+    """Compare the settings of `connection`'s server with `wanted`. Raises psycopg.Error."""
     with _session(connection) as asked:
         rows = asked.execute(queries.get("server_settings")).fetchall()
         known = {row[0].lower(): Setting(row[0], *(each or "" for each in row[1:3]), *row[3:]) for row in rows}
@@ -93,7 +92,7 @@ def compare(connection: Connection[Any], wanted: Mapping[str, str]) -> Compared:
 
 
 def _session(connection: Connection[Any]) -> Connection[Any]:
-    """Another session of the same role on the same server."""
+    """Open another session of the same role on the same server."""
     given: dict[str, Any] = {key: value for key, value in connection.info.get_parameters().items() if key not in OURS}
     return psycopg.connect(
         **given, password=connection.info.password, dbname=DATABASE, options=NO_OPTIONS, connect_timeout=CONNECT_S,
@@ -102,6 +101,7 @@ def _session(connection: Connection[Any]) -> Connection[Any]:
 
 
 def _is(connection: Connection[Any], setting: Setting, wanted: str) -> bool:
+    """Return True if the setting equals `wanted`; if necessary, set it in a transaction that is rolled back."""
     if setting.is_(wanted):
         return True
     if setting.kind not in ("string", "enum") or setting.context not in CAN_BE_TRIED:
@@ -115,10 +115,11 @@ def _is(connection: Connection[Any], setting: Setting, wanted: str) -> bool:
 
 
 def _unlisted_is(connection: Connection[Any], name: str, wanted: str) -> bool:
-    """Of an extension that isn't loaded: the server keeps it as it was written."""
+    """Compare a setting of an extension that isn't loaded: the server stores it exactly as written."""
     return _shown(connection, name) == wanted
 
 
 def _shown(connection: Connection[Any], name: str) -> str | None:
+    """Return the setting's value as SHOW prints it; None if there is no such setting."""
     row: Sequence[Any] | None = connection.execute("SELECT pg_catalog.current_setting(%s, true)", (name,)).fetchone()
     return None if row is None else row[0]

@@ -1,7 +1,8 @@
-"""Looks for lines of pg_hba.conf that let somebody in otherwise than the stack declares.
+"""Finds lines of pg_hba.conf that accept connections which the stack doesn't allow.
 
-Invariant: nobody gets in without a password that the server checks by SCRAM, and where TLS is demanded nobody from
-another machine without TLS. The engines' own files say so; a superuser, or who has the volume, can write another.
+Invariant: every connection needs a password that the server checks by SCRAM; where TLS is required, every connection
+from another machine needs TLS. The files that the engines write follow this. A superuser, or anyone with access to the
+volume, can replace them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ WITHOUT_TLS = ("host", "hostnossl")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A line as `pg_hba_file_rules` has it; all but number and error are None where it can't be read."""
+    """A row of `pg_hba_file_rules`. If the server can't parse the line, only `line` and `error` are set."""
 
     line: int
     type: str | None
@@ -35,7 +36,7 @@ class Rule:
 
 
 def findings(rules: Iterable[Rule], *, tls: bool) -> tuple[str, ...]:
-    """What breaks the invariant, a sentence each. `tls`: it is demanded. Pure."""
+    """Return the lines that break the invariant, one sentence each. `tls`: TLS is required. Pure."""
     told = []
     for rule in rules:
         where = f"pg_hba.conf line {rule.line}"
@@ -52,7 +53,7 @@ def findings(rules: Iterable[Rule], *, tls: bool) -> tuple[str, ...]:
 
 
 def find(connection: Connection[Any], *, tls: bool) -> tuple[str, ...]:
-    """`findings` of the server's file as it is now. Empty where the connection's role may not read it."""
+    """Return the `findings` for the server's current file; empty if the connection's role may not read it."""
     try:
         rows = connection.execute(queries.get("hba_rules")).fetchall()
     except errors.InsufficientPrivilege:
@@ -61,7 +62,7 @@ def find(connection: Connection[Any], *, tls: bool) -> tuple[str, ...]:
 
 
 def _is_here(rule: Rule) -> bool:
-    """True for connections from the server's own machine alone."""
+    """Return True if the line matches only connections from the server's own machine."""
     try:
         return ip_network(f"{rule.address}/{rule.netmask}", strict=False).is_loopback
     except ValueError:

@@ -1,9 +1,11 @@
-"""Rights that somebody raised by hand where no drift of the schema looks: on the server, the databases and the ledger.
+"""Rights granted by hand that schema drift doesn't cover: on the server, on databases and on the ledger.
 
-Invariant: none of our roles, nor everybody, may change the server's settings or what a session loads, or has a right of
-its own on `postgres` or `template1`; nobody but a superuser writes in the schema pgstack. An `up` takes it back.
+Invariant: neither our roles nor PUBLIC may change the server's settings or the libraries that a session loads. None of
+them has rights of its own on `postgres` or `template1`. Only superusers may write in the schema pgstack. An `up`
+revokes rights that break this.
 
-What an administrator or a script may have meant is noted: other parameters, and rights on the stack's own database.
+Other rights may be intended by an administrator or a script, and are only noted: on other parameters, and on the
+stack's own database.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ OF_THE_SERVER = ("PARAMETER ", "DATABASE ")
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """One right, as `rights_raised.sql` finds it. `grantee`: None is everybody; `on`: as GRANT names it, quoted."""
+    """One row of `rights_raised.sql`. `grantee`: None is PUBLIC; `on`: the object as in GRANT, quoted."""
 
     grantee: str | None
     privilege: str
@@ -38,33 +40,35 @@ class Raised:
 
 
 def find(connection: Connection[Any], database: str) -> tuple[Raised, ...]:
-    """`connection`: the administrator's, in the stack's `database`."""
+    """Return all raised rights. `connection`: the administrator's, to the stack's `database`."""
     asked = {"names": list(role_drift.OURS), "forbidden": list(role_drift.FORBIDDEN), "database": database}
     return tuple(Raised(*row) for row in connection.execute(queries.get("rights_raised"), asked).fetchall())
 
 
 def findings(found: Iterable[Raised]) -> tuple[str, ...]:
-    """What an `up` takes back, a sentence each. Pure."""
+    """Return the rights that an `up` revokes, one sentence each. Pure."""
     return tuple(str(right) for right in found if not right.may_be_meant)
 
 
 def noted(found: Iterable[Raised]) -> tuple[str, ...]:
-    """What stays, a sentence each. Pure."""
+    """Return the rights that an `up` keeps, one sentence each. Pure."""
     return tuple(str(right) for right in found if right.may_be_meant)
 
 
 def mend(connection: Connection[Any], database: str) -> None:
-    """Take back what `findings` tells, and what was passed on. `connection`: as for `find`, in autocommit."""
+    """Revoke the rights in `findings`, and all that grantees passed on. `connection`: as for `find`, autocommit."""
     for right in find(connection, database):
-        # asked again: CASCADE took what was passed on, and who has no right any more can't take it back
+        # Find again: an earlier CASCADE may have revoked this right, and its grantor may have lost the power to revoke.
         if not right.may_be_meant and right in find(connection, database):
             _revoke(connection, right)
 
 
 def _revoke(connection: Connection[Any], right: Raised) -> None:
+    """Revoke one right, and all rights that its grantee passed on."""
     grantee = sql.SQL("PUBLIC") if right.grantee is None else sql.Identifier(right.grantee)
     with connection.transaction():
-        # REVOKE takes what the role itself gave. In pgstack, which others may not enter, all goes back to the owner's.
+        # REVOKE affects only what the current role granted. In the schema pgstack, which the grantors may not enter,
+        # all grants derive from the owner's, so CASCADE reaches them.
         if right.on.startswith(OF_THE_SERVER):
             connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(right.grantor)))
         revoke = f"REVOKE {right.privilege} ON {right.on} FROM {grantee.as_string(None)} CASCADE"

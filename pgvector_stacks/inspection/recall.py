@@ -1,7 +1,7 @@
-"""Asks each vector index for nearest neighbours, and compares the answer with an exact scan.
+"""Queries each vector index for nearest neighbours, and compares the result with an exact scan.
 
-What an index consists of (expression, predicate, operator, casts) somebody's script wrote: it is asked as the table's
-owner, in a function that runs as that role and can't leave it (`recall_ask.sql`), and all is undone.
+The parts of an index (expression, predicate, operator, casts) come from a user's script and may run any code. So the
+queries run as the table's owner, in a function that can't leave that role (`recall_ask.sql`), and all is rolled back.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from psycopg import Connection, sql
 from pgvector_stacks.common import queries
 from pgvector_stacks.connections.connection import said
 
-SAMPLE = 5  # queries an existing index is asked
+SAMPLE = 5  # queries per index
 NEIGHBOURS = 10
-MOST_ROWS = 200_000  # above that the exact scan to compare with takes too long
-# With the search as wide as it goes, an intact index finds nearly everything; a tuned recall is another matter.
+MOST_ROWS = 200_000  # with more rows, the exact scan takes too long
+# With the widest search (`WIDE`), an intact index finds nearly all neighbours. This isn't the recall of the
+# application's own search settings.
 RECALL_FLOOR = 0.9
-# Vectors that are all about as far from each other, such as random ones, hide their neighbours from any HNSW index (68%
-# found of 60,000 × 384): what it finds instead counts, this part of the way from the neighbours to a row at random.
+# Where all vectors are about equally distant from each other, as random ones are, no HNSW index finds the exact
+# neighbours reliably (68 % of them with 60,000 × 384). So slightly more distant rows count as found, too: up to this
+# fraction of the way from the last exact neighbour to a random row.
 SLACK = 0.25
 AT_RANDOM = 100
-MOST_SAME = 1000  # vectors that are looked at for duplicates
+MOST_SAME = 1000  # vectors that are checked for duplicates
 NAMES = """
 SELECT i.oid::int8, format('%I.%I', n.nspname, i.relname), t.relowner::regrole::text
   FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
@@ -44,15 +46,16 @@ WIDE = ("hnsw.ef_search = 400", "ivfflat.probes = 32768")
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Share of the exact neighbours that an index finds. `near`: of those, or of others as good as they (`SLACK`)."""
+    """The share of the exact neighbours that an index finds. `near`: also counts rows nearly as close (`SLACK`)."""
 
     exact: float
     near: float
 
 
 def compared(pairs: Sequence[tuple[Sequence[float], Sequence[float], Sequence[float]]]) -> Recall | None:
-    """Of several questions: distances of the exact neighbours, of what the index found, of rows at random; ascending
-    the first. None where there is nothing to find. Pure.
+    """Return the recall over several queries; None if there is nothing to find. Pure.
+
+    `pairs`: per query, the distances of the exact neighbours (ascending), of what the index found, and of random rows.
     """
     wanted = exactly = nearly = 0
     for exact, found, others in pairs:
@@ -68,7 +71,7 @@ def compared(pairs: Sequence[tuple[Sequence[float], Sequence[float], Sequence[fl
 
 @dataclass(slots=True)
 class Found:
-    """Names of indexes by what came of asking them; `wrong` in whole sentences."""
+    """The names of indexes, grouped by the result of the check; `wrong` has whole sentences instead."""
 
     agree: list[str] = field(default_factory=list)
     hard: list[str] = field(default_factory=list)
@@ -81,6 +84,7 @@ class Found:
     wrong: list[str] = field(default_factory=list)
 
     def told(self) -> str:
+        """Return a summary for the report, without `wrong`."""
         parts = [f"{len(self.agree)} agree with the exact scan"] if self.agree else []
         parts += [f"{len(self.empty)} of them empty"] if self.empty else []
         for words, names in (
@@ -111,13 +115,16 @@ class VectorIndex:
 
     @property
     def where(self) -> str:
-        """What the index holds: no NULL, whatever its predicate is."""
+        """The condition for rows that the index contains: its predicate, and never NULL."""
         filled = f"({self.expression}) IS NOT NULL"
         return f"WHERE ({self.predicate}) AND {filled}" if self.predicate else f"WHERE {filled}"
 
 
 def measure(connection: Connection[Any], accepted: Sequence[str], *, question_s: float, all_s: float) -> Found:
-    """`connection`: the administrator's, autocommit. Raises psycopg.Error where it is lost."""
+    """Check all vector indexes. `connection`: the administrator's, autocommit. Raises psycopg.Error if it is lost.
+
+    `accepted`: indexes whose low recall the stack file accepts; `question_s`, `all_s`: time limits for each and all.
+    """
     found = Found()
     deadline = time.monotonic() + all_s
     for oid, name, owner in connection.execute(NAMES).fetchall():
@@ -133,13 +140,13 @@ def measure(connection: Connection[Any], accepted: Sequence[str], *, question_s:
                     found.not_asked.append(f"{name}, of {owner} (a superuser's table with code that others wrote)")
                     continue
                 row = connection.execute(_one(oid)).fetchone()
-                if row is not None:  # else dropped meanwhile
-                    # the last column is for others: its name without the schema
+                if row is not None:  # None: the index was dropped in the meantime
+                    # the last column, the name without its schema, is for other users of the query
                     Asks(connection, VectorIndex(*row[:-1])).sort_into(found, accepted)
         except psycopg.errors.QueryCanceled:
             found.late.append(name)
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.LockNotAvailable) as error:
-            # FORCE ROW LEVEL SECURITY, no USAGE on a schema; or somebody's ALTER TABLE is at work
+            # FORCE ROW LEVEL SECURITY, or no USAGE on a schema; or another session's ALTER TABLE holds the lock
             found.not_asked.append(f"{name}, of {owner} ({said(error)})")
         except psycopg.Error as error:
             if connection.closed:
@@ -149,22 +156,23 @@ def measure(connection: Connection[Any], accepted: Sequence[str], *, question_s:
 
 
 def _one(oid: int) -> bytes:
-    """Definitions are asked one by one: the server waits for the table's lock to write them."""
+    """Return the query for one index's definition. One at a time: for each, the server waits for the table's lock."""
     return f"SELECT * FROM (\n{queries.get('vector_indexes')}) AS one WHERE index_oid = {oid}".encode()
 
 
 class Asks:
-    """The questions to one index, in the open transaction."""
+    """The queries to one index, inside the open transaction."""
 
     def __init__(self, connection: Connection[Any], index: VectorIndex) -> None:
         self.connection, self.index = connection, index
         lacking = connection.execute(LACKS_USAGE, {"owner": index.owner}).fetchone()
-        if lacking:  # that the owner may use the extension's type again ends with the transaction
+        if lacking:  # needed for the extension's type; the transaction's rollback revokes it again
             connection.execute(f"GRANT USAGE ON SCHEMA {lacking[0]} TO {index.owner}".encode())
         connection.execute(queries.get("recall_ask"))
         connection.execute(f"ALTER FUNCTION pg_temp.pgstack_ask(text) OWNER TO {index.owner}".encode())
 
     def sort_into(self, found: Found, accepted: Sequence[str]) -> None:
+        """Check the index and add its name to the matching list of `found`."""
         index = self.index
         if index.estimated_rows > MOST_ROWS or self._rows(MOST_ROWS + 1) > MOST_ROWS:
             found.large.append(index.name)
@@ -189,6 +197,7 @@ class Asks:
             (found.hard if recall.exact < RECALL_FLOOR else found.agree).append(index.name)
 
     def _answers(self, sample: str) -> tuple[list[float], list[float], list[float]]:
+        """Return the distances from `sample`: of the exact neighbours, of what the index finds, and of random rows."""
         index = self.index
         literal = sql.Literal(sample).as_string(self.connection)
         distance = f"({index.expression}) {index.operator} {literal}::{index.kind}"
@@ -201,14 +210,16 @@ class Asks:
         )
 
     def _distances(self, question: str, *settings: str) -> list[float]:
+        """Run a query with these settings, and return the distances that it finds, without NaN."""
         numbers = [float(answer) for answer in self._ask(question, *settings)]
         return [number for number in numbers if number == number]
 
     def _rows(self, most: int) -> int:
-        """Asked, not estimated: a table that was never analysed has no estimate."""
+        """Count the table's rows, up to `most`. A table that was never analysed has no estimate."""
         return int(self._ask(f"SELECT count(*)::text FROM (SELECT FROM {self.index.table} LIMIT {most}) AS bounded")[0])
 
     def _sentence(self, recall: Recall) -> str:
+        """Return the message for an index that finds too few neighbours, with the remedy."""
         index = self.index
         said = f"{index.name} finds {recall.exact:.0%} of the neighbours that the exact scan finds"
         all_, same = self._ask(
@@ -226,6 +237,7 @@ class Asks:
         )
 
     def _ask(self, question: str, *settings: str) -> list[str]:
+        """Run a query as the table's owner with these settings, then roll back. Return its values without NULL."""
         with self.connection.transaction(force_rollback=True):
             if settings:
                 self.connection.execute("; ".join(f"SET LOCAL {setting}" for setting in settings).encode())

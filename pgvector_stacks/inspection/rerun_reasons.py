@@ -1,12 +1,13 @@
-"""What `up` mends by running once more, though nothing else changed: the one place that says so, in words.
+"""Describes what an `up` would repair even though no script or key changed.
 
-`read` of the schema (components/sql_schema.py) asks in each refresh and puts the words into the state as the input
-`mend`. The program never declares that input, so that the engine sees a difference and runs the update, which makes
-roles, passwords, rights and extensions as they are to be (migrations/apply.py) and validates again; the state that it
-leaves has no `mend`. Nothing to mend: no such input, and no difference to the states of before.
+In each refresh, `read` of the schema resource (components/sql_schema.py) writes these reasons into the state as the
+input `mend`. The program never declares that input, so Pulumi sees a difference and runs the update. The update
+restores roles, passwords, rights and extensions (migrations/apply.py) and validates again; it leaves a state without
+`mend`. If there is nothing to repair, `read` writes no such input, and Pulumi sees no difference.
 
-To add a kind: a function from (connection, Made) to words, listed in `KINDS`. Each says what is not as `up` left it
-("role app: its password was changed"); it must ask for what `apply` really restores, else each `up` finds it again.
+To add a kind, write a function from (connection, Made) to sentences, and list it in `KINDS`. Each sentence says what is
+not as the last `up` left it ("role app: its password was changed"). Report only what `apply` restores: otherwise every
+`up` would find it again.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from pgvector_stacks.inspection import backup_role, database_drift, raised_right
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What the last `up` left by its own record. `address`: the administrator's, in the stack's database.
+    """What the last `up` created, according to the state. `address`: the administrator's, of the stack's database.
 
-    `differences`: what drifted since.
+    `differences`: the schema's drift since then.
     """
 
     address: Address
@@ -41,12 +42,12 @@ class Made:
 
 
 def find_reasons(connection: Connection[Any], made: Made) -> tuple[str, ...]:
-    """Everything that an `up` would mend, in words. `connection`: to `made.address`. Raises psycopg.Error."""
+    """Return everything that an `up` would repair, as text. `connection`: to `made.address`. Raises psycopg.Error."""
     return tuple(word for kind in KINDS for word in kind(connection, made))
 
 
 def lost_extensions(connection: Connection[Any], made: Made) -> tuple[str, ...]:
-    """Dropped by hand: the columns of its types went with it, and are drift."""
+    """Return the extensions that were dropped by hand. The columns of their types, dropped with them, are drift."""
     there = {row[0] for row in connection.execute("SELECT extname FROM pg_extension").fetchall()}
     return tuple(
         f"extension {name} is gone: it is made again, and not what went with it"
@@ -56,30 +57,30 @@ def lost_extensions(connection: Connection[Any], made: Made) -> tuple[str, ...]:
 
 
 def changed_roles(connection: Connection[Any], made: Made) -> tuple[str, ...]:
-    """The stack's own roles, as somebody left them."""
+    """Return what is wrong with the stack's own roles."""
     words = {roles.APP: made.app_password, roles.READONLY: made.readonly_password}
     return role_drift.find(connection, {role: [word] for role, word in words.items() if word}, made.limits)
 
 
 def changed_backup_role(connection: Connection[Any], made: Made) -> tuple[str, ...]:
-    """The role of scheduled backups, or what is left of it."""
+    """Return what is wrong with the role of scheduled backups, or that it exists without a schedule."""
     words = [made.backup_password] if made.backup_password else []
     return backup_role.find(connection, words, wanted=bool(words))
 
 
 def changed_database(connection: Connection[Any], made: Made) -> tuple[str, ...]:
-    """The stack's database itself, and who may enter its neighbours; of a database of before, what the next does."""
+    """Return what is wrong with the stack's database, and which databases PUBLIC may enter."""
     found = database_drift.find(connection, made.address.database)
     return database_drift.findings(found) if found else ()
 
 
 def raised_beside(connection: Connection[Any], made: Made) -> tuple[str, ...]:
-    """Rights on parameters, on PostgreSQL's own databases and in the schema pgstack."""
+    """Return the rights to revoke: on parameters, on PostgreSQL's own databases, in the schema pgstack."""
     return raised_rights.findings(raised_rights.find(connection, made.address.database))
 
 
 def lost_rights(_: Connection[Any], made: Made) -> tuple[str, ...]:
-    """Rights that the scripts gave to the stack's own roles."""
+    """Return the rights that the scripts granted to the stack's own roles and that these have lost."""
     return role_drift.as_seen(made.differences, ()).mended
 
 

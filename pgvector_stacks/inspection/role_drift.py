@@ -1,12 +1,12 @@
-"""What somebody changed of the stack's own roles by hand, and putting it right.
+"""Finds and repairs changes that someone made by hand to the stack's own roles.
 
-Invariant: `app` and `readonly` can log in with the stack's passwords, at any time and as often as their limits say, and
-none of our roles has a power that `roles.ensure_cluster` didn't give it, is in a role that has one, or sets for its
-sessions what its limits (`RoleLimits`) and its powers forbid. An `up` mends all of it, and gives back what our roles
-lost of the rights that are recorded as the scripts'.
+Invariant: `app` and `readonly` can log in with the stack's passwords at any time, within their connection limits. None
+of our roles has a power that `roles.ensure_cluster` didn't give it, is a member of a role with such a power, or sets
+for its sessions what its limits (`RoleLimits`) and powers forbid. An `up` repairs all of this. It also grants again the
+rights that the scripts gave to our roles, by the record, and that these have lost.
 
-What else a role sets for its sessions (ALTER ROLE … SET), roles of others that it is in, and what roles of others may
-do to the stack are noted: an administrator may have meant it.
+Other changes are only noted, because an administrator may have intended them: other settings of a role (ALTER ROLE …
+SET), its membership in roles that aren't ours, and what those may do to the stack.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from pgvector_stacks.inspection import drift
 
 LOGINS = (roles.APP, roles.READONLY)
 OURS = (roles.OWNER, *LOGINS)
-# A session's role and what it loads; a role may set the second kind for itself
+# A session's role, and the libraries that it loads; a role may set local_preload_libraries for itself
 FORBIDDEN = ("role", "session_preload_libraries", "local_preload_libraries")
-LIMITED = {"temp_file_limit": "kB", "idle_in_transaction_session_timeout": "ms"}  # by name, what a number alone counts
+LIMITED = {"temp_file_limit": "kB", "idle_in_transaction_session_timeout": "ms"}  # the unit of a bare number
 SCRAM = re.compile(r"SCRAM-SHA-256\$(?P<rounds>\d+):(?P<salt>[^$]+)\$(?P<stored>[^:]+):(?P<server>.+)")
-# What ALTER, GRANT and REVOKE call the kinds that have rights.
+# The kinds of objects that have rights, and their names in ALTER, GRANT and REVOKE.
 GRANTABLE = {
     "schema": "SCHEMA", "table": "TABLE", "view": "TABLE", "materialized view": "TABLE", "foreign table": "TABLE",
     "sequence": "SEQUENCE", "function": "FUNCTION", "procedure": "PROCEDURE", "aggregate": "FUNCTION", "enum": "TYPE",
@@ -46,9 +46,9 @@ GRANTABLE = {
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role as `role_attributes.sql` finds it. `powers`: as ALTER ROLE names them; `member_of`: that have power.
+    """A row of `role_attributes.sql`. `powers`: in the words of ALTER ROLE; `settings`: (database or "", name, value).
 
-    `others`: roles without it that it is in; `settings`: (database or "", name, value) of ALTER ROLE … SET.
+    `member_of`: the roles with powers of which it is a member; `others`: the other ones.
     """
 
     name: str
@@ -68,11 +68,11 @@ def findings(
     found: Iterable[Role], passwords: Mapping[str, Sequence[str]], limits: RoleLimits | None = None, *,
     working: bool = False,
 ) -> tuple[str, ...]:  # fmt: skip
-    """What is wrong, a sentence each. `passwords`: by role, those that are right; of a role without any, none is asked.
+    """Return what is wrong, one sentence each. Pure.
 
-    `limits`: None where nothing was said of them: then they are not looked at. `working`: an `up` is, which lets
-    `schema_owner` log in.
-    Pure. A database where none of our roles is was never brought up: then nothing is wrong.
+    `passwords`: the correct ones by role; of a role without any, the password isn't checked. `limits`: None: limits
+    aren't checked. `working`: an `up` is running, during which `schema_owner` may log in.
+    If none of our roles exists, no `up` has run yet, and nothing is wrong.
     """
     there = {role.name: role for role in found}
     if not there:
@@ -107,15 +107,15 @@ def findings(
 
 
 def fits(password: str, verifier: str | None) -> bool:
-    """True where the server would take the password: by the verifier that it keeps, without asking it.
+    """Return True if the server would accept the password. Computed from the server's verifier, without a login.
 
     >>> fits("x", None)
     False
     """
     kept = SCRAM.fullmatch(verifier or "")
-    if kept is None:  # MD5 is refused by pg_hba.conf, and none can't log in
+    if kept is None:  # pg_hba.conf refuses MD5, and without a verifier no one can log in
         return False
-    for form in {password, unicodedata.normalize("NFKC", password)}:  # as SASLprep has it
+    for form in {password, unicodedata.normalize("NFKC", password)}:  # SASLprep normalises this way
         salted = hashlib.pbkdf2_hmac("sha256", form.encode(), b64decode(kept["salt"]), int(kept["rounds"]))
         client = hmac.digest(salted, b"Client Key", "sha256")
         if hmac.compare_digest(b64encode(hashlib.sha256(client).digest()).decode(), kept["stored"]):
@@ -124,7 +124,10 @@ def fits(password: str, verifier: str | None) -> bool:
 
 
 def noted(found: Iterable[Role], others: Iterable[tuple[str, Sequence[str], Sequence[str]]]) -> tuple[str, ...]:
-    """What an administrator may have meant, a sentence each. `others`: name, powers and memberships. Pure."""
+    """Return what an administrator may have intended, one sentence each. Pure.
+
+    `others`: roles that aren't ours: (name, powers, memberships).
+    """
     lines = []
     for role in found:
         lines += [f"role {role.name} is a member of {other}" for other in role.others]
@@ -141,7 +144,7 @@ def noted(found: Iterable[Role], others: Iterable[tuple[str, Sequence[str], Sequ
 
 
 def _wrong_settings(role: Role, limits: RoleLimits | None) -> list[str]:
-    """Of the settings for its sessions those that its limits and powers forbid, and those that it lacks."""
+    """Return the role's settings for its sessions that are forbidden, wrong or missing."""
     wanted = limits.settings if limits and role.name in LOGINS else {}
     lines = []
     for database, name, value in role.settings:
@@ -155,12 +158,12 @@ def _wrong_settings(role: Role, limits: RoleLimits | None) -> list[str]:
 
 
 def _same(name: str, one: str, other: str) -> bool:
-    """As PostgreSQL reads both."""
+    """Return True if PostgreSQL reads both as the same value."""
     return setting_values.same(name, "integer", LIMITED[name], one, other)
 
 
 def read(connection: Connection[Any], names: Sequence[str] = OURS) -> list[Role]:
-    """Those that are there. Raises InsufficientPrivilege where the connection's role may not read them."""
+    """Return those roles that exist. Raises InsufficientPrivilege if the connection's role may not read them."""
     rows = connection.execute(queries.get("role_attributes"), {"names": list(names)}).fetchall()
     return [
         Role(
@@ -176,16 +179,16 @@ def read(connection: Connection[Any], names: Sequence[str] = OURS) -> list[Role]
 def find(
     connection: Connection[Any], passwords: Mapping[str, Sequence[str]], limits: RoleLimits | None = None
 ) -> tuple[str, ...]:
-    """`findings` in the connection's database. Empty where the connection's role may not read them."""
+    """Return the `findings` for the connection's database; empty if its role may not read them."""
     try:
-        working = up_lock.taken(connection)  # asked first: an `up` that ends meanwhile took the login back before
+        working = up_lock.taken(connection)  # before `read`: an `up` that ends in between has already removed the login
         return findings(read(connection), passwords, limits, working=working)
     except errors.InsufficientPrivilege:
         return ()
 
 
 def notes(connection: Connection[Any]) -> tuple[str, ...]:
-    """`noted` in the connection's database. Empty where the connection's role may not read them."""
+    """Return what is `noted` in the connection's database; empty if its role may not read it."""
     try:
         found = read(connection)
     except errors.InsufficientPrivilege:
@@ -195,9 +198,9 @@ def notes(connection: Connection[Any]) -> tuple[str, ...]:
 
 
 def mend(cluster: Connection[Any], limits: RoleLimits | None = None) -> None:
-    """Take from our roles what `findings` complains of, but for passwords and CONNECT, which `ensure_cluster` gives.
+    """Repair what `findings` reports about our roles, except passwords and CONNECT: `ensure_cluster` sets these.
 
-    `cluster`: the administrator's. Roles that aren't there yet are left out.
+    `cluster`: the administrator's connection. Roles that don't exist yet are skipped.
     """
     for found in read(cluster):
         role = sql.Identifier(found.name)
@@ -205,7 +208,7 @@ def mend(cluster: Connection[Any], limits: RoleLimits | None = None) -> None:
             cluster.execute(sql.SQL("ALTER ROLE {} {}").format(role, roles.NO_POWERS))
         if not found.inherits:
             cluster.execute(sql.SQL("ALTER ROLE {} INHERIT").format(role))
-        if found.name == roles.OWNER and found.can_login:  # somebody's, or what a killed `up` lent itself
+        if found.name == roles.OWNER and found.can_login:  # set by hand, or left by a killed `up`
             cluster.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(role))
         if found.expired:
             cluster.execute(sql.SQL("ALTER ROLE {} VALID UNTIL 'infinity'").format(role))
@@ -217,7 +220,7 @@ def mend(cluster: Connection[Any], limits: RoleLimits | None = None) -> None:
 
 
 def revoke_memberships(cluster: Connection[Any], member: str, groups: Sequence[str]) -> None:
-    """Take `member` out of them, whoever put it in. `cluster`: the administrator's."""
+    """Revoke the membership of `member` in `groups`, whoever granted it. `cluster`: the administrator's connection."""
     grants = {"member": member, "roles": list(groups)}
     for other, name, grantor in cluster.execute(queries.get("role_memberships"), grants).fetchall():
         revoke = f"REVOKE {other} FROM {name} GRANTED BY {grantor} CASCADE"  # the server quoted the names
@@ -225,7 +228,7 @@ def revoke_memberships(cluster: Connection[Any], member: str, groups: Sequence[s
 
 
 def _mend_settings(cluster: Connection[Any], found: Role, limits: RoleLimits | None) -> None:
-    """What one of our roles sets for its sessions, as `_wrong_settings` wants it."""
+    """Repair a role's settings for its sessions, so that `_wrong_settings` finds none."""
     role = sql.Identifier(found.name)
     wanted = limits.settings if limits and found.name in LOGINS else {}
     for database, name, _ in found.settings:
@@ -240,7 +243,7 @@ def _mend_settings(cluster: Connection[Any], found: Role, limits: RoleLimits | N
 
 
 def lost_rights(differences: Iterable[Difference]) -> list[tuple[Difference, list[definitions.Right]]]:
-    """By object that is recorded and there: the recorded rights of our roles that it has no more. Pure."""
+    """Return the recorded rights that our roles no longer have, by object that is recorded and still exists. Pure."""
     found = []
     for difference in differences:
         if difference.recorded is None or difference.live is None or difference.grown:
@@ -253,7 +256,7 @@ def lost_rights(differences: Iterable[Difference]) -> list[tuple[Difference, lis
 
 
 def is_mended(difference: Difference) -> bool:
-    """True where an `up` puts the whole difference right: our roles lost rights, and nothing else was changed."""
+    """Return True if an `up` repairs the whole difference: our roles lost rights, and nothing else was changed."""
     if not lost_rights([difference]) or difference.recorded is None or difference.live is None:
         return False
     was, now = definitions.parse(difference.recorded), definitions.parse(difference.live)
@@ -262,9 +265,9 @@ def is_mended(difference: Difference) -> bool:
 
 
 def parted(difference: Difference) -> tuple[Difference | None, Difference | None]:
-    """What an `up` puts right of a difference, and the rest of it. Pure.
+    """Split a difference into the part that an `up` repairs, and the rest. Either can be None. Pure.
 
-    An object with another owner is all rest: who owned it has lost rights with it.
+    If the object has another owner now, all of it is rest: the former owner lost its rights by that change.
     """
     if is_mended(difference):
         return difference, None
@@ -287,13 +290,14 @@ def parted(difference: Difference) -> tuple[Difference | None, Difference | None
 
 
 def _of_grantee(role: str, lines: Sequence[str]) -> list[str]:
+    """Return those of the recorded `right: …` values that grant something to `role`."""
     return [line for line in lines if {right.grantee for right in definitions.parse_acl([line])} == {role}]
 
 
 def give_back(connection: Connection[Any], differences: Iterable[Difference]) -> list[str]:
-    """Grant what `lost_rights` finds, as the objects' owners; a sentence for each object.
+    """Grant again what `lost_rights` finds, and return one sentence per object. Revokes nothing.
 
-    `connection`: the administrator's. Nothing is taken from anybody.
+    `connection`: the administrator's. The grants come from the objects' owners.
     """
     lines = []
     for difference, lost in lost_rights(differences):
@@ -306,14 +310,14 @@ def give_back(connection: Connection[Any], differences: Iterable[Difference]) ->
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What differs, in words: `drift` is for people to repair, `mended` is what the next `up` puts right."""
+    """What differs, as text. `drift`: a person must repair it; `mended`: the next `up` repairs it."""
 
     drift: tuple[str, ...]
     mended: tuple[str, ...]
 
 
 def as_seen(differences: Sequence[Difference] | None, wrong_roles: Sequence[str]) -> Seen:
-    """`differences`: None where they are not known, since the catalog was locked. Pure."""
+    """Sort the differences by who repairs them. `differences`: None: unknown, since the catalog was locked. Pure."""
     if differences is None:
         return Seen(drift.NOT_KNOWN, tuple(wrong_roles))
     parts = [parted(difference) for difference in differences]
@@ -324,6 +328,7 @@ def as_seen(differences: Sequence[Difference] | None, wrong_roles: Sequence[str]
 
 
 def _grant(connection: Connection[Any], difference: Difference, right: definitions.Right) -> None:
+    """Grant one lost right again."""
     name = definitions.identity_in_commands(difference.kind, difference.identity)
     privilege, what = right.privilege, f"{GRANTABLE.get(difference.kind)} {name}"
     if difference.kind == "column":

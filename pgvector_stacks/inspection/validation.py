@@ -1,8 +1,9 @@
-"""Checks that a server really does what an application needs: each check is a row of `CHECKS`, bounded in time.
+"""Checks that a server does what an application needs. Each check is a row of `CHECKS` and has a time limit.
 
-Runs after the scripts are committed, and again whenever the server's identity changes. Leaves nothing behind: what it
-makes is temporary. `indisvalid` proves nothing (tscibilia/home-ops#3343: all indexes valid, every query failed), so
-indexes are asked real questions. Results carry no times and no random values: an output must not change by itself.
+The validation runs after the scripts are committed, and again whenever the server's identity changes. It creates only
+temporary objects. `indisvalid` proves nothing (tscibilia/home-ops#3343: all indexes were valid, and every query
+failed), so the checks run real queries on the indexes. Results contain no times and no random values: they become an
+output, which must not change by itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pgvector_stacks.inspection import effective_settings, recall
 
 TIMEOUT_S = 30
 PROBE_ROWS = 200
-BUDGET_S = 120  # for all questions to the existing indexes together
+BUDGET_S = 120  # for all queries to the existing indexes together
 SCHEMA = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'"
 OPERATOR, TYPE = re.compile(r"(<[-#=+~%]+>)"), re.compile(r"::(\w+)")
 MISSING = "the extension vector is not installed"
@@ -30,27 +31,27 @@ MISSING = "the extension vector is not installed"
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What the environment asks for: the least version of pgvector, and the settings it derived from its limits."""
+    """What the environment requires: the least version of pgvector, and the settings derived from its limits."""
 
     pgvector_minimum: str = "0.8.0"
     settings: Mapping[str, str] = field(default_factory=dict)
-    accepted: tuple[str, ...] = ()  # indexes whose recall somebody has looked at
+    accepted: tuple[str, ...] = ()  # indexes whose low recall the stack file accepts
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What each check found, in words; `failures` are the ones that fail the `up`."""
+    """What each check found, as text. `failures`: the results that make the `up` fail."""
 
     results: dict[str, str]
     failures: dict[str, str]
 
 
 class CheckFailed(Exception):
-    """A check's own verdict; the message is for the report."""
+    """A check found a fault; the message goes into the report."""
 
 
 def validate(connection: Connection[Any], demands: Demands) -> Report:
-    """Run every check. `connection`: the administrator's, autocommit. Never raises for what it finds."""
+    """Run every check. `connection`: the administrator's, autocommit. Never raises because a check fails."""
     results: dict[str, str] = {}
     failures: dict[str, str] = {}
     connection.execute(sql.SQL("SET statement_timeout = {}").format(TIMEOUT_S * 1000))
@@ -65,7 +66,7 @@ def validate(connection: Connection[Any], demands: Demands) -> Report:
             results[name] = failures[name] = f"{said(error)} ({error.sqlstate})"
             if connection.closed:
                 break
-        except Exception as error:  # of our own making: a check that fails says so, and the others still run
+        except Exception as error:  # a bug in a check: report it, and run the other checks
             logging.getLogger(__name__).debug("check %s", name, exc_info=True)
             words = " ".join(str(error).split())
             results[name] = failures[name] = f"the check itself went wrong ({type(error).__name__}: {words})"
@@ -73,12 +74,13 @@ def validate(connection: Connection[Any], demands: Demands) -> Report:
 
 
 def version_tuple(text: str) -> tuple[int, ...]:
-    """`0.8.5` → (0, 8, 5), of equal length for comparing."""
+    """Parse `0.8.5` as (0, 8, 5); missing parts are 0, so that versions compare."""
     numbers = [int(part) for part in text.split(".")]
     return tuple(numbers + [0] * (3 - len(numbers)))
 
 
 def _version(connection: Connection[Any], demands: Demands) -> str:
+    """Check that pgvector is at least of the required version."""
     row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
     if row is None:
         raise CheckFailed(MISSING)
@@ -91,7 +93,7 @@ def _version(connection: Connection[Any], demands: Demands) -> str:
 
 
 def _schema(connection: Connection[Any]) -> str:
-    """Where the extension lies, quoted. Raises CheckFailed."""
+    """Return the extension's schema, quoted. Raises CheckFailed if the extension is missing."""
     row = connection.execute(SCHEMA).fetchone()
     if row is None:
         raise CheckFailed(MISSING)
@@ -103,7 +105,7 @@ def _document_test(connection: Connection[Any], _: Demands) -> str:
 
 
 def document_test(connection: Connection[Any]) -> str:
-    """The document's own validation: a vector stored and read. Nothing of it stays. Raises CheckFailed."""
+    """Store a vector and read it back, in a transaction that is rolled back. Raises CheckFailed."""
     with connection.transaction(force_rollback=True):
         connection.execute(
             f"CREATE TEMPORARY TABLE vector_test (id serial, embedding {_schema(connection)}.vector(3))".encode()
@@ -116,7 +118,7 @@ def document_test(connection: Connection[Any]) -> str:
 
 
 def _operators(connection: Connection[Any], _: Demands) -> str:
-    """Each distance against its value by hand."""
+    """Compare each distance operator with a value that was computed by hand."""
     expected = (
         ("'[1,2,3]'::vector <-> '[4,6,3]'", 5.0), ("'[1,2,3]'::vector <#> '[4,5,6]'", -32.0),
         ("'[1,0]'::vector <=> '[0,1]'", 1.0), ("'[1,2,3]'::vector <+> '[4,6,3]'", 7.0),
@@ -133,11 +135,13 @@ def _operators(connection: Connection[Any], _: Demands) -> str:
 
 
 def _plain(text: str) -> str:
-    """For the right side of a substitution."""
+    """Escape a text for the replacement of `re.sub`."""
     return text.replace("\\", r"\\")
 
 
 def _index_is_used(method: str) -> Callable[[Connection[Any], Demands], str]:
+    """Return a check that builds an index of this kind, and searches with it."""
+
     def check(connection: Connection[Any], _: Demands) -> str:
         schema = _schema(connection)
         # Not in one transaction: an index is hidden from the transaction that changed its table (indcheckxmin).
@@ -170,7 +174,7 @@ def _index_is_used(method: str) -> Callable[[Connection[Any], Demands], str]:
 
 
 def _existing_indexes(connection: Connection[Any], demands: Demands) -> str:
-    """Ask each vector index for the neighbours of some of its own rows, and compare with the exact scan."""
+    """Query each vector index for the neighbours of some of its own rows, and compare with an exact scan."""
     found = recall.measure(connection, demands.accepted, question_s=TIMEOUT_S, all_s=BUDGET_S)
     if found.wrong:
         raise CheckFailed("; ".join(found.wrong))
@@ -178,6 +182,7 @@ def _existing_indexes(connection: Connection[Any], demands: Demands) -> str:
 
 
 def _collations(connection: Connection[Any], _: Demands) -> str:
+    """Check that no collation has changed its version since the indexes were sorted."""
     stale = connection.execute(queries.get("collation_versions")).fetchall()
     if stale:
         raise CheckFailed(
@@ -189,7 +194,7 @@ def _collations(connection: Connection[Any], _: Demands) -> str:
 
 
 def _settings(connection: Connection[Any], demands: Demands) -> str:
-    """What the server really uses against what was derived from the limits."""
+    """Compare the server's settings with those derived from the limits."""
     found = effective_settings.compare(connection, demands.settings)
     if found.different:
         raise CheckFailed("; ".join(found.different))

@@ -1,1 +1,1 @@
-"""`pgstack backup …`."""
+"""The commands `pgstack backup …`."""

@@ -1,4 +1,4 @@
-"""pgstack backup create, list, drill, restore, fetch, key: of a stack, on either engine, while its server serves."""
+"""Create, test and restore backups of a stack, on either engine, while its server serves."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def say(line: str) -> None:
 
 @app.command()
 def create(stack: Stack = "local") -> None:
-    """Back a stack up while it serves; those that are no longer kept are removed afterwards."""
+    """Back a stack up while it serves; afterwards remove the backups that are no longer kept."""
     environment = _backed_up(stack)
     with _for_stack(stack):
         deployed = _deployed(environment)
@@ -91,7 +91,7 @@ def list_(
     stack: Stack = "local",
     digests: Annotated[bool, typer.Option("--verify", help="Read every file and compare its SHA-256.")] = False,
 ) -> None:
-    """List the backups of a stack, and whether each is signed with its key. Exit code 1 where one is damaged."""
+    """List the backups of a stack, and whether each is signed with its key. Exit code 1: at least one is damaged."""
     directory = from_file(stack).backups
     backups = store.list_backups(directory)
     key = key_if_any(stack) if backups else None
@@ -134,7 +134,7 @@ def drill(
     superusers: Superusers = False,
     unsigned: Unsigned = False,
 ) -> None:
-    """Restore a backup into a throw-away server and compare it with its manifest. Exit code 1: it is no good."""
+    """Restore a backup into a throw-away server and compare it with its manifest. Exit code 1: the backup is bad."""
     environment = _backed_up(stack)
     with _for_stack(stack), store.locking_folder(environment.backups):
         folder = store.find_backup(environment.backups, backup)
@@ -166,7 +166,7 @@ def restore(
     superusers: Superusers = False,
     unsigned: Unsigned = False,
 ) -> None:
-    """Bring a backup back into a stack that serves. Its present database is kept under another name."""
+    """Restore a backup into a stack that serves. Its present database is kept under another name."""
     source, target = from_file(stack), _backed_up(into or stack)
     folder = store.find_backup(source.backups, backup)
     with _for_stack(stack):
@@ -196,7 +196,7 @@ def restore(
 def fetch(
     stack: Stack, backup: Annotated[str | None, typer.Argument(metavar="BACKUP", help="Left out: lists them.")] = None
 ) -> None:
-    """Bring a copy back from the other host (pgvector:backupCopy), or list those that are there."""
+    """Fetch a copy from the other host (pgvector:backupCopy), or list the copies there."""
     environment = from_file(stack)
     place = _elsewhere(environment, key_of(stack, say) if backup else "")
     if place is None:
@@ -224,9 +224,9 @@ def key(
 
 
 def doubts(backup: store.Backup, key: str | None) -> list[str]:
-    """Why a whole backup, and the record of its drill, may not be the stack's own; none where they are.
+    """Return why an undamaged backup, or the record of its drill, may not be the stack's own; [] if they are.
 
-    `key`: that signs the stack's backups, "" where it has none yet; None: signatures aren't looked at.
+    `key`: signs the stack's backups; "": the stack has none yet; None: signatures aren't checked.
     """
     if key is None:
         return []
@@ -241,9 +241,9 @@ def doubts(backup: store.Backup, key: str | None) -> list[str]:
 
 
 def finding(environment: Environment, key: str | None = None) -> Finding:
-    """For `status` and `doctor`: the last backup and the last drill, and what to do where that is not enough.
+    """For `status` and `doctor`: return the last backup and the last drill, and a remedy if these are not enough.
 
-    Where the data is protected, having no backup, or none that was ever tried, is wrong. `key`: as `doubts`.
+    If the volume is protected, having no backup is a fault, or none that passed a drill. `key`: as in `doubts`.
     """
     stack = environment.stack
     if lacking := config_of(environment.engine).lacks.get("backup"):
@@ -272,7 +272,7 @@ def finding(environment: Environment, key: str | None = None) -> Finding:
 
 
 def drilled(backup: store.Backup) -> str:
-    """Its last drill in a few words."""
+    """Describe the backup's last drill in a few words."""
     result = backup.drill
     if result is None:
         return "none yet"
@@ -280,7 +280,7 @@ def drilled(backup: store.Backup) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes for people.
+    """Format a number of bytes for people.
 
     >>> size(2676480)
     '2.6 MiB'
@@ -294,11 +294,12 @@ def size(count: int) -> str:
 
 
 def _amount(manifest: Manifest) -> str:
+    """Describe what a backup contains in a few words."""
     return f"{size(manifest.bytes)}, {manifest.rows:,} rows, PostgreSQL {manifest.server_version}"
 
 
 class _for_stack:
-    """Remedies name the stack."""
+    """A context in which the remedies in errors name this stack instead of STACK."""
 
     def __init__(self, stack: str) -> None:
         self.stack = stack
@@ -312,18 +313,19 @@ class _for_stack:
 
 
 def _elsewhere(environment: Environment, key: str = "") -> RemoteCopies | None:
+    """Return the stack's copies on another host; None if it has none."""
     return RemoteCopies(environment.backup_copy, environment.stack, key) if environment.backup_copy else None
 
 
 def _backed_up(stack: str) -> Environment:
-    """Raises PgstackError for a stack whose engine has no backups."""
+    """Return the environment. Raises PgstackError if the stack's engine has no backups."""
     environment = from_file(stack)
     refuse_lacking(environment, "backup")
     return environment
 
 
 def _deployed(environment: Environment) -> Deployed:
-    """Raises ConnectionFailed, which says how to start the server where it is down."""
+    """Return the deployed stack. Raises ConnectionFailed, with the remedy, if its server doesn't answer."""
     workspace = Workspace(environment.stack, find_or_get(say), say)
     state = workspace.state()
     found = stack_outputs.read(workspace, state)

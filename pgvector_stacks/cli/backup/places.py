@@ -1,4 +1,4 @@
-"""Where a backup, a drill and a restore of a stack work: wherever its engine has PostgreSQL's programs."""
+"""Opens the toolbox in which a backup, a drill or a restore of a stack runs, with its engine's PostgreSQL programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgvector_stacks.toolbox.interface import ServerConnection, Toolbox, connect
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A stack as its outputs describe it. `major` of the server that runs; `key` that signs its backups, or ""."""
+    """A stack as its outputs describe it. `major`: of the running server; `key`: signs its backups; "": none yet."""
 
     environment: Environment
     admin: Address
@@ -25,23 +25,24 @@ class Deployed:
 
     @classmethod
     def of(cls, environment: Environment, outputs: Mapping[str, Any], key: str) -> Deployed:
+        """Return the stack that the outputs describe."""
         admin = Database.from_outputs(outputs, get_engine(environment).via(environment)).admin
         return cls(environment, admin, int(str(outputs["postgresVersion"]).split(".")[0]), key)
 
 
 def jobs(environment: Environment) -> int:
-    """How many at once: the server has other things to do."""
+    """Return how many jobs a dump or restore may run in parallel. At most 4: the server also serves clients."""
     return max(1, min(4, int(environment.cpus)))
 
 
 @contextmanager
 def at_the_server(stack: Deployed) -> Iterator[tuple[Toolbox, ServerConnection]]:
-    """A toolbox from where the stack's server is reached, as its superuser. Raises PgstackError."""
+    """Open a toolbox that reaches the stack's server as its superuser. Raises PgstackError."""
     with get_engine(stack.environment).open_programs(stack.environment, Need(server=True)) as beside:
         host, port = beside.address or (stack.admin.host, stack.admin.port)
         yield beside.toolbox, connect_with_password(beside.toolbox, stack.major, host, port, stack.admin)
 
 
 def apart(environment: Environment) -> AbstractContextManager[Programs]:
-    """Programs that reach no server and no network. Raises PgstackError."""
+    """Open programs that reach neither the server nor a network. Raises PgstackError."""
     return get_engine(environment).open_programs(environment, Need())

@@ -1,4 +1,4 @@
-"""What `status` and `doctor` say of a stack's scheduled backups (`pgvector:backup`)."""
+"""Describes a stack's scheduled backups (`pgvector:backup`) for `status` and `doctor`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WHAT = "backup schedule"
 
 
 def finding(environment: Environment, now: datetime) -> Finding | None:
-    """By the folder alone: the next run, the last failure, and whether a backup is overdue; None without a schedule."""
+    """Report the next run, the last failure, or an overdue backup, by the folder's contents; None: no schedule."""
     if environment.backup is None:
         return None
     directory, stack = environment.backups, environment.stack
@@ -38,4 +38,5 @@ def finding(environment: Environment, now: datetime) -> Finding | None:
 
 
 def at_present(environment: Environment) -> Finding | None:
+    """Return the `finding` as of now."""
     return finding(environment, datetime.now(UTC))

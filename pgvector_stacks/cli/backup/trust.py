@@ -1,4 +1,4 @@
-"""Whether a backup is a stack's own: by the key in its state, which no folder of backups holds."""
+"""Decides whether a backup is a stack's own, by the key in the stack's state. No backup folder contains that key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Unsigned = Annotated[
 
 
 def trust(stack: str, *, unsigned: bool, say: Callable[[str], None]) -> Trust:
-    """What a backup of `stack` must prove. Raises PgstackError where its state can't be read."""
+    """Return what a backup of `stack` must prove. Raises PgstackError if the stack's state can't be read."""
     if unsigned:
         return UNSIGNED
     try:
@@ -36,7 +36,7 @@ def trust(stack: str, *, unsigned: bool, say: Callable[[str], None]) -> Trust:
 
 
 def key_if_any(stack: str) -> str | None:
-    """The same as `key`; None where no Pulumi is at hand, or no state to read: then nothing is said of signatures."""
+    """Like `key`, but return None if there is no Pulumi or no readable state; then signatures aren't checked."""
     toolchain = find()
     if toolchain is None:
         return None
@@ -47,5 +47,5 @@ def key_if_any(stack: str) -> str | None:
 
 
 def key(stack: str, say: Callable[[str], None]) -> str:
-    """Of the stack's state; "" where no `up` has made one yet. Raises PgstackError."""
+    """Return the key in the stack's state; "" if no `up` has created one yet. Raises PgstackError."""
     return deployed.backup_key(Workspace(stack, find_or_get(say), say).state())
