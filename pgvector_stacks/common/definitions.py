@@ -35,11 +35,11 @@ def identity_in_commands(kind: str, identity: str) -> str:
     """Return an identity in the form that ALTER FUNCTION, ALTER COLLATION and GRANT accept: a collation without its
     encoding, an ordered-set aggregate with its arguments in one list.
 
-    >>> in_commands("collation", "s.c for encoding 6")
+    >>> identity_in_commands("collation", "s.c for encoding 6")
     's.c'
-    >>> in_commands("aggregate", "s.a(real ORDER BY text)"), in_commands("aggregate", "s.a(ORDER BY text)")
+    >>> identity_in_commands("aggregate", "s.a(real ORDER BY text)"), identity_in_commands("aggregate", "s.a(ORDER BY text)")
     ('s.a(real, text)', 's.a(text)')
-    >>> in_commands("aggregate", 's.a(VARIADIC "any" ORDER BY VARIADIC "any")')
+    >>> identity_in_commands("aggregate", 's.a(VARIADIC "any" ORDER BY VARIADIC "any")')
     's.a(VARIADIC "any")'
     """
     if kind == "collation":
@@ -118,12 +118,12 @@ def restore_unchanged(recorded: str, before: str, now: str, *, unwritten: bool =
 
     `unwritten`: nobody wrote its expressions, whose text follows from the names of others.
 
-    >>> untouched("a: 1\\nb: 1", "a: 2\\nb: 1", "a: 2\\nb: 3")
+    >>> restore_unchanged("a: 1\\nb: 1", "a: 2\\nb: 1", "a: 2\\nb: 3")
     'a: 1\\nb: 3'
-    >>> untouched("a: 1", "a: 1\\nb: 2", "a: 1\\nb: 2\\nname of b: c")
+    >>> restore_unchanged("a: 1", "a: 1\\nb: 2", "a: 1\\nb: 2\\nname of b: c")
     'a: 1'
     >>> was, then = "attribute a: 1\\nattribute b: 2", "attribute b: 2\\nattribute a: 1"
-    >>> untouched(was, then, "attribute b: 2\\nattribute a: 3")
+    >>> restore_unchanged(was, then, "attribute b: 2\\nattribute a: 3")
     'attribute a: 3\\nattribute b: 2'
     """
     was, then, here = (_by_word(text) for text in (recorded, before, now))
@@ -158,9 +158,9 @@ def restore_unchanged(recorded: str, before: str, now: str, *, unwritten: bool =
 def has_same_lines(one: str, other: str) -> bool:
     """True if both definitions have words and the same lines, in any order except for a type's attributes.
 
-    >>> same_lines("owner: a\\nbase: b", "base: b\\nowner: a")
+    >>> has_same_lines("owner: a\\nbase: b", "base: b\\nowner: a")
     True
-    >>> same_lines("attribute a: int\\nattribute b: int", "attribute b: int\\nattribute a: int")
+    >>> has_same_lines("attribute a: int\\nattribute b: int", "attribute b: int\\nattribute a: int")
     False
     """
     same = sorted(LINE.split(one)) == sorted(LINE.split(other)) and "" not in parse(one)

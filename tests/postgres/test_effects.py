@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import doctest
-
 import pytest
 
 from pgvector_stacks.migrations.scripts import effects
-
-
-def test_the_examples_are_true() -> None:
-    found = doctest.testmod(effects)
-    assert found.attempted > 2
-    assert found.failed == 0
 
 
 @pytest.mark.parametrize(
