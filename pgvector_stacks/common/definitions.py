@@ -37,8 +37,10 @@ def identity_in_commands(kind: str, identity: str) -> str:
 
     >>> identity_in_commands("collation", "s.c for encoding 6")
     's.c'
-    >>> identity_in_commands("aggregate", "s.a(real ORDER BY text)"), identity_in_commands("aggregate", "s.a(ORDER BY text)")
-    ('s.a(real, text)', 's.a(text)')
+    >>> identity_in_commands("aggregate", "s.a(real ORDER BY text)")
+    's.a(real, text)'
+    >>> identity_in_commands("aggregate", "s.a(ORDER BY text)")
+    's.a(text)'
     >>> identity_in_commands("aggregate", 's.a(VARIADIC "any" ORDER BY VARIADIC "any")')
     's.a(VARIADIC "any")'
     """
