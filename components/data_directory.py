@@ -1,10 +1,13 @@
-"""The data directory in the volume, and whoever may serve it: between the Volume and the Container.
+"""The data directory in the volume, and which server may use it: a resource between the Volume and the Container.
 
-check: data of another major, or in another layout, is refused before anything is made, and what the schema's check
-would refuse before the server changes → create: initdb in a throw-away container, or what a retained volume already
-holds; an adopted volume's data is moved first → update: a changed image, setting or limit is first tried on an empty
-directory; another major is upgraded to (pgvector_stacks/upgrade/); the container is replaced only afterwards → read: a
-volume that was removed makes it a new one → delete: nothing; the data goes with the volume or not at all.
+- `check` refuses data of another major version or in another layout before anything is created, and before the server
+  changes it refuses what the schema's check would refuse later.
+- `create` runs initdb in a throw-away container, or takes the data that a retained volume has. It first moves the data
+  of an adopted volume.
+- `update` first tries a changed image, setting or limit on an empty directory, and upgrades to another major version
+  (pgvector_stacks/upgrade/). The container is replaced only afterwards.
+- `read` makes this a new resource if the volume was removed.
+- `delete` does nothing: the data is removed with the volume or not at all.
 """
 
 from __future__ import annotations
@@ -81,7 +84,7 @@ class DataDirectoryProvider(Provider):
 
     @staticmethod
     def _found(props: dict[str, Any]) -> dict[str, Any]:
-        """Made, or taken as it is there."""
+        """Create the data directory, or take the existing one, and return the outputs."""
         spec = spec_of(props)
         identifier, by = data_volume.prepare_data(
             connect(props["docker"]), spec, props["image"], props["volume"], props["adminPassword"]
@@ -95,7 +98,7 @@ class DataDirectoryProvider(Provider):
             docker_upgrade.roll_back(_wanted(_olds, _news, _news["image"]))
             return UpdateResult(_news | self._found(_news))
         if before.major != after.major:
-            if _news.get("upgradeMethod") != "link":  # after which the old container can't be started again
+            if _news.get("upgradeMethod") != "link":  # after `link` the old container can't be started again
                 docker_guardian.start_guardian(_olds["docker"], _olds["name"], _olds["image"])
             journal = docker_upgrade.carry_out(_wanted(_olds, _news, _news["image"]))
             return UpdateResult(
@@ -116,7 +119,7 @@ class DataDirectoryProvider(Provider):
             pulumi.log.info("tries the new image, settings or limits on an empty directory first")
             data_volume.try_server(client, after, _news["image"], _news["volume"], _news["pgvectorMinimum"])
         if _is_elsewhere(_olds, _news) and _is_gone(client, _news):
-            # Preflight let it pass: the former place has no data
+            # Preflight has checked that the former place has no data
             _look(client, _news)
             return UpdateResult(_news | self._found(_news))
         return UpdateResult(_news | {key: _olds.get(key) for key in OUTPUTS})
@@ -126,23 +129,23 @@ class DataDirectoryProvider(Provider):
         try:
             client = connect(props["docker"])
         except PgstackError:
-            client = None  # Preflight says it
+            client = None  # Preflight reports it
         if client is None or not _is_gone(client, props):
             return ReadResult(id_, props, inputs_of(props, OUTPUTS))
         pulumi.log.warn(f"volume {props['volume']} or its data is gone: `up` will create a new, empty database")
         return ReadResult(None, {})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """The data goes with the Volume, or stays with it."""
+        """Do nothing: the data is removed with the Volume or stays with it."""
 
 
 def _is_elsewhere(olds: dict[str, Any], news: dict[str, Any]) -> bool:
-    """True where the volume may be another one than the state's."""
+    """Return whether the volume may be another one than the state's."""
     return any(olds.get(key) != news.get(key) for key in ("docker", "volume", "volumeName", "name"))
 
 
 def _is_gone(client: docker.DockerClient, props: dict[str, Any]) -> bool:
-    """True where the volume isn't there, or another empty one of its name: seen only while no server runs on it."""
+    """Return whether the volume is missing or has no data. The data is checked only while no server runs."""
     if not volume_exists(client, props["volume"]):
         return True
     server = find_container(client, props["name"])
@@ -153,7 +156,7 @@ def _is_gone(client: docker.DockerClient, props: dict[str, Any]) -> bool:
 
 
 def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
-    """Raises ServerError for data that the wanted server can't or shouldn't serve. `away`: the volume isn't asked."""
+    """Raise ServerError for data that the declared server can't or may not use. `away`: the volume isn't asked."""
     if is_unknown(news.get("major")):
         return
     if olds:
@@ -179,8 +182,8 @@ def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
     try:
         client = connect(news["docker"])
     except PgstackError:
-        return  # Preflight says it
-    # a preview pulls nothing; create looks again
+        return  # Preflight reports it
+    # a preview pulls no image; `create` checks again
     if volume_exists(client, news["volumeName"]) and has_image(client, news["imageName"]):
         seen = news | {"image": news["imageName"], "volume": news["volumeName"]}
         if news.get("adopt"):
@@ -190,7 +193,7 @@ def _check(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
 
 
 def _as_it_is(olds: dict[str, Any], news: dict[str, Any], wanted: Mapping[str, Any]) -> list[Address]:
-    """Where the server is now, by the inputs of the last `up`."""
+    """Return the addresses at which the server answers now, from the inputs of the last `up`."""
     words = dict.fromkeys(
         word for word in (olds.get("adminPassword"), news["adminPassword"]) if word and not is_unknown(word)
     )
@@ -205,14 +208,14 @@ def _as_it_is(olds: dict[str, Any], news: dict[str, Any], wanted: Mapping[str, A
 
 
 def _check_extensions(olds: dict[str, Any], news: dict[str, Any]) -> None:
-    """Raises ServerError where another image can't serve the databases. A server that is down can't be asked."""
+    """Raise ServerError if another image lacks extensions of the databases. A server that is down isn't checked."""
     image = news["imageName"] if is_unknown(news.get("image")) else news["image"]
     if image in (olds["image"], olds["imageName"]):
         return
     try:
         client = connect(olds["docker"])
         if not has_image(client, image):
-            return  # a preview pulls nothing; the `up` asks again
+            return  # a preview pulls no image; the `up` checks again
         there = extension_check.list_installed(_address(olds | {key: olds.get(key, news.get(key)) for key in ADDRESS}))
         offer = extension_check.list_image_extensions(client, olds["name"], image)
     except (PgstackError, psycopg.Error):
@@ -223,7 +226,7 @@ def _check_extensions(olds: dict[str, Any], news: dict[str, Any]) -> None:
 
 
 def _address(props: dict[str, Any]) -> Address:
-    """The administrator's, of a server as it was deployed."""
+    """Return the administrator's address at the deployed server."""
     return Address(
         props["host"], int(props["port"]), "postgres", ADMIN, props["adminPassword"], sslmode=props["sslmode"],
         via=Endpoint(props["docker"], "").via, certificate=props.get("certificate") or "",
@@ -231,10 +234,10 @@ def _address(props: dict[str, Any]) -> Address:
 
 
 def _published(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
-    """Where it is to be reached otherwise, for which the container is replaced; what the state lacks isn't compared."""
+    """Return the changes of name, address and port, which replace the container. A key missing in the state is none."""
 
     def shown(value: Any) -> str:
-        return f"{value:g}" if isinstance(value, float) else str(value)  # the engine's numbers are floats
+        return f"{value:g}" if isinstance(value, float) else str(value)  # Pulumi passes numbers as floats
 
     return [
         f"{what} {shown(olds[key])} → {shown(news[key])}"
@@ -244,7 +247,7 @@ def _published(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
 
 
 def _other_image(olds: dict[str, Any], news: dict[str, Any], identifier: str) -> str:
-    """With the digests where a name was given to another image. `identifier`: "" where it isn't known yet."""
+    """Describe the change of image, with digests if only the digest changed. `identifier`: "" if it isn't known."""
     if olds["imageName"] != news["imageName"] or not identifier:
         return f"image {olds['imageName']} → {news['imageName']}"
     was, now = (str(each).removeprefix("sha256:")[:12] for each in (olds["image"], identifier))
@@ -252,7 +255,7 @@ def _other_image(olds: dict[str, Any], news: dict[str, Any], identifier: str) ->
 
 
 def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) -> None:
-    """Say what the upgrade will do. Raises PgstackError where it is refused."""
+    """Log what the upgrade will do. Raises ServerError if the upgrade is refused."""
     was, wanted = int(olds["major"]), int(news["major"])
     try:
         if away:
@@ -273,9 +276,9 @@ def _check_upgrade(olds: dict[str, Any], news: dict[str, Any], *, away: bool) ->
 
 
 def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> docker_upgrade.UpgradeRequest:
-    """The upgrade that these inputs ask for. The old server is reached as it was deployed.
+    """Return the upgrade that these inputs ask for. It reaches the old server at its deployed address.
 
-    State written before upgrades existed has no address. The declared one is used.
+    A state written before upgrades existed has no address. Then the upgrade uses the declared one.
     """
     known = {key: None if is_unknown(value) else value for key, value in news.items()}
     olds = {key: known.get(key) for key in ADDRESS} | olds
@@ -289,7 +292,7 @@ def _wanted(olds: dict[str, Any], news: dict[str, Any], image: str) -> docker_up
 
 
 def _check_volume(olds: dict[str, Any], news: dict[str, Any]) -> None:
-    """Raises ServerError where the data would be left behind in another volume."""
+    """Raise ServerError if another volume is declared, so that the data would be left behind."""
     was, wanted = olds.get("volumeName"), news.get("volumeName")
     if was == wanted or not (olds.get("adopt") or news.get("adopt")):
         return
@@ -305,7 +308,7 @@ def _check_volume(olds: dict[str, Any], news: dict[str, Any]) -> None:
 
 
 def _look_at_adopted(client: docker.DockerClient, props: dict[str, Any]) -> None:
-    """Say what adopting will do. Raises ServerError."""
+    """Log what the adoption will do. Raises ServerError if it is refused."""
     major, volume = int(props["major"]), props["volume"]
     seen = adoption.inspect_legacy_volume(client, props["name"], props["image"], volume)
     if reason := adoption.explain_refusal(seen, volume, props["imageName"], major):
@@ -315,7 +318,7 @@ def _look_at_adopted(client: docker.DockerClient, props: dict[str, Any]) -> None
 
 
 def _look(client: docker.DockerClient, props: dict[str, Any]) -> None:
-    """Raises ServerError."""
+    """Inspect the volume. Raises ServerError for data that the declared server can't use."""
     major = int(props["major"])
     found = data_volume.inspect_volume(client, props["name"], props["image"], props["volume"])
     if refusal := found.refusal(major, props["volume"]):
@@ -323,7 +326,7 @@ def _look(client: docker.DockerClient, props: dict[str, Any]) -> None:
 
 
 def spec_of(props: dict[str, Any]) -> ContainerSpec:
-    """The server these inputs describe."""
+    """Return the container of the server that these inputs describe."""
     return ContainerSpec(
         name=props["name"],
         major=int(props["major"]),
@@ -338,8 +341,9 @@ def spec_of(props: dict[str, Any]) -> ContainerSpec:
 
 
 class DataDirectory(DynamicResource, module="pgvector", name="DataDirectory"):
-    """Outputs: systemIdentifier (str); madeBy ("initdb", "found" or "upgraded from 15"); upgradedBy, the method of the
-    last upgrade, "" without one; downtimeS, from the stop of the old server to the verified new one, in seconds.
+    """The data directory. Outputs: systemIdentifier (str); madeBy ("initdb", "found" or "upgraded from 15");
+    upgradedBy, the method of the last upgrade, "" without one; downtimeS, the seconds from the old server's stop to the
+    verified new one.
     """
 
     systemIdentifier: pulumi.Output[str]
