@@ -1,6 +1,6 @@
-"""The one thing the rest knows about an engine: it declares a server, and says where it answers and who it is.
+"""The server that an engine declares, as the rest of the program sees it: its address, administrator and identity.
 
-And what both engines' data takes along for an upgrade.
+Also the inputs by which the data of both engines is upgraded and backed up.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ class Server:
     settings: dict[str, str]
     admin: str
     admin_password: pulumi.Output[str]
-    sslmode: str = ""  # as libpq names them; "" leaves it to libpq
-    build_memory_mb: int = 0  # maintenance_work_mem an index build of the scripts may have, in MiB; 0: the server's own
-    via: str = ""  # ssh://…: host and port are as seen from over there
+    sslmode: str = ""  # one of libpq's modes; "" leaves the choice to libpq
+    build_memory_mb: int = 0  # maintenance_work_mem for index builds of the scripts, in MiB; 0: the server's setting
+    via: str = ""  # ssh://…: host and port are as seen from that host
     network: str | None = None  # where containers reach it as `internal_host`, port 5432
     internal_host: str | None = None
-    backup_password: pulumi.Output[str] | None = None  # of inspection/backup_role.py; None: no backups are scheduled
-    certificate: pulumi.Output[str] | None = None  # PEM; what a client checks the server's against
+    backup_password: pulumi.Output[str] | None = None  # for inspection/backup_role.py; None: no scheduled backups
+    certificate: pulumi.Output[str] | None = None  # PEM; a client checks the server's certificate against it
 
 
 def upgrade_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[str, Any]:
-    """`UPGRADE_INPUTS` of the resource that has the data directory. What is None is no input."""
+    """Return the `UPGRADE_INPUTS` of the resource that has the data directory. A value of None isn't an input."""
     return {
         "upgradeMethod": environment.upgrade_method,
         "upgradeBackup": environment.upgrade_backup,
@@ -64,7 +64,7 @@ def upgrade_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[st
 
 
 def backup_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[str, Any]:
-    """`BACKUP_INPUTS` of the resource that knows when the new server serves."""
+    """Return the `BACKUP_INPUTS` of the resource that knows when the upgraded server accepts connections."""
     return {
         "upgradeBackup": environment.upgrade_backup,
         "backupDirectory": environment.backup_directory,
@@ -77,9 +77,10 @@ def backup_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[str
 
 
 def keep_as_in_state(olds: Mapping[str, Any], news: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
-    """The inputs of an `up` without an upgrade: `keys`, which count for an upgrade alone, as the state has them.
+    """Return the inputs of an `up` without an upgrade: `news`, with `keys` as the state has them.
 
-    So neither another value shows as a change of the server, nor the lack of them in a state from before they were.
+    These keys matter only for an upgrade. So neither a changed value, nor a key that an older state lacks, shows as a
+    change of the server.
     """
     return {key: value for key, value in news.items() if key not in keys} | {
         key: olds[key] for key in keys if key in olds
@@ -87,7 +88,7 @@ def keep_as_in_state(olds: Mapping[str, Any], news: Mapping[str, Any], keys: Col
 
 
 def backup_after(news: Mapping[str, Any]) -> BackupAfter | None:
-    """The backup that these inputs want of the upgraded server; None: none."""
+    """Return the backup of the upgraded server that these inputs ask for; None: no backup."""
     if not news.get("upgradeBackup"):
         return None
     stack = news["stack"]
@@ -96,7 +97,7 @@ def backup_after(news: Mapping[str, Any]) -> BackupAfter | None:
 
 
 def ignore_upgrade_only_changes(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
-    """`keep_as_in_state` for `ONLY_AT_AN_UPGRADE`, unless this is one."""
+    """Return `news` with `ONLY_AT_AN_UPGRADE` as in the state; for an upgrade, return `news` unchanged."""
     major = news.get("major")
     if "major" in olds and not is_unknown(major) and int(olds["major"]) != int(news["major"]):
         return dict(news)
@@ -104,14 +105,16 @@ def ignore_upgrade_only_changes(olds: Mapping[str, Any], news: Mapping[str, Any]
 
 
 def no_drift(olds: Mapping[str, Any], news: Mapping[str, Any]) -> NoDrift | None:
-    """What these inputs demand of the schema before an upgrade; None: nothing."""
+    """Return the check for drift that these inputs ask for before an upgrade; None: no check."""
     if news.get("driftPolicy") != "refuse":
         return None
     return NoDrift(news["stack"], olds.get("database", news["database"]))
 
 
 def backup_first(olds: Mapping[str, Any], news: Mapping[str, Any]) -> BackupFirst | None:
-    """The backup that these inputs want before an upgrade; None: none. `olds` may lack what older states lack."""
+    """Return the backup that these inputs ask for before an upgrade; None: no backup. An older state's `olds` may lack
+    keys.
+    """
     if not news["upgradeBackup"]:
         return None
     stack = news["stack"]
@@ -121,7 +124,7 @@ def backup_first(olds: Mapping[str, Any], news: Mapping[str, Any]) -> BackupFirs
 
 
 def _key(news: Mapping[str, Any]) -> str:
-    """ "" in a preview that doesn't know it yet."""
+    """Return the key of backups; "" in a preview that doesn't know it yet."""
     found = news.get("backupKey")
     return found if isinstance(found, str) else ""
 
