@@ -1,7 +1,7 @@
 """The data directory in the volume, and which server may use it: a resource between the Volume and the Container.
 
-- `check` refuses data of another major version or in another layout before anything is created, and before the server
-  changes it refuses what the schema's check would refuse later.
+- `check` refuses a volume with data of another major version or layout before anything is created, and describes or
+  refuses an upgrade. Before the server changes it refuses what the schema's check would refuse later.
 - `create` runs initdb in a throw-away container, or takes the data that a retained volume has. It first moves the data
   of an adopted volume.
 - `update` first tries a changed image, setting or limit on an empty directory, and upgrades to another major version
