@@ -234,7 +234,7 @@ def _address(props: dict[str, Any]) -> Address:
 
 
 def _published(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
-    """Return the changes of name, address and port, which replace the container. A key missing in the state is none."""
+    """Return the changes of name, address and port, which replace the container, as far as the state has them."""
 
     def shown(value: Any) -> str:
         return f"{value:g}" if isinstance(value, float) else str(value)  # Pulumi passes numbers as floats
@@ -247,7 +247,7 @@ def _published(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
 
 
 def _other_image(olds: dict[str, Any], news: dict[str, Any], identifier: str) -> str:
-    """Describe the change of image, with digests if only the digest changed. `identifier`: "" if it isn't known."""
+    """Describe the change of image, with digests if the name is the same. `identifier`: "" if it isn't known."""
     if olds["imageName"] != news["imageName"] or not identifier:
         return f"image {olds['imageName']} → {news['imageName']}"
     was, now = (str(each).removeprefix("sha256:")[:12] for each in (olds["image"], identifier))
@@ -326,7 +326,7 @@ def _look(client: docker.DockerClient, props: dict[str, Any]) -> None:
 
 
 def spec_of(props: dict[str, Any]) -> ContainerSpec:
-    """Return the container of the server that these inputs describe."""
+    """Return the specification of the container that these inputs describe."""
     return ContainerSpec(
         name=props["name"],
         major=int(props["major"]),
