@@ -1,6 +1,4 @@
-"""A password: the secret of the stack file if it is set there, otherwise one generated once and kept, encrypted, in the
-state.
-"""
+"""A password: the one in the stack file, otherwise one that is generated once and kept in the state, encrypted."""
 
 from __future__ import annotations
 
