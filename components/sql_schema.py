@@ -130,13 +130,13 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_reach(target: str, ledger: str, olds: dict[str, Any]) -> dict[str, Any]:
-    """Return the target `revision`, and `ledger` if the state wrongly has the target as reached, as after a restore."""
+    """Return the target `revision`, and `ledger` if the state wrongly says that it is reached, as after a restore."""
     believed = olds.get("revision") == target != ledger
     return {"revision": target} | ({"ledger": ledger} if believed else {})
 
 
 def _as_it_was(olds: dict[str, Any], news: dict[str, Any]) -> list[Address]:
-    """Return the old addresses of a server that this `up` changes: the new one isn't known yet. Empty for no server."""
+    """Return the old addresses of a server that this `up` changes: the new one isn't known yet. May be empty."""
     if not {"host", "port", "admin", "adminPassword"} <= olds.keys():
         return []
     word = news.get("adminPassword")
