@@ -1,1 +1,1 @@
-"""What is declared to Pulumi: one file per component or dynamic resource."""
+"""The component and the dynamic resources that the program declares to Pulumi, one file each."""

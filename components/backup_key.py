@@ -1,7 +1,7 @@
-"""The key that signs a stack's backups: in its state, encrypted, as its passwords are.
+"""The key that signs a stack's backups. It is in the state, encrypted like the passwords.
 
-It is as old as the data and the first resource that Pulumi asks about: so it also knows which engine has the data, and
-another one is refused before anything changes.
+This resource is as old as the data and the first one that Pulumi checks. So it also records which engine has the data,
+and refuses another engine before anything changes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .shared.provider import DynamicResource, Provider, refused
 
 
 class BackupKeyProps(Props):
-    """`configured` counts where it is set, else `generated`; `value` is the one that counts."""
+    """The keys: `value` is `configured` if that is set, otherwise `generated`."""
 
     engine: str
     configured: str = ""
@@ -34,13 +34,13 @@ class BackupKeyProps(Props):
 
 
 class BackupKeyProvider(Provider):
-    """Inputs: configured (optional), engine. It is made once, also while the config has one, which then counts."""
+    """Inputs: configured (optional), engine. A key is generated once, even if the stack file sets one."""
 
     name = "backup-key"
     outputs = ("generated", "value")
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        was = _olds.get("engine", news["engine"])  # a state from before has none
+        was = _olds.get("engine", news["engine"])  # an older state has none
         if was != news["engine"]:
             return refused(news, PgstackError(relocation.explain_engine_refusal(was, news["engine"])))
         return CheckResult(news, [])

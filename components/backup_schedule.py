@@ -1,9 +1,10 @@
-"""Backups by themselves (`pgvector:backup`): a container beside the server's that makes one a day.
+"""Scheduled backups (`pgvector:backup`): a container beside the server's that makes a backup a day.
 
-Its volume (scripts, password) → BackupFiles (fills it, makes the folder of the backups, sees whether it can be written)
-→ the Container → BackupRuns (it waits for its time; its processes are limited). Nothing of this is declared for a stack
-without the key. The schema makes its role meanwhile (inspection/backup_role.py), before any script runs: a script that
-fails stops no backup. Another image replaces the container, as the server's. Taking it away leaves the backups.
+In dependency order: the volume (scripts, password) → BackupFiles (fills the volume, creates the backup folder, checks
+that it is writable) → the Container → BackupRuns (waits until the container waits for its time; limits its processes).
+A stack without `pgvector:backup` declares none of these. The schema creates the container's role meanwhile
+(inspection/backup_role.py), before any script runs, so a script that fails doesn't stop the backups. A changed image
+replaces this container like the server's. Removing these resources keeps the backups.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ OF_THIS_MACHINE = ("directory", "owner")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The declared server that is backed up. `password`: of the role of scheduled backups; `key` signs them."""
+    """The declared server that is backed up. `password`: of the role `pgstack_backup`; `key`: signs the backups."""
 
     engine: Endpoint
     image: docker.RemoteImage
@@ -48,8 +49,8 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the resources are declared. `ours`: of dynamic resources; `docker`: with the provider; `hooks`, `labels`: the
-    container's."""
+    """Options of the resources. `ours`: for dynamic resources; `docker`: for those of the docker Provider; `hooks` and
+    `labels`: for the container."""
 
     ours: pulumi.ResourceOptions
     docker: pulumi.ResourceOptions
@@ -58,7 +59,7 @@ class Options:
 
 
 def declare(environment: Environment, server: Server, options: Options) -> None:
-    """For a stack with the key, on an engine of this machine."""
+    """Declare the resources of scheduled backups, for a stack with `pgvector:backup` on a local Docker Engine."""
     name = sidecar.container_name(environment.name)
     volume = docker.Volume(
         "backup-files-volume",
@@ -82,7 +83,7 @@ def declare(environment: Environment, server: Server, options: Options) -> None:
 
 
 def _variables(environment: Environment) -> dict[str, str]:
-    """The environment variables of the container."""
+    """Return the environment variables of the container."""
     assert environment.backup is not None
     tls, given = environment.tls == "require", environment.tls_certificate
     return sidecar.container_environment(
@@ -138,7 +139,7 @@ def _container(
 
 
 class BackupFilesProps(Props):
-    """What `declare` gives."""
+    """The properties that `declare` passes."""
 
     docker: str
     name: str
@@ -181,13 +182,13 @@ class BackupFilesProvider(Provider):
         try:
             gone = not volume_exists(connect(deployed.docker), deployed.volume)
         except PgstackError:
-            gone = False  # Preflight says it
-        gone = gone or schedule.read_start(Path(deployed.directory)) is None  # somebody removed the folder
+            gone = False  # Preflight reports it
+        gone = gone or schedule.read_start(Path(deployed.directory)) is None  # the folder was removed
         return ReadResult(None, {}) if gone else ReadResult(id_, deployed.to_props(), deployed.inputs(self.outputs))
 
     @plainly
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """The volume goes with its own resource, the backups stay."""
+        """Remove the records of the schedule. The volume is removed with its own resource; the backups stay."""
         schedule.remove_records(Path(BackupFilesProps.from_props(_props).directory))
 
 
@@ -207,7 +208,7 @@ def _install(wanted: BackupFilesProps) -> None:
 
 
 class BackupRunsProps(Props):
-    """`docker`: the engine's URL; `container`: its id."""
+    """`docker`: the Docker Engine's URL; `container`: the id of the container."""
 
     docker: str
     container: str

@@ -1,9 +1,9 @@
-"""A TLS certificate for a server that was given none: its key kept in the state, encrypted.
+"""A generated TLS certificate, for a stack that gives none. Its key is in the state, encrypted.
 
-It signs itself and nothing else: a client that wants `sslmode=verify-full` takes the output `certificate` as its root,
-and whoever stole the key could make no certificate for another name. `read` sees that it ends within a month, or that a
-new one is asked for, and says so in an input that the program never declares; so the preview shows it, and `up` makes
-the next.
+The certificate signs itself and nothing else: a client that requires `sslmode=verify-full` takes the output
+`certificate` as its root, and a thief of the key can't create a certificate for another name. If the certificate
+expires within a month, or a new one is requested, `read` writes an input that the program never declares. So the
+preview shows a change, and `up` creates the next certificate.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OUTPUTS = ("certificate", "key")
 
 
 def self_signed(names: list[str]) -> tuple[str, str]:
-    """(certificate, key), PEM, for these host names and addresses; ECDSA on P-256, valid for two years."""
+    """Create (certificate, key) in PEM for these host names and addresses: ECDSA on P-256, valid for two years."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     now = certificate_expiry.utc_now()
@@ -58,7 +58,7 @@ def self_signed(names: list[str]) -> tuple[str, str]:
 
 
 def _signing_alone() -> x509.KeyUsage:
-    """A handshake is signed with it, and no other certificate."""
+    """Return the use of the key: it signs TLS handshakes, but no other certificate."""
     return x509.KeyUsage(
         digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
         key_agreement=False, key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
@@ -84,7 +84,7 @@ class CertificateProps(Props):
 
 
 class GeneratedCertificateProvider(Provider):
-    """Input: names. A changed list makes a new certificate, and so does what `read` found."""
+    """Input: names. A changed list creates a new certificate, and so does the input `renew`, which `read` writes."""
 
     name = "certificate"
     outputs = OUTPUTS

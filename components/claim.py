@@ -1,7 +1,7 @@
-"""Which state a container belongs to: a number made once, kept in the state and written on the container as a label.
+"""The claim: a random number that says which state a container belongs to. The state and the container's label hold it.
 
-Two checkouts, or two backends, may have a stack of the same name. A container with our name and another claim is
-somebody else's and is never removed; one with our claim that the state doesn't know was left by a killed `up`.
+Two checkouts, or two backends, may have a stack of the same name. A container with our name and another claim belongs
+to another state and is never removed. A container with our claim that the state doesn't know was left by a killed `up`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ClaimProps(Props):
 
 
 class ClaimProvider(Provider):
-    """Makes it in create and never again."""
+    """Generates the claim in `create` and never again."""
 
     name = "claim"
     outputs = ("value",)

@@ -1,10 +1,13 @@
-"""The data directory in the volume, and whoever may serve it: between the Volume and the Container.
+"""The data directory in the volume, and which server may use it: a resource between the Volume and the Container.
 
-check: data of another major, or in another layout, is refused before anything is made, and what the schema's check
-would refuse before the server changes → create: initdb in a throw-away container, or what a retained volume already
-holds; an adopted volume's data is moved first → update: a changed image, setting or limit is first tried on an empty
-directory; another major is upgraded to (pgvector_stacks/upgrade/); the container is replaced only afterwards → read: a
-volume that was removed makes it a new one → delete: nothing; the data goes with the volume or not at all.
+- `check` refuses a volume with data of another major version or layout before anything is created, and describes or
+  refuses an upgrade. Before the server changes it refuses what the schema's check would refuse later.
+- `create` runs initdb in a throw-away container, or takes the data that a retained volume has. It first moves the data
+  of an adopted volume.
+- `update` first tries a changed image, setting or limit on an empty directory, and upgrades to another major version
+  (pgvector_stacks/upgrade/). The container is replaced only afterwards.
+- `read` makes this a new resource if the volume was removed.
+- `delete` does nothing: the data is removed with the volume or not at all.
 """
 
 from __future__ import annotations
@@ -164,7 +167,7 @@ class DataDirectoryProvider(Provider):
         return ReadResult(None, {})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """The data goes with the Volume, or stays with it."""
+        """Do nothing: the data is removed with the Volume or stays with it."""
 
 
 def _prepare(wanted: DataProps) -> dict[str, Any]:
@@ -189,14 +192,14 @@ def _upgrade(was: DataProps, wanted: DataProps) -> dict[str, Any]:
 
 
 def _is_elsewhere(was: DataProps, wanted: DataProps) -> bool:
-    """True if the volume may be another one than the state's."""
+    """Return whether the volume may be another one than the state's."""
     return (was.docker, was.volume, was.volume_name, was.name) != (
         wanted.docker, wanted.volume, wanted.volume_name, wanted.name,
     )  # fmt: skip
 
 
 def _is_gone(client: docker.DockerClient, wanted: DataProps) -> bool:
-    """True if the volume does not exist or is another, empty one of its name; seen only while no server runs on it."""
+    """Return whether the volume is missing or has no data. The data is checked only while no server runs."""
     if not volume_exists(client, wanted.volume):
         return True
     server = find_container(client, wanted.name)
@@ -207,7 +210,7 @@ def _is_gone(client: docker.DockerClient, wanted: DataProps) -> bool:
 
 
 def _check(was: DataProps | None, wanted: DataProps, *, away: bool) -> None:
-    """Raises ServerError for data that the wanted server can't or shouldn't serve. `away`: the volume isn't asked."""
+    """Raise ServerError for data that the declared server can't or may not use. `away`: the volume isn't asked."""
     if not wanted.major:
         return
     if was is not None:
@@ -247,13 +250,13 @@ def _tell_changes(was: DataProps, wanted: DataProps) -> None:
 
 
 def _as_it_is(was: DataProps, now: DataProps, schema: Mapping[str, Any]) -> list[Address]:
-    """Where the server is now, by the inputs of the last `up`."""
+    """Return the addresses at which the server answers now, from the inputs of the last `up`."""
     words = dict.fromkeys(word for word in (was.admin_password, now.admin_password) if word)
     return [was.address(database=schema["database"], password=word) for word in words]
 
 
 def _check_extensions(was: DataProps, wanted: DataProps) -> None:
-    """Raises ServerError where another image can't serve the databases. A server that is down can't be asked."""
+    """Raise ServerError if another image lacks extensions of the databases. A server that is down isn't checked."""
     image = wanted.image or wanted.image_name
     if image in (was.image, was.image_name):
         return
@@ -271,7 +274,7 @@ def _check_extensions(was: DataProps, wanted: DataProps) -> None:
 
 
 def _published(was: DataProps, wanted: DataProps) -> list[str]:
-    """Where it is to be reached otherwise, for which the container is replaced; what the state lacks isn't compared."""
+    """Return the changes of name, address and port, which replace the container, as far as the state has them."""
     return [
         f"{what} {old} → {new}"
         for old, new, what in (
@@ -282,7 +285,7 @@ def _published(was: DataProps, wanted: DataProps) -> list[str]:
 
 
 def _other_image(was: DataProps, wanted: DataProps, identifier: str) -> str:
-    """With the digests where a name was given to another image. `identifier`: "" where it isn't known yet."""
+    """Describe the change of image, with digests if the name is the same. `identifier`: "" if it isn't known."""
     if was.image_name != wanted.image_name or not identifier:
         return f"image {was.image_name} → {wanted.image_name}"
     before, now = (each.removeprefix("sha256:")[:12] for each in (was.image, identifier))
@@ -290,7 +293,7 @@ def _other_image(was: DataProps, wanted: DataProps, identifier: str) -> str:
 
 
 def _check_upgrade(was: DataProps, wanted: DataProps, *, away: bool) -> None:
-    """Say what the upgrade will do. Raises PgstackError where it is refused."""
+    """Log what the upgrade will do. Raises ServerError if the upgrade is refused."""
     try:
         if away:
             if wanted.major < was.major:
@@ -312,9 +315,9 @@ def _check_upgrade(was: DataProps, wanted: DataProps, *, away: bool) -> None:
 
 
 def _requested(was: DataProps, wanted: DataProps, image: str) -> docker_upgrade.UpgradeRequest:
-    """The upgrade that these inputs ask for. The old server is reached as it was deployed.
+    """Return the upgrade that these inputs ask for. It reaches the old server at its deployed address.
 
-    State written before upgrades existed has no address. The declared one is used.
+    A state written before upgrades existed has no address. Then the upgrade uses the declared one.
     """
     return docker_upgrade.UpgradeRequest(
         client=connect(was.docker), before=was.spec, after=wanted.spec,
@@ -326,7 +329,7 @@ def _requested(was: DataProps, wanted: DataProps, image: str) -> docker_upgrade.
 
 
 def _check_volume(was: DataProps, wanted: DataProps) -> None:
-    """Raises ServerError where the data would be left behind in another volume."""
+    """Raise ServerError if another volume is declared, so that the data would be left behind."""
     if was.volume_name == wanted.volume_name or not (was.adopt or wanted.adopt):
         return
     if was.adopt:
@@ -341,7 +344,7 @@ def _check_volume(was: DataProps, wanted: DataProps) -> None:
 
 
 def _look_at_adopted(client: docker.DockerClient, wanted: DataProps) -> None:
-    """Say what adopting will do. Raises ServerError."""
+    """Log what the adoption will do. Raises ServerError if it is refused."""
     seen = adoption.inspect_legacy_volume(client, wanted.name, wanted.image, wanted.volume)
     if reason := adoption.explain_refusal(seen, wanted.volume, wanted.image_name, wanted.major):
         raise ServerError(reason)
@@ -350,15 +353,16 @@ def _look_at_adopted(client: docker.DockerClient, wanted: DataProps) -> None:
 
 
 def _look(client: docker.DockerClient, wanted: DataProps) -> None:
-    """Raises ServerError."""
+    """Inspect the volume. Raises ServerError for data that the declared server can't use."""
     found = data_volume.inspect_volume(client, wanted.name, wanted.image, wanted.volume)
     if refusal := found.refusal(wanted.major, wanted.volume):
         raise ServerError(refusal)
 
 
 class DataDirectory(DynamicResource, module="pgvector", name="DataDirectory"):
-    """Outputs: systemIdentifier (str); madeBy ("initdb", "found" or "upgraded from 15"); upgradedBy, the method of the
-    last upgrade, "" without one; downtimeS, from the stop of the old server to the verified new one, in seconds.
+    """The data directory. Outputs: systemIdentifier (str); madeBy ("initdb", "found" or "upgraded from 15");
+    upgradedBy, the method of the last upgrade, "" without one; downtimeS, the seconds from the old server's stop to the
+    verified new one.
     """
 
     systemIdentifier: pulumi.Output[str]

@@ -1,4 +1,4 @@
-"""The database of one environment: its engine's server, its passwords, its scripts, and what an application reads."""
+"""The database of one environment: its engine's server, its passwords, its scripts, and its outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .shared.schema_check import WANTED_INPUTS
 
 
 class Database(pulumi.ComponentResource):
-    """Declares all of a stack. `outputs()` is what the stack exports."""
+    """The component that declares all resources of a stack. `outputs()` returns what the stack exports."""
 
     def __init__(self, environment: Environment, opts: pulumi.ResourceOptions | None = None) -> None:
         if not pulumi.runtime.is_dry_run():
@@ -53,7 +53,7 @@ class Database(pulumi.ComponentResource):
                 "appPassword": self.app_password,
                 "readonlyPassword": self.readonly_password,
             }
-            # only where the engine says something: an input that is added updates the schema of every stack
+            # only values that the engine sets: an added input would update the schema of every stack
             | {
                 key: value
                 for key, value in (
@@ -70,7 +70,9 @@ class Database(pulumi.ComponentResource):
         self.register_outputs({})
 
     def outputs(self) -> dict[str, pulumi.Output[object] | str]:
-        """URLs hold a password and are secrets. No timestamps: a second `up` says unchanged."""
+        """Return the stack's outputs. URLs are secrets, as they hold a password. No value is a time, so a second `up`
+        reports "unchanged".
+        """
         server, schema = self.server, self.schema
         found: dict[str, pulumi.Output[object] | str] = {
             "host": server.host,
@@ -96,7 +98,7 @@ class Database(pulumi.ComponentResource):
     def _url(
         self, server: Server, role: str, secret: pulumi.Output[str], *, host: str = "", port: int = 0
     ) -> pulumi.Output[str]:
-        """Known only once the scripts are applied, so that nothing downstream connects too early."""
+        """Return a URL that is known only once the scripts are applied, so that nothing else connects too early."""
         parts = pulumi.Output.all(host or server.host, port or server.port, secret, self.schema.schemaRevision)
         database, mode = self.environment.database, server.sslmode
         url = parts.apply(lambda p: Address(p[0], int(p[1]), database, role, p[2], sslmode=mode).url)

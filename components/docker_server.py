@@ -1,8 +1,9 @@
-"""The Docker engine: a PostgreSQL server in a hardened container, with its image, volume and network.
+"""The engine `docker`: a PostgreSQL server in a hardened container, with its image, volume and network.
 
-Preflight (says no before anything changes) → the explicit provider → RemoteImage, Volume, Network → DataDirectory
-(initdb, or what the volume holds; tries a changed image or setting) → Container → Readiness (waits, diagnoses). The
-Container is declared with `wait=False`: the plugin would report nothing but "failed to be in healthy state".
+In dependency order: Preflight (refuses before anything changes) → the explicit docker Provider → RemoteImage, Volume,
+Network → DataDirectory (initdb, or the volume's data; tries a changed image or setting) → Container → Readiness (waits
+for the server, diagnoses). The Container is declared with `wait=False`: with a wait, the plugin would report only
+"failed to be in healthy state".
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ from .shared.engine import Server, backup_inputs, upgrade_inputs
 from .shared.schema_check import WANTED
 
 HEALTHY = ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)]
-PINNED = ("staging", "production")  # whose image had better be the one that was tried
+PINNED = ("staging", "production")  # stacks that should run exactly the image that was tested
 ANYWHERE = ("0.0.0.0", "::")
 
 
 def declare(
     environment: Environment, parent: pulumi.Resource, schema: Mapping[str, Any], backup_key: pulumi.Output[str]
 ) -> Server:
-    """The Docker engine's part of the `Engine` interface. `schema`: what is compared before the server changes.
+    """Declare the server of the engine `docker`. `schema`: what is compared with the database before a change.
 
-    Raises PgstackError, where the memory doesn't suffice too.
+    Raises PgstackError, also if the memory is too small.
     """
     if offline.requested(os.environ):
         engine = offline.endpoint_not_asked(environment, os.environ)
@@ -125,7 +126,7 @@ class _Declaration:
     def _answer(self, ready: Readiness, certificate: pulumi.Output[str]) -> Server:
         environment = self.environment
         return Server(
-            # known only once it answers; the inputs, so that a preview knows them
+            # the inputs, not outputs of `ready`, so that a preview knows them
             host=pulumi.Output.from_input(self.host),
             port=pulumi.Output.from_input(environment.port or PORT),
             identity=ready.identity,
@@ -191,10 +192,10 @@ class _Declaration:
         )  # fmt: skip
 
     def _volume(self) -> docker.Volume:
-        """No labels: a changed one would replace the volume, and with it the data.
+        """Declare the volume, without labels: a changed label would replace the volume, and with it the data.
 
-        An adopted volume keeps its maker's labels and driver. Creating it again changes nothing (Docker returns the
-        existing one), and what a refresh finds out about it is ignored.
+        An adopted volume keeps the labels and the driver that it has. Creating it again changes nothing, as Docker
+        returns the existing volume. What a refresh finds out about it is ignored.
         """
         kept = self.environment.volume != "delete"
         path = self.environment.data_path
@@ -235,7 +236,10 @@ class _Declaration:
     def _before_create(
         self, what: str, remove: Callable[[Endpoint, str, str], None], name: str
     ) -> pulumi.ResourceHookBinding:
-        """What a killed `up` left is in no state, and goes before its like is made; somebody else's is refused."""
+        """Return the hook that removes what a killed `up` left before the resource of that name is created.
+
+        The state doesn't have what the killed `up` left. The hook refuses what belongs to another checkout.
+        """
         engine = self.engine
         known: list[str] = []
         self.claim.value.apply(known.append)
@@ -248,7 +252,7 @@ class _Declaration:
         )
 
     def _certificate(self) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
-        """(certificate, key): the configured ones, or generated ones; empty without TLS."""
+        """Return (certificate, key): the configured ones, or generated ones; empty without TLS."""
         environment = self.environment
         if environment.tls == "off":
             return pulumi.Output.from_input(""), pulumi.Output.from_input("")
@@ -266,7 +270,7 @@ class _Declaration:
         spec: pulumi.Output[ContainerSpec], data: DataDirectory,
     ) -> docker.Container:  # fmt: skip
         environment = self.environment
-        shape = self._spec("", "")  # what doesn't depend on the certificate
+        shape = self._spec("", "")  # only what doesn't depend on the certificate
         labels = self._labels("server")
         return docker.Container(
             "server",
@@ -281,7 +285,7 @@ class _Declaration:
             mounts=[docker.ContainerMountArgs(type="volume", source=volume.name, target=VOLUME)],
             tmpfs=shape.tmpfs,
             memory=environment.memory_mb,
-            memory_swap=environment.memory_mb,  # no swap: a swapping database is a dead one
+            memory_swap=environment.memory_mb,  # no swap: a database that swaps is too slow to use
             cpus=as_read_back(environment.cpus),
             shm_size=self.tuned.shm_mb,
             ulimits=[
@@ -308,7 +312,7 @@ class _Declaration:
                 pulumi.ResourceOptions(
                     depends_on=[data],
                     delete_before_replace=True,
-                    replace_on_changes=["healthcheck"],  # the plugin stores a changed one and never applies it
+                    replace_on_changes=["healthcheck"],  # the plugin stores a changed healthcheck but never applies it
                     hooks=self._before_create("container", left_behind.remove_container, self.name),
                 ),
             ),
@@ -316,7 +320,7 @@ class _Declaration:
 
 
 def as_read_back(cpus: float) -> str:
-    """`1.0`, `0.25`, and `10.` for ten: as the plugin reads it back. Written otherwise it is a change at every `up`.
+    """Return the text that the plugin reads back: `1.0`, `0.25`, `10.` for ten. Any other would change at every `up`.
 
     Source: nanoInt64ToDecimalString in terraform-provider-docker, internal/provider/helpers.go.
     """

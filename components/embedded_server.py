@@ -1,10 +1,12 @@
 """The embedded engine: a PostgreSQL server on this machine as a Pulumi resource.
 
-check: a changed major is told in words or refused, a configured port must be free, and what the schema's check would
-refuse is refused before the server changes → create/update: initdb where there
-is no data, start, the administrator's password; a changed major is upgraded, and backed up once it serves → read: a
-server that is found dead shows as a difference, so that the next `up` starts it; a data directory that is gone makes it
-a new one → delete: stops the server; the data stays.
+- `check` describes or refuses a changed major version, requires that a configured port is free, and before the server
+  changes it refuses what the schema's check would refuse later.
+- `create` and `update` run initdb if there is no data, start the server, and set the administrator's password. For a
+  changed major version they upgrade the data, and back it up once the new server accepts connections.
+- `read` shows a stopped server as a difference, so that the next `up` starts it. If the data directory is missing, it
+  makes this a new resource.
+- `delete` stops the server; the data stays.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ MADE = ("madeBy", "upgradedBy", "downtimeS")
 
 
 class DirectoryProps(Props):
-    """Where a server's data is. What a check doesn't know yet is "" or 0."""
+    """The place of a server's data. A value that a check doesn't know yet is "" or 0."""
 
     data: str = ""
     major: int = 0
@@ -62,12 +64,12 @@ class DirectoryProps(Props):
 
     @property
     def root(self) -> Path:
-        """Where the directories of all majors are."""
+        """The folder that has the data directories of all major versions."""
         return self.directory.path.parent
 
 
 class JobProps(DirectoryProps, UpgradeProps):
-    """And what an upgrade takes of it."""
+    """The place of the data, and what an upgrade needs."""
 
     data: str
     major: int
@@ -75,10 +77,10 @@ class JobProps(DirectoryProps, UpgradeProps):
 
 
 class ServerProps(JobProps):
-    """And all of a server that is brought up."""
+    """All properties of a server."""
 
     admin_password: str
-    server: str = ""  # "running", and what `read` found
+    server: str = ""  # the program declares "running"; `read` writes what it found
     host: str = ""
     port: int = 0
     version: str = ""
@@ -89,7 +91,7 @@ class ServerProps(JobProps):
 
     @property
     def address(self) -> Address:
-        """The administrator's, of a server that was brought up."""
+        """The administrator's address at the started server."""
         return _address(self.port, self.admin_password)
 
 
@@ -137,7 +139,7 @@ class EmbeddedServerProvider(Provider):
         serves = _bring_up(wanted, was.admin_password)
         outs = serves.to_props() | made
         if upgraded:
-            from pgvector_stacks.upgrade.checks import (  # with all that runs scripts: the program only declares
+            from pgvector_stacks.upgrade.checks import (  # late: the program only declares
                 reindex,
                 statistics,
             )
@@ -175,7 +177,7 @@ class EmbeddedServerProvider(Provider):
 
 
 def _warn_of_other_data(wanted: DirectoryProps) -> None:
-    """The state is new, the data of another major isn't: nobody is to look for it in the empty server beside it."""
+    """Warn if the state is new and data of another major version exists: the new server is empty and doesn't use it."""
     own = wanted.directory
     for major in embedded_server.VERSIONS:
         other = embedded_server.Directory(wanted.root / str(major), major)
@@ -191,7 +193,7 @@ def _is_another_major(was: DirectoryProps, wanted: DirectoryProps) -> bool:
 
 
 def _check_place(was: DirectoryProps, wanted: DirectoryProps) -> None:
-    """Raises ServerError where a renamed stack would start empty beside its data."""
+    """Raise ServerError if a renamed stack would start empty, without its data."""
     if not (was.known and wanted.known):
         return
     here, there = Path(was.data).parent, Path(wanted.data).parent
@@ -204,7 +206,7 @@ def _check_place(was: DirectoryProps, wanted: DirectoryProps) -> None:
 
 
 def _check_port(was: DirectoryProps, wanted: DirectoryProps) -> None:
-    """Raises ServerError where something that isn't ours listens on a configured port."""
+    """Raise ServerError if a process other than our server listens on the configured port."""
     port = wanted.wanted_port
     if not port or not wanted.known:
         return
@@ -223,7 +225,7 @@ def _check_port(was: DirectoryProps, wanted: DirectoryProps) -> None:
 
 
 def _as_it_is(was: DirectoryProps, now: DirectoryProps, wanted: Mapping[str, Any]) -> list[Address]:
-    """Where the server is now: on the port of its own settings file. Empty where it isn't running."""
+    """Return the server's present addresses, on the port of its settings file; none if the server isn't running."""
     port = embedded_server.read_last_port(was.directory)
     if port is None or embedded_server.find_postmaster(was.directory) is None:
         return []
@@ -243,7 +245,7 @@ def _job(was: JobProps, wanted: JobProps) -> embedded_guardian.Job:
 
 
 def _goes_back(job: embedded_guardian.Job) -> bool:
-    """Whether the lower major is a rollback that was asked for. Raises ServerError for a downgrade that was not."""
+    """Return whether the job is a requested rollback. Raises ServerError for a downgrade that nobody requested."""
     was, wanted = job.old, job.new
     if wanted < was:
         if embedded_upgrade.is_rollback_requested(job):
@@ -257,7 +259,7 @@ def _goes_back(job: embedded_guardian.Job) -> bool:
 
 
 def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
-    """What `up` would do about another major. Raises PgstackError where it would refuse, psycopg.Error."""
+    """Return what `up` would do about another major version. Raises PgstackError if it would refuse, psycopg.Error."""
     was, wanted = JobProps.from_props(olds), JobProps.from_props(news)
     job = _job(was, wanted)
     if _goes_back(job):
@@ -272,7 +274,7 @@ def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
 
 
 def _upgrade(was: ServerProps, wanted: ServerProps) -> dict[str, Any]:
-    """The outputs that tell of it. Raises PgstackError, psycopg.Error."""
+    """Upgrade, or roll back, and return the outputs that describe it. Raises PgstackError, psycopg.Error."""
     job = _job(was, wanted)
     if _goes_back(job):
         embedded_upgrade.roll_back(job)
@@ -286,7 +288,7 @@ def _upgrade(was: ServerProps, wanted: ServerProps) -> dict[str, Any]:
 
 
 def _back_up(was: ServerProps, serves: ServerProps) -> None:
-    """Of the upgraded server; not after a rollback, whose state the backups from before have."""
+    """Back up the upgraded server, but not after a rollback: backups of that version exist from before the upgrade."""
     if serves.major > was.major and (after := serves.backup_after()):
         reached = embedded_upgrade.open_toolbox_at_server(_job(was, serves), serves.admin_password)
         after.make(reached, pulumi.log.info, pulumi.log.warn)
@@ -297,7 +299,7 @@ def _address(port: int, password: str) -> Address:
 
 
 def _bring_up(wanted: ServerProps, known_password: str) -> ServerProps:
-    """From whatever is there to a running server with these settings, this port and this password."""
+    """Bring the server up with these settings, this port and this password. Return its properties with the outputs."""
     directory, settings, port = wanted.directory, wanted.settings, wanted.wanted_port
     embedded_upgrade.check_is_current(directory)
     embedded_server.initialise(directory, wanted.admin_password)
@@ -321,7 +323,7 @@ def _bring_up(wanted: ServerProps, known_password: str) -> ServerProps:
 class EmbeddedServer(DynamicResource, module="pgvector", name="EmbeddedServer"):
     """A server in `.data/<stack>/<major>`. Outputs: host (str), port (int), version and identity (str).
 
-    In the state besides: madeBy ("initdb", "upgraded from 16"), and of an upgrade upgradedBy and downtimeS.
+    The state also has madeBy ("initdb", "upgraded from 16") and, after an upgrade, upgradedBy and downtimeS.
     """
 
     host: pulumi.Output[str]
@@ -336,13 +338,13 @@ class EmbeddedServer(DynamicResource, module="pgvector", name="EmbeddedServer"):
 def declare(
     environment: Environment, parent: pulumi.Resource, schema: Mapping[str, Any], backup_key: pulumi.Output[str]
 ) -> Server:
-    """The embedded engine's part of the `Engine` interface. `schema`: what its check compares before a change."""
+    """Declare the embedded engine's server. `schema`: what its check compares with the database before a change."""
     admin_password = password("admin-password", environment.admin_password, parent)
     settings = derive_settings(environment.limits, durability=environment.durability)
     server = EmbeddedServer(
         "server",
         {
-            # below the checkout, which may be moved
+            # relative to the checkout, because the checkout may be moved
             "data": f".data/{environment.stack}/{environment.major}",
             "major": environment.major,
             "wantedPort": environment.port,

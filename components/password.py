@@ -1,4 +1,4 @@
-"""A password: the config secret where one is set, else generated once and kept in the state, encrypted."""
+"""A password: the one in the stack file, otherwise one that is generated once and kept in the state, encrypted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PasswordProps(Props):
 
 
 class GeneratedPasswordProvider(Provider):
-    """Makes it in create and never again; where it is used is not its business."""
+    """Generates the password in `create` and never again."""
 
     name = "password"
     outputs = ("value",)
@@ -29,7 +29,7 @@ class GeneratedPasswordProvider(Provider):
         return CreateResult("generated", PasswordProps(value=secrets.token_urlsafe(BYTES)).to_props())
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Nothing changes; without this method an update of another input would lose the password."""
+        """Keep the password: without this method, an update of another input would lose it."""
         return UpdateResult(PasswordProps(value=PasswordProps.from_props(_olds).value).to_props())
 
 
@@ -44,10 +44,10 @@ class GeneratedPassword(DynamicResource, module="pgvector", name="GeneratedPassw
 
 
 def password(name: str, configured: SecretStr | None, parent: pulumi.Resource) -> pulumi.Output[str]:
-    """The configured password as a secret, or a generated one.
+    """Return the configured password as a secret, or a generated one.
 
-    Generated passwords are resources also while the config has one: taking the secret out of the config again
-    brings the same generated password back.
+    The generated password is a resource even if the stack file sets a password. So the stack gets the same generated
+    password back when the stack file no longer sets one.
     """
     generated = GeneratedPassword(name, pulumi.ResourceOptions(parent=parent))
     return generated.value if configured is None else pulumi.Output.secret(configured.get_secret_value())

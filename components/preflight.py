@@ -1,7 +1,7 @@
-"""What must hold on the Docker host, looked at in every preview: `check` runs in each, and changes nothing.
+"""Checks the Docker host in every preview: `check` runs in each preview and changes nothing.
 
-The explicit docker Provider depends on it, so that a missing engine is told here, with the remedy, and not by the
-plugin.
+The explicit docker Provider depends on this resource. So a missing Docker Engine is reported here, with the remedy, and
+not by the plugin.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .shared.provider import DynamicResource, Provider, as_deployed, refused
 
 
 class PlaceProps(Props):
-    """Where the data lies. `docker`: the engine's URL."""
+    """The place of the data. `docker`: the Docker Engine's URL."""
 
     name: str
     image: str
@@ -40,7 +40,7 @@ class PlaceProps(Props):
 
 
 class PreflightProps(PlaceProps):
-    """What `to_props` gives, and `claim`."""
+    """The properties that `to_props` returns, and `claim`."""
 
     memory_mb: int
     cpus: float
@@ -98,8 +98,10 @@ class PreflightProvider(Provider):
 
 
 def examine(inputs: PreflightProps, was: PlaceProps | None) -> None:
-    """Warn of what is worth it. Raises PgstackError with every serious finding; before them, where data would be left
-    behind: what else is found there is about a place that isn't wanted.
+    """Warn of the lesser findings. Raises PgstackError with every serious finding.
+
+    Raises PgstackError before it checks anything else if data would be left behind: the other findings would be about a
+    place that nobody wants.
     """
     endpoint, wanted = Endpoint(inputs.docker, inputs.docker_chosen_by), inputs.wanted
     client = connect(endpoint.url, endpoint.chosen_by)
@@ -120,7 +122,7 @@ def examine(inputs: PreflightProps, was: PlaceProps | None) -> None:
 
 
 def to_props(environment: Environment, endpoint: Endpoint, wal_mb: int) -> dict[str, Any]:
-    """`PreflightProps` from the environment; `claim` comes from the state."""
+    """Return the properties of `PreflightProps` from the environment, without `claim`, which comes from the state."""
     return {
         "name": environment.name,
         "image": environment.image,
@@ -137,7 +139,7 @@ def to_props(environment: Environment, endpoint: Endpoint, wal_mb: int) -> dict[
 
 
 class Preflight(DynamicResource, module="pgvector", name="Preflight"):
-    """It has no outputs: it refuses, or it passes."""
+    """The check of the Docker host as a resource. It has no outputs: the check refuses or passes."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(PreflightProvider(), name, props, opts)

@@ -1,12 +1,12 @@
-"""The moment a container's server answers over TCP, or the reason why it never will.
+"""Waits until a container's server answers over TCP, or reports why it never will.
 
-create and update: wait for an answer, looking at the container all the while, so that an exit is told within a second
-with its cause; then the administrator's password and the limits that the plugin doesn't know; after an upgrade the
-statistics, and a backup. read: a server that doesn't answer, though its container is the same, becomes an update:
-otherwise nobody would ask why.
+`create` and `update` wait for an answer and watch the container meanwhile, so that they report an exit and its cause
+within a second. Then they set the administrator's password and the limits that the plugin doesn't know. After an
+upgrade they complete the statistics and make a backup. `read` turns a server that doesn't answer into an update, even
+if its container is the same: otherwise Pulumi would not run `update`, which reports the cause.
 
-Its identity changes when the data directory, the version, the image, a setting or a limit does: then the SQL resource
-validates again.
+The output `identity` changes when the data directory, the version, the image, a setting or a limit changes. Then the
+SQL resource validates again.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from .shared.provider import DynamicResource, Provider, as_deployed, plainly
 from .shared.upgrade_props import UpgradeProps
 
 OUTPUTS = ("version", "identity")
-FOUND = "found"  # an input that only `read` writes: how the server was found, where it didn't answer
+FOUND = "found"  # an input that only `read` writes, for a server that didn't answer: why
 
 
 class ServerProps(UpgradeProps):
-    """Of a server that answered, or is to. `docker`: the engine's URL; `version`: an output."""
+    """The server that has answered or is to answer. `docker`: the Docker Engine's URL; `version`: an output."""
 
     name: str
     docker: str
@@ -55,7 +55,7 @@ class ServerProps(UpgradeProps):
 
     @property
     def major(self) -> int:
-        """Of the server that answered; 0: none did."""
+        """The major version of the server that answered; 0: no server has answered."""
         return int(self.version.split(".")[0] or 0)
 
     @property
@@ -70,7 +70,7 @@ class ServerProps(UpgradeProps):
 
 
 class ReadinessProps(ServerProps):
-    """And what its processes are limited to, and its identity is made of."""
+    """The server, the limit of its processes, and the parts of its identity."""
 
     pids_limit: int
     system_identifier: str
@@ -104,7 +104,7 @@ class ReadinessProvider(Provider):
             address = serves.server.address
             tables = statistics.analyze_missing(address)
             pulumi.log.info(f"PostgreSQL {serves.version} serves; statistics of {tables} tables are complete")
-            from pgvector_stacks.upgrade.checks import reindex  # with all that runs scripts: the program only declares
+            from pgvector_stacks.upgrade.checks import reindex  # late: the program only declares
 
             reindex.rebuild_stale(address, pulumi.log.info)
             _back_up(was, serves)
@@ -117,7 +117,7 @@ class ReadinessProvider(Provider):
         try:
             found = readiness.describe_problem(connect(deployed.docker), deployed.server)
         except PgstackError:
-            found = ""  # Preflight says it
+            found = ""  # Preflight reports it
         if not found:
             return ReadResult(id_, outs, inputs)
         pulumi.log.warn(found)
@@ -125,7 +125,7 @@ class ReadinessProvider(Provider):
 
 
 def _back_up(was: ServerProps, serves: ServerProps) -> None:
-    """Of the upgraded server; not after a rollback, whose state the backups from before have."""
+    """Back up the upgraded server, but not after a rollback: backups of that version exist from before the upgrade."""
     if was.major and serves.major > was.major and (after := serves.backup_after()):
         after.make(_at_the_server(serves), pulumi.log.info, pulumi.log.warn)
 
@@ -138,7 +138,7 @@ def _at_the_server(serves: ServerProps) -> Iterator[tuple[interface.Toolbox, int
 
 
 def _wait(wanted: ReadinessProps, known_password: str) -> ReadinessProps:
-    """The same with its outputs, once the server answers."""
+    """Wait until the server answers, and return `wanted` with its outputs."""
     client, server = connect(wanted.docker), wanted.server
     version = readiness.wait_until_ready(client, server, known_password)
     readiness.limit_processes(client, server.container, wanted.pids_limit)

@@ -1,11 +1,12 @@
-"""The ordered SQL scripts as a tracked resource. Its truth is the ledger in the database; the state is a cache of it.
+"""The ordered SQL scripts as a Pulumi resource. The ledger in the database is the truth; the state is a cache of it.
 
-check: reads the scripts, and the ledger where the server answers (the one that is there, where it is about to change),
-and refuses what may not run: edited, removed and reordered scripts, drift in strict environments → diff: left to the
-engine, which prints the changed keys → create and update: run what is pending, whole or not at all, then validate →
-read: puts what the database really has into the inputs, so that a restored older database, a hand-made change or what
-`up` mends (inspection/rerun_reasons) shows in the next preview → delete: nothing; data is never dropped by taking a
-resource away.
+- `check` reads the scripts, and the ledger if the server answers. It refuses edited, removed and reordered scripts, and
+  drift in strict environments. Before a change of the server it asks the server that runs now.
+- `diff` is left to Pulumi, which prints the changed keys.
+- `create` and `update` run all pending scripts or none, then validate.
+- `read` writes what the database has into the inputs. So the next preview shows a restored older database, a hand-made
+  change and what `up` repairs (inspection/rerun_reasons).
+- `delete` does nothing: removing a resource never drops data.
 """
 
 from __future__ import annotations
@@ -44,17 +45,17 @@ from .shared.schema_props import DatabaseProps, MadeProps, RoleLimitProps, Schem
 
 NO_DRIFT = "none"
 MEND = "mend"  # an input that only `read` writes: see inspection/rerun_reasons.py
-# Bump it when what create and update do to a database changes: the state doesn't see a change of code.
+# Increase it when what create and update do to a database changes: the state doesn't show a change of code.
 RUNNER = 2
 OUTPUTS = ("schemaRevision", "postgresVersion", "pgvectorVersion", "validation", "ledger")
-NOT_KNOWN = "unknown"  # a `ledger` that could not be asked
+NOT_KNOWN = "unknown"  # the `ledger` of a database that could not be asked
 
 
 class SqlSchemaProvider(Provider):
-    """Inputs: see `SqlSchema`. The scripts are read from disk: their text is in neither inputs nor state.
+    """Inputs: see `inputs` and `Database`. The scripts are read from disk: their text is in neither inputs nor state.
 
-    `revision` is what the database is to have, `ledger` what its ledger has: an output, and an input only where `check`
-    finds another one than the state has it, so that the engine sees a difference.
+    `revision` is the revision that the database is to have. `ledger` is the revision that its ledger has: an output. It
+    is also an input if `check` finds another one than the state has, so that Pulumi sees a difference.
     """
 
     name = "sql-schema"
@@ -83,7 +84,7 @@ class SqlSchemaProvider(Provider):
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        outs = as_of_today(props)  # here, in the refresh: so it shows as no change in the preview
+        outs = as_of_today(props)  # here, in the refresh, so that the preview does not show it as a change
         found = _look(MadeProps.from_props(props))
         if found is not None:
             outs.pop(MEND, None)
@@ -91,11 +92,11 @@ class SqlSchemaProvider(Provider):
         return ReadResult(id_, outs, inputs_of(outs, OUTPUTS))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """The data stays: taking the resource out of the program is no order to drop it."""
+        """Do nothing: the data stays, because removing the resource from the program isn't an order to drop data."""
 
 
 def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
-    """The inputs with what the files and the database say added: `revision` and `drift`, and maybe `ledger`.
+    """Return the inputs with `revision`, `drift` and maybe `ledger`, which come from the files and the database.
 
     Raises PlanRefused, DriftRefused, ScriptError, ConnectionFailed.
     """
@@ -106,7 +107,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
         return news | unseen | {"revision": _not_compared(olds, news)}
     changes = is_unknown({key: news.get(key) for key in ("host", "port", "adminPassword", "identity")})
     addresses = _as_it_was(olds, news) if changes else _addresses(news, olds)
-    if not addresses:  # there was none
+    if not addresses:  # there was no server
         return news | unseen | {"revision": revision_of(_announced(news, olds))}
     if olds.get("database", news["database"]) != news["database"]:
         pulumi.log.warn(f"another database: {news['database']} takes the place of {olds['database']}, which stays")
@@ -129,13 +130,13 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_reach(target: str, ledger: str, olds: dict[str, Any]) -> dict[str, Any]:
-    """The revision to be reached, and the `ledger` where the state believes that it is reached: as after a restore."""
+    """Return the target `revision`, and `ledger` if the state wrongly says that it is reached, as after a restore."""
     believed = olds.get("revision") == target != ledger
     return {"revision": target} | ({"ledger": ledger} if believed else {})
 
 
 def _as_it_was(olds: dict[str, Any], news: dict[str, Any]) -> list[Address]:
-    """Where the server is that this `up` changes: its new address is not known yet. Empty where there was none."""
+    """Return the old addresses of a server that this `up` changes: the new one isn't known yet. May be empty."""
     if not {"host", "port", "admin", "adminPassword"} <= olds.keys():
         return []
     word = news.get("adminPassword")
@@ -149,7 +150,7 @@ def _addresses(props: dict[str, Any], others: dict[str, Any]) -> list[Address]:
 def _not_asked(
     error: ConnectionFailed, addresses: list[Address], olds: dict[str, Any], news: dict[str, Any], *, changes: bool
 ) -> dict[str, Any]:
-    """`_to_reach`, after the reason in words why no ledger was compared. Raises ScriptError."""
+    """Log why no ledger was compared, and return the inputs of `_to_reach`. Raises ScriptError."""
     scripts = listed_files(news).scripts
     target = revision_of(scripts)
     if not olds:
@@ -173,7 +174,7 @@ def _not_asked(
 
 
 def _announced(news: dict[str, Any], olds: dict[str, Any]) -> tuple[Script, ...]:
-    """The scripts, each named where there is no ledger to ask yet: of a new resource the engine shows three lines."""
+    """Return the scripts. For a new resource log each script, because Pulumi shows only three lines of their list."""
     scripts = listed_files(news).scripts
     if not olds:
         _refuse_what_cannot_begin(scripts, news)
@@ -182,7 +183,7 @@ def _announced(news: dict[str, Any], olds: dict[str, Any]) -> tuple[Script, ...]
 
 
 def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
-    """The revision to be reached, with a word on what the state alone can tell. Raises ScriptError."""
+    """Return the target revision, and log what the state alone says about the scripts. Raises ScriptError."""
     scripts = listed_files(news).scripts
     pulumi.log.warn("offline: the ledger was not compared; which scripts ran is what the last `up` left in the state")
     ran = dict(line.split(" ", 1)[1].rsplit("  ", 1) for line in olds.get("scripts", "").splitlines())
@@ -199,7 +200,7 @@ def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
 
 
 def _refuse_what_cannot_begin(scripts: Sequence[Script], news: dict[str, Any]) -> None:
-    """For scripts that have not run, where there is no ledger to plan with. Raises PlanRefused."""
+    """Check scripts that have not run, when there is no ledger to plan with. Raises PlanRefused."""
     from pgvector_stacks.migrations.scripts.planning import cannot_begin
 
     if problems := cannot_begin(scripts, {}, {}, news["baseline"], news["stack"]):
@@ -207,7 +208,7 @@ def _refuse_what_cannot_begin(scripts: Sequence[Script], news: dict[str, Any]) -
 
 
 def _look(deployed: MadeProps) -> dict[str, Any] | None:
-    """The ledger's revision, the drift and what `up` mends; None where the database can't be reached."""
+    """Return the ledger's revision, the drift and what `up` repairs; None if the database can't be reached."""
     from pgvector_stacks.inspection import hba_rules, rerun_reasons, role_drift
     from pgvector_stacks.migrations.ledger import read_ledger
 
@@ -239,7 +240,7 @@ def _look(deployed: MadeProps) -> dict[str, Any] | None:
 
 
 def _bring_up(wanted: SchemaProps) -> dict[str, Any]:
-    """Run, then validate. Raises what `apply` and `validate` raise."""
+    """Run the pending scripts, then validate. Raises what `apply` and `validate` raise."""
     from pgvector_stacks.inspection import validation
     from pgvector_stacks.migrations import apply
     from pgvector_stacks.migrations.ledger import add_event
@@ -290,9 +291,9 @@ def _bring_up(wanted: SchemaProps) -> dict[str, Any]:
 
 
 class SqlSchema(DynamicResource, module="pgvector", name="SqlSchema"):
-    """Outputs: schemaRevision, postgresVersion, pgvectorVersion (str), validation (map of check to result).
+    """The scripts. Outputs: schemaRevision, postgresVersion, pgvectorVersion (str), validation (map: check to result).
 
-    In the state besides: ledger, the revision that the database was last seen to have.
+    The state also has the output ledger: the revision that the database had when it was last asked.
     """
 
     schemaRevision: pulumi.Output[str]
@@ -305,7 +306,7 @@ class SqlSchema(DynamicResource, module="pgvector", name="SqlSchema"):
 
 
 def inputs(environment: Environment) -> dict[str, Any]:
-    """The inputs that come from the environment and the files alone. Raises ScriptError, SettingRefused."""
+    """Return the inputs that depend only on the environment and the files. Raises ScriptError, SettingRefused."""
     files = read_files(SQL, environment.scripts)
     return (
         {

@@ -1,1 +1,1 @@
-"""What several resources share: the base of dynamic providers, checks before a change, what an engine declares."""
+"""Code that several resources share: the base of dynamic providers, checks before a change, what an engine declares."""

@@ -1,6 +1,6 @@
-"""The one thing the rest knows about an engine: it declares a server, and says where it answers and who it is.
+"""The server that an engine declares, as the rest of the program sees it: its address, administrator and identity.
 
-And what both engines' data takes along for an upgrade.
+Also the inputs by which the data of both engines is upgraded and backed up.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ class Server:
     settings: dict[str, str]
     admin: str
     admin_password: pulumi.Output[str]
-    sslmode: str = ""  # as libpq names them; "" leaves it to libpq
-    build_memory_mb: int = 0  # maintenance_work_mem an index build of the scripts may have, in MiB; 0: the server's own
-    via: str = ""  # ssh://…: host and port are as seen from over there
+    sslmode: str = ""  # one of libpq's modes; "" leaves the choice to libpq
+    build_memory_mb: int = 0  # maintenance_work_mem for index builds of the scripts, in MiB; 0: the server's setting
+    via: str = ""  # ssh://…: host and port are as seen from that host
     network: str | None = None  # where containers reach it as `internal_host`, port 5432
     internal_host: str | None = None
-    backup_password: pulumi.Output[str] | None = None  # of inspection/backup_role.py; None: no backups are scheduled
-    certificate: pulumi.Output[str] | None = None  # PEM; what a client checks the server's against
+    backup_password: pulumi.Output[str] | None = None  # for inspection/backup_role.py; None: no scheduled backups
+    certificate: pulumi.Output[str] | None = None  # PEM; a client checks the server's certificate against it
 
 
 def upgrade_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[str, Any]:
-    """`UPGRADE_INPUTS` of the resource that has the data directory. What is None is no input."""
+    """Return the `UPGRADE_INPUTS` of the resource that has the data directory. A value of None isn't an input."""
     return {
         "upgradeMethod": environment.upgrade_method,
         "upgradeBackup": environment.upgrade_backup,
@@ -60,7 +60,7 @@ def upgrade_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[st
 
 
 def backup_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[str, Any]:
-    """`BACKUP_INPUTS` of the resource that knows when the new server serves."""
+    """Return the `BACKUP_INPUTS` of the resource that knows when the upgraded server accepts connections."""
     return {
         "upgradeBackup": environment.upgrade_backup,
         "backupDirectory": environment.backup_directory,
@@ -73,9 +73,10 @@ def backup_inputs(environment: Environment, key: pulumi.Output[str]) -> dict[str
 
 
 def keep_as_in_state(olds: Mapping[str, Any], news: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
-    """The inputs of an `up` without an upgrade: `keys`, which count for an upgrade alone, as the state has them.
+    """Return the inputs of an `up` without an upgrade: `news`, with `keys` as the state has them.
 
-    So neither another value shows as a change of the server, nor the lack of them in a state from before they were.
+    These keys matter only for an upgrade. So neither a changed value, nor a key that an older state lacks, shows as a
+    change of the server.
     """
     return {key: value for key, value in news.items() if key not in keys} | {
         key: olds[key] for key in keys if key in olds
@@ -83,7 +84,7 @@ def keep_as_in_state(olds: Mapping[str, Any], news: Mapping[str, Any], keys: Col
 
 
 def ignore_upgrade_only_changes(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
-    """`keep_as_in_state` for `ONLY_AT_AN_UPGRADE`, unless this is one."""
+    """Return `news` with `ONLY_AT_AN_UPGRADE` as in the state; for an upgrade, return `news` unchanged."""
     major = news.get("major")
     if "major" in olds and not is_unknown(major) and int(olds["major"]) != int(news["major"]):
         return dict(news)

@@ -1,7 +1,8 @@
-"""What a killed `up` left on the Docker host and no state knows: a container, a network. A volume with data stays.
+"""Removes what a killed `up` left on the Docker host and no state knows: a container, a network, an empty volume.
 
-Runs just before the resource is created, when the state has none of it. What carries another claim is another
-checkout's, and is never touched.
+These functions run just before the resource of that name is created, so the state doesn't have it. A volume with data
+stays. A container with another claim, and a network with another claim that is in use, belong to another checkout and
+are never touched.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ GRACE_S = 30
 
 
 def remove_container(engine: Endpoint, name: str, claim: str) -> None:
-    """Raises DockerFailed, PgstackError for a container of somebody else's."""
+    """Stop and remove the leftover container. Raises DockerFailed, PgstackError for a container with another claim."""
     client = connect(engine.url, engine.chosen_by)
     container = find_container(client, name)
     if container is None:
@@ -43,7 +44,7 @@ def remove_container(engine: Endpoint, name: str, claim: str) -> None:
 
 
 def remove_network(engine: Endpoint, name: str, claim: str) -> None:
-    """Raises DockerFailed, PgstackError for a network of somebody else's."""
+    """Remove the leftover network. Raises DockerFailed, PgstackError for one that isn't the stack's."""
     client = connect(engine.url, engine.chosen_by)
     network = find_network(client, name)
     if network is None:
@@ -56,9 +57,9 @@ def remove_network(engine: Endpoint, name: str, claim: str) -> None:
 
 
 def remove_empty_volume(path: str, image: str, engine: Endpoint, name: str, _: str) -> None:
-    """Of a volume that is bound elsewhere than to `path` and has no data: Docker would give it as it is.
+    """Remove a volume that is bound to another place than `path` and has no data: Docker would reuse it unchanged.
 
-    Raises DockerFailed, PgstackError where it has data, or can't be looked into.
+    Raises DockerFailed, PgstackError where the volume has data or can't be inspected.
     """
     client = connect(engine.url, engine.chosen_by)
     bound = relocation.find_bind_source(client, name)

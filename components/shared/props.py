@@ -1,9 +1,10 @@
-"""A resource's properties as a frozen model: what the engine hands over, read once, and given back as it came.
+"""A resource's properties as a frozen model: read once from what Pulumi passes, and returned unchanged.
 
-The engine's habits are dealt with here and nowhere else: numbers come as floats, what is None doesn't come at all, what
-a preview doesn't know comes as an object, and the SDK's own key lies among ours. What isn't known has its field's
-default. Keys and values in the state are a storage format: `to_props` gives what `from_props` took and what was added
-since, and no default of ours. A model names what its provider uses; the rest passes through it.
+Only this module deals with the form in which Pulumi passes properties: numbers are floats, keys with None are missing,
+a value that a preview doesn't know is an object, and the SDK's own key is among ours. A field whose value isn't known
+has its default. Keys and values in the state are a storage format: `to_props` returns what `from_props` took and what
+was added since, but none of our defaults. A model names the properties that its provider uses; other properties pass
+through it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ TEXT = "__provider"  # the input in which the SDK keeps a resource's provider
 
 
 def is_unknown(value: Any) -> bool:
-    """True where the value, or one inside it, is decided only by the real `up`."""
+    """Return whether the value, or a value inside it, becomes known only in the real `up`."""
     if isinstance(value, Unknown):
         return True
     if isinstance(value, dict):
@@ -30,14 +31,16 @@ def is_unknown(value: Any) -> bool:
 
 
 class Props(BaseModel):
-    """The base of all: a field `memory_mb` is the property `memoryMb`. A default is of what older states lack."""
+    """The base of all models. The field `memory_mb` is the property `memoryMb`. Fields that older states lack have a
+    default.
+    """
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True)
     _taken: dict[str, Any] | None = PrivateAttr(default=None)
 
     @classmethod
     def from_props(cls, props: Mapping[str, Any]) -> Self:
-        """Raises PgstackError, without a value, where something lacks that no state was without."""
+        """Read the properties. Raises PgstackError, without values, if a property that every state has is missing."""
         taken = {key: value for key, value in props.items() if key != TEXT and value is not None}
         try:
             found = cls.model_validate({key: value for key, value in taken.items() if not is_unknown(value)})
@@ -55,11 +58,11 @@ class Props(BaseModel):
         return not is_unknown([(self._taken or {}).get(to_camel(name)) for name in fields])
 
     def to_props(self, **added: Any) -> dict[str, Any]:
-        """What `from_props` took, or what the model was made with, and the fields that were `added`."""
+        """Return what `from_props` took, or the fields that the model was created with, and the fields in `added`."""
         assert added.keys() <= type(self).model_fields.keys()
         taken = self.model_dump(by_alias=True, exclude_unset=True) if self._taken is None else self._taken
         return taken | {to_camel(key): value for key, value in added.items() if value is not None}
 
     def inputs(self, outputs: Collection[str]) -> dict[str, Any]:
-        """What `read` returns as inputs: all but the `outputs`."""
+        """Return the inputs that `read` gives back: all properties but the `outputs`."""
         return {key: value for key, value in self.to_props().items() if key not in outputs}

@@ -1,6 +1,7 @@
-"""What every dynamic resource here shares: its text in the state, errors without tracebacks, unknowns in preview.
+"""The base of every dynamic resource: its provider's text in the state, errors without tracebacks, offline previews.
 
-A provider's name is a storage format: the state holds it (`registry.py`). It takes no arguments and keeps no state.
+A provider's name is a storage format: the state holds it (`registry.py`). A provider takes no arguments and keeps no
+state.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from .registry import provider_named
 
 P = ParamSpec("P")
 R = TypeVar("R")
-PICKLE_PROTOCOL = 4  # what the states of today have; Python 3.14's default is 5
+PICKLE_PROTOCOL = 4  # as in existing states; Python 3.14's default is 5
 
 
 class Provider(ResourceProvider):
-    """What the engine calls for the resources of one kind."""
+    """The base of the providers, which Pulumi calls to check, create, update, read and delete resources of one kind."""
 
     name: ClassVar[str]  # its key in `registry.PROVIDERS`
-    outputs: ClassVar[tuple[str, ...]] = ()  # what it adds to the inputs
+    outputs: ClassVar[tuple[str, ...]] = ()  # the keys that it adds to the inputs
 
     def __reduce__(self) -> tuple[Callable[[str], ResourceProvider], tuple[str]]:
         return provider_named, (self.name,)
@@ -40,24 +41,24 @@ class Provider(ResourceProvider):
         install_process_hooks()
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """The engine compares the inputs and prints the changed keys.
+        """Leave the comparison to Pulumi, which prints the changed keys, unless only the provider's text differs.
 
-        But another text for the same provider, as in states from before it had a name, is no change.
+        States written before providers had names hold another text for the same provider. That is not a change.
         """
         return DiffResult() if self.changes(_olds, _news) else DiffResult(changes=False)
 
     def changes(self, olds: dict[str, Any], news: dict[str, Any]) -> bool:
-        """Whether the inputs `news` differ from those in `olds`, a resource as it was deployed."""
+        """Return whether the inputs `news` differ from those in `olds`, the properties of the deployed resource."""
         ours = {*self.outputs, TEXT}
         return any(olds.get(key) != news.get(key) for key in (olds.keys() | news.keys()) - ours)
 
 
 class DynamicResource(Resource):
-    """A dynamic resource whose `__provider`, an input, is the same text under every Python.
+    """A dynamic resource whose input `__provider` is the same text under every version of Python.
 
     The SDK pickles a provider with the interpreter's default protocol, so another Python would update every resource
-    of an unchanged stack. A provider is its name and nothing else, which is why it can be pickled here; the text is the
-    SDK's own under Python 3.11.
+    of an unchanged stack. This class pickles the provider itself, with a fixed protocol, which works because a provider
+    is nothing but its name. The text is the one that the SDK writes under Python 3.11.
     """
 
     def __init__(
@@ -67,18 +68,18 @@ class DynamicResource(Resource):
         props: dict[str, Any],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        text = pulumi.Output.secret(serialized(provider))  # a secret, as the SDK has it
+        text = pulumi.Output.secret(serialized(provider))  # a secret, as in the SDK
         kind = f"pulumi-python:{self._resource_type_name}"
         pulumi.CustomResource.__init__(self, kind, name, props | {TEXT: text}, opts)
 
 
 def serialized(provider: Provider) -> str:
-    """What the state holds of a provider."""
+    """Return the text by which the state holds a provider."""
     return base64.b64encode(pickle.dumps(provider, protocol=PICKLE_PROTOCOL)).decode()
 
 
 def plainly(method: Callable[P, R]) -> Callable[P, R]:
-    """A provider method whose known failures reach the user as their message, without cause or context."""
+    """Wrap a provider method so that the user sees only the message of a known failure, without cause or context."""
 
     @functools.wraps(method)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -94,15 +95,15 @@ def plainly(method: Callable[P, R]) -> Callable[P, R]:
 
 
 def refused(inputs: dict[str, Any], error: PgstackError) -> CheckResult:
-    """A failed check. The property is always "": the engine prints the property's value, secrets included."""
+    """Return a failed check. It names no property, because Pulumi prints a named property's value, secrets included."""
     return CheckResult(inputs, [CheckFailure("", str(error))])
 
 
 def inputs_of(props: dict[str, Any], outputs: Iterable[str]) -> dict[str, Any]:
-    """What `read` returns as inputs: the properties without the `outputs`, and without the engine's own pickle."""
+    """Return the inputs that `read` gives back: the properties without the `outputs` and the provider's text."""
     return {key: value for key, value in props.items() if key not in outputs and key != TEXT}
 
 
 def as_deployed(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
-    """The inputs of an offline preview: the Docker host of the last `up`, since none is asked now."""
+    """Return the inputs of an offline preview: `news` with the Docker host of the last `up`, since no host is asked."""
     return news | {key: olds[key] for key in ("docker", "dockerChosenBy") if key in olds and key in news}

@@ -1,8 +1,8 @@
-"""Finds a provider by the short name that states know it by.
+"""Finds a provider by the short name that the state of a stack has for it.
 
-A state holds a call of `provider_named` with that name. So this function's path and the names are storage formats;
-where a provider's class lies is not. States from before names hold the paths of FORMER in
-pgvector_stacks/automation/provider_guard.py: a class that moves leaves its name there behind.
+A state holds a call of `provider_named` with that name. So the path of this function and the names are storage formats,
+but the module of a provider's class isn't. Older states, written before these names existed, hold the paths in FORMER
+(pgvector_stacks/automation/provider_guard.py): a class that moves stays importable from its path there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pulumi.dynamic import ResourceProvider
 
 from pgvector_stacks.automation.provider_process import Failed
 
-# name in the state: where its class lies in `components`
+# name in the state: module and class in `components`
 PROVIDERS: Mapping[str, tuple[str, str]] = {
     "backup-files": ("backup_schedule", "BackupFilesProvider"),
     "backup-key": ("backup_key", "BackupKeyProvider"),
@@ -31,7 +31,7 @@ PROVIDERS: Mapping[str, tuple[str, str]] = {
 
 
 def provider_named(name: str) -> ResourceProvider:
-    """What a state's text is unpickled with. Raises Failed for a name that this version has no provider for."""
+    """Return the provider of this name; unpickling a state's text calls this. Raises Failed for an unknown name."""
     if name not in PROVIDERS:
         raise Failed(
             f"this stack's state has a resource of the provider {name!r}, which this version of pgvector-stacks lacks"

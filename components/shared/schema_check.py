@@ -1,8 +1,8 @@
-"""What the database says about the listed scripts: asked by the schema's check, and by the server's before it changes.
+"""Compares the listed scripts with the database: for the schema's check, and for the server's check before a change.
 
 A change of the server makes its address and its identity unknown to the preview, and an `up` checks the schema only
-once the new server serves. So the resource that has the data (EmbeddedServer, DataDirectory) asks too, in its own
-check, the server that is there: what can't go on is refused before anything is changed.
+once the new server accepts connections. So the resource that has the data (EmbeddedServer, DataDirectory) also compares
+in its own check, with the server that runs now: what the schema's check would refuse is refused before any change.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from pgvector_stacks.config.environment import SCRIPT_CACHE, SQL, scripts_of_all
 from pgvector_stacks.connections.connection import LOOK, Address, connect
 from pgvector_stacks.migrations.scripts.script_files import Script, load, load_verify, revision
 
-if TYPE_CHECKING:  # and late, where the database is asked: the program only declares
+if TYPE_CHECKING:  # functions that ask the database import these late: the program only declares
     from pgvector_stacks.common.difference import Difference
     from pgvector_stacks.migrations.scripts.planning import Applied, Pending
 
 SHORT = 12
-# What a server's check needs of the schema's inputs. The program hands it over; the check takes it out again, so that
-# no state holds it.
+# The key under which the program passes some of the schema's inputs to the server's check. The check removes it, so
+# that no state holds it.
 WANTED = "schemaWanted"
 WANTED_INPUTS = ("stack", "database", "scripts", "verify", "order", "baseline", "driftPolicy")
 LAST_LOOK: dict[str, Any] = {}
@@ -38,7 +38,7 @@ LAST_LOOK: dict[str, Any] = {}
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What lies in `sql/`: the listed scripts in their order, and the verify scripts."""
+    """The files of `sql/`: the listed scripts in their order, and the verify scripts."""
 
     scripts: tuple[Script, ...]
     verify: tuple[Script, ...]
@@ -46,7 +46,7 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The revision the database has, the one it is to have, what runs to get there, and the drift in words."""
+    """The revision that the database has, the target revision, what runs to reach it, and the drift as text."""
 
     actual: str
     target: str
@@ -55,7 +55,7 @@ class Found:
 
 
 def compare(connection: psycopg.Connection[Any], wanted: Mapping[str, Any]) -> Found:
-    """The ledger and the live schema against the listed scripts (`WANTED_INPUTS`).
+    """Compare the ledger and the live schema with the listed scripts (`WANTED_INPUTS`).
 
     Raises PlanRefused, DriftRefused, ScriptError, psycopg.Error.
     """
@@ -80,15 +80,15 @@ def compare(connection: psycopg.Connection[Any], wanted: Mapping[str, Any]) -> F
 
 
 def set_apart(news: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
-    """A server's inputs without `WANTED`, and what stood there."""
+    """Return a server's inputs without the key `WANTED`, and the value of that key."""
     return {key: value for key, value in news.items() if key != WANTED}, news.get(WANTED)
 
 
 def refuse_before_a_change(addresses: Sequence[Address], wanted: Mapping[str, Any]) -> None:
-    """For a server that exists: raises what the schema's check would raise only after the server was changed.
+    """Raise, before an existing server changes, what the schema's check would raise only after the change.
 
-    `addresses`: the administrator's at the server that is there. One that can't be asked is no reason to refuse: the
-    schema's check says so, and asks again before a script runs.
+    `addresses`: the administrator's addresses at the existing server. A server that can't be reached isn't a reason to
+    refuse: the schema's check reports that, and compares again before a script runs.
     """
     if offline.requested(os.environ):
         return
@@ -100,7 +100,7 @@ def refuse_before_a_change(addresses: Sequence[Address], wanted: Mapping[str, An
 
 
 def has_no_database(addresses: Iterable[Address]) -> bool:
-    """True where a server answers there and has no such database."""
+    """Return whether a server answers at one of the addresses and does not have their database."""
     for address in addresses:
         try:
             with connect(replace(address, database="postgres"), options=LOOK) as connection:
@@ -113,7 +113,7 @@ def has_no_database(addresses: Iterable[Address]) -> bool:
 
 @contextmanager
 def opened(addresses: Iterable[Address]) -> Iterator[psycopg.Connection[Any]]:
-    """The first that lets us in. Raises the last ConnectionFailed."""
+    """Connect to the first address that accepts the connection. Raises the ConnectionFailed of the last address."""
     failure = ConnectionFailed("no address")
     for address in addresses:
         try:
@@ -128,7 +128,7 @@ def opened(addresses: Iterable[Address]) -> Iterator[psycopg.Connection[Any]]:
 
 
 def listed_files(props: Mapping[str, Any]) -> Files:
-    """The files from disk, which must be those of the inputs: nothing runs that no preview showed.
+    """Read the files from disk, which must be those of the inputs, so that only what a preview showed can run.
 
     Raises ScriptError.
     """
@@ -140,18 +140,18 @@ def listed_files(props: Mapping[str, Any]) -> Files:
 
 @functools.cache
 def _read_once(root: Path, order: tuple[str, ...]) -> Files:
-    """A providers' process serves one preview or one `up`: what is checked in it is what runs."""
+    """Read the files once per process, which serves one preview or one `up`: what it checks is what it runs."""
     return read_files(root, order)
 
 
 def read_files(root: Path, order: Iterable[str]) -> Files:
-    """The files below `root`, of which `order` lists the scripts. Raises ScriptError."""
+    """Read the files below `root`; `order` lists the scripts among them. Raises ScriptError."""
     scripts = load(root, list(order), listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
     return Files(scripts, load_verify(root, cache=SCRIPT_CACHE))
 
 
 def announce(pending: Iterable[Pending]) -> None:
-    """A line a script that runs."""
+    """Log a line for each script that will run."""
     for entry in pending:
         pulumi.log.info(f"to run: {entry.script.path} ({entry.reason})")
 
@@ -168,10 +168,11 @@ def revision_of(scripts: Sequence[Script]) -> str:
 
 
 def script_lines(scripts: Iterable[Script | Applied]) -> str:
-    """`0001 init.sql  3f2a…` a line: what a reviewer reads in the preview. White space and comments change nothing.
+    """Return a line `0001 init.sql  3f2a…` for each script: what a reviewer reads in the preview.
 
-    One text, which the engine compares line by line, and no map: each value passes several times between the engine and
-    two Pythons, and a thousand of them made a preview an eighth slower.
+    White space and comments in a script don't change its line. The result is one text, which Pulumi compares line by
+    line, and not a map: each value of a map passes several times between Pulumi and two Python processes. A thousand
+    values made a preview an eighth slower.
     """
     return "".join(
         f"{place:04} {script.name}  {script.normalised[:SHORT]}\n" for place, script in enumerate(scripts, 1)
@@ -179,10 +180,10 @@ def script_lines(scripts: Iterable[Script | Applied]) -> str:
 
 
 def look_for_drift(connection: psycopg.Connection[Any]) -> tuple[Difference, ...] | None:
-    """The drift; None where it is not known.
+    """Return the drift; None if it isn't known.
 
-    A preview asks several times, in read and in each check: where nothing was written in between, the answer is the
-    same.
+    A preview asks several times, in `read` and in each `check`. If the server wrote nothing since the last time, this
+    function returns the last answer.
     """
     from pgvector_stacks.inspection import drift
 

@@ -1,4 +1,4 @@
-"""The properties of the schema, from where its database is to what its `up` needs; and what older states hold of it."""
+"""The properties of the resource `schema`, in models that build on each other, and how older states are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LISTINGS = ("scripts", "verify")
 
 
 class RoleLimitProps(Props):
-    """By the keys of the stack file, for a preview."""
+    """The limits of the roles, named as in the stack file, so that a preview shows those names."""
 
     app_connections: int
     readonly_connections: int
@@ -38,7 +38,7 @@ class RoleLimitProps(Props):
 
 
 class DatabaseProps(Props):
-    """Where the database is, and how its administrator reaches it."""
+    """The database's address, and how its administrator connects to it."""
 
     host: str
     port: int
@@ -50,7 +50,10 @@ class DatabaseProps(Props):
     certificate: str = ""
 
     def addresses(self, *former: str | None) -> list[Address]:
-        """The administrator's, and with `former` passwords for as long as a new one isn't set yet."""
+        """Return the administrator's addresses: with the present password, then with each of the `former` passwords.
+
+        A former password works until an `up` has set the new one.
+        """
         return [
             Address(
                 self.host, self.port, self.database, self.admin, word,
@@ -65,7 +68,7 @@ class DatabaseProps(Props):
 
 
 class MadeProps(DatabaseProps):
-    """And what an `up` makes in it besides the scripts. None of it was in every state."""
+    """The database, and what an `up` creates in it besides the scripts' objects. Older states lack some of it."""
 
     extensions: tuple[str, ...] = ()
     app_password: str = ""
@@ -79,7 +82,7 @@ class MadeProps(DatabaseProps):
 
 
 class SchemaProps(MadeProps):
-    """And all that an `up` needs, with the outputs."""
+    """All that an `up` needs, and the outputs."""
 
     stack: str
     scripts: str
@@ -104,9 +107,9 @@ class SchemaProps(MadeProps):
 
 
 def as_of_today(props: Mapping[str, Any]) -> dict[str, Any]:
-    """What older states hold in other forms: listings as maps, and no `revision`.
+    """Return the properties of any state in the present form. Older states have listings as maps, and no `revision`.
 
-    Under `ledger` those had the revision to be reached or the one that was found, maybe with a reason behind it.
+    Their `ledger` is the revision to be reached or the one that was found, in some states followed by a reason.
     """
     found = {**props} | {key: _as_lines(props[key]) for key in LISTINGS if key in props}
     if "ledger" in props and "revision" not in props:
@@ -116,7 +119,7 @@ def as_of_today(props: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_lines(listing: str | Mapping[str, str]) -> str:
-    """The listing of scripts in the order of its numbers: of a map Pulumi keeps none."""
+    """Return the listing as lines, sorted by the scripts' numbers, because Pulumi doesn't keep the order of a map."""
     if isinstance(listing, str):
         return listing
     places = sorted(listing, key=lambda place: int(place.split(" ", 1)[0]))
