@@ -41,7 +41,7 @@ from .shared.schema_check import (
     revision_of,
     script_lines,
 )
-from .shared.schema_props import DatabaseProps, MadeProps, RoleLimitProps, SchemaProps, as_of_today
+from .shared.schema_props import DatabaseProps, MadeProps, RoleLimitProps, SchemaProps, as_of_today, demands_tls
 
 NO_DRIFT = "none"
 MEND = "mend"  # an input that only `read` writes: see inspection/rerun_reasons.py
@@ -114,7 +114,7 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     try:
         with opened(addresses) as connection:
             found = compare(connection, news)
-            rules = hba_rules.find(connection, tls=DatabaseProps.from_props(news).demands_tls)
+            rules = hba_rules.find(connection, tls=demands_tls(news.get("sslmode")))
             notes = role_drift.notes(connection)
             notes += raised_rights.noted(raised_rights.find(connection, str(news["database"])))
     except ConnectionFailed as error:
@@ -229,7 +229,7 @@ def _look(deployed: MadeProps) -> dict[str, Any] | None:
                 "ledger": revision((row.name, row.normalised) for row in ledger),
                 "drift": [
                     *role_drift.as_seen(differences, ()).drift,
-                    *hba_rules.find(connection, tls=deployed.demands_tls),
+                    *hba_rules.find(connection, tls=demands_tls(deployed.sslmode)),
                 ]
                 or NO_DRIFT,
             }

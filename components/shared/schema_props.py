@@ -62,9 +62,10 @@ class DatabaseProps(Props):
             for word in dict.fromkeys((self.admin_password, *former)) if word
         ]  # fmt: skip
 
-    @property
-    def demands_tls(self) -> bool:
-        return self.sslmode in ("require", "verify-ca", "verify-full")
+
+def demands_tls(sslmode: str | None) -> bool:
+    """Return whether the server accepts TCP connections only with TLS, by the sslmode that its clients use."""
+    return sslmode in ("require", "verify-ca", "verify-full")
 
 
 class MadeProps(DatabaseProps):

@@ -86,8 +86,8 @@ def test_what_the_host_lacks_is_refused_all_at_once_before_anything_is_made(make
             said = stack.fails(command, "dev")
             assert "image: pgvector/pgvector:0.8.6-pg17-nonesuch is not on the Docker host and can't be pulled" in said
             assert "docker pull pgvector/pgvector:0.8.6-pg17-nonesuch" in said
-            assert "MiB on the host, pgvector:memoryMb is 1048576\n      lower pgvector:memoryMb" in said
-            assert "on the host, pgvector:cpus is 512\n      lower pgvector:cpus" in said
+            assert "MiB on the host, pgvector:memoryMb is 1048576\n  lower pgvector:memoryMb" in said
+            assert "on the host, pgvector:cpus is 512\n  lower pgvector:cpus" in said
             assert f"port: 127.0.0.1:{stack.port} is taken by process {os.getpid()} (" in said
             assert "stop it, or choose another port (pgvector:port)" in said
             assert "pgvector:dataPath is /nonexistent/data, and there is no such directory" in said
