@@ -112,6 +112,11 @@ def script(text: str, name: str = "0004_test.sql") -> Script:
     return parse(name, text, "0" * 64)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run whole stacks on Docker first: some take minutes, and none of these must begin when all others are done."""
+    items.sort(key=lambda item: "docker" not in item.path.parent.name)
+
+
 def pytest_report_header() -> str:
     return install.choice()
 

@@ -137,7 +137,7 @@ def test_what_is_refused_leaves_the_running_server_as_it_was(deployed: DockerSta
     said = refused("no such setting", settings={"work_memm": "4MB"})
     assert "restarts PostgreSQL: work_memm default → 4MB" in said
     assert (
-        f"{tried}: the server with the new image, settings or limits exited with code 1: the server doesn't know"
+        f"{tried}: the server with the new image, settings or limits exited with code 1: the server does not know"
         in said
     )
     assert 'FATAL:  unrecognized configuration parameter "work_memm"' in said
@@ -191,7 +191,7 @@ def test_an_exit_is_diagnosed_within_seconds_and_not_after_the_whole_wait(deploy
     stack.container.pause()
     said = diagnosed()
     assert f"error: the container {stack.name} is paused: a user or a program paused it\n" in said
-    assert f"      let it go on:  docker unpause {stack.name}\n" in said
+    assert f"  let it go on:  docker unpause {stack.name}\n" in said
     stack.container.unpause()
 
     # one that Docker starts again and again
