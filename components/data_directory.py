@@ -199,7 +199,7 @@ def _is_elsewhere(was: DataProps, wanted: DataProps) -> bool:
 
 
 def _is_gone(client: docker.DockerClient, wanted: DataProps) -> bool:
-    """Return whether the volume is missing or has no data. The data is checked only while no server runs."""
+    """Return whether the volume is missing or empty. It is looked into only if no server runs and the image is here."""
     if not volume_exists(client, wanted.volume):
         return True
     server = find_container(client, wanted.name)

@@ -83,7 +83,7 @@ def _ssh_folder(value: str | None) -> str | None:
 
 
 def _by_a_container(value: Schedule | None, info: ValidationInfo) -> Schedule | None:
-    """Refuse a schedule that the backup container can't carry out: cron must run such backups."""
+    """Refuse a schedule where the engine has none, or where backups are to be copied: scheduled ones aren't."""
     lacks = config_of(info.data["engine"]).lacks.get("schedule", "") if "engine" in info.data else ""
     if not lacks and info.data.get("backup_copy") is not None:
         lacks = "a scheduled backup isn't copied to pgvector:backupCopy: let cron run `pgstack backup create STACK`"
@@ -208,7 +208,7 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
 
     @property
     def role_limits(self) -> RoleLimits:
-        """What `app` and `readonly` may use of this server. Raises SettingRefused."""
+        """Limits of `app` and `readonly` on connections, temporary files, idle transactions. Raises SettingRefused."""
         settings = self.server_settings
         kept = (settings.get("superuser_reserved_connections", "3"), settings.get("reserved_connections", "0"))
         return derive_role_limits(

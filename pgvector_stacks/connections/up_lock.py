@@ -68,7 +68,7 @@ def taken(connection: Connection[Any]) -> bool:
 
 
 def _create(connection: Connection[Any]) -> None:
-    """Create the table of the lock; one of two simultaneous first `up`s creates it."""
+    """Create the lock's table. If two first `up`s race, one creates it and the other ignores the duplicate."""
     try:
         with suppress(errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateSchema), connection.transaction():
             connection.execute(queries.get("pgstack_owners"))

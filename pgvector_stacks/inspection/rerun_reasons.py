@@ -42,7 +42,7 @@ class Made:
 
 
 def find_reasons(connection: Connection[Any], made: Made) -> tuple[str, ...]:
-    """Return everything that an `up` would repair, as text. `connection`: to `made.address`. Raises psycopg.Error."""
+    """Return all that an `up` would repair, as text. `connection` is open to `made.address`. Raises psycopg.Error."""
     return tuple(word for kind in KINDS for word in kind(connection, made))
 
 

@@ -74,7 +74,7 @@ HOT_PERCENT = 10
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The table and the index to plan for. `column`: the type that the table stores, if the index has another type."""
+    """A table and its index, to plan memory for. `type`: the index's; `column`: the table's, if it is another type."""
 
     vectors: int
     dimensions: int

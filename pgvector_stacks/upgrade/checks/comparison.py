@@ -49,7 +49,7 @@ class DifferingRows:
 
 
 def find_differing_tables(kept: DatabaseSums, now: DatabaseSums) -> list[str]:
-    """Return the tables whose rows differ, so that their differences must be counted."""
+    """Return the tables on both sides whose sums differ. Their differing rows must then be counted."""
     return [name for name, rows in sorted(kept.tables.items()) if name in now.tables and now.tables[name] != rows]
 
 

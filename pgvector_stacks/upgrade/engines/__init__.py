@@ -1,1 +1,1 @@
-"""The upgrade on each engine, and the guardian that leaves a server that serves when it is killed."""
+"""The upgrade on each engine, and the guardian that starts a server with the data if the upgrade is killed."""
