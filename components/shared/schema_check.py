@@ -87,14 +87,18 @@ def set_apart(news: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any
 def refuse_before_a_change(addresses: Sequence[Address], wanted: Mapping[str, Any]) -> None:
     """Raise, before an existing server changes, what the schema's check would raise only after the change.
 
-    `addresses`: the administrator's addresses at the existing server. A server that can't be reached isn't a reason to
-    refuse: the schema's check reports that, and compares again before a script runs.
+    `addresses`: the administrator's addresses at the existing server. A server that can't be reached, or that Pulumi
+    stops meanwhile, isn't a reason to refuse: the schema's check reports that, and compares again before a script runs.
     """
     if offline.requested(os.environ):
         return
     try:
         with opened(addresses) as connection:
-            compare(connection, wanted)
+            try:
+                compare(connection, wanted)
+            except psycopg.OperationalError:
+                if not connection.broken:
+                    raise
     except ConnectionFailed:
         return
 

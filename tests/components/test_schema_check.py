@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, combinations
 from typing import Any
 
 import pytest
 
 from components.data_directory import DataDirectoryProvider
-from components.shared.schema_check import WANTED, WANTED_INPUTS
+from components.shared.schema_check import WANTED, WANTED_INPUTS, refuse_before_a_change
 from components.sql_schema import NO_DRIFT, SqlSchemaProvider, inputs
 from pgvector_stacks.config.environment import from_config
+from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.embedded.embedded_server import ADMIN
 from tests.components.test_providers import messages, unknown
 from tests.conftest import FreshDatabase
@@ -70,6 +72,19 @@ def test_a_container_is_asked_where_it_is_before_it_is_replaced(fresh_database: 
                                            {"adminPassword": unknown()}, {"image": unknown()})  # fmt: skip
     for changed in changes:
         assert REFUSALS[statement] in messages(DataDirectoryProvider().check(olds, news | changed)), changed
+
+
+def test_a_server_that_is_stopped_while_it_is_asked_refuses_nothing(fresh_database: FreshDatabase) -> None:
+    """Another resource's replacement takes the container away, while this one asks the server in it."""
+    wanted = {key: schema(fresh_database)[key] for key in WANTED_INPUTS}
+    waits = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted AND relation = 'pgstack.ledger'::regclass"
+    with connect(fresh_database.admin, autocommit=False) as holder, ThreadPoolExecutor() as beside:
+        holder.execute("LOCK TABLE pgstack.ledger")
+        asked = beside.submit(refuse_before_a_change, [fresh_database.admin], wanted)
+        with connect(fresh_database.admin) as administrator:
+            while not administrator.execute(waits).fetchall():
+                assert not asked.done()
+        asked.result()
 
 
 def test_a_database_that_is_gone_and_another_one_are_told_with_all_scripts(
