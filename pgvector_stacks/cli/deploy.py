@@ -105,7 +105,8 @@ def down(workspace: Workspace, *, delete_data: bool) -> None:
     stack = workspace.select(create=False)
     environment = from_file(workspace.name)
     _say_of_the_key(workspace, environment)
-    removal = get_engine(environment).plan_removal(environment, workspace.exported(stack), delete_data=delete_data)
+    engine = get_engine(environment)
+    removal = engine.plan_removal(environment, lambda: workspace.exported(stack), delete_data=delete_data)
     _run(
         stack.destroy,
         suppress_outputs=True,

@@ -36,11 +36,7 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
     if scheduled := backup_schedule.at_present(environment):
         findings.append(scheduled)
     engine = get_engine(environment)
-    try:
-        findings += engine.examine(environment)
-    except PgstackError as error:
-        head, _, rest = str(error).partition("\n")
-        findings.append(Finding("engine", head, rest.strip() or f"see the keys in stacks/Pulumi.{stack}.yaml"))
+    findings += engine.examine(environment)
     try:
         toolchain = find_or_get(say)
         findings.append(Finding("Pulumi", toolchain.note))

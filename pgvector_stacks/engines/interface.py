@@ -20,6 +20,7 @@ from pgvector_stacks.toolbox.interface import Toolbox
 from pgvector_stacks.upgrade.facts import Disk, TargetVersion
 
 Say = Callable[[str], object]
+ReadState = Callable[[], ExportedState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,8 @@ class Engine(ABC):
         """For `doctor`: check what the server depends on, and the server. A check that can't run is a finding, too."""
 
     @abstractmethod
-    def plan_removal(self, environment: Environment, state: ExportedState, *, delete_data: bool) -> Removal:
-        """Decide what `down` does to the data."""
+    def plan_removal(self, environment: Environment, read_state: ReadState, *, delete_data: bool) -> Removal:
+        """Decide what `down` does to the data. `read_state` starts a process of Pulumi."""
 
     @abstractmethod
     def open_programs(self, environment: Environment, need: Need) -> AbstractContextManager[Programs]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import docker
 
@@ -20,9 +20,10 @@ LOG_LINES, LOG_S = 5000, 24 * 3600
 SCHEDULE = "container of scheduled backups"
 
 
-def examine(environment: Environment, engine: docker_host.Endpoint) -> Iterator[Finding]:
-    """Run the checks of `doctor`. A PgstackError becomes a finding."""
+def examine(environment: Environment, choose: Callable[[Environment], docker_host.Endpoint]) -> Iterator[Finding]:
+    """Run the checks of `doctor`. A PgstackError becomes a finding, `choose`'s too."""
     try:
+        engine = choose(environment)
         client = docker_host.connect(engine.url, engine.chosen_by)
         yield Finding("Docker Engine", f"answers at {engine.url} ({engine.chosen_by})")
         budget = environment.tuned.budget

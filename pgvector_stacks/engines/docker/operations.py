@@ -12,7 +12,6 @@ from docker.errors import DockerException
 
 from pgvector_stacks.backup.daily import sidecar
 from pgvector_stacks.common.errors import PgstackError, ServerError
-from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.common.image_names import parse_major
 from pgvector_stacks.config.environment import Environment
@@ -20,7 +19,7 @@ from pgvector_stacks.docker import docker_host
 from pgvector_stacks.docker.container_spec import PORT
 from pgvector_stacks.docker.docker_host import NAME_LABEL, ROLE_LABEL
 from pgvector_stacks.engines.docker import findings, removal
-from pgvector_stacks.engines.interface import Engine, Need, Programs, Psql, Removal, Say
+from pgvector_stacks.engines.interface import Engine, Need, Programs, Psql, ReadState, Removal, Say
 from pgvector_stacks.toolbox import docker_toolbox
 from pgvector_stacks.upgrade.engines import docker_facts
 from pgvector_stacks.upgrade.facts import Disk, TargetVersion
@@ -42,9 +41,9 @@ class Docker(Engine):
         return _choose_endpoint(environment).via
 
     def examine(self, environment: Environment) -> Iterator[Finding]:
-        return findings.examine(environment, _choose_endpoint(environment))
+        return findings.examine(environment, _choose_endpoint)
 
-    def plan_removal(self, environment: Environment, state: ExportedState, *, delete_data: bool) -> Removal:
+    def plan_removal(self, environment: Environment, read_state: ReadState, *, delete_data: bool) -> Removal:
         """Plan the removal. Pulumi protects, keeps or deletes the volume; `delete_data` also deletes a kept volume."""
         protected = environment.volume == "protect"
         if delete_data and protected:
@@ -52,7 +51,7 @@ class Docker(Engine):
                 f"pgvector:volume = protect: the data of {environment.stack} isn't deleted\n"
                 "  set it to delete, `up`, then `down`"
             )
-        found = removal.read_deployed_server(state, environment, _choose_endpoint(environment))
+        found = removal.read_deployed_server(read_state(), environment, _choose_endpoint(environment))
         return Removal(
             lambda: removal.finish_removal(found, environment.stack, delete=delete_data), exclude_protected=protected
         )

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.config.environment import ROOT, Environment
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.engines.embedded import findings
-from pgvector_stacks.engines.interface import Engine, Need, Programs, Psql, Removal, Say
+from pgvector_stacks.engines.interface import Engine, Need, Programs, Psql, ReadState, Removal, Say
 from pgvector_stacks.toolbox import embedded_toolbox
 from pgvector_stacks.upgrade.engines import embedded_guardian, embedded_upgrade
 from pgvector_stacks.upgrade.facts import Disk, TargetVersion
@@ -33,7 +32,7 @@ class Embedded(Engine):
     def examine(self, environment: Environment) -> Iterator[Finding]:
         return findings.examine(environment)
 
-    def plan_removal(self, environment: Environment, state: ExportedState, *, delete_data: bool) -> Removal:
+    def plan_removal(self, environment: Environment, read_state: ReadState, *, delete_data: bool) -> Removal:
         return Removal(lambda: _finish_removal(environment.stack, delete_data=delete_data))
 
     @contextmanager

@@ -7,10 +7,9 @@ from contextlib import AbstractContextManager
 from typing import NoReturn
 
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.config.environment import Environment
-from pgvector_stacks.engines.interface import Engine, Need, Programs, Psql, Removal, Say
+from pgvector_stacks.engines.interface import Engine, Need, Programs, Psql, ReadState, Removal, Say
 from pgvector_stacks.upgrade.facts import Disk, TargetVersion
 
 
@@ -26,7 +25,7 @@ class Nowhere(Engine):
     def examine(self, environment: Environment) -> Iterator[Finding]:
         yield Finding("server", f"somebody runs it, at port {environment.port}")
 
-    def plan_removal(self, environment: Environment, state: ExportedState, *, delete_data: bool) -> Removal:
+    def plan_removal(self, environment: Environment, read_state: ReadState, *, delete_data: bool) -> Removal:
         return Removal(lambda: f"{environment.stack} is down; its server and the data stay as they are")
 
     def open_programs(self, environment: Environment, need: Need) -> AbstractContextManager[Programs]:
