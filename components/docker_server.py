@@ -21,7 +21,7 @@ from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.docker import docker_context
-from pgvector_stacks.docker.container_spec import PORT, ContainerSpec
+from pgvector_stacks.docker.container_spec import ANYWHERE, PORT, ContainerSpec, published_host
 from pgvector_stacks.docker.docker_host import CLAIM_LABEL, NAME_LABEL, ROLE_LABEL, Endpoint, choose_endpoint
 from pgvector_stacks.embedded.embedded_server import ADMIN
 from pgvector_stacks.sizing.budget import TunedServer
@@ -38,7 +38,6 @@ from .shared.schema_check import WANTED
 
 HEALTHY = ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)]
 PINNED = ("staging", "production")  # stacks that should run exactly the image that was tested
-ANYWHERE = ("0.0.0.0", "::")
 
 
 def declare(
@@ -70,7 +69,7 @@ class _Declaration:
     ) -> None:  # fmt: skip
         self.environment, self.engine, self.tuned = environment, engine, tuned
         self.name, self.backup_key = environment.name, backup_key
-        self.host = "127.0.0.1" if environment.bind_address in ANYWHERE else environment.bind_address
+        self.host = published_host(environment.bind_address)
         self.sslmode = "require" if environment.tls == "require" else ""
         self.options = pulumi.ResourceOptions(parent=parent)
         self.admin_password = password("admin-password", environment.admin_password, parent)

@@ -55,8 +55,9 @@ def variables(to: Address, inherited: Mapping[str, str], certificate: str = "") 
 
 def program(environment: Environment, suited: str) -> str | None:
     """Return `suited`, the engine's choice; else this machine's psql; else the wheel's, if TLS is off; else None."""
-    wheels = embedded_server.find_psql() if environment.tls == "off" else ""
-    return suited or shutil.which("psql") or wheels or None
+    if found := suited or shutil.which("psql"):
+        return found
+    return (embedded_server.find_psql() or None) if environment.tls == "off" else None
 
 
 def run(environment: Environment, outputs: Mapping[str, object], role: str, arguments: Sequence[str]) -> int:

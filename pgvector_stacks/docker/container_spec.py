@@ -11,6 +11,7 @@ from pgvector_stacks.common.image_names import VOLUME, data_directory
 from pgvector_stacks.sizing.settings import settings_hash
 
 PORT = 5432
+ANYWHERE = ("0.0.0.0", "::")
 SOCKETS = "/var/run/postgresql"
 OLD_MOUNT = f"{VOLUME}/data"  # images up to 17 declare an anonymous volume here
 LOCK_HELD_CODE = 75  # exit code of `flock` if another server holds the directory
@@ -21,6 +22,11 @@ TMPFS = {
     # the root file system is read-only, and the server's user writes its socket and lock file here
     SOCKETS: "rw,noexec,nosuid,nodev,size=1m,mode=3777",
 }
+
+
+def published_host(bind_address: str) -> str:
+    """Return the address at which clients on the Docker host reach a port published at `bind_address`."""
+    return "127.0.0.1" if bind_address in ANYWHERE else bind_address
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,10 @@ from typing import Any
 from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.common.image_names import MAJORS, parse_major
 from pgvector_stacks.config.engines import EngineConfig
-from pgvector_stacks.docker.container_spec import PORT
+from pgvector_stacks.docker.container_spec import ANYWHERE, PORT, published_host
 from pgvector_stacks.sizing.budget import tune_for_container
 from pgvector_stacks.sizing.settings import Durability, Limits
 
-ANYWHERE = ("0.0.0.0", "::")
 CONTAINER = "docker:index/container:Container"
 
 
@@ -54,8 +53,7 @@ def _find_published(state: ExportedState) -> dict[str, Any] | None:
     if container is None:
         return None
     (port, *_) = container.get("ports") or [{}]
-    address = port.get("ip") or ANYWHERE[0]
-    return {"host": "127.0.0.1" if address in ANYWHERE else address, "port": int(port.get("external") or PORT)}
+    return {"host": published_host(port.get("ip") or ANYWHERE[0]), "port": int(port.get("external") or PORT)}
 
 
 CONFIG = EngineConfig(
