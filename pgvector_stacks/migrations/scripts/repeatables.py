@@ -9,7 +9,7 @@ fresh database the other scripts run before the repeatable script has created it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pgvector_stacks.common.plain_text import one_line
 from pgvector_stacks.migrations.lexing.lexing import Statement
@@ -78,7 +78,10 @@ def uses(scripts: Iterable[Script], listed: Iterable[Script]) -> list[str]:
             continue
         own = {(kind in CALLED, name) for kind, _, name in _made(script)}
         open_to_it = {made: each for made, each in makers.items() if (made[0] in CALLED, made[2]) not in own}
-        found = next((use for statement in script.statements for use in _used(script, statement, open_to_it)), None)
+        by_name: dict[str, list[Made]] = {}
+        for made in open_to_it:
+            by_name.setdefault(made[2], []).append(made)
+        found = next((use for statement in script.statements for use in _used(script, statement, by_name)), None)
         if found is not None:
             (_, schema, name), place = found
             line, column = line_and_column(script.text, place)
@@ -106,16 +109,16 @@ def _made(script: Script) -> Iterator[Made]:
             yield kind, code.name(place) if qualified else None, code.name(place + 2 * qualified)
 
 
-def _used(script: Script, statement: Statement, makers: Iterable[Made]) -> Iterator[tuple[Made, int]]:
-    """Yield the objects of `makers` that a statement uses, also in a DO block, with the offset of the name."""
+def _used(script: Script, statement: Statement, makers: Mapping[str, Sequence[Made]]) -> Iterator[tuple[Made, int]]:
+    """Yield the objects of `makers`, by name, that a statement uses, also in a DO block, with the name's offset."""
     first = Code(script.text, 0, statement.tokens)
     if first.word(0) == "DROP":
         return
     for code in (first, *(inner for inner in acting_code.of(script, statement) if inner.text is not script.text)):
         for place, token in enumerate(code.tokens):
-            for kind, schema, name in makers:
-                if code.name(place) != name or token.name == "SCONST":
-                    continue
+            if token.name == "SCONST":
+                continue
+            for kind, schema, name in makers.get(code.name(place), ()):
                 qualified = code.word(place - 1) == "."
                 before = code.word(place - 3 if qualified else place - 1)
                 if qualified and schema is not None and code.name(place - 2) != schema:
