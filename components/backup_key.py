@@ -18,7 +18,7 @@ from pgvector_stacks.docker import relocation
 
 from .password import BYTES
 from .shared.props import Props
-from .shared.provider import DynamicResource, Provider, refused
+from .shared.provider import DynamicResource, Provider, build_refusal
 
 
 class BackupKeyProps(Props):
@@ -42,7 +42,7 @@ class BackupKeyProvider(Provider):
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         was = _olds.get("engine", news["engine"])  # an older state has none
         if was != news["engine"]:
-            return refused(news, PgstackError(relocation.explain_engine_refusal(was, news["engine"])))
+            return build_refusal(news, PgstackError(relocation.explain_engine_refusal(was, news["engine"])))
         return CheckResult(news, [])
 
     def create(self, props: dict[str, Any]) -> CreateResult:

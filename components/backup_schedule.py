@@ -29,13 +29,13 @@ from pgvector_stacks.connections import server_authentication
 from pgvector_stacks.docker.docker_host import Endpoint, connect, volume_exists
 
 from .shared.props import Props
-from .shared.provider import DynamicResource, Provider, as_deployed, plainly
+from .shared.provider import DynamicResource, Provider, hide_tracebacks, keep_docker_host
 
 OF_THIS_MACHINE = ("directory", "owner")
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class BackedUpServer:
     """The declared server that is backed up. `password`: of the role `pgstack_backup`; `key`: signs the backups."""
 
     engine: Endpoint
@@ -58,7 +58,7 @@ class Options:
     labels: Mapping[str, pulumi.Input[str]]
 
 
-def declare(environment: Environment, server: Server, options: Options) -> None:
+def declare(environment: Environment, server: BackedUpServer, options: Options) -> None:
     """Declare the resources of scheduled backups, for a stack with `pgvector:backup` on a local Docker Engine."""
     name = sidecar.container_name(environment.name)
     volume = docker.Volume(
@@ -89,12 +89,12 @@ def _variables(environment: Environment) -> dict[str, str]:
     return sidecar.container_environment(
         environment.name, environment.major, environment.stack, environment.database, environment.backup,
         environment.backups_kept, sslmode="require" if tls else "",
-        verified=tls and (given is None or bool(server_authentication.root_of(given))),
+        verified=tls and (given is None or bool(server_authentication.extract_roots(given))),
     )  # fmt: skip
 
 
 def _container(
-    environment: Environment, server: Server, options: Options, volume: docker.Volume, files: pulumi.Resource
+    environment: Environment, server: BackedUpServer, options: Options, volume: docker.Volume, files: pulumi.Resource
 ) -> docker.Container:
     away = server.engine == offline.NOT_ASKED
     return docker.Container(
@@ -158,17 +158,17 @@ class BackupFilesProvider(Provider):
     name = "backup-files"
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        if offline.requested(os.environ):
-            news = as_deployed(_olds, news) | {key: _olds[key] for key in OF_THIS_MACHINE if key in _olds}
+        if offline.is_offline_requested(os.environ):
+            news = keep_docker_host(_olds, news) | {key: _olds[key] for key in OF_THIS_MACHINE if key in _olds}
         return CheckResult(news, [])
 
-    @plainly
+    @hide_tracebacks
     def create(self, props: dict[str, Any]) -> CreateResult:
         wanted = BackupFilesProps.from_props(props)
         _install(wanted)
         return CreateResult(wanted.volume, wanted.to_props())
 
-    @plainly
+    @hide_tracebacks
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         was, wanted = (BackupFilesProps.from_props(props) for props in (_olds, _news))
         if was.directory != wanted.directory:
@@ -176,7 +176,7 @@ class BackupFilesProvider(Provider):
         _install(wanted)
         return UpdateResult(wanted.to_props())
 
-    @plainly
+    @hide_tracebacks
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         deployed = BackupFilesProps.from_props(props)
         try:
@@ -186,7 +186,7 @@ class BackupFilesProvider(Provider):
         gone = gone or schedule.read_start(Path(deployed.directory)) is None  # the folder was removed
         return ReadResult(None, {}) if gone else ReadResult(id_, deployed.to_props(), deployed.inputs(self.outputs))
 
-    @plainly
+    @hide_tracebacks
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove the records of the schedule. The volume is removed with its own resource; the backups stay."""
         schedule.remove_records(Path(BackupFilesProps.from_props(_props).directory))
@@ -220,13 +220,13 @@ class BackupRunsProvider(Provider):
     name = "backup-runs"
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        return CheckResult(as_deployed(_olds, news) if offline.requested(os.environ) else news, [])
+        return CheckResult(keep_docker_host(_olds, news) if offline.is_offline_requested(os.environ) else news, [])
 
-    @plainly
+    @hide_tracebacks
     def create(self, props: dict[str, Any]) -> CreateResult:
         return CreateResult("backup", _settle(BackupRunsProps.from_props(props)))
 
-    @plainly
+    @hide_tracebacks
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         return UpdateResult(_settle(BackupRunsProps.from_props(_news)))
 

@@ -23,14 +23,14 @@ from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 from pgvector_stacks.connections import certificate_expiry
 
 from .shared.props import Props
-from .shared.provider import DynamicResource, Provider, inputs_of, plainly
+from .shared.provider import DynamicResource, Provider, hide_tracebacks, select_inputs
 
 ASKED = "PGSTACK_ROTATE_CERTIFICATE"  # `pgstack up --rotate-certificate` sets it to 1
 RENEW = "renew"  # an input that only `read` writes
 OUTPUTS = ("certificate", "key")
 
 
-def self_signed(names: list[str]) -> tuple[str, str]:
+def generate_self_signed(names: list[str]) -> tuple[str, str]:
     """Create (certificate, key) in PEM for these host names and addresses: ECDSA on P-256, valid for two years."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
@@ -78,8 +78,8 @@ class CertificateProps(Props):
     key: str = ""
     renew: str = ""
 
-    def with_new(self) -> dict[str, Any]:
-        certificate, key = self_signed(list(self.names))
+    def generate(self) -> dict[str, Any]:
+        certificate, key = generate_self_signed(list(self.names))
         return self.to_props(certificate=certificate, key=key)
 
 
@@ -95,22 +95,22 @@ class GeneratedCertificateProvider(Provider):
         return CheckResult(news, [])
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult("certificate", CertificateProps.from_props(props).with_new())
+        return CreateResult("certificate", CertificateProps.from_props(props).generate())
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         was, wanted = (CertificateProps.from_props(props) for props in (_olds, _news))
         if was.names == wanted.names and not was.renew:
             return UpdateResult(wanted.to_props(certificate=was.certificate, key=was.key))
-        return UpdateResult(wanted.with_new())
+        return UpdateResult(wanted.generate())
 
-    @plainly
+    @hide_tracebacks
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         deployed = CertificateProps.from_props(props)
         outs = deployed.inputs([RENEW])
         asked = os.environ.get(ASKED) == "1"
-        if why := certificate_expiry.renewal(deployed.certificate, certificate_expiry.utc_now(), asked=asked):
+        if why := certificate_expiry.explain_renewal(deployed.certificate, certificate_expiry.utc_now(), asked=asked):
             outs[RENEW] = why
-        return ReadResult(id_, outs, inputs_of(outs, OUTPUTS))
+        return ReadResult(id_, outs, select_inputs(outs, OUTPUTS))
 
 
 class GeneratedCertificate(DynamicResource, module="pgvector", name="GeneratedCertificate"):

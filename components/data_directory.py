@@ -23,7 +23,7 @@ from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 
 from pgvector_stacks.common.errors import PgstackError, ServerError
 from pgvector_stacks.config import offline
-from pgvector_stacks.connections.connection import Address, as_pgstack_error
+from pgvector_stacks.connections.connection import Address, wrap_server_error
 from pgvector_stacks.docker import adoption, data_volume, extension_check
 from pgvector_stacks.docker.container_spec import PORT, ContainerSpec
 from pgvector_stacks.docker.docker_host import (
@@ -38,7 +38,7 @@ from pgvector_stacks.embedded.embedded_server import ADMIN
 from pgvector_stacks.upgrade.engines import docker_guardian, docker_upgrade
 
 from .shared.engine import ignore_upgrade_only_changes
-from .shared.provider import DynamicResource, Provider, as_deployed, plainly, refused
+from .shared.provider import DynamicResource, Provider, build_refusal, hide_tracebacks, keep_docker_host
 from .shared.schema_check import refuse_before_a_change, set_apart
 from .shared.upgrade_props import UpgradeProps
 
@@ -102,9 +102,9 @@ class DataDirectoryProvider(Provider):
     outputs = OUTPUTS
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        away = offline.requested(os.environ)
+        away = offline.is_offline_requested(os.environ)
         if away:
-            news = as_deployed(_olds, news)
+            news = keep_docker_host(_olds, news)
         news, wanted = set_apart(news)
         try:
             was, now = DataProps.from_props(_olds) if _olds else None, DataProps.from_props(news)
@@ -113,12 +113,12 @@ class DataDirectoryProvider(Provider):
             if wanted and was is not None and now.major >= was.major:
                 refuse_before_a_change(_as_it_is(was, now, wanted), wanted)
         except PgstackError as error:
-            return refused(news, error)
+            return build_refusal(news, error)
         except psycopg.Error as error:
-            return refused(news, as_pgstack_error(error))
+            return build_refusal(news, wrap_server_error(error))
         return CheckResult(ignore_upgrade_only_changes(_olds, news), [])
 
-    @plainly
+    @hide_tracebacks
     def create(self, props: dict[str, Any]) -> CreateResult:
         wanted = DataProps.from_props(props)
         client, spec = connect(wanted.docker), wanted.spec
@@ -132,7 +132,7 @@ class DataDirectoryProvider(Provider):
         made = _prepare(wanted)
         return CreateResult(made["systemIdentifier"], made)
 
-    @plainly
+    @hide_tracebacks
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         was, wanted = DataProps.from_props(_olds), DataProps.from_props(_news)
         if wanted.major < was.major:
@@ -154,7 +154,7 @@ class DataDirectoryProvider(Provider):
             return UpdateResult(_prepare(wanted))
         return UpdateResult(wanted.to_props() | {key: _olds.get(key) for key in OUTPUTS})
 
-    @plainly
+    @hide_tracebacks
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         deployed = DataProps.from_props(props)
         try:

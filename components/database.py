@@ -8,8 +8,8 @@ from importlib import import_module
 import pulumi
 
 from pgvector_stacks.config import offline
-from pgvector_stacks.config.cautions import cautions, is_root_of_a_host
-from pgvector_stacks.config.engines import config_of
+from pgvector_stacks.config.cautions import find_cautions, is_root_of_a_host
+from pgvector_stacks.config.engines import get_config
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address
@@ -17,8 +17,8 @@ from pgvector_stacks.docker.container_spec import PORT
 
 from . import sql_schema
 from .backup_key import BackupKey
-from .password import password
-from .shared.engine import Server
+from .password import declare_password
+from .shared.engine import DeclaredServer
 from .shared.schema_check import WANTED_INPUTS
 
 
@@ -30,16 +30,16 @@ class Database(pulumi.ComponentResource):
             offline.refuse_up(os.environ)
         super().__init__("pgvector:index:Database", environment.stack, None, opts)
         self.environment = environment
-        for meaning, remedy in cautions(environment, os.environ, root=is_root_of_a_host(os.environ)):
+        for meaning, remedy in find_cautions(environment, os.environ, root=is_root_of_a_host(os.environ)):
             pulumi.log.warn(f"{meaning}\n  {remedy}")
         props = sql_schema.inputs(environment)  # first: a wrong script is reported before anything is declared
         inside = pulumi.ResourceOptions(parent=self)
         self.backup_key = BackupKey("backup-key", environment.backup_key, environment.engine, inside)
         wanted = {key: value for key, value in props.items() if key in WANTED_INPUTS}
-        declaration = import_module(config_of(environment.engine).component, __package__)
-        self.server: Server = declaration.declare(environment, self, wanted, self.backup_key.value)
-        self.app_password = password("app-password", environment.app_password, self)
-        self.readonly_password = password("readonly-password", environment.readonly_password, self)
+        declaration = import_module(get_config(environment.engine).component, __package__)
+        self.server: DeclaredServer = declaration.declare(environment, self, wanted, self.backup_key.value)
+        self.app_password = declare_password("app-password", environment.app_password, self)
+        self.readonly_password = declare_password("readonly-password", environment.readonly_password, self)
         self.schema = sql_schema.SqlSchema(
             "schema",
             props
@@ -96,7 +96,7 @@ class Database(pulumi.ComponentResource):
         return found
 
     def _url(
-        self, server: Server, role: str, secret: pulumi.Output[str], *, host: str = "", port: int = 0
+        self, server: DeclaredServer, role: str, secret: pulumi.Output[str], *, host: str = "", port: int = 0
     ) -> pulumi.Output[str]:
         """Return a URL that is known only once the scripts are applied, so that nothing else connects too early."""
         parts = pulumi.Output.all(host or server.host, port or server.port, secret, self.schema.schemaRevision)

@@ -29,11 +29,11 @@ from pgvector_stacks.sizing.budget import TunedServer
 from .certificate import GeneratedCertificate
 from .claim import Claim
 from .data_directory import DataDirectory
-from .password import password
+from .password import declare_password
 from .preflight import Preflight, to_props
 from .readiness import Readiness
 from .shared import left_behind
-from .shared.engine import Server, backup_inputs, upgrade_inputs
+from .shared.engine import DeclaredServer, backup_inputs, upgrade_inputs
 from .shared.schema_check import WANTED
 
 HEALTHY = ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)]
@@ -42,13 +42,13 @@ PINNED = ("staging", "production")  # stacks that should run exactly the image t
 
 def declare(
     environment: Environment, parent: pulumi.Resource, schema: Mapping[str, Any], backup_key: pulumi.Output[str]
-) -> Server:
+) -> DeclaredServer:
     """Declare the server of the engine `docker`. `schema`: what is compared with the database before a change.
 
     Raises PgstackError, also if the memory is too small.
     """
-    if offline.requested(os.environ):
-        engine = offline.endpoint_not_asked(environment, os.environ)
+    if offline.is_offline_requested(os.environ):
+        engine = offline.get_endpoint_offline(environment, os.environ)
     else:
         engine = choose_endpoint(environment.docker_host, environment.docker_context, os.environ)
     if environment.backup is not None and engine != offline.NOT_ASKED:
@@ -57,7 +57,7 @@ def declare(
         sidecar.refuse_elsewhere(engine, environment.stack)
     if environment.stack in PINNED and not image_names.is_pinned(environment.image):
         pulumi.log.info(image_names.describe_pinning(environment.image))
-    return _Declaration(environment, parent, engine, environment.fitting, backup_key).server(schema)
+    return _Declaration(environment, parent, engine, environment.tuned_within_memory, backup_key).server(schema)
 
 
 class _Declaration:
@@ -72,8 +72,10 @@ class _Declaration:
         self.host = published_host(environment.bind_address)
         self.sslmode = "require" if environment.tls == "require" else ""
         self.options = pulumi.ResourceOptions(parent=parent)
-        self.admin_password = password("admin-password", environment.admin_password, parent)
-        self.backup_password = password("backup-password", None, parent) if environment.backup is not None else None
+        self.admin_password = declare_password("admin-password", environment.admin_password, parent)
+        self.backup_password = (
+            declare_password("backup-password", None, parent) if environment.backup is not None else None
+        )
         self.claim = Claim("claim", self.options)
         preflight = Preflight(
             "preflight",
@@ -87,7 +89,7 @@ class _Declaration:
         )  # fmt: skip
         self.docker = pulumi.ResourceOptions(parent=parent, provider=self.provider)
 
-    def server(self, schema: Mapping[str, Any]) -> Server:
+    def server(self, schema: Mapping[str, Any]) -> DeclaredServer:
         environment = self.environment
         image = docker.RemoteImage("image", name=environment.image, keep_locally=True, opts=self.docker)
         volume, network = self._volume(), self._network()
@@ -122,9 +124,9 @@ class _Declaration:
         self._schedule_backups(image, network, ready, certificate)
         return self._answer(ready, certificate)
 
-    def _answer(self, ready: Readiness, certificate: pulumi.Output[str]) -> Server:
+    def _answer(self, ready: Readiness, certificate: pulumi.Output[str]) -> DeclaredServer:
         environment = self.environment
-        return Server(
+        return DeclaredServer(
             # the inputs, not outputs of `ready`, so that a preview knows them
             host=pulumi.Output.from_input(self.host),
             port=pulumi.Output.from_input(environment.port or PORT),
@@ -177,7 +179,7 @@ class _Declaration:
         hooks = self._before_create("backup", left_behind.remove_container, sidecar.container_name(self.name))
         backup_schedule.declare(
             self.environment,
-            backup_schedule.Server(
+            backup_schedule.BackedUpServer(
                 self.engine, image, network, ready, self.backup_password, self.backup_key, certificate
             ),
             backup_schedule.Options(self.options, self.docker, hooks, self._labels("backup")),
@@ -285,7 +287,7 @@ class _Declaration:
             tmpfs=shape.tmpfs,
             memory=environment.memory_mb,
             memory_swap=environment.memory_mb,  # no swap: a database that swaps is too slow to use
-            cpus=as_read_back(environment.cpus),
+            cpus=format_cpus(environment.cpus),
             shm_size=self.tuned.shm_mb,
             ulimits=[
                 docker.ContainerUlimitArgs(name="nofile", soft=environment.open_files, hard=environment.open_files)
@@ -318,7 +320,7 @@ class _Declaration:
         )
 
 
-def as_read_back(cpus: float) -> str:
+def format_cpus(cpus: float) -> str:
     """Return the text that the plugin reads back: `1.0`, `0.25`, `10.` for ten. Any other would change at every `up`.
 
     Source: nanoInt64ToDecimalString in terraform-provider-docker, internal/provider/helpers.go.

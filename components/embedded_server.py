@@ -22,22 +22,22 @@ from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, ServerError
 from pgvector_stacks.config.environment import ROOT, Environment
 from pgvector_stacks.connections import roles
-from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect, server_version
+from pgvector_stacks.connections.connection import Address, connect, server_version, wrap_server_error
 from pgvector_stacks.embedded import embedded_server, trust_lines
 from pgvector_stacks.sizing.settings import derive_settings, settings_hash
 from pgvector_stacks.upgrade.engines import embedded_guardian, embedded_upgrade
 
-from .password import password
+from .password import declare_password
 from .shared.engine import (  # fmt: skip
     BACKUP_INPUTS,
     UPGRADE_INPUTS,
-    Server,
+    DeclaredServer,
     backup_inputs,
     ignore_upgrade_only_changes,
     upgrade_inputs,
 )
 from .shared.props import Props
-from .shared.provider import DynamicResource, Provider, plainly, refused
+from .shared.provider import DynamicResource, Provider, build_refusal, hide_tracebacks
 from .shared.schema_check import WANTED, refuse_before_a_change, set_apart
 from .shared.upgrade_props import UpgradeProps
 
@@ -76,7 +76,7 @@ class JobProps(DirectoryProps, UpgradeProps):
     settings: dict[str, str]
 
 
-class ServerProps(JobProps):
+class EmbeddedServerProps(JobProps):
     """All properties of a server."""
 
     admin_password: str
@@ -96,7 +96,7 @@ class ServerProps(JobProps):
 
 
 class EmbeddedServerProvider(Provider):
-    """Inputs: `ServerProps`."""
+    """Inputs: `EmbeddedServerProps`."""
 
     name = "embedded-server"
     outputs = (*OUTPUTS, *MADE)
@@ -115,22 +115,22 @@ class EmbeddedServerProvider(Provider):
             if wanted and was.major and now.major >= was.major:
                 refuse_before_a_change(_as_it_is(was, now, wanted), wanted)
         except PgstackError as error:
-            return refused(news, error)
+            return build_refusal(news, error)
         except psycopg.Error as error:
-            return refused(news, as_pgstack_error(error))
+            return build_refusal(news, wrap_server_error(error))
         return CheckResult(ignore_upgrade_only_changes(_olds, news), [])
 
-    @plainly
+    @hide_tracebacks
     def create(self, props: dict[str, Any]) -> CreateResult:
-        wanted = ServerProps.from_props(props)
+        wanted = EmbeddedServerProps.from_props(props)
         embedded_guardian.wait_for_guardian(wanted.root)
         made = {} if wanted.directory.made else {"made_by": "initdb"}
         serves = _bring_up(wanted, wanted.admin_password)
         return CreateResult(serves.identity.split("/")[0], serves.to_props(**made))
 
-    @plainly
+    @hide_tracebacks
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        was, wanted = (ServerProps.from_props(props) for props in (_olds, _news))
+        was, wanted = (EmbeddedServerProps.from_props(props) for props in (_olds, _news))
         embedded_guardian.wait_for_guardian(wanted.root)
         made: dict[str, Any] = {key: _olds[key] for key in MADE if key in _olds}
         upgraded = _is_another_major(was, wanted)
@@ -149,7 +149,7 @@ class EmbeddedServerProvider(Provider):
             _back_up(was, serves)
         return UpdateResult(outs)
 
-    @plainly
+    @hide_tracebacks
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         deployed = DirectoryProps.from_props(props)
         embedded_guardian.wait_for_guardian(deployed.root)
@@ -166,7 +166,7 @@ class EmbeddedServerProvider(Provider):
         outs = deployed.to_props() | {"server": found}
         return ReadResult(id_, outs, {key: outs[key] for key in INPUTS if key in outs})
 
-    @plainly
+    @hide_tracebacks
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         root = DirectoryProps.from_props(_props).root
         embedded_guardian.wait_for_guardian(root)
@@ -273,7 +273,7 @@ def _announced(olds: dict[str, Any], news: dict[str, Any]) -> str:
         return f"PostgreSQL {job.old} could not be asked whether it can be upgraded; `up` asks it again: {error}"
 
 
-def _upgrade(was: ServerProps, wanted: ServerProps) -> dict[str, Any]:
+def _upgrade(was: EmbeddedServerProps, wanted: EmbeddedServerProps) -> dict[str, Any]:
     """Upgrade, or roll back, and return the outputs that describe it. Raises PgstackError, psycopg.Error."""
     job = _job(was, wanted)
     if _goes_back(job):
@@ -287,7 +287,7 @@ def _upgrade(was: ServerProps, wanted: ServerProps) -> dict[str, Any]:
     return found | ({} if outcome.downtime_s is None else {"downtimeS": outcome.downtime_s})
 
 
-def _back_up(was: ServerProps, serves: ServerProps) -> None:
+def _back_up(was: EmbeddedServerProps, serves: EmbeddedServerProps) -> None:
     """Back up the upgraded server, but not after a rollback: backups of that version exist from before the upgrade."""
     if serves.major > was.major and (after := serves.backup_after()):
         reached = embedded_upgrade.open_toolbox_at_server(_job(was, serves), serves.admin_password)
@@ -298,7 +298,7 @@ def _address(port: int, password: str) -> Address:
     return Address(embedded_server.HOST, port, "postgres", embedded_server.ADMIN, password)
 
 
-def _bring_up(wanted: ServerProps, known_password: str) -> ServerProps:
+def _bring_up(wanted: EmbeddedServerProps, known_password: str) -> EmbeddedServerProps:
     """Bring the server up with these settings, this port and this password. Return its properties with the outputs."""
     directory, settings, port = wanted.directory, wanted.settings, wanted.wanted_port
     embedded_upgrade.check_is_current(directory)
@@ -317,7 +317,7 @@ def _bring_up(wanted: ServerProps, known_password: str) -> ServerProps:
         version = server_version(connection)
     identity = f"{embedded_server.system_identifier(directory)}/{version}/{settings_hash(settings)}"
     outs = wanted.to_props(host=embedded_server.HOST, port=port, version=version, identity=identity)
-    return ServerProps.from_props(outs)
+    return EmbeddedServerProps.from_props(outs)
 
 
 class EmbeddedServer(DynamicResource, module="pgvector", name="EmbeddedServer"):
@@ -337,9 +337,9 @@ class EmbeddedServer(DynamicResource, module="pgvector", name="EmbeddedServer"):
 
 def declare(
     environment: Environment, parent: pulumi.Resource, schema: Mapping[str, Any], backup_key: pulumi.Output[str]
-) -> Server:
+) -> DeclaredServer:
     """Declare the embedded engine's server. `schema`: what its check compares with the database before a change."""
-    admin_password = password("admin-password", environment.admin_password, parent)
+    admin_password = declare_password("admin-password", environment.admin_password, parent)
     settings = derive_settings(environment.limits, durability=environment.durability)
     server = EmbeddedServer(
         "server",
@@ -357,7 +357,7 @@ def declare(
         | backup_inputs(environment, backup_key),
         pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
     )
-    return Server(
+    return DeclaredServer(
         host=server.host,
         port=server.port.apply(int),
         identity=server.identity,

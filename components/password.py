@@ -43,7 +43,7 @@ class GeneratedPassword(DynamicResource, module="pgvector", name="GeneratedPassw
         super().__init__(GeneratedPasswordProvider(), name, {"value": None}, options)
 
 
-def password(name: str, configured: SecretStr | None, parent: pulumi.Resource) -> pulumi.Output[str]:
+def declare_password(name: str, configured: SecretStr | None, parent: pulumi.Resource) -> pulumi.Output[str]:
     """Return the configured password as a secret, or a generated one.
 
     The generated password is a resource even if the stack file sets a password. So the stack gets the same generated

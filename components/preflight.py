@@ -20,7 +20,7 @@ from pgvector_stacks.docker import preflight, relocation
 from pgvector_stacks.docker.docker_host import Endpoint, connect
 
 from .shared.props import Props, is_unknown
-from .shared.provider import DynamicResource, Provider, as_deployed, refused
+from .shared.provider import DynamicResource, Provider, build_refusal, keep_docker_host
 
 
 class PlaceProps(Props):
@@ -73,9 +73,9 @@ class PreflightProvider(Provider):
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         was = PlaceProps.from_props(_olds) if _olds else None
-        if offline.requested(os.environ):
+        if offline.is_offline_requested(os.environ):
             pulumi.log.warn(offline.NOT_LOOKED_AT)
-            news = as_deployed(_olds, news)
+            news = keep_docker_host(_olds, news)
             place = PlaceProps.from_props(news).place
             moved = was and relocation.explain_refusal(was.place, place, was.image, other_engine=False)
             if moved:
@@ -86,7 +86,7 @@ class PreflightProvider(Provider):
         try:
             examine(PreflightProps.from_props(news), was)
         except PgstackError as error:
-            return refused(news, error)
+            return build_refusal(news, error)
         return CheckResult(news, [])
 
     def create(self, props: dict[str, Any]) -> CreateResult:

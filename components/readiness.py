@@ -30,14 +30,14 @@ from pgvector_stacks.upgrade.checks import statistics
 from pgvector_stacks.upgrade.engines import docker_upgrade
 
 from .shared.engine import BACKUP_INPUTS, keep_as_in_state
-from .shared.provider import DynamicResource, Provider, as_deployed, plainly
+from .shared.provider import DynamicResource, Provider, hide_tracebacks, keep_docker_host
 from .shared.upgrade_props import UpgradeProps
 
 OUTPUTS = ("version", "identity")
 FOUND = "found"  # an input that only `read` writes, for a server that didn't answer: why
 
 
-class ServerProps(UpgradeProps):
+class ContainerProps(UpgradeProps):
     """The server that has answered or is to answer. `docker`: the Docker Engine's URL; `version`: an output."""
 
     name: str
@@ -69,7 +69,7 @@ class ServerProps(UpgradeProps):
         )
 
 
-class ReadinessProps(ServerProps):
+class ReadinessProps(ContainerProps):
     """The server, the limit of its processes, and the parts of its identity."""
 
     pids_limit: int
@@ -85,20 +85,20 @@ class ReadinessProvider(Provider):
     outputs = OUTPUTS
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        if offline.requested(os.environ):
-            news = as_deployed(_olds, news)
+        if offline.is_offline_requested(os.environ):
+            news = keep_docker_host(_olds, news)
         if _olds and _olds.get("image") == news.get("image"):
             news = keep_as_in_state(_olds, news, BACKUP_INPUTS)
         return CheckResult(news, [])
 
-    @plainly
+    @hide_tracebacks
     def create(self, props: dict[str, Any]) -> CreateResult:
         wanted = ReadinessProps.from_props(props)
         return CreateResult(wanted.name, _wait(wanted, wanted.admin_password).to_props())
 
-    @plainly
+    @hide_tracebacks
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        was = ServerProps.from_props(_olds)
+        was = ContainerProps.from_props(_olds)
         serves = _wait(ReadinessProps.from_props(_news), was.admin_password)
         if serves.major != was.major:
             address = serves.server.address
@@ -110,9 +110,9 @@ class ReadinessProvider(Provider):
             _back_up(was, serves)
         return UpdateResult(serves.to_props())
 
-    @plainly
+    @hide_tracebacks
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        deployed = ServerProps.from_props(props)
+        deployed = ContainerProps.from_props(props)
         outs, inputs = deployed.inputs([FOUND]), deployed.inputs([FOUND, *OUTPUTS])
         try:
             found = readiness.describe_problem(connect(deployed.docker), deployed.server)
@@ -124,14 +124,14 @@ class ReadinessProvider(Provider):
         return ReadResult(id_, outs | {FOUND: found}, inputs | {FOUND: found})
 
 
-def _back_up(was: ServerProps, serves: ServerProps) -> None:
+def _back_up(was: ContainerProps, serves: ContainerProps) -> None:
     """Back up the upgraded server, but not after a rollback: backups of that version exist from before the upgrade."""
     if was.major and serves.major > was.major and (after := serves.backup_after()):
         after.make(_at_the_server(serves), pulumi.log.info, pulumi.log.warn)
 
 
 @contextmanager
-def _at_the_server(serves: ServerProps) -> Iterator[tuple[interface.Toolbox, interface.ServerConnection]]:
+def _at_the_server(serves: ContainerProps) -> Iterator[tuple[interface.Toolbox, interface.ServerConnection]]:
     client, admin = connect(serves.docker), serves.server.address
     with docker_upgrade.open_toolbox_at_server(client, serves.name, serves.image, serves.major, admin) as found:
         yield found

@@ -23,25 +23,25 @@ from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, PlanRefused, ValidationFailed
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import SQL, Environment
-from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect
+from pgvector_stacks.connections.connection import Address, connect, wrap_server_error
 from pgvector_stacks.migrations.scripts.script_files import Script, revision
 
 from .shared.props import is_unknown
-from .shared.provider import DynamicResource, Provider, inputs_of, plainly, refused
+from .shared.provider import DynamicResource, Provider, build_refusal, hide_tracebacks, select_inputs
 from .shared.schema_check import (
     SHORT,
     announce,
     announce_all,
     compare,
+    compute_revision,
+    format_script_lines,
     has_no_database,
-    listed_files,
     look_for_drift,
-    opened,
+    open_first,
     read_files,
-    revision_of,
-    script_lines,
+    read_listed_files,
 )
-from .shared.schema_props import DatabaseProps, MadeProps, RoleLimitProps, SchemaProps, as_of_today, demands_tls
+from .shared.schema_props import DatabaseProps, MadeProps, RoleLimitProps, SchemaProps, demands_tls, modernise
 
 NO_DRIFT = "none"
 MEND = "mend"  # an input that only `read` writes: see inspection/rerun_reasons.py
@@ -63,39 +63,39 @@ class SqlSchemaProvider(Provider):
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         try:
-            return CheckResult(_checked(as_of_today(_olds), news), [])
+            return CheckResult(_check_inputs(modernise(_olds), news), [])
         except PgstackError as error:
-            return refused(news, error)
+            return build_refusal(news, error)
         except psycopg.Error as error:
-            return refused(news, as_pgstack_error(error))
+            return build_refusal(news, wrap_server_error(error))
 
     def changes(self, olds: dict[str, Any], news: dict[str, Any]) -> bool:
-        olds = as_of_today(olds)
+        olds = modernise(olds)
         return "ledger" in news or olds.get("ledger") != news.get("revision") or super().changes(olds, news)
 
-    @plainly
+    @hide_tracebacks
     def create(self, props: dict[str, Any]) -> CreateResult:
         wanted = SchemaProps.from_props(props)
         return CreateResult(f"{wanted.stack}/{wanted.database}", _bring_up(wanted))
 
-    @plainly
+    @hide_tracebacks
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         return UpdateResult(_bring_up(SchemaProps.from_props(_news)))
 
-    @plainly
+    @hide_tracebacks
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        outs = as_of_today(props)  # here, in the refresh, so that the preview does not show it as a change
+        outs = modernise(props)  # here, in the refresh, so that the preview does not show it as a change
         found = _look(MadeProps.from_props(props))
         if found is not None:
             outs.pop(MEND, None)
             outs |= found
-        return ReadResult(id_, outs, inputs_of(outs, OUTPUTS))
+        return ReadResult(id_, outs, select_inputs(outs, OUTPUTS))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Do nothing: the data stays, because removing the resource from the program isn't an order to drop data."""
 
 
-def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+def _check_inputs(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     """Return the inputs with `revision`, `drift` and maybe `ledger`, which come from the files and the database.
 
     Raises PlanRefused, DriftRefused, ScriptError, ConnectionFailed.
@@ -103,20 +103,20 @@ def _checked(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     from pgvector_stacks.inspection import hba_rules, raised_rights, role_drift
 
     unseen = {"drift": olds.get("drift", NO_DRIFT)}
-    if offline.requested(os.environ):
+    if offline.is_offline_requested(os.environ):
         return news | unseen | {"revision": _not_compared(olds, news)}
     changes = is_unknown({key: news.get(key) for key in ("host", "port", "adminPassword", "identity")})
     addresses = _as_it_was(olds, news) if changes else _addresses(news, olds)
     if not addresses:  # there was no server
-        return news | unseen | {"revision": revision_of(_announced(news, olds))}
+        return news | unseen | {"revision": compute_revision(_announced(news, olds))}
     if olds.get("database", news["database"]) != news["database"]:
         pulumi.log.warn(f"another database: {news['database']} takes the place of {olds['database']}, which stays")
     try:
-        with opened(addresses) as connection:
+        with open_first(addresses) as connection:
             found = compare(connection, news)
-            rules = hba_rules.find(connection, tls=demands_tls(news.get("sslmode")))
-            notes = role_drift.notes(connection)
-            notes += raised_rights.noted(raised_rights.find(connection, str(news["database"])))
+            rules = hba_rules.find_faults(connection, tls=demands_tls(news.get("sslmode")))
+            notes = role_drift.find_intended(connection)
+            notes += raised_rights.describe_intended(raised_rights.find_raised(connection, str(news["database"])))
     except ConnectionFailed as error:
         return news | unseen | _not_asked(error, addresses, olds, news, changes=changes)
     announce(found.pending)
@@ -151,8 +151,8 @@ def _not_asked(
     error: ConnectionFailed, addresses: list[Address], olds: dict[str, Any], news: dict[str, Any], *, changes: bool
 ) -> dict[str, Any]:
     """Log why no ledger was compared, and return the inputs of `_to_reach`. Raises ScriptError."""
-    scripts = listed_files(news).scripts
-    target = revision_of(scripts)
+    scripts = read_listed_files(news).scripts
+    target = compute_revision(scripts)
     if not olds:
         announce_all(scripts, "new, unless the database has it")
         return {"revision": target}
@@ -175,7 +175,7 @@ def _not_asked(
 
 def _announced(news: dict[str, Any], olds: dict[str, Any]) -> tuple[Script, ...]:
     """Return the scripts. For a new resource log each script, because Pulumi shows only three lines of their list."""
-    scripts = listed_files(news).scripts
+    scripts = read_listed_files(news).scripts
     if not olds:
         _refuse_what_cannot_begin(scripts, news)
         announce_all(scripts, "new, unless the database has it")
@@ -184,7 +184,7 @@ def _announced(news: dict[str, Any], olds: dict[str, Any]) -> tuple[Script, ...]
 
 def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
     """Return the target revision, and log what the state alone says about the scripts. Raises ScriptError."""
-    scripts = listed_files(news).scripts
+    scripts = read_listed_files(news).scripts
     pulumi.log.warn("offline: the ledger was not compared; which scripts ran is what the last `up` left in the state")
     ran = dict(line.split(" ", 1)[1].rsplit("  ", 1) for line in olds.get("scripts", "").splitlines())
     _refuse_what_cannot_begin([script for script in scripts if script.name not in ran], news)
@@ -196,14 +196,14 @@ def _not_compared(olds: dict[str, Any], news: dict[str, Any]) -> str:
                 pulumi.log.info(f"to run, by the state: {script.path} (repeatable changed)")
             else:
                 pulumi.log.warn(f"{script.path} was changed after it ran, by the state: `up` refuses that")
-    return revision_of(scripts)
+    return compute_revision(scripts)
 
 
 def _refuse_what_cannot_begin(scripts: Sequence[Script], news: dict[str, Any]) -> None:
     """Check scripts that have not run, when there is no ledger to plan with. Raises PlanRefused."""
-    from pgvector_stacks.migrations.scripts.planning import cannot_begin
+    from pgvector_stacks.migrations.scripts.planning import find_blocked_scripts
 
-    if problems := cannot_begin(scripts, {}, {}, news["baseline"], news["stack"]):
+    if problems := find_blocked_scripts(scripts, {}, {}, news["baseline"], news["stack"]):
         raise PlanRefused("\n".join(problems))
 
 
@@ -213,7 +213,7 @@ def _look(deployed: MadeProps) -> dict[str, Any] | None:
     from pgvector_stacks.migrations.ledger import read_ledger
 
     addresses = deployed.addresses()
-    made = rerun_reasons.Made(
+    made = rerun_reasons.DeployedDatabase(
         addresses[0],
         extensions=deployed.extensions,
         app_password=deployed.app_password,
@@ -222,14 +222,14 @@ def _look(deployed: MadeProps) -> dict[str, Any] | None:
         limits=deployed.limits,
     )
     try:
-        with opened(addresses) as connection:
+        with open_first(addresses) as connection:
             ledger = read_ledger(connection)
             differences = look_for_drift(connection)
             found: dict[str, Any] = {
                 "ledger": revision((row.name, row.normalised) for row in ledger),
                 "drift": [
-                    *role_drift.as_seen(differences, ()).drift,
-                    *hba_rules.find(connection, tls=demands_tls(deployed.sslmode)),
+                    *role_drift.sort_drift(differences, ()).drift,
+                    *hba_rules.find_faults(connection, tls=demands_tls(deployed.sslmode)),
                 ]
                 or NO_DRIFT,
             }
@@ -246,7 +246,7 @@ def _bring_up(wanted: SchemaProps) -> dict[str, Any]:
     from pgvector_stacks.migrations.ledger import add_event
 
     (address,) = wanted.addresses()
-    files = listed_files(wanted.to_props())
+    files = read_listed_files(wanted.to_props())
     request = apply.Request(
         stack=wanted.stack,
         scripts=files.scripts,
@@ -264,7 +264,7 @@ def _bring_up(wanted: SchemaProps) -> dict[str, Any]:
         limits=wanted.limits,
     )
     outcome = apply.apply(address, request, pulumi.log.info, pulumi.log.warn)
-    demands = validation.Demands(wanted.pgvector_minimum, wanted.settings, wanted.accepted_recall)
+    demands = validation.ServerRequirements(wanted.pgvector_minimum, wanted.settings, wanted.accepted_recall)
     with connect(address) as connection:
         report = validation.validate(connection, demands)
         connection.execute("RESET statement_timeout")
@@ -312,8 +312,8 @@ def inputs(environment: Environment) -> dict[str, Any]:
         {
             "stack": environment.stack,
             "database": environment.database,
-            "scripts": script_lines(files.scripts),
-            "verify": script_lines(files.verify),
+            "scripts": format_script_lines(files.scripts),
+            "verify": format_script_lines(files.verify),
             "order": list(environment.scripts),
             "baseline": list(environment.baseline),
             "extensions": list(environment.extensions),
@@ -322,7 +322,7 @@ def inputs(environment: Environment) -> dict[str, Any]:
             "lockTimeoutS": environment.lock_timeout_s,
             "lockWaitS": environment.lock_wait_s,
             "pgvectorMinimum": environment.pgvector_minimum,
-            "roleLimits": RoleLimitProps.of(environment.role_limits).to_props(),
+            "roleLimits": RoleLimitProps.from_limits(environment.role_limits).to_props(),
             "runner": RUNNER,
         }
         | ({"acceptedRecall": list(environment.accepted_recall)} if environment.accepted_recall else {})

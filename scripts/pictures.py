@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from pgvector_stacks.automation.toolchain import cache_dir
+from pgvector_stacks.automation.toolchain import get_cache_dir
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -73,9 +73,9 @@ def main() -> None:
         home = Path(temporary)
         folder = home / "pgvector-stacks"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-        cache = cache_dir(os.environ)
+        cache = get_cache_dir(os.environ)
         if cache.is_dir():  # a Pulumi that was built or fetched before
-            shutil.copytree(cache, cache_dir({"HOME": str(home)}), symlinks=True)
+            shutil.copytree(cache, get_cache_dir({"HOME": str(home)}), symlinks=True)
         environment = {
             "HOME": str(home), "PATH": f".venv/bin:{os.environ['PATH']}", "TERM": "xterm-256color", "LANG": "C.UTF-8",
         }  # fmt: skip

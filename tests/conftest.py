@@ -36,7 +36,7 @@ from tests.engine.checkout import Checkout, copy_of_the_program, stop_servers
 
 # Half of what `local` has, so that two workers and a deployment fit into a small runner.
 LIMITS = Limits(memory_mb=512, cpus=2)
-ROLE_LIMITS = role_limits.derive(100, 1024)  # those of `local`
+ROLE_LIMITS = role_limits.derive_role_limits(100, 1024)  # those of `local`
 TEMPLATE = "template_app"
 COUNTER = itertools.count(1)
 

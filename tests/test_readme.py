@@ -8,8 +8,8 @@ import pytest
 from pydantic.alias_generators import to_camel
 
 from pgvector_stacks.cli.app import app
+from pgvector_stacks.config.docs_key_tables import write_tables
 from pgvector_stacks.config.environment import ENVIRONMENTS, ROOT, Environment
-from pgvector_stacks.config.key_tables import write_tables
 
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")

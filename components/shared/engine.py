@@ -24,7 +24,7 @@ ONLY_AT_AN_UPGRADE = ("driftPolicy", "upgradeReindex", "backupKeep", "backupCopy
 
 
 @dataclass(frozen=True)
-class Server:
+class DeclaredServer:
     """A declared server. `identity` changes when the data directory, the version or a setting does."""
 
     host: pulumi.Output[str]

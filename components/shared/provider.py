@@ -18,7 +18,7 @@ from pulumi.dynamic import CheckFailure, CheckResult, DiffResult, Resource, Reso
 
 from pgvector_stacks.automation.provider_process import Failed, install_process_hooks
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.connections.connection import as_pgstack_error
+from pgvector_stacks.connections.connection import wrap_server_error
 
 from .props import TEXT
 from .registry import provider_named
@@ -68,17 +68,17 @@ class DynamicResource(Resource):
         props: dict[str, Any],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        text = pulumi.Output.secret(serialized(provider))  # a secret, as in the SDK
+        text = pulumi.Output.secret(serialize(provider))  # a secret, as in the SDK
         kind = f"pulumi-python:{self._resource_type_name}"
         pulumi.CustomResource.__init__(self, kind, name, props | {TEXT: text}, opts)
 
 
-def serialized(provider: Provider) -> str:
+def serialize(provider: Provider) -> str:
     """Return the text by which the state holds a provider."""
     return base64.b64encode(pickle.dumps(provider, protocol=PICKLE_PROTOCOL)).decode()
 
 
-def plainly(method: Callable[P, R]) -> Callable[P, R]:
+def hide_tracebacks(method: Callable[P, R]) -> Callable[P, R]:
     """Wrap a provider method so that the user sees only the message of a known failure, without cause or context."""
 
     @functools.wraps(method)
@@ -88,22 +88,22 @@ def plainly(method: Callable[P, R]) -> Callable[P, R]:
         except PgstackError as error:
             failure = Failed(str(error))
         except psycopg.Error as error:
-            failure = Failed(str(as_pgstack_error(error)))
+            failure = Failed(str(wrap_server_error(error)))
         raise failure from None
 
     return wrapped
 
 
-def refused(inputs: dict[str, Any], error: PgstackError) -> CheckResult:
+def build_refusal(inputs: dict[str, Any], error: PgstackError) -> CheckResult:
     """Return a failed check. It names no property, because Pulumi prints a named property's value, secrets included."""
     return CheckResult(inputs, [CheckFailure("", str(error))])
 
 
-def inputs_of(props: dict[str, Any], outputs: Iterable[str]) -> dict[str, Any]:
+def select_inputs(props: dict[str, Any], outputs: Iterable[str]) -> dict[str, Any]:
     """Return the inputs that `read` gives back: the properties without the `outputs` and the provider's text."""
     return {key: value for key, value in props.items() if key not in outputs and key != TEXT}
 
 
-def as_deployed(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+def keep_docker_host(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     """Return the inputs of an offline preview: `news` with the Docker host of the last `up`, since no host is asked."""
     return news | {key: olds[key] for key in ("docker", "dockerChosenBy") if key in olds and key in news}

@@ -20,8 +20,8 @@ import pulumi
 
 from pgvector_stacks.common.errors import ConnectionFailed, DriftRefused, ScriptError
 from pgvector_stacks.config import offline
-from pgvector_stacks.config.environment import SCRIPT_CACHE, SQL, scripts_of_all
-from pgvector_stacks.connections.connection import LOOK, Address, connect
+from pgvector_stacks.config.environment import SCRIPT_CACHE, SQL, list_all_scripts
+from pgvector_stacks.connections.connection import INSPECTION_OPTIONS, Address, connect
 from pgvector_stacks.migrations.scripts.script_files import Script, load, load_verify, revision
 
 if TYPE_CHECKING:  # functions that ask the database import these late: the program only declares
@@ -45,7 +45,7 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SchemaComparison:
     """The revision that the database has, the target revision, what runs to reach it, and the drift as text."""
 
     actual: str
@@ -54,7 +54,7 @@ class Found:
     drift: tuple[str, ...]
 
 
-def compare(connection: psycopg.Connection[Any], wanted: Mapping[str, Any]) -> Found:
+def compare(connection: psycopg.Connection[Any], wanted: Mapping[str, Any]) -> SchemaComparison:
     """Compare the ledger and the live schema with the listed scripts (`WANTED_INPUTS`).
 
     Raises PlanRefused, DriftRefused, ScriptError, psycopg.Error.
@@ -68,15 +68,15 @@ def compare(connection: psycopg.Connection[Any], wanted: Mapping[str, Any]) -> F
     pending: tuple[Pending, ...] = ()
     ledger = read_ledger(connection)
     actual = target = revision((row.name, row.normalised) for row in ledger)
-    done = interrupted.read(connection)
-    if done or script_lines(ledger) != wanted["scripts"]:  # else no file has to be read again
-        scripts = listed_files(wanted).scripts
-        target = revision_of(scripts)
+    done = interrupted.read_finished(connection)
+    if done or format_script_lines(ledger) != wanted["scripts"]:  # else no file has to be read again
+        scripts = read_listed_files(wanted).scripts
+        target = compute_revision(scripts)
         pending = plan(scripts, ledger, where=wanted["stack"], baseline=wanted["baseline"], done=done).pending
-    differences = role_drift.as_seen(baseline.without_pending(look_for_drift(connection), pending), ()).drift
+    differences = role_drift.sort_drift(baseline.exclude_pending(look_for_drift(connection), pending), ()).drift
     if differences and wanted["driftPolicy"] == "refuse":
-        raise DriftRefused(drift.message(wanted["stack"], differences))
-    return Found(actual, target, pending, differences)
+        raise DriftRefused(drift.explain_refusal(wanted["stack"], differences))
+    return SchemaComparison(actual, target, pending, differences)
 
 
 def set_apart(news: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
@@ -90,10 +90,10 @@ def refuse_before_a_change(addresses: Sequence[Address], wanted: Mapping[str, An
     `addresses`: the administrator's addresses at the existing server. A server that can't be reached, or that Pulumi
     stops meanwhile, isn't a reason to refuse: the schema's check reports that, and compares again before a script runs.
     """
-    if offline.requested(os.environ):
+    if offline.is_offline_requested(os.environ):
         return
     try:
-        with opened(addresses) as connection:
+        with open_first(addresses) as connection:
             try:
                 compare(connection, wanted)
             except psycopg.OperationalError:
@@ -107,7 +107,7 @@ def has_no_database(addresses: Iterable[Address]) -> bool:
     """Return whether a server answers at one of the addresses and does not have their database."""
     for address in addresses:
         try:
-            with connect(replace(address, database="postgres"), options=LOOK) as connection:
+            with connect(replace(address, database="postgres"), options=INSPECTION_OPTIONS) as connection:
                 found = connection.execute("SELECT FROM pg_database WHERE datname = %s", (address.database,))
                 return found.fetchone() is None
         except ConnectionFailed:
@@ -116,12 +116,12 @@ def has_no_database(addresses: Iterable[Address]) -> bool:
 
 
 @contextmanager
-def opened(addresses: Iterable[Address]) -> Iterator[psycopg.Connection[Any]]:
+def open_first(addresses: Iterable[Address]) -> Iterator[psycopg.Connection[Any]]:
     """Connect to the first address that accepts the connection. Raises the ConnectionFailed of the last address."""
     failure = ConnectionFailed("no address")
     for address in addresses:
         try:
-            connection = connect(address, options=LOOK)
+            connection = connect(address, options=INSPECTION_OPTIONS)
         except ConnectionFailed as error:
             failure = error
             continue
@@ -131,13 +131,13 @@ def opened(addresses: Iterable[Address]) -> Iterator[psycopg.Connection[Any]]:
     raise failure
 
 
-def listed_files(props: Mapping[str, Any]) -> Files:
+def read_listed_files(props: Mapping[str, Any]) -> Files:
     """Read the files from disk, which must be those of the inputs, so that only what a preview showed can run.
 
     Raises ScriptError.
     """
     files = _read_once(SQL, tuple(props["order"]))
-    if script_lines(files.scripts) != props["scripts"] or script_lines(files.verify) != props["verify"]:
+    if format_script_lines(files.scripts) != props["scripts"] or format_script_lines(files.verify) != props["verify"]:
         raise ScriptError("the files in sql/ changed while this ran; run it again")
     return files
 
@@ -150,7 +150,7 @@ def _read_once(root: Path, order: tuple[str, ...]) -> Files:
 
 def read_files(root: Path, order: Iterable[str]) -> Files:
     """Read the files below `root`; `order` lists the scripts among them. Raises ScriptError."""
-    scripts = load(root, list(order), listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
+    scripts = load(root, list(order), listed_elsewhere=list_all_scripts(), cache=SCRIPT_CACHE)
     return Files(scripts, load_verify(root, cache=SCRIPT_CACHE))
 
 
@@ -167,11 +167,11 @@ def announce_all(scripts: Iterable[Script], why: str, baseline: Iterable[str] = 
         pulumi.log.info(f"to run: {script.path} ({'baseline' if script.name in recorded else why})")
 
 
-def revision_of(scripts: Sequence[Script]) -> str:
+def compute_revision(scripts: Sequence[Script]) -> str:
     return revision((script.name, script.normalised) for script in scripts)
 
 
-def script_lines(scripts: Iterable[Script | Applied]) -> str:
+def format_script_lines(scripts: Iterable[Script | Applied]) -> str:
     """Return a line `0001 init.sql  3f2a…` for each script: what a reviewer reads in the preview.
 
     White space and comments in a script don't change its line. The result is one text, which Pulumi compares line by
@@ -197,7 +197,7 @@ def look_for_drift(connection: psycopg.Connection[Any]) -> tuple[Difference, ...
     if LAST_LOOK.get("at") == row:
         seen: tuple[Difference, ...] = LAST_LOOK["drift"]
         return seen
-    found = drift.seen(connection)
+    found = drift.find_drift_unless_locked(connection)
     if found is not None:
         LAST_LOOK.update({"at": row, "drift": found})
     return found

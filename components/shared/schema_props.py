@@ -22,7 +22,7 @@ class RoleLimitProps(Props):
     idle_in_transaction_s: float
 
     @classmethod
-    def of(cls, limits: RoleLimits) -> Self:
+    def from_limits(cls, limits: RoleLimits) -> Self:
         return cls(
             app_connections=limits.app_connections,
             readonly_connections=limits.readonly_connections,
@@ -107,7 +107,7 @@ class SchemaProps(MadeProps):
     ledger: str = ""
 
 
-def as_of_today(props: Mapping[str, Any]) -> dict[str, Any]:
+def modernise(props: Mapping[str, Any]) -> dict[str, Any]:
     """Return the properties of any state in the present form. Older states have listings as maps, and no `revision`.
 
     Their `ledger` is the revision to be reached or the one that was found, in some states followed by a reason.

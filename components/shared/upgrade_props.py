@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pgvector_stacks.backup.copies.remote import RemoteCopies
-from pgvector_stacks.config.environment import backups_of
+from pgvector_stacks.config.environment import get_backups_folder
 from pgvector_stacks.upgrade.backup_after import BackupAfter
 from pgvector_stacks.upgrade.backup_first import BackupFirst
 from pgvector_stacks.upgrade.decision import Method, Reindex
@@ -53,7 +53,7 @@ class UpgradeProps(Props):
 
     @property
     def _directory(self) -> Path:
-        return backups_of(self.backup_directory, self.stack)
+        return get_backups_folder(self.backup_directory, self.stack)
 
     @property
     def _copies(self) -> RemoteCopies | None:

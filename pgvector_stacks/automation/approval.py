@@ -22,7 +22,7 @@ from pgvector_stacks.common.exported_state import SECRET, SIGNATURE
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlannedChange:
     """What will happen to one resource: Pulumi's names of the steps, the keys that differ, and a hash of everything."""
 
     steps: tuple[str, ...]
@@ -34,7 +34,7 @@ class Step:
 
 
 ORDER = frozenset({"dependencies", "propertyDependencies"})  # sets, whose order differs from plan to plan
-NOTHING = Step((), (), "")
+NOTHING = PlannedChange((), (), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,10 @@ class Approval:
 
     stack: str
     commit: str
-    resources: Mapping[str, Step]
+    resources: Mapping[str, PlannedChange]
 
 
-def of_plan(plan: Mapping[str, Any], stack: str, commit: str) -> Approval:
+def build_approval(plan: Mapping[str, Any], stack: str, commit: str) -> Approval:
     """Return the approval for a plan of `--save-plan`. Ignores secrets, whose encrypted form differs each time."""
     found = {}
     for urn, resource in (plan.get("resourcePlans") or {}).items():
@@ -55,11 +55,11 @@ def of_plan(plan: Mapping[str, Any], stack: str, commit: str) -> Approval:
         difference = goal.get("inputDiff") or {}
         changed = {key for kind in ("adds", "deletes", "updates") for key in difference.get(kind) or ()}
         text = json.dumps([steps, goal], sort_keys=True)
-        found[_name(urn)] = Step(steps, tuple(sorted(changed)), hashlib.sha256(text.encode()).hexdigest())
+        found[_name(urn)] = PlannedChange(steps, tuple(sorted(changed)), hashlib.sha256(text.encode()).hexdigest())
     return Approval(stack, commit, found)
 
 
-def differences(approved: Approval, now: Approval) -> list[str]:
+def describe_differences(approved: Approval, now: Approval) -> list[str]:
     """Return one line for each deviation from the approval; none if the previews are equal."""
     found = [
         f"{what}: approved for {was or 'no commit'}, this is {is_ or 'no commit'}"
@@ -88,7 +88,9 @@ def read(file: Path) -> Approval:
     try:
         found = json.loads(file.read_text())
         steps = {
-            str(name): Step(tuple(map(str, each["steps"])), tuple(map(str, each["changed"])), str(each["sha256"]))
+            str(name): PlannedChange(
+                tuple(map(str, each["steps"])), tuple(map(str, each["changed"])), str(each["sha256"])
+            )
             for name, each in found["resources"].items()
         }
         return Approval(str(found["stack"]), str(found["commit"]), steps)
@@ -102,7 +104,7 @@ def read(file: Path) -> Approval:
 
 def refuse_other(approved: Approval, now: Approval) -> None:
     """Raise PgstackError if something differs from the approval."""
-    if found := differences(approved, now):
+    if found := describe_differences(approved, now):
         lines = "".join(f"\n    {line}" for line in found)
         raise PgstackError(
             f"what `up` would do to {now.stack} isn't what was approved, so nothing was changed:{lines}\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @contextmanager
-def child(argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def run_child(argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Start `argv` in its own session, both outputs on one pipe. On exit, kill its process group if it still runs."""
     process: subprocess.Popen[bytes] | None = None
     try:

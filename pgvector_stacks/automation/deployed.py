@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.exported_state import ExportedState, is_secret, unwrap_secrets
-from pgvector_stacks.config.engines import REGISTRY, config_of
+from pgvector_stacks.config.engines import REGISTRY, get_config
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address
 from pgvector_stacks.connections.server_authentication import SCRAM
@@ -33,12 +33,12 @@ class Output:
     shown: bool = True
 
 
-def exported(state: ExportedState) -> dict[str, Output]:
+def read_exported_outputs(state: ExportedState) -> dict[str, Output]:
     """Return the outputs that the last finished `up` exported."""
     return {name: Output(unwrap_secrets(value), is_secret(value)) for name, value in state.outputs.items()}
 
 
-def outputs(deployment: Mapping[str, Any], configured: Mapping[str, str] | None = None) -> dict[str, Output]:
+def find_outputs(deployment: Mapping[str, Any], configured: Mapping[str, str] | None = None) -> dict[str, Output]:
     """Return the stack's outputs with the server's current address. Without outputs, derive them from the resources.
 
     The result is {} if there is neither. The administrator's URL is always included, but shown only if the stack file
@@ -47,13 +47,13 @@ def outputs(deployment: Mapping[str, Any], configured: Mapping[str, str] | None 
     (`appPassword`), which a first `up` used instead of the generated ones.
     """
     state = ExportedState(deployment)
-    found = exported(state)
+    found = read_exported_outputs(state)
     server = find_server(state)
     if server is None:
         return found
     words = _passwords(state, configured or {}) | {ADMIN: str(server["adminPassword"])}
     if not found:
-        found = _as_far_as_known(state, server, words)
+        found = _derive_outputs(state, server, words)
         if "adminUrl" in found and str((configured or {}).get("adminUrl")).lower() != "true":
             found["adminUrl"] = replace(found["adminUrl"], shown=False)
     host, port = str(server["host"]), int(server.get("port") or PORT)
@@ -64,24 +64,24 @@ def outputs(deployment: Mapping[str, Any], configured: Mapping[str, str] | None 
         found["postgresVersion"] = Output(version, secret=False)
     for name, role in URLS.items():
         if name in found:
-            address = replace(address_of(str(found[name].value)), host=host, port=port)
+            address = replace(parse_address(str(found[name].value)), host=host, port=port)
             if role == ADMIN:
                 address = replace(address, password=words[ADMIN])
             found[name] = replace(found[name], value=address.url, secret=True)
     if "adminUrl" not in found and "appUrl" in found:
-        address = replace(address_of(str(found["appUrl"].value)), user=ADMIN, password=words[ADMIN])
+        address = replace(parse_address(str(found["appUrl"].value)), user=ADMIN, password=words[ADMIN])
         found["adminUrl"] = Output(address.url, secret=True, shown=False)
     if word := (state.resource("SqlSchema") or {}).get("backupPassword"):
         found["backupPassword"] = Output(word, secret=True, shown=False)
     return found
 
 
-def backup_key(deployment: Mapping[str, Any]) -> str:
+def find_backup_key(deployment: Mapping[str, Any]) -> str:
     """Return the key that signs the stack's backups; "" if no `up` has created one yet."""
     return str((ExportedState(deployment).resource("BackupKey") or {}).get("value") or "")
 
 
-def address_of(url: str) -> Address:
+def parse_address(url: str) -> Address:
     """Parse an output's URL. Raises PgstackError if its port is not a number from 0 to 65535."""
     parts = urlsplit(url)
     try:
@@ -100,9 +100,9 @@ def address_of(url: str) -> Address:
     )
 
 
-def own_address(outputs: Mapping[str, Any], name: str, via: str = "") -> Address:
+def find_output_address(outputs: Mapping[str, Any], name: str, via: str = "") -> Address:
     """Return the address in the output `name`, with the server's certificate. `via`: an ssh URL to connect through."""
-    return replace(address_of(str(outputs[name])), via=via, certificate=str(outputs.get("certificate") or ""))
+    return replace(parse_address(str(outputs[name])), via=via, certificate=str(outputs.get("certificate") or ""))
 
 
 def find_server(state: ExportedState) -> dict[str, Any] | None:
@@ -112,7 +112,7 @@ def find_server(state: ExportedState) -> dict[str, Any] | None:
     """
     made_by = (state.resource("BackupKey") or {}).get("engine")
     for engine in [made_by] if made_by else REGISTRY:
-        found = config_of(engine).find_server(state)
+        found = get_config(engine).find_server(state)
         if found is not None:
             return found | {"engine": engine}
     return None
@@ -129,7 +129,7 @@ def _passwords(state: ExportedState, configured: Mapping[str, str]) -> dict[str,
     return found
 
 
-def _as_far_as_known(state: ExportedState, server: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Output]:
+def _derive_outputs(state: ExportedState, server: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Output]:
     """Return the outputs that follow from the resources."""
     database = str((state.resource("SqlSchema") or server).get("database") or "app")
     mode = str(server.get("sslmode") or "")

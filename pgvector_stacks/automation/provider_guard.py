@@ -53,10 +53,10 @@ def load(text: bytes, *_: Any, **__: Any) -> Any:
     return _Providers(io.BytesIO(text)).load()
 
 
-def place(peer: str) -> loopback.Place | None:
+def parse_peer(peer: str) -> loopback.Place | None:
     """Parse the IPv4 address and port of a peer from gRPC's notation; None: the peer has none.
 
-    >>> place("ipv4:127.0.0.2:40000"), place("ipv6:%5B::ffff:127.0.0.1%5D:7"), place("ipv6:%5B::1%5D:7")
+    >>> parse_peer("ipv4:127.0.0.2:40000"), parse_peer("ipv6:%5B::ffff:127.0.0.1%5D:7"), parse_peer("ipv6:%5B::1%5D:7")
     (('127.0.0.2', 40000), ('127.0.0.1', 7), None)
     """
     found = PEER.fullmatch(peer)
@@ -70,11 +70,11 @@ def is_ours(peer: str, port: int) -> bool:
     """
     if not peer.startswith(("ipv4:", "ipv6:")):
         return True
-    client = place(peer)
+    client = parse_peer(peer)
     return client is not None and loopback.is_ours(client, (HOST, port))
 
 
-class _OursAlone(grpc.ServerInterceptor):  # type: ignore[misc]
+class _OnlyOurUser(grpc.ServerInterceptor):  # type: ignore[misc]
     """Refuses calls from other users. `port`: the port on which the server listens."""
 
     port = 0
@@ -98,7 +98,7 @@ def guard() -> None:
     server = grpc.server
 
     def guarded(*arguments: Any, **options: Any) -> Any:
-        ours = _OursAlone()
+        ours = _OnlyOurUser()
         made = server(*arguments, **options | {"interceptors": (ours, *(options.get("interceptors") or ()))})
         listen = made.add_insecure_port
 

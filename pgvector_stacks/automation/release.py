@@ -19,13 +19,13 @@ MOST_BYTES = 1 << 30
 MACHINES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 
 
-def archive(version: str) -> str:
+def get_archive_name(version: str) -> str:
     """Return the name of the archive for this machine: `pulumi-v3.259.0-linux-x64.tar.gz`."""
     machine = platform.machine().lower()
     return f"pulumi-v{version}-{platform.system().lower()}-{MACHINES.get(machine, machine)}.tar.gz"
 
 
-def checksum(table: str, name: str) -> str | None:
+def find_checksum(table: str, name: str) -> str | None:
     """Return the checksum of a file from a table in the format of `sha256sum`; None if the table lacks the file."""
     rows = (line.split() for line in table.splitlines() if line and not line.startswith("#"))
     return next((row[0] for row in rows if row[1:] == [name]), None)

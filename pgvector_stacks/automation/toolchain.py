@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pgvector_stacks.automation import release
-from pgvector_stacks.automation.child import child
+from pgvector_stacks.automation.child import run_child
 from pgvector_stacks.automation.moving_line import MovingLine
 
 Source: TypeAlias = Literal["path", "installer", "built"]
@@ -89,20 +89,21 @@ def parse_version(text: str) -> Version | None:
     return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
 
 
-def dotted(version: Version) -> str:
+def format_version(version: Version) -> str:
     return ".".join(map(str, version))
 
 
-def new_enough(version: Version) -> bool:
+def is_new_enough(version: Version) -> bool:
     return MINIMUM <= version < BELOW
 
 
-def objection(candidate: Candidate) -> str | None:
+def find_objection(candidate: Candidate) -> str | None:
     """Return why this executable can't be used, in one line; None if it can."""
     if candidate.version is None:
         return f"{candidate.pulumi} doesn't work: {candidate.trouble}"
-    if not new_enough(candidate.version):
-        return f"{candidate.pulumi} is {dotted(candidate.version)}, not {dotted(MINIMUM)} to below {dotted(BELOW)}"
+    if not is_new_enough(candidate.version):
+        version, minimum, below = map(format_version, (candidate.version, MINIMUM, BELOW))
+        return f"{candidate.pulumi} is {version}, not {minimum} to below {below}"
     return None if candidate.shim else f"{candidate.pulumi} has no {SHIM} beside it or on PATH"
 
 
@@ -110,35 +111,35 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Candidate | None, tuple[str
     """Return the first usable candidate, and the objections to those before it."""
     objections: list[str] = []
     for candidate in candidates:
-        why = objection(candidate)
+        why = find_objection(candidate)
         if why is None:
             return candidate, tuple(objections)
         objections.append(why)
     return None, tuple(objections)
 
 
-def toolchain(taken: Candidate, how: str, against: Mapping[str, Sequence[str]]) -> Toolchain:
+def build_toolchain(taken: Candidate, how: str, against: Mapping[str, Sequence[str]]) -> Toolchain:
     """Return the Toolchain of a usable candidate. `how` it was obtained, and what was `against` each earlier way."""
     assert taken.version is not None
     assert taken.shim is not None
     because = "; ".join(f"{way}: {', '.join(why)}" for way, why in against.items())
-    note = f"pulumi {dotted(taken.version)}, {how}: {taken.pulumi}" + (f" ({because})" if because else "")
+    note = f"pulumi {format_version(taken.version)}, {how}: {taken.pulumi}" + (f" ({because})" if because else "")
     dirs, note = tuple(dict.fromkeys((taken.pulumi.parent, taken.shim.parent))), " ".join(note.split())
-    return Toolchain(taken.pulumi, dotted(taken.version), taken.source, dirs, taken.language_host, note)
+    return Toolchain(taken.pulumi, format_version(taken.version), taken.source, dirs, taken.language_host, note)
 
 
-def failure(against: Mapping[str, Sequence[str]]) -> str:
+def explain_failure(against: Mapping[str, Sequence[str]]) -> str:
     """Return the error message if no way to get Pulumi worked: why each failed, and what to do."""
     ways = [f"  {number}. {way}: {'; '.join(why)}\n" for number, (way, why) in enumerate(against.items(), 1)]
     return (
         f"No usable Pulumi on this machine, and none of the ways to get it worked:\n{''.join(ways)}"
-        f"Install Pulumi {dotted(MINIMUM)} or newer (https://www.pulumi.com/docs/install/) so that `pulumi version`\n"
-        "works in this shell, then run the same command again. Or make one of the ways work: HTTPS_PROXY, GOPROXY\n"
-        "and PIP_INDEX_URL lead to your mirrors, XDG_CACHE_HOME to a disk with room."
+        f"Install Pulumi {format_version(MINIMUM)} or newer (https://www.pulumi.com/docs/install/) so that\n"
+        "`pulumi version` works in this shell, then run the same command again. Or make one of the ways work:\n"
+        "HTTPS_PROXY, GOPROXY and PIP_INDEX_URL lead to your mirrors, XDG_CACHE_HOME to a disk with room."
     )
 
 
-def pinned(go_mod: str) -> tuple[Version, Version]:
+def read_pinned_versions(go_mod: str) -> tuple[Version, Version]:
     """Return the Pulumi version that go.mod pins, and the oldest Go that it accepts."""
     found = [re.search(what, go_mod, re.MULTILINE) for what in (r"/pulumi/pkg/v3 v(\S+)$", r"^go (\S+)$")]
     pulumi, go = (parse_version(match[1]) if match else None for match in found)
@@ -147,7 +148,7 @@ def pinned(go_mod: str) -> tuple[Version, Version]:
     return pulumi, go
 
 
-def short_of_space(needs: Iterable[tuple[Path, int]], free: Callable[[Path], tuple[int, int]]) -> str | None:
+def find_full_disk(needs: Iterable[tuple[Path, int]], free: Callable[[Path], tuple[int, int]]) -> str | None:
     """Return which disk is too full, or None.
 
     `needs`: directories and the MB needed in each; `free`: returns a directory's file system and its free MB.
@@ -166,7 +167,7 @@ def _free(path: Path) -> tuple[int, int]:
     return there.stat().st_dev, shutil.disk_usage(there).free // 2**20
 
 
-def _said(argv: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None = None) -> str:
+def _read_output(argv: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None = None) -> str:
     """Return the output of a short command. Raises _Unavailable with the last line of its output."""
     try:
         limit_s = LIMIT_S if cwd else 60.0  # where there is a go.mod, Go may download another Go first
@@ -185,7 +186,7 @@ def _inspect(pulumi: Path, source: Source, environ: Mapping[str, str]) -> Candid
     shim, host = (shutil.which(name, path=os.pathsep.join(dirs)) for name in (SHIM, LANGUAGE_HOST))
     version, trouble = None, "`pulumi version` told no version"
     try:
-        version = parse_version(_said([pulumi, "version"], {**environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}))
+        version = parse_version(_read_output([pulumi, "version"], {**environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}))
     except _Unavailable as error:
         trouble = str(error)
     return Candidate(pulumi, source, version, Path(shim) if shim else None, host is not None, trouble)
@@ -198,7 +199,7 @@ def _on_this_machine(environ: Mapping[str, str]) -> list[Candidate]:
     return [_inspect(path, "path", environ) for path in dict.fromkeys(paths) if path.is_file()]
 
 
-def cache_dir(environ: Mapping[str, str]) -> Path:
+def get_cache_dir(environ: Mapping[str, str]) -> Path:
     """Return the user's cache directory for Pulumi: in $XDG_CACHE_HOME (ignored if relative) or ~/.cache."""
     xdg, home = Path(environ.get("XDG_CACHE_HOME", "")), environ.get("HOME")
     base = xdg if xdg.is_absolute() else (Path(home) if home else Path.home()).absolute() / ".cache"
@@ -207,7 +208,7 @@ def cache_dir(environ: Mapping[str, str]) -> Path:
 
 def _got_earlier(cache: Path, environ: Mapping[str, str]) -> list[Candidate]:
     """Return the executables that earlier runs put into the cache."""
-    built = dotted(pinned((PINNED / "go.mod").read_text())[0])
+    built = format_version(read_pinned_versions((PINNED / "go.mod").read_text())[0])
     paths: dict[str, Source] = {"installer/bin/pulumi": "installer", f"{built}/bin/pulumi": "built"}
     return [_inspect(cache / path, source, environ) for path, source in paths.items() if (cache / path).is_file()]
 
@@ -244,17 +245,14 @@ class _Work:
     report: Callable[[str], None]
 
     def run(
-        self,
-        what: str,
-        argv: Sequence[str | Path],
-        env: Mapping[str, str],
-        counts: Callable[[str], object] = lambda line: False,
-        total: int = 0,
-    ) -> list[str]:
+        self, what: str, argv: Sequence[str | Path], env: Mapping[str, str],
+        counts: Callable[[str], object] = lambda line: False, total: int = 0,
+    ) -> list[str]:  # fmt: skip
         """Run a long command. The moving line shows how many output lines satisfy `counts`; return the others."""
         others: list[str] = []
         done, chunk, unfinished, deadline = 0, b"\n", b"", time.monotonic() + (BUILD_LIMIT_S if total else LIMIT_S)
-        with child(argv, cwd=self.dir, env=env) as process:  # if we are killed, its next output ends it (broken pipe)
+        # if we are killed, the child's next output ends it (broken pipe)
+        with run_child(argv, cwd=self.dir, env=env) as process:
             assert process.stdout is not None
             try:
                 while chunk:
@@ -275,7 +273,7 @@ class _Work:
 
     def put_in_place(self, made: Path, name: str, source: Source) -> Candidate:
         """Test the new installation and rename it to its final name. From then on it counts as complete."""
-        if why := objection(_inspect(made / "bin" / "pulumi", source, self.environ)):
+        if why := find_objection(_inspect(made / "bin" / "pulumi", source, self.environ)):
             raise _Unavailable(why)
         if (self.cache / name).exists():  # it was found unusable before
             (self.cache / name).replace(self.dir / "unusable")
@@ -284,9 +282,9 @@ class _Work:
 
 def _install(work: _Work) -> Candidate:
     """Install the published archive. Raises _Unavailable."""
-    version = dotted(pinned((PINNED / "go.mod").read_text())[0])
-    name = release.archive(version)
-    sha256 = release.checksum(CHECKSUMS.read_text(), name)
+    version = format_version(read_pinned_versions((PINNED / "go.mod").read_text())[0])
+    name = release.get_archive_name(version)
+    sha256 = release.find_checksum(CHECKSUMS.read_text(), name)
     if sha256 is None:
         raise _Unavailable(f"no checksum of {name} is known here")
     url = f"{(work.environ.get('PGSTACK_PULUMI_SITE') or SITE).rstrip('/')}/v{version}/{name}"
@@ -307,9 +305,9 @@ def _go(work: _Work, env: dict[str, str], needed: Version) -> Path:
         env.update(ours)
     if on_path := shutil.which("go", path=env.get("PATH", os.defpath)):
         try:  # in go.mod's directory, Go 1.21 and newer downloads the version that go.mod requires
-            if (parse_version(_said([on_path, "version"], env, work.dir)) or (0, 0, 0)) >= needed:
+            if (parse_version(_read_output([on_path, "version"], env, work.dir)) or (0, 0, 0)) >= needed:
                 return Path(on_path)
-            why_not = f"{on_path} is older than {dotted(needed)}"
+            why_not = f"{on_path} is older than {format_version(needed)}"
         except _Unavailable as error:
             why_not = str(error)
     env.update(ours)
@@ -326,27 +324,28 @@ def _build(work: _Work) -> Candidate:
     """Build the CLI from source, with a Go that may have to be downloaded first. Raises _Unavailable."""
     for name in ("go.mod", "go.sum"):
         shutil.copyfile(PINNED / name, work.dir / name)
-    release, go_needed = pinned((work.dir / "go.mod").read_text())
+    release, go_needed = read_pinned_versions((work.dir / "go.mod").read_text())
     env = {name: value for name, value in work.environ.items() if name not in ("GOOS", "GOARCH")}
     env |= {"GOFLAGS": "-mod=readonly -modcacherw -buildvcs=false", "GOWORK": "off", "GO111MODULE": "on"}
     env |= {"CGO_ENABLED": "0", "GOTMPDIR": str(work.dir)}
     go = _go(work, env, go_needed)
-    caches = [Path(path) for path in _said([go, "env", "GOCACHE", "GOMODCACHE"], env, work.dir).splitlines()]
-    if why := short_of_space(zip((work.dir, *caches), NEEDED_MB, strict=True), _free):
+    caches = [Path(path) for path in _read_output([go, "env", "GOCACHE", "GOMODCACHE"], env, work.dir).splitlines()]
+    if why := find_full_disk(zip((work.dir, *caches), NEEDED_MB, strict=True), _free):
         raise _Unavailable(why)
-    work.report(f"building the Pulumi CLI {dotted(release)} from source, once: minutes, and 5 GB of disk meanwhile")
+    number = format_version(release)
+    work.report(f"building the Pulumi CLI {number} from source, once: minutes, and 5 GB of disk meanwhile")
     modules = sum("/go.mod h1:" not in entry for entry in (PINNED / "go.sum").read_text().splitlines())
     argv: list[str | Path] = [go, "list", "-deps", PACKAGE]
     counts = re.compile("go: downloading ").match
     packages = frozenset(work.run("fetching Pulumi's modules", argv, env, counts, modules))
     made = work.dir / "made" / "bin"
-    stamp = f"-s -w -X {SDK_MODULE}/go/common/version.Version={dotted(release)}"
+    stamp = f"-s -w -X {SDK_MODULE}/go/common/version.Version={number}"
     argv = [go, "build", "-v", "-o", made / "pulumi", "-ldflags", stamp, PACKAGE]
     work.run("building the Pulumi CLI, package", argv, env, packages.__contains__, len(packages))
-    sdk = Path(_said([go, "list", "-m", "-f", "{{.Dir}}", SDK_MODULE], env, work.dir))
+    sdk = Path(_read_output([go, "list", "-m", "-f", "{{.Dir}}", SDK_MODULE], env, work.dir))
     shutil.copyfile(sdk / "python" / "dist" / SHIM, made / SHIM)
     (made / SHIM).chmod(0o755)
-    built = work.put_in_place(made.parent, dotted(release), "built")
+    built = work.put_in_place(made.parent, number, "built")
     shutil.rmtree(work.cache / "go", ignore_errors=True)  # private caches: not needed after the build
     return built
 
@@ -360,13 +359,13 @@ def _find(environ: Mapping[str, str]) -> tuple[Toolchain | None, dict[str, Seque
     """Return what `find` returns, and the objections to each way that was tried."""
     found, why = choose(_on_this_machine(environ))
     if found is not None:
-        return toolchain(found, "found", {"before it": why} if why else {}), {}
+        return build_toolchain(found, "found", {"before it": why} if why else {}), {}
     against: dict[str, Sequence[str]] = {"PATH and ~/.pulumi/bin": why or ("no pulumi",)}
     try:
-        earlier = choose(_got_earlier(cache_dir(environ), environ))[0]
+        earlier = choose(_got_earlier(get_cache_dir(environ), environ))[0]
     except (OSError, RuntimeError):  # RuntimeError: no HOME, and no such user
         return None, against
-    return toolchain(earlier, "got earlier", against) if earlier else None, against
+    return build_toolchain(earlier, "got earlier", against) if earlier else None, against
 
 
 def find_or_get(report: Callable[[str], None], *, environ: Mapping[str, str] = os.environ) -> Toolchain:
@@ -375,7 +374,7 @@ def find_or_get(report: Callable[[str], None], *, environ: Mapping[str, str] = o
     if there is not None:
         return there
     try:
-        cache = cache_dir(environ)
+        cache = get_cache_dir(environ)
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / ".lock").open("w") as lock:  # the kernel releases the lock when its holder dies
             try:
@@ -384,16 +383,16 @@ def find_or_get(report: Callable[[str], None], *, environ: Mapping[str, str] = o
                 report("another pgstack is getting Pulumi: waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if earlier := choose(_got_earlier(cache, environ))[0]:
-                return toolchain(earlier, "got by another pgstack just now", against)
+                return build_toolchain(earlier, "got by another pgstack just now", against)
             for leftover in cache.glob(".work-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             for way, get in (("published archive", _install), ("build from source", _build)):
                 with tempfile.TemporaryDirectory(prefix=".work-", dir=cache, ignore_cleanup_errors=True) as directory:
                     try:
                         got = get(_Work(cache, Path(directory), environ, MovingLine(sys.stderr), report))
-                        return toolchain(got, f"by the {way}", against)
+                        return build_toolchain(got, f"by the {way}", against)
                     except (_Unavailable, OSError) as error:
                         against[way] = (str(error),)
     except (OSError, RuntimeError) as error:
         against["cache directory"] = (str(error),)
-    raise ToolchainError(failure(against))
+    raise ToolchainError(explain_failure(against))

@@ -44,7 +44,7 @@ class Backend:
     url: str | None
 
 
-def backend_of(stack: str, environ: Mapping[str, str], logged_in: bool, root: Path) -> Backend:
+def choose_backend(stack: str, environ: Mapping[str, str], logged_in: bool, root: Path) -> Backend:
     """Return the user's backend if one is chosen, else the checkout's. A login alone doesn't apply to `local`."""
     if environ.get("PULUMI_BACKEND_URL"):
         return Backend(own=False, url=None)
@@ -53,7 +53,9 @@ def backend_of(stack: str, environ: Mapping[str, str], logged_in: bool, root: Pa
     return Backend(own=True, url=f"file://{root}")
 
 
-def variables(backend: Backend, toolchain: Toolchain, python: str, environ: Mapping[str, str]) -> dict[str, str]:
+def build_environment(
+    backend: Backend, toolchain: Toolchain, python: str, environ: Mapping[str, str]
+) -> dict[str, str]:
     """Return the environment variables with which plain `pulumi` does the same as `pgstack`."""
     path = [str(directory) for directory in toolchain.path_dirs]
     known = environ.get("PATH", "").split(os.pathsep)
@@ -98,7 +100,7 @@ class LocalWorkspace(auto.LocalWorkspace):
     """Reads a stack's outputs with one call of the CLI instead of two: each takes 0.2 to 0.4 s."""
 
     def stack_outputs(self, stack_name: str) -> auto.OutputMap:
-        found = deployed.exported(ExportedState(read_state(self.pulumi_command, stack_name)))
+        found = deployed.read_exported_outputs(ExportedState(read_state(self.pulumi_command, stack_name)))
         return {name: auto.OutputValue(output.value, output.secret) for name, output in found.items()}
 
 
@@ -110,9 +112,11 @@ class Workspace:
         self.name = stack
         self.say = say
         self.pulumi = Pulumi(toolchain)
-        self.backend = backend_of(stack, os.environ, is_logged_in(os.environ), ROOT)
+        self.backend = choose_backend(stack, os.environ, is_logged_in(os.environ), ROOT)
         host = Path(sys.executable).with_name(PROVIDER_HOST)
-        self.variables = variables(self.backend, toolchain, str(host if host.exists() else sys.executable), os.environ)
+        self.variables = build_environment(
+            self.backend, toolchain, str(host if host.exists() else sys.executable), os.environ
+        )
         if self.backend.own and stack == "local":
             # the committed salt of `local` belongs to the empty passphrase; the user's passphrase is for other stacks
             self.variables["PULUMI_CONFIG_PASSPHRASE"] = ""

@@ -19,7 +19,7 @@ from pgvector_stacks.backup import restore
 from pgvector_stacks.backup.contents import Contents, describe_differences, describe_older_extensions
 from pgvector_stacks.backup.manifest import BackupRefused, Manifest, Trust, Untrusted, read_globals, verify
 from pgvector_stacks.backup.restoring import owner_login, restore_database, role_statements
-from pgvector_stacks.backup.restoring.role_statements import Statement
+from pgvector_stacks.backup.restoring.role_statements import RoleStatement
 from pgvector_stacks.backup.store import DrillResult, record_drill
 from pgvector_stacks.common import shell
 from pgvector_stacks.common.errors import ServerError
@@ -108,7 +108,7 @@ class _Trial:
     """What a drill restores, and how. `major`: the version of PostgreSQL's programs."""
 
     manifest: Manifest
-    statements: Sequence[Statement]
+    statements: Sequence[RoleStatement]
     major: int
     jobs: int
     vector_indexes: bool
@@ -142,7 +142,7 @@ def _run_trial(toolbox: Toolbox, backup: Path, trial: _Trial, report: Callable[[
         toolbox.run(major, "sh", "-ec", CLEAR, environment={"D": directory})
 
 
-def _make_roles(toolbox: Toolbox, server: ServerConnection, statements: Sequence[Statement]) -> None:
+def _make_roles(toolbox: Toolbox, server: ServerConnection, statements: Sequence[RoleStatement]) -> None:
     """Run the statements that create roles, without passwords because nobody logs in. Raises ServerError."""
     texts = [each.bare.as_string(None) for each in statements]
     for at in range(0, len(texts), AT_ONCE):

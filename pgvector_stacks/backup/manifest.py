@@ -104,7 +104,7 @@ class Privilege(BaseModel):
     grantable: bool = False
 
 
-class Setting(BaseModel):
+class DatabaseSetting(BaseModel):
     """A setting of a database, from ALTER DATABASE … SET. `role` "" means all roles."""
 
     model_config = FROZEN
@@ -133,7 +133,7 @@ class DumpedDatabase(BaseModel):
     comment: str | None = None
     bytes: int = Field(ge=0)
     privileges: tuple[Privilege, ...] = ()
-    settings: tuple[Setting, ...] = ()
+    settings: tuple[DatabaseSetting, ...] = ()
     drifted: tuple[tuple[str, str], ...] | None = Field(
         default=None, description="Kind and identity of what differed from the scripts' schema; None: not written down."
     )

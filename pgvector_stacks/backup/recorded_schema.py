@@ -19,8 +19,8 @@ DriftByDatabase = Mapping[str, Sequence[Mapping[str, str]]]
 
 
 def session_settings_sql(written: int = drift.FORMAT) -> str:
-    """Return the SET statements that `drift.find` uses. `written`: the format of the record."""
-    return "".join(f"SET {form};" for form in drift.forms(written))
+    """Return the SET statements that `drift.find_drift` uses. `written`: the format of the record."""
+    return "".join(f"SET {form};" for form in drift.list_format_settings(written))
 
 
 def find_drift_by_database(toolbox: Toolbox, server: ServerConnection, databases: Iterable[str]) -> DriftByDatabase:
@@ -32,7 +32,7 @@ def find_drift_by_database(toolbox: Toolbox, server: ServerConnection, databases
     for database in databases:
         if (written := _record_format(toolbox, server, database)) is not None:
             asked = query_rows(
-                toolbox, server, database, drift.comparison(written), first=session_settings_sql(written)
+                toolbox, server, database, drift.build_comparison_query(written), first=session_settings_sql(written)
             )
             found[database] = [{"kind": row["kind"], "identity": row["identity"]} for row in asked]
     return found
@@ -43,7 +43,9 @@ def find_drift(toolbox: Toolbox, server: ServerConnection, database: str) -> lis
     written = _record_format(toolbox, server, database)
     if written is None:
         return []
-    asked = query_rows(toolbox, server, database, drift.comparison(written), first=session_settings_sql(written))
+    asked = query_rows(
+        toolbox, server, database, drift.build_comparison_query(written), first=session_settings_sql(written)
+    )
     return [(row["kind"], row["identity"]) for row in asked if not row["grown"]]
 
 
@@ -55,7 +57,7 @@ def record_again(toolbox: Toolbox, server: ServerConnection, before: DriftByData
             "CREATE TEMPORARY TABLE drifted AS SELECT kind, identity"
             f" FROM pg_catalog.json_to_recordset({literal}) AS found(kind text, identity text);"
         )
-        execute_sql(toolbox, server, database, f"{session_settings_sql()} {table} {drift.renewal()}")
+        execute_sql(toolbox, server, database, f"{session_settings_sql()} {table} {drift.build_renewal_query()}")
 
 
 def _record_format(toolbox: Toolbox, server: ServerConnection, database: str) -> int | None:

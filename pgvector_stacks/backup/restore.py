@@ -24,13 +24,13 @@ from psycopg import Connection, sql
 from pgvector_stacks.backup.contents import describe_differences, describe_older_extensions
 from pgvector_stacks.backup.manifest import BackupFailed, BackupRefused, DumpedDatabase, Manifest, read_globals
 from pgvector_stacks.backup.restoring import libraries, owner_login, restore_database, role_statements
-from pgvector_stacks.backup.restoring.role_statements import Statement
+from pgvector_stacks.backup.restoring.role_statements import RoleStatement
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.common.plain_text import one_line
 from pgvector_stacks.connections import roles, setting_values
-from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect, said
-from pgvector_stacks.connections.up_lock import locked
+from pgvector_stacks.connections.connection import Address, connect, format_server_message, wrap_server_error
+from pgvector_stacks.connections.up_lock import hold_up_lock
 from pgvector_stacks.inspection import drift
 from pgvector_stacks.toolbox.interface import ServerConnection, Toolbox, passfile_line
 
@@ -66,7 +66,7 @@ def restore(
         )
     now = f"{datetime.now(UTC):{STAMP}}"
     new, before = f"{NEW_PREFIX}{now}", f"{FORMER_PREFIX}{now}"
-    with _reporting_sql_errors(), locked(admin, lock_wait_s) as cluster:
+    with _reporting_sql_errors(), hold_up_lock(admin, lock_wait_s) as cluster:
         for name in _list_leftovers(cluster):
             report(f"drops {name}, which a restore that was killed left")
             _drop_database(cluster, name)
@@ -120,7 +120,7 @@ def _reporting_sql_errors() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise BackupFailed(f"the restore failed, the live database is as it was: {as_pgstack_error(error)}") from None
+        raise BackupFailed(f"the restore failed, the live database is as it was: {wrap_server_error(error)}") from None
 
 
 def _list_leftovers(cluster: Connection[Any]) -> list[str]:
@@ -133,7 +133,7 @@ def _drop_database(cluster: Connection[Any], name: str) -> None:
 
 
 def create_missing_roles(
-    cluster: Connection[Any], statements: Sequence[Statement], report: Callable[[str], None], *, superusers: bool
+    cluster: Connection[Any], statements: Sequence[RoleStatement], report: Callable[[str], None], *, superusers: bool
 ) -> None:
     """Create the roles that the server lacks, in one transaction, with their password hashes and memberships.
 
@@ -172,7 +172,7 @@ def _create_database(cluster: Connection[Any], name: str, source: DumpedDatabase
         cluster.execute(create_database_statement(name, source))
     except psycopg.errors.WrongObjectType as error:  # an invalid locale name
         raise BackupRefused(
-            f"the server can't have a database like the backup's: {said(error)}\n"
+            f"the server can't have a database like the backup's: {format_server_message(error)}\n"
             f"  it needs the locale {source.collate}: use the image, or a machine, that has it"
         ) from None
     cluster.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
@@ -201,7 +201,7 @@ def restore_database_properties(cluster: Connection[Any], name: str, source: Dum
             if setting.role:
                 whose = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(setting.role), database)
             if setting.value:  # not SET in this session: the value may break this transaction, or be invalid here
-                values = setting_values.elements_of(setting.name, setting.value)
+                values = setting_values.split_setting(setting.name, setting.value)
                 words = sql.SQL(", ").join(map(sql.Literal, values))
                 cluster.execute(sql.SQL("ALTER {} SET {} TO {}").format(whose, word, words))
             else:  # SQL has no literal for an empty list

@@ -21,14 +21,14 @@ from pgvector_stacks.cli import connection_check, deploy, inspection, printing
 from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.backup import commands
 from pgvector_stacks.cli.backup import scheduled as backup_schedule
-from pgvector_stacks.cli.new_script import new_script
+from pgvector_stacks.cli.new_script import create_script
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config import offline
+from pgvector_stacks.config.docs_key_tables import write_tables
 from pgvector_stacks.config.environment import ENVIRONMENTS, STACKS, check_name, from_file
-from pgvector_stacks.config.json_schema import json_schema
-from pgvector_stacks.config.key_tables import write_tables
-from pgvector_stacks.connections.connection import as_pgstack_error
+from pgvector_stacks.config.json_schema import build_json_schema
+from pgvector_stacks.connections.connection import wrap_server_error
 from pgvector_stacks.engines.interface import get_engine
 from pgvector_stacks.migrations.execution import notices
 
@@ -138,12 +138,12 @@ def outputs(
 ) -> None:
     """Print a stack's outputs. The application's deployment reads them."""
     check_name(stack)
-    form = stack_outputs.form_of(format, to)
+    form = stack_outputs.choose_format(format, to)
     found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
     shown = show_secrets or to is not None
     if name is not None:
         one = stack_outputs.pick(found, name)
-        text = stack_outputs.HIDDEN if one.secret and not shown else stack_outputs.flat(one.value)
+        text = stack_outputs.HIDDEN if one.secret and not shown else stack_outputs.to_text(one.value)
     else:
         text = stack_outputs.render(found, form, show_secrets=shown)
     if to is None:
@@ -172,10 +172,10 @@ def status(stack: Stack = "local") -> None:
     environment, workspace = from_file(stack), Workspace(stack, quiet_toolchain(), say)
     state = workspace.state()
     found = _values(stack_outputs.read(workspace, state))
-    database = inspection.Database.from_outputs(found, get_engine(environment).via(environment))
+    database = inspection.DatabaseAddresses.from_outputs(found, get_engine(environment).via(environment))
     differs = inspection.status(database, stack, printing.echo)
-    printing.echo(f"backup   {commands.finding(environment, deployed.backup_key(state)).found}")
-    if scheduled := backup_schedule.at_present(environment):
+    printing.echo(f"backup   {commands.examine_backups(environment, deployed.find_backup_key(state)).found}")
+    if scheduled := backup_schedule.examine_schedule_now(environment):
         printing.echo(f"schedule {scheduled.found}")
     if differs:
         raise typer.Exit(DIFFERS)
@@ -199,11 +199,13 @@ def check_connection(
     if "://" in target:
         if any("://" in word for word in sys.argv):
             say(connection_check.VISIBLE)
-        found = connection_check.of_url(target)
+        found = connection_check.parse_checked_url(target)
     else:
         check_name(target)
         environment = from_file(target)
-        found = connection_check.of_stack(environment, _outputs(target), get_engine(environment).via(environment))
+        found = connection_check.get_stack_server(
+            environment, _outputs(target), get_engine(environment).via(environment)
+        )
     if not connection_check.report(found, typer.echo if as_json else printing.echo, as_json=as_json):
         raise typer.Exit(1)
 
@@ -260,7 +262,7 @@ def upgrade_reindex(stack: Stack) -> None:
     check_name(stack)
     from pgvector_stacks.cli import upgrade
 
-    upgrade.sort_anew(from_file(stack), _database(stack), printing.echo)
+    upgrade.rebuild_indexes(from_file(stack), _database(stack), printing.echo)
 
 
 @upgrade_app.command("verify")
@@ -276,7 +278,7 @@ def upgrade_verify(
 
     found = _outputs(stack)
     environment = from_file(stack)
-    database = inspection.Database.from_outputs(found, get_engine(environment).via(environment))
+    database = inspection.DatabaseAddresses.from_outputs(found, get_engine(environment).via(environment))
     runs = int(str(found["postgresVersion"]).split(".")[0])
     if not upgrade.compare(environment, database, runs, image, printing.echo):
         raise typer.Exit(DIFFERS)
@@ -317,11 +319,11 @@ def plan_memory(
     json: Annotated[bool, typer.Option("--json", help="JSON, sizes in MiB.")] = False,
 ) -> None:
     """Print what a table with an HNSW index needs: disk, build memory, /dev/shm, container. Asks no server."""
-    from pgvector_stacks.cli.plan_memory import Question, answer, as_json, show
+    from pgvector_stacks.cli.plan_memory import Question, compute_answer, show, to_json
 
-    found = answer(Question(vectors, dimensions, type, m, column, row_bytes, concurrent_builds, stack))
+    found = compute_answer(Question(vectors, dimensions, type, m, column, row_bytes, concurrent_builds, stack))
     if json:
-        typer.echo(as_json(found))
+        typer.echo(to_json(found))
     else:
         show(found)
 
@@ -330,7 +332,7 @@ def plan_memory(
 def schema() -> None:
     """Write the JSON Schema of the stack files to stacks/schema.json, and the keys into docs/configuration.md."""
     path = STACKS / "schema.json"
-    path.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(build_json_schema(), indent=2, ensure_ascii=False) + "\n")
     typer.echo(str(path))
     page = STACKS.parent / "docs" / "configuration.md"
     if page.is_file():  # a user's own project may lack the page
@@ -341,13 +343,13 @@ def schema() -> None:
 @app.command()
 def new(name: str) -> None:
     """Start the next script and list it: pgstack new "add tenant column"."""
-    typer.echo(new_script(name))
+    typer.echo(create_script(name))
 
 
-def _database(stack: str) -> inspection.Database:
+def _database(stack: str) -> inspection.DatabaseAddresses:
     """Return the stack's database, as its outputs describe it."""
     environment = from_file(stack)
-    return inspection.Database.from_outputs(_outputs(stack), get_engine(environment).via(environment))
+    return inspection.DatabaseAddresses.from_outputs(_outputs(stack), get_engine(environment).via(environment))
 
 
 def _outputs(stack: str) -> dict[str, Any]:
@@ -379,7 +381,7 @@ def main() -> None:
         say(f"error: {_by_name(str(error))}")
         sys.exit(1)
     except psycopg.Error as error:
-        say(f"error: {as_pgstack_error(error)}")
+        say(f"error: {wrap_server_error(error)}")
         sys.exit(1)
     except KeyboardInterrupt:
         say(STOPPED)

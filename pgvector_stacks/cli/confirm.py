@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pgvector_stacks.common.errors import PgstackError
 
 
-def must_be_typed(stack: str, consequence: str, given: str | None, flag: str, say: Callable[[str], object]) -> None:
+def require_typed_name(
+    stack: str, consequence: str, given: str | None, flag: str, say: Callable[[str], object]
+) -> None:
     """Raise PgstackError unless the user types the stack's name, or has `given` it on the command line with `flag`."""
     if given is None:
         if not sys.stdin.isatty():

@@ -8,32 +8,32 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from pgvector_stacks.automation.deployed import address_of, own_address
+from pgvector_stacks.automation.deployed import find_output_address, parse_address
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config.environment import Environment
-from pgvector_stacks.inspection.compatibility import Target, examine
+from pgvector_stacks.inspection.compatibility import CheckedServer, examine
 
 VISIBLE = "warning: every user of this machine can read a command line: give the URL in DATABASE_URL instead"
 
 
-def of_url(url: str) -> Target:
+def parse_checked_url(url: str) -> CheckedServer:
     """Return the target of a URL. Raises PgstackError if it is not a PostgreSQL URL; the message never quotes it."""
     parts = urlsplit(url)
     if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not parts.path.strip("/"):
         raise PgstackError("that is no URL of a database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
-    return Target(address_of(url))
+    return CheckedServer(parse_address(url))
 
 
-def of_stack(environment: Environment, outputs: Mapping[str, Any], via: str) -> Target:
+def get_stack_server(environment: Environment, outputs: Mapping[str, Any], via: str) -> CheckedServer:
     """Return the target of a stack: the application's URL, and what the environment requires."""
-    return Target(
-        own_address(outputs, "appUrl", via),
+    return CheckedServer(
+        find_output_address(outputs, "appUrl", via),
         pgvector_minimum=environment.pgvector_minimum,
         tls_required=environment.demands_tls,
     )
 
 
-def report(target: Target, say: Callable[[str], object], *, as_json: bool) -> bool:
+def report(target: CheckedServer, say: Callable[[str], object], *, as_json: bool) -> bool:
     """Print one line per check, or one JSON document. Return True if all checks passed."""
     results = []
     for result in examine(target):

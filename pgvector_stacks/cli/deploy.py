@@ -18,14 +18,14 @@ import pulumi.automation as auto
 from pgvector_stacks.automation import approval
 from pgvector_stacks.automation.engine_output import EngineOutput, Verdict
 from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace, explain
-from pgvector_stacks.cli.outputs import Output, plain
-from pgvector_stacks.cli.printing import coloured
+from pgvector_stacks.cli.outputs import Output, convert_outputs
+from pgvector_stacks.cli.printing import escape_except_colours
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.environment import Environment, from_file
 from pgvector_stacks.engines.interface import get_engine
-from pgvector_stacks.migrations.ledger import git_commit
+from pgvector_stacks.migrations.ledger import find_git_commit
 
 NOTHING_CHANGED = "unchanged"
 SUMMARY = {"show_secrets": False}  # in Pulumi's history: nothing reads them, and decrypting takes 0.2 s
@@ -52,7 +52,7 @@ def up(workspace: Workspace, approved: Path | None = None) -> dict[str, Output]:
     workspace.say(
         f"{workspace.name} is up: " + (", ".join(f"{n} {kind}d" for kind, n in changed.items()) or NOTHING_CHANGED)
     )
-    return plain(result.outputs)
+    return convert_outputs(result.outputs)
 
 
 @contextlib.contextmanager
@@ -64,7 +64,7 @@ def _plan_file() -> Iterator[str]:
 
 def _approval(plan: str, stack: str) -> approval.Approval:
     """Return the approval for the plan that Pulumi has written."""
-    return approval.of_plan(json.loads(Path(plan).read_text()), stack, git_commit() or "")
+    return approval.build_approval(json.loads(Path(plan).read_text()), stack, find_git_commit() or "")
 
 
 def rotate_certificate(environment: Environment) -> None:
@@ -84,12 +84,12 @@ def preview(workspace: Workspace, *, diff: bool, save: Path | None = None) -> di
 
     `save`: where to write the approval for `up --plan`.
     """
-    if save is not None and offline.requested(os.environ):
+    if save is not None and offline.is_offline_requested(os.environ):
         raise PgstackError(
             "an offline preview is nothing to approve: it looked at neither Docker host nor database\n"
             "  make it where both can be reached"
         )
-    if offline.requested(os.environ):  # a refresh would ask the Docker host through the plugin
+    if offline.is_offline_requested(os.environ):  # a refresh would ask the Docker host through the plugin
         os.environ["PULUMI_OPTION_REFRESH"] = "false"
     stack = workspace.select(create=workspace.backend.own)
     with _plan_file() as plan:
@@ -129,7 +129,7 @@ def _say_of_the_key(workspace: Workspace, environment: Environment) -> None:
 
 def check_engine(environment: Environment) -> None:
     """Check the engine before Pulumi and its plugins do, whose errors name no remedy. Raises PgstackError."""
-    get_engine(environment).check(environment, offline=offline.requested(os.environ))
+    get_engine(environment).check(environment, offline=offline.is_offline_requested(os.environ))
 
 
 def _watched(operation: Callable[..., Any], **options: Any) -> Any:
@@ -194,7 +194,7 @@ def _locked(said: str) -> str:
 def _print(line: str) -> None:
     """Print a line of Pulumi's output, made safe to show."""
     try:
-        sys.stdout.write(f"{coloured(line) if sys.stdout.isatty() else safe(line)}\n")
+        sys.stdout.write(f"{escape_except_colours(line) if sys.stdout.isatty() else safe(line)}\n")
         sys.stdout.flush()
     except BrokenPipeError:  # `pgstack up | head`: the reader is gone, but the work continues
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,11 +13,11 @@ from pgvector_stacks.automation.workspace import Workspace
 from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.backup import commands, trust
 from pgvector_stacks.cli.backup import scheduled as backup_schedule
-from pgvector_stacks.cli.inspection import Database, status
+from pgvector_stacks.cli.inspection import DatabaseAddresses, status
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.common.plain_text import safe
-from pgvector_stacks.config.cautions import cautions, is_root_of_a_host
+from pgvector_stacks.config.cautions import find_cautions, is_root_of_a_host
 from pgvector_stacks.config.environment import from_file
 from pgvector_stacks.connections import certificate_expiry
 from pgvector_stacks.connections.connection import connect
@@ -32,8 +32,8 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
         findings.append(Finding("stack file", f"stacks/Pulumi.{stack}.yaml is right"))
     except PgstackError as error:
         return [Finding("stack file", str(error), f"edit stacks/Pulumi.{stack}.yaml")]
-    findings.append(commands.finding(environment, trust.key_if_any(stack)))
-    if scheduled := backup_schedule.at_present(environment):
+    findings.append(commands.examine_backups(environment, trust.find_key(stack)))
+    if scheduled := backup_schedule.examine_schedule_now(environment):
         findings.append(scheduled)
     engine = get_engine(environment)
     findings += engine.examine(environment)
@@ -42,7 +42,8 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
         findings.append(Finding("Pulumi", toolchain.note))
         workspace = Workspace(stack, toolchain, say)
         findings += [
-            Finding("caution", *each) for each in cautions(environment, os.environ, root=is_root_of_a_host(os.environ))
+            Finding("caution", *each)
+            for each in find_cautions(environment, os.environ, root=is_root_of_a_host(os.environ))
         ]
         found = stack_outputs.read(workspace)
         finished = found.get(stack_outputs.FINISHED)
@@ -57,10 +58,10 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
             findings.append(
                 Finding(
                     "certificate",
-                    *certificate_expiry.finding(certificate, certificate_expiry.utc_now(), stack, made=made),
+                    *certificate_expiry.describe_expiry(certificate, certificate_expiry.utc_now(), stack, made=made),
                 )
             )
-        findings += _database(stack, Database.from_outputs(outputs, engine.via(environment)))
+        findings += _database(stack, DatabaseAddresses.from_outputs(outputs, engine.via(environment)))
     except ToolchainError as error:
         findings.append(Finding("Pulumi", str(error), "install Pulumi, then try again"))
     except PgstackError as error:
@@ -68,7 +69,7 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
     return findings
 
 
-def _database(stack: str, database: Database) -> Iterator[Finding]:
+def _database(stack: str, database: DatabaseAddresses) -> Iterator[Finding]:
     """Yield the findings about the connection to the database, and about its schema."""
     try:
         with connect(database.admin):

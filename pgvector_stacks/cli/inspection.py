@@ -9,14 +9,14 @@ from typing import Any
 
 import psycopg
 
-from pgvector_stacks.automation.deployed import address_of, own_address
+from pgvector_stacks.automation.deployed import find_output_address, parse_address
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import PgstackError, PlanRefused, ScriptError, ValidationFailed
-from pgvector_stacks.common.plain_text import one_line, quoted
-from pgvector_stacks.config.environment import SCRIPT_CACHE, SQL, Environment, from_file, scripts_of_all
+from pgvector_stacks.common.plain_text import one_line, quote_lines
+from pgvector_stacks.config.environment import SCRIPT_CACHE, SQL, Environment, from_file, list_all_scripts
 from pgvector_stacks.connections import roles
-from pgvector_stacks.connections.connection import LOOK, Address, as_pgstack_error, connect
-from pgvector_stacks.connections.up_lock import locked
+from pgvector_stacks.connections.connection import INSPECTION_OPTIONS, Address, connect, wrap_server_error
+from pgvector_stacks.connections.up_lock import hold_up_lock
 from pgvector_stacks.inspection import (
     backup_role,
     database_drift,
@@ -37,28 +37,28 @@ Say = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Database:
+class DatabaseAddresses:
     """A deployed database as its outputs describe it."""
 
     admin: Address
     passwords: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)  # of the roles that log in
 
     @classmethod
-    def from_outputs(cls, outputs: Mapping[str, Any], via: str = "") -> Database:
+    def from_outputs(cls, outputs: Mapping[str, Any], via: str = "") -> DatabaseAddresses:
         """Build a Database from a stack's outputs. `via`: the ssh URL through which it is reached, if any."""
         urls = {roles.APP: outputs.get("appUrl"), roles.READONLY: outputs.get("readonlyUrl")}
-        passwords = {role: [address_of(str(url)).password] for role, url in urls.items() if url}
+        passwords = {role: [parse_address(str(url)).password] for role, url in urls.items() if url}
         if word := outputs.get("backupPassword"):
             passwords[roles.BACKUP] = [str(word)]
-        return cls(own_address(outputs, "adminUrl", via), passwords)
+        return cls(find_output_address(outputs, "adminUrl", via), passwords)
 
 
-def listed(environment: Environment) -> tuple[Script, ...]:
+def read_listed_scripts(environment: Environment) -> tuple[Script, ...]:
     """Return the scripts that the stack file lists. Raises ScriptError."""
-    return load(SQL, environment.scripts, listed_elsewhere=scripts_of_all(), cache=SCRIPT_CACHE)
+    return load(SQL, environment.scripts, listed_elsewhere=list_all_scripts(), cache=SCRIPT_CACHE)
 
 
-def rows(
+def build_status_rows(
     scripts: Sequence[Script], ledger: Sequence[Applied], known: bool = True,
     done: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[tuple[str, str, str]]:  # fmt: skip
@@ -90,46 +90,55 @@ def rows(
     return found
 
 
-def status(database: Database, stack: str, say: Say) -> bool:
+def status(database: DatabaseAddresses, stack: str, say: Say) -> bool:
     """Like `_status`, but another session's lock raises PgstackError after some seconds."""
     try:
         return _status(database, stack, say)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
-        raise as_pgstack_error(error) from None
+        raise wrap_server_error(error) from None
 
 
-def _status(database: Database, stack: str, say: Say) -> bool:
+def _status(database: DatabaseAddresses, stack: str, say: Say) -> bool:
     """Print each script's state, and the drift. Return True if anything is not in order. Raises ConnectionFailed."""
     environment = from_file(stack)
     problem, known = "", True
     try:
-        scripts: tuple[Script, ...] = listed(environment)
+        scripts: tuple[Script, ...] = read_listed_scripts(environment)
     except ScriptError as error:
         scripts, problem, known = (), str(error), False
-    with connect(database.admin, options=LOOK) as connection:
+    with connect(database.admin, options=INSPECTION_OPTIONS) as connection:
         ledger = read_ledger(connection)
-        found = drift.seen(connection)
-        wrong_roles = role_drift.find(connection, database.passwords, environment.role_limits)
-        wrong_roles += backup_role.find(
+        found = drift.find_drift_unless_locked(connection)
+        wrong_roles = role_drift.find_faults(connection, database.passwords, environment.role_limits)
+        wrong_roles += backup_role.find_faults(
             connection, database.passwords.get(roles.BACKUP, ()), wanted=environment.backup is not None
         )
-        rules = hba_rules.find(connection, tls=environment.demands_tls)
-        noted, itself = role_drift.notes(connection), database_drift.find(connection, database.admin.database)
-        raised = raised_rights.find(connection, database.admin.database)
+        rules = hba_rules.find_faults(connection, tls=environment.demands_tls)
+        noted, itself = (
+            role_drift.find_intended(connection),
+            database_drift.read_attributes(connection, database.admin.database),
+        )
+        raised = raised_rights.find_raised(connection, database.admin.database)
         pending: tuple[Pending, ...] = ()
         events = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
         last = connection.execute(queries.get("last_failure")).fetchone() if events and events[0] else None
-        done = interrupted.read(connection)
+        done = interrupted.read_finished(connection)
         try:
             pending = plan(scripts, ledger, where=stack, baseline=environment.baseline, done=done).pending
         except PlanRefused as refusal:
             problem = problem or str(refusal)
     if itself is not None:
-        wrong_roles, noted = wrong_roles + database_drift.findings(itself), noted + database_drift.noted(itself)
-    wrong_roles, noted = wrong_roles + raised_rights.findings(raised), noted + raised_rights.noted(raised)
-    seen = role_drift.as_seen(baseline.without_pending(found, pending), wrong_roles)
-    differences = [*seen.drift, *rules, *(f"{line} (`up` mends it)" for line in seen.mended)]
-    states = rows(scripts, ledger, known, done)
+        wrong_roles, noted = (
+            wrong_roles + database_drift.describe_faults(itself),
+            noted + database_drift.describe_intended(itself),
+        )
+    wrong_roles, noted = (
+        wrong_roles + raised_rights.describe_faults(raised),
+        noted + raised_rights.describe_intended(raised),
+    )
+    seen = role_drift.sort_drift(baseline.exclude_pending(found, pending), wrong_roles)
+    differences = [*seen.drift, *rules, *(f"{line} (`up` mends it)" for line in seen.repairable)]
+    states = build_status_rows(scripts, ledger, known, done)
     for state, name, detail in states:
         say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))
     for difference in differences:
@@ -141,22 +150,22 @@ def _status(database: Database, stack: str, say: Say) -> bool:
     for note in noted:
         say(f"note     {note}")
     if last:
-        say(f"last failure, {last[0]} by {one_line(last[1])}:\n  {quoted(last[2])}")
+        say(f"last failure, {last[0]} by {one_line(last[1])}:\n  {quote_lines(last[2])}")
     if problem:
         say(problem)
     return bool(differences or problem) or any(state != "applied" for state, _, _ in states)
 
 
-def verify(database: Database, stack: str, say: Say) -> None:
+def verify(database: DatabaseAddresses, stack: str, say: Say) -> None:
     """Run all verify scripts and checks, and print a line for each. Raises ValidationFailed with what failed."""
     environment = from_file(stack)
     failed: list[str] = []
-    with locked(database.admin, environment.lock_wait_s) as cluster:
+    with hold_up_lock(database.admin, environment.lock_wait_s) as cluster:
         for script in load_verify(SQL, cache=SCRIPT_CACHE):
-            with roles.owner_connection(cluster, database.admin, options=LOOK) as owner:
+            with roles.open_owner_connection(cluster, database.admin, options=INSPECTION_OPTIONS) as owner:
                 try:
-                    with notices.listening(owner, lambda said: say(f"  {said}")):
-                        runner.check(owner, script)
+                    with notices.forwarding_notices(owner, lambda said: say(f"  {said}")):
+                        runner.run_verify_script(owner, script)
                     say(f"✓ {script.path}")
                 except PgstackError as error:
                     failed.append(script.path)
@@ -164,10 +173,10 @@ def verify(database: Database, stack: str, say: Say) -> None:
                 finally:
                     owner.rollback()
     settings = environment.server_settings
-    with connect(database.admin, options=LOOK) as connection:
-        demands = validation.Demands(environment.pgvector_minimum, settings, environment.accepted_recall)
+    with connect(database.admin, options=INSPECTION_OPTIONS) as connection:
+        demands = validation.ServerRequirements(environment.pgvector_minimum, settings, environment.accepted_recall)
         report = validation.validate(connection, demands)
-        for line in roles.unreachable(connection):
+        for line in roles.find_unreachable_tables(connection):
             say(f"! {one_line(line)}")
     for name, result in report.results.items():
         say(f"{'✗' if name in report.failures else '✓'} {name}: {result.removeprefix('ok: ')}")
@@ -176,12 +185,12 @@ def verify(database: Database, stack: str, say: Say) -> None:
         raise ValidationFailed(f"{stack}: {len(failed)} check(s) failed: {', '.join(failed)}")
 
 
-def accept(database: Database, kind: str, identity: str, say: Say) -> None:
+def accept(database: DatabaseAddresses, kind: str, identity: str, say: Say) -> None:
     """Record the live definition of one object that drifted, and of its parts.
 
     Raises PgstackError if no object of that name has drifted.
     """
-    with connect(database.admin, options=LOOK) as connection:
+    with connect(database.admin, options=INSPECTION_OPTIONS) as connection:
         with connection.transaction():
             taken = drift.accept(connection, kind, identity)
             for difference in taken:
@@ -190,7 +199,7 @@ def accept(database: Database, kind: str, identity: str, say: Say) -> None:
             say(f"accepted: {difference}")
         if taken:
             return
-        names = [f"{difference.kind} {difference.identity}" for difference in drift.find(connection)]
+        names = [f"{difference.kind} {difference.identity}" for difference in drift.find_drift(connection)]
     raise PgstackError(
         f"no drift of {kind} {identity}\n  " + ("drifted: " + ", ".join(names) if names else "nothing drifted")
     )

@@ -23,10 +23,10 @@ TEMPLATE = """-- {title}
 """
 
 
-def file_name(title: str, present: set[str]) -> str:
+def choose_file_name(title: str, present: set[str]) -> str:
     """Return the file name for a title, with the next number: `add tenant column` → `0004_add_tenant_column.sql`.
 
-    >>> file_name("Add tenant column!", {"init.sql", "0004_x.sql"})
+    >>> choose_file_name("Add tenant column!", {"init.sql", "0004_x.sql"})
     '0005_add_tenant_column.sql'
     """
     words = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:LONGEST].strip("_")
@@ -36,7 +36,7 @@ def file_name(title: str, present: set[str]) -> str:
     return f"{max([len(DEFAULT_SCRIPTS), *numbers]) + 1:04}_{words}.sql"
 
 
-def listed_in(text: str, stack: str, name: str) -> str:
+def append_to_listing(text: str, stack: str, name: str) -> str:
     """Return the stack file's text with `name` appended to its scripts. Comments and order are preserved.
 
     Raises PgstackError if the file can't be changed safely.
@@ -67,11 +67,13 @@ def listed_in(text: str, stack: str, name: str) -> str:
     return made.getvalue()
 
 
-def new_script(title: str, *, sql: Path = SQL, stacks: Path = STACKS) -> str:
+def create_script(title: str, *, sql: Path = SQL, stacks: Path = STACKS) -> str:
     """Write the script and list it in every stack file. Return a message about it. Raises PgstackError."""
-    name = file_name(title, {path.name for path in sql.glob("*.sql")})
+    name = choose_file_name(title, {path.name for path in sql.glob("*.sql")})
     files = {stack: stacks / f"Pulumi.{stack}.yaml" for stack in ENVIRONMENTS}
-    changed = {path: listed_in(path.read_text(), stack, name) for stack, path in files.items() if path.is_file()}
+    changed = {
+        path: append_to_listing(path.read_text(), stack, name) for stack, path in files.items() if path.is_file()
+    }
     (sql / name).write_text(TEMPLATE.format(title=" ".join(title.split()).replace("pgstack:", "pgstack")))
     for path, text in changed.items():
         path.write_text(text)

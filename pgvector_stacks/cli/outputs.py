@@ -29,9 +29,9 @@ def read(workspace: Workspace, state: Mapping[str, Any] | None = None) -> dict[s
     `state`: the stack's state, if the caller has read it already.
     """
     state = workspace.state() if state is None else state
-    found = deployed.outputs(state)
+    found = deployed.find_outputs(state)
     if found and FINISHED not in found:
-        found = deployed.outputs(state, workspace.config())
+        found = deployed.find_outputs(state, workspace.config())
     if not found:
         raise PgstackError(
             f"{workspace.name} is not up: it was never deployed, or taken down\n"
@@ -42,14 +42,14 @@ def read(workspace: Workspace, state: Mapping[str, Any] | None = None) -> dict[s
     return found
 
 
-def plain(found: Mapping[str, auto.OutputValue]) -> dict[str, Output]:
+def convert_outputs(found: Mapping[str, auto.OutputValue]) -> dict[str, Output]:
     """Convert the outputs of the Automation API to ours."""
     return {name: Output(output.value, output.secret) for name, output in found.items()}
 
 
 def pick(outputs: Mapping[str, Output], name: str) -> Output:
     """Return one output by name. Raises PgstackError with the nearest spelling."""
-    names = shown(outputs)
+    names = select_shown(outputs)
     if name in outputs and name not in names:
         raise PgstackError(
             f"{name} is no output unless the stack file says so\n"
@@ -61,15 +61,16 @@ def pick(outputs: Mapping[str, Output], name: str) -> Output:
     return outputs[name]
 
 
-def shown(outputs: Mapping[str, Output]) -> dict[str, Output]:
+def select_shown(outputs: Mapping[str, Output]) -> dict[str, Output]:
     """Return the outputs that people see; the others are for our own commands."""
     return {name: output for name, output in outputs.items() if output.shown}
 
 
-def form_of(given: str | None, to: Path | None) -> Format:
+def choose_format(given: str | None, to: Path | None) -> Format:
     """Return the requested format, else the one that suits the file. Raises PgstackError.
 
-    >>> form_of(None, None), form_of(None, Path(".env")), form_of(None, Path("x.json")), form_of("table", Path(".env"))
+    >>> cases = ((None, None), (None, Path(".env")), (None, Path("x.json")), ("table", Path(".env")))
+    >>> tuple(choose_format(given, to) for given, to in cases)
     ('table', 'dotenv', 'json', 'table')
     """
     if given is None:
@@ -83,12 +84,14 @@ def render(outputs: Mapping[str, Output], form: Format, *, show_secrets: bool) -
     """Return the outputs as text, without a final newline."""
     values = {
         name: HIDDEN if output.secret and not show_secrets else output.value
-        for name, output in sorted(shown(outputs).items())
+        for name, output in sorted(select_shown(outputs).items())
     }
     if form == "json":
         return json.dumps(values, indent=2, sort_keys=True)
     if form == "dotenv":
-        return "\n".join(f"{variable(name)}={dotenv(flat(value))}" for name, value in values.items())
+        return "\n".join(
+            f"{to_variable_name(name)}={quote_for_dotenv(to_text(value))}" for name, value in values.items()
+        )
     width = max(map(len, values), default=0)
     lines = []
     for name, value in values.items():
@@ -96,27 +99,27 @@ def render(outputs: Mapping[str, Output], form: Format, *, show_secrets: bool) -
             lines.append(f"{name}")
             lines += [f"  {key}: {item}" for key, item in value.items()]
         else:
-            lines.append(f"{name:{width}}  {flat(value)}")
+            lines.append(f"{name:{width}}  {to_text(value)}")
     return "\n".join(lines)
 
 
-def variable(name: str) -> str:
+def to_variable_name(name: str) -> str:
     """Return the environment variable for an output: `appUrl` → `PGVECTOR_APP_URL`.
 
-    >>> variable("schemaRevision")
+    >>> to_variable_name("schemaRevision")
     'PGVECTOR_SCHEMA_REVISION'
     """
     return "PGVECTOR_" + re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
 
 
-def dotenv(value: str) -> str:
+def quote_for_dotenv(value: str) -> str:
     """Quote for a shell. Compose and python-dotenv read the same value, unless it contains a single quote or `${`."""
     if re.fullmatch(r"[A-Za-z0-9_./:@%+,=?-]*", value):
         return value
     return "'" + value.replace("'", "'\\''") + "'"
 
 
-def flat(value: Any) -> str:
+def to_text(value: Any) -> str:
     """Return a value as one text. Numbers arrive as floats: 5432.0 becomes 5432."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

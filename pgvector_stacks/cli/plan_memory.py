@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from pgvector_stacks.common.errors import SizeRefused
-from pgvector_stacks.config.environment import from_file, postgres_words
+from pgvector_stacks.config.environment import format_settings, from_file
 from pgvector_stacks.sizing.budget import MOST_MB, check_overrides, tune_for_container
 from pgvector_stacks.sizing.hnsw_memory import (
     BUILD_MARGIN,
     HOT_PERCENT,
     TYPES,
-    Plan,
+    MemoryPlan,
     PlanFit,
     Table,
     VectorType,
@@ -54,27 +54,27 @@ class Question:
 class Answer:
     """The plan; how it fits the stack, if one is named; if it doesn't, plans with vector types that need less."""
 
-    plan: Plan
+    plan: MemoryPlan
     stack: str | None = None
     fit: PlanFit | None = None
-    instead: tuple[Plan, ...] = ()
+    instead: tuple[MemoryPlan, ...] = ()
 
 
-def answer(question: Question) -> Answer:
+def compute_answer(question: Question) -> Answer:
     """Compute the answer. Raises SizeRefused for impossible sizes, ConfigError and SettingRefused for a bad stack."""
     table = Table(
-        vectors=number("--vectors", question.vectors),
-        dimensions=number("--dimensions", question.dimensions),
+        vectors=parse_count("--vectors", question.vectors),
+        dimensions=parse_count("--dimensions", question.dimensions),
         type=cast(VectorType, question.type),
-        m=number("--m", question.m),
+        m=parse_count("--m", question.m),
         column=cast(VectorType | None, question.column),
-        row_bytes=number("--row-bytes", question.row_bytes),
+        row_bytes=parse_count("--row-bytes", question.row_bytes),
     )
-    builds = number("--concurrent-builds", question.concurrent_builds)
+    builds = parse_count("--concurrent-builds", question.concurrent_builds)
     if question.stack is None:
         return Answer(plan_table(table, concurrent_builds=builds, cpus=DEFAULT_CPUS))
     environment = from_file(question.stack)
-    own = check_overrides(postgres_words(environment.settings))
+    own = check_overrides(format_settings(environment.settings))
     wanted = plan_table(table, concurrent_builds=builds, cpus=environment.cpus, own=own)
     server = tune_for_container(environment.limits, environment.durability, own, concurrent_builds=builds)
     found = fit_plan(wanted, server)
@@ -82,7 +82,7 @@ def answer(question: Question) -> Answer:
     return Answer(wanted, question.stack, found, instead)
 
 
-def number(option: str, text: str) -> int:
+def parse_count(option: str, text: str) -> int:
     """Parse `1e6`, `1_000_000`, `1,000,000`, `1M` or `2.5k` as a whole number. Raises SizeRefused."""
     pattern = r"(\d+(?:_\d+)*|\d{1,3}(?:,\d{3})+)(\.\d+)?(?:e\+?(\d{1,2}))?\s*([kmgb]?)"
     match = re.fullmatch(pattern, text.strip().lower(), re.ASCII)
@@ -94,7 +94,7 @@ def number(option: str, text: str) -> int:
     raise SizeRefused(f"{option} {text!r}: allowed is a whole number, like 1000000, 1_000_000, 1,000,000, 1e6 or 1M")
 
 
-def _smaller(wanted: Plan, cpus: float, own: Mapping[str, str]) -> Iterator[Plan]:
+def _smaller(wanted: MemoryPlan, cpus: float, own: Mapping[str, str]) -> Iterator[MemoryPlan]:
     """Yield plans for the same table with an index of a smaller type, if that needs less memory."""
     table = wanted.table
     for kind in TYPES[TYPES.index(table.type) + 1 :]:
@@ -104,7 +104,7 @@ def _smaller(wanted: Plan, cpus: float, own: Mapping[str, str]) -> Iterator[Plan
             yield found
 
 
-def rows(wanted: Plan) -> list[tuple[str, str, str]]:
+def build_plan_rows(wanted: MemoryPlan) -> list[tuple[str, str, str]]:
     """Return the rows of the answer: (what, how much, why)."""
     table, builds = wanted.table, wanted.concurrent_builds
     stored = "" if table.stored == table.type else f", stored as {table.stored}"
@@ -126,7 +126,7 @@ def rows(wanted: Plan) -> list[tuple[str, str, str]]:
     ]
 
 
-def verdict(found: Answer) -> list[str]:
+def describe_fit(found: Answer) -> list[str]:
     """Return how the plan fits the stack, one statement per line."""
     wanted, how = found.plan, found.fit
     if how is None:
@@ -160,7 +160,7 @@ def verdict(found: Answer) -> list[str]:
     return lines
 
 
-def _instead(other: Plan, how: PlanFit) -> str:
+def _instead(other: MemoryPlan, how: PlanFit) -> str:
     """Return the line that proposes a plan with another vector type."""
     kind, dimensions = other.table.type, other.table.dimensions
     enough = ", which this stack has" if (other.container_mb or MOST_MB) <= how.limit_mb else ""
@@ -168,7 +168,7 @@ def _instead(other: Plan, how: PlanFit) -> str:
     return f"  or index as {kind}({dimensions}): memoryMb {other.container_mb}{enough}{again}"
 
 
-def as_json(found: Answer) -> str:
+def to_json(found: Answer) -> str:
     """Return the answer as JSON, sizes in MiB, names in camelCase as in the stack files."""
     wanted = found.plan
     content: dict[str, Any] = asdict(wanted) | {"container_mb": wanted.container_mb}
@@ -188,12 +188,12 @@ def show(found: Answer) -> None:
     grid.add_column("what", no_wrap=True)
     grid.add_column("needed", justify="right", no_wrap=True)
     grid.add_column("why", overflow="fold")
-    for row in rows(found.plan):
+    for row in build_plan_rows(found.plan):
         grid.add_row(*row)
     console.print(grid)
     if table.m > 32:
         console.print(f"ef_construction must be at least {2 * table.m} with this m", soft_wrap=True)
-    for line in verdict(found):
+    for line in describe_fit(found):
         console.print(line, soft_wrap=True)
 
 

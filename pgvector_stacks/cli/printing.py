@@ -20,7 +20,7 @@ def echo(line: str) -> None:
     typer.echo(safe(line))
 
 
-def coloured(line: str) -> str:
+def escape_except_colours(line: str) -> str:
     """Return a line of Pulumi's output as `safe` does, but with its colours."""
     return "".join(part if index % 2 else safe(part) for index, part in enumerate(COLOUR.split(line)))
 

@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pgvector_stacks.automation.deployed import own_address
+from pgvector_stacks.automation.deployed import find_output_address
 from pgvector_stacks.common.errors import PgstackError, suggest_nearest
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.connections import server_authentication
-from pgvector_stacks.connections.connection import OWN_NAMES, OWN_ROLE, Address, connect, reached
+from pgvector_stacks.connections.connection import OWN_NAMES, OWN_ROLE, Address, connect, resolve_endpoint
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.embedded.embedded_server import ADMIN
 from pgvector_stacks.engines.interface import get_engine
@@ -31,16 +31,16 @@ URLS = {"app": "appUrl", "readonly": "readonlyUrl", "admin": "adminUrl"}
 LIBPQ = re.compile(r"PG[A-Z]+")  # libpq's variables; matches neither psql's PG_COLOR nor our PGSTACK_…
 
 
-def address(outputs: Mapping[str, object], role: str) -> Address:
+def find_role_address(outputs: Mapping[str, object], role: str) -> Address:
     """Return the database's address for this role. Raises PgstackError if the role is unknown or has no URL."""
     if role not in URLS:
         raise PgstackError(f"--as {role}{suggest_nearest(role, URLS)}: allowed are {', '.join(URLS)}")
     if URLS[role] not in outputs:
         raise PgstackError(f"the stack has no output {URLS[role]}, so nobody can log in as {role}")
-    return own_address(outputs, URLS[role])
+    return find_output_address(outputs, URLS[role])
 
 
-def variables(to: Address, inherited: Mapping[str, str], certificate: str = "") -> dict[str, str]:
+def build_environment(to: Address, inherited: Mapping[str, str], certificate: str = "") -> dict[str, str]:
     """Return the environment for psql. None of libpq's variables is inherited from the shell.
 
     `certificate`: the file against which the server's certificate is verified; "": unknown, or not usable as a root.
@@ -50,10 +50,10 @@ def variables(to: Address, inherited: Mapping[str, str], certificate: str = "") 
     found |= {"PGPASSWORD": to.password, "PGAPPNAME": "pgstack psql"}
     if to.user == ADMIN:  # the administrator's names must not resolve to what a script created on the path
         found["PGOPTIONS"] = f"{OWN_NAMES} {OWN_ROLE}"
-    return found | server_authentication.variables(to.sslmode, certificate)
+    return found | server_authentication.build_environment(to.sslmode, certificate)
 
 
-def program(environment: Environment, suited: str) -> str | None:
+def find_psql(environment: Environment, suited: str) -> str | None:
     """Return `suited`, the engine's choice; else this machine's psql; else the wheel's, if TLS is off; else None."""
     if found := suited or shutil.which("psql"):
         return found
@@ -62,21 +62,21 @@ def program(environment: Environment, suited: str) -> str | None:
 
 def run(environment: Environment, outputs: Mapping[str, object], role: str, arguments: Sequence[str]) -> int:
     """Open psql, wait for its end, and return its exit code. Raises PgstackError."""
-    to, engine = address(outputs, role), get_engine(environment)
+    to, engine = find_role_address(outputs, role), get_engine(environment)
     offered = engine.psql(environment, interactive=os.isatty(0) and os.isatty(1))
-    found = program(environment, offered.program)
-    with _certificate(server_authentication.root_of(to.certificate)) as certificate:
+    found = find_psql(environment, offered.program)
+    with _certificate(server_authentication.extract_roots(to.certificate)) as certificate:
         if found is not None:
             via = engine.via(environment)
             # verifies the server first: a psql before 16 would reveal the password to an impostor
             connect(replace(to, via=via), application="pgstack psql").close()
             if via:
-                host, port = reached(replace(to, via=via))
+                host, port = resolve_endpoint(replace(to, via=via))
                 to = replace(to, host=host, port=port)
-            return _wait([found, *arguments], variables(to, os.environ, certificate))
+            return _wait([found, *arguments], build_environment(to, os.environ, certificate))
     if not offered.inside:
         raise PgstackError("no psql here\n  install it: on Debian and Ubuntu  apt install postgresql-client")
-    return _wait([*offered.inside, *arguments], variables(to, os.environ))
+    return _wait([*offered.inside, *arguments], build_environment(to, os.environ))
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from pgvector_stacks.cli import inspection
-from pgvector_stacks.cli.confirm import must_be_typed
+from pgvector_stacks.cli.confirm import require_typed_name
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.image_names import MAJORS, parse_major
-from pgvector_stacks.config.engines import config_of
+from pgvector_stacks.config.engines import get_config
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.engines.interface import Need, Programs, get_engine, refuse_lacking
 from pgvector_stacks.toolbox.interface import connect_with_password
@@ -22,7 +22,7 @@ from pgvector_stacks.upgrade.no_drift import NoDrift
 Say = Callable[[str], object]
 
 
-def check(environment: Environment, database: inspection.Database, target: str, say: Say) -> None:
+def check(environment: Environment, database: inspection.DatabaseAddresses, target: str, say: Say) -> None:
     """Print what an upgrade to `target` would do. Raises PgstackError with every reason why it can't be done.
 
     `target`: a major version, or for a Docker stack an image.
@@ -44,7 +44,7 @@ def check(environment: Environment, database: inspection.Database, target: str, 
         say(sorts)
 
 
-def sort_anew(environment: Environment, database: inspection.Database, say: Say) -> None:
+def rebuild_indexes(environment: Environment, database: inspection.DatabaseAddresses, say: Say) -> None:
     """Rebuild the indexes that `upgradeReindex: after` left for later. Raises PgstackError, psycopg.Error."""
     again = f"pgstack upgrade reindex {environment.stack}"
     count = reindex.rebuild_stale(database.admin, say, remedy=again)
@@ -57,7 +57,9 @@ def open_data(environment: Environment) -> AbstractContextManager[Programs]:
     return get_engine(environment).open_programs(environment, Need(data=True))
 
 
-def compare(environment: Environment, database: inspection.Database, runs: int, image: str | None, say: Say) -> bool:
+def compare(
+    environment: Environment, database: inspection.DatabaseAddresses, runs: int, image: str | None, say: Say
+) -> bool:
     """Compare every row with the data that the last upgrade kept, and print differences. Return True if there are none.
 
     `image`: an image with the old version's programs; None: the image before the upgrade. Raises PgstackError,
@@ -99,7 +101,7 @@ def ask_rollback(environment: Environment, runs: int, given: str | None, say: Sa
     """Request that the next `up` rolls the upgrade back. `runs`: the deployed major version. Raises PgstackError."""
     stack = environment.stack
     if environment.major == runs:
-        key = config_of(environment.engine).version_key
+        key = get_config(environment.engine).version_key
         raise PgstackError(
             f"{stack} runs PostgreSQL {runs}, and its file says so too\n"
             f"  set {key} back to the former version first, then:  pgstack upgrade rollback {stack}"
@@ -115,7 +117,7 @@ def ask_rollback(environment: Environment, runs: int, given: str | None, say: Sa
             f"{minutes} minute{'' if minutes == 1 else 's'} since is given up\n"
             f"  ({made.directory(runs)} is put aside, until:  pgstack upgrade confirm {stack})"
         )
-        must_be_typed(stack, f"a rollback of {stack} gives up what was written since", given, "--yes", say)
+        require_typed_name(stack, f"a rollback of {stack} gives up what was written since", given, "--yes", say)
         rollback.request_rollback(made, journal)
 
 
@@ -129,7 +131,7 @@ def confirm(environment: Environment, runs: int, given: str | None, say: Say) ->
             return
         for each in found:
             say(f"deletes {each}")
-        must_be_typed(
+        require_typed_name(
             environment.stack, f"there is no way back for {environment.stack} afterwards", given, "--yes", say
         )
         rollback.delete_kept(made, found)

@@ -50,10 +50,10 @@ def is_pinned(image: str) -> bool:
     return split_name(image)[2].startswith("sha256:")
 
 
-def pin(image: str, repo_digests: Sequence[str]) -> str:
+def add_digest(image: str, repo_digests: Sequence[str]) -> str:
     """Return the image's name with its digest from a Docker Engine's `RepoDigests`; "" if there is no digest.
 
-    >>> pin("pgvector/pgvector:0.8.6-pg17", ["pgvector/pgvector@sha256:ab"])
+    >>> add_digest("pgvector/pgvector:0.8.6-pg17", ["pgvector/pgvector@sha256:ab"])
     'pgvector/pgvector:0.8.6-pg17@sha256:ab'
     """
     repository = split_name(image)[0].removeprefix("docker.io/")
@@ -70,13 +70,13 @@ def describe_pinning(image: str, repo_digests: Sequence[str] | None = None) -> s
         return f"{image} is pinned by its digest"
     if repo_digests is None:
         proposal = "`pgstack doctor` shows the digest of the image that a host has"
-    elif known := pin(image, repo_digests):
+    elif known := add_digest(image, repo_digests):
         proposal = f"the one that is here:  pgvector:image: {known}"
     else:
         proposal = "the one that is here comes from no registry that the name tells"
     return f"{image} is named only by its tag, which can be another image tomorrow; {proposal}"
 
 
-def data_directory(major: int) -> str:
+def get_pgdata(major: int) -> str:
     """Return PGDATA, for every major in the layout of the 18 image. The volume is mounted two levels above PGDATA."""
     return f"{VOLUME}/{major}/docker"

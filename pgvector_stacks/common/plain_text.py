@@ -1,11 +1,11 @@
 """Makes untrusted text safe to show: names of objects, RAISE messages, queries, output of servers, logs. Pure.
 
 Invariants: the result of `safe` can't move the cursor, change colours, reorder text, or be a command to GitHub's
-workflow runner. The result of `one_line` is one line. In the result of `quoted`, every line except the first begins
-with a bar, so it can't look like a line of ours. All three are idempotent.
+workflow runner. The result of `one_line` is one line. In the result of `quote_lines`, every line except the first
+begins with a bar, so it can't look like a line of ours. All three are idempotent.
 
 They are applied to messages (`PgstackError`), to Pulumi's log and tracebacks (automation/provider_process.py), and to
-what pgstack prints (`cli/printing.py`). Code that puts untrusted text into a message uses `one_line` or `quoted`.
+what pgstack prints (`cli/printing.py`). Code that puts untrusted text into a message uses `one_line` or `quote_lines`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def one_line(text: object) -> str:
     return safe(str(text).replace("\r\n", "\n").replace("\n", "\\n").replace("\t", "\\t"))
 
 
-def quoted(text: object) -> str:
+def quote_lines(text: object) -> str:
     """Return `safe` text of several lines, in which every line except the first begins with a bar."""
     lines = safe(str(text)).strip("\n").split("\n")
     return BAR.join(line.removeprefix(BAR[1:]) for line in lines)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from pgvector_stacks.config.engines import config_of
+from pgvector_stacks.config.engines import get_config
 from pgvector_stacks.config.environment import LOADER, NAMESPACE, STACKS, Environment
 
 GUARDED = ("staging", "production")
@@ -27,14 +27,14 @@ def is_root_of_a_host(environ: Mapping[str, str]) -> bool:
     return os.geteuid() == 0 and not in_a_container
 
 
-def cautions(environment: Environment, environ: Mapping[str, str], *, root: bool) -> list[tuple[str, str]]:
+def find_cautions(environment: Environment, environ: Mapping[str, str], *, root: bool) -> list[tuple[str, str]]:
     """Return (consequence, remedy) for each caution that applies.
 
     `environ`: of the process that runs the program; `root`: whether that process is root on a host. Raises OSError,
     yaml.YAMLError if the stack file, which was read before, can't be read again.
     """
     found = []
-    engine = config_of(environment.engine)
+    engine = get_config(environment.engine)
     if engine.is_published and environment.tls == "off" and not _is_loopback(environment.bind_address):
         found.append(
             (

@@ -41,7 +41,7 @@ class EngineConfig:
     lacks: Mapping[Ability, str] = field(default_factory=dict)  # the reason, and what to do instead
 
 
-def config_of(engine: str) -> EngineConfig:
+def get_config(engine: str) -> EngineConfig:
     """Return an engine's `CONFIG`. Raises PgstackError if it isn't registered: another version's state may name it."""
     if engine not in REGISTRY:
         raise PgstackError(f"this version has no engine {engine!r}; it has {', '.join(REGISTRY)}")

@@ -22,11 +22,11 @@ from pgvector_stacks.backup.daily.schedule import Schedule
 from pgvector_stacks.common.errors import PgstackError, SettingRefused, suggest_nearest
 from pgvector_stacks.common.image_names import MAJORS
 from pgvector_stacks.config.docker_keys import DockerKeys
-from pgvector_stacks.config.engines import REGISTRY, config_of
+from pgvector_stacks.config.engines import REGISTRY, get_config
 from pgvector_stacks.config.role_keys import RoleKeys
 from pgvector_stacks.config.secret_keys import SecretKeys
 from pgvector_stacks.connections.role_limits import RoleLimits
-from pgvector_stacks.connections.role_limits import derive as derive_role_limits
+from pgvector_stacks.connections.role_limits import derive_role_limits as derive_role_limits
 from pgvector_stacks.sizing.budget import TunedServer, tune_for_container
 from pgvector_stacks.sizing.settings import Durability, Limits
 from pgvector_stacks.upgrade.decision import Method, Reindex
@@ -66,7 +66,7 @@ def _registered(value: str) -> str:
 def _version_of_the_engine(value: int | None, info: ValidationInfo) -> int | None:
     """Refuse a version that the engine doesn't have, or that contradicts the image."""
     if "engine" in info.data:
-        config_of(info.data["engine"]).major(value, info.data.get("image", ""))
+        get_config(info.data["engine"]).major(value, info.data.get("image", ""))
     return value
 
 
@@ -84,7 +84,7 @@ def _ssh_folder(value: str | None) -> str | None:
 
 def _by_a_container(value: Schedule | None, info: ValidationInfo) -> Schedule | None:
     """Refuse a schedule where the engine has none, or where backups are to be copied: scheduled ones aren't."""
-    lacks = config_of(info.data["engine"]).lacks.get("schedule", "") if "engine" in info.data else ""
+    lacks = get_config(info.data["engine"]).lacks.get("schedule", "") if "engine" in info.data else ""
     if not lacks and info.data.get("backup_copy") is not None:
         lacks = "a scheduled backup isn't copied to pgvector:backupCopy: let cron run `pgstack backup create STACK`"
     if value is not None and lacks:
@@ -194,10 +194,10 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
     @property
     def tuned(self) -> TunedServer:
         """The Docker engine's settings, /dev/shm and memory budget. Raises SettingRefused."""
-        return tune_for_container(self.limits, self.durability, postgres_words(self.settings))
+        return tune_for_container(self.limits, self.durability, format_settings(self.settings))
 
     @property
-    def fitting(self) -> TunedServer:
+    def tuned_within_memory(self) -> TunedServer:
         """Like `tuned`, but also raises SettingRefused, with the budget as a table, if it exceeds memoryMb."""
         tuned = self.tuned
         if not tuned.budget.fits:
@@ -221,17 +221,17 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
     @property
     def major(self) -> int:
         """PostgreSQL's major version."""
-        return config_of(self.engine).major(self.postgres_version, self.image)
+        return get_config(self.engine).major(self.postgres_version, self.image)
 
     @property
     def server_settings(self) -> Mapping[str, str]:
         """The settings that the engine starts the server with. Raises SettingRefused."""
-        return config_of(self.engine).settings(self.limits, self.durability, postgres_words(self.settings))
+        return get_config(self.engine).settings(self.limits, self.durability, format_settings(self.settings))
 
     @property
     def demands_tls(self) -> bool:
         """True if the server refuses TCP connections without TLS."""
-        return config_of(self.engine).is_published and self.tls == "require"
+        return get_config(self.engine).is_published and self.tls == "require"
 
     @property
     def name(self) -> str:
@@ -241,7 +241,7 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
     @property
     def backups(self) -> Path:
         """The folder of this stack's backups."""
-        return backups_of(self.backup_directory, self.stack)
+        return get_backups_folder(self.backup_directory, self.stack)
 
     @property
     def backups_kept(self) -> int:
@@ -281,12 +281,12 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-def backups_of(directory: str | None, stack: str) -> Path:
+def get_backups_folder(directory: str | None, stack: str) -> Path:
     """Return the folder of a stack's backups on this machine. `directory`: as in the stack file."""
     return (ROOT / Path(directory or ".data/backups").expanduser() / stack).resolve()
 
 
-def postgres_words(settings: Mapping[str, Any]) -> dict[str, str]:
+def format_settings(settings: Mapping[str, Any]) -> dict[str, str]:
     """Format the values for postgresql.conf: YAML's true becomes `on`."""
     words = {True: "on", False: "off"}
     return {name: words[value] if isinstance(value, bool) else str(value) for name, value in settings.items()}
@@ -337,7 +337,7 @@ def from_file(stack: str) -> Environment:
     return from_config(stack, {key: value for key, value in _read_stack_file(stack).items() if key not in SECRETS})
 
 
-def scripts_of_all() -> tuple[str, ...]:
+def list_all_scripts() -> tuple[str, ...]:
     """Return the scripts that any environment lists, so that a file used by only one isn't reported as unlisted."""
     entries = list(DEFAULT_SCRIPTS)
     for stack in ENVIRONMENTS:

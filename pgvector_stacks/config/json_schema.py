@@ -8,7 +8,7 @@ from typing import Any
 from pgvector_stacks.config.environment import NAMESPACE, SECRETS, Environment
 
 
-def json_schema() -> dict[str, Any]:
+def build_json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a stack file. No key is required: every key has a default."""
     model = Environment.model_json_schema(by_alias=True)
     properties: dict[str, Any] = {}

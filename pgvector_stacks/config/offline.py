@@ -26,7 +26,7 @@ REFUSED = (
 )
 
 
-def requested(environ: Mapping[str, str]) -> bool:
+def is_offline_requested(environ: Mapping[str, str]) -> bool:
     """Return whether an offline preview is requested. Raises ConfigError if the value is neither yes nor no."""
     value = environ.get(VARIABLE, "")
     if value.lower() not in WORDS:
@@ -36,11 +36,11 @@ def requested(environ: Mapping[str, str]) -> bool:
 
 def refuse_up(environ: Mapping[str, str]) -> None:
     """Raise ConfigError if the variable requests an offline run."""
-    if requested(environ):
+    if is_offline_requested(environ):
         raise ConfigError(REFUSED)
 
 
-def endpoint_not_asked(environment: Environment, environ: Mapping[str, str]) -> Endpoint:
+def get_endpoint_offline(environment: Environment, environ: Mapping[str, str]) -> Endpoint:
     """Return the stack's Docker host if it is an ssh:// host, so that no change shows; else a host that isn't asked."""
     try:
         found = choose_endpoint(environment.docker_host, environment.docker_context, environ)

@@ -13,7 +13,7 @@ from psycopg.rows import TupleRow
 
 from pgvector_stacks.common import row_values
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError
-from pgvector_stacks.common.plain_text import one_line, quoted
+from pgvector_stacks.common.plain_text import one_line, quote_lines
 from pgvector_stacks.connections import server_authentication, socket_relay, ssh_tunnel
 from pgvector_stacks.connections.server_authentication import SCRAM
 
@@ -39,7 +39,7 @@ OURS = (
 )
 RETRY_S = 0.2
 REFUSED = "the server refuses the password"
-MENDED = "somebody changed the role by hand: pgstack up STACK  puts the stack's own roles right"
+REPAIR_ROLE = "somebody changed the role by hand: pgstack up STACK  puts the stack's own roles right"
 OPENED = "somebody changed the database: pgstack up STACK  opens it again"
 RESTARTED = (
     "end the session that holds them; where nobody gets in any more, restart the server, which ends all of them,\n"
@@ -49,7 +49,9 @@ LIBRARY = (
     "pgstack up STACK  takes local_preload_libraries away; of session_preload_libraries, which a superuser has set:\n"
     "    ALTER DATABASE … RESET session_preload_libraries, or ALTER ROLE …, while connected to the database postgres"
 )
-LOOK = "-c lock_timeout=3000 -c statement_timeout=60000"  # a preview does not wait long for anybody's lock
+INSPECTION_OPTIONS = (
+    "-c lock_timeout=3000 -c statement_timeout=60000"  # a preview does not wait long for anybody's lock
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def connect(
     Raises ConnectionFailed.
     """
     deadline = time.monotonic() + wait_s
-    host, port = reached(address)
+    host, port = resolve_endpoint(address)
     while True:
         try:
             connection = psycopg.connect(
@@ -112,7 +114,7 @@ def connect(
                 client_encoding="UTF8",  # of what we send, whatever the database is set to
                 options=" ".join(filter(None, (SESSION, "" if own_path else OURS, options))),
                 autocommit=autocommit,
-                **server_authentication.refused(address.sslmode, address.certificate, address.require_auth),
+                **server_authentication.build_parameters(address.sslmode, address.certificate, address.require_auth),
             )
         except psycopg.OperationalError as error:
             passing = is_passing(str(error))
@@ -128,7 +130,7 @@ def connect(
         return connection
 
 
-def reached(address: Address) -> tuple[str, int]:
+def resolve_endpoint(address: Address) -> tuple[str, int]:
     """Return host and port for libpq, those of the ssh tunnel where there is one."""
     if not address.via:
         return address.host, address.port
@@ -155,11 +157,11 @@ def explain(address: Address, error: psycopg.OperationalError, *, waited_s: floa
         ("starting up", "the server is still starting", "wait, then try again; its log says what it is doing"),
         ("shutting down", "the server is shutting down", "start it again: pgstack up STACK"),
         ("password authentication failed", REFUSED, _password_remedy(address.user)),
-        ("not permitted to log in", "the role may not log in (NOLOGIN)", MENDED),
+        ("not permitted to log in", "the role may not log in (NOLOGIN)", REPAIR_ROLE),
         ("too many connections for role", "all connections that the role may have are taken", _more(address.user)),
         ("not currently accepting connections", "the database takes no connections (ALLOW_CONNECTIONS false)", OPENED),
         ("could not access file", "the database or the role loads a library that isn't there", LIBRARY),
-        ("permission denied for database", "the role may not connect to the database", MENDED),
+        ("permission denied for database", "the role may not connect to the database", REPAIR_ROLE),
         ("does not exist", "the database or the role does not exist", "check pgvector:database"),
         ("too many clients", "all connections are taken", "close some: SELECT * FROM pg_stat_activity"),
         ("remaining connection slots", "all connections are taken", "close some: SELECT * FROM pg_stat_activity"),
@@ -202,22 +204,22 @@ def server_version(connection: Connection[Any]) -> str:
     return (connection.info.parameter_status("server_version") or "").split(" ")[0]
 
 
-def as_pgstack_error(error: psycopg.Error) -> PgstackError:
+def wrap_server_error(error: psycopg.Error) -> PgstackError:
     """Wrap a server's error that no script caused. Uses only the server's message: psycopg's text may quote a query."""
-    shown, recorded = (_told(error, show=show) for show in (row_values.are_shown(), False))
+    shown, recorded = (_format_error(error, show=show) for show in (row_values.are_shown(), False))
     return PgstackError(shown, recorded=recorded)
 
 
-def said(error: psycopg.Error) -> str:
+def format_server_message(error: psycopg.Error) -> str:
     """Return the server's message on one line, without values of rows unless the user asked for them."""
     text = error.diag.message_primary or " ".join(str(error).split())
     return one_line(row_values.redact_message(text, error.sqlstate, show=row_values.are_shown()))
 
 
-def _told(error: psycopg.Error, *, show: bool) -> str:
+def _format_error(error: psycopg.Error, *, show: bool) -> str:
     primary = error.diag.message_primary or " ".join(str(error).split())
-    text = f"the server says: {quoted(row_values.redact_message(primary, error.sqlstate, show=show))}"
+    text = f"the server says: {quote_lines(row_values.redact_message(primary, error.sqlstate, show=show))}"
     text += f" ({error.sqlstate})" if error.sqlstate else ""
     detail = row_values.redact_detail(error.diag.message_detail or "", error.sqlstate, show=show)
-    text += f"\n  detail: {quoted(detail)}" if detail else ""
-    return text + (f"\n  hint: {quoted(error.diag.message_hint)}" if error.diag.message_hint else "")
+    text += f"\n  detail: {quote_lines(detail)}" if detail else ""
+    return text + (f"\n  hint: {quote_lines(error.diag.message_hint)}" if error.diag.message_hint else "")

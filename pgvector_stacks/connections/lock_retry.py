@@ -14,7 +14,7 @@ from psycopg import Connection
 from pgvector_stacks.common import queries, row_values
 from pgvector_stacks.common.errors import PgstackError, SqlFailed
 from pgvector_stacks.common.plain_text import one_line
-from pgvector_stacks.connections.connection import as_pgstack_error
+from pgvector_stacks.connections.connection import wrap_server_error
 
 Result = TypeVar("Result")
 RETRIABLE = frozenset({"55P03", "40P01"})  # lock_not_available, deadlock_detected
@@ -36,7 +36,7 @@ def lock_not_given(
 ) -> SqlFailed:
     """Add to the error the open transactions that may hold the lock. Their queries are shown but never recorded."""
     script, line = getattr(error, "script", ""), getattr(error, "line", 0)
-    first = error.recorded if isinstance(error, SqlFailed) else str(as_pgstack_error(error))
+    first = error.recorded if isinstance(error, SqlFailed) else str(wrap_server_error(error))
     lines = [first, f"  no lock within {waited_s:.0f} s; {kept}"]
     recorded = "\n".join(lines)
     for pid, role, application, state, since, query in admin.execute(queries.get("open_transactions")).fetchall():
@@ -47,7 +47,7 @@ def lock_not_given(
     return SqlFailed("\n".join(lines), sqlstate=error.sqlstate or "", script=script, line=line, recorded=recorded)
 
 
-def again_on_locks(
+def retry_on_locks(
     attempt: Callable[[], Result], owner: Connection[Any], admin: Connection[Any], wait_s: float,
     report: Callable[[str], None], kept: str = ALL_UNDONE,
 ) -> Result:  # fmt: skip

@@ -18,10 +18,10 @@ def is_ours(client: Place, own: Place) -> bool:
     """Return True if our user owns the IPv4 connection from `client` to `own`, or if it can't be known (macOS)."""
     if not TABLES[0].is_file():
         return True
-    return owner("\n".join(table.read_text() for table in TABLES if table.is_file()), client, own) == os.geteuid()
+    return find_owner("\n".join(table.read_text() for table in TABLES if table.is_file()), client, own) == os.geteuid()
 
 
-def owner(tables: str, client: Place, own: Place) -> int | None:
+def find_owner(tables: str, client: Place, own: Place) -> int | None:
     """Return the uid that owns the connection from `client` to `own`, by the text of TABLES; None: not listed."""
     wanted = [[_written(client), _written(own)], [_mapped(client), _mapped(own)]]
     rows = (line.split() for line in tables.split("\n"))

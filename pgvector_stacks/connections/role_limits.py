@@ -39,7 +39,7 @@ class RoleLimits:
         }
 
 
-def derive(
+def derive_role_limits(
     max_connections: int,
     memory_mb: int,
     *,

@@ -20,7 +20,7 @@ from psycopg.rows import TupleRow
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import SqlFailed, suggest_nearest
 from pgvector_stacks.connections import single_user_mode
-from pgvector_stacks.connections.connection import STEPS, Address, as_pgstack_error, connect
+from pgvector_stacks.connections.connection import STEPS, Address, connect, wrap_server_error
 
 OWNER, APP, READONLY = "schema_owner", "app", "readonly"
 BACKUP = "pgstack_backup"  # exists only where backups are scheduled: inspection/backup_role.py
@@ -78,14 +78,14 @@ def set_password(connection: Connection[Any], role: str, password: str) -> None:
 
     `connection`: an administrator's, in autocommit or in a transaction.
     """
-    secret = sql.Literal(single_user_mode.verifier(role, password))
+    secret = sql.Literal(single_user_mode.compute_verifier(role, password))
     with connection.transaction():
         for setting in UNLOGGED:
             connection.execute(f"SET LOCAL {setting}".encode())
         connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), secret))
 
 
-def unreachable(connection: Connection[Any]) -> list[str]:
+def find_unreachable_tables(connection: Connection[Any]) -> list[str]:
     """Return a line for each role that has rights on tables of a schema but no USAGE on that schema."""
     rows = connection.execute(queries.get("rights_unusable")).fetchall()
     return [
@@ -106,7 +106,7 @@ def ensure_database(connection: Connection[Any]) -> None:
             connection.execute(queries.get("ledger_create"))
             close_functions(connection, READONLY, NOT_FOR_READERS)
     except psycopg.errors.InsufficientPrivilege as error:
-        raise as_pgstack_error(error) from None
+        raise wrap_server_error(error) from None
 
 
 def close_functions(connection: Connection[Any], role: str, functions: Sequence[str]) -> None:
@@ -135,7 +135,7 @@ def ensure_extensions(connection: Connection[Any], names: tuple[str, ...]) -> st
     return str(versions["vector"])
 
 
-def lost_extensions(connection: Connection[Any], names: tuple[str, ...]) -> str:
+def explain_lost_extensions(connection: Connection[Any], names: tuple[str, ...]) -> str:
     """Return why scripts that dropped an extension of the stack can't commit; "" where all extensions exist.
 
     The next `up` would create the extension again, so a later script would find it or not depending on which scripts
@@ -160,7 +160,9 @@ def _create_extension(connection: Connection[Any], name: str) -> None:
 
 
 @contextmanager
-def owner_connection(admin: Connection[Any], address: Address, *, options: str = "") -> Iterator[Connection[TupleRow]]:
+def open_owner_connection(
+    admin: Connection[Any], address: Address, *, options: str = ""
+) -> Iterator[Connection[TupleRow]]:
     """Open the owner's connection to `address`, without autocommit. The owner can log in only within this context.
 
     `admin`: the administrator's connection that holds the lock, so that no other `up` changes the password.

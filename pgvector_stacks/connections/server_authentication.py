@@ -49,7 +49,7 @@ SYMPTOMS = (
 )  # fmt: skip
 
 
-def refused(sslmode: str, certificate: str, require_auth: str) -> dict[str, Any]:
+def build_parameters(sslmode: str, certificate: str, require_auth: str) -> dict[str, Any]:
     """Return the libpq parameters that refuse an impostor. `certificate`: the stack's own, PEM; "" if unknown."""
     found: dict[str, Any] = {"require_auth": require_auth} if require_auth else {}
     if not sslmode:
@@ -58,12 +58,15 @@ def refused(sslmode: str, certificate: str, require_auth: str) -> dict[str, Any]
     if sslmode not in TLS or not certificate:
         return found
     found["channel_binding"] = "require"
-    if root := root_of(certificate):
-        found |= {"sslmode": "verify-ca" if sslmode == "require" else sslmode, "sslrootcert": file_of(root)}
+    if root := extract_roots(certificate):
+        found |= {
+            "sslmode": "verify-ca" if sslmode == "require" else sslmode,
+            "sslrootcert": write_temporary_file(root),
+        }
     return found
 
 
-def variables(sslmode: str, certificate_file: str = "") -> dict[str, str]:
+def build_environment(sslmode: str, certificate_file: str = "") -> dict[str, str]:
     """Return the same as environment variables, for psql, pg_dump and pg_restore. libpq before 16 ignores
     PGREQUIREAUTH; over TLS, channel binding (libpq 13) refuses cleartext and MD5 passwords as well.
     """
@@ -76,7 +79,7 @@ def variables(sslmode: str, certificate_file: str = "") -> dict[str, str]:
 
 
 @cache
-def root_of(certificate: str) -> str:
+def extract_roots(certificate: str) -> str:
     """Return the self-signed certificates of a PEM text, as PEM; "" where there are none or the text can't be read."""
     try:
         given = x509.load_pem_x509_certificates(certificate.encode())
@@ -105,7 +108,7 @@ _FILES: dict[str, str] = {}
 _LOCK = threading.Lock()
 
 
-def file_of(text: str) -> str:
+def write_temporary_file(text: str) -> str:
     """Write the text to a file that lives as long as the process: libpq reads it again to cancel a query."""
     with _LOCK:
         if text not in _FILES:

@@ -34,7 +34,7 @@ BY_ITSELF = ("autovacuum_work_mem", "wal_buffers")  # may be -1: the server deri
 MOST_KB = 2**31 - 1  # the largest maximum of these settings on a 64-bit server
 
 
-def size_kb(name: str, value: str) -> int:
+def parse_size_kb(name: str, value: str) -> int:
     """Return the size in kB, rounded up: `64MB` → 65536; -1: the server decides.
 
     A plain number is in the setting's own unit. Raises SettingRefused.
@@ -63,7 +63,7 @@ def count(name: str, value: str, *, least: int = 0) -> int:
     return int(value)
 
 
-def factor(name: str, value: str) -> Fraction:
+def parse_factor(name: str, value: str) -> Fraction:
     """Parse a number from 1 to 1000. Raises SettingRefused for anything else."""
     if re.fullmatch(r"\d{1,4}(\.\d{0,9})?", value.strip(), re.ASCII) is None or not 1 <= Fraction(value) <= 1000:
         raise SettingRefused(f"pgvector:settings: {name} = {value!r}: allowed is a number from 1 to 1000")

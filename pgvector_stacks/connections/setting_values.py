@@ -1,6 +1,6 @@
 """Decides whether two spellings of a setting mean the same value, by PostgreSQL's own parsing rules. Pure.
 
-Invariant: `same` says yes for exactly those spellings that the server stores as one value (guc.c: parse_bool,
+Invariant: `are_equal` says yes for exactly those spellings that the server stores as one value (guc.c: parse_bool,
 parse_int, parse_real, convert_to_base_unit, config_enum_lookup_by_name). The rules of string settings are known only
 to the server, so strings are compared as they are, and lists element by element.
 """
@@ -53,16 +53,16 @@ _UNIT = re.compile(r"[ \t\n\v\f\r]*([^ \t\n\v\f\r]*)[ \t\n\v\f\r]*")
 MOST = 2**63 - 1
 
 
-def same(name: str, kind: str, unit: str | None, one: str, other: str) -> bool:
+def are_equal(name: str, kind: str, unit: str | None, one: str, other: str) -> bool:
     """Return True if both spellings mean the same value. `kind`: pg_settings.vartype; `unit`: pg_settings.unit."""
     if one == other:
         return True
     name = name.lower()
     if kind in ("integer", "real"):
-        numbers = [number(kind, unit, text) for text in (one, other)]
+        numbers = [parse_number(kind, unit, text) for text in (one, other)]
         return None not in numbers and _shown(kind, numbers[0]) == _shown(kind, numbers[1])
     if kind == "bool":
-        words = {boolean(one), boolean(other)}
+        words = {parse_boolean(one), parse_boolean(other)}
         return len(words) == 1 and None not in words
     if kind == "enum":
         return _enumerated(name, one) == _enumerated(name, other)
@@ -76,7 +76,7 @@ def _shown(kind: str, value: float | None) -> str:
     return f"{value:g}" if kind == "real" and value is not None else str(value)
 
 
-def boolean(text: str) -> str | None:
+def parse_boolean(text: str) -> str | None:
     """Return `on` or `off`; None for other text. Any unambiguous prefix of a word is accepted."""
     word = text.lower()
     for whole, (meaning, enough) in BOOLEANS.items():
@@ -91,7 +91,7 @@ def _enumerated(name: str, text: str) -> str:
     return HIDDEN.get(name, {}).get(word, word)
 
 
-def number(kind: str, unit: str | None, text: str) -> float | None:
+def parse_number(kind: str, unit: str | None, text: str) -> float | None:
     """Return the number in the setting's own unit, rounded as the server rounds; None for text that is not a number."""
     value, rest = _read(text, kind)
     if value is None:
@@ -100,7 +100,7 @@ def number(kind: str, unit: str | None, text: str) -> float | None:
     if match is None:
         return None
     if match[1]:
-        value = in_own_unit(value, match[1], unit)
+        value = convert_unit(value, match[1], unit)
         if value is None:
             return None
     return value if kind == "real" else float(round(value))  # half to even, as rint
@@ -121,7 +121,7 @@ def _read(text: str, kind: str) -> tuple[float | None, str]:
     return (None, text) if real is None else (float(real[1]), text[real.end() :])
 
 
-def in_own_unit(value: float, unit: str, own: str | None) -> float | None:
+def convert_unit(value: float, unit: str, own: str | None) -> float | None:
     """Convert a value to the setting's own unit: `1.5`, `GB` in `8kB` is 196608.0. None for a unit of another kind."""
     match = re.fullmatch(r"(\d*)(\w+)", own or "")
     if match is None:
@@ -147,10 +147,10 @@ def _factor(size: int, own: int) -> float:
     return float(size // own) if size >= own else 1.0 / (own // size)
 
 
-def elements_of(name: str, text: str) -> list[str]:
+def split_setting(name: str, text: str) -> list[str]:
     """Split a stored setting into the values to give to ALTER … SET, so that the server stores the same text.
 
-    >>> elements_of("search_path", '"", "a""b, c", app'), elements_of("log_destination", "csvlog, stderr")
+    >>> split_setting("search_path", '"", "a""b, c", app'), split_setting("log_destination", "csvlog, stderr")
     (['', 'a"b, c', 'app'], ['csvlog, stderr'])
     """
     if name.lower() not in QUOTED_LISTS:

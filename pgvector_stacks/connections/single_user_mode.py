@@ -26,12 +26,12 @@ SETTINGS = {
 OPTIONS = tuple(word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}"))
 
 
-def verifier(role: str, password: str) -> str:
+def compute_verifier(role: str, password: str) -> str:
     """Return the SCRAM-SHA-256 verifier, which ALTER ROLE and initdb store unchanged; libpq computes it locally.
 
     It contains no quote, backslash or line break, whatever the password.
 
-    >>> verifier("postgres", "it's")[:19]
+    >>> compute_verifier("postgres", "it's")[:19]
     'SCRAM-SHA-256$4096:'
     """
     without_server = pq.PGconn.connect_start(b"nowhere")  # an invalid connection string, so libpq looks nothing up

@@ -29,14 +29,14 @@ OPTIONS = ("-T", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes", "-o", 
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class SshUrl:
     """`ssh://user@host:port/path/of/docker.sock`, as Docker writes it."""
 
     destination: tuple[str, ...]
     socket: str
 
 
-def parse(url: str) -> Target:
+def parse(url: str) -> SshUrl:
     """Parse an ssh URL. Raises ConnectionFailed for a URL without a host, or with a password."""
     parts = urlsplit(url)
     try:
@@ -46,7 +46,7 @@ def parse(url: str) -> Target:
     if parts.scheme != "ssh" or not parts.hostname or parts.hostname.startswith("-") or parts.password:
         raise ConnectionFailed(f"{url}: an ssh URL is ssh://USER@HOST[:PORT], without a password")
     user = ("-l", unquote(parts.username)) if parts.username else ()
-    return Target(
+    return SshUrl(
         (*user, *(("-p", str(port)) if port else ()), parts.hostname), parts.path.rstrip("/") or DOCKER_SOCKET
     )
 

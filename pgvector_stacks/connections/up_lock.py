@@ -18,7 +18,7 @@ from psycopg import Connection, errors
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ConnectionFailed
 from pgvector_stacks.common.plain_text import one_line
-from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect
+from pgvector_stacks.connections.connection import Address, connect, wrap_server_error
 
 OLDER = {"classid": 0x7067, "objid": 0x76656374}  # pg_advisory_lock's two keys: "pg", "vect"
 POLL_S = 0.1
@@ -28,7 +28,7 @@ TAKE = "LOCK TABLE pgstack.up IN EXCLUSIVE MODE NOWAIT"
 
 
 @contextmanager
-def locked(address: Address, wait_s: float) -> Iterator[Connection[Any]]:
+def hold_up_lock(address: Address, wait_s: float) -> Iterator[Connection[Any]]:
     """Hold the lock, and yield the administrator's connection to the database `postgres` of that server.
 
     Polls for the lock, so that nothing queues behind the request. Raises ConnectionFailed where another `up` holds the
@@ -61,7 +61,7 @@ def _take(holder: Connection[Any], beside: Connection[Any]) -> bool:
     return False
 
 
-def taken(connection: Connection[Any]) -> bool:
+def is_up_running(connection: Connection[Any]) -> bool:
     """Return True while an `up` runs on the connection's server."""
     row = connection.execute(queries.get("up_lock_taken"), OLDER).fetchone()
     return bool(row and row[0])
@@ -74,7 +74,7 @@ def _create(connection: Connection[Any]) -> None:
             connection.execute(queries.get("pgstack_owners"))
             connection.execute(queries.get("up_lock_create"))
     except errors.InsufficientPrivilege as error:
-        raise as_pgstack_error(error) from None
+        raise wrap_server_error(error) from None
 
 
 def _held_by(connection: Connection[Any], waited_s: float) -> str:

@@ -57,7 +57,7 @@ class _Stream:
 
     def __init__(self, mark: str) -> None:
         self.text = bytearray()
-        self.mark, self.most_mark_bytes = end_mark.make_pattern(mark), end_mark.greatest_length(mark)
+        self.mark, self.most_mark_bytes = end_mark.make_pattern(mark), end_mark.compute_max_length(mark)
         self.end: int | None = None
         self.code: int | None = None
 

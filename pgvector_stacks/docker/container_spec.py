@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pgvector_stacks.common.image_names import VOLUME, data_directory
+from pgvector_stacks.common.image_names import VOLUME, get_pgdata
 from pgvector_stacks.sizing.settings import settings_hash
 
 PORT = 5432
@@ -46,7 +46,7 @@ class ContainerSpec:
     @property
     def files(self) -> dict[str, str]:
         """The files, by name, that the server reads besides its data."""
-        found = {HBA_FILE: hba_text(tls=bool(self.certificate))}
+        found = {HBA_FILE: build_hba(tls=bool(self.certificate))}
         return found | {CERTIFICATE_FILE: self.certificate, KEY_FILE: self.key} if self.certificate else found
 
     @property
@@ -83,7 +83,7 @@ class ContainerSpec:
     @property
     def environment(self) -> dict[str, str]:
         """The container's environment. It holds no password, because `docker inspect` shows it."""
-        return {"PGDATA": data_directory(self.major)}
+        return {"PGDATA": get_pgdata(self.major)}
 
     @property
     def fingerprint(self) -> str:
@@ -134,7 +134,7 @@ class ContainerSpec:
         }
 
 
-def hba_text(*, tls: bool) -> str:
+def build_hba(*, tls: bool) -> str:
     """Return pg_hba.conf: it requires passwords on all connections, and TLS over TCP if `tls`."""
     over_tcp = "hostssl" if tls else "host"
     return (

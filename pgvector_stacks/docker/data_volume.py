@@ -137,7 +137,7 @@ def prepare_data(
     install_files(client, spec, image, volume)
     environment = {"MAJOR": str(spec.major), "SETTINGS": " ".join(single_user_mode.OPTIONS)}
     with _open_step(client, spec.name, image, volume, "prepare", environment=environment, **spec.memory) as container:
-        put_files(container, "/tmp", {PASSWORD_FILE: single_user_mode.verifier(ADMIN, password)})
+        put_files(container, "/tmp", {PASSWORD_FILE: single_user_mode.compute_verifier(ADMIN, password)})
         done = run_to_end(container)
     said = [line for line in done.output.splitlines() if line.startswith("identifier ")]  # the rest is the server's log
     if done.code != 0 or not said:
@@ -205,7 +205,7 @@ def _check_versions(container: Container, password: str, pgvector_minimum: str) 
     done = container_command.run(
         container,
         ["psql", "-XAt", "-F", " ", "-h", "127.0.0.1", "-U", "postgres", "-c", queries.get("server_and_vector")],
-        environment={"PGPASSWORD": password} | server_authentication.variables(""),
+        environment={"PGPASSWORD": password} | server_authentication.build_environment(""),
     )
     words = done.text.split()
     if done.code != 0 or not words:

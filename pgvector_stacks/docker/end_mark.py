@@ -43,7 +43,7 @@ def make_pattern(mark: str) -> re.Pattern[bytes]:
     return re.compile(re.escape(mark.encode()) + rb"(\d{1,%d})\n" % MOST_DIGITS)
 
 
-def greatest_length(mark: str) -> int:
+def compute_max_length(mark: str) -> int:
     """Return the greatest length of the mark with its exit code and line feed."""
     return len(mark.encode()) + MOST_DIGITS + 1
 

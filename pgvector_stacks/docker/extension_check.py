@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import docker
 
 from pgvector_stacks.common import queries, shell
-from pgvector_stacks.connections.connection import LOOK, Address, connect
+from pgvector_stacks.connections.connection import INSPECTION_OPTIONS, Address, connect
 from pgvector_stacks.docker.container_spec import OLD_MOUNT
 from pgvector_stacks.docker.docker_host import open_throw_away, run_to_end
 
@@ -106,11 +106,11 @@ def list_installed(address: Address) -> list[InstalledExtension]:
 
     Raises ConnectionFailed, psycopg.Error.
     """
-    with connect(replace(address, database="postgres"), options=LOOK) as connection:
+    with connect(replace(address, database="postgres"), options=INSPECTION_OPTIONS) as connection:
         databases = [row[0] for row in connection.execute(queries.get("databases")).fetchall()]
     found = []
     for database in databases:
-        with connect(replace(address, database=database), options=LOOK) as connection:
+        with connect(replace(address, database=database), options=INSPECTION_OPTIONS) as connection:
             rows = connection.execute("SELECT extname, extversion FROM pg_catalog.pg_extension ORDER BY 1").fetchall()
         found += [InstalledExtension(database, name, version) for name, version in rows]
     return found

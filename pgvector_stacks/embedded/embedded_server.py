@@ -148,7 +148,7 @@ def initialise(directory: Directory, password: str) -> None:
     unfinished.mkdir(mode=0o700)
     give_to_server(unfinished)
     with tempfile.NamedTemporaryFile("w", prefix="pgstack-") as password_file:
-        password_file.write(single_user_mode.verifier(ADMIN, password))
+        password_file.write(single_user_mode.compute_verifier(ADMIN, password))
         password_file.flush()
         result = _run(
             [str(find_bin_directory(directory.major) / "initdb"), "-D", str(unfinished), "-U", ADMIN, "-E", "UTF8",
@@ -323,7 +323,7 @@ def ensure_password(directory: Directory, port: int, password: str) -> None:
     program = str(find_bin_directory(directory.major) / "postgres")
     result = _run(
         [program, "--single", *single_user_mode.OPTIONS, "-D", str(directory.path), "postgres"],
-        stdin=f"ALTER ROLE {ADMIN} PASSWORD '{single_user_mode.verifier(ADMIN, password)}';\n",
+        stdin=f"ALTER ROLE {ADMIN} PASSWORD '{single_user_mode.compute_verifier(ADMIN, password)}';\n",
     )
     if result.returncode != 0:
         raise ServerError(f"could not set the password in single-user mode{_explain_failure(result.stderr)}")

@@ -14,7 +14,7 @@ from importlib import import_module
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.common.finding import Finding
-from pgvector_stacks.config.engines import REGISTRY, Ability, config_of
+from pgvector_stacks.config.engines import REGISTRY, Ability, get_config
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.toolbox.interface import Toolbox
 from pgvector_stacks.upgrade.facts import Disk, TargetVersion
@@ -114,5 +114,5 @@ def get_engine(environment: Environment) -> Engine:
 
 def refuse_lacking(environment: Environment, ability: Ability) -> None:
     """Raise PgstackError if the stack's engine lacks the ability."""
-    if why := config_of(environment.engine).lacks.get(ability):
+    if why := get_config(environment.engine).lacks.get(ability):
         raise PgstackError(why.replace("STACK", environment.stack))

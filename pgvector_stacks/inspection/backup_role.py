@@ -23,7 +23,7 @@ from pgvector_stacks.common import queries
 from pgvector_stacks.common.plain_text import one_line
 from pgvector_stacks.connections import roles
 from pgvector_stacks.inspection import role_drift
-from pgvector_stacks.inspection.role_drift import Role, fits
+from pgvector_stacks.inspection.role_drift import Role, matches_verifier
 
 ROLE = roles.BACKUP
 POWERS, MEMBER_OF = ("BYPASSRLS",), ("pg_read_all_data", "pg_read_all_settings")
@@ -34,7 +34,7 @@ CONNECTIONS = 8  # psql, pg_dump with its two workers, and as many again from a 
 ATTRIBUTES = f"NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS INHERIT CONNECTION LIMIT {CONNECTIONS}"
 
 
-def findings(
+def describe_faults(
     found: Role | None, closed_to: Collection[str], writes: Collection[str], passwords: Sequence[str], *, wanted: bool
 ) -> tuple[str, ...]:
     """Return what an `up` will repair, one sentence each. Pure.
@@ -47,43 +47,43 @@ def findings(
     if not wanted:
         harmless = not (found.can_login or found.powers or found.member_of)
         return () if harmless else (f"role {ROLE} is there, and no schedule of backups",)
-    told = []
+    lines = []
     if not found.can_login:
-        told.append("can't log in (NOLOGIN)")
-    told += [f"has {power}" for power in found.powers if power not in POWERS]
-    told += [f"lost {power}" for power in POWERS if power not in found.powers]
+        lines.append("can't log in (NOLOGIN)")
+    lines += [f"has {power}" for power in found.powers if power not in POWERS]
+    lines += [f"lost {power}" for power in POWERS if power not in found.powers]
     groups = (*found.member_of, *found.others)
-    told += [f"is a member of {group}" for group in groups if group not in MEMBER_OF]
-    told += [f"is no member of {group}" for group in MEMBER_OF if group not in groups]
+    lines += [f"is a member of {group}" for group in groups if group not in MEMBER_OF]
+    lines += [f"is no member of {group}" for group in MEMBER_OF if group not in groups]
     if not found.inherits:
-        told.append("doesn't inherit (NOINHERIT)")
+        lines.append("doesn't inherit (NOINHERIT)")
     if found.expired:
-        told.append(f"has a password that is valid until {found.expired} only (VALID UNTIL)")
+        lines.append(f"has a password that is valid until {found.expired} only (VALID UNTIL)")
     if found.limit != CONNECTIONS:
-        told.append(f"may have {found.limit} connections (CONNECTION LIMIT, declared is {CONNECTIONS})")
+        lines.append(f"may have {found.limit} connections (CONNECTION LIMIT, declared is {CONNECTIONS})")
     declared = {("", name, value) for name, value in SETTINGS.items()}
     for database, name, value in sorted(set(found.settings) - declared):
-        told.append(f"sets {name} = {value}" + (f" in database {database}" if database else ""))
-    told += [f"doesn't set {name} = {value}" for _, name, value in sorted(declared - set(found.settings))]
-    told += [f"may not connect to the database {database}" for database in closed_to]
+        lines.append(f"sets {name} = {value}" + (f" in database {database}" if database else ""))
+    lines += [f"doesn't set {name} = {value}" for _, name, value in sorted(declared - set(found.settings))]
+    lines += [f"may not connect to the database {database}" for database in closed_to]
     if any(name.startswith("lo") for name in writes):
-        told.append("may change large objects")
+        lines.append("may change large objects")
     if any(name.startswith("pg_") for name in writes):
-        told.append("may take advisory locks")
-    if passwords and not any(fits(word, found.verifier) for word in passwords):
-        told.append("has another password than the stack's")
-    return tuple(one_line(f"role {ROLE} {words}") for words in told)
+        lines.append("may take advisory locks")
+    if passwords and not any(matches_verifier(word, found.verifier) for word in passwords):
+        lines.append("has another password than the stack's")
+    return tuple(one_line(f"role {ROLE} {words}") for words in lines)
 
 
-def find(connection: Connection[Any], passwords: Sequence[str], *, wanted: bool) -> tuple[str, ...]:
-    """Return the `findings` for the connection's server and database; empty if its role may not read them."""
+def find_faults(connection: Connection[Any], passwords: Sequence[str], *, wanted: bool) -> tuple[str, ...]:
+    """Describe the faults in the connection's server and database; empty if its role may not read them."""
     try:
-        found = role_drift.read(connection, (ROLE,))
+        found = role_drift.read_roles(connection, (ROLE,))
     except errors.InsufficientPrivilege:
         return ()
     if not found:
-        return findings(None, (), (), (), wanted=wanted)
-    return findings(found[0], _closed_to(connection), _writes(connection), passwords, wanted=wanted)
+        return describe_faults(None, (), (), (), wanted=wanted)
+    return describe_faults(found[0], _closed_to(connection), _writes(connection), passwords, wanted=wanted)
 
 
 def ensure(cluster: Connection[Any], password: str) -> None:
@@ -113,7 +113,7 @@ def close_functions(admin: Connection[Any]) -> None:
 
 def remove(cluster: Connection[Any]) -> None:
     """Drop the role. If someone gave it objects or rights of its own, it remains but can't log in."""
-    if not role_drift.read(cluster, (ROLE,)):
+    if not role_drift.read_roles(cluster, (ROLE,)):
         return
     role = sql.Identifier(ROLE)
     with cluster.transaction():
@@ -130,14 +130,14 @@ def remove(cluster: Connection[Any]) -> None:
 
 def _leave_groups(cluster: Connection[Any]) -> None:
     """Revoke all memberships of the role."""
-    (found,) = role_drift.read(cluster, (ROLE,))
+    (found,) = role_drift.read_roles(cluster, (ROLE,))
     role_drift.revoke_memberships(cluster, ROLE, (*found.member_of, *found.others))
 
 
 def _forget_settings(cluster: Connection[Any]) -> None:
     """Reset all settings that the role has for its sessions, in every database."""
     role = sql.Identifier(ROLE)
-    (found,) = role_drift.read(cluster, (ROLE,))
+    (found,) = role_drift.read_roles(cluster, (ROLE,))
     for database in sorted({database for database, _, _ in found.settings}):
         there = sql.SQL(" IN DATABASE {}").format(sql.Identifier(database)) if database else sql.SQL("")
         cluster.execute(sql.SQL("ALTER ROLE {}{} RESET ALL").format(role, there))

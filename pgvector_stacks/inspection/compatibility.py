@@ -19,7 +19,7 @@ from psycopg import Connection
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ConnectionFailed
 from pgvector_stacks.common.image_names import MAJORS
-from pgvector_stacks.connections.connection import Address, connect, said, server_version
+from pgvector_stacks.connections.connection import Address, connect, format_server_message, server_version
 from pgvector_stacks.connections.roles import OWNER
 from pgvector_stacks.inspection.validation import CheckFailed, document_test, version_tuple
 
@@ -28,7 +28,7 @@ TIMEOUT = "-c statement_timeout=15000"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class CheckedServer:
     """The server to check, and what the environment requires of it."""
 
     address: Address
@@ -45,7 +45,7 @@ class Result:
     found: str
 
 
-def examine(target: Target) -> Iterator[Result]:
+def examine(target: CheckedServer) -> Iterator[Result]:
     """Yield one result per check, or only one if the server can't be reached. Never raises because a check fails."""
     try:
         connection = _connect(target.address)
@@ -60,7 +60,7 @@ def examine(target: Target) -> Iterator[Result]:
             except CheckFailed as failure:
                 yield Result(name, False, str(failure))
             except psycopg.Error as error:
-                yield Result(name, False, f"{said(error)} ({error.sqlstate})")
+                yield Result(name, False, f"{format_server_message(error)} ({error.sqlstate})")
                 if connection.closed:
                     return
 
@@ -76,7 +76,7 @@ def _connect(address: Address) -> Connection[Any]:
     return connection
 
 
-def _server(connection: Connection[Any], _: Target) -> str:
+def _server(connection: Connection[Any], _: CheckedServer) -> str:
     """Check that pgstack supports the server's major version."""
     version, major = server_version(connection), connection.info.server_version // 10000
     if major not in MAJORS:
@@ -84,7 +84,7 @@ def _server(connection: Connection[Any], _: Target) -> str:
     return f"PostgreSQL {version}"
 
 
-def _available(connection: Connection[Any], target: Target) -> str:
+def _available(connection: Connection[Any], target: CheckedServer) -> str:
     """Check that the server offers a pgvector that is new enough."""
     row = connection.execute(queries.get("vector_available")).fetchone()
     if row is None:
@@ -94,7 +94,7 @@ def _available(connection: Connection[Any], target: Target) -> str:
     return f"pgvector {row[0]} available"
 
 
-def _installed(connection: Connection[Any], _: Target) -> str:
+def _installed(connection: Connection[Any], _: CheckedServer) -> str:
     """Check that the database has pgvector, in the version that the server offers."""
     row = connection.execute(queries.get("vector_available")).fetchone()
     if row is None or row[1] is None:
@@ -104,7 +104,7 @@ def _installed(connection: Connection[Any], _: Target) -> str:
     return f"pgvector {row[1]} installed"
 
 
-def _privileges(connection: Connection[Any], _: Target) -> str:
+def _privileges(connection: Connection[Any], _: CheckedServer) -> str:
     """Check that the application's role can read and write rows, but can't change the schema."""
     role, powers, tables, missing, owner_powers, closed = connection.execute(
         queries.get("role_privileges"), {"owner": OWNER}
@@ -120,7 +120,7 @@ def _privileges(connection: Connection[Any], _: Target) -> str:
     return f"role {role}: no superuser, reads {tables} tables"
 
 
-def _tls(connection: Connection[Any], target: Target) -> str:
+def _tls(connection: Connection[Any], target: CheckedServer) -> str:
     """Check that the connection is encrypted, if that is required or the server is on another machine."""
     row = connection.execute("SELECT ssl, version, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
     if row is not None and row[0]:
@@ -140,7 +140,7 @@ def _loopback(host: str) -> bool:
         return host == "localhost" or host.startswith("/")
 
 
-def _latency(connection: Connection[Any], _: Target) -> str:
+def _latency(connection: Connection[Any], _: CheckedServer) -> str:
     """Measure the median duration of several round trips."""
     taken = []
     for _round in range(ROUNDS):
@@ -150,11 +150,11 @@ def _latency(connection: Connection[Any], _: Target) -> str:
     return f"{median(taken):.1f} ms a round trip"
 
 
-def _round_trip(connection: Connection[Any], _: Target) -> str:
+def _round_trip(connection: Connection[Any], _: CheckedServer) -> str:
     return document_test(connection)
 
 
-CHECKS: dict[str, Callable[[Connection[Any], Target], str]] = {
+CHECKS: dict[str, Callable[[Connection[Any], CheckedServer], str]] = {
     "server version": _server,
     "extension available": _available,
     "extension installed": _installed,

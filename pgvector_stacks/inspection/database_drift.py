@@ -41,41 +41,41 @@ class Attributes:
     former: tuple[str, ...]
 
 
-def findings(found: Attributes) -> tuple[str, ...]:
+def describe_faults(found: Attributes) -> tuple[str, ...]:
     """Return what an `up` will repair, one sentence each. Pure."""
     name = f"database {found.name}"
-    told = []
+    lines = []
     if found.owner != roles.OWNER:
-        told.append(f"{name} belongs to {found.owner}")
+        lines.append(f"{name} belongs to {found.owner}")
     if not found.takes_connections:
-        told.append(f"{name} takes no connections (ALLOW_CONNECTIONS false)")
+        lines.append(f"{name} takes no connections (ALLOW_CONNECTIONS false)")
     if found.limit == 0:
-        told.append(f"{name} takes no connections (CONNECTION LIMIT 0)")
+        lines.append(f"{name} takes no connections (CONNECTION LIMIT 0)")
     if found.template:
-        told.append(f"{name} is a template (IS_TEMPLATE): no backup has it")
+        lines.append(f"{name} is a template (IS_TEMPLATE): no backup has it")
     if found.role is not None:
-        told.append(f"{name} makes sessions the role {found.role} (SET role)")
+        lines.append(f"{name} makes sessions the role {found.role} (SET role)")
     if found.libraries is not None:
-        told.append(f"{name} makes sessions load {found.libraries} (SET local_preload_libraries)")
-    told += [f"everybody may enter the database {other}" for other in found.entered_by_all]
+        lines.append(f"{name} makes sessions load {found.libraries} (SET local_preload_libraries)")
+    lines += [f"everybody may enter the database {other}" for other in found.entered_by_all]
     if any(name.startswith("lo_") for name in found.closed):
-        told.append(f"role {roles.READONLY} may make large objects")
+        lines.append(f"role {roles.READONLY} may make large objects")
     if any(name.startswith("pg_") for name in found.closed):
-        told.append(f"role {roles.READONLY} may take advisory locks")
-    return tuple(map(one_line, told))
+        lines.append(f"role {roles.READONLY} may take advisory locks")
+    return tuple(map(one_line, lines))
 
 
-def noted(found: Attributes) -> tuple[str, ...]:
+def describe_intended(found: Attributes) -> tuple[str, ...]:
     """Return what may be intended and stays unchanged, one sentence each. Pure."""
-    told = [
+    lines = [
         f"database {name} is what a restore replaced, and takes its room until it is dropped" for name in found.former
     ]
     if found.limit > 0:
-        told.append(f"database {found.name} takes {found.limit} connections at most (CONNECTION LIMIT)")
-    return tuple(map(one_line, told))
+        lines.append(f"database {found.name} takes {found.limit} connections at most (CONNECTION LIMIT)")
+    return tuple(map(one_line, lines))
 
 
-def find(connection: Connection[Any], database: str) -> Attributes | None:
+def read_attributes(connection: Connection[Any], database: str) -> Attributes | None:
     """Read the attributes; None if there is no such database. `closed` is read only of the connection's database."""
     asked = {"database": database, "closed": list(roles.NOT_FOR_READERS)}
     row = connection.execute(queries.get("database_attributes"), asked).fetchone()
@@ -86,12 +86,12 @@ def find(connection: Connection[Any], database: str) -> Attributes | None:
     return Attributes(*own)
 
 
-def mend(cluster: Connection[Any], database: str) -> None:
+def repair(cluster: Connection[Any], database: str) -> None:
     """Repair the database's own attributes, before anything connects to it.
 
     `cluster`: the administrator's connection to database postgres, autocommit.
     """
-    found = find(cluster, database)
+    found = read_attributes(cluster, database)
     if found is None:
         return
     name = sql.Identifier(database)
@@ -109,7 +109,7 @@ def mend(cluster: Connection[Any], database: str) -> None:
 
 def close_neighbours(cluster: Connection[Any], database: str) -> None:
     """Revoke CONNECT on `NEIGHBOURS` from PUBLIC. Roles that aren't ours, such as a monitor's, keep their access."""
-    found = find(cluster, database)
+    found = read_attributes(cluster, database)
     for other in set(NEIGHBOURS).intersection(found.entered_by_all if found else ()):
         name = sql.Identifier(other)
         for (role,) in cluster.execute(queries.get("takeover_logins"), {"database": other}).fetchall():

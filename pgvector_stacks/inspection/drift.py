@@ -34,7 +34,7 @@ FORMS = (
 VALUES = ("timezone = 'UTC'", "lc_monetary = 'C'")
 FORMER = ("timezone = DEFAULT",)  # format 1: the time zone of the server, database or role
 NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)
-LOOKS = 10
+ATTEMPTS = 10
 FORMAT = 3  # of the definitions in pgstack.object, which has a row with it; older ledgers lack the row: format 1
 FORMAT_ROW = "SELECT 'format', 'record', '3'"
 # (what format 3 writes, what format 2 wrote): format 2 did not always say to which object a comment belongs
@@ -45,7 +45,7 @@ SINCE_2: tuple[tuple[LiteralString, LiteralString], ...] = (
 )
 
 
-def in_words(differences: Sequence[Difference]) -> tuple[str, ...]:
+def describe_differences(differences: Sequence[Difference]) -> tuple[str, ...]:
     """Return one line per difference, sorted. Parts of a table that was added or dropped get no line of their own."""
     whole = {(d.kind in PARENTS, d.identity) for d in differences if None in (d.recorded, d.live)}
     indexes = {d.identity for d in differences if d.kind == "index"}
@@ -57,7 +57,7 @@ def in_words(differences: Sequence[Difference]) -> tuple[str, ...]:
     return tuple(sorted(lines))
 
 
-def message(stack: str, differences: Sequence[str]) -> str:
+def explain_refusal(stack: str, differences: Sequence[str]) -> str:
     """Return the error for an environment that refuses drift, with the remedy. `differences`: as text."""
     return (
         f"the schema of {stack} was changed by other hands than its scripts:\n  "
@@ -66,7 +66,7 @@ def message(stack: str, differences: Sequence[str]) -> str:
     )
 
 
-def carried_over(
+def carry_over(
     before: Sequence[Difference], after: Sequence[Difference], names: Mapping[int, str] = MappingProxyType({})
 ) -> tuple[Difference, ...]:
     """Return the differences that remain after scripts ran: those from before whose live side they did not touch.
@@ -107,7 +107,7 @@ def _rest(before: Difference, now: Difference) -> Difference | None:
     return None if wanted == now.live else replace(before, recorded=wanted, live=now.live)
 
 
-def inventory(written: int = FORMAT, *, digests: bool = True) -> LiteralString:
+def build_inventory_query(written: int = FORMAT, *, digests: bool = True) -> LiteralString:
     """Return the query for the live schema: kind, identity, definition, follows.
 
     `written`: the format of the definitions. `digests`: long texts appear only as hashes.
@@ -120,13 +120,13 @@ def inventory(written: int = FORMAT, *, digests: bool = True) -> LiteralString:
     return query if digests else query.replace("md5(", "to_json(")
 
 
-def comparison(written: int = FORMAT) -> LiteralString:
+def build_comparison_query(written: int = FORMAT) -> LiteralString:
     """Return the query that `compare` uses: kind, identity, recorded, live, grown; one row per difference.
 
     `written`: the format of the recorded definitions.
     """
     return (
-        "WITH live AS MATERIALIZED (" + inventory(written) + ")\n"
+        "WITH live AS MATERIALIZED (" + build_inventory_query(written) + ")\n"
         "SELECT coalesce(o.kind, l.kind) AS kind, coalesce(o.identity, l.identity) AS identity,\n"
         "       o.definition AS recorded, l.definition AS live,\n"
         "       o.identity IS NULL AND l.follows AS grown\n"
@@ -135,7 +135,7 @@ def comparison(written: int = FORMAT) -> LiteralString:
     )
 
 
-def written(connection: Connection[Any]) -> int | None:
+def read_format(connection: Connection[Any]) -> int | None:
     """Return the format of the recorded definitions; None if nothing is recorded."""
     there = connection.execute("SELECT to_regclass('pgstack.object') IS NOT NULL").fetchone()
     if not there or not there[0]:
@@ -149,14 +149,14 @@ def compare(connection: Connection[Any], recording: str = "") -> tuple[Differenc
 
     `recording`: the no-transaction script whose objects are to be recorded now: what its statements name counts, too.
     """
-    recorded = written(connection)
+    recorded = read_format(connection)
     if recorded is None:
         return ()
-    found = _looked(connection, recorded, recording)
+    found = _compare_once(connection, recorded, recording)
     if found:
-        again = set(_looked(connection, recorded, recording))
+        again = set(_compare_once(connection, recorded, recording))
         found = [difference for difference in found if difference in again]
-    found = seen_by_pg_dump(found)
+    found = exclude_textual_differences(found)
     if not found:
         return ()
     places = [each.place or each.schema or "" for each in found]
@@ -205,24 +205,26 @@ def _names(connection: Connection[Any], before: Sequence[Difference]) -> dict[in
         return dict(connection.execute(query, {"oids": oids}).fetchall())
 
 
-def _looked(connection: Connection[Any], recorded: int, recording: str) -> list[Difference]:
+def _compare_once(connection: Connection[Any], recorded: int, recording: str) -> list[Difference]:
     """Compare once. An object that another session drops meanwhile makes the catalog's functions fail or write `???`.
     A second comparison no longer contains it.
     """
-    for attempt in range(1, LOOKS + 1):
+    for attempt in range(1, ATTEMPTS + 1):
         try:
             # rolled back: otherwise this search_path would remain set for the scripts in an open transaction
             with connection.transaction(force_rollback=True):
                 qualify_names(connection, recorded)
-                found = tuple(Difference(*row) for row in connection.execute(comparison(recorded)).fetchall())
-                return list(index_leftovers.without_own(connection, found, recording))
+                found = tuple(
+                    Difference(*row) for row in connection.execute(build_comparison_query(recorded)).fetchall()
+                )
+                return list(index_leftovers.exclude_own_leftovers(connection, found, recording))
         except errors.InternalError_:  # "could not open relation with OID …", "cache lookup failed for …"
-            if attempt == LOOKS:
+            if attempt == ATTEMPTS:
                 raise
     return []
 
 
-def seen_by_pg_dump(found: Iterable[Difference]) -> list[Difference]:
+def exclude_textual_differences(found: Iterable[Difference]) -> list[Difference]:
     """Return the differences without those that exist only in the record's text, not in the schema. Pure."""
     return [each for each in found if not _same_order(each) and not each.follows_from_query]
 
@@ -241,23 +243,26 @@ def _same_order(difference: Difference) -> bool:
     return [name for name in was if name in now] == [name for name in now if name in was]
 
 
-def find(connection: Connection[Any]) -> tuple[Difference, ...]:
+def find_drift(connection: Connection[Any]) -> tuple[Difference, ...]:
     """Return the drift: what `compare` finds, without grown partitions."""
     return tuple(difference for difference in compare(connection) if not difference.grown)
 
 
-def seen(connection: Connection[Any]) -> tuple[Difference, ...] | None:
-    """Return the drift; None if another session is changing a table. Not knowing is better than waiting (`LOOK`)."""
+def find_drift_unless_locked(connection: Connection[Any]) -> tuple[Difference, ...] | None:
+    """Return the drift; None if another session is changing a table.
+
+    The connection's `INSPECTION_OPTIONS` limit the wait: not knowing is better than waiting.
+    """
     try:
-        return find(connection)
+        return find_drift(connection)
     except errors.LockNotAvailable:
         return None
 
 
-def look(connection: Connection[Any]) -> tuple[str, ...]:
+def describe_drift(connection: Connection[Any]) -> tuple[str, ...]:
     """Return the drift as text; NOT_KNOWN if another session is changing a table."""
-    found = seen(connection)
-    return NOT_KNOWN if found is None else in_words(found)
+    found = find_drift_unless_locked(connection)
+    return NOT_KNOWN if found is None else describe_differences(found)
 
 
 def record(connection: Connection[Any], before: Sequence[Difference]) -> list[Write]:
@@ -267,7 +272,7 @@ def record(connection: Connection[Any], before: Sequence[Difference]) -> list[Wr
     of `compare` before the scripts ran.
     """
     connection.execute("SET LOCAL statement_timeout = 0")  # the environment's timeout is for scripts
-    kept = carried_over(before, compare(connection), _names(connection, before)) if before else ()
+    kept = carry_over(before, compare(connection), _names(connection, before)) if before else ()
     qualify_names(connection)
     return [
         ("DELETE FROM pgstack.object", None),
@@ -278,7 +283,7 @@ def record(connection: Connection[Any], before: Sequence[Difference]) -> list[Wr
 
 def _recorded() -> LiteralString:
     """Return the query for all rows to record: the inventory and its format."""
-    return "SELECT kind, identity, definition FROM (" + inventory() + ") AS i UNION ALL " + FORMAT_ROW
+    return "SELECT kind, identity, definition FROM (" + build_inventory_query() + ") AS i UNION ALL " + FORMAT_ROW
 
 
 def record_changes(connection: Connection[Any], before: Sequence[Difference], script: str) -> list[Write]:
@@ -287,7 +292,7 @@ def record_changes(connection: Connection[Any], before: Sequence[Difference], sc
     `connection`: as for `record`.
     """
     connection.execute("SET LOCAL statement_timeout = 0")  # the environment's timeout is for scripts
-    if written(connection) is None:
+    if read_format(connection) is None:
         return record(connection, before)
     names = _names(connection, before)
     moved = [each.renamed(names) for each in before]
@@ -308,7 +313,7 @@ def record_changes(connection: Connection[Any], before: Sequence[Difference], sc
     return _put([(kind, identity, definition) for (kind, identity), definition in rows.items()])
 
 
-def renewal() -> LiteralString:
+def build_renewal_query() -> LiteralString:
     """Return the SQL that records the live schema again, except drifted objects.
 
     These are the rows (kind, identity) of the temporary table `drifted`, and the parts of an unrecorded table in it.
@@ -318,20 +323,20 @@ def renewal() -> LiteralString:
 
 
 def renew(connection: Connection[Any], drifted: Iterable[tuple[str, str]]) -> None:
-    """Execute `renewal` in its own transaction. `drifted`: the objects that had drifted before."""
+    """Execute `build_renewal_query` in its own transaction. `drifted`: the objects that had drifted before."""
     pairs = list(drifted)
     with connection.transaction():
         qualify_names(connection)
         connection.execute("CREATE TEMPORARY TABLE drifted (kind text, identity text)")
         with connection.cursor() as cursor:
             cursor.executemany("INSERT INTO pg_temp.drifted VALUES (%s, %s)", pairs)
-        connection.execute(renewal())
+        connection.execute(build_renewal_query())
         connection.execute("DROP TABLE pg_temp.drifted")
 
 
 def modernise(connection: Connection[Any]) -> None:
     """Rewrite an older record in today's format. What has not drifted by that format's own query is correct."""
-    if written(connection) not in (None, FORMAT):
+    if read_format(connection) not in (None, FORMAT):
         renew(connection, [(difference.kind, difference.identity) for difference in compare(connection)])
 
 
@@ -340,7 +345,7 @@ def renew_restored(connection: Connection[Any], drifted: Iterable[tuple[str, str
 
     `drifted`: what had drifted; None: the backup doesn't say. Then a difference only in expressions is not drift.
     """
-    if written(connection) is None:
+    if read_format(connection) is None:
         return
     known = None if drifted is None else set(drifted)
     stays = []
@@ -351,14 +356,14 @@ def renew_restored(connection: Connection[Any], drifted: Iterable[tuple[str, str
     renew(connection, stays)
 
 
-def forms(written: int = FORMAT) -> tuple[str, ...]:
+def list_format_settings(written: int = FORMAT) -> tuple[str, ...]:
     """Return the settings that decide how definitions are written, for the format `written`."""
     return (*FORMS, *(FORMER if written == 1 else VALUES))
 
 
 def qualify_names(connection: Connection[Any], written: int = FORMAT) -> None:
     """Write names with schemas and constants in one form until the transaction ends, whatever the database has set."""
-    connection.execute(";".join(f"SET LOCAL {form}" for form in forms(written)).encode())
+    connection.execute(";".join(f"SET LOCAL {form}" for form in list_format_settings(written)).encode())
 
 
 def _put(rows: Sequence[tuple[str, str, str | None]]) -> list[Write]:
@@ -371,7 +376,7 @@ def _put(rows: Sequence[tuple[str, str, str | None]]) -> list[Write]:
 
 def accept(connection: Connection[Any], kind: str, identity: str) -> tuple[Difference, ...]:
     """Record the live definition of a drifted object and its parts. Return what was accepted; empty if nothing was."""
-    differences = find(connection)
+    differences = find_drift(connection)
     named = [d for d in differences if (d.kind, d.identity) == (kind, identity)]
     # a table itself may not have drifted, but its parts have: `accept … table` accepts these
     named = named or [d for d in differences if kind in PARENTS and d.relation == identity]

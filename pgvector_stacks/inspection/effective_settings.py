@@ -46,7 +46,7 @@ CAN_BE_TRIED = ("user", "superuser")
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class ServerSetting:
     """A row of `server_settings.sql`. `value`: pg_settings.setting; `stored`: reset_val, where a string is as given."""
 
     name: str
@@ -60,15 +60,16 @@ class Setting:
     def is_(self, wanted: str) -> bool:
         """Return True if the server's value equals `wanted`."""
         if any(
-            setting_values.same(self.name, self.kind, self.unit, wanted, each) for each in (self.stored, self.value)
+            setting_values.are_equal(self.name, self.kind, self.unit, wanted, each)
+            for each in (self.stored, self.value)
         ):
             return True
         itself = BY_ITSELF.get(self.name.lower())
-        return itself is not None and setting_values.number(self.kind, self.unit, wanted) == itself
+        return itself is not None and setting_values.parse_number(self.kind, self.unit, wanted) == itself
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class SettingsComparison:
     """The result of a comparison. `equal`: a count; `different`, `hidden`: one text per setting."""
 
     equal: int
@@ -76,11 +77,11 @@ class Compared:
     hidden: tuple[str, ...]
 
 
-def compare(connection: Connection[Any], wanted: Mapping[str, str]) -> Compared:
+def compare(connection: Connection[Any], wanted: Mapping[str, str]) -> SettingsComparison:
     """Compare the settings of `connection`'s server with `wanted`. Raises psycopg.Error."""
     with _session(connection) as asked:
         rows = asked.execute(queries.get("server_settings")).fetchall()
-        known = {row[0].lower(): Setting(row[0], *(each or "" for each in row[1:3]), *row[3:]) for row in rows}
+        known = {row[0].lower(): ServerSetting(row[0], *(each or "" for each in row[1:3]), *row[3:]) for row in rows}
         different, hidden = [], []
         for name, value in sorted(wanted.items()):
             setting = known.get(name.lower()) or known.get(FORMER_NAMES.get(name.lower(), ""))
@@ -88,7 +89,7 @@ def compare(connection: Connection[Any], wanted: Mapping[str, str]) -> Compared:
                 hidden.append(f"{name} can't be seen: {HIDDEN_BY[setting.source]}")
             elif not (_unlisted_is(asked, name, value) if setting is None else _is(asked, setting, value)):
                 different.append(f"{name} is {_shown(asked, name)}, derived {value}")
-    return Compared(len(wanted) - len(different) - len(hidden), tuple(different), tuple(hidden))
+    return SettingsComparison(len(wanted) - len(different) - len(hidden), tuple(different), tuple(hidden))
 
 
 def _session(connection: Connection[Any]) -> Connection[Any]:
@@ -100,7 +101,7 @@ def _session(connection: Connection[Any]) -> Connection[Any]:
     )  # fmt: skip
 
 
-def _is(connection: Connection[Any], setting: Setting, wanted: str) -> bool:
+def _is(connection: Connection[Any], setting: ServerSetting, wanted: str) -> bool:
     """Return True if the setting equals `wanted`; if necessary, set it in a transaction that is rolled back."""
     if setting.is_(wanted):
         return True

@@ -35,30 +35,30 @@ class Rule:
     error: str | None = None
 
 
-def findings(rules: Iterable[Rule], *, tls: bool) -> tuple[str, ...]:
+def describe_faults(rules: Iterable[Rule], *, tls: bool) -> tuple[str, ...]:
     """Return the lines that break the invariant, one sentence each. `tls`: TLS is required. Pure."""
-    told = []
+    lines = []
     for rule in rules:
         where = f"pg_hba.conf line {rule.line}"
         if rule.error is not None:
-            told.append(f"{where} can't be read: {rule.error}")
+            lines.append(f"{where} can't be read: {rule.error}")
             continue
         who = f"{', '.join(rule.users or ())} into {', '.join(rule.databases or ())}"
         who += f" from {rule.address}" if rule.address else " by the socket"
         if rule.method not in METHODS:
-            told.append(f"{where} lets {who} by {rule.method}, declared is {METHODS[0]}")
+            lines.append(f"{where} lets {who} by {rule.method}, declared is {METHODS[0]}")
         elif tls and rule.method != "reject" and rule.type in WITHOUT_TLS and not _is_here(rule):
-            told.append(f"{where} lets {who} without TLS")
-    return tuple(map(one_line, told))
+            lines.append(f"{where} lets {who} without TLS")
+    return tuple(map(one_line, lines))
 
 
-def find(connection: Connection[Any], *, tls: bool) -> tuple[str, ...]:
-    """Return the `findings` for the server's current file; empty if the connection's role may not read it."""
+def find_faults(connection: Connection[Any], *, tls: bool) -> tuple[str, ...]:
+    """Describe the faults in the server's current file; empty if the connection's role may not read it."""
     try:
         rows = connection.execute(queries.get("hba_rules")).fetchall()
     except errors.InsufficientPrivilege:
         return ()
-    return findings([Rule(*row) for row in rows], tls=tls)
+    return describe_faults([Rule(*row) for row in rows], tls=tls)
 
 
 def _is_here(rule: Rule) -> bool:

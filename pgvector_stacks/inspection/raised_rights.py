@@ -24,7 +24,7 @@ OF_THE_SERVER = ("PARAMETER ", "DATABASE ")
 
 
 @dataclass(frozen=True, slots=True)
-class Raised:
+class RaisedRight:
     """One row of `rights_raised.sql`. `grantee`: None is PUBLIC; `on`: the object as in GRANT, quoted."""
 
     grantee: str | None
@@ -39,31 +39,34 @@ class Raised:
         return one_line(f"{who} has {self.privilege} on the {kind.lower()} {name}")
 
 
-def find(connection: Connection[Any], database: str) -> tuple[Raised, ...]:
+def find_raised(connection: Connection[Any], database: str) -> tuple[RaisedRight, ...]:
     """Return all raised rights. `connection`: the administrator's, to the stack's `database`."""
     asked = {"names": list(role_drift.OURS), "forbidden": list(role_drift.FORBIDDEN), "database": database}
-    return tuple(Raised(*row) for row in connection.execute(queries.get("rights_raised"), asked).fetchall())
+    return tuple(RaisedRight(*row) for row in connection.execute(queries.get("rights_raised"), asked).fetchall())
 
 
-def findings(found: Iterable[Raised]) -> tuple[str, ...]:
+def describe_faults(found: Iterable[RaisedRight]) -> tuple[str, ...]:
     """Return the rights that an `up` revokes, one sentence each. Pure."""
     return tuple(str(right) for right in found if not right.may_be_meant)
 
 
-def noted(found: Iterable[Raised]) -> tuple[str, ...]:
+def describe_intended(found: Iterable[RaisedRight]) -> tuple[str, ...]:
     """Return the rights that an `up` keeps, one sentence each. Pure."""
     return tuple(str(right) for right in found if right.may_be_meant)
 
 
-def mend(connection: Connection[Any], database: str) -> None:
-    """Revoke the rights in `findings`, and all that grantees passed on. `connection`: as for `find`, autocommit."""
-    for right in find(connection, database):
+def revoke_raised(connection: Connection[Any], database: str) -> None:
+    """Revoke what `describe_faults` reports, and all rights that grantees passed on.
+
+    `connection`: as for `find_raised`, autocommit.
+    """
+    for right in find_raised(connection, database):
         # Find again: an earlier CASCADE may have revoked this right, and its grantor may have lost the power to revoke.
-        if not right.may_be_meant and right in find(connection, database):
+        if not right.may_be_meant and right in find_raised(connection, database):
             _revoke(connection, right)
 
 
-def _revoke(connection: Connection[Any], right: Raised) -> None:
+def _revoke(connection: Connection[Any], right: RaisedRight) -> None:
     """Revoke one right, and all rights that its grantee passed on."""
     grantee = sql.SQL("PUBLIC") if right.grantee is None else sql.Identifier(right.grantee)
     with connection.transaction():

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from pgvector_stacks.common import queries
-from pgvector_stacks.connections.connection import said
+from pgvector_stacks.connections.connection import format_server_message
 
 SAMPLE = 5  # queries per index
 NEIGHBOURS = 10
@@ -52,7 +52,7 @@ class Recall:
     near: float
 
 
-def compared(pairs: Sequence[tuple[Sequence[float], Sequence[float], Sequence[float]]]) -> Recall | None:
+def compute_recall(pairs: Sequence[tuple[Sequence[float], Sequence[float], Sequence[float]]]) -> Recall | None:
     """Return the recall over several queries; None if there is nothing to find. Pure.
 
     `pairs`: per query, the distances of the exact neighbours (ascending), of what the index found, and of random rows.
@@ -70,7 +70,7 @@ def compared(pairs: Sequence[tuple[Sequence[float], Sequence[float], Sequence[fl
 
 
 @dataclass(slots=True)
-class Found:
+class IndexReport:
     """The names of indexes, grouped by the result of the check; `wrong` has whole sentences instead."""
 
     agree: list[str] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Found:
     accepted: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def told(self) -> str:
+    def summarize(self) -> str:
         """Return a summary for the report, without `wrong`."""
         parts = [f"{len(self.agree)} agree with the exact scan"] if self.agree else []
         parts += [f"{len(self.empty)} of them empty"] if self.empty else []
@@ -120,12 +120,12 @@ class VectorIndex:
         return f"WHERE ({self.predicate}) AND {filled}" if self.predicate else f"WHERE {filled}"
 
 
-def measure(connection: Connection[Any], accepted: Sequence[str], *, question_s: float, all_s: float) -> Found:
+def measure(connection: Connection[Any], accepted: Sequence[str], *, question_s: float, all_s: float) -> IndexReport:
     """Check all vector indexes. `connection`: the administrator's, autocommit. Raises psycopg.Error if it is lost.
 
     `accepted`: indexes whose low recall the stack file accepts; `question_s`, `all_s`: time limits for each and all.
     """
-    found = Found()
+    found = IndexReport()
     deadline = time.monotonic() + all_s
     for oid, name, owner in connection.execute(NAMES).fetchall():
         left = min(question_s, deadline - time.monotonic())
@@ -142,16 +142,16 @@ def measure(connection: Connection[Any], accepted: Sequence[str], *, question_s:
                 row = connection.execute(_one(oid)).fetchone()
                 if row is not None:  # None: the index was dropped in the meantime
                     # the last column, the name without its schema, is for other users of the query
-                    Asks(connection, VectorIndex(*row[:-1])).sort_into(found, accepted)
+                    IndexProbe(connection, VectorIndex(*row[:-1])).sort_into(found, accepted)
         except psycopg.errors.QueryCanceled:
             found.late.append(name)
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.LockNotAvailable) as error:
             # FORCE ROW LEVEL SECURITY, or no USAGE on a schema; or another session's ALTER TABLE holds the lock
-            found.not_asked.append(f"{name}, of {owner} ({said(error)})")
+            found.not_asked.append(f"{name}, of {owner} ({format_server_message(error)})")
         except psycopg.Error as error:
             if connection.closed:
                 raise
-            found.wrong.append(f"{name} can't be asked: {said(error)} ({error.sqlstate})")
+            found.wrong.append(f"{name} can't be asked: {format_server_message(error)} ({error.sqlstate})")
     return found
 
 
@@ -160,7 +160,7 @@ def _one(oid: int) -> bytes:
     return f"SELECT * FROM (\n{queries.get('vector_indexes')}) AS one WHERE index_oid = {oid}".encode()
 
 
-class Asks:
+class IndexProbe:
     """The queries to one index, inside the open transaction."""
 
     def __init__(self, connection: Connection[Any], index: VectorIndex) -> None:
@@ -171,7 +171,7 @@ class Asks:
         connection.execute(queries.get("recall_ask"))
         connection.execute(f"ALTER FUNCTION pg_temp.pgstack_ask(text) OWNER TO {index.owner}".encode())
 
-    def sort_into(self, found: Found, accepted: Sequence[str]) -> None:
+    def sort_into(self, found: IndexReport, accepted: Sequence[str]) -> None:
         """Check the index and add its name to the matching list of `found`."""
         index = self.index
         if index.estimated_rows > MOST_ROWS or self._rows(MOST_ROWS + 1) > MOST_ROWS:
@@ -186,7 +186,7 @@ class Asks:
             some = self._ask(f"SELECT 'some' FROM {index.table} {index.where} LIMIT 1")
             (found.unlike if some else found.empty).append(index.name)
             return
-        recall = compared([self._answers(sample) for sample in samples])
+        recall = compute_recall([self._answers(sample) for sample in samples])
         if recall is None:
             found.unlike.append(index.name)
         elif recall.near < RECALL_FLOOR and index.name in accepted:

@@ -26,7 +26,7 @@ from pgvector_stacks.inspection import backup_role, database_drift, raised_right
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class DeployedDatabase:
     """What the last `up` created, according to the state. `address`: the administrator's, of the stack's database.
 
     `differences`: the schema's drift since then.
@@ -41,12 +41,12 @@ class Made:
     differences: tuple[Difference, ...] = ()
 
 
-def find_reasons(connection: Connection[Any], made: Made) -> tuple[str, ...]:
+def find_reasons(connection: Connection[Any], made: DeployedDatabase) -> tuple[str, ...]:
     """Return all that an `up` would repair, as text. `connection` is open to `made.address`. Raises psycopg.Error."""
     return tuple(word for kind in KINDS for word in kind(connection, made))
 
 
-def lost_extensions(connection: Connection[Any], made: Made) -> tuple[str, ...]:
+def describe_lost_extensions(connection: Connection[Any], made: DeployedDatabase) -> tuple[str, ...]:
     """Return the extensions that were dropped by hand. The columns of their types, dropped with them, are drift."""
     there = {row[0] for row in connection.execute("SELECT extname FROM pg_extension").fetchall()}
     return tuple(
@@ -56,39 +56,39 @@ def lost_extensions(connection: Connection[Any], made: Made) -> tuple[str, ...]:
     )
 
 
-def changed_roles(connection: Connection[Any], made: Made) -> tuple[str, ...]:
+def describe_changed_roles(connection: Connection[Any], made: DeployedDatabase) -> tuple[str, ...]:
     """Return what is wrong with the stack's own roles."""
     words = {roles.APP: made.app_password, roles.READONLY: made.readonly_password}
-    return role_drift.find(connection, {role: [word] for role, word in words.items() if word}, made.limits)
+    return role_drift.find_faults(connection, {role: [word] for role, word in words.items() if word}, made.limits)
 
 
-def changed_backup_role(connection: Connection[Any], made: Made) -> tuple[str, ...]:
+def describe_changed_backup_role(connection: Connection[Any], made: DeployedDatabase) -> tuple[str, ...]:
     """Return what is wrong with the role of scheduled backups, or that it exists without a schedule."""
     words = [made.backup_password] if made.backup_password else []
-    return backup_role.find(connection, words, wanted=bool(words))
+    return backup_role.find_faults(connection, words, wanted=bool(words))
 
 
-def changed_database(connection: Connection[Any], made: Made) -> tuple[str, ...]:
+def describe_changed_database(connection: Connection[Any], made: DeployedDatabase) -> tuple[str, ...]:
     """Return what is wrong with the stack's database, and which databases PUBLIC may enter."""
-    found = database_drift.find(connection, made.address.database)
-    return database_drift.findings(found) if found else ()
+    found = database_drift.read_attributes(connection, made.address.database)
+    return database_drift.describe_faults(found) if found else ()
 
 
-def raised_beside(connection: Connection[Any], made: Made) -> tuple[str, ...]:
+def describe_raised_rights(connection: Connection[Any], made: DeployedDatabase) -> tuple[str, ...]:
     """Return the rights to revoke: on parameters, on PostgreSQL's own databases, in the schema pgstack."""
-    return raised_rights.findings(raised_rights.find(connection, made.address.database))
+    return raised_rights.describe_faults(raised_rights.find_raised(connection, made.address.database))
 
 
-def lost_rights(_: Connection[Any], made: Made) -> tuple[str, ...]:
+def describe_lost_rights(_: Connection[Any], made: DeployedDatabase) -> tuple[str, ...]:
     """Return the rights that the scripts granted to the stack's own roles and that these have lost."""
-    return role_drift.as_seen(made.differences, ()).mended
+    return role_drift.sort_drift(made.differences, ()).repairable
 
 
-KINDS: tuple[Callable[[Connection[Any], Made], tuple[str, ...]], ...] = (
-    lost_extensions,
-    changed_roles,
-    changed_backup_role,
-    changed_database,
-    raised_beside,
-    lost_rights,
+KINDS: tuple[Callable[[Connection[Any], DeployedDatabase], tuple[str, ...]], ...] = (
+    describe_lost_extensions,
+    describe_changed_roles,
+    describe_changed_backup_role,
+    describe_changed_database,
+    describe_raised_rights,
+    describe_lost_rights,
 )

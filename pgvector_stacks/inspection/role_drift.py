@@ -64,7 +64,7 @@ class Role:
     settings: tuple[tuple[str, str, str], ...] = ()
 
 
-def findings(
+def describe_faults(
     found: Iterable[Role], passwords: Mapping[str, Sequence[str]], limits: RoleLimits | None = None, *,
     working: bool = False,
 ) -> tuple[str, ...]:  # fmt: skip
@@ -101,15 +101,15 @@ def findings(
         if not role.connects:
             lines.append(f"role {name} lost CONNECT on the database")
         words = passwords.get(name, ())
-        if words and not any(fits(word, role.verifier) for word in words):
+        if words and not any(matches_verifier(word, role.verifier) for word in words):
             lines.append(f"role {name} has another password than the stack's")
     return tuple(map(one_line, lines))
 
 
-def fits(password: str, verifier: str | None) -> bool:
+def matches_verifier(password: str, verifier: str | None) -> bool:
     """Return True if the server would accept the password. Computed from the server's verifier, without a login.
 
-    >>> fits("x", None)
+    >>> matches_verifier("x", None)
     False
     """
     kept = SCRAM.fullmatch(verifier or "")
@@ -123,7 +123,9 @@ def fits(password: str, verifier: str | None) -> bool:
     return False
 
 
-def noted(found: Iterable[Role], others: Iterable[tuple[str, Sequence[str], Sequence[str]]]) -> tuple[str, ...]:
+def describe_intended(
+    found: Iterable[Role], others: Iterable[tuple[str, Sequence[str], Sequence[str]]]
+) -> tuple[str, ...]:
     """Return what an administrator may have intended, one sentence each. Pure.
 
     `others`: roles that aren't ours: (name, powers, memberships).
@@ -159,10 +161,10 @@ def _wrong_settings(role: Role, limits: RoleLimits | None) -> list[str]:
 
 def _same(name: str, one: str, other: str) -> bool:
     """Return True if PostgreSQL reads both as the same value."""
-    return setting_values.same(name, "integer", LIMITED[name], one, other)
+    return setting_values.are_equal(name, "integer", LIMITED[name], one, other)
 
 
-def read(connection: Connection[Any], names: Sequence[str] = OURS) -> list[Role]:
+def read_roles(connection: Connection[Any], names: Sequence[str] = OURS) -> list[Role]:
     """Return those roles that exist. Raises InsufficientPrivilege if the connection's role may not read them."""
     rows = connection.execute(queries.get("role_attributes"), {"names": list(names)}).fetchall()
     return [
@@ -176,33 +178,34 @@ def read(connection: Connection[Any], names: Sequence[str] = OURS) -> list[Role]
     ]  # fmt: skip
 
 
-def find(
+def find_faults(
     connection: Connection[Any], passwords: Mapping[str, Sequence[str]], limits: RoleLimits | None = None
 ) -> tuple[str, ...]:
-    """Return the `findings` for the connection's database; empty if its role may not read them."""
+    """Describe the faults of the roles in the connection's database; empty if its role may not read them."""
     try:
-        working = up_lock.taken(connection)  # before `read`: an `up` that ends in between has already removed the login
-        return findings(read(connection), passwords, limits, working=working)
+        # before `read_roles`: an `up` that ends in between has already removed the login
+        working = up_lock.is_up_running(connection)
+        return describe_faults(read_roles(connection), passwords, limits, working=working)
     except errors.InsufficientPrivilege:
         return ()
 
 
-def notes(connection: Connection[Any]) -> tuple[str, ...]:
-    """Return what is `noted` in the connection's database; empty if its role may not read it."""
+def find_intended(connection: Connection[Any]) -> tuple[str, ...]:
+    """Return `describe_intended` for the connection's database; empty if its role may not read it."""
     try:
-        found = read(connection)
+        found = read_roles(connection)
     except errors.InsufficientPrivilege:
         return ()
     others = connection.execute(queries.get("roles_of_others"), {"names": [*OURS, roles.BACKUP]}).fetchall()
-    return noted(found, [(name, powers, memberships) for name, powers, memberships in others])
+    return describe_intended(found, [(name, powers, memberships) for name, powers, memberships in others])
 
 
-def mend(cluster: Connection[Any], limits: RoleLimits | None = None) -> None:
-    """Repair what `findings` reports about our roles, except passwords and CONNECT: `ensure_cluster` sets these.
+def repair(cluster: Connection[Any], limits: RoleLimits | None = None) -> None:
+    """Repair what `describe_faults` reports about our roles, except passwords and CONNECT: `ensure_cluster` sets these.
 
     `cluster`: the administrator's connection. Roles that don't exist yet are skipped.
     """
-    for found in read(cluster):
+    for found in read_roles(cluster):
         role = sql.Identifier(found.name)
         if found.powers:
             cluster.execute(sql.SQL("ALTER ROLE {} {}").format(role, roles.NO_POWERS))
@@ -215,7 +218,7 @@ def mend(cluster: Connection[Any], limits: RoleLimits | None = None) -> None:
         most = limits.connections(found.name) if limits else found.limit
         if found.limit != most:
             cluster.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(role, sql.Literal(most)))
-        _mend_settings(cluster, found, limits)
+        _repair_settings(cluster, found, limits)
         revoke_memberships(cluster, found.name, found.member_of)
 
 
@@ -227,7 +230,7 @@ def revoke_memberships(cluster: Connection[Any], member: str, groups: Sequence[s
         cluster.execute(revoke.encode())
 
 
-def _mend_settings(cluster: Connection[Any], found: Role, limits: RoleLimits | None) -> None:
+def _repair_settings(cluster: Connection[Any], found: Role, limits: RoleLimits | None) -> None:
     """Repair a role's settings for its sessions, so that `_wrong_settings` finds none."""
     role = sql.Identifier(found.name)
     wanted = limits.settings if limits and found.name in LOGINS else {}
@@ -242,7 +245,7 @@ def _mend_settings(cluster: Connection[Any], found: Role, limits: RoleLimits | N
             cluster.execute(set_)
 
 
-def lost_rights(differences: Iterable[Difference]) -> list[tuple[Difference, list[definitions.Right]]]:
+def find_lost_rights(differences: Iterable[Difference]) -> list[tuple[Difference, list[definitions.Right]]]:
     """Return the recorded rights that our roles no longer have, by object that is recorded and still exists. Pure."""
     found = []
     for difference in differences:
@@ -255,23 +258,23 @@ def lost_rights(differences: Iterable[Difference]) -> list[tuple[Difference, lis
     return found
 
 
-def is_mended(difference: Difference) -> bool:
+def is_repairable(difference: Difference) -> bool:
     """Return True if an `up` repairs the whole difference: our roles lost rights, and nothing else was changed."""
-    if not lost_rights([difference]) or difference.recorded is None or difference.live is None:
+    if not find_lost_rights([difference]) or difference.recorded is None or difference.live is None:
         return False
     was, now = definitions.parse(difference.recorded), definitions.parse(difference.live)
     before, after = definitions.parse_acl(was.pop("right", [])), definitions.parse_acl(now.pop("right", []))
     return was == now and after < before and {right.grantee for right in before - after} <= set(OURS)
 
 
-def parted(difference: Difference) -> tuple[Difference | None, Difference | None]:
+def split_repairable(difference: Difference) -> tuple[Difference | None, Difference | None]:
     """Split a difference into the part that an `up` repairs, and the rest. Either can be None. Pure.
 
     If the object has another owner now, all of it is rest: the former owner lost its rights by that change.
     """
-    if is_mended(difference):
+    if is_repairable(difference):
         return difference, None
-    lost = {right.grantee for _, those in lost_rights([difference]) for right in those}
+    lost = {right.grantee for _, those in find_lost_rights([difference]) for right in those}
     if not lost or difference.recorded is None or difference.live is None:
         return None, difference
     was, now = definitions.parse(difference.recorded), definitions.parse(difference.live)
@@ -295,12 +298,12 @@ def _of_grantee(role: str, lines: Sequence[str]) -> list[str]:
 
 
 def give_back(connection: Connection[Any], differences: Iterable[Difference]) -> list[str]:
-    """Grant again what `lost_rights` finds, and return one sentence per object. Revokes nothing.
+    """Grant again what `find_lost_rights` finds, and return one sentence per object. Revokes nothing.
 
     `connection`: the administrator's. The grants come from the objects' owners.
     """
     lines = []
-    for difference, lost in lost_rights(differences):
+    for difference, lost in find_lost_rights(differences):
         for right in lost:
             _grant(connection, difference, right)
         names = ", ".join(f"{right.privilege} to {right.grantee}" for right in lost)
@@ -309,22 +312,22 @@ def give_back(connection: Connection[Any], differences: Iterable[Difference]) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What differs, as text. `drift`: a person must repair it; `mended`: the next `up` repairs it."""
+class SortedDrift:
+    """What differs, as text. `drift`: a person must repair it; `repairable`: the next `up` repairs it."""
 
     drift: tuple[str, ...]
-    mended: tuple[str, ...]
+    repairable: tuple[str, ...]
 
 
-def as_seen(differences: Sequence[Difference] | None, wrong_roles: Sequence[str]) -> Seen:
+def sort_drift(differences: Sequence[Difference] | None, wrong_roles: Sequence[str]) -> SortedDrift:
     """Sort the differences by who repairs them. `differences`: None: unknown, since the catalog was locked. Pure."""
     if differences is None:
-        return Seen(drift.NOT_KNOWN, tuple(wrong_roles))
-    parts = [parted(difference) for difference in differences]
+        return SortedDrift(drift.NOT_KNOWN, tuple(wrong_roles))
+    parts = [split_repairable(difference) for difference in differences]
     mended, rest = (
         ([each for each in those if each is not None] for those in zip(*parts, strict=True)) if parts else ([], [])
     )
-    return Seen(drift.in_words(rest), (*wrong_roles, *drift.in_words(mended)))
+    return SortedDrift(drift.describe_differences(rest), (*wrong_roles, *drift.describe_differences(mended)))
 
 
 def _grant(connection: Connection[Any], difference: Difference, right: definitions.Right) -> None:

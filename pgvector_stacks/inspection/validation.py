@@ -18,7 +18,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from pgvector_stacks.common import queries
-from pgvector_stacks.connections.connection import said
+from pgvector_stacks.connections.connection import format_server_message
 from pgvector_stacks.inspection import effective_settings, recall
 
 TIMEOUT_S = 30
@@ -30,7 +30,7 @@ MISSING = "the extension vector is not installed"
 
 
 @dataclass(frozen=True, slots=True)
-class Demands:
+class ServerRequirements:
     """What the environment requires: the least version of pgvector, and the settings derived from its limits."""
 
     pgvector_minimum: str = "0.8.0"
@@ -39,7 +39,7 @@ class Demands:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ValidationReport:
     """What each check found, as text. `failures`: the results that make the `up` fail."""
 
     results: dict[str, str]
@@ -50,7 +50,7 @@ class CheckFailed(Exception):
     """A check found a fault; the message goes into the report."""
 
 
-def validate(connection: Connection[Any], demands: Demands) -> Report:
+def validate(connection: Connection[Any], demands: ServerRequirements) -> ValidationReport:
     """Run every check. `connection`: the administrator's, autocommit. Never raises because a check fails."""
     results: dict[str, str] = {}
     failures: dict[str, str] = {}
@@ -63,14 +63,14 @@ def validate(connection: Connection[Any], demands: Demands) -> Report:
         except psycopg.errors.QueryCanceled:
             results[name] = failures[name] = f"took longer than {TIMEOUT_S} s"
         except psycopg.Error as error:
-            results[name] = failures[name] = f"{said(error)} ({error.sqlstate})"
+            results[name] = failures[name] = f"{format_server_message(error)} ({error.sqlstate})"
             if connection.closed:
                 break
         except Exception as error:  # a bug in a check: report it, and run the other checks
             logging.getLogger(__name__).debug("check %s", name, exc_info=True)
             words = " ".join(str(error).split())
             results[name] = failures[name] = f"the check itself went wrong ({type(error).__name__}: {words})"
-    return Report(results, failures)
+    return ValidationReport(results, failures)
 
 
 def version_tuple(text: str) -> tuple[int, ...]:
@@ -79,7 +79,7 @@ def version_tuple(text: str) -> tuple[int, ...]:
     return tuple(numbers + [0] * (3 - len(numbers)))
 
 
-def _version(connection: Connection[Any], demands: Demands) -> str:
+def _version(connection: Connection[Any], demands: ServerRequirements) -> str:
     """Check that pgvector is at least of the required version."""
     row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
     if row is None:
@@ -100,7 +100,7 @@ def _schema(connection: Connection[Any]) -> str:
     return str(row[0])
 
 
-def _document_test(connection: Connection[Any], _: Demands) -> str:
+def _document_test(connection: Connection[Any], _: ServerRequirements) -> str:
     return document_test(connection)
 
 
@@ -117,7 +117,7 @@ def document_test(connection: Connection[Any]) -> str:
     return "[1,2,3] stored and read"
 
 
-def _operators(connection: Connection[Any], _: Demands) -> str:
+def _operators(connection: Connection[Any], _: ServerRequirements) -> str:
     """Compare each distance operator with a value that was computed by hand."""
     expected = (
         ("'[1,2,3]'::vector <-> '[4,6,3]'", 5.0), ("'[1,2,3]'::vector <#> '[4,5,6]'", -32.0),
@@ -139,10 +139,10 @@ def _plain(text: str) -> str:
     return text.replace("\\", r"\\")
 
 
-def _index_is_used(method: str) -> Callable[[Connection[Any], Demands], str]:
+def _index_is_used(method: str) -> Callable[[Connection[Any], ServerRequirements], str]:
     """Return a check that builds an index of this kind, and searches with it."""
 
-    def check(connection: Connection[Any], _: Demands) -> str:
+    def check(connection: Connection[Any], _: ServerRequirements) -> str:
         schema = _schema(connection)
         # Not in one transaction: an index is hidden from the transaction that changed its table (indcheckxmin).
         connection.execute("DROP TABLE IF EXISTS pg_temp.pgstack_probe")
@@ -173,15 +173,15 @@ def _index_is_used(method: str) -> Callable[[Connection[Any], Demands], str]:
     return check
 
 
-def _existing_indexes(connection: Connection[Any], demands: Demands) -> str:
+def _existing_indexes(connection: Connection[Any], demands: ServerRequirements) -> str:
     """Query each vector index for the neighbours of some of its own rows, and compare with an exact scan."""
     found = recall.measure(connection, demands.accepted, question_s=TIMEOUT_S, all_s=BUDGET_S)
     if found.wrong:
         raise CheckFailed("; ".join(found.wrong))
-    return found.told()
+    return found.summarize()
 
 
-def _collations(connection: Connection[Any], _: Demands) -> str:
+def _collations(connection: Connection[Any], _: ServerRequirements) -> str:
     """Check that no collation has changed its version since the indexes were sorted."""
     stale = connection.execute(queries.get("collation_versions")).fetchall()
     if stale:
@@ -193,7 +193,7 @@ def _collations(connection: Connection[Any], _: Demands) -> str:
     return "collation versions agree"
 
 
-def _settings(connection: Connection[Any], demands: Demands) -> str:
+def _settings(connection: Connection[Any], demands: ServerRequirements) -> str:
     """Compare the server's settings with those derived from the limits."""
     found = effective_settings.compare(connection, demands.settings)
     if found.different:
@@ -201,7 +201,7 @@ def _settings(connection: Connection[Any], demands: Demands) -> str:
     return "; ".join([f"{found.equal} settings as derived from the limits", *found.hidden])
 
 
-CHECKS: dict[str, Callable[[Connection[Any], Demands], str]] = {
+CHECKS: dict[str, Callable[[Connection[Any], ServerRequirements], str]] = {
     "version": _version,
     "vector round trip": _document_test,
     "distance operators": _operators,

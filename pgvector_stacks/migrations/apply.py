@@ -26,16 +26,16 @@ from pgvector_stacks.common import queries
 from pgvector_stacks.common.difference import Difference
 from pgvector_stacks.common.errors import PgstackError, SqlFailed
 from pgvector_stacks.connections import roles
-from pgvector_stacks.connections.connection import Address, connect, said, server_version
-from pgvector_stacks.connections.lock_retry import RETRIABLE, Locks, again_on_locks, lock_not_given
+from pgvector_stacks.connections.connection import Address, connect, format_server_message, server_version
+from pgvector_stacks.connections.lock_retry import RETRIABLE, Locks, lock_not_given, retry_on_locks
 from pgvector_stacks.connections.role_limits import RoleLimits
-from pgvector_stacks.connections.up_lock import locked
+from pgvector_stacks.connections.up_lock import hold_up_lock
 from pgvector_stacks.inspection import backup_role, database_drift, drift, raised_rights, role_drift
 from pgvector_stacks.migrations import baseline, ledger, takeover
 from pgvector_stacks.migrations.execution import ledger_writer, no_transaction, owner_session, runner
 from pgvector_stacks.migrations.execution.script_session import Session
-from pgvector_stacks.migrations.scripts import interrupted, repeatables, row_security
-from pgvector_stacks.migrations.scripts.planning import Group, Pending, Plan, plan
+from pgvector_stacks.migrations.scripts import interrupted, repeatable_warnings, row_security
+from pgvector_stacks.migrations.scripts.planning import Group, MigrationPlan, Pending, plan
 from pgvector_stacks.migrations.scripts.script_files import Script
 
 
@@ -81,15 +81,15 @@ def apply(
     `report` gets a line for each step, `warn` the server's messages while the scripts run.
     Raises PlanRefused, SqlFailed, ValidationFailed or ConnectionFailed. Nothing of the failing group is kept then.
     """
-    with locked(address, request.lock_wait_s) as cluster:
+    with hold_up_lock(address, request.lock_wait_s) as cluster:
         passwords = {roles.APP: request.app_password, roles.READONLY: request.readonly_password}
-        database_drift.mend(cluster, address.database)
+        database_drift.repair(cluster, address.database)
         if request.adopted:
             takeover.make_room(cluster, address, report)
         # first revoke memberships: ensure_cluster does not grant a right that a role has through one
-        role_drift.mend(cluster, request.limits)
+        role_drift.repair(cluster, request.limits)
         roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
-        role_drift.mend(cluster, request.limits)  # again, for roles that were just created
+        role_drift.repair(cluster, request.limits)  # again, for roles that were just created
         database_drift.close_neighbours(cluster, address.database)
         if request.backup_password:
             backup_role.ensure(cluster, request.backup_password)
@@ -98,7 +98,7 @@ def apply(
         with connect(address, wait_s=5) as admin:
             interrupted.end_orphans(admin)
             roles.ensure_database(admin)
-            raised_rights.mend(admin, address.database)
+            raised_rights.revoke_raised(admin, address.database)
             if request.backup_password:
                 backup_role.close_functions(admin)
             ledger_writer.clear(admin)
@@ -109,14 +109,14 @@ def apply(
             try:
                 made = plan(
                     request.scripts, ledger.read_ledger(admin), where=request.stack, baseline=request.baseline,
-                    done=interrupted.read(admin),
+                    done=interrupted.read_finished(admin),
                 )  # fmt: skip
                 _carry_out(cluster, admin, address, request, made, pgvector, report, warn)
                 # a script may have changed these settings and rights: repair them now, not in the next `up`
-                database_drift.mend(cluster, address.database)
+                database_drift.repair(cluster, address.database)
                 roles.ensure_database_rights(cluster, address.database)
             except PgstackError as error:
-                ledger.note_failure(address, error)
+                ledger.record_failure(address, error)
                 raise
             finally:
                 with suppress(psycopg.OperationalError):
@@ -137,7 +137,7 @@ def _put_right(admin: Connection[Any], lock_timeout_s: float, report: Callable[[
     admin.execute("SELECT set_config('lock_timeout', %s, false)", (f"{round(lock_timeout_s * 1000)}ms",))
     try:
         drift.modernise(admin)
-        for line in role_drift.give_back(admin, drift.find(admin)):
+        for line in role_drift.give_back(admin, drift.find_drift(admin)):
             report(line)
     except psycopg.errors.LockNotAvailable:
         report("another transaction holds a lock: the next `up` looks whether roles of the stack lost rights")
@@ -151,7 +151,7 @@ def _carry_out(
     admin: Connection[Any],
     address: Address,
     request: Request,
-    made: Plan,
+    made: MigrationPlan,
     pgvector: str,
     report: Callable[[str], None],
     warn: Callable[[str], None],
@@ -169,8 +169,12 @@ def _carry_out(
     session: Session | None = None
     with ExitStack() as opened:
         pending = [entry.script for group in groups for entry in group.pending]
-        hidden = row_security.warnings(admin, pending)
-        for line in (*repeatables.warnings(pending), *repeatables.uses(pending, request.scripts), *hidden):
+        hidden = row_security.warn_of_hidden_rows(admin, pending)
+        for line in (
+            *repeatable_warnings.warn_of_order_dependence(pending),
+            *repeatable_warnings.warn_of_uses(pending, request.scripts),
+            *hidden,
+        ):
             warn(line)
         for number, group in enumerate(groups):
             commit = Commit(
@@ -182,12 +186,12 @@ def _carry_out(
                 adopted=adopted,
             )
             if session is None or session.holds:  # a new connection gets the database settings that the last group set
-                session = owner_session.renewed(opened, cluster, address, _options(request), warn)
+                session = owner_session.reopen_session(opened, cluster, address, _options(request), warn)
             if group.transactional:
                 _together(session, admin, group, commit, report)
             else:
                 _apart(session, admin, group, commit, report, partial(connect, address))
-        for line in row_security.warnings(admin, pending, ran=True):
+        for line in row_security.warn_of_hidden_rows(admin, pending, ran=True):
             if line not in hidden:  # a script of this `up` restricted the table before another script read it
                 warn(line)
 
@@ -207,14 +211,14 @@ def _verify_alone(
     if not request.verify:
         return
     with ExitStack() as opened:
-        owner = owner_session.renewed(opened, cluster, address, _options(request), warn).connection
+        owner = owner_session.reopen_session(opened, cluster, address, _options(request), warn).connection
 
         def attempt() -> None:
             for script in request.verify:
-                runner.check(owner, script)
+                runner.run_verify_script(owner, script)
 
         try:
-            again_on_locks(attempt, owner, admin, request.lock_wait_s, report)
+            retry_on_locks(attempt, owner, admin, request.lock_wait_s, report)
         finally:
             owner.rollback()
 
@@ -265,7 +269,7 @@ def _together(
         ran = runner.run_together(session, group.pending, lambda entry: report(f"runs {entry.script.path}"))
         commit_group(admin, owner, ran, commit, drifted, began)
 
-    again_on_locks(attempt, owner, admin, commit.request.lock_wait_s, report)
+    retry_on_locks(attempt, owner, admin, commit.request.lock_wait_s, report)
 
 
 def _apart(
@@ -280,13 +284,13 @@ def _apart(
 
     def look() -> tuple[Difference, ...]:
         drifted = commit.drifted(owner)
-        session.begin(interrupted.opening(owner, name))
-        session.held = interrupted.held(owner, name)
+        session.begin(interrupted.read_opening_settings(owner, name))
+        session.held = interrupted.read_held_back(owner, name)
         owner.commit()  # keep, after this transaction, the database and role settings that `begin` applied
         return drifted
 
-    drifted = again_on_locks(look, owner, admin, request.lock_wait_s, report)
-    resumed = bool(interrupted.read(owner).get(name))
+    drifted = retry_on_locks(look, owner, admin, request.lock_wait_s, report)
+    resumed = bool(interrupted.read_finished(owner).get(name))
     owner.commit()
     kept = "what ran before it stays, and `up` goes on with it"
     locks = Locks(
@@ -310,41 +314,42 @@ def _apart(
         session.follow_apart(entry.script, resumed=whole)
         commit_group(admin, owner, [ran], commit, drifted, ledger_writer.transaction(owner))
 
-    again_on_locks(finish, owner, admin, request.lock_wait_s, report, kept)
+    retry_on_locks(finish, owner, admin, request.lock_wait_s, report, kept)
 
 
 def commit_group(
-    admin: Connection[Any], owner: Connection[Any], ran: list[runner.Ran], commit: Commit,
+    admin: Connection[Any], owner: Connection[Any], ran: list[runner.ScriptRun], commit: Commit,
     drifted: tuple[Difference, ...], began: str,
 ) -> None:  # fmt: skip
     """Run the verify scripts, record the schema, write the ledger and commit. Raises ValidationFailed or SqlFailed."""
-    if gone := roles.lost_extensions(owner, ("vector", *commit.request.extensions)):
+    if gone := roles.explain_lost_extensions(owner, ("vector", *commit.request.extensions)):
         raise SqlFailed(gone)
     for script in commit.verify:
-        runner.check(owner, script)
+        runner.run_verify_script(owner, script)
     try:
         writes = drift.record(owner, drifted)
-        entries = [*(runner.Ran(entry, 0, 0) for entry in commit.baseline), *ran]
+        entries = [*(runner.ScriptRun(entry, 0, 0) for entry in commit.baseline), *ran]
         names = [entry.pending.script.name for entry in entries]
         if names:
-            writes.append((queries.get("ledger_insert"), ledger.rows(entries, commit.pgvector)))
+            writes.append((queries.get("ledger_insert"), ledger.build_columns(entries, commit.pgvector)))
             writes.append(("DELETE FROM pgstack.statement WHERE script = ANY(%s)", (names,)))
         writes.append((queries.get("ledger_order"), {"names": [script.name for script in commit.request.scripts]}))
         if names:
             shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-            writes.append(ledger.event("applied", shown, revision=commit.revision))
+            writes.append(ledger.build_event("applied", shown, revision=commit.revision))
         ledger_writer.run_staged(admin, owner, writes, began=began)
         owner.commit()
     except psycopg.OperationalError as error:
         if error.sqlstate in RETRIABLE:
             raise
         script = ran[-1].pending.script if ran else commit.request.scripts[-1]
-        raise runner.gone(script, error) from None
+        raise runner.explain_lost_connection(script, error) from None
     except psycopg.Error as error:  # a script made the transaction read only
         if error.sqlstate in RETRIABLE:
             raise
         raise SqlFailed(
-            f"the scripts ran, but can't be recorded: {said(error)} ({error.sqlstate}); all of them are undone\n"
+            f"the scripts ran, but can't be recorded: {format_server_message(error)} ({error.sqlstate}); all of them"
+            " are undone\n"
             "  a script made its transaction read only (SET TRANSACTION READ ONLY): take that out",
             sqlstate=error.sqlstate or "",
         ) from None

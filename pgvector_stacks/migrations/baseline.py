@@ -29,7 +29,7 @@ from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.inspection import drift, role_drift
 from pgvector_stacks.migrations.execution import no_transaction, runner
 from pgvector_stacks.migrations.execution.script_session import Session
-from pgvector_stacks.migrations.scripts.planning import Pending, in_run_order
+from pgvector_stacks.migrations.scripts.planning import Pending, sort_by_run_order
 from pgvector_stacks.migrations.scripts.script_files import Script
 
 PREFIX = "pgstack_scratch_"
@@ -71,7 +71,7 @@ def check(
         with connect(there) as admin:
             roles.ensure_database(admin)
             roles.ensure_extensions(admin, ("vector", *extensions))
-        with connect(there) as admin, roles.owner_connection(cluster, there) as owner:
+        with connect(there) as admin, roles.open_owner_connection(cluster, there) as owner:
             wanted = _made_by(owner, admin, scripts, pending)
     finally:
         cluster.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
@@ -136,7 +136,7 @@ def _goes_with_another(kind: str, definition: str) -> bool:
     return kind == "sequence" and definitions.first_value(definition, "owned by") is not None
 
 
-def without_pending(
+def exclude_pending(
     differences: Sequence[Difference] | None, pending: Sequence[Pending]
 ) -> tuple[Difference, ...] | None:
     """Return the drift without objects that a pending baseline script names: `up` compares these itself. Pure.
@@ -162,7 +162,7 @@ def _made_by(
     chosen = {entry.script.name for entry in pending}
     wanted: dict[tuple[str, str], str] = {}
     session = Session(owner)
-    ordered = in_run_order(scripts)
+    ordered = sort_by_run_order(scripts)
     last = max(place for place, (_, script) in enumerate(ordered) if script.name in chosen)
     for position, script in ordered[: last + 1]:
         before = _inventory(owner) if script.name in chosen else {}
@@ -193,19 +193,19 @@ def _rows(connection: Connection[Any], *, digests: bool) -> list[tuple[str, str,
     """Return for each object: kind, identity, and then identity and definition without the schemas of extensions."""
     with connection.transaction(force_rollback=True):
         drift.qualify_names(connection)
-        query = "SELECT kind, identity, definition FROM (" + drift.inventory(digests=digests) + ") AS i"
+        query = "SELECT kind, identity, definition FROM (" + drift.build_inventory_query(digests=digests) + ") AS i"
         rows = connection.execute(query).fetchall()
         members = [row[0] for row in connection.execute(queries.get("extension_members")).fetchall()]
     return [
-        (kind, identity, without_schema(identity, members), without_schema(definition, members))
+        (kind, identity, remove_schemas(identity, members), remove_schemas(definition, members))
         for kind, identity, definition in rows
     ]
 
 
-def without_schema(text: str, members: Sequence[str]) -> str:
+def remove_schemas(text: str, members: Sequence[str]) -> str:
     """Remove from a definition the schemas of the extensions' types, operator classes and operators.
 
-    >>> without_schema("app.vector(3) app.vector_cosine_ops app.vectors", ["app.vector", "app.vector_cosine_ops"])
+    >>> remove_schemas("app.vector(3) app.vector_cosine_ops app.vectors", ["app.vector", "app.vector_cosine_ops"])
     'vector(3) vector_cosine_ops app.vectors'
     """
     for member in members:

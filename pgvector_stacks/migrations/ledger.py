@@ -30,7 +30,7 @@ def read_ledger(connection: Connection[Any]) -> tuple[Applied, ...]:
     return tuple(Applied(*row) for row in connection.execute(queries.get("ledger_read")).fetchall())
 
 
-def rows(entries: Sequence[runner.Ran], pgvector: str) -> dict[str, Any]:
+def build_columns(entries: Sequence[runner.ScriptRun], pgvector: str) -> dict[str, Any]:
     """Return the ledger's rows as one list per column, so that one statement writes all rows."""
     scripts = [entry.pending.script for entry in entries]
     return {
@@ -41,23 +41,23 @@ def rows(entries: Sequence[runner.Ran], pgvector: str) -> dict[str, Any]:
         "statements": [entry.statements for entry in entries],
         "duration_ms": [entry.duration_ms for entry in entries],
         "baseline": [entry.pending.reason == "baseline" for entry in entries],
-        "applied_by": who(),
-        "git_commit": git_commit(),
+        "applied_by": get_user_at_host(),
+        "git_commit": find_git_commit(),
         "pgvector_version": pgvector,
     }
 
 
 def add_event(connection: Connection[Any], kind: str, message: str, **fields: Any) -> None:
     """Append a row to `pgstack.event`. Fields: script, line, sqlstate, revision."""
-    connection.execute(*event(kind, message, **fields))
+    connection.execute(*build_event(kind, message, **fields))
 
 
-def event(kind: str, message: str, **fields: Any) -> tuple[LiteralString, dict[str, Any]]:
+def build_event(kind: str, message: str, **fields: Any) -> tuple[LiteralString, dict[str, Any]]:
     values = dict.fromkeys(("script", "line", "sqlstate", "revision")) | fields
-    return queries.get("event_insert"), values | {"kind": kind, "message": message, "by_whom": who()}
+    return queries.get("event_insert"), values | {"kind": kind, "message": message, "by_whom": get_user_at_host()}
 
 
-def note_failure(address: Address, error: PgstackError) -> None:
+def record_failure(address: Address, error: PgstackError) -> None:
     """Record a failure on a new connection, since the failing one was rolled back. Do nothing if the server is gone."""
     script, line = getattr(error, "script", None), getattr(error, "line", None)
     try:
@@ -68,7 +68,7 @@ def note_failure(address: Address, error: PgstackError) -> None:
         return
 
 
-def who() -> str:
+def get_user_at_host() -> str:
     """Return `user@host` of the person or CI runner."""
     try:
         user = getpass.getuser()
@@ -77,7 +77,7 @@ def who() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def git_commit() -> str | None:
+def find_git_commit() -> str | None:
     """Return the commit that holds `sql/` as it is; None outside a checkout or if files there are not committed."""
     git = ["git", "-C", str(Path(__file__).parents[2])]
     try:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from pgvector_stacks.common.errors import SettingRefused
-from pgvector_stacks.connections.setting_units import count, factor, size_kb
+from pgvector_stacks.connections.setting_units import count, parse_factor, parse_size_kb
 from pgvector_stacks.sizing.settings import MAX_CONNECTIONS, Durability, Limits, derive_settings
 
 LEAST_MB, MOST_MB = 256, 1 << 20  # the range of `memoryMb`
@@ -135,7 +135,7 @@ class TunedServer:
     @property
     def wal_mb(self) -> int:
         """The disk space of the WAL between checkpoints, in MiB."""
-        return _mb(size_kb("max_wal_size", self.settings["max_wal_size"]))
+        return _mb(parse_size_kb("max_wal_size", self.settings["max_wal_size"]))
 
 
 def tune_for_container(
@@ -195,7 +195,7 @@ def find_largest_build_mb(found: Budget, concurrent_builds: int = 1) -> int:
 def compute_budget(limits: Limits, settings: Mapping[str, str], *, concurrent_builds: int = 1) -> Budget:
     """Return the memory that a server with these settings can hold at once. Raises SettingRefused for a bad size."""
     memory = {
-        name: size_kb(name, settings[name])
+        name: parse_size_kb(name, settings[name])
         for name in ("shared_buffers", "maintenance_work_mem", "autovacuum_work_mem", "work_mem")
     }
     buffers, build, work = memory["shared_buffers"], memory["maintenance_work_mem"], memory["work_mem"]
@@ -206,7 +206,7 @@ def compute_budget(limits: Limits, settings: Mapping[str, str], *, concurrent_bu
     active = math.ceil(connections / ACTIVE_ONE_IN)
     gather = count("max_parallel_workers_per_gather", settings["max_parallel_workers_per_gather"])
     operations = active + min(active * gather, count("max_parallel_workers", settings["max_parallel_workers"]))
-    multiplier = factor("hash_mem_multiplier", _value(settings, "hash_mem_multiplier"))
+    multiplier = parse_factor("hash_mem_multiplier", _value(settings, "hash_mem_multiplier"))
     rows = (
         BudgetRow(SHARED_BUFFERS, _mb(buffers), "in use once the tables have been read"),
         BudgetRow(
@@ -308,7 +308,7 @@ def _shared_kb(settings: Mapping[str, str], buffers_kb: int, connections: int) -
 
     tests/postgres/test_budget.py compares the two.
     """
-    wal = size_kb("wal_buffers", _value(settings, "wal_buffers"))
+    wal = parse_size_kb("wal_buffers", _value(settings, "wal_buffers"))
     wal_kb = min(16 * KB, buffers_kb // 32) if wal == -1 else wal
     workers = count("max_worker_processes", settings["max_worker_processes"])
     # 30: slots of autovacuum workers, walsenders and auxiliary processes

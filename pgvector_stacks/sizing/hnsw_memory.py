@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from pgvector_stacks.common.errors import SizeRefused, suggest_nearest
-from pgvector_stacks.connections.setting_units import size_kb
+from pgvector_stacks.connections.setting_units import parse_size_kb
 from pgvector_stacks.sizing.budget import (  # fmt: skip
     INDEX_BUILDS,
     LEAST_MB,
@@ -125,7 +125,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MemoryPlan:
     """The needs of a table, in MiB. `container_mb` is the larger of `build_limit_mb` and `serve_limit_mb`."""
 
     table: Table
@@ -178,7 +178,7 @@ def plan_table(
     concurrent_builds: int = 1,
     cpus: float = 2,
     own: Mapping[str, str] = MappingProxyType({}),
-) -> Plan:
+) -> MemoryPlan:
     """Plan the memory and disk space that `table` needs. Raises SizeRefused.
 
     `concurrent_builds`: how many such indexes are built at once; `own`: overrides of settings that were checked.
@@ -204,7 +204,7 @@ def plan_table(
     def serve_needs_mb(memory_mb: int) -> int:
         return memory_mb - cache_mb(tuned(memory_mb, {}).budget) + index_mb + hot_mb
 
-    return Plan(
+    return MemoryPlan(
         table=table,
         concurrent_builds=concurrent_builds,
         index_bytes_per_vector=index,
@@ -219,7 +219,7 @@ def plan_table(
     )
 
 
-def fit_plan(wanted: Plan, tuned: TunedServer) -> PlanFit:
+def fit_plan(wanted: MemoryPlan, tuned: TunedServer) -> PlanFit:
     """Compare the plan with a server that is tuned for its environment's limits."""
     budget, builds = tuned.budget, wanted.concurrent_builds
     own_mb = read_maintenance_work_mem_mb(tuned)
@@ -247,7 +247,7 @@ def cache_mb(budget: Budget) -> int:
 
 def read_maintenance_work_mem_mb(tuned: TunedServer) -> int:
     """Return the server's maintenance_work_mem, in whole MiB."""
-    return size_kb("maintenance_work_mem", tuned.settings["maintenance_work_mem"]) // 1024
+    return parse_size_kb("maintenance_work_mem", tuned.settings["maintenance_work_mem"]) // 1024
 
 
 def vector_bytes(dimensions: int, type: VectorType) -> int:

@@ -148,8 +148,8 @@ def connect_with_password(toolbox: Toolbox, major: int, host: str, port: int, ad
 
     `host`, `port`: the server's, as seen from the toolbox.
     """
-    root = server_authentication.root_of(admin.certificate) if admin.sslmode else ""
-    verification = server_authentication.variables(admin.sslmode, toolbox.put("root.crt", root) if root else "")
+    root = server_authentication.extract_roots(admin.certificate) if admin.sslmode else ""
+    verification = server_authentication.build_environment(admin.sslmode, toolbox.put("root.crt", root) if root else "")
     passfile = toolbox.put("passfile", passfile_line(admin.password))
     return ServerConnection(major, host, port, admin.user, passfile, verification=verification)
 

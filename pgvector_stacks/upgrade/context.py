@@ -71,11 +71,11 @@ class Context:
         return self.source.major
 
     @property
-    def unfinished(self) -> str:
+    def unfinished_directory(self) -> str:
         return self.toolbox.sibling_path(self.new, UNFINISHED)
 
     @property
-    def standby(self) -> str:
+    def standby_directory(self) -> str:
         return self.toolbox.sibling_path(self.new, STANDBY)
 
     @property

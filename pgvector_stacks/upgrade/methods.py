@@ -46,16 +46,16 @@ def make_standby(upgrade: Context) -> None:
     """Create a streaming standby of the live server, and wait until it has caught up. Raises ServerError."""
     toolbox = upgrade.toolbox
     upgrade.server.set_replication(allowed=True)
-    with upgrade.reporting_growth("make the standby", upgrade.standby):
+    with upgrade.reporting_growth("make the standby", upgrade.standby_directory):
         done = toolbox.run(
-            upgrade.old, "pg_basebackup", "-D", upgrade.standby, "-R", "-X", "stream", "--checkpoint=fast",
+            upgrade.old, "pg_basebackup", "-D", upgrade.standby_directory, "-R", "-X", "stream", "--checkpoint=fast",
             "--no-sync", environment=upgrade.live.environment,
         )  # fmt: skip
     require_success("pg_basebackup", done)
     # A standby stops replaying WAL if one of these settings is lower than the primary's.
     settings = dict(upgrade.source.standby_settings) | SLOT | RECOVERY | upgrade.source.preloading
-    standby = start_server(toolbox, upgrade.old, upgrade.standby, settings, upgrade.source.superuser)
-    log, deadline = f"{upgrade.standby}.log", time.monotonic() + CATCH_UP_S
+    standby = start_server(toolbox, upgrade.old, upgrade.standby_directory, settings, upgrade.source.superuser)
+    log, deadline = f"{upgrade.standby_directory}.log", time.monotonic() + CATCH_UP_S
     while not _is_nearly_caught_up(upgrade, standby):
         said = toolbox.sh('tail -n 5 "$LOG"', LOG=log)
         if "has already been removed" in said.output:
@@ -90,11 +90,13 @@ def hand_over(upgrade: Context) -> quick_check.Fingerprint:
         if time.monotonic() > deadline:
             raise ServerError(f"the standby has not got the last WAL of the stopped server (its end is {last})")
         time.sleep(POLL_S)
-    require_success("promoting the standby", toolbox.run(upgrade.old, "pg_ctl", "promote", "-w", "-D", upgrade.standby))
+    require_success(
+        "promoting the standby", toolbox.run(upgrade.old, "pg_ctl", "promote", "-w", "-D", upgrade.standby_directory)
+    )
     execute_sql(toolbox, standby, "postgres", "ALTER SYSTEM RESET primary_conninfo")
     found = quick_check.take_fingerprint(toolbox, standby, upgrade.source.databases, exact=False)
     upgrade.drifted = recorded_schema.find_drift_by_database(toolbox, standby, upgrade.source.databases)
-    stop_server(toolbox, upgrade.old, upgrade.standby)
+    stop_server(toolbox, upgrade.old, upgrade.standby_directory)
     return found
 
 
@@ -135,18 +137,18 @@ def transfer(upgrade: Context) -> None:
 
 def _pg_upgrade(upgrade: Context) -> None:
     toolbox, method = upgrade.toolbox, upgrade.choice.method
-    source = upgrade.standby if method == "standby" else upgrade.old_directory
+    source = upgrade.standby_directory if method == "standby" else upgrade.old_directory
     mode = {"standby": "--link", "link": "--link", "clone": "--clone", "copy": "--copy"}[method]
     options = f"-c hba_file={write_trust_hba(toolbox)} -c logging_collector=off -c archive_mode=off"
     options += f" -c shared_preload_libraries={shlex.quote(upgrade.source.preload)}"
     options += "".join(f" -c {name}={shlex.quote(value)}" for name, value in ISOLATION_SETTINGS.items())
     words = ["pg_upgrade", mode, "-b", toolbox.bin_directory(upgrade.old), "-B", toolbox.bin_directory(upgrade.new),
-             "-d", source, "-D", upgrade.unfinished, "-U", upgrade.source.superuser, "-j", JOBS,
+             "-d", source, "-D", upgrade.unfinished_directory, "-U", upgrade.source.superuser, "-j", JOBS,
              "-o", options, "-O", options, "-p", "50432", "-P", "50433", "-s", toolbox.sockets]  # fmt: skip
     if upgrade.new >= STATISTICS_KEPT and upgrade.source.all("checked_domains"):
         # Restored statistics contain values, and the superuser would run their domains' CHECKs. ANALYZE replaces them.
         words.append("--no-statistics")
-    copies = upgrade.reporting_growth("transfer", upgrade.unfinished) if method == "copy" else nullcontext()
+    copies = upgrade.reporting_growth("transfer", upgrade.unfinished_directory) if method == "copy" else nullcontext()
     with copies:  # pg_upgrade writes files into its working directory
         done = toolbox.run(
             upgrade.new, "sh", "-c", f"cd {shlex.quote(toolbox.sockets)} && exec {shlex.join(words)}",
@@ -154,8 +156,10 @@ def _pg_upgrade(upgrade: Context) -> None:
             environment={"PGOPTIONS": isolated_session_options(upgrade.old), "PGCLIENTENCODING": "SQL_ASCII"},
         )  # fmt: skip
     if done.code != 0:
-        raise ServerError(f"pg_upgrade failed\n{done.tail(20)}{_read_reports(toolbox, upgrade.unfinished)}")
-    toolbox.sh('rm -rf "$D/pg_upgrade_output.d" "$S"/delete_old_cluster.sh', D=upgrade.unfinished, S=toolbox.sockets)
+        raise ServerError(f"pg_upgrade failed\n{done.tail(20)}{_read_reports(toolbox, upgrade.unfinished_directory)}")
+    toolbox.sh(
+        'rm -rf "$D/pg_upgrade_output.d" "$S"/delete_old_cluster.sh', D=upgrade.unfinished_directory, S=toolbox.sockets
+    )
 
 
 def _read_reports(toolbox: Toolbox, directory: str) -> str:
@@ -192,10 +196,10 @@ def _dump_and_restore(upgrade: Context) -> None:
             require_success(f"pg_dump of {database}", done)
     finally:
         stop_server(toolbox, upgrade.old, upgrade.old_directory)
-    new = start_server(toolbox, upgrade.new, upgrade.unfinished, preload | FAST, upgrade.source.superuser)
-    with upgrade.reporting_growth("restore", upgrade.unfinished):
+    new = start_server(toolbox, upgrade.new, upgrade.unfinished_directory, preload | FAST, upgrade.source.superuser)
+    with upgrade.reporting_growth("restore", upgrade.unfinished_directory):
         _restore(upgrade, new, folder)
-    stop_server(toolbox, upgrade.new, upgrade.unfinished)
+    stop_server(toolbox, upgrade.new, upgrade.unfinished_directory)
     toolbox.sh('rm -rf "$D"', D=folder)
 
 

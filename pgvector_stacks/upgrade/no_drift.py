@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pgvector_stacks.common.errors import DriftRefused
-from pgvector_stacks.connections.connection import LOOK, Address, connect
+from pgvector_stacks.connections.connection import INSPECTION_OPTIONS, Address, connect
 from pgvector_stacks.inspection import drift, role_drift
 from pgvector_stacks.upgrade.facts import SourceServer
 
@@ -21,6 +21,6 @@ class NoDrift:
         """Query the running server. Raises DriftRefused, ConnectionFailed, psycopg.Error."""
         if self.database not in source.databases:
             return  # no `up` has created the database yet
-        with connect(replace(address, database=self.database), options=LOOK) as connection:
-            if differences := role_drift.as_seen(drift.seen(connection), ()).drift:
-                raise DriftRefused(drift.message(self.stack, differences))
+        with connect(replace(address, database=self.database), options=INSPECTION_OPTIONS) as connection:
+            if differences := role_drift.sort_drift(drift.find_drift_unless_locked(connection), ()).drift:
+                raise DriftRefused(drift.explain_refusal(self.stack, differences))

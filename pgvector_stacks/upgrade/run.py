@@ -92,7 +92,7 @@ class Upgrade(Context):
 
     def _prepare(self) -> None:
         """Create an empty cluster of the new version, with the settings of the old one's initdb."""
-        words = ["initdb", "-D", self.unfinished, "-U", self.source.superuser, "-E", self.source.encoding,
+        words = ["initdb", "-D", self.unfinished_directory, "-U", self.source.superuser, "-E", self.source.encoding,
                  f"--lc-collate={self.source.collate}", f"--lc-ctype={self.source.ctype}",
                  f"--wal-segsize={self.source.wal_segment_mb}"]  # fmt: skip
         if self.source.checksums:
@@ -102,11 +102,13 @@ class Upgrade(Context):
         require_success(f"initdb of PostgreSQL {self.new}", self.toolbox.run(self.new, *words))
         # initdb writes `trust`; --auth=scram-sha-256 would make it ask for a password
         script = "sed -i -E 's/^((local|host).*[[:space:]])trust$/\\1scram-sha-256/' \"$FILE\""
-        require_success("writing pg_hba.conf", self.toolbox.sh(script, FILE=f"{self.unfinished}/{HBA_FILE}"))
+        require_success("writing pg_hba.conf", self.toolbox.sh(script, FILE=f"{self.unfinished_directory}/{HBA_FILE}"))
 
     def _rehearse(self) -> None:
         copy = self.toolbox.sibling_path(self.new, REHEARSAL)
-        require_success("a copy of the new cluster", self.toolbox.sh('cp -a "$A" "$B"', A=self.unfinished, B=copy))
+        require_success(
+            "a copy of the new cluster", self.toolbox.sh('cp -a "$A" "$B"', A=self.unfinished_directory, B=copy)
+        )
         try:
             self.known_path = rehearsal.rehearse(
                 self.toolbox, self.source, self.new, self.live, copy, self.settings, self.report,
@@ -117,12 +119,12 @@ class Upgrade(Context):
 
     def _verify(self, before: quick_check.Fingerprint) -> None:
         """Start the new server without clients, compare the data, finish what the new version needs, and stop."""
-        finish.carry_settings(self.toolbox, self.source, self.unfinished, self.known_path)
+        finish.carry_settings(self.toolbox, self.source, self.unfinished_directory, self.known_path)
         if self.choice.method == "link":
             self.irreversible = True
             write_journal(self.toolbox, self._journal(step="verify"))
             self.report(f"link: from here on there is no way back to PostgreSQL {self.old}")
-        server = start_server(self.toolbox, self.new, self.unfinished, self.settings, self.source.superuser)
+        server = start_server(self.toolbox, self.new, self.unfinished_directory, self.settings, self.source.superuser)
         databases = list(self.source.databases)
         exact = self.choice.method == "dump"
         quick_check.check_equal(before, quick_check.take_fingerprint(self.toolbox, server, databases, exact=exact))
@@ -134,7 +136,7 @@ class Upgrade(Context):
         )  # fmt: skip
         recorded_schema.record_again(self.toolbox, server, self.drifted)
         asked = quick_check.check_vector_indexes(self.toolbox, server, databases)
-        stop_server(self.toolbox, self.new, self.unfinished)
+        stop_server(self.toolbox, self.new, self.unfinished_directory)
         self.report(f"the data is the same ({len(before)} things compared), {asked} vector indexes answer")
 
     def _keep(self) -> Journal:

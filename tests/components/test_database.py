@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.shared.schema_check import WANTED, WANTED_INPUTS, script_lines
+from components.shared.schema_check import WANTED, WANTED_INPUTS, format_script_lines
 from components.sql_schema import inputs
 from pgvector_stacks.common.errors import ScriptError
 from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, ROOT, SQL, from_config
@@ -67,7 +67,7 @@ def test_the_schema_is_declared_by_the_scripts_and_where_they_run(run: Runner) -
     assert schema == {
         "stack": "local",
         "database": "app",
-        "scripts": script_lines(load(SQL, DEFAULT_SCRIPTS, listed_elsewhere=["*.sql"])),
+        "scripts": format_script_lines(load(SQL, DEFAULT_SCRIPTS, listed_elsewhere=["*.sql"])),
         "verify": schema["verify"],
         "order": list(DEFAULT_SCRIPTS),
         "baseline": [],

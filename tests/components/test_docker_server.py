@@ -9,7 +9,7 @@ import pulumi
 import pytest
 
 from components.data_directory import DataDirectoryProvider, DataProps
-from components.docker_server import as_read_back
+from components.docker_server import format_cpus
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config.environment import ENVIRONMENTS
 from tests.components.declared import DYNAMIC, Declared, Runner, database
@@ -111,7 +111,7 @@ def test_settings_that_do_not_fit_are_refused_with_the_budget(run: Runner) -> No
     [(1, "1.0"), (0.25, "0.25"), (0.5, "0.5"), (1.05, "1.05"), (10, "10."), (100, "100."), (12, "12.0")],
 )
 def test_cpus_are_written_as_the_plugin_reads_them_back(cpus: float, text: str) -> None:
-    assert as_read_back(cpus) == text
+    assert format_cpus(cpus) == text
 
 
 def test_an_adopted_volume_is_kept_as_it_is_and_everything_downstream_knows(run: Runner) -> None:

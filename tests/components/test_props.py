@@ -14,7 +14,7 @@ from components.backup_key import BackupKeyProps
 from components.certificate import CertificateProps
 from components.claim import ClaimProps
 from components.data_directory import DataProps
-from components.embedded_server import ServerProps as EmbeddedProps
+from components.embedded_server import EmbeddedServerProps as EmbeddedProps
 from components.password import PasswordProps
 from components.preflight import PreflightProps
 from components.readiness import ReadinessProps

@@ -20,8 +20,8 @@ from pulumi.output import Unknown
 from components.embedded_server import EmbeddedServerProvider
 from components.password import BYTES, GeneratedPasswordProvider
 from components.shared.props import is_unknown
-from components.shared.provider import plainly, refused
-from components.shared.schema_check import listed_files
+from components.shared.provider import build_refusal, hide_tracebacks
+from components.shared.schema_check import read_listed_files
 from components.sql_schema import NO_DRIFT, NOT_KNOWN, OUTPUTS, SqlSchemaProvider, inputs
 from pgvector_stacks.automation.provider_process import Failed
 from pgvector_stacks.common.errors import PgstackError, ServerError
@@ -102,7 +102,7 @@ def test_a_value_is_unknown_just_where_it_can_not_be_written_down(value: object)
 
 
 def test_a_known_failure_is_its_message_alone() -> None:
-    @plainly
+    @hide_tracebacks
     def create() -> None:
         try:
             raise KeyError(HIDDEN)
@@ -116,7 +116,7 @@ def test_a_known_failure_is_its_message_alone() -> None:
 
 
 def test_what_the_server_said_unasked_is_a_message_too() -> None:
-    @plainly
+    @hide_tracebacks
     def create() -> None:
         raise psycopg.errors.DiskFull("could not extend file")
 
@@ -127,7 +127,7 @@ def test_what_the_server_said_unasked_is_a_message_too() -> None:
 
 
 def test_a_bug_stays_a_bug() -> None:
-    @plainly
+    @hide_tracebacks
     def create() -> None:
         raise KeyError("host")
 
@@ -136,7 +136,7 @@ def test_a_bug_stays_a_bug() -> None:
 
 
 def test_a_refusal_names_no_property_so_that_no_value_is_printed() -> None:
-    result = refused({"adminPassword": HIDDEN}, PgstackError("no"))
+    result = build_refusal({"adminPassword": HIDDEN}, PgstackError("no"))
     assert messages(result) == "no"
     assert result.inputs == {"adminPassword": HIDDEN}
 
@@ -233,7 +233,7 @@ def test_the_scripts_are_read_once_so_that_what_runs_is_what_was_checked(
     monkeypatch.setattr("components.shared.schema_check.SQL", files)
     assert messages(SqlSchemaProvider().check({}, schema)) == ""
     shutil.rmtree(files)
-    assert listed_files(schema).verify
+    assert read_listed_files(schema).verify
     assert messages(SqlSchemaProvider().check({}, schema)) == ""
 
 

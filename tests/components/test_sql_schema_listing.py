@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.shared.schema_check import script_lines
+from components.shared.schema_check import format_script_lines
 from components.sql_schema import SqlSchemaProvider, inputs
 from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, from_config
 from pgvector_stacks.migrations.scripts.script_files import Script
@@ -40,18 +40,18 @@ def read(props: dict[str, Any]) -> dict[str, Any]:
 @given(NAMES, st.text("abc019", min_size=12))
 def test_a_new_script_is_one_more_line_behind_the_same_lines(names: list[str], digest: str) -> None:
     scripts = [script(name) for name in names]
-    before, after = script_lines(scripts), script_lines([*scripts, script("new.sql", digest)])
+    before, after = format_script_lines(scripts), format_script_lines([*scripts, script("new.sql", digest)])
     assert after == f"{before}{len(names) + 1:04} new.sql  {digest[:12]}\n"
 
 
 @given(NAMES)
 def test_an_older_state_reads_as_the_same_listing(names: list[str]) -> None:
-    listing = script_lines(map(script, names))
+    listing = format_script_lines(map(script, names))
     assert read({"scripts": old_form(listing)})["scripts"] == listing
 
 
 def test_the_ten_thousandth_script_of_an_older_state_comes_behind_the_others() -> None:
-    listing = script_lines(script(f"{number}.sql") for number in range(10_002))
+    listing = format_script_lines(script(f"{number}.sql") for number in range(10_002))
     assert read({"scripts": old_form(listing)})["scripts"] == listing
 
 

@@ -18,7 +18,7 @@ from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.output import Unknown
 
 from components.shared.props import TEXT
-from components.shared.provider import PICKLE_PROTOCOL, Provider, serialized
+from components.shared.provider import PICKLE_PROTOCOL, Provider, serialize
 from components.shared.registry import PROVIDERS, provider_named
 from pgvector_stacks.automation import provider_guard
 from pgvector_stacks.automation.provider_process import Failed
@@ -86,7 +86,7 @@ def test_every_provider_has_a_name_a_place_and_a_text() -> None:
 def test_the_state_holds_the_text_of_today(name: str) -> None:
     provider = provider_named(name)
     assert isinstance(provider, Provider)
-    assert serialized(provider) == TEXTS[name]
+    assert serialize(provider) == TEXTS[name]
     assert type(provider_guard.load(base64.b64decode(TEXTS[name]))) is type(provider)
     assert type(dill.loads(base64.b64decode(TEXTS[name]))) is type(provider), "as plain Pulumi reads it"
     if pickle.DEFAULT_PROTOCOL == PICKLE_PROTOCOL:

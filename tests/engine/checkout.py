@@ -92,7 +92,7 @@ class Checkout:
             [find_or_get(lambda _: None).pulumi, "stack", "export", "--show-secrets", "--stack", self.stack],
             cwd=self.root, env=self.environment(**own), capture_output=True, text=True, check=True,
         )  # fmt: skip
-        known = deployed.outputs(json.loads(exported.stdout)["deployment"])
+        known = deployed.find_outputs(json.loads(exported.stdout)["deployment"])
         said = render(known, "json", show_secrets=True)
         if FINISHED not in known:  # the stack file is asked, too
             said = self.ok("outputs", self.stack, "--format", "json", "--show-secrets")
@@ -104,9 +104,9 @@ class Checkout:
         return [re.sub(r".*:(.*)@.*", r"\1", self.outputs()[name]) for name in ("appUrl", "readonlyUrl", "adminUrl")]
 
     def admin(self) -> Address:
-        from pgvector_stacks.cli.inspection import Database
+        from pgvector_stacks.cli.inspection import DatabaseAddresses
 
-        return Database.from_outputs(self.outputs()).admin
+        return DatabaseAddresses.from_outputs(self.outputs()).admin
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
         with connect(self.admin(), wait_s=10, application="test", own_path=True) as connection:

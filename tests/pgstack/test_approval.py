@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgvector_stacks.automation.approval import Approval, differences, of_plan, read, refuse_other, write
+from pgvector_stacks.automation.approval import (
+    Approval,
+    build_approval,
+    describe_differences,
+    read,
+    refuse_other,
+    write,
+)
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.exported_state import SECRET, SIGNATURE
 
@@ -33,29 +40,29 @@ def plan(ciphertext: str = "v1:aaaa", updates: dict[str, Any] | None = None, see
 
 
 def approved(made: Any, commit: str = COMMIT) -> Approval:
-    return of_plan(made, "dev", commit)
+    return build_approval(made, "dev", commit)
 
 
 @given(st.text(), st.text(), st.text(), st.text())
 def test_the_same_preview_made_again_is_the_one_that_was_approved(one: str, two: str, seed: str, other: str) -> None:
     again = approved(plan(two, {"scripts": "0004"}, other))
-    assert differences(approved(plan(one, {"scripts": "0004"}, seed)), again) == []
+    assert describe_differences(approved(plan(one, {"scripts": "0004"}, seed)), again) == []
 
 
 def test_each_difference_is_named() -> None:
     was = approved(plan(updates={"scripts": "0004"}))
-    assert differences(was, approved(plan(updates={"scripts": "0004", "ledger": "7f"}))) == [
+    assert describe_differences(was, approved(plan(updates={"scripts": "0004", "ledger": "7f"}))) == [
         "SqlSchema schema: approved was update (adminPassword, scripts), "
         "now it is update (adminPassword, ledger, scripts)"
     ]
-    assert differences(was, approved(plan(updates={"scripts": "0005"}))) == [
+    assert describe_differences(was, approved(plan(updates={"scripts": "0005"}))) == [
         "SqlSchema schema: approved was update (adminPassword, scripts), "
         "now it is update (adminPassword, scripts), with other values"
     ]
     fewer = plan(updates={"scripts": "0004"})
     del fewer["resourcePlans"][f"{URN}Claim::claim"]
-    assert differences(was, approved(fewer)) == ["Claim claim: approved was same, now it is nothing"]
-    assert differences(was, approved(plan(updates={"scripts": "0004"}), "1" * 40)) == [
+    assert describe_differences(was, approved(fewer)) == ["Claim claim: approved was same, now it is nothing"]
+    assert describe_differences(was, approved(plan(updates={"scripts": "0004"}), "1" * 40)) == [
         f"commit: approved for {COMMIT}, this is {'1' * 40}"
     ]
     with pytest.raises(PgstackError, match="nothing was changed:\n    SqlSchema schema: approved was"):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pgvector_stacks.backup.daily import schedule
-from pgvector_stacks.cli.backup.scheduled import finding
+from pgvector_stacks.cli.backup.scheduled import examine_schedule
 from pgvector_stacks.config.environment import from_config
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -15,14 +15,14 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 def said(place: Path, now: datetime = NOW, keep: int = 4) -> tuple[str, bool]:
     environment = from_config("dev", {"backup": {"at": "02:00", "keep": keep}, "backupDirectory": str(place)})
-    found = finding(environment, now)
+    found = examine_schedule(environment, now)
     assert found is not None
     return found.found, found.is_ok
 
 
 def test_a_stack_without_a_schedule_says_nothing() -> None:
-    assert finding(from_config("production", {}), NOW) is None
-    assert finding(from_config("local", {}), NOW) is None
+    assert examine_schedule(from_config("production", {}), NOW) is None
+    assert examine_schedule(from_config("local", {}), NOW) is None
 
 
 def test_a_schedule_is_told_with_its_next_run_and_what_went_wrong(tmp_path: Path) -> None:

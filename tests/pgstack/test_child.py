@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pgvector_stacks.automation.child import child
+from pgvector_stacks.automation.child import run_child
 
 
 def gone(process: int) -> bool:
@@ -19,7 +19,7 @@ def gone(process: int) -> bool:
 
 
 def test_a_child_and_what_it_started_are_gone_afterwards(tmp_path: Path) -> None:
-    with child(["sh", "-c", "sleep 60 & echo $!; exec sleep 60"], cwd=tmp_path, env=os.environ) as process:
+    with run_child(["sh", "-c", "sleep 60 & echo $!; exec sleep 60"], cwd=tmp_path, env=os.environ) as process:
         assert process.stdout is not None
         grandchild = int(process.stdout.readline())
     assert process.returncode == -signal.SIGKILL
@@ -30,7 +30,7 @@ def test_a_child_and_what_it_started_are_gone_afterwards(tmp_path: Path) -> None
 
 
 def test_a_child_that_ended_keeps_its_exit_code(tmp_path: Path) -> None:
-    with child(["sh", "-c", "exit 3"], cwd=tmp_path, env=os.environ) as process:
+    with run_child(["sh", "-c", "exit 3"], cwd=tmp_path, env=os.environ) as process:
         process.wait()
     assert process.returncode == 3
 
@@ -46,7 +46,7 @@ def test_an_interrupt_while_it_starts_leaves_no_child(tmp_path: Path, monkeypatc
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(subprocess.Popen, "__init__", interrupted)
-    with pytest.raises(KeyboardInterrupt), child(["sleep", "60"], cwd=tmp_path, env=os.environ):
+    with pytest.raises(KeyboardInterrupt), run_child(["sleep", "60"], cwd=tmp_path, env=os.environ):
         pytest.fail("the interrupt was swallowed")
     assert gone(started[0])
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

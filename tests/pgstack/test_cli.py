@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pgvector_stacks.cli import app
 from pgvector_stacks.config.environment import ROOT, SQL
-from pgvector_stacks.config.json_schema import json_schema
+from pgvector_stacks.config.json_schema import build_json_schema
 from tests.own_project import COMMITTED
 
 CHECKOUT = Path(__file__).parents[2]
@@ -155,9 +155,9 @@ def test_whatever_follows_a_command_it_is_help_or_one_refusal(
 
 
 def test_the_committed_schema_is_that_of_the_model() -> None:
-    assert (COMMITTED / "schema.json").read_text() == json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", (
-        "run  pgstack schema  and commit stacks/schema.json"
-    )
+    assert (COMMITTED / "schema.json").read_text() == json.dumps(
+        build_json_schema(), indent=2, ensure_ascii=False
+    ) + "\n", "run  pgstack schema  and commit stacks/schema.json"
 
 
 def test_schema_writes_the_schema_and_says_where(
@@ -168,7 +168,7 @@ def test_schema_writes_the_schema_and_says_where(
     monkeypatch.setattr(app, "STACKS", stacks)
     ran = pgstack("schema")
     assert (ran.code, ran.out, ran.err) == (0, f"{stacks}/schema.json\n", "")
-    assert json.loads((stacks / "schema.json").read_text()) == json_schema()
+    assert json.loads((stacks / "schema.json").read_text()) == build_json_schema()
     assert [path.name for path in tmp_path.rglob("*")] == ["stacks", "schema.json"]
     page.parent.mkdir()
     written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pgvector_stacks.cli.confirm import must_be_typed
+from pgvector_stacks.cli.confirm import require_typed_name
 from pgvector_stacks.common.errors import PgstackError
 
 
@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 def asked(typed: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
-    must_be_typed("dev", "all of dev goes", None, "--yes", said.append)
+    require_typed_name("dev", "all of dev goes", None, "--yes", said.append)
     return said
 
 
@@ -33,5 +33,5 @@ def test_the_name_has_to_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_nobody_can_be_asked_the_flag_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with pytest.raises(PgstackError, match=r"all of dev goes: its name has to be typed\n .*:  --yes"):
-        must_be_typed("dev", "all of dev goes", None, "--yes", print)
-    must_be_typed("dev", "all of dev goes", "dev", "--yes", print)
+        require_typed_name("dev", "all of dev goes", None, "--yes", print)
+    require_typed_name("dev", "all of dev goes", "dev", "--yes", print)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgvector_stacks.automation.deployed import Output, address_of, outputs
+from pgvector_stacks.automation.deployed import Output, find_outputs, parse_address
 from pgvector_stacks.cli.outputs import pick, render
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.exported_state import DYNAMIC, SECRET, SIGNATURE, unwrap_secrets
@@ -60,13 +60,13 @@ def docker(port: int, *, published: int, ready: int | None) -> list[dict[str, An
 
 def test_the_state_of_an_engine_that_is_not_there_is_told() -> None:
     with pytest.raises(PgstackError, match="this version has no engine 'podman'; it has embedded, docker"):
-        outputs({"resources": [root(), resource("BackupKey", "backup-key", engine="podman"), EMBEDDED]})
+        find_outputs({"resources": [root(), resource("BackupKey", "backup-key", engine="podman"), EMBEDDED]})
 
 
 def test_a_whole_stack_has_the_outputs_that_its_program_exported() -> None:
     url = Address("127.0.0.1", 6001, "shop", "postgres", HIDDEN).url
     exported = {"adminUrl": secret(url), "port": 6001, "schemaRevision": "ab", "validation": {"vector": "ok"}}
-    found = outputs({"resources": [root(**exported), EMBEDDED]})
+    found = find_outputs({"resources": [root(**exported), EMBEDDED]})
     assert found["adminUrl"] == Output(url, secret=True)
     assert found["validation"] == Output({"vector": "ok"}, secret=False)
     assert found.keys() == exported.keys() | {"host", "postgresVersion"}
@@ -76,46 +76,48 @@ def test_the_administrators_url_is_known_to_our_commands_and_shown_where_the_sta
     app = Address("127.0.0.1", 6001, "shop", "app", "word").url
     admin = Address("127.0.0.1", 6001, "shop", "postgres", HIDDEN).url
     exported = {"appUrl": secret(app), "schemaRevision": "ab"}
-    found = outputs({"resources": [root(**exported), EMBEDDED]})
+    found = find_outputs({"resources": [root(**exported), EMBEDDED]})
     assert found["adminUrl"] == Output(admin, secret=True, shown=False)
     assert "adminUrl" not in render(found, "json", show_secrets=True)
     with pytest.raises(PgstackError, match="pgstack psql STACK --as admin"):
         pick(found, "adminUrl")
     resources = [root(), EMBEDDED, generated("app-password")]
     for asked, shown in (({}, False), ({"adminUrl": "false"}, False), ({"adminUrl": "true"}, True)):
-        assert outputs({"resources": resources}, asked)["adminUrl"].shown is shown
+        assert find_outputs({"resources": resources}, asked)["adminUrl"].shown is shown
 
 
 def test_after_a_first_up_that_failed_the_resources_tell_the_address_and_the_passwords() -> None:
-    found = outputs({"resources": [root(), EMBEDDED, generated("app-password"), generated("readonly-password")]})
+    found = find_outputs({"resources": [root(), EMBEDDED, generated("app-password"), generated("readonly-password")]})
     assert "schemaRevision" not in found
     assert (found["engine"].value, found["postgresVersion"].value) == ("embedded", "18.1")
-    assert address_of(found["adminUrl"].value) == Address("127.0.0.1", 6001, "shop", "postgres", HIDDEN)
-    assert address_of(found["appUrl"].value) == Address("127.0.0.1", 6001, "shop", "app", f"app-password {HIDDEN}")
+    assert parse_address(found["adminUrl"].value) == Address("127.0.0.1", 6001, "shop", "postgres", HIDDEN)
+    assert parse_address(found["appUrl"].value) == Address("127.0.0.1", 6001, "shop", "app", f"app-password {HIDDEN}")
     assert all(output.secret == name.endswith("Url") for name, output in found.items())
     state = {"resources": [root(), EMBEDDED, generated("app-password")]}
-    assert ":own@" in outputs(state, {"appPassword": "own"})["appUrl"].value
+    assert ":own@" in find_outputs(state, {"appPassword": "own"})["appUrl"].value
     # which the schema's own record goes before: the file may have been changed since
     state["resources"].append(resource("SqlSchema", "schema", appPassword=secret("set"), database="old"))
-    again = address_of(outputs(state, {"appPassword": "own"})["appUrl"].value)
+    again = parse_address(find_outputs(state, {"appPassword": "own"})["appUrl"].value)
     assert (again.password, again.database) == ("set", "old")
 
 
 def test_a_server_that_moved_before_an_up_failed_is_asked_where_it_is() -> None:
     old = {name: secret(Address("127.0.0.1", 5, "app", role, "old").url)
            for name, role in (("adminUrl", "postgres"), ("appUrl", "app"))}  # fmt: skip
-    found = outputs({"resources": [root(port=5, **old), EMBEDDED]})
+    found = find_outputs({"resources": [root(port=5, **old), EMBEDDED]})
     assert found["port"].value == 6001
-    assert address_of(found["adminUrl"].value) == Address("127.0.0.1", 6001, "app", "postgres", HIDDEN)
-    assert address_of(found["appUrl"].value) == Address("127.0.0.1", 6001, "app", "app", "old")
+    assert parse_address(found["adminUrl"].value) == Address("127.0.0.1", 6001, "app", "postgres", HIDDEN)
+    assert parse_address(found["appUrl"].value) == Address("127.0.0.1", 6001, "app", "app", "old")
 
 
 @pytest.mark.parametrize(("port", "published", "ready"), [(7, 7, None), (7, 7, 5), (7, 5, 5), (5, 5, 5)])
 def test_a_container_is_asked_where_it_is_published(port: int, published: int, ready: int | None) -> None:
-    found = outputs({"resources": [root(), *docker(port, published=published, ready=ready), generated("app-password")]})
+    found = find_outputs(
+        {"resources": [root(), *docker(port, published=published, ready=ready), generated("app-password")]}
+    )
     assert found["port"].value == published
-    assert address_of(found["adminUrl"].value).sslmode == "require"
-    assert address_of(found["appUrlInternal"].value).host == "pgvector-dev"
+    assert parse_address(found["adminUrl"].value).sslmode == "require"
+    assert parse_address(found["appUrlInternal"].value).host == "pgvector-dev"
     assert found["postgresVersion"].value == ("17.6" if ready == published else "17")
 
 
@@ -126,7 +128,7 @@ NOTHING_MADE: tuple[list[dict[str, Any]] | None, ...] = (
 
 @pytest.mark.parametrize("resources", NOTHING_MADE)
 def test_where_nothing_was_made_there_is_nothing(resources: list[dict[str, Any]] | None) -> None:
-    assert outputs({"resources": resources}) == outputs({}) == {}
+    assert find_outputs({"resources": resources}) == find_outputs({}) == {}
 
 
 JSON = st.recursive(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgvector_stacks.cli.inspection import Database, rows
+from pgvector_stacks.cli.inspection import DatabaseAddresses, build_status_rows
 from pgvector_stacks.connections.connection import Address
 from pgvector_stacks.migrations.scripts.planning import Applied
 from pgvector_stacks.migrations.scripts.script_files import Script
@@ -52,11 +52,13 @@ OTHER_A = named("a.sql", "SELECT 3")
 def test_the_state_of_each_script_is_told(
     scripts: list[Script], ledger: list[Applied], expected: list[tuple[str, str, str]]
 ) -> None:
-    assert rows(scripts, ledger) == expected
+    assert build_status_rows(scripts, ledger) == expected
 
 
 def test_white_space_and_comments_are_no_edit() -> None:
-    assert rows([named("a.sql", "-- why\nSELECT  1 ;")], ran(named("a.sql", "SELECT 1;")))[0][0] == "applied"
+    assert (
+        build_status_rows([named("a.sql", "-- why\nSELECT  1 ;")], ran(named("a.sql", "SELECT 1;")))[0][0] == "applied"
+    )
 
 
 @settings(deadline=None)
@@ -65,7 +67,7 @@ def test_white_space_and_comments_are_no_edit() -> None:
     st.lists(st.sampled_from([A, B, named("c.sql"), named("e.sql")]), unique_by=lambda entry: entry.name),
 )
 def test_every_script_and_every_row_is_told_once_in_the_listed_order(listed: list[Script], done: list[Script]) -> None:
-    found = rows(listed, ran(*done))
+    found = build_status_rows(listed, ran(*done))
     names = [name for _, name, _ in found]
     assert names[: len(listed)] == [entry.name for entry in listed]
     assert sorted(names) == sorted({entry.name for entry in listed} | {entry.name for entry in done})
@@ -80,15 +82,15 @@ def test_a_database_is_found_again_from_its_output_whatever_the_password(
     password: str, database: str, port: int
 ) -> None:
     address = Address("127.0.0.1", port, database, "postgres", password)
-    assert Database.from_outputs({"adminUrl": address.url}) == Database(address)
+    assert DatabaseAddresses.from_outputs({"adminUrl": address.url}) == DatabaseAddresses(address)
 
 
 def test_a_script_that_stopped_half_way_says_how_far_it_came() -> None:
     stopped = named("b.sql", "-- pgstack: no-transaction\nVACUUM; SELECT 1; SELECT 2;")
-    assert rows([stopped], (), done={"b.sql": ["x", "y"]}) == [
+    assert build_status_rows([stopped], (), done={"b.sql": ["x", "y"]}) == [
         ("pending", "b.sql", "half-way: 2 of 3 statements are done")
     ]
 
 
 def test_of_a_list_that_cant_be_read_nothing_is_said_to_be_removed() -> None:
-    assert rows([], ran(named("a.sql", "SELECT 1")), known=False)[0][0] == "applied"
+    assert build_status_rows([], ran(named("a.sql", "SELECT 1")), known=False)[0][0] == "applied"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pgvector_stacks.cli import inspection
-from pgvector_stacks.cli.inspection import Database
+from pgvector_stacks.cli.inspection import DatabaseAddresses
 from pgvector_stacks.common import row_values
 from pgvector_stacks.common.errors import ValidationFailed
 from pgvector_stacks.config.environment import Environment
@@ -30,7 +30,7 @@ def test_status_waits_for_no_lock_and_says_what_it_does_not_know(fresh_database:
     said: list[str] = []
     with connect(fresh_database.admin, autocommit=False) as other:
         other.execute("LOCK TABLE app.held")
-        inspection.status(Database(fresh_database.admin), "local", said.append)
+        inspection.status(DatabaseAddresses(fresh_database.admin), "local", said.append)
     assert any(line.startswith("drift    not known: another transaction holds a lock") for line in said)
 
 
@@ -44,7 +44,7 @@ def test_a_script_that_row_security_hides_rows_from_is_told_so(fresh_database: F
     ):
         said: list[str] = []
         with connect(fresh_database.admin) as admin:
-            said = row_security.warnings(admin, [script(text, "0005_more.sql")])
+            said = row_security.warn_of_hidden_rows(admin, [script(text, "0005_more.sql")])
         assert [line.splitlines()[0].split(":")[1] for line in said] == (
             [" app.doc has FORCE ROW LEVEL SECURITY"] if warned else []
         )
@@ -90,7 +90,7 @@ def test_a_verify_script_does_not_pass_over_rows_it_may_not_see(
     monkeypatch.setattr(Environment, "server_settings", fresh_database.server.settings)
     said: list[str] = []
     with pytest.raises(ValidationFailed, match=r"2 check\(s\) failed"):
-        inspection.verify(Database(fresh_database.admin), "local", said.append)
+        inspection.verify(DatabaseAddresses(fresh_database.admin), "local", said.append)
     assert "row-level security" in "\n".join(line for line in said if "010.sql" in line)
     assert "id=1, problem=has no title" in "\n".join(said)
 
@@ -102,7 +102,7 @@ def test_dates_are_read_however_database_and_role_write_them(fresh_database: Fre
     fresh_database.do(setting.format(fresh_database.admin.database))
     try:
         said: list[str] = []
-        inspection.status(Database(fresh_database.admin), "local", said.append)
+        inspection.status(DatabaseAddresses(fresh_database.admin), "local", said.append)
         assert any(line.startswith("applied  sql/") for line in said)
         fresh_database.apply(script("CREATE TABLE app.more (id int)"))
     finally:

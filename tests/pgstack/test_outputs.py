@@ -13,7 +13,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pgvector_stacks.cli.outputs import HIDDEN, Format, Output, command, dotenv, flat, form_of, pick, render, variable
+from pgvector_stacks.cli.outputs import (
+    HIDDEN,
+    Format,
+    Output,
+    choose_format,
+    command,
+    pick,
+    quote_for_dotenv,
+    render,
+    to_text,
+    to_variable_name,
+)
 from pgvector_stacks.common.errors import PgstackError
 
 OUTPUTS = {
@@ -90,7 +101,7 @@ def test_dotenv_is_what_a_shell_reads() -> None:
 @example(["it's", '"$HOME" `id` $(id)', " two  words ", "a\nb\n", "\\", "'", "''", "#no", "!x", "~", "*", "a=b", ""])
 def test_no_value_is_changed_or_run_by_a_shell(values: list[str]) -> None:
     names = [f"V{number}" for number in range(len(values))]
-    lines = "\n".join(f"{name}={dotenv(value)}" for name, value in zip(names, values, strict=True))
+    lines = "\n".join(f"{name}={quote_for_dotenv(value)}" for name, value in zip(names, values, strict=True))
     assert by_sh(lines, names) == values
 
 
@@ -98,13 +109,13 @@ def test_no_character_means_anything_to_a_shell() -> None:
     characters = [chr(code) for code in range(128) if chr(code) not in LEFT_OUT]
     values = [form.format(character) for character in characters for form in ("{}", "a{}b", "{}HOME", "{0}{0}")]
     names = [f"V{number}" for number in range(len(values))]
-    lines = "\n".join(f"{name}={dotenv(value)}" for name, value in zip(names, values, strict=True))
+    lines = "\n".join(f"{name}={quote_for_dotenv(value)}" for name, value in zip(names, values, strict=True))
     assert by_sh(lines, names) == values
 
 
 def test_a_plain_value_is_not_quoted() -> None:
     for value in ("127.0.0.1", "postgresql://app:x%27y@127.0.0.1:5432/app?sslmode=disable", "5432", ""):
-        assert dotenv(value) == value
+        assert quote_for_dotenv(value) == value
 
 
 @pytest.mark.parametrize(
@@ -118,7 +129,7 @@ def test_a_plain_value_is_not_quoted() -> None:
     ],
 )
 def test_an_output_has_one_variable(name: str, expected: str) -> None:
-    assert variable(name) == expected
+    assert to_variable_name(name) == expected
 
 
 @pytest.mark.parametrize(
@@ -136,13 +147,13 @@ def test_an_output_has_one_variable(name: str, expected: str) -> None:
     ],
 )
 def test_a_number_is_whole_where_it_was_whole_and_text_is_never_touched(value: object, expected: str) -> None:
-    assert flat(value) == expected
+    assert to_text(value) == expected
 
 
 @settings(deadline=None)
 @given(st.floats() | st.integers() | st.text() | st.booleans() | st.none())
 def test_every_value_has_a_text(value: object) -> None:
-    text = flat(value)
+    text = to_text(value)
     assert text == value or isinstance(value, bool | None) or math.isnan(float(text)) or float(text) == float(text)
 
 
@@ -173,4 +184,4 @@ def test_a_command_that_is_printed_can_be_pasted(called: str, monkeypatch: pytes
      ("json", None, "json")],
 )  # fmt: skip
 def test_a_file_gets_the_format_that_suits_it(given: str | None, to: str | None, form: str) -> None:
-    assert form_of(given, Path(to) if to else None) == form
+    assert choose_format(given, Path(to) if to else None) == form

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvector_stacks.cli import app, plan_memory
-from pgvector_stacks.cli.plan_memory import Question, answer, number, verdict
+from pgvector_stacks.cli.plan_memory import Question, compute_answer, describe_fit, parse_count
 from pgvector_stacks.common.errors import SizeRefused
 from pgvector_stacks.config.environment import from_config
 
@@ -26,7 +26,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     "text", ["1000000", "1e6", "1E6", "1.0e6", "1_000_000", "1,000,000", "1M", "1m", "1000k", "0.001G", " 1 M "]
 )
 def test_a_million_is_written_in_many_ways(text: str) -> None:
-    assert number("--vectors", text) == 10**6
+    assert parse_count("--vectors", text) == 10**6
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_million_is_written_in_many_ways(text: str) -> None:
 )
 def test_what_is_no_whole_number_is_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(SizeRefused) as error:
-        number("--vectors", text)
+        parse_count("--vectors", text)
     assert str(error.value) == (
         f"--vectors {text!r}: allowed is a whole number, like 1000000, 1_000_000, 1,000,000, 1e6 or 1M"
     )
@@ -42,11 +42,13 @@ def test_what_is_no_whole_number_is_refused_with_what_is_allowed(text: str) -> N
 
 @given(st.integers(0, 10**15 - 1))
 def test_a_number_is_the_same_with_and_without_separators(value: int) -> None:
-    assert number("--m", str(value)) == number("--m", f"{value:,}") == number("--m", f"{value:_}") == value
+    assert (
+        parse_count("--m", str(value)) == parse_count("--m", f"{value:,}") == parse_count("--m", f"{value:_}") == value
+    )
 
 
 def test_a_stack_that_is_too_small_is_told_what_would_do() -> None:
-    lines = verdict(answer(Question("1e6", "1536", stack="production")))
+    lines = describe_fit(compute_answer(Question("1e6", "1536", stack="production")))
     assert lines[0] == "production (pgvector:memoryMb = 16384): not enough"
     assert "the rest is inserted on disk, many times slower" in lines[1]
     assert lines[2].startswith("  search: index and hot rows take 8.5 GiB of the 12.1 GiB left for them")
@@ -57,24 +59,24 @@ def test_a_stack_that_is_too_small_is_told_what_would_do() -> None:
 
 
 def test_a_stack_that_is_large_enough_is_told_with_which_setting() -> None:
-    assert verdict(answer(Question("50k", "384", stack="dev"))) == [
+    assert describe_fit(compute_answer(Question("50k", "384", stack="dev"))) == [
         "dev (pgvector:memoryMb = 1024): enough",
         "  build: stays in memory with maintenance_work_mem = 119MB (the server's own is 64MB; the scripts have"
         " 125MB, another session asks for it with SET)",
         "  search: index and hot rows take 178 MiB of the 586 MiB left for them",
     ]
-    assert verdict(answer(Question("10k", "384", stack="dev")))[1] == (
+    assert describe_fit(compute_answer(Question("10k", "384", stack="dev")))[1] == (
         "  build: stays in memory with the server's own maintenance_work_mem of 64MB"
     )
 
 
 def test_a_stack_is_judged_by_its_own_path(monkeypatch: pytest.MonkeyPatch) -> None:
     question = Question("50k", "384", stack="dev")
-    plain = answer(question)
+    plain = compute_answer(question)
     own = {"settings": {"maintenance_work_mem": "120MB", "autovacuum_max_workers": 2, "max_connections": 10}}
     monkeypatch.setattr(plan_memory, "from_file", lambda stack: from_config(stack, own))
-    found = answer(question)
-    assert verdict(found)[:2] == [
+    found = compute_answer(question)
+    assert describe_fit(found)[:2] == [
         "dev (pgvector:memoryMb = 1024): enough",
         "  build: stays in memory with the server's own maintenance_work_mem of 120MB",
     ]
@@ -95,7 +97,7 @@ def test_the_table_names_every_size(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_json_has_the_same_numbers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "--vectors", "1e6", "--dimensions", "1536", "--stack", "dev", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    plan = answer(Question("1e6", "1536", stack="dev")).plan
+    plan = compute_answer(Question("1e6", "1536", stack="dev")).plan
     assert (found["indexMb"], found["shmMb"], found["containerMb"]) == (
         plan.index_mb, plan.shm_mb, plan.container_mb,
     )  # fmt: skip

@@ -48,7 +48,7 @@ def test_a_version_is_read_from_what_tools_print(text: str, version: t.Version |
     [((3, 178, 9), False), (t.MINIMUM, True), ((3, 272, 0), True), ((4, 0, 0), False), ((2, 999, 0), False)],
 )
 def test_new_enough_means_the_minimum_and_the_same_major(version: t.Version, enough: bool) -> None:
-    assert t.new_enough(version) is enough
+    assert t.is_new_enough(version) is enough
 
 
 def candidate(
@@ -83,15 +83,15 @@ def test_the_first_usable_one_is_taken_with_the_objections_to_those_before(
 
 
 def test_the_note_is_one_line() -> None:
-    note = t.toolchain(GOOD, "found", {"PATH": ["two\nlines"], "site": ["x", "y"]}).note
+    note = t.build_toolchain(GOOD, "found", {"PATH": ["two\nlines"], "site": ["x", "y"]}).note
     assert note == "pulumi 3.259.0, found: /opt/good/pulumi (PATH: two lines; site: x, y)"
 
 
 def test_go_mod_pins_what_is_built_and_the_go_it_needs() -> None:
-    assert t.pinned((t.PINNED / "go.mod").read_text()) == ((3, 259, 0), (1, 25, 11))
-    assert t.new_enough(t.pinned((t.PINNED / "go.mod").read_text())[0])
+    assert t.read_pinned_versions((t.PINNED / "go.mod").read_text()) == ((3, 259, 0), (1, 25, 11))
+    assert t.is_new_enough(t.read_pinned_versions((t.PINNED / "go.mod").read_text())[0])
     with pytest.raises(ValueError, match="names no version"):
-        t.pinned("module x\n\ngo 1.25\n")
+        t.read_pinned_versions("module x\n\ngo 1.25\n")
 
 
 A, B = Path("/a"), Path("/b")
@@ -107,7 +107,7 @@ A, B = Path("/a"), Path("/b")
     ],
 )
 def test_what_shares_a_file_system_is_added_up(free: dict[Path, tuple[int, int]], full: str | None) -> None:
-    told = t.short_of_space([(A, 100), (B, 200)], free.__getitem__)
+    told = t.find_full_disk([(A, 100), (B, 200)], free.__getitem__)
     assert told is None if full is None else told is not None and full in told
 
 
@@ -121,7 +121,7 @@ def test_what_shares_a_file_system_is_added_up(free: dict[Path, tuple[int, int]]
     ],
 )
 def test_the_cache_is_the_users_own(environ: dict[str, str], place: str) -> None:
-    assert t.cache_dir(environ) == Path(place) / "pgvector-stacks" / "pulumi"
+    assert t.get_cache_dir(environ) == Path(place) / "pgvector-stacks" / "pulumi"
 
 
 def test_the_moving_line_is_rewritten_on_a_terminal_and_rare_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def site() -> Iterator[str]:
     SERVED.clear()
 
 
-VERSION = t.dotted(t.pinned((t.PINNED / "go.mod").read_text())[0])
+VERSION = t.format_version(t.read_pinned_versions((t.PINNED / "go.mod").read_text())[0])
 PARTS = ("pulumi", "pulumi-resource-pulumi-python", "pulumi-language-python")
 
 
@@ -252,7 +252,7 @@ def published(
     """The environment in which a site serves one archive, while the checksum of another may be committed."""
 
     def serving(served: bytes, expected: bytes) -> dict[str, str]:
-        name = release.archive(VERSION)
+        name = release.get_archive_name(VERSION)
         SERVED[f"/v{VERSION}/{name}"] = served
         table = write(tmp_path / "checksums.txt", f"# of a test\n{hashlib.sha256(expected).hexdigest()}  {name}\n")
         monkeypatch.setattr(t, "CHECKSUMS", table)

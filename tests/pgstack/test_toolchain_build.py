@@ -31,7 +31,7 @@ def test_the_build_pins_checks_and_is_used_again(tmp_path: Path, environ: dict[s
     assert not got.language_host
     assert os.access(place / t.SHIM, os.X_OK)
     refused = "does not serve it: [Errno 111] Connection refused"
-    assert f"published archive: http://127.0.0.1:9/v3.259.0/{release.archive('3.259.0')} {refused}" in got.note
+    assert f"published archive: http://127.0.0.1:9/v3.259.0/{release.get_archive_name('3.259.0')} {refused}" in got.note
     assert len(said) == 1
     assert "building the Pulumi CLI 3.259.0" in said[0]
     calls = (tmp_path / "go" / "calls").read_text()
@@ -182,9 +182,9 @@ def test_ctrl_c_ends_the_build_and_tidies_up(tmp_path: Path, environ: dict[str, 
 def test_the_build_from_the_module_proxy_works() -> None:
     """The real thing, into the user's own cache: minutes the first time, nothing to do later."""
     environ = {name: value for name, value in os.environ.items() if name != "PGSTACK_PULUMI_SITE"}
-    cache = t.cache_dir(environ)
+    cache = t.get_cache_dir(environ)
     environ |= {"PGSTACK_PULUMI_SITE": NOWHERE}
-    version = ".".join(map(str, t.pinned((t.PINNED / "go.mod").read_text())[0]))
+    version = ".".join(map(str, t.read_pinned_versions((t.PINNED / "go.mod").read_text())[0]))
     built = cache / version / "bin" / "pulumi"
     if not built.exists():
         bare = [place for place in environ["PATH"].split(":") if not (Path(place) / "pulumi").exists()]

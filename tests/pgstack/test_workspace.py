@@ -50,7 +50,7 @@ def tools(*places: str) -> Toolchain:
 def test_a_backend_that_is_named_is_used_and_local_stays_in_the_checkout(
     stack: str, environ: dict[str, str], logged_in: bool, backend: w.Backend
 ) -> None:
-    assert w.backend_of(stack, environ, logged_in, HERE) == backend
+    assert w.choose_backend(stack, environ, logged_in, HERE) == backend
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_login_is_found_where_pulumi_keeps_it(tmp_path: Path, credentials: str
 
 
 def test_the_checkouts_own_backend_needs_no_passphrase() -> None:
-    found = w.variables(OWN, tools("/t"), "/venv/bin/python", {"PATH": "/bin"})
+    found = w.build_environment(OWN, tools("/t"), "/venv/bin/python", {"PATH": "/bin"})
     assert found == {
         "PATH": f"/t{os.pathsep}/bin",
         "PULUMI_PYTHON_CMD": "/venv/bin/python",
@@ -80,12 +80,12 @@ def test_the_checkouts_own_backend_needs_no_passphrase() -> None:
 @pytest.mark.parametrize("name", ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"])
 @pytest.mark.parametrize("backend", [OWN, USERS])
 def test_a_passphrase_of_the_users_stays(name: str, backend: w.Backend) -> None:
-    found = w.variables(backend, tools("/t"), "python", {name: "mine"})
+    found = w.build_environment(backend, tools("/t"), "python", {name: "mine"})
     assert not any("PASSPHRASE" in key for key in found)
 
 
 def test_the_users_backend_is_left_to_pulumi() -> None:
-    found = w.variables(USERS, tools("/t"), "python", {"PULUMI_BACKEND_URL": "s3://bucket"})
+    found = w.build_environment(USERS, tools("/t"), "python", {"PULUMI_BACKEND_URL": "s3://bucket"})
     assert found.keys() == {"PATH", "PULUMI_PYTHON_CMD", "PULUMI_SKIP_UPDATE_CHECK"}
 
 
@@ -96,11 +96,11 @@ def test_the_users_backend_is_left_to_pulumi() -> None:
 )
 def test_the_tools_are_on_path_once_and_nothing_is_lost_from_it(places: list[str], path: list[str]) -> None:
     known = os.pathsep.join(path)
-    found = w.variables(USERS, tools(*places), "python", {"PATH": known})["PATH"]
+    found = w.build_environment(USERS, tools(*places), "python", {"PATH": known})["PATH"]
     assert found == known or found.endswith(os.pathsep + known)
     entries = found.split(os.pathsep)
     assert set(places) <= set(entries)
-    assert entries == w.variables(USERS, tools(*places), "python", {"PATH": found})["PATH"].split(os.pathsep)
+    assert entries == w.build_environment(USERS, tools(*places), "python", {"PATH": found})["PATH"].split(os.pathsep)
 
 
 # a workspace
@@ -159,7 +159,7 @@ def test_the_providers_know_the_command_line_they_leave_with() -> None:
 @settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_what_env_prints_survives_the_shell(url: str) -> None:
-    found = w.variables(w.Backend(own=True, url=url), tools("/t"), "python", {})
+    found = w.build_environment(w.Backend(own=True, url=url), tools("/t"), "python", {})
     assert shlex.split(f"export X={shlex.quote(found['PULUMI_BACKEND_URL'])}") == ["export", f"X={url}"]
 
 

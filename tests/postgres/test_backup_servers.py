@@ -126,7 +126,7 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
         assert result.problems == ()
     assert store.last_good_drill_time(into) is not None
     with connect(everything.admin, application="test", own_path=True) as connection:
-        drifted = drift.find(connection)
+        drifted = drift.find_drift(connection)
     assert {(each.kind, each.identity) for each in drifted} == set(own.drifted or ())
     before = settings(everything, everything.admin.database)
     target: Address = replace(everything.admin, database=f"{everything.admin.database}_other")
@@ -137,7 +137,7 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
             row = connection.execute("SELECT count(*) FROM app.part").fetchone()
             word = connection.execute("SHOW pgstack.word").fetchone()
             # what had drifted still does; what is only written in other words does not
-            assert drift.in_words(drift.find(connection)) == drift.in_words(drifted)
+            assert drift.describe_differences(drift.find_drift(connection)) == drift.describe_differences(drifted)
         assert row == (301,)
         assert word == ('it\'s, "quoted"',)
         assert settings(everything, target.database) == before

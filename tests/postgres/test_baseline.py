@@ -112,7 +112,7 @@ def test_tables_and_views_are_compared_and_what_is_taken_is_the_owners_and_the_a
     )
     apply.apply(empty_database.admin, replace(request, scripts=(LATER,)))
     with connect(empty_database.admin) as connection:
-        assert drift.find(connection) == ()
+        assert drift.find_drift(connection) == ()
     with connect(empty_database.as_role("app")) as connection:
         connection.execute("INSERT INTO app2.doc VALUES (1, 1, 'x')")
         assert connection.execute("SELECT title, app2.f() FROM app2.live").fetchall() == [("x", 1)]
@@ -124,9 +124,9 @@ def test_what_a_baseline_script_names_is_no_drift_before_it_is_recorded() -> Non
     pending = [Pending(1, LATER, "baseline")]
     doc, other = (Difference("table", name, None, "owner: x") for name in ("app2.doc", "app2.other"))
     column = Difference("column", "app2.doc.tenant", None, "type: integer")
-    assert baseline.without_pending([doc, other, column], pending) == (other,)
-    assert baseline.without_pending([doc, other], [Pending(1, LATER, "new")]) == (doc, other)
-    assert baseline.without_pending(None, pending) is None
+    assert baseline.exclude_pending([doc, other, column], pending) == (other,)
+    assert baseline.exclude_pending([doc, other], [Pending(1, LATER, "new")]) == (doc, other)
+    assert baseline.exclude_pending(None, pending) is None
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_what_has_another_name_in_commands_is_taken_too(empty_database: FreshDat
     empty_database.do(made)
     empty_database.apply(scripts=(script(made, "0001.sql"),), baseline=("0001.sql",))
     with connect(empty_database.admin) as connection:
-        assert drift.find(connection) == ()
+        assert drift.find_drift(connection) == ()
 
 
 def test_what_a_later_baseline_script_drops_need_not_be_there(empty_database: FreshDatabase) -> None:
@@ -153,4 +153,4 @@ def test_what_a_later_baseline_script_drops_need_not_be_there(empty_database: Fr
     second = script("alter table item drop column old; drop table gone", "0002.sql")
     empty_database.apply(scripts=(first, second), baseline=("0001.sql", "0002.sql"))
     with connect(empty_database.admin) as connection:
-        assert drift.find(connection) == ()
+        assert drift.find_drift(connection) == ()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pgvector_stacks.common.errors import SettingRefused
 from pgvector_stacks.config.environment import DEFAULTS, from_config
-from pgvector_stacks.connections.setting_units import BASE_KB, size_kb
+from pgvector_stacks.connections.setting_units import BASE_KB, parse_size_kb
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.sizing.budget import (  # fmt: skip
     LEAST_MB,
@@ -304,7 +304,7 @@ def test_a_server_reads_sizes_as_we_do(fresh_database: FreshDatabase) -> None:
     for value in with_units:
         fresh_database.do(f"ALTER DATABASE {fresh_database.admin.database} SET work_mem = '{value}'")
         found = fresh_database.ask("SELECT setting::bigint FROM pg_settings WHERE name = 'work_mem'")
-        assert found == [(size_kb("work_mem", value),)]
+        assert found == [(parse_size_kb("work_mem", value),)]
 
 
 def test_a_plain_number_has_the_unit_the_server_says(fresh_database: FreshDatabase) -> None:

@@ -18,7 +18,7 @@ from pgvector_stacks.common.errors import SqlFailed
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.migrations.scripts.planning import in_run_order
+from pgvector_stacks.migrations.scripts.planning import sort_by_run_order
 from pgvector_stacks.migrations.scripts.script_files import Script
 from tests.conftest import FreshDatabase, Server, _database, script
 
@@ -314,7 +314,7 @@ def test_a_repeatable_script_has_no_place_among_the_others(empty_database: Fresh
     assert empty_database.apply(scripts=(table, view[1], column)).ran == ()
     moved = empty_database.apply(scripts=(view[1], table, column))  # listed elsewhere: nothing runs, the ledger follows
     assert (moved.ran, empty_database.names()) == ((), ["2.sql", "1.sql", "3.sql"])
-    assert [one.name for _, one in in_run_order((view[1], table, column))] == ["1.sql", "3.sql", "2.sql"]
+    assert [one.name for _, one in sort_by_run_order((view[1], table, column))] == ["1.sql", "3.sql", "2.sql"]
 
 
 def test_rights_are_given_apart_too_and_given_back_where_they_were_lost(empty_database: FreshDatabase) -> None:
@@ -330,9 +330,9 @@ def test_rights_are_given_apart_too_and_given_back_where_they_were_lost(empty_da
     expected = {"n": "SELECT", "m": "", "z": "SELECT"}
     assert {name: rights(empty_database, "readonly", f"rag.{name}") for name in expected} == expected
     with connect(empty_database.admin) as admin:
-        assert roles.unreachable(admin) == []
+        assert roles.find_unreachable_tables(admin) == []
         admin.execute("REVOKE ALL ON SCHEMA rag FROM readonly")
-        (line,) = roles.unreachable(admin)
+        (line,) = roles.find_unreachable_tables(admin)
         assert line.startswith("readonly has rights on 2 table(s) of the schema rag")
         admin.execute("REVOKE ALL ON ALL TABLES IN SCHEMA rag FROM readonly")
         admin.execute("REVOKE ALL ON ALL SEQUENCES IN SCHEMA rag FROM readonly")

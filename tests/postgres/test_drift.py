@@ -12,14 +12,14 @@ from pgvector_stacks.common.difference import Difference
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.inspection import drift
-from pgvector_stacks.inspection.drift import carried_over
+from pgvector_stacks.inspection.drift import carry_over
 from pgvector_stacks.migrations import ledger
 from tests.conftest import FreshDatabase, script
 
 
 def words(database: FreshDatabase) -> tuple[str, ...]:
     with connect(database.admin) as connection:
-        return drift.in_words(drift.find(connection))
+        return drift.describe_differences(drift.find_drift(connection))
 
 
 @pytest.mark.promise("A database that only scripts changed has no drift")
@@ -106,7 +106,7 @@ def test_how_a_database_writes_its_values_is_no_drift_and_hides_none(
 
 def test_accepting_names_one_change(fresh_database: FreshDatabase) -> None:
     fresh_database.do("ALTER TABLE app.tenant ADD COLUMN x int, ADD COLUMN y int")
-    database = inspection.Database(fresh_database.admin)
+    database = inspection.DatabaseAddresses(fresh_database.admin)
     inspection.accept(database, "column", "app.tenant.x", lambda _: None)
     assert words(fresh_database) == ("column app.tenant.y was added (integer)",)
     with pytest.raises(PgstackError, match=r"no drift of column app\.tenant\.z\n  drifted: column app\.tenant\.y"):
@@ -124,7 +124,7 @@ def test_only_what_was_different_before_and_is_untouched_stays_drift(
     def made(rows: dict[str, tuple[str | None, str | None]]) -> list[Difference]:
         return [Difference("table", name, *row) for name, row in rows.items() if row[0] != row[1]]
 
-    kept = carried_over(made(before), made(after))
+    kept = carry_over(made(before), made(after))
     live = {difference.identity: difference.live for difference in made(after)}
     assert all(entry in made(before) for entry in kept)
     for difference in made(before):

@@ -67,7 +67,9 @@ def dump(database: FreshDatabase) -> list[str]:
 def inventory(connection: Connection[Any]) -> dict[tuple[str, str], str]:
     with connection.transaction():
         connection.execute("SET LOCAL search_path = ''")
-        rows = connection.execute("SELECT kind, identity, definition FROM (" + drift.inventory() + ") AS i").fetchall()
+        rows = connection.execute(
+            "SELECT kind, identity, definition FROM (" + drift.build_inventory_query() + ") AS i"
+        ).fetchall()
     found = {(kind, identity): definition for kind, identity, definition in rows}
     assert len(found) == len(rows)
     return found
@@ -76,7 +78,7 @@ def inventory(connection: Connection[Any]) -> dict[tuple[str, str], str]:
 def differences(before: dict[tuple[str, str], str], after: dict[tuple[str, str], str]) -> list[Difference]:
     """As `drift.compare` tells them."""
     found = [Difference(*key, before.get(key), after.get(key)) for key in sorted({*before, *after})]
-    return drift.seen_by_pg_dump(each for each in found if each.recorded != each.live)
+    return drift.exclude_textual_differences(each for each in found if each.recorded != each.live)
 
 
 @pytest.fixture

@@ -39,12 +39,12 @@ def bring_up(database: FreshDatabase, *scripts: Script) -> None:
 
 def words(database: FreshDatabase) -> tuple[str, ...]:
     with connect(database.admin) as connection:
-        return drift.in_words(drift.find(connection))
+        return drift.describe_differences(drift.find_drift(connection))
 
 
 def accept(database: FreshDatabase, kind: str, identity: str) -> list[str]:
     said: list[str] = []
-    inspection.accept(inspection.Database(database.admin), kind, identity, said.append)
+    inspection.accept(inspection.DatabaseAddresses(database.admin), kind, identity, said.append)
     return said
 
 
@@ -65,7 +65,7 @@ def write_as(database: FreshDatabase, written: int) -> None:
     with connect(database.admin) as connection, connection.transaction():
         drift.qualify_names(connection, written)
         connection.execute("TRUNCATE pgstack.object")
-        live = "SELECT kind, identity, definition FROM (" + drift.inventory(written) + ") AS i"
+        live = "SELECT kind, identity, definition FROM (" + drift.build_inventory_query(written) + ") AS i"
         connection.execute(f"INSERT INTO pgstack.object (kind, identity, definition) {live}".encode())
         if written > 1:
             connection.execute("INSERT INTO pgstack.object VALUES ('format', 'record', %s)", (str(written),))
@@ -86,8 +86,8 @@ def test_a_record_of_an_earlier_version_is_compared_as_it_was_written_and_renewe
     assert "view s.seen was dropped" in before
     bring_up(empty_database, FIRST, COMMENTED)
     with connect(empty_database.admin) as connection:
-        assert drift.written(connection) == drift.FORMAT
-        drifted = {(each.kind, each.identity) for each in drift.find(connection)}
+        assert drift.read_format(connection) == drift.FORMAT
+        drifted = {(each.kind, each.identity) for each in drift.find_drift(connection)}
     assert ("table", "s.extra") in drifted
     assert ("view", "s.seen") in drifted
     assert ("column", "s.item.name") in drifted

@@ -17,8 +17,8 @@ from psycopg import Connection, Error
 from pgvector_stacks.connections import setting_values
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.inspection.effective_settings import Compared, compare
-from pgvector_stacks.inspection.validation import Demands, validate
+from pgvector_stacks.inspection.effective_settings import SettingsComparison, compare
+from pgvector_stacks.inspection.validation import ServerRequirements, validate
 from pgvector_stacks.migrations import apply
 from pgvector_stacks.sizing.settings import derive_settings
 from tests.conftest import LIMITS, FreshDatabase, default_scripts
@@ -65,7 +65,7 @@ def test_settings_that_the_server_took_pass_and_an_up_can_be_repeated(tuned: Add
     """Whatever our own sessions set for themselves: timeouts, a path, how dates are written."""
     request = apply.Request(stack="test", scripts=default_scripts(), app_password="a", readonly_password="b")
     address = replace(tuned, database="app")
-    demands = Demands(settings=derive_settings(LIMITS) | GIVEN)
+    demands = ServerRequirements(settings=derive_settings(LIMITS) | GIVEN)
     for _ in range(2):
         apply.apply(address, request)
         with connect(address) as connection:
@@ -75,7 +75,7 @@ def test_settings_that_the_server_took_pass_and_an_up_can_be_repeated(tuned: Add
 @pytest.mark.parametrize("name", GIVEN)
 def test_a_setting_passes_exactly_where_the_server_has_it(tuned: Address, name: str) -> None:
     with connect(tuned) as connection:
-        assert compare(connection, {name: GIVEN[name]}) == Compared(1, (), ())
+        assert compare(connection, {name: GIVEN[name]}) == SettingsComparison(1, (), ())
         if name in OTHERS:
             found = compare(connection, {name: OTHERS[name]})
             assert found.equal == 0
@@ -175,7 +175,7 @@ def test_two_spellings_are_the_same_exactly_where_the_server_stores_one_value(
     first, second = stored(connection, name, one), stored(connection, name, other)
     if first is None or second is None:
         return
-    assert setting_values.same(name, kind, unit, one, other) == (first == second), (
+    assert setting_values.are_equal(name, kind, unit, one, other) == (first == second), (
         name,
         unit,
         one,
@@ -183,7 +183,7 @@ def test_two_spellings_are_the_same_exactly_where_the_server_stores_one_value(
         first,
         second,
     )
-    assert setting_values.same(name, kind, unit, one, first), (name, unit, one, first)
+    assert setting_values.are_equal(name, kind, unit, one, first), (name, unit, one, first)
 
 
 @given(st.integers(0, 2000), st.sampled_from(sorted(setting_values.BYTES)), st.sampled_from(["B", "kB", "8kB", "MB"]))
@@ -192,7 +192,7 @@ def test_a_size_is_the_same_in_every_unit_that_holds_it(count: int, unit: str, o
     size = count * setting_values.BYTES[unit]
     for other, factor in setting_values.BYTES.items():
         if size % factor == 0:
-            assert setting_values.same("x", "integer", own, f"{count}{unit}", f"{size // factor} {other}")
+            assert setting_values.are_equal("x", "integer", own, f"{count}{unit}", f"{size // factor} {other}")
 
 
 @given(st.integers(1, 2000), st.sampled_from(sorted(setting_values.MICROSECONDS)), st.sampled_from(["ms", "s", "min"]))
@@ -201,4 +201,4 @@ def test_a_time_is_the_same_in_every_unit_that_holds_it(count: int, unit: str, o
     time = count * setting_values.MICROSECONDS[unit]
     for other, factor in setting_values.MICROSECONDS.items():
         if time % factor == 0:
-            assert setting_values.same("x", "integer", own, f"{count}{unit}", f"{time // factor}{other}")
+            assert setting_values.are_equal("x", "integer", own, f"{count}{unit}", f"{time // factor}{other}")

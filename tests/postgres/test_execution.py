@@ -31,14 +31,14 @@ alter table ü add column j int check (j > (1 - 2))"""
 
 @pytest.fixture
 def owner(fresh_database: FreshDatabase) -> Iterator[Connection[Any]]:
-    with connect(fresh_database.admin) as cluster, roles.owner_connection(cluster, fresh_database.admin) as owner:
+    with connect(fresh_database.admin) as cluster, roles.open_owner_connection(cluster, fresh_database.admin) as owner:
         yield owner
 
 
 def run(owner: Connection[Any], one: Script) -> int:
     session = Session(owner)
     session.begin()
-    return runner.run(session, one)
+    return runner.run_script(session, one)
 
 
 def alone(owner: Connection[Any], text: str) -> tuple[str, int | None] | None:

@@ -19,7 +19,7 @@ import pytest
 
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError, ServerError, SqlFailed
 from pgvector_stacks.connections.connection import Address, connect
-from pgvector_stacks.connections.up_lock import locked
+from pgvector_stacks.connections.up_lock import hold_up_lock
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.migrations import apply
 from pgvector_stacks.sizing.settings import derive_settings
@@ -105,7 +105,7 @@ def test_two_at_once_run_each_script_once(fresh_database: FreshDatabase) -> None
 
 def test_an_up_that_finds_another_at_work_says_who(fresh_database: FreshDatabase) -> None:
     with (
-        locked(fresh_database.admin, 1.0),
+        hold_up_lock(fresh_database.admin, 1.0),
         pytest.raises(ConnectionFailed, match=r"another `up` works on this server: process \d+ \(pgstack"),
     ):
         fresh_database.apply(lock_wait_s=0.3)

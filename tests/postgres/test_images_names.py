@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from pgvector_stacks.common.image_names import (
     MAJORS,
+    add_digest,
     describe_pinning,
     is_frozen,
     is_pinned,
     parse_major,
-    pin,
     split_name,
 )
 
@@ -73,9 +73,9 @@ def test_an_image_is_pinned_by_a_digest_and_by_nothing_else() -> None:
 def test_the_digest_of_the_image_that_is_here_is_proposed_and_never_another_repositorys() -> None:
     tag = "pgvector/pgvector:0.8.6-pg17-trixie"
     here = [f"mirror.example/pgvector/pgvector@sha256:{'0' * 64}", f"pgvector/pgvector@{DIGEST}"]
-    assert pin(tag, here) == f"{tag}@{DIGEST}"
-    assert pin(f"docker.io/{tag}", here) == f"docker.io/{tag}@{DIGEST}"
-    assert (pin(tag, here[:1]), pin(tag, [])) == ("", "")
+    assert add_digest(tag, here) == f"{tag}@{DIGEST}"
+    assert add_digest(f"docker.io/{tag}", here) == f"docker.io/{tag}@{DIGEST}"
+    assert (add_digest(tag, here[:1]), add_digest(tag, [])) == ("", "")
     assert describe_pinning(tag, here).endswith(f"pgvector:image: {tag}@{DIGEST}")
     assert "`pgstack doctor` shows the digest" in describe_pinning(tag)
     assert describe_pinning(f"{tag}@{DIGEST}") == f"{tag}@{DIGEST} is pinned by its digest"
@@ -83,5 +83,5 @@ def test_the_digest_of_the_image_that_is_here_is_proposed_and_never_another_repo
 
 @given(st.text(), st.lists(st.text()))
 def test_a_proposal_is_pinned(image: str, known: list[str]) -> None:
-    found = pin(image, known)
+    found = add_digest(image, known)
     assert not found or is_pinned(found)

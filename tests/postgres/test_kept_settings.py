@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgvector_stacks.migrations.scripts.kept_settings import as_sent
+from pgvector_stacks.migrations.scripts.kept_settings import protect_limits
 from tests.conftest import FreshDatabase, script
 
 
@@ -36,7 +36,7 @@ from tests.conftest import FreshDatabase, script
 )
 def test_what_undoes_a_limit_sets_something_else(text: str, sent: str) -> None:
     for before in ("", "-- lock_timeout = 0\n/* ü */ select 'set lock_timeout = 0';\n"):
-        assert as_sent(script(before + text), 2000) == before + sent
+        assert protect_limits(script(before + text), 2000) == before + sent
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_what_undoes_a_limit_sets_something_else(text: str, sent: str) -> None:
     ],
 )
 def test_what_undoes_none_is_sent_as_it_is(text: str) -> None:
-    assert as_sent(script(text), 2000) == text
+    assert protect_limits(script(text), 2000) == text
 
 
 def test_a_script_may_say_which_encoding_its_file_had_before(empty_database: FreshDatabase) -> None:

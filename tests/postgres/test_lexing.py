@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvector_stacks.common.errors import ScriptError
-from pgvector_stacks.migrations.lexing.lexing import excerpt, line_and_column, statements, tokens
+from pgvector_stacks.migrations.lexing.lexing import excerpt, line_and_column, split_statements, tokens
 from tests.conftest import script
 
 WORDS = st.sampled_from(
@@ -33,7 +33,7 @@ WORDS = st.sampled_from(
 
 
 def split(text: str) -> list[str]:
-    return [text[found.start : found.end] for found in statements(text, tokens(text))]
+    return [text[found.start : found.end] for found in split_statements(text, tokens(text))]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_statements_cover_every_token_once(words: list[str]) -> None:
         found = tokens(text)
     except ScriptError:
         return  # e.g. E'\'' opens a string that another word does not close
-    inside = [token for found in statements(text, found) for token in found.tokens]
+    inside = [token for found in split_statements(text, found) for token in found.tokens]
     code = [token for token in found if token.name not in ("SQL_COMMENT", "C_COMMENT")]
     assert [t for t in inside if t.name != "ASCII_59"] == [t for t in code if t.name != "ASCII_59"]
 

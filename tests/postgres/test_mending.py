@@ -11,7 +11,7 @@ def look(database: FreshDatabase, *extensions: str) -> tuple[str, ...]:
     with connect(database.admin, application="test", own_path=True) as connection:
         return rerun_reasons.find_reasons(
             connection,
-            rerun_reasons.Made(
+            rerun_reasons.DeployedDatabase(
                 database.admin,
                 extensions=extensions,
                 app_password=database.app_password,

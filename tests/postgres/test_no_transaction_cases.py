@@ -20,7 +20,7 @@ INDEX = "create unique index concurrently doc_slug on app.doc (slug);"
 
 def differences(database: FreshDatabase) -> list[str]:
     with connect(database.admin) as connection:
-        return list(drift.in_words(drift.find(connection)))
+        return list(drift.describe_differences(drift.find_drift(connection)))
 
 
 def invalid(database: FreshDatabase) -> list[Any]:

@@ -20,7 +20,7 @@ LOG = "select string_agg(v, ' ' order by v) from a.log"
 
 def differences(database: FreshDatabase) -> list[str]:
     with connect(database.admin) as connection:
-        return list(drift.in_words(drift.find(connection)))
+        return list(drift.describe_differences(drift.find_drift(connection)))
 
 
 def landed(database: FreshDatabase, text: str, stop: str) -> None:

@@ -38,7 +38,7 @@ def stop(database: FreshDatabase, text: str, why: str = "division by zero", **op
 
 def differences(database: FreshDatabase) -> list[str]:
     with connect(database.admin) as connection:
-        return list(drift.in_words(drift.find(connection)))
+        return list(drift.describe_differences(drift.find_drift(connection)))
 
 
 OPENINGS = (
@@ -93,12 +93,12 @@ def test_a_rerun_has_the_settings_of_the_first_session(empty_database: FreshData
 def test_only_what_is_made_temporary_is_temporary() -> None:
     """TEMP is no reserved word: weather has a column of that name."""
     made = script(HEAD + "create table a.w (temp int); create index concurrently on a.w (temp); select 1::int")
-    assert [step.kind for step in steps.cut(made)[0]] == ["statement"] * 3
-    assert steps.cut(made)[1] == ()
+    assert [step.kind for step in steps.split_into_steps(made)[0]] == ["statement"] * 3
+    assert steps.split_into_steps(made)[1] == ()
     for word in ("temp", "temporary", "local temp", "global temporary", "or replace temp"):
         kind = "view x as select 1 as i" if "replace" in word else "table x (i int)"
         used = script(HEAD + f"create {word} {kind}; select * from x")
-        assert [step.kind for step in steps.cut(used)[0]] == ["temporary"]
+        assert [step.kind for step in steps.split_into_steps(used)[0]] == ["temporary"]
 
 
 TAKEN_AWAY = {

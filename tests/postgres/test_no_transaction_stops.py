@@ -85,7 +85,7 @@ class Lines:
 
     def differences(self) -> list[str]:
         with connect(self.database.admin) as connection:
-            return list(drift.in_words(drift.find(connection)))
+            return list(drift.describe_differences(drift.find_drift(connection)))
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_kill_9_anywhere_repeats_nothing(fresh_database: FreshDatabase) -> None:
             break
         assert kills <= KILLS, f"the last try failed (seed {seed})"
         with connect(place) as connection:
-            assert drift.find(connection) == (), f"seed {seed}"
+            assert drift.find_drift(connection) == (), f"seed {seed}"
     found = Counter(row[0] for row in fresh_database.ask("SELECT id FROM app.t"))
     wanted = Counter([*(n for n in range(25) if n % 5 in (0, 2)), *(n + 998 for n in range(25) if n % 5 == 4)])
     assert found == wanted, f"seed {seed}"

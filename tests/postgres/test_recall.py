@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from pgvector_stacks.connections.connection import LOOK, connect
-from pgvector_stacks.inspection.validation import Demands, Report, validate
+from pgvector_stacks.connections.connection import INSPECTION_OPTIONS, connect
+from pgvector_stacks.inspection.validation import ServerRequirements, ValidationReport, validate
 from tests.conftest import FreshDatabase, script
 
 CHECK = "existing vector indexes"
 
 
-def report(database: FreshDatabase, *accepted: str) -> Report:
-    with connect(database.admin, options=LOOK) as connection:
-        return validate(connection, Demands(settings=database.server.settings, accepted=accepted))
+def report(database: FreshDatabase, *accepted: str) -> ValidationReport:
+    with connect(database.admin, options=INSPECTION_OPTIONS) as connection:
+        return validate(connection, ServerRequirements(settings=database.server.settings, accepted=accepted))
 
 
 def apply(database: FreshDatabase, text: str) -> None:

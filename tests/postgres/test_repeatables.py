@@ -6,7 +6,7 @@ import pytest
 
 from pgvector_stacks.common.errors import SqlFailed
 from pgvector_stacks.migrations import apply
-from pgvector_stacks.migrations.scripts import repeatables
+from pgvector_stacks.migrations.scripts import repeatable_warnings
 from tests.conftest import FreshDatabase, script
 
 HEAD = "-- pgstack: repeatable\n"
@@ -33,7 +33,7 @@ HEAD = "-- pgstack: repeatable\n"
     ],
 )
 def test_a_repeatable_script_that_speaks_of_all_objects_is_named(text: str, named: bool) -> None:
-    assert len(repeatables.warnings([script(text)])) == named
+    assert len(repeatable_warnings.warn_of_order_dependence([script(text)])) == named
 
 
 def test_up_warns_of_it(empty_database: FreshDatabase) -> None:
@@ -82,7 +82,7 @@ FUNCTION = script(HEAD + "create or replace function slug(text) returns text lan
     ],
 )
 def test_a_script_that_uses_what_a_repeatable_one_makes_is_named(text: str, place: str) -> None:
-    (line,) = repeatables.uses([script(text, "4.sql"), VIEW], [VIEW, FUNCTION])
+    (line,) = repeatable_warnings.warn_of_uses([script(text, "4.sql"), VIEW], [VIEW, FUNCTION])
     assert line.startswith(f"sql/4.sql:{place} is made by sql/{'3' if 'slug' in place else '2'}.sql, a repeatable")
 
 
@@ -99,7 +99,7 @@ def test_a_script_that_uses_what_a_repeatable_one_makes_is_named(text: str, plac
     ],
 )
 def test_one_that_only_names_the_like_is_not(text: str) -> None:
-    assert repeatables.uses([script(text, "4.sql")], [VIEW, FUNCTION]) == []
+    assert repeatable_warnings.warn_of_uses([script(text, "4.sql")], [VIEW, FUNCTION]) == []
 
 
 def test_up_says_why_a_view_is_missing_in_a_fresh_database(empty_database: FreshDatabase) -> None:

@@ -22,7 +22,9 @@ STATEMENTS = (
 @given(st.lists(st.sampled_from(STATEMENTS), min_size=1), st.sampled_from([";", ";\n", " ; -- reset all\n"]))
 def test_places_in_what_is_sent_are_those_of_the_script(statements: list[str], between: str) -> None:
     one = script(between.join(statements))
-    sent, added = resets.as_sent(one, one.text, {"search_path": "'b'", "TimeZone": "'UTC'", "x.y": "''"})
+    sent, added = resets.add_statements_after_resets(
+        one, one.text, {"search_path": "'b'", "TimeZone": "'UTC'", "x.y": "''"}
+    )
     assert len(sent) == len(one.text) + sum(each.length for each in added)
     told = "".join(
         character

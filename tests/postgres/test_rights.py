@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from pgvector_stacks.migrations.scripts.application_rights import Created, due, revoked_by, statements
+from pgvector_stacks.migrations.scripts.application_rights import (
+    CreatedObject,
+    build_grants,
+    find_due_grants,
+    parse_revokes,
+)
 from tests.conftest import script
 
-TABLE = Created(1, "TABLE", "s", "t", "s.t")
-SCHEMA = Created(2, "SCHEMA", "s", "", "s")
-SEQUENCE = Created(3, "SEQUENCE", "s", "q", "s.q")
+TABLE = CreatedObject(1, "TABLE", "s", "t", "s.t")
+SCHEMA = CreatedObject(2, "SCHEMA", "s", "", "s")
+SEQUENCE = CreatedObject(3, "SEQUENCE", "s", "q", "s.q")
 
 
-def given_by(text: str, *created: Created) -> list[str]:
-    return sorted(statements(due(created, revoked_by(script(text)))))
+def given_by(text: str, *created: CreatedObject) -> list[str]:
+    return sorted(build_grants(find_due_grants(created, parse_revokes(script(text)))))
 
 
 ALL = [
@@ -45,7 +50,7 @@ def test_what_a_script_takes_from_a_role_on_its_table_stays_taken(text: str, exp
 
 
 def test_a_role_that_the_rights_name_gets_nothing_more() -> None:
-    named = Created(1, "TABLE", "s", "t", "s.t", says=frozenset({"readonly"}))
+    named = CreatedObject(1, "TABLE", "s", "t", "s.t", says=frozenset({"readonly"}))
     assert given_by("select 1", named) == ALL[1:]
 
 
@@ -59,10 +64,10 @@ def test_schemas_and_sequences_have_rights_of_their_own() -> None:
 
 
 def test_a_partition_gives_no_more_than_its_table() -> None:
-    part = Created(1, "TABLE", "s", "part", "s.part", parent=9)
-    whole = Created(9, "TABLE", "s", "t", "s.t")
+    part = CreatedObject(1, "TABLE", "s", "part", "s.part", parent=9)
+    whole = CreatedObject(9, "TABLE", "s", "t", "s.t")
     assert given_by("revoke all on s.t from readonly; revoke delete on s.t from app", part, whole) == [
         "GRANT SELECT, INSERT, UPDATE ON TABLE s.t, s.part TO app"
     ]
-    before = Created(1, "TABLE", "s", "part", "s.part", parent=9, on_parent=(frozenset({"SELECT"}), frozenset()))
+    before = CreatedObject(1, "TABLE", "s", "part", "s.part", parent=9, on_parent=(frozenset({"SELECT"}), frozenset()))
     assert given_by("select 1", before) == ["GRANT SELECT ON TABLE s.part TO app"]

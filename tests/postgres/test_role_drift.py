@@ -14,7 +14,7 @@ from pgvector_stacks.common.difference import Difference
 from pgvector_stacks.connections import roles, up_lock
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.inspection import drift, role_drift
-from pgvector_stacks.inspection.role_drift import Role, findings, fits, parted
+from pgvector_stacks.inspection.role_drift import Role, describe_faults, matches_verifier, split_repairable
 from tests.conftest import ROLE_LIMITS, FreshDatabase, bring_up_template, script
 
 SCRIPT = script(
@@ -43,15 +43,17 @@ def bring_up(database: FreshDatabase) -> None:
     database.bring_up(scripts=(SCRIPT,))
 
 
-def told(database: FreshDatabase) -> role_drift.Seen:
+def told(database: FreshDatabase) -> role_drift.SortedDrift:
     passwords = {role: [database.app_password] for role in role_drift.LOGINS}
     with connect(database.admin) as connection:
-        return role_drift.as_seen(drift.seen(connection), role_drift.find(connection, passwords, ROLE_LIMITS))
+        return role_drift.sort_drift(
+            drift.find_drift_unless_locked(connection), role_drift.find_faults(connection, passwords, ROLE_LIMITS)
+        )
 
 
 @pytest.mark.promise("What was done to the stack's own roles is told, and the next `up` mends it")
 def test_what_was_done_to_our_roles_is_told_and_mended_by_the_next_up(stack: FreshDatabase) -> None:
-    assert told(stack) == role_drift.Seen((), ())
+    assert told(stack) == role_drift.SortedDrift((), ())
     name = stack.admin.database
     stack.do(
         "ALTER ROLE app PASSWORD 'other' VALID UNTIL '2020-01-01' CONNECTION LIMIT 0 CREATEDB;"
@@ -64,7 +66,7 @@ def test_what_was_done_to_our_roles_is_told_and_mended_by_the_next_up(stack: Fre
     )
     seen = told(stack)
     assert seen.drift == ()
-    lines = "\n".join(seen.mended)
+    lines = "\n".join(seen.repairable)
     for expected in (
         "role app has CREATEDB", "role app is a member of schema_owner", "valid until 2020-01-01",
         "may have 0 connections",
@@ -78,7 +80,7 @@ def test_what_was_done_to_our_roles_is_told_and_mended_by_the_next_up(stack: Fre
         assert expected in lines
     assert "other" not in lines.replace("another", "")
     bring_up(stack)
-    assert told(stack) == role_drift.Seen((), ())
+    assert told(stack) == role_drift.SortedDrift((), ())
     for role in role_drift.LOGINS:
         with connect(stack.as_role(role)) as connection:
             connection.execute("SELECT 1 FROM s.item, s.seen")
@@ -92,10 +94,10 @@ def test_a_dropped_role_is_told_and_made_again_with_all_its_rights(stack: FreshD
             connection.execute("DROP OWNED BY readonly CASCADE")
     stack.do("DROP ROLE readonly")
     seen = told(stack)
-    assert "role readonly was dropped" in seen.mended
-    assert "view s.seen was changed: readonly lost SELECT" in seen.mended
+    assert "role readonly was dropped" in seen.repairable
+    assert "view s.seen was changed: readonly lost SELECT" in seen.repairable
     bring_up(stack)
-    assert told(stack) == role_drift.Seen((), ())
+    assert told(stack) == role_drift.SortedDrift((), ())
     with connect(stack.as_role("readonly")) as connection:
         connection.execute("SELECT secret FROM s.item, s.seen")
     bring_up_template(stack.server)
@@ -104,17 +106,17 @@ def test_a_dropped_role_is_told_and_made_again_with_all_its_rights(stack: FreshD
 def test_a_right_that_others_gained_is_left_to_people(stack: FreshDatabase) -> None:
     stack.do("GRANT SELECT ON s.item TO PUBLIC; REVOKE INSERT ON s.item FROM app")
     gained, lost = "table s.item was changed: PUBLIC gained SELECT", "table s.item was changed: app lost INSERT"
-    assert told(stack) == role_drift.Seen((gained,), (lost,))
+    assert told(stack) == role_drift.SortedDrift((gained,), (lost,))
     bring_up(stack)  # gives back what our role lost, takes nothing
-    assert told(stack) == role_drift.Seen((gained,), ())
+    assert told(stack) == role_drift.SortedDrift((gained,), ())
 
 
 @pytest.mark.parametrize("password", ["simple", "p@ss:w/rd?#[]%25 &=é\"'\\$x", "ﬁancé ²", "\u00a0x"])
 def test_a_password_is_compared_as_the_server_does_without_asking_it(stack: FreshDatabase, password: str) -> None:
     with connect(stack.admin) as connection:
         made = connection.pgconn.encrypt_password(password.encode(), b"app", b"scram-sha-256").decode()
-    assert fits(password, made)
-    assert not fits(password + "x", made)
+    assert matches_verifier(password, made)
+    assert not matches_verifier(password + "x", made)
 
 
 LETTERS = st.dictionaries(
@@ -135,7 +137,7 @@ def test_a_difference_parts_into_what_an_up_gives_back_and_the_rest(
 ) -> None:
     whole = Difference("table", "s.t", table(was, recorded), table(now, live))
     assume(whole.recorded != whole.live)
-    mended, rest = parted(whole)
+    mended, rest = split_repairable(whole)
     assert mended or rest
     given_back = whole.live if mended is None else mended.recorded
     before, after = (
@@ -163,20 +165,20 @@ def test_readonly_is_in_no_role_that_writes(stack: FreshDatabase) -> None:
     stack.do(
         f"CREATE ROLE team; GRANT app TO team; GRANT team TO readonly; REVOKE CONNECT ON DATABASE {name} FROM readonly"
     )
-    assert told(stack) == role_drift.Seen((), ("role readonly is a member of team",))
+    assert told(stack) == role_drift.SortedDrift((), ("role readonly is a member of team",))
     bring_up(stack)
-    assert told(stack) == role_drift.Seen((), ())
+    assert told(stack) == role_drift.SortedDrift((), ())
     connect(stack.as_role("readonly")).close()
 
 
 def test_the_login_that_an_up_lends_the_owner_is_none_of_its_drift(stack: FreshDatabase) -> None:
-    with up_lock.locked(stack.admin, 5) as cluster, roles.owner_connection(cluster, stack.admin):
-        assert told(stack) == role_drift.Seen((), ())
+    with up_lock.hold_up_lock(stack.admin, 5) as cluster, roles.open_owner_connection(cluster, stack.admin):
+        assert told(stack) == role_drift.SortedDrift((), ())
     stack.do("ALTER ROLE schema_owner LOGIN")
-    assert told(stack).mended == ("role schema_owner may log in (LOGIN): only while an `up` works",)
+    assert told(stack).repairable == ("role schema_owner may log in (LOGIN): only while an `up` works",)
 
 
 def test_a_server_that_was_never_brought_up_has_no_wrong_roles() -> None:
-    assert findings([], {"app": ["x"]}) == ()
+    assert describe_faults([], {"app": ["x"]}) == ()
     app = Role("app", True, None, None, -1, (), (), True)
-    assert findings([app], {}) == ("role schema_owner was dropped", "role readonly was dropped")
+    assert describe_faults([app], {}) == ("role schema_owner was dropped", "role readonly was dropped")

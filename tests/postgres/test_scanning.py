@@ -19,7 +19,7 @@ from pgvector_stacks.common.errors import ScriptError
 from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config.environment import ROOT
 from pgvector_stacks.migrations.lexing import tokens
-from pgvector_stacks.migrations.lexing.lexing import COMMENTS, Token, read, split, statements
+from pgvector_stacks.migrations.lexing.lexing import COMMENTS, Token, read, split, split_statements
 from pgvector_stacks.migrations.lexing.positions import excerpt, line_and_column
 from pgvector_stacks.migrations.scripts.script_files import normalise
 
@@ -187,7 +187,7 @@ def test_pieces_are_what_the_scanner_makes_of_the_whole(text: str, window: int, 
         assert reading.normalised == normalise(text, expected)
         assert reading.empty == all(token.name == "ASCII_59" for token in code)
         found = list(split(text))
-        assert found == list(statements(text, expected))
+        assert found == list(split_statements(text, expected))
         openers = {text[each.head[0].start : each.head[0].end].lower() for each in found}
         assert openers <= reading.openers
         for each in found:

@@ -16,7 +16,7 @@ from pgvector_stacks.common.errors import ConnectionFailed, PgstackError
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.migrations import apply, ledger, takeover
-from pgvector_stacks.migrations.baseline import without_schema
+from pgvector_stacks.migrations.baseline import remove_schemas
 from pgvector_stacks.sizing.settings import derive_settings
 from tests.conftest import LIMITS, script
 
@@ -248,7 +248,7 @@ def test_a_baseline_takes_an_extension_in_another_schema_for_the_same(old: Make)
     ],
 )
 def test_only_names_of_extensions_lose_their_schema(text: str, expected: str) -> None:
-    assert without_schema(text, ["app.vector", "app.<=>"]) == expected
+    assert remove_schemas(text, ["app.vector", "app.<=>"]) == expected
 
 
 def test_a_takeover_knows_whether_it_was_done(old: Make) -> None:

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.inspection import recall, validation
-from pgvector_stacks.inspection.validation import Demands, Report, validate, version_tuple
+from pgvector_stacks.inspection.validation import ServerRequirements, ValidationReport, validate, version_tuple
 from tests.conftest import FreshDatabase
 
 
-def report(database: FreshDatabase, demands: Demands | None = None) -> Report:
+def report(database: FreshDatabase, demands: ServerRequirements | None = None) -> ValidationReport:
     with connect(database.admin) as connection:
-        return validate(connection, demands or Demands(settings=database.server.settings))
+        return validate(connection, demands or ServerRequirements(settings=database.server.settings))
 
 
 def fill(database: FreshDatabase, rows: int) -> None:
@@ -39,12 +39,12 @@ def test_a_good_server_passes_every_check_and_nothing_stays(fresh_database: Fres
 
 
 def test_a_pgvector_below_the_floor_fails(fresh_database: FreshDatabase) -> None:
-    found = report(fresh_database, Demands(pgvector_minimum="99.0"))
+    found = report(fresh_database, ServerRequirements(pgvector_minimum="99.0"))
     assert "this environment demands 99.0 (pgvector:pgvectorMinimum)" in found.failures["version"]
 
 
 def test_a_setting_that_is_not_what_was_derived_fails(fresh_database: FreshDatabase) -> None:
-    found = report(fresh_database, Demands(settings=fresh_database.server.settings | {"work_mem": "123MB"}))
+    found = report(fresh_database, ServerRequirements(settings=fresh_database.server.settings | {"work_mem": "123MB"}))
     assert "work_mem is" in found.failures["settings"]
     assert "derived 123MB" in found.failures["settings"]
 
@@ -90,19 +90,19 @@ def test_vectors_that_no_index_tells_apart_are_told_and_fail_nothing(fresh_datab
 def test_what_counts_as_near_is_at_least_what_counts_as_found(
     pairs: list[tuple[list[float], list[float], list[float]]],
 ) -> None:
-    got = recall.compared(pairs)
+    got = recall.compute_recall(pairs)
     assert got is not None
     assert 0 <= got.exact <= got.near <= 1
-    itself = recall.compared([(exact, exact, others) for exact, _, others in pairs])
+    itself = recall.compute_recall([(exact, exact, others) for exact, _, others in pairs])
     assert itself == recall.Recall(1.0, 1.0)
-    nothing = recall.compared([(exact, [], others) for exact, _, others in pairs])
+    nothing = recall.compute_recall([(exact, [], others) for exact, _, others in pairs])
     assert nothing == recall.Recall(0.0, 0.0)
 
 
 def test_a_row_at_random_is_not_nearly_as_near() -> None:
     exact, others = [0.1, 0.2], [0.9, 1.0, 1.1]
-    assert recall.compared([(exact, [0.2, 0.5], others)]) == recall.Recall(0.5, 0.5)
-    assert recall.compared([(exact, [0.2, 0.35], others)]) == recall.Recall(0.5, 1.0)
+    assert recall.compute_recall([(exact, [0.2, 0.5], others)]) == recall.Recall(0.5, 0.5)
+    assert recall.compute_recall([(exact, [0.2, 0.35], others)]) == recall.Recall(0.5, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -179,14 +179,14 @@ def test_up_status_and_accept(hostile: Hostile) -> None:
     assert hostile.ran() == []
     with connect(address) as connection:
         assert ledger.read_ledger(connection)
-        assert interrupted.read(connection) == {}
-        assert len(drift.find(connection)) == 2
-        assert drift.look(connection)
-        role_drift.find(connection, {})
-        roles.unreachable(connection)
+        assert interrupted.read_finished(connection) == {}
+        assert len(drift.find_drift(connection)) == 2
+        assert drift.describe_drift(connection)
+        role_drift.find_faults(connection, {})
+        roles.find_unreachable_tables(connection)
         drift.renew(connection, [("column", "app.item.by_hand")])
         drift.renew_restored(connection, None)
-    inspection.accept(inspection.Database(address), "column", "app.item.by_hand", lambda _: None)
+    inspection.accept(inspection.DatabaseAddresses(address), "column", "app.item.by_hand", lambda _: None)
     database.apply(scripts=(*hostile.scripts, more, concurrent))
     assert hostile.ran() == []
 
@@ -308,5 +308,5 @@ def test_a_drill_and_a_restore(empty_database: FreshDatabase, tmp_path: Path) ->
 
 def test_validation(hostile: Hostile) -> None:
     with connect(hostile.database.admin) as connection:
-        report = validation.validate(connection, validation.Demands())
+        report = validation.validate(connection, validation.ServerRequirements())
     assert hostile.ran() == [], report

@@ -75,7 +75,7 @@ def test_whom_a_script_let_in_is_out_behind_it(fresh_database: FreshDatabase) ->
         stays.execute("SELECT")
     stays.close()
     with connect(fresh_database.admin) as connection:
-        assert role_drift.find(connection, {}) == ()
+        assert role_drift.find_faults(connection, {}) == ()
 
 
 def test_a_pipe_beside_the_files_of_a_backup_is_refused(fresh_database: FreshDatabase, tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ def test_nobody_waits_for_what_is_no_plain_file(where: str, kind: str, tmp_path:
                 file.truncate(1 << 40)  # takes no room, and more memory than there is
 
     def look() -> None:
-        commands.finding(environment, KEY)
-        scheduled.finding(environment, NOW)
+        commands.examine_backups(environment, KEY)
+        scheduled.examine_schedule(environment, NOW)
         store.last_good_drill_time(directory)
         with suppress(BackupRefused):
             verify(made, trust=Trust(KEY))
@@ -153,7 +153,7 @@ def test_a_drill_that_never_was_is_told(tmp_path: Path) -> None:
     environment = from_config("production", {"backupDirectory": str(tmp_path)})
     made = signed(tmp_path / "production", KEY)
     store.record_drill(made, GOOD, KEY)
-    good = commands.finding(environment, KEY)
+    good = commands.examine_backups(environment, KEY)
     assert good.is_ok
     assert "signed" not in good.found
     for forged in (
@@ -164,12 +164,12 @@ def test_a_drill_that_never_was_is_told(tmp_path: Path) -> None:
         GOOD.model_copy(update={"signature": GOOD.proof("20251124T020000Z", KEY)}),  # of another backup
     ):
         store.record_drill(made, forged)
-        found = commands.finding(environment, KEY)
+        found = commands.examine_backups(environment, KEY)
         assert "the record of its drill isn't signed" in found.found
         assert found.remedy == "pgstack backup drill production"
         assert store.last_good_drill_time(made.parent, KEY) is None
         assert store.list_with_good_drill(made.parent, KEY) == []  # by which an upgrade goes, too
-    assert commands.finding(environment, None).is_ok  # whose state can't be read: nothing is said of signatures
+    assert commands.examine_backups(environment, None).is_ok  # whose state can't be read: nothing is said of signatures
 
 
 @pytest.mark.parametrize(
@@ -180,13 +180,13 @@ def test_whose_a_backup_is_is_told(key: str, words: str, tmp_path: Path) -> None
     (tmp_path / "local").symlink_to(made.parent)
     store.record_drill(made, GOOD, KEY)
     (backup,) = store.list_backups(made.parent)
-    assert commands.doubts(backup, KEY) == [words] * bool(words)
-    assert commands.doubts(backup, None) == []
-    assert commands.doubts(backup, "") == ["no key yet"]
-    found = commands.finding(from_config("production", {"backupDirectory": str(tmp_path)}), KEY)
+    assert commands.find_doubts(backup, KEY) == [words] * bool(words)
+    assert commands.find_doubts(backup, None) == []
+    assert commands.find_doubts(backup, "") == ["no key yet"]
+    found = commands.examine_backups(from_config("production", {"backupDirectory": str(tmp_path)}), KEY)
     assert found.is_ok is not bool(words)
     assert (f"; {words}" in found.found) is bool(words)
-    here = commands.finding(from_config("local", {"backupDirectory": str(tmp_path)}), KEY)
+    here = commands.examine_backups(from_config("local", {"backupDirectory": str(tmp_path)}), KEY)
     assert here.is_ok is (key != OTHER_STACKS_KEY)  # an old one of a stack without protection is no fault
 
 
@@ -194,7 +194,7 @@ def test_a_failure_that_the_container_noted_forges_no_line(tmp_path: Path) -> No
     environment = from_config("dev", {"engine": "docker", "backup": {"at": "02:00"}, "backupDirectory": str(tmp_path)})
     schedule.record_start(tmp_path / "dev", NOW)
     (tmp_path / "dev" / schedule.FAILED).write_text("now\ndrift    none\n::error::x\n")
-    found = scheduled.finding(environment, NOW)
+    found = scheduled.examine_schedule(environment, NOW)
     assert found is not None
     assert "\n    | drift    none\n    | \\::error::x" in found.found
 

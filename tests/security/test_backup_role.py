@@ -20,7 +20,7 @@ from pgvector_stacks.backup.manifest import BackupFailed
 from pgvector_stacks.backup.restoring import role_statements
 from pgvector_stacks.backup.store import DrillResult
 from pgvector_stacks.connections.connection import Address, connect
-from pgvector_stacks.connections.role_limits import OF_A_BACKUP, derive
+from pgvector_stacks.connections.role_limits import OF_A_BACKUP, derive_role_limits
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.inspection import backup_role, drift, rerun_reasons, role_drift
 from pgvector_stacks.toolbox import embedded_toolbox
@@ -66,8 +66,8 @@ def role(database: FreshDatabase, name: str = "") -> Address:
 
 def mended(database: FreshDatabase, password: str = PASSWORD) -> tuple[str, ...]:
     with connect(database.admin) as connection:
-        return rerun_reasons.changed_backup_role(
-            connection, rerun_reasons.Made(database.admin, backup_password=password)
+        return rerun_reasons.describe_changed_backup_role(
+            connection, rerun_reasons.DeployedDatabase(database.admin, backup_password=password)
         )
 
 
@@ -114,7 +114,7 @@ def test_it_changes_nothing_even_where_its_session_says_that_it_may(stack: Fresh
 
 def test_app_still_writes_its_large_objects_and_nothing_drifted(stack: FreshDatabase) -> None:
     with connect(stack.admin) as connection:
-        assert drift.find(connection) == ()
+        assert drift.find_drift(connection) == ()
     with connect(stack.as_role("app")) as connection:
         (made,) = connection.execute("SELECT lo_from_bytea(0, 'x')").fetchone() or (0,)
         connection.execute("SELECT lo_put(%s, 0, 'y'), lo_unlink(%s)", (made, made))
@@ -231,11 +231,11 @@ def test_who_gets_its_rights_by_being_in_it_is_told(stack: FreshDatabase) -> Non
     stack.do("GRANT pgstack_backup TO app; CREATE ROLE eve; GRANT pgstack_backup TO eve")
     try:
         with connect(stack.admin) as connection:
-            assert "role app is a member of pgstack_backup" in role_drift.find(connection, {})
-            assert "role eve is a member of pgstack_backup" in role_drift.notes(connection)
+            assert "role app is a member of pgstack_backup" in role_drift.find_faults(connection, {})
+            assert "role eve is a member of pgstack_backup" in role_drift.find_intended(connection)
         bring_up(stack)
         with connect(stack.admin) as connection:
-            assert role_drift.find(connection, {}) == ()
+            assert role_drift.find_faults(connection, {}) == ()
     finally:
         stack.do("DROP ROLE eve")
 
@@ -250,7 +250,7 @@ def test_without_a_schedule_there_is_no_such_role(stack: FreshDatabase) -> None:
     stack.do("GRANT SELECT ON s.item TO pgstack_backup")  # keeps it from being dropped
     bring_up(stack, backup_password="")
     with connect(stack.admin) as connection:
-        (found,) = role_drift.read(connection, (backup_role.ROLE,))
+        (found,) = role_drift.read_roles(connection, (backup_role.ROLE,))
     assert (found.can_login, found.verifier, found.powers, found.member_of) == (False, None, (), ())
     assert mended(stack, password="") == ()
     stack.do("REVOKE SELECT ON s.item FROM pgstack_backup")
@@ -293,7 +293,10 @@ def test_nothing_is_written_through_a_link_of_the_containers(tmp_path: Path) -> 
 
 
 def test_app_and_readonly_leave_it_its_connections() -> None:
-    without, scheduled = derive(100, 1024, reserved=3), derive(100, 1024, reserved=3, scheduled=True)
+    without, scheduled = (
+        derive_role_limits(100, 1024, reserved=3),
+        derive_role_limits(100, 1024, reserved=3, scheduled=True),
+    )
     taken = scheduled.app_connections + scheduled.readonly_connections
     assert taken == without.app_connections + without.readonly_connections - OF_A_BACKUP
     assert 100 - 3 - taken >= OF_A_BACKUP + 2  # and the scripts' owner

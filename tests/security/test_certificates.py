@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from components import certificate
-from components.certificate import GeneratedCertificateProvider, self_signed
+from components.certificate import GeneratedCertificateProvider, generate_self_signed
 from pgvector_stacks.cli import deploy
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config.environment import from_config
@@ -83,7 +83,7 @@ def trouble(port: int, root: Path, mode: str, host: str = "localhost") -> str:
 
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
 def test_libpq_takes_the_certificate_itself_as_the_root_and_no_other(tmp_path: Path, mode: str) -> None:
-    mine, anothers = self_signed(NAMES), self_signed(NAMES)
+    mine, anothers = generate_self_signed(NAMES), generate_self_signed(NAMES)
     root = tmp_path / "root.crt"
     with server(tmp_path, mine) as (port, heard):
         root.write_text(mine[0])
@@ -99,7 +99,7 @@ def test_libpq_takes_the_certificate_itself_as_the_root_and_no_other(tmp_path: P
 
 @pytest.mark.promise("The certificate a stack makes signs no other certificate")
 def test_it_is_for_a_server_and_signs_no_other_certificate() -> None:
-    made = x509.load_pem_x509_certificate(self_signed(NAMES)[0].encode())
+    made = x509.load_pem_x509_certificate(generate_self_signed(NAMES)[0].encode())
     assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     usage = made.extensions.get_extension_for_class(x509.KeyUsage)
     assert usage.critical
@@ -112,7 +112,7 @@ def test_it_is_for_a_server_and_signs_no_other_certificate() -> None:
 
 def test_what_a_thief_of_the_key_signs_for_another_name_is_refused(tmp_path: Path) -> None:
     """With an authority's certificate he could make one for any host that its clients trust."""
-    pem, key_pem = self_signed(NAMES)
+    pem, key_pem = generate_self_signed(NAMES)
     root, key = x509.load_pem_x509_certificate(pem.encode()), serialization.load_pem_private_key(key_pem.encode(), None)
     his = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bank.example")])
@@ -139,19 +139,19 @@ def test_what_a_thief_of_the_key_signs_for_another_name_is_refused(tmp_path: Pat
     ],
 )  # fmt: skip
 def test_the_next_one_is_made_within_a_month_of_the_end_or_when_asked_for(days: int, asked: bool, why: str) -> None:
-    assert certificate_expiry.renewal(of_the_old_kind(days), NOW, asked=asked) == why
+    assert certificate_expiry.explain_renewal(of_the_old_kind(days), NOW, asked=asked) == why
 
 
 def test_doctor_tells_a_month_before() -> None:
     def said(days: int, made: bool = True) -> tuple[str, str]:
-        return certificate_expiry.finding(of_the_old_kind(days), NOW, "staging", made=made)
+        return certificate_expiry.describe_expiry(of_the_old_kind(days), NOW, "staging", made=made)
 
     assert said(700) == ("good until 2028-10-27", "")
     assert said(29) == ("ends on 2026-12-26, in 29 days", "pgstack up staging")
     assert said(29, made=False)[1].startswith("set pgvector:tlsCertificate and tlsKey")
     assert said(-1)[0] == "ended on 2026-11-26: clients that verify it are refused"
     assert said(3650)[0].endswith("pgstack up staging --rotate-certificate")
-    assert certificate_expiry.finding("no PEM", NOW, "staging", made=False)[1]
+    assert certificate_expiry.describe_expiry("no PEM", NOW, "staging", made=False)[1]
 
 
 def test_a_refresh_shows_what_up_will_do_and_the_update_does_it(monkeypatch: pytest.MonkeyPatch) -> None:

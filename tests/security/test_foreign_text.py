@@ -19,7 +19,7 @@ from pgvector_stacks.cli import inspection, printing
 from pgvector_stacks.cli.deploy import _print
 from pgvector_stacks.common import row_values
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.common.plain_text import one_line, quoted, safe
+from pgvector_stacks.common.plain_text import one_line, quote_lines, safe
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.inspection import drift
 from pgvector_stacks.migrations import apply
@@ -45,12 +45,12 @@ TEXTS = st.text(st.one_of(st.characters(), st.sampled_from("\x1b\n\r\t:#[\x9b\u2
 @example(" \t\x0b::x")
 @example("#" * 3 + "[")
 def test_safe_text_is_harmless_and_stays_as_it_is(text: str) -> None:
-    for make in (safe, one_line, quoted):
+    for make in (safe, one_line, quote_lines):
         made = make(text)
         assert is_harmless(made)
         assert make(made) == made
     assert "\n" not in one_line(text)
-    assert all(line.startswith("    | ") for line in quoted(text).split("\n")[1:])
+    assert all(line.startswith("    | ") for line in quote_lines(text).split("\n")[1:])
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=40))
@@ -69,7 +69,10 @@ def test_every_message_of_ours_and_every_line_printed_is_harmless(
     printing.echo(EVIL)
     _print(f"    {EVIL}")
     assert is_harmless(capsys.readouterr().out)
-    assert printing.coloured("\x1b[31merror\x1b[0m \x1b]0;owned\x07") == "\x1b[31merror\x1b[0m \\x1b]0;owned\\x07"
+    assert (
+        printing.escape_except_colours("\x1b[31merror\x1b[0m \x1b]0;owned\x07")
+        == "\x1b[31merror\x1b[0m \\x1b]0;owned\\x07"
+    )
 
 
 def test_the_log_of_the_engine_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +104,7 @@ def test_a_script_cannot_forge_lines_by_raising_them(
         assert "    | \\::error::forged" in text
         assert "\\x1b[2J" in text
     said: list[str] = []
-    inspection.status(inspection.Database(empty_database.admin), "local", said.append)
+    inspection.status(inspection.DatabaseAddresses(empty_database.admin), "local", said.append)
     assert all(map(is_harmless, said))
 
 
@@ -112,9 +115,9 @@ def test_names_of_objects_and_roles_are_one_line_each(fresh_database: FreshDatab
     )
     said: list[str] = []
     try:
-        inspection.status(inspection.Database(fresh_database.admin), "local", said.append)
+        inspection.status(inspection.DatabaseAddresses(fresh_database.admin), "local", said.append)
         with connect(fresh_database.admin) as connection:
-            words = drift.look(connection)
+            words = drift.describe_drift(connection)
     finally:
         fresh_database.do(f"DO $$ BEGIN EXECUTE format('DROP ROLE %I', {WEIRD}); END $$")
     assert [line for line in said if line.startswith("note ") and "CREATEDB" in line]

@@ -66,7 +66,7 @@ def contents(database: FreshDatabase) -> list[list[tuple[Any, ...]]]:
 def test_the_owner_writes_nothing(fresh_database: FreshDatabase) -> None:
     before = contents(fresh_database)
     cluster = connect(replace(fresh_database.admin, database="postgres"))
-    with cluster, roles.owner_connection(cluster, fresh_database.admin) as owner:
+    with cluster, roles.open_owner_connection(cluster, fresh_database.admin) as owner:
         for attack in ATTACKS.values():
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 owner.execute(f"{attack}; SET CONSTRAINTS ALL IMMEDIATE".encode())

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from components.password import GeneratedPasswordProvider
-from components.shared.provider import serialized
+from components.shared.provider import serialize
 from pgvector_stacks.automation import provider_guard
 from pgvector_stacks.config.environment import ROOT
 from pgvector_stacks.connections import loopback
@@ -53,7 +53,7 @@ def test_a_pickle_may_name_nothing_but_a_provider(what: Any, tmp_path: Path) -> 
 
 
 def test_our_providers_are_made_of_what_the_state_holds() -> None:
-    text = base64.b64decode(serialized(GeneratedPasswordProvider()))
+    text = base64.b64decode(serialize(GeneratedPasswordProvider()))
     assert isinstance(provider_guard.load(text), GeneratedPasswordProvider)
 
 
@@ -77,10 +77,10 @@ def test_a_connection_belongs_to_whose_row_has_both_ends() -> None:
          row.format(mapped, 40001, mapped, 5000, 9)]
     )  # fmt: skip
     own = ("127.0.0.1", 5000)
-    assert loopback.owner(table, ("127.0.0.1", 40000), own) == 1000
-    assert loopback.owner(table, ("127.0.0.2", 40000), own) == 8
-    assert loopback.owner(table, ("127.0.0.1", 40001), own) == 9
-    assert loopback.owner(table, ("127.0.0.1", 40000), ("127.0.0.1", 5001)) is None
+    assert loopback.find_owner(table, ("127.0.0.1", 40000), own) == 1000
+    assert loopback.find_owner(table, ("127.0.0.2", 40000), own) == 8
+    assert loopback.find_owner(table, ("127.0.0.1", 40001), own) == 9
+    assert loopback.find_owner(table, ("127.0.0.1", 40000), ("127.0.0.1", 5001)) is None
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_connection_belongs_to_whose_row_has_both_ends() -> None:
      ("ipv6:[::ffff:127.0.0.1]:7", ("127.0.0.1", 7)), ("ipv6:%5B::1%5D:7", None)],
 )  # fmt: skip
 def test_a_peer_is_read_with_its_address(peer: str, place: tuple[str, int] | None) -> None:
-    assert provider_guard.place(peer) == place
+    assert provider_guard.parse_peer(peer) == place
 
 
 def test_a_peer_without_an_address_of_the_servers_kind_is_refused() -> None:

@@ -14,7 +14,7 @@ from docker.errors import APIError
 from docker.models.containers import Container
 from docker.types import Mount
 
-from components.certificate import self_signed
+from components.certificate import generate_self_signed
 from pgvector_stacks.common.image_names import VOLUME
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.docker import data_volume
@@ -34,7 +34,7 @@ def spec(*, files_of_root: bool) -> ContainerSpec:
     return ContainerSpec(name, 17, {}, 512, 1, 64, certificate, key, root_owns_files=files_of_root)
 
 
-CERTIFICATES = self_signed(["localhost"])
+CERTIFICATES = generate_self_signed(["localhost"])
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from pgvector_stacks.cli import inspection
 from pgvector_stacks.common.errors import ConnectionFailed, SettingRefused
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address, connect, explain
-from pgvector_stacks.connections.role_limits import RESERVED, RoleLimits, derive
+from pgvector_stacks.connections.role_limits import RESERVED, RoleLimits, derive_role_limits
 from pgvector_stacks.inspection import database_drift, drift, hba_rules, raised_rights, rerun_reasons, role_drift
 from tests.conftest import ROLE_LIMITS, FreshDatabase, script
 
@@ -34,7 +34,7 @@ def stack(empty_database: FreshDatabase) -> Iterator[FreshDatabase]:
         words = dict.fromkeys(role_drift.LOGINS, empty_database.app_password)
         with connect(in_postgres(empty_database)) as cluster:  # the roles are the server's: others want them whole
             roles.ensure_cluster(cluster, empty_database.admin.database, words)
-            role_drift.mend(cluster, ROLE_LIMITS)
+            role_drift.repair(cluster, ROLE_LIMITS)
 
 
 def bring_up(database: FreshDatabase, **options: Any) -> None:
@@ -46,7 +46,7 @@ def in_postgres(database: FreshDatabase) -> Address:
 
 
 def mended(database: FreshDatabase) -> tuple[str, ...]:
-    made = rerun_reasons.Made(
+    made = rerun_reasons.DeployedDatabase(
         database.admin, app_password=database.app_password, readonly_password=database.app_password, limits=ROLE_LIMITS
     )
     with connect(database.admin) as connection:
@@ -134,9 +134,9 @@ def test_what_an_administrator_may_have_meant_is_noted_and_stays(stack: FreshDat
         stack.do("CREATE DATABASE pgstack_before_x")
         for _ in range(2):
             with connect(stack.admin) as connection:
-                notes = role_drift.notes(connection)
-                itself = database_drift.find(connection, name)
-                rights = raised_rights.noted(raised_rights.find(connection, name))
+                notes = role_drift.find_intended(connection)
+                itself = database_drift.read_attributes(connection, name)
+                rights = raised_rights.describe_intended(raised_rights.find_raised(connection, name))
             assert rights == (
                 f"role app has CREATE on the database {name}",
                 "role schema_owner has SET on the parameter log_min_messages",
@@ -149,7 +149,7 @@ def test_what_an_administrator_may_have_meant_is_noted_and_stays(stack: FreshDat
             assert {
                 f"database {name} takes 50 connections at most (CONNECTION LIMIT)",
                 "database pgstack_before_x is what a restore replaced, and takes its room until it is dropped",
-            } <= set(database_drift.noted(itself))
+            } <= set(database_drift.describe_intended(itself))
             assert mended(stack) == ()
             bring_up(stack)
     finally:
@@ -222,9 +222,9 @@ def test_a_database_of_before_has_no_drift_when_it_loses_large_objects(stack: Fr
         stack.do(f"GRANT EXECUTE ON FUNCTION pg_catalog.{name} TO PUBLIC")
         stack.do(f"REVOKE EXECUTE ON FUNCTION pg_catalog.{name} FROM app, schema_owner")
     with connect(stack.admin) as connection:
-        assert drift.find(connection) == ()
+        assert drift.find_drift(connection) == ()
         bring_up(stack)
-        assert drift.find(connection) == ()
+        assert drift.find_drift(connection) == ()
 
 
 @pytest.mark.promise("The application's roles leave connections for an `up`")
@@ -265,30 +265,30 @@ def test_the_scripts_are_not_cut_by_the_limits_of_the_application(stack: FreshDa
 
 @given(st.integers(8, 5000), st.integers(256, 1 << 20), st.integers(0, 20))
 def test_what_is_derived_leaves_connections_for_us(most: int, memory_mb: int, reserved: int) -> None:
-    limits = derive(most, memory_mb, reserved=reserved)
+    limits = derive_role_limits(most, memory_mb, reserved=reserved)
     assert min(limits.app_connections, limits.readonly_connections) >= 1
     left = most - limits.app_connections - limits.readonly_connections
     assert left > RESERVED or most - max(RESERVED, reserved + 2) - 1 < 2
-    assert RoleLimitProps.of(limits).limits == limits
+    assert RoleLimitProps.from_limits(limits).limits == limits
 
 
 def test_limits_that_leave_no_connection_are_refused() -> None:
     with pytest.raises(SettingRefused, match="of max_connections 100 at most 94"):
-        derive(100, 1024, app=80, readonly=20)
-    assert derive(100, 1024, app=90).readonly_connections == 4
-    assert derive(100, 1024, readonly=50).app_connections == 44
+        derive_role_limits(100, 1024, app=80, readonly=20)
+    assert derive_role_limits(100, 1024, app=90).readonly_connections == 4
+    assert derive_role_limits(100, 1024, readonly=50).app_connections == 44
 
 
 def test_a_line_that_lets_somebody_in_without_a_password_is_told(stack: FreshDatabase) -> None:
     file = stack.server.directory.path / "pg_hba.conf"
     before = file.read_text()
     with connect(stack.admin) as connection:
-        assert hba_rules.find(connection, tls=False) == ()
+        assert hba_rules.find_faults(connection, tls=False) == ()
         try:
             # what a superuser's COPY … TO writes
             file.write_text(f"host all all 0.0.0.0/0 trust\n{before}\nhost all\n")
             said: list[str] = []
-            inspection.status(inspection.Database(stack.admin), "local", said.append)
+            inspection.status(inspection.DatabaseAddresses(stack.admin), "local", said.append)
         finally:
             file.write_text(before)
     told = [line for line in said if "pg_hba.conf" in line]
@@ -298,9 +298,11 @@ def test_a_line_that_lets_somebody_in_without_a_password_is_told(stack: FreshDat
 
 def test_the_lines_that_the_engines_write_are_right_and_tls_is_looked_at() -> None:
     line = hba_rules.Rule(1, "host", ["all"], ["all"], "0.0.0.0", "0.0.0.0", "scram-sha-256")
-    assert hba_rules.findings([line], tls=False) == ()
-    assert hba_rules.findings([line], tls=True) == ("pg_hba.conf line 1 lets all into all from 0.0.0.0 without TLS",)
-    assert hba_rules.findings([replace(line, type="hostssl")], tls=True) == ()
-    assert hba_rules.findings([replace(line, address="127.0.0.1", netmask="255.255.255.255")], tls=True) == ()
-    assert hba_rules.findings([replace(line, method="md5")], tls=False) != ()
-    assert hba_rules.findings([replace(line, type="local", address=None, netmask=None)], tls=True) == ()
+    assert hba_rules.describe_faults([line], tls=False) == ()
+    assert hba_rules.describe_faults([line], tls=True) == (
+        "pg_hba.conf line 1 lets all into all from 0.0.0.0 without TLS",
+    )
+    assert hba_rules.describe_faults([replace(line, type="hostssl")], tls=True) == ()
+    assert hba_rules.describe_faults([replace(line, address="127.0.0.1", netmask="255.255.255.255")], tls=True) == ()
+    assert hba_rules.describe_faults([replace(line, method="md5")], tls=False) != ()
+    assert hba_rules.describe_faults([replace(line, type="local", address=None, netmask=None)], tls=True) == ()

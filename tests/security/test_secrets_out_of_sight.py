@@ -16,7 +16,7 @@ from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config.environment import ROOT, from_config
 from pgvector_stacks.connections.connection import Address
 from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.engines.docker.operations import psql_command
+from pgvector_stacks.engines.docker.operations import build_psql_command
 from tests.conftest import FreshDatabase
 
 WORD = "s3cret and hidden"
@@ -87,13 +87,13 @@ def test_psqls_environment_is_ours_alone() -> None:
         "PATH": "/bin",
         "PG_COLOR": "auto",
     }
-    made = psql.variables(TO, shell)
+    made = psql.build_environment(TO, shell)
     assert {name for name in made if name.startswith("PG")} == {
         "PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGREQUIREAUTH", "PGAPPNAME", "PGSSLMODE", "PG_COLOR",
         "PGCHANNELBINDING", "PGOPTIONS",
     }  # fmt: skip
     assert (made["PGREQUIREAUTH"], made["PGSSLMODE"], made["PATH"]) == ("scram-sha-256", "require", "/bin")
-    verified = psql.variables(TO, shell, "/private/server.crt")
+    verified = psql.build_environment(TO, shell, "/private/server.crt")
     assert (verified["PGSSLMODE"], verified["PGSSLROOTCERT"]) == ("verify-ca", "/private/server.crt")
 
 
@@ -103,14 +103,14 @@ def test_an_administrators_psql_finds_nothing_that_a_script_put_on_the_path(fres
     fresh_database.do("CREATE FUNCTION app.now() RETURNS text LANGUAGE sql RETURN 'the owner''s'")
     ours = embedded_server.find_bin_directory(max(embedded_server.VERSIONS)) / "psql"
     said = subprocess.run(
-        [ours, "-XAtc", "select now()::text"], env=psql.variables(fresh_database.admin, {}),
+        [ours, "-XAtc", "select now()::text"], env=psql.build_environment(fresh_database.admin, {}),
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert "the owner" not in said
 
 
 def test_the_containers_psql_gets_its_password_by_name_alone() -> None:
-    command = psql_command("pgvector-dev", "unix:///run/docker.sock", interactive=False)
+    command = build_psql_command("pgvector-dev", "unix:///run/docker.sock", interactive=False)
     assert command[:4] == ("docker", "--host", "unix:///run/docker.sock", "exec")
     assert WORD not in " ".join(command)
     assert [command[place + 1] for place, word in enumerate(command) if word == "-e"] == [
@@ -138,6 +138,6 @@ def test_another_user_sees_no_password_while_psql_runs(
 
 def test_a_role_that_is_none_is_told_with_those_there_are() -> None:
     with pytest.raises(PgstackError, match='--as amin; did you mean "admin"\\?: allowed are app, readonly, admin'):
-        psql.address({"appUrl": TO.url}, "amin")
+        psql.find_role_address({"appUrl": TO.url}, "amin")
     with pytest.raises(PgstackError, match="no output adminUrl"):
-        psql.address({"appUrl": TO.url}, "admin")
+        psql.find_role_address({"appUrl": TO.url}, "admin")

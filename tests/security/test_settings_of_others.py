@@ -57,8 +57,8 @@ def test_what_is_set_gets_at_nothing_of_ours(fresh_database: FreshDatabase, whos
     )
     for scripts in ((TABLE,), (TABLE, more)):
         with connect(stack.admin) as connection:
-            assert drift.look(connection) == ()
-            assert validation.validate(connection, validation.Demands()).failures == {}
+            assert drift.describe_drift(connection) == ()
+            assert validation.validate(connection, validation.ServerRequirements()).failures == {}
         stack.apply(*scripts, verify=(check,))
     with connect(stack.admin) as connection:
-        assert drift.look(connection) == ()
+        assert drift.describe_drift(connection) == ()

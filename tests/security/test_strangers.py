@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from components.certificate import self_signed
+from components.certificate import generate_self_signed
 from examples.search import store
 from pgvector_stacks.common.errors import ConnectionFailed
 from pgvector_stacks.connections import server_authentication
@@ -93,7 +93,7 @@ def stranger(question: bytes, *, port: int = 0, tls: ssl.SSLContext | None = Non
 
 def context(folder: Path, name: str) -> ssl.SSLContext:
     """TLS with a certificate for `name` that the stranger made himself."""
-    certificate, key = self_signed([name])
+    certificate, key = generate_self_signed([name])
     (folder / "stranger.crt").write_text(certificate)
     (folder / "stranger.key").write_text(key)
     made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -116,7 +116,7 @@ def test_a_stranger_gets_no_password(tmp_path: Path, question: bytes, sslmode: s
 
 @pytest.mark.parametrize("name", ["nobody", "127.0.0.1"])
 def test_a_stranger_with_a_certificate_of_his_own_hears_not_even_who_asks(tmp_path: Path, name: str) -> None:
-    own, _ = self_signed(["127.0.0.1"])
+    own, _ = generate_self_signed(["127.0.0.1"])
     with stranger(CLEARTEXT, tls=context(tmp_path, name)) as he:
         address = Address("127.0.0.1", he.port, "app", "postgres", PASSWORD, sslmode="require", certificate=own)
         with pytest.raises(ConnectionFailed, match="not the stack's"):
@@ -182,11 +182,11 @@ def test_a_certificate_of_an_authority_we_do_not_have_is_no_root_and_its_own_is(
     root, key = _certificate("a company", None, None)
     leaf, _ = _certificate("db.example", root, key)
     pem = [each.public_bytes(Encoding.PEM).decode() for each in (leaf, root)]
-    assert server_authentication.root_of(pem[0]) == ""
-    assert server_authentication.root_of("".join(pem)) == pem[1]
-    assert server_authentication.root_of(pem[1]) == pem[1]
-    assert server_authentication.root_of("no certificate") == ""
-    assert server_authentication.refused("require", pem[0], server_authentication.SCRAM) == {
+    assert server_authentication.extract_roots(pem[0]) == ""
+    assert server_authentication.extract_roots("".join(pem)) == pem[1]
+    assert server_authentication.extract_roots(pem[1]) == pem[1]
+    assert server_authentication.extract_roots("no certificate") == ""
+    assert server_authentication.build_parameters("require", pem[0], server_authentication.SCRAM) == {
         "require_auth": "scram-sha-256", "sslmode": "require", "channel_binding": "require",
     }  # fmt: skip
 

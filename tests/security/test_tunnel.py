@@ -17,7 +17,7 @@ import docker
 import psutil
 import pytest
 
-from components.certificate import self_signed
+from components.certificate import generate_self_signed
 from pgvector_stacks.common.errors import ConnectionFailed
 from pgvector_stacks.connections import loopback, socket_relay, ssh_tunnel
 from pgvector_stacks.connections.connection import Address, connect
@@ -56,7 +56,7 @@ def there(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def tls_server() -> Iterator[tuple[Address, str]]:
     """A server that demands TLS of whoever comes by TCP, as the Docker engine's does; and its certificate."""
     image = needed_image(PG18)
-    certificate, key = self_signed(["db.example"])
+    certificate, key = generate_self_signed(["db.example"])
     client = docker.from_env()
     container = client.containers.run(
         image, ["-ec", SERVE], entrypoint="sh", user="postgres", detach=True, ports={"5432/tcp": ("127.0.0.1", None)},
@@ -88,7 +88,7 @@ def test_a_database_behind_ssh_is_reached_by_no_port_of_ssh(there: str, tls_serv
     assert path.parent.stat().st_uid == os.getuid()
     assert not [each for each in psutil.Process(next(iter(ssh_tunnel._OPEN.values()))[0].pid).net_connections()
                 if each.status == psutil.CONN_LISTEN]  # fmt: skip
-    other, _ = self_signed(["db.example"])
+    other, _ = generate_self_signed(["db.example"])
     with pytest.raises(ConnectionFailed, match="not the stack's"):
         connect(replace(mine, certificate=other))
 
@@ -105,7 +105,7 @@ def test_a_database_without_tls_behind_ssh_is_reached_by_a_socket_alone(there: s
 
 
 def test_a_stranger_over_there_hears_nothing_where_the_stack_has_a_certificate(there: str, tmp_path: Path) -> None:
-    own, _ = self_signed(["127.0.0.1"])
+    own, _ = generate_self_signed(["127.0.0.1"])
     with stranger(CLEARTEXT, tls=context(tmp_path, "127.0.0.1")) as he:
         address = Address("127.0.0.1", he.port, "a", "b", PASSWORD, sslmode="require", via=there, certificate=own)
         with pytest.raises(ConnectionFailed, match="not the stack's"):
@@ -166,5 +166,5 @@ def test_whose_a_connection_is_is_read_with_both_ends() -> None:
     row = "   0: {}:{:04X} {}:{:04X} 01 00000000:00000000 00:00000000 00000000  {}        0 1 1\n"
     one, two = secrets.randbelow(60000) + 1, 5432
     table = head + row.format("0200007F", one, "0100007F", two, 7) + row.format("0100007F", one, "0100007F", two, 8)
-    assert loopback.owner(table, ("127.0.0.1", one), ("127.0.0.1", two)) == 8
-    assert loopback.owner(table, ("127.0.0.1", one + 1), ("127.0.0.1", two)) is None
+    assert loopback.find_owner(table, ("127.0.0.1", one), ("127.0.0.1", two)) == 8
+    assert loopback.find_owner(table, ("127.0.0.1", one + 1), ("127.0.0.1", two)) is None

@@ -17,7 +17,7 @@ EMPTY = {"PULUMI_CONFIG_PASSPHRASE": ""}
 
 
 def said(stack: str, environ: dict[str, str], *, root: bool = False, **keys: str) -> str:
-    found = cautions.cautions(from_config(stack, keys), environ, root=root)
+    found = cautions.find_cautions(from_config(stack, keys), environ, root=root)
     return "\n".join(meaning for meaning, _ in found)
 
 

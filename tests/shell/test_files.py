@@ -135,7 +135,7 @@ def test_extensions_offered_lists_versions_and_scripts(toolbox: EmbeddedToolbox)
 
 
 def test_prepare_makes_a_directory_once_and_then_sets_the_password(toolbox: EmbeddedToolbox) -> None:
-    verifier = single_user_mode.verifier("postgres", "secret")
+    verifier = single_user_mode.compute_verifier("postgres", "secret")
     script = shell.get("prepare").replace("/tmp/pgstack-password", toolbox.put("password", verifier))
     variables = {"VOLUME": str(toolbox.root), "MAJOR": "18", "SETTINGS": " ".join(single_user_mode.OPTIONS)}
     words = []

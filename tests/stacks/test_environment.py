@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 
 from pgvector_stacks.config import environment as e
-from pgvector_stacks.config.json_schema import json_schema
+from pgvector_stacks.config.json_schema import build_json_schema
 from pgvector_stacks.sizing.settings import Limits, derive_settings
 from tests.own_project import COMMITTED
 
@@ -300,20 +300,20 @@ def test_a_file_that_is_no_stack_file_is_told_in_one_line(stacks: Path, text: st
 def test_what_one_environment_lists_is_known_to_all(stacks: Path) -> None:
     for stack, script in (("dev", "seed.sql"), ("test", "seed.sql"), ("production", "migrations/*.sql")):
         (stacks / f"Pulumi.{stack}.yaml").write_text(f"config:\n  pgvector:scripts:\n    - init.sql\n    - {script}\n")
-    assert e.scripts_of_all() == (*e.DEFAULT_SCRIPTS, "seed.sql", "migrations/*.sql")
+    assert e.list_all_scripts() == (*e.DEFAULT_SCRIPTS, "seed.sql", "migrations/*.sql")
 
 
 # the schema for editors
 
 
 def test_the_schema_knows_every_key_and_describes_it() -> None:
-    properties = json_schema()["properties"]["config"]["properties"]
+    properties = build_json_schema()["properties"]["config"]["properties"]
     assert sorted(properties) == sorted(f"pgvector:{key}" for key in KEYS)
     assert all(definition["description"] for definition in properties.values())
 
 
 def test_the_schema_wants_passwords_encrypted() -> None:
-    properties = json_schema()["properties"]["config"]["properties"]
+    properties = build_json_schema()["properties"]["config"]["properties"]
     for key in e.SECRETS:
         assert (properties[f"pgvector:{key}"]["type"], properties[f"pgvector:{key}"]["required"]) == (
             "object", ["secure"],
@@ -321,7 +321,7 @@ def test_the_schema_wants_passwords_encrypted() -> None:
 
 
 def test_the_schema_lets_nothing_be_required_and_nothing_unknown_in() -> None:
-    schema = json_schema()
+    schema = build_json_schema()
     config = schema["properties"]["config"]
     assert "required" not in schema
     assert "required" not in config
@@ -330,7 +330,7 @@ def test_the_schema_lets_nothing_be_required_and_nothing_unknown_in() -> None:
 
 @pytest.mark.parametrize("stack", e.ENVIRONMENTS)
 def test_the_schema_has_what_the_committed_files_use(stack: str) -> None:
-    schema = json_schema()["properties"]
+    schema = build_json_schema()["properties"]
     content = yaml.safe_load((COMMITTED / f"Pulumi.{stack}.yaml").read_text())
     assert content.keys() <= schema.keys()
     assert content["config"].keys() <= schema["config"]["properties"].keys()

@@ -92,10 +92,10 @@ def test_data_that_changed_on_the_way_is_noticed(machine: Machine, monkeypatch: 
     def lossy(upgrade: run.Upgrade) -> None:
         original(upgrade)
         with_server = interface.start_server(
-            upgrade.toolbox, upgrade.new, upgrade.unfinished, {}, upgrade.source.superuser
+            upgrade.toolbox, upgrade.new, upgrade.unfinished_directory, {}, upgrade.source.superuser
         )
         interface.execute_sql(upgrade.toolbox, with_server, "app", "DELETE FROM public.words WHERE id = 1")
-        interface.stop_server(upgrade.toolbox, upgrade.new, upgrade.unfinished)
+        interface.stop_server(upgrade.toolbox, upgrade.new, upgrade.unfinished_directory)
 
     monkeypatch.setattr(methods, "transfer", lossy)
     with pytest.raises(ServerError, match=r"not the old one's: 1 differences\n.*public\.words"):

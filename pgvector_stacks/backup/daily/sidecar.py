@@ -71,7 +71,7 @@ def container_files() -> dict[str, str]:
         "now.sh": shell.get("backup_now"),
         "once.sh": shell.get("backup_once"),
         "dump.sh": shell.get("dump"),
-        "backup.pl": shell.text_of("backup.pl"),
+        "backup.pl": shell.read_text("backup.pl"),
         "cluster.sql": queries.get("backup_cluster"),
         "contents.sql": queries.get("backup_contents"),
     }
@@ -92,7 +92,7 @@ def container_environment(
         "BACKUPS": BACKUPS, "DATABASE": database, "HOME": "/tmp", "JOBS": str(JOBS), "KEEP": str(keep), "LC_ALL": "C",
         "PATH": path, "PGCONNECT_TIMEOUT": "10", "PGHOST": server, "PGPASSFILE": f"{MOUNT}/passfile",
         "PGPORT": str(PORT), "PGUSER": ROLE, "SECOND": str(schedule.second), "STACK": stack,
-        **server_authentication.variables(sslmode, f"{MOUNT}/{ROOT}" if verified else ""),
+        **server_authentication.build_environment(sslmode, f"{MOUNT}/{ROOT}" if verified else ""),
     }  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def install(client: docker.DockerClient, wanted: Installation, password: str, ke
         secret = {
             PASSWORD_FILE: passfile_line(password),
             KEY_FILE: key,
-            ROOT_FILE: server_authentication.root_of(certificate),
+            ROOT_FILE: server_authentication.extract_roots(certificate),
         }
         put_files(container, "/tmp", given | secret)
         done = run_to_end(container)

@@ -37,7 +37,7 @@ ALLOWED = "CREATE ROLE, ALTER ROLE … WITH or SET, COMMENT ON ROLE, GRANT of a 
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class RoleStatement:
     """One statement about roles. `names`: the roles that it names; `command`: its SQL; `bare`: that without a password.
 
     `makes`: the role that it creates; `power`: why it gives a role a superuser's rights; `group`: the role that gets a
@@ -54,14 +54,14 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class RoleToken:
     """A token of a statement. `kind`: word, name, text, number or mark."""
 
     kind: str
     value: str
 
 
-def parse(text: str) -> list[Statement]:
+def parse(text: str) -> list[RoleStatement]:
     """Return the statements in order. Raises BackupRefused for the first that pg_dumpall can't have written."""
     found, at, number, counted = [], 0, 1, 0
     while at < len(text):
@@ -79,7 +79,7 @@ def parse(text: str) -> list[Statement]:
     return found
 
 
-def refuse_powers(statements: Iterable[Statement], powerful: Collection[str], *, allowed: bool) -> None:
+def refuse_powers(statements: Iterable[RoleStatement], powerful: Collection[str], *, allowed: bool) -> None:
     """Raise BackupRefused if a statement gives a role a superuser's rights, unless `allowed`.
 
     `powerful`: the roles whose members have such rights.
@@ -101,12 +101,12 @@ def refuse_powers(statements: Iterable[Statement], powerful: Collection[str], *,
         )
 
 
-def remove_backup_role(statements: Iterable[Statement], *, made: bool = False) -> list[Statement]:
+def remove_backup_role(statements: Iterable[RoleStatement], *, made: bool = False) -> list[RoleStatement]:
     """Remove the statements about the role of scheduled backups, which `up` creates. `made`: keep its CREATE ROLE."""
     return [each for each in statements if BACKUP not in each.names or (made and each.makes == BACKUP)]
 
 
-def select_missing(statements: Iterable[Statement], present: Iterable[str]) -> list[Statement]:
+def select_missing(statements: Iterable[RoleStatement], present: Iterable[str]) -> list[RoleStatement]:
     """Return, in order, the statements that name a role which isn't `present`."""
     there = frozenset(present)
     return [each for each in statements if each.names - there]
@@ -126,9 +126,9 @@ def _refuse(number: int, line: str, why: _UnknownStatement) -> NoReturn:
     )
 
 
-def _tokenize(text: str, at: int) -> tuple[list[Token], int]:
+def _tokenize(text: str, at: int) -> tuple[list[RoleToken], int]:
     """Return the tokens of one statement without its `;`, and the start of the next line. Raises _Unknown."""
-    found: list[Token] = []
+    found: list[RoleToken] = []
     while match := TOKEN.match(text, at):
         at = match.end()
         kind, value = str(match.lastgroup), match[str(match.lastgroup)]
@@ -138,19 +138,19 @@ def _tokenize(text: str, at: int) -> tuple[list[Token], int]:
             return found, at + 1
         if kind in ("plain", "escaped"):
             value = value.replace("''", "'")
-            found.append(Token("text", value.replace("\\\\", "\\") if kind == "escaped" else value))
+            found.append(RoleToken("text", value.replace("\\\\", "\\") if kind == "escaped" else value))
         elif kind != "blank":
-            found.append(Token(kind, value.replace('""', '"') if kind == "name" else value))
+            found.append(RoleToken(kind, value.replace('""', '"') if kind == "name" else value))
     raise _UnknownStatement("")
 
 
 class _Reader:
     """A parser of one statement. Raises _Unknown."""
 
-    def __init__(self, tokens: list[Token], line: int) -> None:
+    def __init__(self, tokens: list[RoleToken], line: int) -> None:
         self.tokens, self.line = tokens, line
 
-    def statement(self) -> Statement:
+    def statement(self) -> RoleStatement:
         for words, read in self.kinds():
             if self.words(*words):
                 found = read()
@@ -159,7 +159,7 @@ class _Reader:
                 return found
         raise _UnknownStatement("")
 
-    def kinds(self) -> Iterator[tuple[tuple[str, ...], Callable[[], Statement]]]:
+    def kinds(self) -> Iterator[tuple[tuple[str, ...], Callable[[], RoleStatement]]]:
         yield ("CREATE", "ROLE"), self.create
         yield ("ALTER", "ROLE"), self.alter
         yield ("COMMENT", "ON", "ROLE"), self.comment
@@ -168,7 +168,7 @@ class _Reader:
 
     def words(self, *words: str) -> bool:
         """Consume these words if they come next. Return whether they did."""
-        head = [Token("word", word) for word in words]
+        head = [RoleToken("word", word) for word in words]
         if self.tokens[: len(words)] != head:
             return False
         del self.tokens[: len(words)]
@@ -193,15 +193,15 @@ class _Reader:
     def make(
         self, names: Iterable[str], template: str, *values: sql.Composable, makes: str = "", power: str = "",
         group: str = "",
-    ) -> Statement:  # fmt: skip
+    ) -> RoleStatement:  # fmt: skip
         composed = sql.SQL(template).format(*values)  # templates of this file
-        return Statement(self.line, frozenset(names), composed, composed, makes, power, group)
+        return RoleStatement(self.line, frozenset(names), composed, composed, makes, power, group)
 
-    def create(self) -> Statement:
+    def create(self) -> RoleStatement:
         role = self.name()
         return self.make([role], "CREATE ROLE {}", sql.Identifier(role), makes=role)
 
-    def alter(self) -> Statement:
+    def alter(self) -> RoleStatement:
         role = self.name()
         if self.words("WITH"):
             return self.attributes(role)
@@ -209,7 +209,7 @@ class _Reader:
         setting = self.name()
         self.demand("TO")
         values = [self.take("text") if self.tokens else ""]  # pg_dumpall writes an empty list as nothing
-        while self.tokens and self.tokens[0] == Token("mark", ","):
+        while self.tokens and self.tokens[0] == RoleToken("mark", ","):
             self.tokens.pop(0)
             values.append(self.take("text"))
         wrong = libraries.explain_unsafe_setting(setting, values)
@@ -219,7 +219,7 @@ class _Reader:
             power=f"role {one_line(role)}: {wrong}" if wrong else "",
         )  # fmt: skip
 
-    def attributes(self, role: str) -> Statement:
+    def attributes(self, role: str) -> RoleStatement:
         head = sql.SQL("ALTER ROLE {} WITH").format(sql.Identifier(role))
         parts: list[sql.Composable] = [head]
         secret: list[sql.Composable] = []
@@ -243,14 +243,14 @@ class _Reader:
             else:
                 raise _UnknownStatement("")
         whole, bare = (sql.SQL(" ").join(each) for each in (parts + secret, parts))
-        return Statement(self.line, frozenset([role]), whole, bare, power=power)
+        return RoleStatement(self.line, frozenset([role]), whole, bare, power=power)
 
-    def comment(self) -> Statement:
+    def comment(self) -> RoleStatement:
         role = self.name()
         self.demand("IS")
         return self.make([role], "COMMENT ON ROLE {} IS {}", sql.Identifier(role), sql.Literal(self.take("text")))
 
-    def label(self) -> Statement:
+    def label(self) -> RoleStatement:
         provider = self.name()
         self.demand("ON", "ROLE")
         role = self.name()
@@ -260,7 +260,7 @@ class _Reader:
             sql.Literal(self.take("text")),
         )  # fmt: skip
 
-    def grant(self) -> Statement:
+    def grant(self) -> RoleStatement:
         if self.tokens and self.tokens[0].value in ("SET", "ALTER", "ALL"):
             return self.parameter()
         group = self.name()
@@ -269,7 +269,7 @@ class _Reader:
         options: list[sql.Composable] = []
         if self.words("WITH"):
             options.append(self.option())
-            while self.tokens and self.tokens[0] == Token("mark", ","):
+            while self.tokens and self.tokens[0] == RoleToken("mark", ","):
                 self.tokens.pop(0)
                 options.append(self.option())
         tail = sql.SQL(" WITH {}").format(sql.SQL(", ").join(options)) if options else sql.SQL("")
@@ -286,10 +286,10 @@ class _Reader:
             raise _UnknownStatement("")
         return sql.SQL(f"{kind} {value}")  # words of this file
 
-    def parameter(self) -> Statement:
+    def parameter(self) -> RoleStatement:
         """Parse a grant on a server setting. Only superusers grant these, and some let a role become a superuser."""
         rights: list[sql.Composable] = [self.right()]
-        while self.tokens and self.tokens[0] == Token("mark", ","):
+        while self.tokens and self.tokens[0] == RoleToken("mark", ","):
             self.tokens.pop(0)
             rights.append(self.right())
         self.demand("ON", "PARAMETER")

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pgvector_stacks.automation.deployed import backup_key
+from pgvector_stacks.automation.deployed import find_backup_key
 from pgvector_stacks.automation.toolchain import find_or_get
 from pgvector_stacks.automation.workspace import Workspace
 from pgvector_stacks.backup import store
@@ -33,14 +33,14 @@ from pgvector_stacks.backup.manifest import (
 )
 from pgvector_stacks.backup.restore import restore as bring_back
 from pgvector_stacks.cli import outputs as stack_outputs
-from pgvector_stacks.cli.backup.places import Deployed, apart, at_the_server, jobs
-from pgvector_stacks.cli.backup.trust import Unsigned, key_if_any, trust
-from pgvector_stacks.cli.backup.trust import key as key_of
-from pgvector_stacks.cli.confirm import must_be_typed
+from pgvector_stacks.cli.backup.places import DeployedStack, count_jobs, open_isolated_programs, open_server_toolbox
+from pgvector_stacks.cli.backup.trust import Unsigned, find_key, find_trust
+from pgvector_stacks.cli.backup.trust import read_key as key_of
+from pgvector_stacks.cli.confirm import require_typed_name
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.common.plain_text import safe
-from pgvector_stacks.config.engines import config_of
+from pgvector_stacks.config.engines import get_config
 from pgvector_stacks.config.environment import ENVIRONMENTS, Environment, from_file
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.engines.interface import refuse_lacking
@@ -71,10 +71,10 @@ def create(stack: Stack = "local") -> None:
     environment = _backed_up(stack)
     with _for_stack(stack):
         deployed = _deployed(environment)
-    with _for_stack(stack), at_the_server(deployed) as (toolbox, server):
+    with _for_stack(stack), open_server_toolbox(deployed) as (toolbox, server):
         manifest = make(
-            toolbox, server, environment.backups, stack=stack, database=environment.database, jobs=jobs(environment),
-            key=deployed.key, report=say,
+            toolbox, server, environment.backups, stack=stack, database=environment.database,
+            jobs=count_jobs(environment), key=deployed.key, report=say,
         )  # fmt: skip
     if not deployed.key:
         say(f"it isn't signed: the state has no key yet, which the next `up` makes:  pgstack up {stack}")
@@ -94,7 +94,7 @@ def list_(
     """List the backups of a stack, and whether each is signed with its key. Exit code 1: at least one is damaged."""
     directory = from_file(stack).backups
     backups = store.list_backups(directory)
-    key = key_if_any(stack) if backups else None
+    key = find_key(stack) if backups else None
     table = Table(show_header=True, header_style="bold")
     for column in ("backup", "server", "size", "rows", "revision", "last drill"):
         table.add_column(column, no_wrap=column != "last drill", overflow="fold")
@@ -104,13 +104,13 @@ def list_(
             manifest = verify(backup.folder, digests=digests)
         except BackupRefused as refusal:
             damaged.append(str(refusal))
-            table.add_row(backup.name, "damaged", "", "", "", drilled(backup))
+            table.add_row(backup.name, "damaged", "", "", "", describe_drill(backup))
             continue
         table.add_row(
-            backup.name, manifest.server_version, size(manifest.bytes), f"{manifest.rows:,}",
-            manifest.schema_revision, drilled(backup),
+            backup.name, manifest.server_version, format_size(manifest.bytes), f"{manifest.rows:,}",
+            manifest.schema_revision, describe_drill(backup),
         )  # fmt: skip
-        doubted += [f"{backup.name}: {words}" for words in doubts(backup, key)]
+        doubted += [f"{backup.name}: {words}" for words in find_doubts(backup, key)]
     if not table.row_count:
         typer.echo(f"no backup in {directory}")
         return
@@ -138,11 +138,11 @@ def drill(
     environment = _backed_up(stack)
     with _for_stack(stack), store.locking_folder(environment.backups):
         folder = store.find_backup(environment.backups, backup)
-        proof = trust(stack, unsigned=unsigned, say=say)
-        with apart(environment) as programs:
+        proof = find_trust(stack, unsigned=unsigned, say=say)
+        with open_isolated_programs(environment) as programs:
             result = try_out(
-                programs.toolbox, folder, jobs=jobs(environment), vector_indexes=vector_indexes, major=programs.newest,
-                superusers=superusers, by_superuser=superusers, trust=proof, report=say,
+                programs.toolbox, folder, jobs=count_jobs(environment), vector_indexes=vector_indexes,
+                major=programs.newest, superusers=superusers, by_superuser=superusers, trust=proof, report=say,
             )  # fmt: skip
     if place := _elsewhere(environment):
         place.record_drill(folder)
@@ -170,17 +170,17 @@ def restore(
     source, target = from_file(stack), _backed_up(into or stack)
     folder = store.find_backup(source.backups, backup)
     with _for_stack(stack):
-        manifest = verify(folder, trust=trust(stack, unsigned=unsigned, say=say))
+        manifest = verify(folder, trust=find_trust(stack, unsigned=unsigned, say=say))
     say(f"{folder.name}: {_amount(manifest)}, database {manifest.database}, revision {manifest.schema_revision}")
-    must_be_typed(
+    require_typed_name(
         target.stack, f"a restore replaces the database of {target.stack}, which is kept under another name",
         confirm, f"--confirm {target.stack}", say,
     )  # fmt: skip
     with _for_stack(target.stack):
         deployed = _deployed(target)
-    with _for_stack(stack), store.locking_folder(source.backups), at_the_server(deployed) as (toolbox, server):
+    with _for_stack(stack), store.locking_folder(source.backups), open_server_toolbox(deployed) as (toolbox, server):
         before = bring_back(
-            toolbox, server, deployed.admin, folder, manifest, manifest.database, jobs=jobs(target),
+            toolbox, server, deployed.admin, folder, manifest, manifest.database, jobs=count_jobs(target),
             lock_wait_s=target.lock_wait_s, superusers=superusers, report=say,
         )  # fmt: skip
     typer.echo(f"{target.stack}: database {deployed.admin.database} is that of {folder.name}")
@@ -223,7 +223,7 @@ def key(
     typer.echo(encryption.age_identity(found) if age else found)
 
 
-def doubts(backup: store.Backup, key: str | None) -> list[str]:
+def find_doubts(backup: store.Backup, key: str | None) -> list[str]:
     """Return why an undamaged backup, or the record of its drill, may not be the stack's own; [] if they are.
 
     `key`: signs the stack's backups; "": the stack has none yet; None: signatures aren't checked.
@@ -240,13 +240,13 @@ def doubts(backup: store.Backup, key: str | None) -> list[str]:
     return found
 
 
-def finding(environment: Environment, key: str | None = None) -> Finding:
+def examine_backups(environment: Environment, key: str | None = None) -> Finding:
     """For `status` and `doctor`: return the last backup and the last drill, and a remedy if these are not enough.
 
-    If the volume is protected, having no backup is a fault, or none that passed a drill. `key`: as in `doubts`.
+    If the volume is protected, having no backup is a fault, or none that passed a drill. `key`: as in `find_doubts`.
     """
     stack = environment.stack
-    if lacking := config_of(environment.engine).lacks.get("backup"):
+    if lacking := get_config(environment.engine).lacks.get("backup"):
         return Finding("backup", lacking.replace("STACK", stack))
     create_one, drill_one = f"pgstack backup create {stack}", f"pgstack backup drill {stack}"
     needed = environment.volume == "protect"
@@ -255,14 +255,14 @@ def finding(environment: Environment, key: str | None = None) -> Finding:
         return Finding("backup", "none yet", create_one if needed else "")
     newest = backups[-1]
     good = store.last_good_drill_time(environment.backups, key or None)
-    words = f"last {newest.started_at:{TIME}}, drill {drilled(newest)}"
+    words = f"last {newest.started_at:{TIME}}, drill {describe_drill(newest)}"
     if newest.drill is None and good is not None:
         words += f"; last good drill {good:{TIME}}"
     try:
         verify(newest.folder, digests=False)
     except BackupRefused as refusal:
         return Finding("backup", f"{words}; {str(refusal).splitlines()[0].rstrip(':')}", create_one)
-    doubted = [word for word in doubts(newest, key) if word != NO_KEY]
+    doubted = [word for word in find_doubts(newest, key) if word != NO_KEY]
     words += "".join(f"; {word}" for word in doubted)
     if OTHER_KEY in doubted or OTHER_TIME in doubted or (needed and NOT_SIGNED in doubted):
         return Finding("backup", words, create_one)
@@ -271,7 +271,7 @@ def finding(environment: Environment, key: str | None = None) -> Finding:
     return Finding("backup", words, drill_one if needed and good is None else "")
 
 
-def drilled(backup: store.Backup) -> str:
+def describe_drill(backup: store.Backup) -> str:
     """Describe the backup's last drill in a few words."""
     result = backup.drill
     if result is None:
@@ -279,10 +279,10 @@ def drilled(backup: store.Backup) -> str:
     return f"{'good' if result.ok else 'FAILED'} {result.at:{TIME}}, {result.seconds:.0f} s"
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """Format a number of bytes for people.
 
-    >>> size(2676480)
+    >>> format_size(2676480)
     '2.6 MiB'
     """
     amount, unit = float(count), "B"
@@ -295,7 +295,7 @@ def size(count: int) -> str:
 
 def _amount(manifest: Manifest) -> str:
     """Describe what a backup contains in a few words."""
-    return f"{size(manifest.bytes)}, {manifest.rows:,} rows, PostgreSQL {manifest.server_version}"
+    return f"{format_size(manifest.bytes)}, {manifest.rows:,} rows, PostgreSQL {manifest.server_version}"
 
 
 class _for_stack:
@@ -324,11 +324,13 @@ def _backed_up(stack: str) -> Environment:
     return environment
 
 
-def _deployed(environment: Environment) -> Deployed:
+def _deployed(environment: Environment) -> DeployedStack:
     """Return the deployed stack. Raises ConnectionFailed, with the remedy, if its server doesn't answer."""
     workspace = Workspace(environment.stack, find_or_get(say), say)
     state = workspace.state()
     found = stack_outputs.read(workspace, state)
-    deployed = Deployed.of(environment, {key: output.value for key, output in found.items()}, backup_key(state))
+    deployed = DeployedStack.from_outputs(
+        environment, {key: output.value for key, output in found.items()}, find_backup_key(state)
+    )
     connect(replace(deployed.admin, database="postgres")).close()
     return deployed

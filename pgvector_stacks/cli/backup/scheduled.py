@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from pgvector_stacks.backup import store
 from pgvector_stacks.backup.daily import schedule, sidecar
 from pgvector_stacks.common.finding import Finding
-from pgvector_stacks.common.plain_text import quoted
+from pgvector_stacks.common.plain_text import quote_lines
 from pgvector_stacks.config.environment import Environment
 
 TIME = "%Y-%m-%d %H:%M UTC"
 WHAT = "backup schedule"
 
 
-def finding(environment: Environment, now: datetime) -> Finding | None:
+def examine_schedule(environment: Environment, now: datetime) -> Finding | None:
     """Report the next run, the last failure, or an overdue backup, by the folder's contents; None: no schedule."""
     if environment.backup is None:
         return None
@@ -28,7 +28,7 @@ def finding(environment: Environment, now: datetime) -> Finding | None:
     container = sidecar.container_name(environment.name)
     remedy = f"read its log:  docker logs {container};  make one:  pgstack backup create {stack}"
     failure = schedule.read_last_failure(directory, newest)
-    said = f"\nthe last run failed, {quoted(failure)}" if failure else ""
+    said = f"\nthe last run failed, {quote_lines(failure)}" if failure else ""
     if schedule.is_overdue(newest, since, now):
         last = f"the last is of {newest:{TIME}}" if newest else f"none since {since:{TIME}}"
         return Finding(WHAT, f"{words}; overdue: {last}{said}", remedy)
@@ -37,6 +37,6 @@ def finding(environment: Environment, now: datetime) -> Finding | None:
     return Finding(WHAT, f"{words}, next {environment.backup.next_run(now):{TIME}}")
 
 
-def at_present(environment: Environment) -> Finding | None:
-    """Return the `finding` as of now."""
-    return finding(environment, datetime.now(UTC))
+def examine_schedule_now(environment: Environment) -> Finding | None:
+    """Return what `examine_schedule` finds now."""
+    return examine_schedule(environment, datetime.now(UTC))

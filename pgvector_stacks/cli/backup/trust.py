@@ -23,29 +23,29 @@ Unsigned = Annotated[
 ]
 
 
-def trust(stack: str, *, unsigned: bool, say: Callable[[str], None]) -> Trust:
+def find_trust(stack: str, *, unsigned: bool, say: Callable[[str], None]) -> Trust:
     """Return what a backup of `stack` must prove. Raises PgstackError if the stack's state can't be read."""
     if unsigned:
         return UNSIGNED
     try:
-        return Trust(key(stack, say))
+        return Trust(read_key(stack, say))
     except PgstackError as error:
         raise PgstackError(
             f"whether the backup is the stack's own can't be checked: {error}\n  or take it as it is:  --unsigned"
         ) from None
 
 
-def key_if_any(stack: str) -> str | None:
-    """Like `key`, but return None if there is no Pulumi or no readable state; then signatures aren't checked."""
+def find_key(stack: str) -> str | None:
+    """Like `read_key`, but return None if there is no Pulumi or no readable state; then signatures aren't checked."""
     toolchain = find()
     if toolchain is None:
         return None
     try:
-        return deployed.backup_key(Workspace(stack, toolchain, lambda _: None).state())
+        return deployed.find_backup_key(Workspace(stack, toolchain, lambda _: None).state())
     except PgstackError:
         return None
 
 
-def key(stack: str, say: Callable[[str], None]) -> str:
+def read_key(stack: str, say: Callable[[str], None]) -> str:
     """Return the key in the stack's state; "" if no `up` has created one yet. Raises PgstackError."""
-    return deployed.backup_key(Workspace(stack, find_or_get(say), say).state())
+    return deployed.find_backup_key(Workspace(stack, find_or_get(say), say).state())

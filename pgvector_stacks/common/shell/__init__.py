@@ -12,9 +12,9 @@ from pathlib import Path
 @cache
 def get(*names: str) -> str:
     """The text of the scripts, one after the other; it is run with `sh -ec`."""
-    return "\n".join(text_of(f"{name}.sh") for name in names)
+    return "\n".join(read_text(f"{name}.sh") for name in names)
 
 
-def text_of(file: str) -> str:
+def read_text(file: str) -> str:
     """The text of one file."""
     return (Path(__file__).parent / file).read_text(encoding="utf-8")

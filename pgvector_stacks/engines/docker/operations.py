@@ -29,7 +29,7 @@ class Docker(Engine):
     """A server in a container, on the Docker Engine that the stack file, DOCKER_HOST or the context names."""
 
     def check(self, environment: Environment, *, offline: bool) -> None:
-        _ = environment.fitting
+        _ = environment.tuned_within_memory
         if offline:
             return
         engine = _choose_endpoint(environment)
@@ -74,10 +74,12 @@ class Docker(Engine):
     def psql(self, environment: Environment, *, interactive: bool) -> Psql:
         if shutil.which("docker") is None:
             return Psql()
-        return Psql(inside=psql_command(environment.name, _choose_endpoint(environment).url, interactive=interactive))
+        return Psql(
+            inside=build_psql_command(environment.name, _choose_endpoint(environment).url, interactive=interactive)
+        )
 
 
-def psql_command(container: str, engine: str, *, interactive: bool) -> tuple[str, ...]:
+def build_psql_command(container: str, engine: str, *, interactive: bool) -> tuple[str, ...]:
     """Return the command of the container's psql. `-e NAME` passes a variable of `docker`'s own environment, so that no
     argument shows its value.
     """

@@ -18,7 +18,7 @@ from pgvector_stacks.common import queries
 from pgvector_stacks.common.difference import Difference
 from pgvector_stacks.common.errors import SqlFailed
 from pgvector_stacks.common.plain_text import one_line
-from pgvector_stacks.connections.connection import said
+from pgvector_stacks.connections.connection import format_server_message
 from pgvector_stacks.migrations.lexing.lexing import Token
 from pgvector_stacks.migrations.scripts import interrupted
 from pgvector_stacks.migrations.scripts.script_files import Script
@@ -28,7 +28,7 @@ Kind = Literal["create index", "drop index", "reindex", "detach", "other"]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class NamedObjects:
     """The objects that a statement names: an index and a table (or a partition and its parent), each as written."""
 
     kind: Kind
@@ -37,7 +37,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class StatementState:
     """The state of a statement that began: its indexes (OID, name to drop it by, valid), and whether it is finished."""
 
     indexes: Sequence[tuple[int, str, bool]] = field(default=())
@@ -45,28 +45,30 @@ class Own:
     to_finalize: bool = False  # DETACH PARTITION CONCURRENTLY stopped between its two halves
 
 
-def target(script: Script, number: int) -> Target:
+def find_named_objects(script: Script, number: int) -> NamedObjects:
     """Return what the statement's words name; `other` if the statement can't leave anything half-done."""
     tokens = script.statements[number].tokens
     upper = [script.text[token.start : token.end].upper() for token in tokens]
     if upper[0] == "REINDEX" and "CONCURRENTLY" in upper:
-        return Target("reindex")
+        return NamedObjects("reindex")
     if upper[0] == "ALTER" and "DETACH" in upper and upper[-1] == "CONCURRENTLY":
         table = upper.index("TABLE") + 1
         table += 2 * (upper[table : table + 2] == ["IF", "EXISTS"])
         partition = upper.index("DETACH") + 2
-        return Target("detach", _name(script, tokens, partition), _name(script, tokens, table))
+        return NamedObjects("detach", _name(script, tokens, partition), _name(script, tokens, table))
     if "CONCURRENTLY" not in upper[:4] or "INDEX" not in upper[:3]:
-        return Target("other")
+        return NamedObjects("other")
     place = upper.index("CONCURRENTLY") + 1
     if upper[0] == "DROP":
-        return Target("drop index", _name(script, tokens, place + 2 * (upper[place : place + 2] == ["IF", "EXISTS"])))
+        return NamedObjects(
+            "drop index", _name(script, tokens, place + 2 * (upper[place : place + 2] == ["IF", "EXISTS"]))
+        )
     if upper[0] != "CREATE" or "ON" not in upper:
-        return Target("other")
+        return NamedObjects("other")
     place += 3 * (upper[place : place + 3] == ["IF", "NOT", "EXISTS"])
     on = upper.index("ON", place)
     index = _name(script, tokens, place) if on > place else None
-    return Target("create index", index, _name(script, tokens, on + 1 + (upper[on + 1 : on + 2] == ["ONLY"])))
+    return NamedObjects("create index", index, _name(script, tokens, on + 1 + (upper[on + 1 : on + 2] == ["ONLY"])))
 
 
 def _name(script: Script, tokens: Sequence[Token], place: int) -> str:
@@ -77,9 +79,9 @@ def _name(script: Script, tokens: Sequence[Token], place: int) -> str:
     return script.text[tokens[place].start : tokens[end].end]
 
 
-def note(owner: Connection[Any], script: Script, number: int) -> dict[str, Any]:
+def build_note(owner: Connection[Any], script: Script, number: int) -> dict[str, Any]:
     """Return a note of what exists before the statement begins. `owner`: the script's session, for its search_path."""
-    goal = target(script, number)
+    goal = find_named_objects(script, number)
     if goal.kind == "other":
         return {}
     values = {"kind": goal.kind, "index": goal.index, "table": goal.table}
@@ -92,45 +94,45 @@ def note(owner: Connection[Any], script: Script, number: int) -> dict[str, Any]:
     return {"kind": goal.kind, **row[0]} if row and row[0] else {}
 
 
-def by_name(owner: Connection[Any], script: Script, number: int) -> dict[str, Any]:
+def build_note_by_name(owner: Connection[Any], script: Script, number: int) -> dict[str, Any]:
     """Return a note for a statement that an older pgstack began: every index with the name it gives is its own."""
-    found = note(owner, script, number) if target(script, number).kind == "create index" else {}
+    found = build_note(owner, script, number) if find_named_objects(script, number).kind == "create index" else {}
     return found | {"had": []} if found.get("name") else {}
 
 
-def find_own_indexes(connection: Connection[Any], noted: dict[str, Any] | None) -> Own:
+def read_statement_state(connection: Connection[Any], noted: dict[str, Any] | None) -> StatementState:
     """Return the state of the statement that this note is about."""
     if not noted:
-        return Own()
+        return StatementState()
     kind = noted["kind"]
     if kind in ("create index", "reindex"):
         rows = connection.execute(queries.get("leftovers_own"), _values(noted)).fetchall()
         indexes = [(oid, name, valid) for oid, name, _, valid in rows]
-        return Own(indexes, finished=kind == "create index" and any(valid for _, _, valid in indexes))
+        return StatementState(indexes, finished=kind == "create index" and any(valid for _, _, valid in indexes))
     if kind == "drop index":
         there = connection.execute("SELECT FROM pg_catalog.pg_class WHERE oid = %s::oid", (noted["oid"],)).fetchone()
-        return Own(finished=there is None)
+        return StatementState(finished=there is None)
     pending = connection.execute(
         "SELECT inhdetachpending FROM pg_catalog.pg_inherits WHERE inhrelid = %s::oid AND inhparent = %s::oid",
         (noted["oid"], noted["parent"]),
     ).fetchone()
-    return Own(finished=pending is None, to_finalize=bool(pending and pending[0]))
+    return StatementState(finished=pending is None, to_finalize=bool(pending and pending[0]))
 
 
 def is_there(owner: Connection[Any], script: Script, number: int, noted: dict[str, Any]) -> bool:
     """Return True if what DROP INDEX or DETACH PARTITION removes exists with another OID, as in a restored backup."""
     identity = noted.get("identity")
-    return identity is not None and note(owner, script, number).get("identity") == identity
+    return identity is not None and build_note(owner, script, number).get("identity") == identity
 
 
-def after_failure(connection: Connection[Any], noted: dict[str, Any]) -> dict[str, Any]:
+def add_failed_indexes(connection: Connection[Any], noted: dict[str, Any]) -> dict[str, Any]:
     """Return the note of a statement that failed, with the indexes that it left: no later index counts as its own."""
     if noted.get("kind") not in ("create index", "reindex"):
         return noted
-    return noted | {"left": [oid for oid, _, valid in find_own_indexes(connection, noted).indexes if not valid]}
+    return noted | {"left": [oid for oid, _, valid in read_statement_state(connection, noted).indexes if not valid]}
 
 
-def without_own(
+def exclude_own_leftovers(
     connection: Connection[Any], differences: tuple[Difference, ...], named_too: str = ""
 ) -> tuple[Difference, ...]:
     """Return the differences that no half-done statement of a script explains.
@@ -142,7 +144,7 @@ def without_own(
     own: set[str] = set()
     vanishing: set[str] = set()
     names: set[str] = set()
-    for noted in interrupted.notes(connection, named_too):
+    for noted in interrupted.read_notes(connection, named_too):
         if noted.get("kind") in ("create index", "reindex"):
             rows = connection.execute(queries.get("leftovers_own"), _values(noted)).fetchall()
             own |= {identity for _, _, identity, _ in rows}
@@ -180,7 +182,7 @@ def _values(noted: dict[str, Any]) -> dict[str, Any]:
 
 
 def drop(
-    records: Connection[Any], own: Own, script: Script, line: int, *, lock_timeout_s: float, valid_too: bool
+    records: Connection[Any], own: StatementState, script: Script, line: int, *, lock_timeout_s: float, valid_too: bool
 ) -> None:
     """Drop the indexes that an earlier attempt of the statement in `line` left; valid ones only if `valid_too`.
 
@@ -197,7 +199,7 @@ def drop(
                 raise
             raise SqlFailed(
                 f"{script.path}:{line}: {one_line(name)}, INVALID since an earlier try, can't be dropped: "
-                f"{said(error)}",
+                f"{format_server_message(error)}",
                 sqlstate=error.sqlstate or "", script=script.name, line=line,
             ) from None  # fmt: skip
         finally:

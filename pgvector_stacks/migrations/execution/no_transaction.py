@@ -23,16 +23,16 @@ from psycopg import Connection, pq
 
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import SqlFailed
-from pgvector_stacks.connections.connection import as_pgstack_error
+from pgvector_stacks.connections.connection import wrap_server_error
 from pgvector_stacks.connections.lock_retry import RETRIABLE, Locks
 from pgvector_stacks.migrations.execution import index_leftovers, ledger_writer, notices, step_records
 from pgvector_stacks.migrations.execution.ledger_writer import Write
-from pgvector_stacks.migrations.execution.runner import COPYING, Ran, _message, _outcome, gone
+from pgvector_stacks.migrations.execution.runner import COPYING, ScriptRun, _message, _outcome, explain_lost_connection
 from pgvector_stacks.migrations.execution.sql_errors import ServerMessage, explain
-from pgvector_stacks.migrations.execution.step_message import Message, not_in_a_block, of_step
+from pgvector_stacks.migrations.execution.step_message import StepMessage, advise_own_step, build_step_message
 from pgvector_stacks.migrations.lexing.lexing import line_and_column
 from pgvector_stacks.migrations.scripts import interrupted, kept_settings, step_settings, steps
-from pgvector_stacks.migrations.scripts.interrupted import Started, statement_hash
+from pgvector_stacks.migrations.scripts.interrupted import StartedStatement, statement_hash
 from pgvector_stacks.migrations.scripts.planning import Pending
 from pgvector_stacks.migrations.scripts.script_files import Script
 from pgvector_stacks.migrations.scripts.steps import Step
@@ -50,15 +50,10 @@ NoteObjects = Callable[[Connection[Any], int], Noted]
 
 
 def run(
-    owner: Connection[Any],
-    records: Connection[Any],
-    entry: Pending,
-    *,
-    locks: Locks | None = None,
-    note_objects: NoteObjects = lambda *_: ({}, []),
-    opening: Mapping[str, str] | None = None,
+    owner: Connection[Any], records: Connection[Any], entry: Pending, *, locks: Locks | None = None,
+    note_objects: NoteObjects = lambda *_: ({}, []), opening: Mapping[str, str] | None = None,
     reconnected: Callable[[], Connection[Any]] | None = None,
-) -> Ran:
+) -> ScriptRun:  # fmt: skip
     """Run a no-transaction script from where it stopped. `owner`: the scripts' connection, which is reset afterwards.
 
     `records`: another connection to the same database, which may write `pgstack.statement` and which no script uses.
@@ -71,18 +66,18 @@ def run(
     owner.autocommit = True
     work = _Run(owner, records, entry.script, locks or Locks(), note_objects, opening or {}, reconnected)
     try:
-        work.all()
+        work.run_all()
     except SqlFailed as error:
         with suppress(psycopg.Error):
-            work.stopped()
-        if work.behind:
-            line, _ = line_and_column(entry.script.text, work.behind)
+            work.record_at_stop()
+        if work.rest_start:
+            line, _ = line_and_column(entry.script.text, work.rest_start)
             more = f"what stands before, to line {line}, is done and stays; the next `up` goes on behind it"
             raise error.with_line(more) from None
         raise
     owner.execute("DISCARD ALL")
     owner.autocommit = False
-    return Ran(entry, len(entry.script.statements), round((time.monotonic() - began) * 1000))
+    return ScriptRun(entry, len(entry.script.statements), round((time.monotonic() - began) * 1000))
 
 
 @dataclass
@@ -95,56 +90,56 @@ class _Run:
     opening: Mapping[str, str]
     reconnected: Callable[[], Connection[Any]] | None
     unrecorded: list[int] = field(default_factory=list)  # statements that only set the session, since the last record
-    started: dict[int, Started] = field(default_factory=dict)
+    started: dict[int, StartedStatement] = field(default_factory=dict)
     finished: int = 0
     lock_timeout_s: float = 0.0
     careful: bool = False  # the script may set another role or make a transaction read only
     began: float = field(default_factory=time.monotonic)
     noting_s: float = 0.0
     not_noted: bool = False
-    behind: int = 0  # the offset where the script's rest begins
+    rest_start: int = 0  # the offset where the script's rest begins
     repeatable: bool = True  # the failed statement may be tried again
     held: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @cached_property
     def text(self) -> str:
         """The script as it is sent, of the same length as the file's text."""
-        return kept_settings.as_sent(self.script, self.locks.timeout_s * 1000)
+        return kept_settings.protect_limits(self.script, self.locks.timeout_s * 1000)
 
-    def all(self) -> None:
-        cut, _ = steps.cut(self.script)
+    def run_all(self) -> None:
+        cut, _ = steps.split_into_steps(self.script)
         self.careful = CAREFUL.search(self.script.text) is not None
-        self.finished = len(interrupted.read(self.records).get(self.script.name, ()))
+        self.finished = len(interrupted.read_finished(self.records).get(self.script.name, ()))
         self.not_noted = self.finished > 0
-        self.started = {entry.number: entry for entry in interrupted.started(self.records, self.script.name)}
+        self.started = {entry.number: entry for entry in interrupted.read_started(self.records, self.script.name)}
         if self.script.statement_timeout_s is not None:
             timeout = round(self.script.statement_timeout_s * 1000)
             self.owner.execute(f"SET statement_timeout = {timeout}".encode())
-        self.repeat(cut)
+        self.restore_settings(cut)
         self.forget_edited(cut)
         for step in cut:
             if step.last < self.finished:
-                self.behind = self.end_of(step)
+                self.rest_start = self.end_of(step)
                 continue
-            if steps.repeats(self.script, step):
-                self.retrying(self.alone, step.first)
+            if steps.is_repeated(self.script, step):
+                self.retry_on_locks(self.run_unrecorded, step.first)
                 self.unrecorded.append(step.first)
             else:
-                self.retrying(self.one, step)
+                self.retry_on_locks(self.run_step, step)
                 self.unrecorded.clear()
-                self.behind = self.end_of(step)
+                self.rest_start = self.end_of(step)
 
-    def repeat(self, cut: Sequence[Step]) -> None:
+    def restore_settings(self, cut: Sequence[Step]) -> None:
         """Give the session the settings that the finished steps left."""
-        remembered = interrupted.remembered(self.records, self.script.name)
-        setting = step_settings.repeated(self.script, cut, self.finished, remembered)
-        may_fail = step_settings.over(self.script, setting)
+        remembered = interrupted.read_session_settings(self.records, self.script.name)
+        setting = step_settings.list_repeated(self.script, cut, self.finished, remembered)
+        may_fail = step_settings.find_fallible(self.script, setting)
         for entry in setting:
             if isinstance(entry, tuple):
                 self.owner.execute("SELECT pg_catalog.set_config(%s, %s, false)", entry)
                 continue
             try:
-                self.retrying(self.alone, entry)
+                self.retry_on_locks(self.run_unrecorded, entry)
             except SqlFailed as error:
                 if self.owner.closed or error.sqlstate in RETRIABLE or entry not in may_fail:
                     raise
@@ -152,7 +147,7 @@ class _Run:
     def end_of(self, step: Step) -> int:
         return self.script.statements[step.last].end
 
-    def retrying(self, action: Callable[..., None], *values: Any) -> None:
+    def retry_on_locks(self, action: Callable[..., None], *values: Any) -> None:
         """Run `action`. If a lock is not granted, pause and run it again, until `wait_s` seconds were spent waiting."""
         waited, pause = 0.0, 0.2
         while True:
@@ -161,10 +156,11 @@ class _Run:
                 return action(*values)
             except (psycopg.Error, SqlFailed) as error:
                 self.undo()
-                if self.owner.closed or self.records.closed:
-                    raise error if isinstance(error, SqlFailed) else gone(self.script, error) from None
-                if error.sqlstate not in RETRIABLE or (error.sqlstate != LOCK_TIMEOUT and not self.repeatable):
-                    raise error if isinstance(error, SqlFailed) else as_pgstack_error(error) from None
+                lost = self.owner.closed or self.records.closed
+                if lost or error.sqlstate not in RETRIABLE or (error.sqlstate != LOCK_TIMEOUT and not self.repeatable):
+                    if isinstance(error, SqlFailed):
+                        raise error from None
+                    raise explain_lost_connection(self.script, error) if lost else wrap_server_error(error) from None
                 waited += min(time.monotonic() - began, max(self.lock_timeout_s, 1.0))
                 if waited + pause > self.locks.wait_s or not self.repeatable:
                     raise self.locks.not_given(error, self.locks.wait_s) if self.locks.not_given else error from None
@@ -173,37 +169,37 @@ class _Run:
             waited += pause
             pause = min(pause * 2, 5.0)
 
-    def one(self, step: Step) -> None:
+    def run_step(self, step: Step) -> None:
         """Run one step and record it."""
-        if step.kind == "statement" and (step.first in self.started or self.commits(step.first)):
-            return self.outside(step.first)
+        if step.kind == "statement" and (step.first in self.started or self.commits_inside(step.first)):
+            return self.run_outside_transaction(step.first)
         try:
-            return self.inside(step)
+            return self.run_in_transaction(step)
         except SqlFailed as error:
             if error.sqlstate not in NEEDS_NO_TRANSACTION or self.owner.closed:
                 raise
             if step.kind != "statement":
-                raise not_in_a_block(error, step) from None
+                raise advise_own_step(error, step) from None
         self.undo()
         ledger_writer.unstage(self.records, self.owner)
-        return self.outside(step.first)
+        return self.run_outside_transaction(step.first)
 
-    def commits(self, number: int) -> bool:
+    def commits_inside(self, number: int) -> bool:
         """Return True for a DO or CALL whose code commits: tried in a transaction first, it would begin twice."""
-        asked = {"text": steps.text_of(self.script, number), "commits": steps.COMMITS}
+        asked = {"text": steps.get_statement_text(self.script, number), "commits": steps.COMMITS}
         may = steps.may_commit_inside(self.script, number)
         return may and self.owner.execute(queries.get("commits_inside"), asked).fetchone() == (True,)
 
-    def inside(self, step: Step) -> None:
+    def run_in_transaction(self, step: Step) -> None:
         """Run a step in a transaction, with its record and the objects it created."""
-        message = of_step(self.script, self.text, step, self.finished)
+        message = build_step_message(self.script, self.text, step, self.finished)
         if step.kind == "undone block":
             self.send(message)
             return self.record_apart(step, objects=False)
         noting = steps.changes_schema(self.script, step.numbers) and self.may_note()
-        sets = step_settings.sets(self.script, step.numbers)
-        self.leave(self.record(step))  # before the step begins, so that a REPEATABLE READ transaction sees it
-        land = f"{step_records.land(sets)};COMMIT"
+        sets = step_settings.list_settings_left(self.script, step.numbers)
+        self.stage_writes(self.build_record(step))  # before it begins: a REPEATABLE READ transaction must see this
+        land = f"{step_records.build_landing_call(sets)};COMMIT"
         if not self.careful and not noting:
             self.send(replace(message, suffix=f"\n;{land}"))
             return self.mark_not_noted(step)
@@ -216,86 +212,88 @@ class _Run:
             self.send(replace(end, prefix="SET CONSTRAINTS ALL IMMEDIATE;SET LOCAL ROLE NONE"))
         if noting and self.owner.execute("SHOW transaction_isolation").fetchone() == ("read committed",):
             writes = self.note(self.owner, self.end_of(step))
-            self.leave(self.record(step, noted=True), *writes)
+            self.stage_writes(self.build_record(step, noted=True), *writes)
             return self.send(replace(end, prefix=land))
         self.send(replace(end, prefix=land))
         return self.mark_not_noted(step)
 
-    def leave(self, *writes: Write) -> None:
+    def stage_writes(self, *writes: Write) -> None:
         """Leave what the step's transaction may write: a step that misuses it can only record itself as done."""
         ledger_writer.stage(self.records, self.owner, writes, within=None)
 
     def mark_not_noted(self, step: Step) -> None:
         """Remember whether the step may have created objects of which only the names in its text are recorded."""
-        changes = any(steps.changes_schema(self.script, [number]) for number in self.not_recorded(step))
+        changes = any(steps.changes_schema(self.script, [number]) for number in self.list_unrecorded(step))
         self.not_noted = self.not_noted or changes
 
     def may_note(self) -> bool:
         """Return False once reading the schema has taken too long; then only the names in each step are recorded."""
         return self.noting_s < max(NOTING_S, NOTING_SHARE * (time.monotonic() - self.began))
 
-    def note(self, connection: Connection[Any], behind: int) -> list[Write]:
-        """Return the Writes that record the schema as the open transaction sees it. `behind`: where the rest begins."""
+    def note(self, connection: Connection[Any], rest_start: int) -> list[Write]:
+        """Return the Writes that record the schema as the open transaction sees it. `rest_start`: see `_Run`."""
         began = time.monotonic()
-        self.held, writes = self.note_objects(connection, behind)
+        self.held, writes = self.note_objects(connection, rest_start)
         self.noting_s += time.monotonic() - began
         if self.not_noted:
             self.not_noted = False
-            return [step_records.names_noted(self.script), *writes]
+            return [step_records.delete_noted_names(self.script), *writes]
         return writes
 
-    def outside(self, number: int) -> None:
+    def run_outside_transaction(self, number: int) -> None:
         """Run a statement outside of a transaction and record it. First drop what an earlier attempt of it left."""
         step = Step(number, number)
         if (before := self.started.get(number)) is not None:
-            noted = before.note if before.note is not None else index_leftovers.by_name(self.owner, self.script, number)
-            own = index_leftovers.find_own_indexes(self.records, noted)
+            noted = before.note
+            if noted is None:
+                noted = index_leftovers.build_note_by_name(self.owner, self.script, number)
+            own = index_leftovers.read_statement_state(self.records, noted)
             if own.finished and not index_leftovers.is_there(self.owner, self.script, number, noted):
                 return self.record_apart(step)
             self.drop(own, number)
             if own.to_finalize:
                 return self.finalize(step)
-        noted = index_leftovers.note(self.owner, self.script, number)
+        noted = index_leftovers.build_note(self.owner, self.script, number)
         self.start(number, noted)
         try:
-            self.patiently(number)
+            self.run_with_long_wait(number)
         except SqlFailed as error:
             self.undo()
             if steps.may_commit_inside(self.script, number):
                 self.repeatable = False  # a second attempt would repeat what it has committed
                 error = error.with_line(COMMITS_INSIDE)
             if not self.owner.closed and not self.records.closed:
-                self.start(number, index_leftovers.after_failure(self.records, noted))
+                self.start(number, index_leftovers.add_failed_indexes(self.records, noted))
             raise error from None
         return self.record_apart(step)
 
     def finalize(self, step: Step) -> None:
         """Run the second half of DETACH PARTITION CONCURRENTLY."""
         statement = self.script.statements[step.first]
-        self.send(Message(statement.start, statement.tokens[-1].start, step.first, step.first, suffix="FINALIZE"))
+        self.send(StepMessage(statement.start, statement.tokens[-1].start, step.first, step.first, suffix="FINALIZE"))
         self.record_apart(step)
 
-    def patiently(self, number: int) -> None:
+    def run_with_long_wait(self, number: int) -> None:
         """Run a statement. It waits longer for locks if no session queues behind it, or if it must not run twice."""
         waits = steps.waits_beside_others(self.script, number) or steps.may_commit_inside(self.script, number)
         beside = waits and self.locks.wait_s > self.locks.timeout_s > 0
         query = "SELECT setting = reset_val FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'"
         if not beside or self.owner.execute(query).fetchone() != (True,):  # the script has set its own lock_timeout
-            return self.alone(number)
+            return self.run_unrecorded(number)
         self.lock_timeout_s = self.locks.wait_s
         self.owner.execute(f"SET lock_timeout = {round(self.locks.wait_s * 1000)}".encode())
         try:
-            return self.alone(number)
+            return self.run_unrecorded(number)
         finally:
             if not self.owner.closed:
                 self.owner.execute("RESET lock_timeout")
 
-    def alone(self, number: int) -> None:
+    def run_unrecorded(self, number: int) -> None:
         """Run a statement outside of our transactions, without a record."""
         statement = self.script.statements[number]
-        self.send(Message(statement.start, statement.end, number, number))
+        self.send(StepMessage(statement.start, statement.end, number, number))
 
-    def send(self, message: Message) -> None:
+    def send(self, message: StepMessage) -> None:
         """Send a message and wait for its results. Raises SqlFailed."""
         notices.begin(self.owner, self.script.path)
         wire = self.owner.pgconn
@@ -304,15 +302,16 @@ class _Run:
             wire.send_query(text.encode())
             done, failed, _ = self.owner.wait(_outcome(wire))
         except psycopg.OperationalError as error:
-            raise gone(self.script, error) from None
+            raise explain_lost_connection(self.script, error) from None
         if failed is not None and failed.status in COPYING:
             self.owner.close()
             failure = ServerMessage("COPY needs a client that sends or takes the data")
-            raise explain(self.script, *message.told(self.script, failure, done))
+            raise explain(self.script, *message.locate_error(self.script, failure, done))
         if wire.status != pq.ConnStatus.OK:
-            raise gone(self.script, _message(failed).text if failed is not None else "the connection was lost")
+            reason = _message(failed).text if failed is not None else "the connection was lost"
+            raise explain_lost_connection(self.script, reason)
         if failed is not None:
-            raise explain(self.script, *message.told(self.script, _message(failed), done))
+            raise explain(self.script, *message.locate_error(self.script, _message(failed), done))
 
     def undo(self) -> None:
         if not self.owner.closed and self.owner.info.transaction_status != pq.TransactionStatus.IDLE:
@@ -320,10 +319,10 @@ class _Run:
             self.owner.execute("ROLLBACK")
 
     def start(self, number: int, noted: dict[str, Any]) -> None:
-        self.write(step_records.begun(self.script, number, noted))
-        self.started[number] = Started(number, statement_hash(self.script, number), noted)
+        self.write(step_records.record_start(self.script, number, noted))
+        self.started[number] = StartedStatement(number, statement_hash(self.script, number), noted)
 
-    def drop(self, own: index_leftovers.Own, number: int, *, valid_too: bool = False) -> None:
+    def drop(self, own: index_leftovers.StatementState, number: int, *, valid_too: bool = False) -> None:
         line, _ = line_and_column(self.script.text, self.script.statements[number].start)
         timeout_s = self.locks.timeout_s
         index_leftovers.drop(self.records, own, self.script, line, lock_timeout_s=timeout_s, valid_too=valid_too)
@@ -336,35 +335,36 @@ class _Run:
                 continue
             place = next((n for n in sorted(single) if self.has_moved_to(n, entry)), None)
             if place is not None:
-                self.write(step_records.moved(self.script, number, place))
+                self.write(step_records.record_renumbering(self.script, number, place))
                 self.started[place] = replace(self.started.pop(number), number=place)
                 continue
             near = min(number, len(self.script.statements) - 1)
-            own = index_leftovers.find_own_indexes(self.records, entry.note)
+            own = index_leftovers.read_statement_state(self.records, entry.note)
             named = bool(entry.note and entry.note.get("name"))  # an unnamed index may belong to another statement
-            self.retrying(partial(self.drop, valid_too=named), own, near)
-            self.write(step_records.forgotten(self.script, number))
+            self.retry_on_locks(partial(self.drop, valid_too=named), own, near)
+            self.write(step_records.delete_record(self.script, number))
             del self.started[number]
 
-    def has_moved_to(self, number: int, entry: Started) -> bool:
+    def has_moved_to(self, number: int, entry: StartedStatement) -> bool:
         free = number >= self.finished and number not in self.started
         return free and statement_hash(self.script, number) == entry.normalised
 
-    def record(self, step: Step, *, noted: bool = False, over: bool = False) -> Write:
+    def build_record(self, step: Step, *, noted: bool = False, over: bool = False) -> Write:
         """Return the Write that records a step, with the unrecorded statements before it."""
-        left = step_records.left_in(self.owner, step_settings.sets(self.script, step.numbers)) if over else {}
-        return step_records.done(
-            self.script, self.not_recorded(step), last=step.last, noted=noted, held=self.held, over=over,
+        names = step_settings.list_settings_left(self.script, step.numbers) if over else ()
+        left = step_records.read_settings_left(self.owner, names)
+        return step_records.record_done(
+            self.script, self.list_unrecorded(step), last=step.last, noted=noted, held=self.held, over=over,
             opening=self.opening, left=left,
         )  # fmt: skip
 
-    def not_recorded(self, step: Step) -> list[int]:
+    def list_unrecorded(self, step: Step) -> list[int]:
         return [*self.unrecorded, *(number for number in step.numbers if number >= self.finished)]
 
     def record_apart(self, step: Step, *, objects: bool = True) -> None:
         """Record a step on the connection `records`, after the step has run."""
         noting = objects and steps.changes_schema(self.script, step.numbers) and self.may_note()
-        done = self.record(step, noted=not objects, over=True)
+        done = self.build_record(step, noted=not objects, over=True)
         try:
             self.write(done)
         except psycopg.OperationalError:
@@ -376,25 +376,25 @@ class _Run:
             self.mark_not_noted(step)
         if noting:
             try:
-                self.note_there(self.end_of(step))
+                self.record_schema(self.end_of(step))
             except psycopg.errors.LockNotAvailable:  # don't wait: until the next time, the noted names show the objects
                 self.not_noted = True
         for number in step.numbers:
             self.started.pop(number, None)
 
-    def stopped(self) -> None:
+    def record_at_stop(self) -> None:
         """Record the objects of finished steps that are not recorded yet, when the script stops."""
         if self.not_noted and not self.records.closed:
-            self.note_there(self.behind)
+            self.record_schema(self.rest_start)
 
-    def note_there(self, behind: int) -> None:
+    def record_schema(self, rest_start: int) -> None:
         """Record the schema and what is held back, on the connection `records`. Raises LockNotAvailable."""
         with self.records.transaction():
             self.records.execute(f"SET LOCAL lock_timeout = {round(self.locks.timeout_s * 1000)}".encode())
-            for write in self.note(self.records, behind):
+            for write in self.note(self.records, rest_start):
                 self.write(write)
             if self.held:
-                self.write(step_records.held_back(self.script, self.held))
+                self.write(step_records.record_held_back(self.script, self.held))
 
     def write(self, write: Write) -> None:
         self.records.execute(write[0].encode(), write[1])

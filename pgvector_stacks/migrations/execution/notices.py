@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from psycopg import Connection
 from psycopg.errors import Diagnostic
 
-from pgvector_stacks.common.plain_text import quoted
+from pgvector_stacks.common.plain_text import quote_lines
 
 VERBOSE = "PGSTACK_VERBOSE"
 MOST = 20  # different messages shown per script
@@ -28,7 +28,7 @@ REMEDY = (
 )
 
 
-def requested(environ: Mapping[str, str]) -> bool:
+def are_notices_requested(environ: Mapping[str, str]) -> bool:
     """Return True if the environment asks for notices, too."""
     return environ.get(VERBOSE, "") not in ("", "0")
 
@@ -63,12 +63,12 @@ class Notices:
         slow_build = BUILD_LEFT_MEMORY in primary
         if severity != "WARNING" and not slow_build and not self.verbose:
             return
-        lines = [f"{self._where}{severity.lower()}: {quoted(primary)}"]
-        lines += [f"  detail: {quoted(message.message_detail)}"] if message.message_detail else []
+        lines = [f"{self._where}{severity.lower()}: {quote_lines(primary)}"]
+        lines += [f"  detail: {quote_lines(message.message_detail)}"] if message.message_detail else []
         if slow_build:
             lines.append(f"  {REMEDY}")
         elif message.message_hint:
-            lines.append(f"  hint: {quoted(message.message_hint)}")
+            lines.append(f"  hint: {quote_lines(message.message_hint)}")
         text = "\n".join(lines)
         self.heard[text] += 1
         if self.heard[text] == 1 and len(self.heard) <= MOST:
@@ -83,9 +83,9 @@ LISTENING: WeakKeyDictionary[Connection[Any], Notices] = WeakKeyDictionary()
 
 
 @contextmanager
-def listening(connection: Connection[Any], say: Callable[[str], object]) -> Iterator[None]:
+def forwarding_notices(connection: Connection[Any], say: Callable[[str], object]) -> Iterator[None]:
     """Pass the server's messages on this connection to `say` within this context."""
-    found = LISTENING[connection] = Notices(say, verbose=requested(os.environ))
+    found = LISTENING[connection] = Notices(say, verbose=are_notices_requested(os.environ))
     connection.add_notice_handler(found)
     try:
         yield
@@ -94,6 +94,6 @@ def listening(connection: Connection[Any], say: Callable[[str], object]) -> Iter
 
 
 def begin(connection: Connection[Any], script: str) -> None:
-    """Attribute this connection's messages from now on to the script. Does nothing outside of `listening`."""
+    """Attribute this connection's messages from now on to the script. Does nothing outside of `forwarding_notices`."""
     if found := LISTENING.get(connection):
         found.begin(script)

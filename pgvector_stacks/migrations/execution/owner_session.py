@@ -11,10 +11,10 @@ from psycopg import Connection
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address
 from pgvector_stacks.migrations.execution import notices
-from pgvector_stacks.migrations.execution.script_session import Session, underneath
+from pgvector_stacks.migrations.execution.script_session import Session, make_default_reader
 
 
-def renewed(
+def reopen_session(
     opened: ExitStack, cluster: Connection[Any], address: Address, options: str, warn: Callable[[str], None]
 ) -> Session:
     """Close the session that `opened` holds, if any, and return a session on a new connection.
@@ -23,6 +23,6 @@ def renewed(
     Raises ConnectionFailed.
     """
     opened.close()
-    owner = opened.enter_context(roles.owner_connection(cluster, address, options=options))
-    opened.enter_context(notices.listening(owner, warn))
-    return Session(owner, underneath(cluster))
+    owner = opened.enter_context(roles.open_owner_connection(cluster, address, options=options))
+    opened.enter_context(notices.forwarding_notices(owner, warn))
+    return Session(owner, make_default_reader(cluster))

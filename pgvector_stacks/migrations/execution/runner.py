@@ -23,7 +23,7 @@ from pgvector_stacks.common.plain_text import one_line
 from pgvector_stacks.migrations.execution import notices
 from pgvector_stacks.migrations.execution.script_session import Session
 from pgvector_stacks.migrations.execution.sql_errors import ServerMessage, explain
-from pgvector_stacks.migrations.execution.step_message import found_behind
+from pgvector_stacks.migrations.execution.step_message import correct_position
 from pgvector_stacks.migrations.lexing.lexing import Statement, line_and_column
 from pgvector_stacks.migrations.scripts import resets
 from pgvector_stacks.migrations.scripts.planning import Pending
@@ -33,12 +33,12 @@ Rows = list[tuple[str, ...]]
 GOOD = {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY, ExecStatus.SINGLE_TUPLE}
 COPYING = {ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH}
 # Between the script and the statements that end its session: the line break ends a comment, the semicolon a statement.
-BEHIND = "\n;"
-LOOK = b"pgstack_look"  # name of the first column of an answer that is kept
+SCRIPT_END = "\n;"
+KEPT_COLUMN = b"pgstack_look"  # name of the first column of an answer that is kept
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class ScriptRun:
     """A script that ran, with the number of its statements as counted by the server, and its duration."""
 
     pending: Pending
@@ -46,7 +46,7 @@ class Ran:
     duration_ms: int
 
 
-def run_together(session: Session, pending: Sequence[Pending], report: Callable[[Pending], None]) -> list[Ran]:
+def run_together(session: Session, pending: Sequence[Pending], report: Callable[[Pending], None]) -> list[ScriptRun]:
     """Run transactional scripts in the connection's open transaction, without a commit. Raises SqlFailed.
 
     Call `session.begin` before.
@@ -55,13 +55,13 @@ def run_together(session: Session, pending: Sequence[Pending], report: Callable[
     for entry in pending:
         report(entry)
         started = time.monotonic()
-        count = run(session, entry.script)
-        ran.append(Ran(entry, count, round((time.monotonic() - started) * 1000)))
+        count = run_script(session, entry.script)
+        ran.append(ScriptRun(entry, count, round((time.monotonic() - started) * 1000)))
     session.finish()
     return ran
 
 
-def run(session: Session, script: Script) -> int:
+def run_script(session: Session, script: Script) -> int:
     """Run one script in the open transaction, end its session, and return the number of its statements.
 
     A violated deferred constraint is an error of this script. Raises SqlFailed.
@@ -74,7 +74,7 @@ def run(session: Session, script: Script) -> int:
         connection.execute("SELECT")  # psycopg opens the transaction with the first statement it sees
     end, checks = session.tail(noisy)
     text, added = session.text(script)
-    count, answers = send(connection, script, text + BEHIND + ";".join(end), checks=checks, added=added)
+    count, answers = send(connection, script, text + SCRIPT_END + ";".join(end), checks=checks, added=added)
     if connection.info.transaction_status != pq.TransactionStatus.INTRANS:
         raise SqlFailed(f"{script.path}: ended the transaction it runs in", script=script.name)
     session.follow(script, noisy, answers)
@@ -88,7 +88,7 @@ def send(
     *,
     first: int = 0,
     checks: int | None = None,
-    added: Sequence[resets.Added] = (),
+    added: Sequence[resets.AddedStatement] = (),
 ) -> tuple[int, list[Rows]]:
     """Send `text` as one message, and return the number of results and the answers whose first column is LOOK.
 
@@ -101,17 +101,19 @@ def send(
         wire.send_query(text.encode())
         done, failed, answers = connection.wait(_outcome(wire))
     except psycopg.OperationalError as error:
-        raise gone(script, error) from None
+        raise explain_lost_connection(script, error) from None
     if failed is not None and failed.status in COPYING:
         connection.close()
         raise explain(script, ServerMessage("COPY needs a client that sends or takes the data"), first + done)
     if wire.status != pq.ConnStatus.OK:
-        raise gone(script, _message(failed).text if failed is not None else "the connection was lost")
+        raise explain_lost_connection(
+            script, _message(failed).text if failed is not None else "the connection was lost"
+        )
     if failed is not None:
         message = _message(failed)
         if message.position is not None:
             message = replace(message, position=resets.position_in_script(message.position, added))
-        raise explain(script, *_told_of(script, message, resets.number_in_script(first + done, added), checks))
+        raise explain(script, *_locate_error(script, message, resets.number_in_script(first + done, added), checks))
     return done, answers
 
 
@@ -123,7 +125,7 @@ def _outcome(wire: Any) -> Generator[Any, Any, tuple[int, Any, list[Rows]]]:
     while (result := (yield from generators.fetch(wire))) is not None:
         if result.status in GOOD:
             done += 1
-            if result.status == ExecStatus.TUPLES_OK and result.nfields > 1 and result.fname(0) == LOOK:
+            if result.status == ExecStatus.TUPLES_OK and result.nfields > 1 and result.fname(0) == KEPT_COLUMN:
                 answers.append(_texts(result))
         elif failed is None:
             failed = result
@@ -139,11 +141,11 @@ def _texts(result: Any) -> Rows:
     ]
 
 
-def _told_of(script: Script, message: ServerMessage, index: int, checks: int | None) -> tuple[ServerMessage, int]:
+def _locate_error(script: Script, message: ServerMessage, index: int, checks: int | None) -> tuple[ServerMessage, int]:
     """Return the error and its statement's number. An error in SQL after the script counts for its last statement."""
     end = len(script.text)
     if message.position is not None and message.position > end:
-        return found_behind(message, end), index
+        return correct_position(message, end), index
     last = len(script.statements) - 1
     if message.position is None and index > last:
         deferred = checks is not None and index == last + 1 + checks
@@ -152,7 +154,7 @@ def _told_of(script: Script, message: ServerMessage, index: int, checks: int | N
     return message, index
 
 
-def gone(script: Script, reason: object) -> SqlFailed:
+def explain_lost_connection(script: Script, reason: object) -> SqlFailed:
     """Return the error for a lost connection to the server."""
     words = one_line(" ".join(str(reason).split()))
     return SqlFailed(
@@ -162,13 +164,13 @@ def gone(script: Script, reason: object) -> SqlFailed:
     )
 
 
-def in_place(script: Script, statement: Statement) -> str:
+def pad_to_position(script: Script, statement: Statement) -> str:
     """Return the statement with blanks for all text before it, so that the server's positions are those of the file."""
     before = re.sub(r"[^\n]", " ", script.text[: statement.start])
     return before + script.text[statement.start : statement.end]
 
 
-def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) -> None:
+def run_verify_script(connection: Connection[Any], script: Script, *, most_rows: int = 5) -> None:
     """Run a verify script and roll back its effects. Every row that a query returns is a mistake.
 
     Raises ValidationFailed with the rows, or SqlFailed.
@@ -179,7 +181,7 @@ def check(connection: Connection[Any], script: Script, *, most_rows: int = 5) ->
     wire = connection.pgconn
     for number, statement in enumerate(script.statements):
         # the extended protocol takes only one statement per message, so that a script can't end our savepoint
-        wire.send_query_params(in_place(script, statement).encode(), None)
+        wire.send_query_params(pad_to_position(script, statement).encode(), None)
         for result in connection.wait(generators.execute(wire)):
             if result.status not in GOOD:
                 raise explain(script, _message(result), number)

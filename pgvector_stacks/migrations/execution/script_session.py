@@ -30,7 +30,7 @@ from psycopg import Connection, sql
 
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import SqlFailed
-from pgvector_stacks.connections.connection import said
+from pgvector_stacks.connections.connection import format_server_message
 from pgvector_stacks.connections.lock_retry import RETRIABLE
 from pgvector_stacks.migrations.scripts import application_rights, effects, kept_settings, resets
 from pgvector_stacks.migrations.scripts.script_files import Script
@@ -108,19 +108,21 @@ class Session:
         self.seen = self.opened
         self._adopt(self._settings() if settings is None else dict(settings))
 
-    def text(self, script: Script) -> tuple[str, Sequence[resets.Added]]:
+    def text(self, script: Script) -> tuple[str, Sequence[resets.AddedStatement]]:
         """Return the script as it is sent, and the statements that were added to it."""
-        return resets.as_sent(script, kept_settings.as_sent(script, self.lock_timeout_ms), self.holds)
+        return resets.add_statements_after_resets(
+            script, kept_settings.protect_limits(script, self.lock_timeout_ms), self.holds
+        )
 
     def before(self, script: Script) -> bool:
         """Grant the rights that are due if this script may read or change them, and return whether it may.
 
         If not, the server need not be asked after the script what changed.
         """
-        text = effects.words_of(script.text).lower()
+        text = effects.remove_constants(script.text).lower()
         self.deferring = self.deferring or "defer" in text  # INITIALLY DEFERRED is enough
-        self.has_code = self.has_code or effects.makes_code(text)
-        self.retyped = self.has_code and effects.retypes(text)
+        self.has_code = self.has_code or effects.may_create_code(text)
+        self.retyped = self.has_code and effects.may_change_types(text)
         noisy = effects.is_noisy(text, has_code=self.has_code, deferring=self.deferring)
         if noisy:
             self.finish()
@@ -161,7 +163,7 @@ class Session:
             if self.connection.closed or error.sqlstate in RETRIABLE:
                 raise
             raise SqlFailed(
-                f"what the scripts made can't be given its rights: {said(error)} ({error.sqlstate})",
+                f"what the scripts made can't be given its rights: {format_server_message(error)} ({error.sqlstate})",
                 sqlstate=error.sqlstate or "",
             ) from None
 
@@ -173,7 +175,7 @@ class Session:
         """
         with self.connection.transaction(force_rollback=True):
             created = self._new()
-        later = application_rights.granted_by(script, behind)
+        later = application_rights.parse_grants(script, behind)
         looked = []
         for one in created:
             held = {word.role for word in later if word.meets(one)}
@@ -192,7 +194,7 @@ class Session:
         `resumed`: the script began in another session; then every object that no group recorded counts as its own.
         """
         self.connection.execute(END.encode())
-        if effects.retypes(effects.words_of(script.text).lower()):
+        if effects.may_change_types(effects.remove_constants(script.text).lower()):
             self.connection.execute(queries.get("session_code"))
         if resumed:
             self._give(self._created(_UNRECORDED.format("coalesce(object.belongs, object.identity)")), [script])
@@ -244,10 +246,10 @@ class Session:
             text = text.replace(place, "true" if everything else self._window(oid))
         return text
 
-    def _new(self) -> list[application_rights.Created]:
+    def _new(self) -> list[application_rights.CreatedObject]:
         return [_object(row) for row in self._ask(self._look())]
 
-    def _created(self, condition: str = "") -> list[application_rights.Created]:
+    def _created(self, condition: str = "") -> list[application_rights.CreatedObject]:
         """Return all objects of the scripts' owner, or those that the SQL `condition` selects."""
         found = [_object(row) for row in self._ask(self._look(everything=True) + condition)]
         return [one for one in found if one.owned]
@@ -264,19 +266,19 @@ class Session:
         cursor.nextset()
         return cursor  # not a list: there may be tens of thousands of rows
 
-    def _follow(self, created: Sequence[application_rights.Created], scripts: Sequence[Script]) -> None:
+    def _follow(self, created: Sequence[application_rights.CreatedObject], scripts: Sequence[Script]) -> None:
         """Grant the rights that are due on objects created since the last query for new objects."""
         self._give([one for one in created if one.owned and one.oid not in self.known], scripts)
         ahead = [(one.oid - self.since) % (2 * HALF) for one in created]
         self.since = (self.since + max((a for a in ahead if a < HALF), default=-1) + 1) % (2 * HALF)
 
-    def _give(self, created: Sequence[application_rights.Created], scripts: Sequence[Script]) -> None:
+    def _give(self, created: Sequence[application_rights.CreatedObject], scripts: Sequence[Script]) -> None:
         if not created:
             return
-        grants = application_rights.due(
-            created, [word for script in scripts for word in application_rights.revoked_by(script)]
+        grants = application_rights.find_due_grants(
+            created, [word for script in scripts for word in application_rights.parse_revokes(script)]
         )
-        wanted = [*application_rights.statements(grants), *self._by_columns(grants)]
+        wanted = [*application_rights.build_grants(grants), *self._by_columns(grants)]
         if wanted:
             self.connection.execute(";".join(wanted).encode())
 
@@ -289,15 +291,15 @@ class Session:
                     " AND NOT attisdropped AND NOT attname = ANY(%s) ORDER BY attnum",
                     (grant.created.oid, list(grant.but)),
                 ).fetchall()
-                columns = ", ".join(application_rights.quoted(name) for (name,) in rows)
+                columns = ", ".join(application_rights.quote_identifier(name) for (name,) in rows)
                 what = ", ".join(f"{privilege} ({columns})" for privilege in grant.privileges)
                 statements += [f"GRANT {what} ON {grant.created.identity} TO {grant.role}"] if rows else []
         return statements
 
     def _keep_public(self, script: Script) -> None:
         """Grant USAGE on the schema public to the two roles, which had it only through PUBLIC until this script."""
-        public = application_rights.Created(0, "SCHEMA", "public", "", "public")
-        lost = {word.role for word in application_rights.revoked_by(script) if word.meets(public)}
+        public = application_rights.CreatedObject(0, "SCHEMA", "public", "", "public")
+        lost = {word.role for word in application_rights.parse_revokes(script) if word.meets(public)}
         for role in application_rights.ROLES:
             row = self.connection.execute(
                 "SELECT pg_catalog.has_schema_privilege(%s, 'public', 'USAGE')", (role,)
@@ -309,7 +311,7 @@ class Session:
 _UNRECORDED = " WHERE NOT EXISTS (SELECT FROM pgstack.object o WHERE o.kind <> 'column' AND o.identity = {})"
 
 
-def underneath(admin: Connection[Any]) -> Callable[[Sequence[str]], Mapping[str, str]]:
+def make_default_reader(admin: Connection[Any]) -> Callable[[Sequence[str]], Mapping[str, str]]:
     """Return a function for `Session.underneath` that asks over the administrator's connection in another database."""
 
     def ask(names: Sequence[str]) -> dict[str, str]:
@@ -318,14 +320,14 @@ def underneath(admin: Connection[Any]) -> Callable[[Sequence[str]], Mapping[str,
     return ask
 
 
-def _object(row: Sequence[Any]) -> application_rights.Created:
+def _object(row: Sequence[Any]) -> application_rights.CreatedObject:
     """Return the object of a row of rights_created, whose columns are text."""
     _, oid, kind, schema, name, identity, app, readonly, parent, app_there, readonly_there, belongs, owned = row
-    says = application_rights.roles(app == "true", readonly == "true")
+    says = application_rights.intern_roles(app == "true", readonly == "true")
     app_may, readonly_may = (
-        application_rights.privileges(*(listed or "").split(",")) for listed in (app_there, readonly_there)
+        application_rights.intern_privileges(*(listed or "").split(",")) for listed in (app_there, readonly_there)
     )
-    return application_rights.Created(
+    return application_rights.CreatedObject(
         int(oid), sys.intern(kind), sys.intern(schema), name, identity, says, int(parent), (app_may, readonly_may),
         belongs or "", owned == "true",
     )  # fmt: skip
@@ -339,7 +341,7 @@ def _plain(name: str) -> str:
 def _not_followed(script: Script, error: psycopg.Error) -> SqlFailed:
     return SqlFailed(
         f"{script.path}: what it made can't be given its rights, or what it set can't be read: "
-        f"{said(error)} ({error.sqlstate})",
+        f"{format_server_message(error)} ({error.sqlstate})",
         sqlstate=error.sqlstate or "",
         script=script.name,
     )

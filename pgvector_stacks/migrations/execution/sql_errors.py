@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pgvector_stacks.common import row_values
 from pgvector_stacks.common.errors import ScriptError, SqlFailed
-from pgvector_stacks.common.plain_text import quoted
+from pgvector_stacks.common.plain_text import quote_lines
 from pgvector_stacks.migrations.lexing.lexing import excerpt, line_and_column
 from pgvector_stacks.migrations.scripts.script_files import Script
 
@@ -71,8 +71,10 @@ def _lines(script: Script, message: ServerMessage, line: int, column: int | None
     state = f" ({message.sqlstate})" if message.sqlstate else ""
     text = row_values.redact_message(message.text, message.sqlstate, show=show)
     detail = row_values.redact_detail(message.detail, message.sqlstate, show=show)
-    lines = [f"{place}: {quoted(text)}{state}", excerpt(script.text, line, column)]
-    lines += [f"  {label}: {quoted(words)}" for label, words in (("detail", detail), ("hint", message.hint)) if words]
+    lines = [f"{place}: {quote_lines(text)}{state}", excerpt(script.text, line, column)]
+    lines += [
+        f"  {label}: {quote_lines(words)}" for label, words in (("detail", detail), ("hint", message.hint)) if words
+    ]
     if message.context and not BODY_LINE.search(message.context):
         lines.append(f"  in: {row_values.redact_context(message.context.splitlines()[0], show=show)}")
     if advice := _advice(message):

@@ -20,7 +20,7 @@ NOT_BESIDE_TEMPORARY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class StepMessage:
     """One message to the server: `text[start:end]` of the script, between `prefix` and `suffix`, which are SQL of ours.
 
     `first`, `last`: the numbers of the script's statements in it. `leading`: how many results come before the result of
@@ -35,7 +35,7 @@ class Message:
     suffix: str = ""
     leading: int = 0
 
-    def told(self, script: Script, message: ServerMessage, done: int) -> tuple[ServerMessage, int]:
+    def locate_error(self, script: Script, message: ServerMessage, done: int) -> tuple[ServerMessage, int]:
         """Return the server's error with its position in the file, and the number of the statement that failed.
 
         `done`: how many results arrived before the error.
@@ -46,7 +46,7 @@ class Message:
             if place < self.start:  # the position is in the prefix
                 message = replace(message, position=None)
             elif place > self.end:
-                message = found_behind(message, self.end)
+                message = correct_position(message, self.end)
             else:
                 message = replace(message, position=place + 1)
         elif index > self.last:
@@ -54,7 +54,7 @@ class Message:
         return message, min(index, self.last)
 
 
-def found_behind(message: ServerMessage, end: int) -> ServerMessage:
+def correct_position(message: ServerMessage, end: int) -> ServerMessage:
     """Correct the position of an error that the server places after `end` (0-based), the end of the script's part.
 
     A syntax error there means that the last statement is incomplete. Any other error is about the text of a statement
@@ -65,7 +65,7 @@ def found_behind(message: ServerMessage, end: int) -> ServerMessage:
     return replace(message, text="syntax error at end of input", position=end + 1)
 
 
-def of_step(script: Script, text: str, step: Step, finished: int) -> Message:
+def build_step_message(script: Script, text: str, step: Step, finished: int) -> StepMessage:
     """Return the message that runs a step in a transaction, without the statements that ran before.
 
     An older version of pgstack ran the statements of a block one by one, so a part of a block may have run. `text`: the
@@ -73,18 +73,18 @@ def of_step(script: Script, text: str, step: Step, finished: int) -> Message:
     """
     found, resumed = script.statements, max(step.first, finished)
     if step.kind in ("statement", "temporary"):
-        return Message(found[step.first].start, found[step.last].end, step.first, step.last, "BEGIN;", leading=1)
+        return StepMessage(found[step.first].start, found[step.last].end, step.first, step.last, "BEGIN;", leading=1)
     if step.kind == "undone block" and resumed == step.first:
-        return Message(found[step.first].start, found[step.last].end, step.first, step.last)
+        return StepMessage(found[step.first].start, found[step.last].end, step.first, step.last)
     begin = text[found[step.first].start : found[step.first].end]
     inner = range(max(step.first + 1, resumed), step.last)
     end = "\n;ROLLBACK" if step.kind == "undone block" else ""
     if not inner:
-        return Message(found[step.last].start, found[step.last].start, step.last, step.last, f"{begin}\n;", end, 1)
-    return Message(found[inner[0]].start, found[inner[-1]].end, inner[0], inner[-1], f"{begin}\n;", end, 1)
+        return StepMessage(found[step.last].start, found[step.last].start, step.last, step.last, f"{begin}\n;", end, 1)
+    return StepMessage(found[inner[0]].start, found[inner[-1]].end, inner[0], inner[-1], f"{begin}\n;", end, 1)
 
 
-def not_in_a_block(error: SqlFailed, step: Step) -> SqlFailed:
+def advise_own_step(error: SqlFailed, step: Step) -> SqlFailed:
     """Return the error with advice for a statement that is one of several in its step."""
     advice = NOT_BESIDE_TEMPORARY if step.kind == "temporary" else NOT_IN_A_BLOCK
     told, recorded = (

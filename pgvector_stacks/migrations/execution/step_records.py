@@ -34,7 +34,7 @@ HELD_BACK = (
 )
 
 
-def begun(script: Script, number: int, noted: Mapping[str, Any]) -> Write:
+def record_start(script: Script, number: int, noted: Mapping[str, Any]) -> Write:
     """Return the Write that records that statement `number` begins outside of a transaction.
 
     `noted`: the note of what existed before it.
@@ -42,27 +42,27 @@ def begun(script: Script, number: int, noted: Mapping[str, Any]) -> Write:
     return BEGUN, (script.name, number, statement_hash(script, number), json.dumps(noted))
 
 
-def moved(script: Script, number: int, place: int) -> Write:
+def record_renumbering(script: Script, number: int, place: int) -> Write:
     """Return the Write that gives a begun statement the number `place`, which it has since an edit of the script."""
     return MOVED, (place, script.name, number)
 
 
-def forgotten(script: Script, number: int) -> Write:
+def delete_record(script: Script, number: int) -> Write:
     """Return the Write that deletes the record of a begun statement that an edit of the script has changed."""
     return FORGOTTEN, (script.name, number)
 
 
-def names_noted(script: Script) -> Write:
+def delete_noted_names(script: Script) -> Write:
     """Return the Write that deletes the noted names: now the objects of all steps are recorded."""
     return NAMES_NOTED, (script.name,)
 
 
-def held_back(script: Script, held: Mapping[str, Sequence[int]]) -> Write:
+def record_held_back(script: Script, held: Mapping[str, Sequence[int]]) -> Write:
     """Return the Write that records `held`: by role, the OIDs of objects on which the script's rest grants rights."""
     return HELD_BACK, (json.dumps({"held": held}), script.name, script.name)
 
 
-def done(
+def record_done(
     script: Script, numbers: Sequence[int], *, last: int, noted: bool, held: Mapping[str, Sequence[int]], over: bool,
     opening: Mapping[str, str], left: Mapping[str, Any],
 ) -> Write:  # fmt: skip
@@ -72,13 +72,13 @@ def done(
     objects. `opening`: the settings of database and role when the script began; statement 0 notes them if the script
     may change them. `over`: the administrator's connection writes this over records of begun statements, and notes with
     statement `last` the settings that it `left`. Otherwise `pgstack.land()` runs this, and statement `last` gets the
-    settings that `land` passes.
+    settings that `build_landing_call` passes.
     """
     rows: list[str] = []
     values: list[Any] = []
     for number in numbers:
         changes = not noted and steps.changes_schema(script, [number])
-        known: dict[str, Any] = {"names": steps.names(script, number)} if changes else {}
+        known: dict[str, Any] = {"names": steps.list_identifiers(script, number)} if changes else {}
         if number == last and noted and held:
             known["held"] = held
         if number == 0 and CHANGES_OPENING.search(script.text):
@@ -93,18 +93,18 @@ def done(
     return f"INSERT INTO {into} VALUES {', '.join(rows)}{OVER_BEGUN if over else ''}", values
 
 
-def land(settings: Sequence[str]) -> str:
+def build_landing_call(settings: Sequence[str]) -> str:
     """Return the call of `pgstack.land()`, which passes the values that `settings` have then, for a rerun to set again.
 
     The SQL means the same whatever the session has set.
 
-    >>> land(["work_mem"])[:70]
+    >>> build_landing_call(["work_mem"])[:70]
     "SELECT pgstack.land(pg_catalog.jsonb_build_object('settings',pg_catalo"
     """
     return f"SELECT pgstack.land({_values_now(settings)})" if settings else ledger_writer.LAND
 
 
-def left_in(owner: Connection[Any], settings: Sequence[str]) -> dict[str, Any]:
+def read_settings_left(owner: Connection[Any], settings: Sequence[str]) -> dict[str, Any]:
     """Return the values that `settings` have now, as a note, after a step that ran outside of a transaction of ours."""
     row = owner.execute(f"SELECT {_values_now(settings)}".encode()).fetchone() if settings else None
     return dict(row[0]) if row else {}

@@ -17,7 +17,7 @@ from pgvector_stacks.common.errors import ScriptError
 from pgvector_stacks.migrations.lexing.positions import excerpt, line_and_column
 from pgvector_stacks.migrations.lexing.tokens import COMMENTS, Token, pieces, token_texts
 
-__all__ = ["COMMENTS", "Statement", "Token", "excerpt", "line_and_column", "statements", "tokens"]
+__all__ = ["COMMENTS", "Statement", "Token", "excerpt", "line_and_column", "split_statements", "tokens"]
 # ( ) ; and the words between which a semicolon does not end a statement
 BOUNDARIES = frozenset({"ASCII_40", "ASCII_41", "ASCII_59", "BEGIN_P", "ATOMIC", "CASE", "END_P"})
 HEAD = 4
@@ -63,10 +63,10 @@ def is_whole(text: str) -> bool:
 
 def split(text: str, name: str = "the script") -> Iterator[Statement]:
     """Yield the statements of `text`. Raises ScriptError, as `tokens.pieces` does."""
-    return statements(text, chain.from_iterable(pieces(text, name)))
+    return split_statements(text, chain.from_iterable(pieces(text, name)))
 
 
-def statements(text: str, found: Iterable[Token]) -> Iterator[Statement]:
+def split_statements(text: str, found: Iterable[Token]) -> Iterator[Statement]:
     """Split at semicolons outside parentheses and outside BEGIN ATOMIC … END bodies. Leave out empty statements."""
     head: list[Token] = []
     end = 0

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pgvector_stacks.common.errors import ScriptError
-from pgvector_stacks.migrations.lexing.lexing import COMMENTS, Statement, Token, statements, tokens
+from pgvector_stacks.migrations.lexing.lexing import COMMENTS, Statement, Token, split_statements, tokens
 from pgvector_stacks.migrations.scripts.script_files import Script
 
 DEFINES = frozenset({"CREATE", "ALTER", "COMMENT", "SECURITY", "PREPARE"})
@@ -56,13 +56,13 @@ class Code:
         return written[begin:-1].replace("''", "' "), self.offset + token.start + begin
 
 
-def acting(script: Script, last: int | None = None) -> Iterator[Code]:
+def find_acting_code(script: Script, last: int | None = None) -> Iterator[Code]:
     """Yield the pieces of code that act, in order. `last`: the offset up to which code is needed."""
     for statement in _statements(script, last):
-        yield from of(script, statement)
+        yield from find_in_statement(script, statement)
 
 
-def of(script: Script, statement: Statement) -> Iterator[Code]:
+def find_in_statement(script: Script, statement: Statement) -> Iterator[Code]:
     """Yield the pieces of code in one statement that act, in order."""
     code = Code(script.text, 0, statement.tokens)
     first = code.word(0)
@@ -79,7 +79,7 @@ def _statements(script: Script, last: int | None) -> Iterable[Statement]:
     if end > 0:
         try:
             head = script.text[:end]
-            return list(statements(head, tokens(head)))
+            return list(split_statements(head, tokens(head)))
         except ScriptError:  # the semicolon is inside a string
             pass
     return script.statements

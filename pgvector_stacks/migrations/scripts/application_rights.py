@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
-from pgvector_stacks.migrations.scripts.acting_code import Code, acting
+from pgvector_stacks.migrations.scripts.acting_code import Code, find_acting_code
 from pgvector_stacks.migrations.scripts.script_files import Script
 
 ROLES = ("app", "readonly")
@@ -30,7 +30,7 @@ UNKNOWN = "%"  # stands for a name that format() fills in
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
+class CreatedObject:
     """An object that a script created. `name` is empty for a schema; `identity` is the name for SQL statements.
 
     `says`: the roles that have an entry in the object's or its columns' rights. `parent`: the OID of a partition's
@@ -52,7 +52,7 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class PrivilegeChange:
     """One privilege that a GRANT gives to a role or a REVOKE takes from it. "ALL" is a privilege.
 
     `columns`: the columns that the statement names, empty for the whole object. `schema` is None for a name without a
@@ -66,7 +66,7 @@ class Word:
     privilege: str
     columns: frozenset[str] = frozenset()
 
-    def meets(self, created: Created) -> bool:
+    def meets(self, created: CreatedObject) -> bool:
         if self.kind != created.kind and not (self.kind == "TABLE" and created.kind == "SEQUENCE" and self.name):
             return False
         schema_fits = self.schema is None or self.schema == created.schema or UNKNOWN in self.schema
@@ -79,24 +79,24 @@ class Grant:
     """Privileges to grant to a role on one object; `but`: columns that are left out."""
 
     role: str
-    created: Created
+    created: CreatedObject
     privileges: tuple[str, ...]
     but: frozenset[str] = frozenset()
 
 
 @cache
-def privileges(*names: str) -> frozenset[str]:
+def intern_privileges(*names: str) -> frozenset[str]:
     """Return the names as a set, the same object each time, since thousands of tables have equal sets."""
     return frozenset(names) - {""}
 
 
 @cache
-def roles(app: bool, readonly: bool) -> frozenset[str]:
+def intern_roles(app: bool, readonly: bool) -> frozenset[str]:
     """Return the set of the two roles whose flag is true, the same object each time."""
     return frozenset(role for role, so in zip(ROLES, (app, readonly), strict=True) if so)
 
 
-def due(created: Sequence[Created], revoked: Sequence[Word]) -> list[Grant]:
+def find_due_grants(created: Sequence[CreatedObject], revoked: Sequence[PrivilegeChange]) -> list[Grant]:
     """Return the grants that are due on the objects that a script created, given what the script revokes."""
     here = {one.oid: one for one in created}
     whole: dict[tuple[int, str], frozenset[str]] = {}  # what a role may do on a whole table once the grants are made
@@ -112,26 +112,26 @@ def due(created: Sequence[Created], revoked: Sequence[Word]) -> list[Grant]:
                 above = whole.get((one.parent, role), frozenset()) if one.parent in here else one.on_parent[place]
                 left = [p for p in left if p in above]
             by_columns = {p: _columns(p, words) for p in left}
-            whole[one.oid, role] = privileges(*(p for p in left if not by_columns[p]))
+            whole[one.oid, role] = intern_privileges(*(p for p in left if not by_columns[p]))
             for but in sorted(set(by_columns.values()), key=sorted):
                 grants.append(Grant(role, one, tuple(p for p in left if by_columns[p] == but), but))
     return grants
 
 
-def _depth(one: Created, here: dict[int, Created]) -> int:
+def _depth(one: CreatedObject, here: dict[int, CreatedObject]) -> int:
     depth = 0
     while one.parent in here:
         one, depth = here[one.parent], depth + 1
     return depth
 
 
-def _columns(privilege: str, words: Sequence[Word]) -> frozenset[str]:
+def _columns(privilege: str, words: Sequence[PrivilegeChange]) -> frozenset[str]:
     if privilege not in OF_COLUMNS:
         return frozenset()
     return frozenset(column for word in words if word.privilege in (privilege, "ALL") for column in word.columns)
 
 
-def statements(grants: Sequence[Grant]) -> Iterator[str]:
+def build_grants(grants: Sequence[Grant]) -> Iterator[str]:
     """Yield one GRANT for all objects that get the same privileges. Grants with columns left out are skipped."""
     together: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for grant in grants:
@@ -141,7 +141,7 @@ def statements(grants: Sequence[Grant]) -> Iterator[str]:
         yield f"GRANT {', '.join(privileges)} ON {kind} {', '.join(names)} TO {role}"
 
 
-def revoked_by(script: Script) -> list[Word]:
+def parse_revokes(script: Script) -> list[PrivilegeChange]:
     """Return what the script's text revokes from the two roles, even if they do not have these rights yet.
 
     An object that the script renames or moves by ALTER … RENAME or SET SCHEMA counts under its new name, too.
@@ -154,7 +154,7 @@ def revoked_by(script: Script) -> list[Word]:
     return words
 
 
-def _renamed(code: Code, words: Sequence[Word]) -> list[Word]:
+def _renamed(code: Code, words: Sequence[PrivilegeChange]) -> list[PrivilegeChange]:
     """Return copies of the `words` about the object that this ALTER renames or moves, with its new name or schema."""
     last = len(code.tokens) - 1
     new, verb = code.name(last), (code.word(last - 2), code.word(last - 1))
@@ -176,25 +176,25 @@ def _renamed(code: Code, words: Sequence[Word]) -> list[Word]:
     return [replace(word, columns=frozenset({new})) for word in named if column in word.columns]
 
 
-def granted_by(script: Script, behind: int) -> list[Word]:
+def parse_grants(script: Script, behind: int) -> list[PrivilegeChange]:
     """Return what the script grants to the two roles in statements after the offset `behind`."""
     return _words(script, "GRANT", behind)
 
 
-def _words(script: Script, verb: Literal["GRANT", "REVOKE"], behind: int = 0) -> list[Word]:
+def _words(script: Script, verb: Literal["GRANT", "REVOKE"], behind: int = 0) -> list[PrivilegeChange]:
     text = script.text.lower()
     last = text.rfind(verb.lower(), behind)
     if last < 0 or not any(role in text for role in ROLES):
         return []
     found = []
-    for code in acting(script, last):
+    for code in find_acting_code(script, last):
         for place, token in enumerate(code.tokens):
             if token.name == verb and code.offset + token.start >= behind:
                 found += _one(code, place + 1, "TO" if verb == "GRANT" else "FROM")
     return found
 
 
-def _one(code: Code, place: int, direction: str) -> list[Word]:
+def _one(code: Code, place: int, direction: str) -> list[PrivilegeChange]:
     """Parse `REVOKE privileges [(columns)] ON [kind] names FROM roles`, or `GRANT … TO roles`, from token `place` on.
 
     Return nothing for a kind of object without ordinary rights, or for membership in a role.
@@ -219,7 +219,7 @@ def _one(code: Code, place: int, direction: str) -> list[Word]:
         return []
     roles, _ = _names(code, place + 1)
     return [
-        Word(role, kind, name if every else schema, None if every else name, privilege, columns)
+        PrivilegeChange(role, kind, name if every else schema, None if every else name, privilege, columns)
         for _, role in roles if role in ROLES
         for schema, name in names
         for privilege, columns in privileges
@@ -264,6 +264,6 @@ def _names(code: Code, place: int) -> tuple[list[tuple[str | None, str]], int]:
         place += 1
 
 
-def quoted(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """Return the identifier in quotes."""
     return '"' + name.replace('"', '""') + '"'

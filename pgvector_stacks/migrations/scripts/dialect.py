@@ -26,7 +26,7 @@ IN_A_BODY = re.compile(
 )
 
 
-def refusal(script: Script) -> str | None:
+def explain_refusal(script: Script) -> str | None:
     """Return why the script can't run, or None if it can.
 
     Ask this only about scripts that are to run: a script that ran long ago must not stop its stack.

@@ -1,7 +1,7 @@
 """Decides from a script's words what it may do: read or change rights, settings and roles, or define code. Pure.
 
 After a script that can't do any of this, the server need not be asked what changed. The check ignores where a word
-stands. So it may suspect a harmless script, but it never clears one that can. Texts are `words_of(script).lower()`.
+is. So it may suspect a harmless script, but it never clears one that can. Texts are `remove_constants(script).lower()`.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ CONSTANT = re.compile(r"""--[^\n]*|'(?:[^']|'')*'|"[^"]*\"""")
 MAKES_CODE = re.compile(r"\b(?:call|do(?!\s+(?:nothing|update)\b)|execute|extension|function|language|procedure)\b")
 
 
-def words_of(text: str) -> str:
+def remove_constants(text: str) -> str:
     """Remove comments and constants, which are data. Return the whole text if a constant may be code or has escapes.
 
-    >>> words_of("INSERT INTO note VALUES ('call back')")
+    >>> remove_constants("INSERT INTO note VALUES ('call back')")
     'INSERT INTO note VALUES ( )'
     """
     if any(mark in text for mark in ("$", "\\", "/*")) or MAKES_CODE.search(CONSTANT.sub(" ", text).lower()):
@@ -50,12 +50,12 @@ def words_of(text: str) -> str:
     return CONSTANT.sub(lambda found: found[0] if found[0][0] == '"' else " ", text)
 
 
-def makes_code(text: str) -> bool:
+def may_create_code(text: str) -> bool:
     """Return whether the script may create or run a function."""
     return MAKES_CODE.search(text) is not None
 
 
-def retypes(text: str) -> bool:
+def may_change_types(text: str) -> bool:
     """Return whether the script may change a type that PL/pgSQL remembers from a function's first run."""
     return RETYPES.search(text) is not None
 

@@ -23,7 +23,7 @@ ORPHANS_WAIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartedStatement:
     """A statement (0-based number) that began outside of a transaction, with the note of what existed before it.
 
     `index_leftovers.py` writes and reads the note.
@@ -34,7 +34,7 @@ class Started:
     note: dict[str, Any] | None
 
 
-def read(connection: Connection[Any]) -> dict[str, tuple[str, ...]]:
+def read_finished(connection: Connection[Any]) -> dict[str, tuple[str, ...]]:
     """Return, for each no-transaction script that began, the hashes of its finished statements in order."""
     found: dict[str, tuple[str, ...]] = {}
     for script, normalised, state in _rows(connection, "SELECT script, normalised, state"):
@@ -42,14 +42,14 @@ def read(connection: Connection[Any]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def started(connection: Connection[Any], script: str) -> list[Started]:
+def read_started(connection: Connection[Any], script: str) -> list[StartedStatement]:
     """Return the statements of `script` that began and are not recorded as done."""
     columns = "SELECT script, number, normalised, state, to_jsonb(s) -> 'note'"  # older databases have no such column
     rows = _rows(connection, columns)
-    return [Started(row[1], row[2], row[4]) for row in rows if row[3] == "started" and row[0] == script]
+    return [StartedStatement(row[1], row[2], row[4]) for row in rows if row[3] == "started" and row[0] == script]
 
 
-def held(connection: Connection[Any], script: str) -> dict[str, list[int]]:
+def read_held_back(connection: Connection[Any], script: str) -> dict[str, list[int]]:
     """Return, by role, the OIDs of objects that finished steps created and on which the rest of `script` grants rights.
 
     `script_session.py` explains why these objects are held back.
@@ -61,14 +61,14 @@ def held(connection: Connection[Any], script: str) -> dict[str, list[int]]:
     return {role: sorted(oids) for role, oids in found.items()}
 
 
-def remembered(connection: Connection[Any], script: str) -> dict[int, dict[str, str]]:
-    """Return, by statement number, the settings that its step left in the session: see `sets` in step_settings.py."""
+def read_session_settings(connection: Connection[Any], script: str) -> dict[int, dict[str, str]]:
+    """Return, by statement number, the settings that its step left in the session (`list_settings_left`)."""
     rows = _rows(connection, "SELECT script, number, to_jsonb(s) -> 'note' -> 'settings'")
     return {row[1]: {name: value for name, value in row[2].items() if value is not None}
             for row in rows if row[0] == script and row[2]}  # fmt: skip
 
 
-def opening(connection: Connection[Any], script: str) -> dict[str, str] | None:
+def read_opening_settings(connection: Connection[Any], script: str) -> dict[str, str] | None:
     """Return the database and role settings that the session of `script` began with, None if none are recorded.
 
     They are recorded only for a script that may change them.
@@ -77,7 +77,7 @@ def opening(connection: Connection[Any], script: str) -> dict[str, str] | None:
     return next((row[1] for row in rows if row[0] == script and row[1] is not None), None)
 
 
-def notes(connection: Connection[Any], but_done_of: str = "") -> list[dict[str, Any]]:
+def read_notes(connection: Connection[Any], but_done_of: str = "") -> list[dict[str, Any]]:
     """Return the notes of all statements whose objects may not be recorded yet.
 
     These are statements that began, and finished statements whose notes hold the names in their text. `but_done_of`:
@@ -115,14 +115,14 @@ def statement_hash(script: Script, index: int) -> str:
     return normalise(script.text, list(script.statements[index].tokens))
 
 
-def problems(
+def find_problems(
     scripts: Sequence[Script],
     applied: Collection[str],
     done: Mapping[str, Sequence[str]],
     baseline: Collection[str],
     where: str,
 ) -> list[str]:
-    """Return a message for each no-transaction script that can't begin or go on. `done`: the result of `read`."""
+    """Return a message for each no-transaction script that can't begin or continue. `done`: of `read_finished`."""
     listed = {script.name: script for script in scripts}
     found: list[str] = []
     for name, hashes in done.items():
@@ -136,7 +136,7 @@ def problems(
             found += _before(scripts, applied, done, baseline, name, where)
     for script in scripts:
         if script.no_transaction and script.name not in applied and script.name not in baseline:
-            found += steps.cut(script)[1]
+            found += steps.split_into_steps(script)[1]
     return found
 
 
@@ -151,7 +151,7 @@ def _stuck(script: Script, hashes: Sequence[str], where: str) -> str | None:
     for index, ran in enumerate(hashes):
         if index >= count or statement_hash(script, index) != ran:
             return f"{stopped}, and {_edited(script, index, len(hashes))}"
-    for step in steps.cut(script)[0]:
+    for step in steps.split_into_steps(script)[0]:
         if step.kind == "temporary" and step.first < len(hashes) <= step.last:
             line, _ = line_and_column(script.text, script.statements[len(hashes)].start)
             return (

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pgvector_stacks.migrations.scripts.acting_code import Code, acting
+from pgvector_stacks.migrations.scripts.acting_code import Code, find_acting_code
 from pgvector_stacks.migrations.scripts.script_files import Script
 
 LOCK, STATEMENT, ENCODING = "lock_timeout", "statement_timeout", "client_encoding"
@@ -26,7 +26,7 @@ UNITS_MS = {"us": 0.001, "ms": 1.0, "": 1.0, "s": 1000.0, "min": 60_000.0, "h": 
 BEFORE_A_STATEMENT = frozenset({"", ";", "BEGIN", "THEN", "ELSE", "LOOP"})
 
 
-def as_sent(script: Script, lock_timeout_ms: float) -> str:
+def protect_limits(script: Script, lock_timeout_ms: float) -> str:
     """Return the script's text with settings renamed that would undo the environment's limits; its length is the same.
 
     `lock_timeout_ms`: the environment's value; 0 is no limit.
@@ -37,7 +37,7 @@ def as_sent(script: Script, lock_timeout_ms: float) -> str:
     if last < 0:
         return script.text
     text = script.text
-    for code in acting(script, last):
+    for code in find_acting_code(script, last):
         for name, place, value in _settings(code):
             if _is_kept(name, value, lock_timeout_ms):
                 at = code.offset + place

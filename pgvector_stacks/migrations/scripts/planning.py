@@ -61,7 +61,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MigrationPlan:
     """The groups in their order, and the schema revision before and after."""
 
     groups: tuple[Group, ...]
@@ -83,7 +83,7 @@ def plan(
     where: str,
     baseline: Sequence[str] = (),
     done: Mapping[str, Sequence[str]] | None = None,
-) -> Plan:
+) -> MigrationPlan:
     """Return the plan: which scripts run, given the listed scripts and the ledger.
 
     `where`: the stack, for messages. `baseline`: names of scripts to record without running. `done`: for each
@@ -104,11 +104,11 @@ def plan(
         for name in baseline
         if name not in listed
     ]
-    problems += cannot_begin(scripts, {row.name: row.normalised for row in ledger}, done or {}, baseline, where)
+    problems += find_blocked_scripts(scripts, {row.name: row.normalised for row in ledger}, done or {}, baseline, where)
     if problems:
         raise PlanRefused("\n".join(problems))
     pending = _pending(scripts, applied, baseline)
-    return Plan(
+    return MigrationPlan(
         groups=_grouped([entry for entry in pending if entry.reason != "baseline"]),
         before=revision((row.name, row.normalised) for row in ledger),
         after=revision((script.name, script.normalised) for script in scripts),
@@ -117,7 +117,7 @@ def plan(
     )
 
 
-def cannot_begin(
+def find_blocked_scripts(
     scripts: Sequence[Script], applied: Mapping[str, str], done: Mapping[str, Sequence[str]],
     baseline: Sequence[str], where: str,
 ) -> list[str]:  # fmt: skip
@@ -128,11 +128,11 @@ def cannot_begin(
         if script.name not in baseline and (script.name not in applied or script.repeatable)
         and applied.get(script.name) != script.normalised
     ]  # fmt: skip
-    found = interrupted.problems(scripts, applied, done, baseline, where)
-    return found + [problem for script in to_run if (problem := dialect.refusal(script))]
+    found = interrupted.find_problems(scripts, applied, done, baseline, where)
+    return found + [problem for script in to_run if (problem := dialect.explain_refusal(script))]
 
 
-def in_run_order(scripts: Sequence[Script]) -> list[tuple[int, Script]]:
+def sort_by_run_order(scripts: Sequence[Script]) -> list[tuple[int, Script]]:
     """Return the scripts with their 1-based places in the list, sorted: the repeatable ones after all others."""
     return sorted(enumerate(scripts, start=1), key=lambda entry: entry[1].repeatable)
 
@@ -148,7 +148,7 @@ def _pending(scripts: Sequence[Script], applied: Mapping[str, Applied], baseline
     oldest = min((applied[each.name].applied_at for each in scripts if each.repeatable and each.name in applied),
                  default=NEVER)  # fmt: skip
     dropped: datetime | None = None
-    for position, script in in_run_order(scripts):
+    for position, script in sort_by_run_order(scripts):
         row = applied.get(script.name)
         reason = _reason(script, row, baseline, dropped)
         if reason is not None:

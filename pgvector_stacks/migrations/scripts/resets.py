@@ -22,7 +22,7 @@ MAY_RESET = re.compile(r"\breset\b|\bdefault\b|\btime\s+zone\s+local\b", re.IGNO
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class AddedStatement:
     """A statement that was added to a script's text at offset `at`, after statement number `behind` of the script.
 
     `answers`: the server returns a result for it, which is not so inside a DO block.
@@ -34,7 +34,9 @@ class Added:
     answers: bool = True
 
 
-def as_sent(script: Script, text: str, holds: Mapping[str, str]) -> tuple[str, Sequence[Added]]:
+def add_statements_after_resets(
+    script: Script, text: str, holds: Mapping[str, str]
+) -> tuple[str, Sequence[AddedStatement]]:
     """Return the script's text with the statements that set values again, and the places of these statements.
 
     `text`: the script's text, possibly with renamed settings, of the same length. `holds`: by name of the setting, the
@@ -48,7 +50,7 @@ def as_sent(script: Script, text: str, holds: Mapping[str, str]) -> tuple[str, S
         is_block = code.word(0) == "DO"
         for at, more in _in_bodies(code, holds) if is_block else _behind(code, holds):
             parts += [text[done:at], more]
-            added.append(Added(at, len(more), number, answers=not is_block))
+            added.append(AddedStatement(at, len(more), number, answers=not is_block))
             done = at
     return "".join([*parts, text[done:]]), added
 
@@ -119,10 +121,10 @@ def _name(words: Sequence[str]) -> str:
     return "timezone" if list(words) == ["time", "zone"] else "".join(words).replace('"', "")
 
 
-def position_in_script(position: int, added: Sequence[Added]) -> int:
+def position_in_script(position: int, added: Sequence[AddedStatement]) -> int:
     """Turn a 1-based position in the sent text into a position in the script's text.
 
-    >>> [position_in_script(each, [Added(5, 10, 0)]) for each in (5, 9, 17)]
+    >>> [position_in_script(each, [AddedStatement(5, 10, 0)]) for each in (5, 9, 17)]
     [5, 6, 7]
     """
     offset = position - 1
@@ -134,10 +136,10 @@ def position_in_script(position: int, added: Sequence[Added]) -> int:
     return offset + 1
 
 
-def number_in_script(number: int, added: Sequence[Added]) -> int:
+def number_in_script(number: int, added: Sequence[AddedStatement]) -> int:
     """Turn the 0-based number of a sent statement into its number in the script; an added one counts as the one before.
 
-    >>> [number_in_script(each, [Added(5, 10, 0), Added(20, 10, 1)]) for each in range(5)]
+    >>> [number_in_script(each, [AddedStatement(5, 10, 0), AddedStatement(20, 10, 1)]) for each in range(5)]
     [0, 0, 1, 1, 2]
     """
     answering = [one for one in added if one.answers]

@@ -39,7 +39,7 @@ SPEAKS = re.compile(r"\brow\s+level\s+security\b", re.IGNORECASE)
 DECIDED = re.compile(r"\brow_security\b", re.IGNORECASE)
 
 
-def warnings(connection: Connection[Any], scripts: Iterable[Script], *, ran: bool = False) -> list[str]:
+def warn_of_hidden_rows(connection: Connection[Any], scripts: Iterable[Script], *, ran: bool = False) -> list[str]:
     """Return a warning for each script and each table or view with hidden rows that the script may read.
 
     A script that names `row_security` gets none: its author has decided. `ran`: the scripts have run; then a script

@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 
 from pgvector_stacks.common.errors import ScriptError, shorten_list, suggest_nearest
-from pgvector_stacks.migrations.lexing import lexing, psql_alone
+from pgvector_stacks.migrations.lexing import lexing, psql_only
 from pgvector_stacks.migrations.lexing.lexing import COMMENTS, Statement, Token
 from pgvector_stacks.migrations.lexing.positions import excerpt, line_and_column
 from pgvector_stacks.migrations.lexing.tokens import pieces
@@ -48,7 +48,7 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class Script:
-    """One SQL file: its name below `sql/` (with `/`), its text as `as_sent` returns it, and its two hashes.
+    """One SQL file: its name below `sql/` (with `/`), its text as `prepare_text` returns it, and its two hashes.
 
     `sha256` is over the bytes on disk, `normalised` over the tokens: without comments and white space, with constants.
     """
@@ -242,7 +242,7 @@ def read(root: Path, name: str, remembered: ScriptCache | None = None) -> Script
         raw = file.read()
     sha256 = hashlib.sha256(raw).hexdigest()
     if remembered and (facts := remembered.get(sha256)):
-        return Script(name, as_sent(raw.decode("utf-8-sig")), sha256, *facts)
+        return Script(name, prepare_text(raw.decode("utf-8-sig")), sha256, *facts)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -261,7 +261,7 @@ def read(root: Path, name: str, remembered: ScriptCache | None = None) -> Script
     return script
 
 
-def as_sent(text: str) -> str:
+def prepare_text(text: str) -> str:
     """Replace CRLF by LF and blank pg_dump's \\restrict lines. The numbers of the lines do not change."""
     text = text.replace("\r\n", "\n")
     return RESTRICT.sub(lambda match: " " * len(match[0]), text) if "restrict" in text else text
@@ -276,11 +276,11 @@ def parse(name: str, text: str, sha256: str) -> Script:
     if "\x00" in text:
         line = text[: text.index("\x00")].count("\n") + 1
         raise ScriptError(f"{path}:{line}: a NUL byte; is this a text file? (save it as UTF-8, not UTF-16)")
-    text = as_sent(text)
+    text = prepare_text(text)
     try:
         reading = lexing.read(text, path, QUESTIONS)
     except ScriptError as unreadable:
-        raise psql_alone.why_unreadable(path, text) or unreadable from None
+        raise psql_only.explain_unreadable(path, text) or unreadable from None
     if reading.empty:
         raise ScriptError(f"{path}: holds no statement; write it or take it off the list")
     directives = _directives(path, text)
@@ -297,7 +297,7 @@ def parse(name: str, text: str, sha256: str) -> Script:
         raise ScriptError(f"{path}: `no-transaction` and `repeatable` exclude each other; keep one")
     if script.no_transaction or reading.neighbours or not OPENERS.isdisjoint(reading.openers):
         for statement in lexing.split(text, path):
-            psql_alone.refuse(path, text, statement)
+            psql_only.refuse(path, text, statement)
             if not script.no_transaction:
                 _refuse_transaction_control(path, text, statement)
     return script

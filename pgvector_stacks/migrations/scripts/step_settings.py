@@ -12,14 +12,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pgvector_stacks.migrations.scripts import acting_code, kept_settings
 from pgvector_stacks.migrations.scripts.script_files import Script
-from pgvector_stacks.migrations.scripts.steps import Step, computed, control, folded, only_sets_the_session, words
+from pgvector_stacks.migrations.scripts.steps import (
+    Step,
+    find_transaction_command,
+    first_words,
+    fold_identifier,
+    is_computed_setting,
+    only_sets_the_session,
+)
 
 NOT_UNDONE = frozenset({"PREPARE", "DEALLOCATE", "LOAD", "SELECT"})  # a ROLLBACK leaves these as they are
 ALL = "ALL"
 TRUE = frozenset({"TRUE", "TRU", "TR", "T", "YES", "YE", "Y", "ON", "1"})
 
 
-def sets(script: Script, numbers: Iterable[int]) -> list[str]:
+def list_settings_left(script: Script, numbers: Iterable[int]) -> list[str]:
     """Return the names of settings that these statements leave in the session, but that a rerun does not set by itself.
 
     These are set by a set_config in a statement that does more, by a set_config whose value is computed, or by SET or
@@ -27,11 +34,11 @@ def sets(script: Script, numbers: Iterable[int]) -> list[str]:
     """
     found: dict[str, None] = {}
     for number in numbers:
-        if only_sets_the_session(script, number) and not computed(script, number):
+        if only_sets_the_session(script, number) and not is_computed_setting(script, number):
             continue
         own = script.text[script.statements[number].start : script.statements[number].end]
         if re.search(r"\b(re)?set(_config)?\b", own, re.IGNORECASE):
-            for code in acting_code.of(script, script.statements[number]):
+            for code in acting_code.find_in_statement(script, script.statements[number]):
                 found |= dict.fromkeys(_settings(code, inner=code.text is not script.text))
     return [name for name in found if name not in ("role", "session_authorization")]
 
@@ -68,13 +75,13 @@ def _stays(code: acting_code.Code, call: int) -> bool:
 
 def _computed_and_over(script: Script, number: int) -> bool:
     """Return True for a SELECT set_config(…) whose value is computed and ended with its transaction."""
-    if not computed(script, number):
+    if not is_computed_setting(script, number):
         return False
     code = acting_code.Code(script.text, 0, script.statements[number].tokens)
     return not _stays(code, next(place for place in range(len(code.tokens)) if code.name(place) == "set_config"))
 
 
-def repeated(
+def list_repeated(
     script: Script, steps: Sequence[Step], finished: int, remembered: Mapping[int, Mapping[str, str]]
 ) -> list[int | tuple[str, str]]:
     """Return what sets a new session as the first `finished` statements left it, in order.
@@ -89,13 +96,14 @@ def repeated(
         kept = _kept(script, step, min(step.last + 1, finished))
         found += [
             number for number in kept
-            if not computed(script, number) or not (step.last in remembered or _computed_and_over(script, number))
+            if not (is_computed_setting(script, number)
+                    and (step.last in remembered or _computed_and_over(script, number)))
         ]  # fmt: skip
         found += remembered.get(step.last, {}).items()
     return found
 
 
-def over(script: Script, numbers: Sequence[int | tuple[str, str]]) -> set[int]:
+def find_fallible(script: Script, numbers: Sequence[int | tuple[str, str]]) -> set[int]:
     """Return the repeated statements that may fail: PREPARE, DEALLOCATE, and a SET that a later SET replaces.
 
     The objects that such a statement needs may have been dropped since. Without them, the prepared statement that it
@@ -104,7 +112,7 @@ def over(script: Script, numbers: Sequence[int | tuple[str, str]]) -> set[int]:
     found = set()
     ended: set[str] = set()
     for number in reversed([number for number in numbers if isinstance(number, int)]):
-        upper = [word.strip('"').upper() for word in words(script, number, 5)]
+        upper = [word.strip('"').upper() for word in first_words(script, number, 5)]
         if upper[0] in ("PREPARE", "DEALLOCATE"):
             found.add(number)
         elif upper[0] in ("SET", "RESET"):
@@ -125,8 +133,8 @@ def _kept(script: Script, step: Step, stop: int) -> list[int]:
         if only_sets_the_session(script, number):
             kept.append(number)
         elif step.kind in ("block", "undone block"):
-            kind = control(words(script, number, 6))
-            name = folded(script.text, script.statements[number].tokens[-1])
+            kind = find_transaction_command(first_words(script, number, 6))
+            name = fold_identifier(script.text, script.statements[number].tokens[-1])
             if kind == "savepoint":
                 marks.append((name, len(kept)))
             elif kind in ("release", "rollback to"):
@@ -141,5 +149,5 @@ def _kept(script: Script, step: Step, stop: int) -> list[int]:
 
 
 def _survives(script: Script, number: int) -> bool:
-    upper = words(script, number, 4)
+    upper = first_words(script, number, 4)
     return upper[0] in NOT_UNDONE and "SET_CONFIG" not in upper

@@ -53,14 +53,14 @@ class Step:
         return range(self.first, self.last + 1)
 
 
-def cut(script: Script) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+def split_into_steps(script: Script) -> tuple[tuple[Step, ...], tuple[str, ...]]:
     """Return the steps of a script, and a message (with line and advice) for each part that can't be one step."""
     problems: list[str] = []
     steps = _with_temporary(script, _blocks(script, problems), problems)
     return tuple(steps), tuple(problems)
 
 
-def control(words: Sequence[str]) -> Control | None:
+def find_transaction_command(words: Sequence[str]) -> Control | None:
     """Return what the statement that begins with these upper-case words does to the transaction; None for nothing."""
     first, second = words[0], words[1] if len(words) > 1 else ""
     if first == "BEGIN" or (first, second) == ("START", "TRANSACTION"):
@@ -82,30 +82,34 @@ def _blocks(script: Script, problems: list[str]) -> list[Step]:
     steps: list[Step] = []
     begun: int | None = None
     for number in range(len(script.statements)):
-        kind = control(words(script, number, 6))
+        kind = find_transaction_command(first_words(script, number, 6))
         if kind == "unsupported":
             problems.append(
-                _told(script, number, "can't be recorded together with what it commits", "write BEGIN; … COMMIT;")
+                _format_problem(
+                    script, number, "can't be recorded together with what it commits", "write BEGIN; … COMMIT;"
+                )
             )
         elif kind == "begin" and begun is not None:
-            problems.append(_told(script, number, "inside BEGIN … COMMIT", "end the first one before"))
+            problems.append(_format_problem(script, number, "inside BEGIN … COMMIT", "end the first one before"))
         elif kind == "begin":
             begun = number
         elif kind is not None and begun is None:
-            problems.append(_told(script, number, "without BEGIN", "write BEGIN; where its transaction starts"))
+            problems.append(
+                _format_problem(script, number, "without BEGIN", "write BEGIN; where its transaction starts")
+            )
         elif kind in ("commit", "rollback") and begun is not None:
             steps.append(Step(begun, number, "block" if kind == "commit" else "undone block"))
             begun = None
         elif begun is None:
             steps.append(Step(number, number))
     if begun is not None:
-        problems.append(_told(script, begun, "is never ended", "write COMMIT; where its transaction ends"))
+        problems.append(_format_problem(script, begun, "is never ended", "write COMMIT; where its transaction ends"))
     return steps
 
 
-def _told(script: Script, number: int, what: str, advice: str) -> str:
+def _format_problem(script: Script, number: int, what: str, advice: str) -> str:
     line, column = line_and_column(script.text, script.statements[number].start)
-    first = " ".join(words(script, number, 2 if words(script, number)[0] in ("PREPARE", "START") else 1))
+    first = " ".join(first_words(script, number, 2 if first_words(script, number)[0] in ("PREPARE", "START") else 1))
     return f"{script.path}:{line}:{column}: {first} {what}\n{excerpt(script.text, line, column)}\n  {advice}"
 
 
@@ -117,7 +121,7 @@ def _with_temporary(script: Script, units: list[Step], problems: list[str]) -> l
     joined: list[tuple[int, int]] = []
     for place, unit in enumerate(units):
         for number in unit.numbers:
-            upper = words(script, number)
+            upper = first_words(script, number)
             used = _mentioned(script, number, made_in) if made_in else set()
             joined += [(made_in[name], place) for name in used if made_in[name] != place]
             if upper[0] in ("DROP", "CLOSE"):
@@ -144,7 +148,7 @@ def _joined(script: Script, units: list[Step], spans: list[tuple[int, int]], pro
             apart = [unit for unit in inside if unit.kind != "statement" or runs_outside_only(script, unit.first)]
             if apart:
                 problems.append(
-                    _told(
+                    _format_problem(
                         script, inside[0].first, "makes a temporary object that is used across transactions",
                         "a rerun has another session and can't have it: make and use it inside one BEGIN; … COMMIT;\n"
                         "  or make it an ordinary table and drop it at the end",
@@ -164,13 +168,15 @@ def _made(script: Script, number: int, *, renaming: bool) -> set[str]:
     tokens = script.statements[number].tokens
     upper = [script.text[token.start : token.end].upper() for token in tokens]
     if upper[0] == "DECLARE" and len(tokens) > 1:
-        return {folded(script.text, tokens[1])} if "HOLD" in upper else set()
+        return {fold_identifier(script.text, tokens[1])} if "HOLD" in upper else set()
     if upper[0] == "DO":
         bodies = (script.text[token.start : token.end] for token in tokens if token.name == "SCONST")
         return {name.lower() for body in bodies for name in MADE_IN_A_BODY.findall(body)}
     if renaming and upper[0] == "ALTER":
         return {
-            folded(script.text, tokens[i + 2]) for i in range(len(upper) - 2) if upper[i : i + 2] == ["RENAME", "TO"]
+            fold_identifier(script.text, tokens[i + 2])
+            for i in range(len(upper) - 2)
+            if upper[i : i + 2] == ["RENAME", "TO"]
         }
     if any(upper[i : i + 3] == ["ON", "COMMIT", "DROP"] for i in range(len(upper) - 2)):
         return set()
@@ -183,9 +189,11 @@ def _made(script: Script, number: int, *, renaming: bool) -> set[str]:
             place += 1
             while upper[place] in ("TABLE", "VIEW", "SEQUENCE", "RECURSIVE", "IF", "NOT", "EXISTS"):
                 place += 1
-            names.add(folded(script.text, tokens[place + 2 if upper[place + 1 : place + 2] == ["."] else place]))
+            names.add(
+                fold_identifier(script.text, tokens[place + 2 if upper[place + 1 : place + 2] == ["."] else place])
+            )
         elif word == "PG_TEMP" and upper[place + 1 : place + 2] == ["."] and (begins or upper[place - 1] == "INTO"):
-            names.add(folded(script.text, tokens[place + 2]))
+            names.add(fold_identifier(script.text, tokens[place + 2]))
     return names
 
 
@@ -196,18 +204,18 @@ def _mentioned(script: Script, number: int, names: Iterable[str]) -> set[str]:
         if token.name == "SCONST":
             body = script.text[token.start : token.end].lower()
             found |= {name for name in wanted if re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", body)}
-        elif (word := folded(script.text, token)) in wanted:
+        elif (word := fold_identifier(script.text, token)) in wanted:
             found.add(word)
     return found
 
 
-def folded(text: str, token: Token) -> str:
+def fold_identifier(text: str, token: Token) -> str:
     """Return an identifier as the server stores it: without quotes, or in lower case."""
     word = text[token.start : token.end]
     return word[1:-1].replace('""', '"') if word.startswith('"') else word.lower()
 
 
-def names(script: Script, number: int) -> list[str]:
+def list_identifiers(script: Script, number: int) -> list[str]:
     """Return every identifier in a statement, those in its strings and bodies included."""
     found = set()
     for token in script.statements[number].tokens:
@@ -216,17 +224,17 @@ def names(script: Script, number: int) -> list[str]:
         elif (token.name not in ("ICONST", "FCONST") and token.end - token.start > 1) or script.text[
             token.start
         ].isalpha():
-            found.add(folded(script.text, token))
+            found.add(fold_identifier(script.text, token))
     return sorted(found)
 
 
-def words(script: Script, number: int, count: int = 4) -> list[str]:
+def first_words(script: Script, number: int, count: int = 4) -> list[str]:
     return script.statements[number].words(script.text, count)
 
 
 def runs_outside_only(script: Script, number: int) -> bool:
     """Return True if the statement's words show that it never runs in a transaction. The server has the last word."""
-    upper = words(script, number, 40)
+    upper = first_words(script, number, 40)
     if upper[0] == "VACUUM":
         return True
     return "CONCURRENTLY" in upper and upper[0] in ("CREATE", "DROP", "REINDEX", "ALTER")
@@ -234,7 +242,7 @@ def runs_outside_only(script: Script, number: int) -> bool:
 
 def waits_beside_others(script: Script, number: int) -> bool:
     """Return True for CREATE INDEX CONCURRENTLY and the like: no session queues behind it while it waits for a lock."""
-    return runs_outside_only(script, number) and words(script, number, 1)[0] in ("CREATE", "DROP", "REINDEX")
+    return runs_outside_only(script, number) and first_words(script, number, 1)[0] in ("CREATE", "DROP", "REINDEX")
 
 
 # COMMIT or ROLLBACK in PL/pgSQL code, in the syntax of PostgreSQL's regular expressions
@@ -243,19 +251,22 @@ COMMITS = r"\m(commit|rollback)\M(\s|/\*([^*]|\*+[^*/])*\*+/|--[^\n]*\n)*(and\M|
 
 def may_commit_inside(script: Script, number: int) -> bool:
     """Return True for a statement whose own code may commit if it runs outside of a transaction."""
-    return words(script, number, 1)[0] in ("DO", "CALL")
+    return first_words(script, number, 1)[0] in ("DO", "CALL")
 
 
-def text_of(script: Script, number: int) -> str:
+def get_statement_text(script: Script, number: int) -> str:
     statement = script.statements[number]
     return script.text[statement.start : statement.end]
 
 
 def only_sets_the_session(script: Script, number: int) -> bool:
     """Return True for a statement that has no effect outside of its session."""
-    upper = words(script, number, 6)
+    upper = first_words(script, number, 6)
     if upper[0] in SESSION:
-        return not (upper[0] == "SET" and upper[1:2] and upper[1] in OF_THE_TRANSACTION) and control(upper) is None
+        return (
+            not (upper[0] == "SET" and upper[1:2] and upper[1] in OF_THE_TRANSACTION)
+            and find_transaction_command(upper) is None
+        )
     if upper[0] != "SELECT":
         return False
     name = 3 if upper[1:3] == ["PG_CATALOG", "."] else 1
@@ -272,17 +283,21 @@ def only_sets_the_session(script: Script, number: int) -> bool:
     return False
 
 
-def repeats(script: Script, step: Step) -> bool:
+def is_repeated(script: Script, step: Step) -> bool:
     """Return True for a step that a rerun repeats, so that it needs no record of its own."""
-    return step.kind == "statement" and only_sets_the_session(script, step.first) and not computed(script, step.first)
+    return (
+        step.kind == "statement"
+        and only_sets_the_session(script, step.first)
+        and not is_computed_setting(script, step.first)
+    )
 
 
-def computed(script: Script, number: int) -> bool:
+def is_computed_setting(script: Script, number: int) -> bool:
     """Return True for a SELECT set_config(…) whose value is not a constant.
 
     Repeated, it could compute another value, or have its effects (nextval) a second time.
     """
-    upper = words(script, number, 6)
+    upper = first_words(script, number, 6)
     if "SET_CONFIG" not in upper or not only_sets_the_session(script, number):
         return False
     tokens = script.statements[number].tokens
@@ -292,7 +307,7 @@ def computed(script: Script, number: int) -> bool:
 def changes_schema(script: Script, numbers: Iterable[int]) -> bool:
     """Return False if these statements change only rows or the session."""
     for number in numbers:
-        upper = words(script, number, 1)
+        upper = first_words(script, number, 1)
         if upper[0] in ROWS_ONLY or only_sets_the_session(script, number):
             continue
         if upper[0] in ("SELECT", "WITH"):

@@ -15,8 +15,8 @@ from psycopg.rows import DictRow, dict_row
 
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ServerError
-from pgvector_stacks.connections.connection import Address, as_pgstack_error, connect
-from pgvector_stacks.connections.up_lock import locked
+from pgvector_stacks.connections.connection import Address, connect, wrap_server_error
+from pgvector_stacks.connections.up_lock import hold_up_lock
 from pgvector_stacks.upgrade.decision import format_size
 from pgvector_stacks.upgrade.facts import TextIndex, parse_text_indexes
 
@@ -36,7 +36,7 @@ def rebuild_stale(address: Address, report: Callable[[str], object], *, remedy: 
     if not stale:
         return 0
     count, failed = 0, []
-    with locked(address, WAIT_S):
+    with hold_up_lock(address, WAIT_S):
         for name in stale:
             done, problems = _rebuild_in_database(replace(address, database=name), report)
             count += done
@@ -74,7 +74,7 @@ def _rebuild_in_database(address: Address, report: Callable[[str], object]) -> t
             try:
                 connection.execute(reindex_statement(index).encode())
             except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation) as error:
-                failed.append(f"{index.name}: {str(as_pgstack_error(error)).removeprefix('the server says: ')}")
+                failed.append(f"{index.name}: {str(wrap_server_error(error)).removeprefix('the server says: ')}")
                 _drop_leftovers(connection)
         if not failed:
             for row in _run_query(connection, "upgrade_collations"):

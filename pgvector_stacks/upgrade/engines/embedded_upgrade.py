@@ -41,7 +41,7 @@ VERSION_KEY = "pgvector:postgresVersion"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class UpgradeOutcome:
     """The result of an upgrade. `downtime_s`: until the new server answered, None if an interrupted run did a part."""
 
     method: decision.Method
@@ -81,7 +81,7 @@ def upgrade(
     reindex: decision.Reindex = "before",
     before: Callable[[str], None] = do_nothing,
     pace: Pace = PACE,
-) -> Outcome:
+) -> UpgradeOutcome:
     """Run the upgrade, and return with the new server running. Raises PgstackError, psycopg.Error.
 
     After an exception the old server serves again. After `link` it may not be able to; the report says so then.
@@ -95,7 +95,7 @@ def upgrade(
         )
         if journal is not None:
             embedded_guardian.start_new_server(job)
-            return Outcome(journal.method, None)
+            return UpgradeOutcome(journal.method, None)
         port = embedded_server.start(old, job.old_settings)
         embedded_server.ensure_password(old, port, password)
         source, _, choice = _decide(job, password, method, no_drift)
@@ -116,7 +116,7 @@ def upgrade(
             raise
         downtime_s = round(time.monotonic() - made.stopped_at, 1)
         report(f"PostgreSQL {job.new} serves; down for {downtime_s} s")
-        return Outcome(journal.method, downtime_s)
+        return UpgradeOutcome(journal.method, downtime_s)
 
 
 @contextmanager

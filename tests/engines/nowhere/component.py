@@ -8,7 +8,7 @@ from typing import Any
 
 import pulumi
 
-from components.shared.engine import Server
+from components.shared.engine import DeclaredServer
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.embedded.embedded_server import ADMIN
 
@@ -17,9 +17,9 @@ VARIABLE = "NOWHERE_PASSWORD"
 
 def declare(
     environment: Environment, _parent: pulumi.Resource, _schema: Mapping[str, Any], _backup_key: pulumi.Output[str]
-) -> Server:
+) -> DeclaredServer:
     """No resource."""
-    return Server(
+    return DeclaredServer(
         host=pulumi.Output.from_input("127.0.0.1"),
         port=pulumi.Output.from_input(int(environment.port or 0)),
         identity=pulumi.Output.from_input("nowhere"),

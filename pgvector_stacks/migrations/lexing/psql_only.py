@@ -34,7 +34,7 @@ def refuse(path: str, text: str, statement: Statement) -> None:
             raise _inline_data(path, text, statement.start)
 
 
-def why_unreadable(path: str, text: str) -> ScriptError | None:
+def explain_unreadable(path: str, text: str) -> ScriptError | None:
     """Return an error about the first part for psql in a text that the scanner can't read; None if there is none."""
     if found := INLINE_DATA.search(text):
         return _inline_data(path, text, found.start(1))

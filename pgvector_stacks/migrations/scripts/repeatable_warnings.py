@@ -16,7 +16,7 @@ from pgvector_stacks.migrations.lexing.lexing import Statement
 from pgvector_stacks.migrations.lexing.positions import line_and_column
 from pgvector_stacks.migrations.scripts import acting_code
 from pgvector_stacks.migrations.scripts.acting_code import Code
-from pgvector_stacks.migrations.scripts.effects import words_of
+from pgvector_stacks.migrations.scripts.effects import remove_constants
 from pgvector_stacks.migrations.scripts.script_files import Script
 
 EVERY = re.compile(
@@ -34,7 +34,7 @@ BEFORE_A_RELATION = frozenset({"FROM", "INTO", "JOIN", "ONLY", "TABLE", "UPDATE"
 EXECUTES = re.compile(r"\bexecute\b", re.IGNORECASE)
 
 
-def warnings(scripts: Iterable[Script]) -> list[str]:
+def warn_of_order_dependence(scripts: Iterable[Script]) -> list[str]:
     """Return a warning for each repeatable script about all objects, all columns or future objects. Pure."""
     lines = []
     for script in scripts:
@@ -50,7 +50,7 @@ def warnings(scripts: Iterable[Script]) -> list[str]:
 
 def _found(script: Script) -> tuple[str, str] | None:
     """Return the words whose effect depends on when the script ran, and what to write instead; None if it has none."""
-    text = words_of(script.text)
+    text = remove_constants(script.text)
     if match := EVERY.search(text):
         return " ".join(match[0].split()).upper(), (
             "Say it in a script without the\n"
@@ -65,7 +65,7 @@ def _found(script: Script) -> tuple[str, str] | None:
     return None
 
 
-def uses(scripts: Iterable[Script], listed: Iterable[Script]) -> list[str]:
+def warn_of_uses(scripts: Iterable[Script], listed: Iterable[Script]) -> list[str]:
     """Return a warning for each ordinary script of `scripts` that uses what a repeatable one of `listed` creates. Pure.
 
     A DROP is not a use. The same name may mean another object, so this is only a warning.
@@ -78,7 +78,7 @@ def uses(scripts: Iterable[Script], listed: Iterable[Script]) -> list[str]:
             continue
         own = {(kind in CALLED, name) for kind, _, name in _made(script)}
         open_to_it = {made: each for made, each in makers.items() if (made[0] in CALLED, made[2]) not in own}
-        by_name: dict[str, list[Made]] = {}
+        by_name: dict[str, list[CreatedName]] = {}
         for made in open_to_it:
             by_name.setdefault(made[2], []).append(made)
         found = next((use for statement in script.statements for use in _used(script, statement, by_name)), None)
@@ -93,10 +93,10 @@ def uses(scripts: Iterable[Script], listed: Iterable[Script]) -> list[str]:
     return lines
 
 
-Made = tuple[str, str | None, str]  # kind, schema (None: found through search_path), name
+CreatedName = tuple[str, str | None, str]  # kind, schema (None: found through search_path), name
 
 
-def _made(script: Script) -> Iterator[Made]:
+def _made(script: Script) -> Iterator[CreatedName]:
     for statement in script.statements:
         code = Code(script.text, 0, statement.tokens)
         place = 0
@@ -109,12 +109,17 @@ def _made(script: Script) -> Iterator[Made]:
             yield kind, code.name(place) if qualified else None, code.name(place + 2 * qualified)
 
 
-def _used(script: Script, statement: Statement, makers: Mapping[str, Sequence[Made]]) -> Iterator[tuple[Made, int]]:
+def _used(
+    script: Script, statement: Statement, makers: Mapping[str, Sequence[CreatedName]]
+) -> Iterator[tuple[CreatedName, int]]:
     """Yield the objects of `makers`, by name, that a statement uses, also in a DO block, with the name's offset."""
     first = Code(script.text, 0, statement.tokens)
     if first.word(0) == "DROP":
         return
-    for code in (first, *(inner for inner in acting_code.of(script, statement) if inner.text is not script.text)):
+    for code in (
+        first,
+        *(inner for inner in acting_code.find_in_statement(script, statement) if inner.text is not script.text),
+    ):
         for place, token in enumerate(code.tokens):
             if token.name == "SCONST":
                 continue

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pydantic.alias_generators import to_camel
 
 from pgvector_stacks.config.docker_keys import IMAGE, DockerKeys
-from pgvector_stacks.config.engines import config_of
+from pgvector_stacks.config.engines import get_config
 from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, DEFAULTS, ENVIRONMENTS, Environment
 from pgvector_stacks.config.role_keys import RoleKeys
 from pgvector_stacks.config.secret_keys import SecretKeys
@@ -66,7 +66,7 @@ def _row(name: str) -> str:
 def _default(name: str, stack: str) -> str:
     """Return one cell: "–" if nothing is set, or if the stack's engine doesn't read the key."""
     value = DEFAULTS[stack].get(name, Environment.model_fields[name].get_default())
-    reads_docker_keys = config_of(DEFAULTS[stack]["engine"]).is_published
+    reads_docker_keys = get_config(DEFAULTS[stack]["engine"]).is_published
     if value in (None, (), {}) or (name in DOCKER_ONLY and not reads_docker_keys):
         return "–"
     if name in ("image", "settings", "scripts"):
