@@ -162,7 +162,7 @@ class EmbeddedServerProvider(Provider):
             found = "refuses the administrator's password"
         if trust_lines.has_trust_lines(directory.path):
             found = "lets anybody on this machine in without a password"
-            pulumi.log.warn(f"the server {found}: {directory.path}/{trust_lines.NAME} says trust; `up` mends it")
+            pulumi.log.warn(f"the server {found}: {directory.path}/{trust_lines.NAME} says trust; `up` fixes it")
         outs = deployed.to_props() | {"server": found}
         return ReadResult(id_, outs, {key: outs[key] for key in INPUTS if key in outs})
 

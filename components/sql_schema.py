@@ -125,7 +125,7 @@ def _check_inputs(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     for note in notes:
         pulumi.log.info(f"note: {note}")
     for word in olds.get(MEND, ()):
-        pulumi.log.warn(f"`up` mends: {word}")
+        pulumi.log.warn(f"`up` fixes: {word}")
     return news | _to_reach(found.target, found.actual, olds) | {"drift": [*found.drift, *rules] or NO_DRIFT}
 
 
@@ -279,7 +279,7 @@ def _bring_up(wanted: SchemaProps) -> dict[str, Any]:
         raise ValidationFailed(
             f"the scripts are committed (revision {outcome.revision}), but validation failed:\n  "
             + "\n  ".join(f"{name}: {why}" for name, why in report.failures.items())
-            + "\n  mend the cause, then `up` again: only the validation is repeated"
+            + "\n  fix the cause, then `up` again: only the validation is repeated"
         )
     return wanted.to_props(
         schema_revision=outcome.revision,

@@ -184,7 +184,7 @@ def _inspect(pulumi: Path, source: Source, environ: Mapping[str, str]) -> Candid
     """Run an executable for its version, and find the programs that come with the CLI, beside it or on PATH."""
     dirs = (str(pulumi.parent), str(pulumi.resolve().parent), environ.get("PATH", os.defpath))
     shim, host = (shutil.which(name, path=os.pathsep.join(dirs)) for name in (SHIM, LANGUAGE_HOST))
-    version, trouble = None, "`pulumi version` told no version"
+    version, trouble = None, "`pulumi version` printed no version"
     try:
         version = parse_version(_read_output([pulumi, "version"], {**environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}))
     except _Unavailable as error:
@@ -262,9 +262,9 @@ class _Work:
                     if select.select([process.stdout], [], [], 1.0)[0]:
                         chunk = os.read(process.stdout.fileno(), 2**16)
                         *lines, unfinished = (unfinished + (chunk or b"\n")).split(b"\n")
-                        told = [text.decode(errors="replace").strip() for text in lines]
-                        done += sum(1 for text in told if counts(text))
-                        others += [text for text in told if text and not counts(text)]
+                        texts = [text.decode(errors="replace").strip() for text in lines]
+                        done += sum(1 for text in texts if counts(text))
+                        others += [text for text in texts if text and not counts(text)]
                 if process.wait():
                     raise _Unavailable(f"{what} failed: {' | '.join(others[-3:]) or process.returncode}")
             finally:

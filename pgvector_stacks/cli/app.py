@@ -127,13 +127,13 @@ def down(
 @app.command()
 def outputs(
     stack: Stack = "local",
-    name: Annotated[str | None, typer.Argument(help="One output alone, as it is.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Only this output, as it is.")] = None,
     format: Annotated[
         str | None, typer.Option(help="table, json or dotenv; left out: table, and in a file dotenv, in *.json json.")
     ] = None,
     show_secrets: Annotated[bool, typer.Option(help="Print secrets in plain text.")] = False,
     to: Annotated[
-        Path | None, typer.Option(help="Write them to this file, secrets in plain text, readable by you alone (0600).")
+        Path | None, typer.Option(help="Write them to this file, secrets in plain text, readable only by you (0600).")
     ] = None,
 ) -> None:
     """Print a stack's outputs. The application's deployment reads them."""
@@ -150,7 +150,7 @@ def outputs(
         typer.echo(text)
     else:
         stack_outputs.write_private(to, text)
-        say(f"wrote {to} ({form if name is None else name}; readable by you alone)")
+        say(f"wrote {to} ({form if name is None else name}; readable only by you)")
 
 
 @app.command()

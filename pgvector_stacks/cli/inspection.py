@@ -137,7 +137,7 @@ def _status(database: DatabaseAddresses, stack: str, say: Say) -> bool:
         noted + raised_rights.describe_intended(raised),
     )
     seen = role_drift.sort_drift(baseline.exclude_pending(found, pending), wrong_roles)
-    differences = [*seen.drift, *rules, *(f"{line} (`up` mends it)" for line in seen.repairable)]
+    differences = [*seen.drift, *rules, *(f"{line} (`up` fixes it)" for line in seen.repairable)]
     states = build_status_rows(scripts, ledger, known, done)
     for state, name, detail in states:
         say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))

@@ -96,17 +96,17 @@ def describe_changes(recorded: str, live: str, *, before: str = "was") -> list[s
     was, now = parse(recorded), parse(live)
     if "" in was or "" in now:
         return []
-    told: list[str] = []
+    changes: list[str] = []
     for word in dict.fromkeys([*now, *was]):
         if was.get(word) == now.get(word):
             continue
         if word == "right":
-            told += _describe_rights(was, now)
+            changes += _describe_rights(was, now)
         else:
-            told.append(_describe_change(word, was.get(word, []), now.get(word, []), before))
-    if not told and _attributes(was) != _attributes(now):
-        told.append("its attributes stand in another order")
-    return told
+            changes.append(_describe_change(word, was.get(word, []), now.get(word, []), before))
+    if not changes and _attributes(was) != _attributes(now):
+        changes.append("its attributes are in another order")
+    return changes
 
 
 def remove_words(definition: str, words: Sequence[str]) -> str:
@@ -213,7 +213,7 @@ def _describe_rights(was: Mapping[str, list[str]], now: Mapping[str, list[str]])
     if old != new:  # the change of owner explains these rights
         before = {right for right in before if right.grantee != old}
         after = {right for right in after if right.grantee != new}
-    told = False
+    is_named = False
     for verb, those in (("lost", before - after), ("gained", after - before)):
         for grantee in sorted({right.grantee for right in those}):
             names = sorted(
@@ -221,7 +221,7 @@ def _describe_rights(was: Mapping[str, list[str]], now: Mapping[str, list[str]])
                 for right in those
                 if right.grantee == grantee
             )
-            told = True
+            is_named = True
             yield f"{grantee or 'PUBLIC'} {verb} {', '.join(names)}"
-    if not told and old == new:
+    if not is_named and old == new:
         yield "rights were given by another role"

@@ -48,8 +48,8 @@ class Difference:
             return f"{self.kind} {self.identity} was dropped"
         if self.kind == ORDER:
             return f"{self.kind} of {self.identity} was changed"
-        told = "; ".join(definitions.describe_changes(self.recorded, self.live))
-        return f"{self.kind} {self.identity} was changed" + (f": {told}" if told else "")
+        changes = "; ".join(definitions.describe_changes(self.recorded, self.live))
+        return f"{self.kind} {self.identity} was changed" + (f": {changes}" if changes else "")
 
     @property
     def relation(self) -> str | None:

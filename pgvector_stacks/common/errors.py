@@ -51,8 +51,8 @@ class SqlFailed(PgstackError):
 
     def with_line(self, more: str) -> SqlFailed:
         """Return the error with another line in its message."""
-        told, recorded = (f"{text}\n  {more}" for text in (str(self), self.recorded))
-        return SqlFailed(told, sqlstate=self.sqlstate, script=self.script, line=self.line, recorded=recorded)
+        extended, recorded = (f"{text}\n  {more}" for text in (str(self), self.recorded))
+        return SqlFailed(extended, sqlstate=self.sqlstate, script=self.script, line=self.line, recorded=recorded)
 
 
 class ValidationFailed(PgstackError):

@@ -24,7 +24,7 @@ def write_tables(text: str) -> str:
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(END)
         if not (found and closed):
-            raise ValueError(f"the page lacks {begin} or the {END} behind it")
+            raise ValueError(f"the page lacks {begin} or the {END} after it")
         text = f"{before}{begin}\n\n{table}\n\n{END}{after}"
     return text
 

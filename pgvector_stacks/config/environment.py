@@ -166,7 +166,7 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
         description="On a change of the C library text indexes are rebuilt `before` the server opens, or `after`.",
     )
     drill_max_age_h: float = Field(
-        default=24, ge=0, le=10000, description="Hours for which a good drill stands for that backup; 0: drill always."
+        default=24, ge=0, le=10000, description="Hours for which a good drill replaces that backup; 0: drill always."
     )
     backup_directory: str | None = Field(
         default=None,

@@ -129,7 +129,7 @@ def _tls(connection: Connection[Any], target: CheckedServer) -> str:
         raise CheckFailed("the connection is not encrypted, the environment demands it (pgvector:tls)")
     if not _loopback(target.address.host):
         raise CheckFailed(f"the connection to {target.address.host} is not encrypted: pgvector:tls = require")
-    return "not encrypted, on this machine alone"
+    return "not encrypted, but only on this machine"
 
 
 def _loopback(host: str) -> bool:

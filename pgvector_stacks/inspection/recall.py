@@ -232,7 +232,7 @@ class IndexProbe:
             return f"{said}: {remedy}"
         return (
             f"{said}: {same} of {all_} vectors looked at are not the only one of their value, which no such index is"
-            f" made for. {remedy}  mends it by luck, and not for long. Store each value once, or accept it:"
+            f" made for. {remedy}  fixes it by luck, and not for long. Store each value once, or accept it:"
             f' pgvector:acceptedRecall: ["{index.name}"]'
         )
 

@@ -324,10 +324,10 @@ def sort_drift(differences: Sequence[Difference] | None, wrong_roles: Sequence[s
     if differences is None:
         return SortedDrift(drift.NOT_KNOWN, tuple(wrong_roles))
     parts = [split_repairable(difference) for difference in differences]
-    mended, rest = (
+    repairable, rest = (
         ([each for each in those if each is not None] for those in zip(*parts, strict=True)) if parts else ([], [])
     )
-    return SortedDrift(drift.describe_differences(rest), (*wrong_roles, *drift.describe_differences(mended)))
+    return SortedDrift(drift.describe_differences(rest), (*wrong_roles, *drift.describe_differences(repairable)))
 
 
 def _grant(connection: Connection[Any], difference: Difference, right: definitions.Right) -> None:

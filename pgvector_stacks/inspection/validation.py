@@ -87,7 +87,7 @@ def _version(connection: Connection[Any], demands: ServerRequirements) -> str:
     if version_tuple(row[0]) < version_tuple(demands.pgvector_minimum):
         raise CheckFailed(
             f"pgvector is {row[0]}, this environment demands {demands.pgvector_minimum} (pgvector:pgvectorMinimum);"
-            " 0.8.3 and 0.8.4 mend corrupted HNSW indexes: use a newer image"
+            " 0.8.3 and 0.8.4 fix corrupted HNSW indexes: use a newer image"
         )
     return f"pgvector {row[0]}"
 

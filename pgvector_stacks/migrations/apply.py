@@ -300,8 +300,8 @@ def _apart(
         report=report,
     )
 
-    def note_objects(connection: Connection[Any], behind: int) -> no_transaction.Noted:
-        held = session.follow_step(entry.script, behind)
+    def note_objects(connection: Connection[Any], rest_start: int) -> no_transaction.Noted:
+        held = session.follow_step(entry.script, rest_start)
         return held, drift.record_changes(connection, drifted, entry.script.name)
 
     ran = no_transaction.run(

@@ -81,8 +81,8 @@ def check(
     for (kind, identity), definition in sorted(wanted.items()):
         if (kind, identity) not in live:
             problems.append(f"{kind} {identity} is missing")
-        elif told := _unlike(kind, definition, live[kind, identity]):
-            problems.append(f"{kind} {identity} differs: {'; '.join(told)}")
+        elif deviations := _unlike(kind, definition, live[kind, identity]):
+            problems.append(f"{kind} {identity} differs: {'; '.join(deviations)}")
     if problems:
         names = ", ".join(f"sql/{entry.script.name}" for entry in pending)
         raise PlanRefused(

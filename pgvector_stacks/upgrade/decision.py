@@ -101,10 +101,10 @@ def _why_too_old(source: SourceServer, target: TargetVersion) -> str:
     """Return why the target is too old, "" if it isn't: it may not know what a source released later has written."""
     if target.minor is None or target.major == source.major:
         return ""
-    ahead, behind = AHEAD_OF_18.get(source.major), AHEAD_OF_18.get(target.major)
-    if ahead is None or behind is None:
+    source_lead, target_lead = AHEAD_OF_18.get(source.major), AHEAD_OF_18.get(target.major)
+    if source_lead is None or target_lead is None:
         return ""
-    wanted = source.minor - ahead + behind
+    wanted = source.minor - source_lead + target_lead
     if target.minor >= wanted:
         return ""
     return (

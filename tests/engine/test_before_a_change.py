@@ -143,7 +143,7 @@ def test_a_preview_beside_a_change_of_the_server_names_scripts_drift_and_what_go
     assert "unchanged" in deployed.ok("up")
 
     deployed.do("DROP EXTENSION vector CASCADE")
-    assert "`up` mends: extension vector is gone: it is made again, and not what went with it" in deployed.ok("preview")
+    assert "`up` fixes: extension vector is gone: it is made again, and not what went with it" in deployed.ok("preview")
     said = deployed.run("up").stdout
     assert deployed.ask("SELECT count(*) FROM pg_extension WHERE extname = 'vector'") == [(1,)], said
 

@@ -74,7 +74,7 @@ def test_ctrl_c_undoes_what_was_not_committed(deployed: Checkout) -> None:
     deployed.ok("up")
 
 
-@pytest.mark.promise("A second `up` at the same time is refused and told who works")
+@pytest.mark.promise("A second `up` at the same time is refused and learns which `up` is running")
 def test_a_second_up_is_refused_and_says_who_works(deployed: Checkout) -> None:
     deployed.add_script("create table app.slow (); select pg_sleep(20);", "0004_slow.sql")
     process = deployed.start("up")

@@ -96,7 +96,7 @@ def test_a_state_from_before_the_listings_were_text_shows_no_change(deployed: Ch
     assert "unchanged" in deployed.ok("up")
 
 
-@pytest.mark.promise("A script that fails leaves nothing behind, and its mended form goes through")
+@pytest.mark.promise("A script that fails leaves nothing behind, and its corrected form succeeds")
 def test_a_failing_script_fails_the_up_and_its_mended_form_goes_through(deployed: Checkout) -> None:
     deployed.add_script("create table app.one ();\nselect nonsense;", "0004_bad.sql")
     said = deployed.fails("up")
@@ -258,7 +258,7 @@ def test_a_password_in_plain_text_is_refused(checkout: Checkout) -> None:
     assert "oops" not in said
 
 
-@pytest.mark.promise("Every mistake of a stack file is told at once, before anything is made")
+@pytest.mark.promise("Every mistake of a stack file is reported at once, before anything is created")
 def test_every_mistake_of_a_stack_file_is_reported_before_anything_is_made(checkout: Checkout) -> None:
     checkout.configure(memroyMb=512, cpus="many", engin="docker")
     said = checkout.fails("up")

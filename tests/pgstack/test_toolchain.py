@@ -180,7 +180,7 @@ def test_a_linked_one_finds_its_parts_where_it_really_lies(tmp_path: Path, envir
         ("#!/bin/sh\necho v3.100.0\n", "is 3.100.0, not 3.179.0 to below 4.0.0"),
         ("#!/bin/sh\necho oh dear >&2; exit 3\n", "ended with 3 and said: oh dear"),
         ("#!/bin/sh\nexit 3\n", "ended with 3 and said: nothing"),
-        ("#!/bin/sh\necho hello\n", "told no version"),
+        ("#!/bin/sh\necho hello\n", "printed no version"),
         ("#!/no/such/interpreter\n", "No such file or directory"),
         ("\x7fELF not for this machine", "Exec format error"),
     ],

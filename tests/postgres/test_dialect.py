@@ -56,7 +56,7 @@ def test_without_a_backslash_behind_it_nothing_reads_otherwise() -> None:
 @pytest.mark.parametrize("mark", ["-- +goose Down", "-- +migrate Down", "--migrate:down transaction:false"])
 def test_a_script_that_holds_its_own_way_back_is_refused(mark: str) -> None:
     both = script(f"-- up\nCREATE TABLE path (p text);\n{mark}\nDROP TABLE path;")
-    with pytest.raises(PlanRefused, match=r"3:1: what stands behind `--.*` undoes the script[\s\S]*remove that part"):
+    with pytest.raises(PlanRefused, match=r"3:1: what follows `--.*` undoes the script[\s\S]*remove that part"):
         plan([both], [], where="local")
     ran = Applied(both.name, 1, both.sha256, both.normalised, datetime.now(UTC), "somebody")
     assert plan([both], [ran], where="local").pending == ()

@@ -378,7 +378,7 @@ def test_another_order_of_a_types_attributes_is_drift_and_stays_so_where_a_scrip
     first = script("CREATE SCHEMA s; CREATE TYPE s.two AS (k int, l int)", "0001.sql")
     bring_up(empty_database, first)
     empty_database.do("ALTER TYPE s.two DROP ATTRIBUTE k, ADD ATTRIBUTE k int")
-    said = ("type s.two was changed: its attributes stand in another order",)
+    said = ("type s.two was changed: its attributes are in another order",)
     assert words(empty_database) == said
     bring_up(empty_database, first, script("COMMENT ON TYPE s.two IS 'x'", "0002.sql"))
     assert words(empty_database) == said

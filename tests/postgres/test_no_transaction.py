@@ -83,7 +83,7 @@ def test_a_step_with_a_snapshot_of_its_own_is_recorded(fresh_database: FreshData
     assert fresh_database.ask("SELECT (SELECT count(*) FROM app.one), (SELECT count(*) FROM app.two)") == [(1, 1)]
     with connect(fresh_database.admin) as connection:
         assert drift.find_drift(connection) == ()
-    with pytest.raises(SqlFailed, match=r"to line 3, is done and stays; the next `up` goes on behind it"):
+    with pytest.raises(SqlFailed, match=r"to line 3 is done and stays; the next `up` continues after it"):
         fresh_database.apply(script(text), script(text.replace("app.", "app.x") + "SELECT 1/0", "0005.sql"))
     with connect(fresh_database.admin) as connection:
         assert drift.find_drift(connection) == ()

@@ -38,7 +38,7 @@ def test_a_host_that_has_just_enough_is_good_in_every_respect() -> None:
     assert bad(free_mb=None, container=None, network=None, has_image=False) == []
 
 
-@pytest.mark.promise("What a Docker host lacks is told by the preview, with the remedy")
+@pytest.mark.promise("A preview reports what a Docker host lacks, with the remedy")
 @pytest.mark.parametrize(
     ("facts", "said"),
     [

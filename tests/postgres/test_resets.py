@@ -32,17 +32,17 @@ def test_places_in_what_is_sent_are_those_of_the_script(statements: list[str], b
         if resets.position_in_script(place + 1, added) != resets.position_in_script(place, added)
     )
     assert told == one.text
-    assert [each.behind for each in added if each.answers] == [
+    assert [each.after for each in added if each.answers] == [
         number for number, each in enumerate(statements) if "role" not in each and ("set" in each.lower().split()[0])
         and "authorization" not in each
     ]  # fmt: skip
-    answering = [each.behind for each in added if each.answers]
+    answering = [each.after for each in added if each.answers]
     numbers = [resets.number_in_script(number, added) for number in range(len(statements) + len(answering))]
     assert sorted(numbers) == sorted([*range(len(statements)), *answering])
     in_blocks = [
         number for number, each in enumerate(statements) for _ in range(each.count("do $$") * 2 + each.count("do '"))
     ]
-    assert [each.behind for each in added if not each.answers] == in_blocks
+    assert [each.after for each in added if not each.answers] == in_blocks
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def told(database: FreshDatabase) -> role_drift.SortedDrift:
         )
 
 
-@pytest.mark.promise("What was done to the stack's own roles is told, and the next `up` mends it")
+@pytest.mark.promise("Changes by hand to the stack's own roles are reported, and the next `up` repairs them")
 def test_what_was_done_to_our_roles_is_told_and_mended_by_the_next_up(stack: FreshDatabase) -> None:
     assert told(stack) == role_drift.SortedDrift((), ())
     name = stack.admin.database

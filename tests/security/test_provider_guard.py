@@ -96,7 +96,7 @@ def test_a_peer_without_an_address_of_the_servers_kind_is_refused() -> None:
     assert not provider_guard.is_ours("ipv6:%5B::1%5D:7", 5000)
 
 
-@pytest.mark.promise("The providers' process answers its own user alone")
+@pytest.mark.promise("The providers' process answers only its own user")
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which root alone may")
 def test_the_process_answers_its_own_user_alone() -> None:
     with subprocess.Popen([*PROVIDER, "127.0.0.1:1"], cwd=ROOT, stdout=subprocess.PIPE) as process:

@@ -72,7 +72,7 @@ def run(
             work.record_at_stop()
         if work.rest_start:
             line, _ = line_and_column(entry.script.text, work.rest_start)
-            more = f"what stands before, to line {line}, is done and stays; the next `up` goes on behind it"
+            more = f"everything up to line {line} is done and stays; the next `up` continues after it"
             raise error.with_line(more) from None
         raise
     owner.execute("DISCARD ALL")

@@ -186,10 +186,10 @@ def run_verify_script(connection: Connection[Any], script: Script, *, most_rows:
             if result.status not in GOOD:
                 raise explain(script, _message(result), number)
             if result.status == ExecStatus.TUPLES_OK and result.ntuples:
-                told, recorded = (
+                shown, recorded = (
                     _rows(script, number, result, most_rows, show=show) for show in (row_values.are_shown(), False)
                 )
-                raise ValidationFailed(told, recorded=recorded)
+                raise ValidationFailed(shown, recorded=recorded)
     connection.execute("ROLLBACK TO SAVEPOINT pgstack_verify")
 
 

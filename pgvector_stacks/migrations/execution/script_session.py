@@ -132,8 +132,8 @@ class Session:
         """Return the statements that end the script's session, and the index of the one that checks constraints."""
         settle = [_plain("session_constraints")] if noisy and self.deferring else []
         looks = [UNLOCK, OUR_PATH, OUR_ENCODING, self._look(), _plain("session_settings")] if noisy else []
-        anew = [_plain("session_code")] if self.retyped else []
-        return [*ROLE, *settle, *REST, *anew, *looks, SETTINGS, *self.again], len(ROLE) if settle else None
+        code_again = [_plain("session_code")] if self.retyped else []
+        return [*ROLE, *settle, *REST, *code_again, *looks, SETTINGS, *self.again], len(ROLE) if settle else None
 
     def follow(self, script: Script, noisy: bool, looks: Sequence[Sequence[tuple[str, ...]]]) -> None:
         """Apply rights and settings after a script. `looks`: the answers to the queries of `tail`. Raises SqlFailed."""
@@ -167,15 +167,15 @@ class Session:
                 sqlstate=error.sqlstate or "",
             ) from None
 
-    def follow_step(self, script: Script, behind: int) -> Mapping[str, Sequence[int]]:
+    def follow_step(self, script: Script, rest_start: int) -> Mapping[str, Sequence[int]]:
         """Grant the rights on what a step of a no-transaction script created. The session's settings stay as they are.
 
-        If the script's rest, after the offset `behind`, grants a role rights on an object, only those rights count: the
+        If the script, from the offset `rest_start` on, grants a role rights on an object, only those rights count: the
         object is held back for that role. Return the OIDs held back by role, including those of earlier steps.
         """
         with self.connection.transaction(force_rollback=True):
             created = self._new()
-        later = application_rights.parse_grants(script, behind)
+        later = application_rights.parse_grants(script, rest_start)
         looked = []
         for one in created:
             held = {word.role for word in later if word.meets(one)}

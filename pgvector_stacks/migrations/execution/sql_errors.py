@@ -61,8 +61,8 @@ ADVICE |= dict.fromkeys(("42P07", "42P06", "42710", "42701", "42723"), EXISTS)
 def explain(script: Script, message: ServerMessage, index: int) -> SqlFailed:
     """Return the error for a failure of statement `index` (0-based) of `script`."""
     line, column = locate(script, message, index)
-    told, recorded = (_lines(script, message, line, column, show=show) for show in (row_values.are_shown(), False))
-    return SqlFailed(told, sqlstate=message.sqlstate, script=script.name, line=line, recorded=recorded)
+    shown, recorded = (_lines(script, message, line, column, show=show) for show in (row_values.are_shown(), False))
+    return SqlFailed(shown, sqlstate=message.sqlstate, script=script.name, line=line, recorded=recorded)
 
 
 def _lines(script: Script, message: ServerMessage, line: int, column: int | None, *, show: bool) -> str:

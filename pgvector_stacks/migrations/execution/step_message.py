@@ -87,8 +87,8 @@ def build_step_message(script: Script, text: str, step: Step, finished: int) -> 
 def advise_own_step(error: SqlFailed, step: Step) -> SqlFailed:
     """Return the error with advice for a statement that is one of several in its step."""
     advice = NOT_BESIDE_TEMPORARY if step.kind == "temporary" else NOT_IN_A_BLOCK
-    told, recorded = (
+    shown, recorded = (
         "\n".join([line for line in text.split("\n") if "pgstack: no-transaction" not in line] + [advice])
         for text in (str(error), error.recorded)
     )
-    return SqlFailed(told, sqlstate=error.sqlstate, script=error.script, line=error.line, recorded=recorded)
+    return SqlFailed(shown, sqlstate=error.sqlstate, script=error.script, line=error.line, recorded=recorded)

@@ -176,20 +176,20 @@ def _renamed(code: Code, words: Sequence[PrivilegeChange]) -> list[PrivilegeChan
     return [replace(word, columns=frozenset({new})) for word in named if column in word.columns]
 
 
-def parse_grants(script: Script, behind: int) -> list[PrivilegeChange]:
-    """Return what the script grants to the two roles in statements after the offset `behind`."""
-    return _words(script, "GRANT", behind)
+def parse_grants(script: Script, begin: int) -> list[PrivilegeChange]:
+    """Return what the script grants to the two roles in statements after the offset `begin`."""
+    return _words(script, "GRANT", begin)
 
 
-def _words(script: Script, verb: Literal["GRANT", "REVOKE"], behind: int = 0) -> list[PrivilegeChange]:
+def _words(script: Script, verb: Literal["GRANT", "REVOKE"], begin: int = 0) -> list[PrivilegeChange]:
     text = script.text.lower()
-    last = text.rfind(verb.lower(), behind)
+    last = text.rfind(verb.lower(), begin)
     if last < 0 or not any(role in text for role in ROLES):
         return []
     found = []
     for code in find_acting_code(script, last):
         for place, token in enumerate(code.tokens):
-            if token.name == verb and code.offset + token.start >= behind:
+            if token.name == verb and code.offset + token.start >= begin:
                 found += _one(code, place + 1, "TO" if verb == "GRANT" else "FROM")
     return found
 

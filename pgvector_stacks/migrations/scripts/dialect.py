@@ -42,7 +42,7 @@ def _undoing(script: Script) -> str | None:
         if is_whole(text[:place]) and any(statement.start > place for statement in script.statements):
             line, column = line_and_column(text, place)
             return (
-                f"{script.path}:{line}:{column}: what stands behind `{found[1]}` undoes the script, and would run too\n"
+                f"{script.path}:{line}:{column}: what follows `{found[1]}` undoes the script, and would run too\n"
                 f"{excerpt(text, line, column)}\n"
                 "  remove that part: the way back is another script, written when it is needed"
             )
@@ -69,7 +69,7 @@ def _refusal_of(script: Script, statement: Statement) -> str | None:
         return None
     line, column = line_and_column(text, statement.start)
     return (
-        f"{script.path}:{line}:{column}: {NAME} would not be on for the strings behind this: the server reads a "
+        f"{script.path}:{line}:{column}: {NAME} would not be on for the strings after this: the server reads a "
         "script's strings before its first statement runs\n"
         f"{excerpt(text, line, column)}\n"
         "  remove it, and write strings with backslash escapes as E'…' (with `on`, a dump has them right:\n"

@@ -165,7 +165,7 @@ def _edited(script: Script, index: int, finished: int) -> str:
     """Return the message for a script whose statement `index` is not the one that ran, with what to do."""
     ran = f"{finished} ran" if finished > 1 else "1 ran"
     undo = f"  undo that edit: the first {finished} statements stay as they ran" if finished > 1 else "  undo that edit"
-    may = "; those behind may change, and a mend of what ran goes there, too"
+    may = "; later ones may change, and a fix for what ran goes there, too"
     if index >= len(script.statements):
         return (
             f"a statement that already ran was changed since: it has {len(script.statements)} statements now, "
@@ -207,7 +207,7 @@ def _before(
     known = {*applied, *baseline, *done}
     return [
         f"sql/{script.name} is new but listed before sql/{name}, which stopped half-way in {where}\n"
-        f"  move it behind, or write it into the part of sql/{name} that did not run yet"
+        f"  move it after that one, or write it into the part of sql/{name} that did not run yet"
         for script in scripts[:place]
         if script.name not in known and not script.repeatable
     ]

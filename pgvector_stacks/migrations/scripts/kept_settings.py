@@ -65,10 +65,10 @@ def _settings(code: Code) -> Iterator[tuple[str, int, str | None]]:
         if token.name == "SET" and code.word(place - 1) in BEFORE_A_STATEMENT:
             at = place + (2 if code.word(place + 1) in ("LOCAL", "SESSION") else 1)
             name, quoted = code.name(at), code.text[code.tokens[at].start : code.tokens[at].start + 1] == '"'
-            behind = at + (code.word(at + 1) in ("TO", "=")) + 1
-            assigns = (behind == at + 2) != (name == NAMES and not quoted)
-            if name in STAND_INS and assigns and code.word(behind) not in ("DEFAULT", "", ";"):
-                yield name, code.tokens[at].start + quoted, _written(code, behind)
+            value_at = at + (code.word(at + 1) in ("TO", "=")) + 1
+            assigns = (value_at == at + 2) != (name == NAMES and not quoted)
+            if name in STAND_INS and assigns and code.word(value_at) not in ("DEFAULT", "", ";"):
+                yield name, code.tokens[at].start + quoted, _written(code, value_at)
         elif code.name(place) == "set_config" and code.word(place + 1) == "(":
             content = code.content(place + 2)
             if content is not None and content[0].lower() in SETTINGS:

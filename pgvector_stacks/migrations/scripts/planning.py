@@ -190,7 +190,7 @@ def _out_of_order(scripts: Sequence[Script], ledger: Sequence[Applied], where: s
     last = max((index for index, script in enumerate(scripts) if script.name in ran), default=-1)
     problems = [
         f"sql/{script.name} is new but listed before sql/{scripts[last].name}, which already ran in {where}\n"
-        "  move it behind the last script that ran: later databases would get another order"
+        "  move it after the last script that ran: later databases would get another order"
         for script in scripts[: last + 1]
         if script.name not in ran
     ]

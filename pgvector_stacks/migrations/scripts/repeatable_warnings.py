@@ -87,7 +87,7 @@ def warn_of_uses(scripts: Iterable[Script], listed: Iterable[Script]) -> list[st
             line, column = line_and_column(script.text, place)
             lines.append(
                 f"{script.path}:{line}:{column}: {one_line(f'{schema}.{name}' if schema else name)} is made by"
-                f" {open_to_it[found[0]].path}, a repeatable script, which runs behind this one:\n"
+                f" {open_to_it[found[0]].path}, a repeatable script, which runs after this one:\n"
                 "  in a fresh database it isn't there yet. Make it in a script without the header, listed before"
             )
     return lines

@@ -23,14 +23,14 @@ MAY_RESET = re.compile(r"\breset\b|\bdefault\b|\btime\s+zone\s+local\b", re.IGNO
 
 @dataclass(frozen=True, slots=True)
 class AddedStatement:
-    """A statement that was added to a script's text at offset `at`, after statement number `behind` of the script.
+    """A statement that was added to a script's text at offset `at`, after statement number `after` of the script.
 
     `answers`: the server returns a result for it, which is not so inside a DO block.
     """
 
     at: int
     length: int
-    behind: int
+    after: int
     answers: bool = True
 
 
@@ -143,4 +143,4 @@ def number_in_script(number: int, added: Sequence[AddedStatement]) -> int:
     [0, 0, 1, 1, 2]
     """
     answering = [one for one in added if one.answers]
-    return number - sum(1 for earlier, one in enumerate(answering) if one.behind + 1 + earlier <= number)
+    return number - sum(1 for earlier, one in enumerate(answering) if one.after + 1 + earlier <= number)

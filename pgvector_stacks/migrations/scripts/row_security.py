@@ -46,7 +46,7 @@ def warn_of_hidden_rows(connection: Connection[Any], scripts: Iterable[Script], 
     that names row level security gets no warning either.
     """
     found = connection.execute(HIDING).fetchall()
-    told = []
+    warnings = []
     for script in scripts:
         if not READS.search(script.text) or DECIDED.search(script.text) or (ran and SPEAKS.search(script.text)):
             continue
@@ -55,9 +55,9 @@ def warn_of_hidden_rows(connection: Connection[Any], scripts: Iterable[Script], 
                 continue
             which = f"{identity} reads {table}, which" if table else identity
             why = "FORCE ROW LEVEL SECURITY" if forced else f"row level security and belongs to {one_line(owner)}"
-            told.append(
+            warnings.append(
                 f"{script.path}: {which} has {why}: the script sees only the rows that its policies let schema_owner"
                 " see.\n  Say  SET row_security = off  in it (then hidden rows are an error), or  = on  where that is"
                 " meant"
             )
-    return told
+    return warnings

@@ -195,8 +195,8 @@ def _files(
             yield from _files(root, leaving, name, above | {here})
 
 
-def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], told: list[str] | None) -> list[str]:
-    """Return the files that `entries` name, in order. Problems are added to `told` unless it is None."""
+def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], problems_found: list[str] | None) -> list[str]:
+    """Return the files that `entries` name, in order. Problems are added to `problems_found` unless it is None."""
     problems: list[str] = []
     names: list[str] = []
     seen: set[str] = set()
@@ -219,20 +219,20 @@ def _resolve(root: Path, entries: Iterable[str], on_disk: set[str], told: list[s
         else:
             names.append(entry)
             seen.add(entry)
-    if told is not None:
-        told += [*problems, *_do_not_exist(missing, on_disk)]
+    if problems_found is not None:
+        problems_found += [*problems, *_do_not_exist(missing, on_disk)]
     return names
 
 
 def _do_not_exist(missing: Sequence[str], on_disk: set[str]) -> list[str]:
     """Return a line for each of the first missing files. Only a few get a suggestion, which compares all files."""
-    told = [
+    problems_found = [
         f"scripts: sql/{entry} does not exist{suggest_nearest(entry, on_disk) if number < MOST_SUGGESTIONS else ''}"
         for number, entry in enumerate(missing[:MOST_MISSING])
     ]
     if len(missing) > MOST_MISSING:
-        told.append(f"scripts: {len(missing) - MOST_MISSING} more listed files do not exist below sql/")
-    return told
+        problems_found.append(f"scripts: {len(missing) - MOST_MISSING} more listed files do not exist below sql/")
+    return problems_found
 
 
 def read(root: Path, name: str, remembered: ScriptCache | None = None) -> Script:
@@ -346,7 +346,7 @@ def _directives(path: str, text: str) -> dict[str, str]:
         directives[word] = value
     for late in LATE_HEADER.finditer(text, first):
         if lexing.is_whole(text[: late.start(1)]):
-            raise _refused(path, text, late.start(1), "a header stands at the top, before the first statement")
+            raise _refused(path, text, late.start(1), "a header belongs at the top, before the first statement")
     return directives
 
 
