@@ -180,13 +180,14 @@ def _read_output(argv: Sequence[str | Path], env: Mapping[str, str], cwd: Path |
     return run.stdout.strip()
 
 
-def _inspect(pulumi: Path, source: Source, environ: Mapping[str, str]) -> Candidate:
-    """Run an executable for its version, and find the programs that come with the CLI, beside it or on PATH."""
+def _inspect(pulumi: Path, source: Source, environ: Mapping[str, str], known: Version | None = None) -> Candidate:
+    """Run an executable for its version unless it is `known`; find the CLI's other programs, beside it or on PATH."""
     dirs = (str(pulumi.parent), str(pulumi.resolve().parent), environ.get("PATH", os.defpath))
     shim, host = (shutil.which(name, path=os.pathsep.join(dirs)) for name in (SHIM, LANGUAGE_HOST))
-    version, trouble = None, "`pulumi version` printed no version"
+    version, trouble = known, "`pulumi version` printed no version"
     try:
-        version = parse_version(_read_output([pulumi, "version"], {**environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}))
+        output = "" if known else _read_output([pulumi, "version"], {**environ, "PULUMI_SKIP_UPDATE_CHECK": "true"})
+        version = known or parse_version(output)
     except _Unavailable as error:
         trouble = str(error)
     return Candidate(pulumi, source, version, Path(shim) if shim else None, host is not None, trouble)
@@ -207,10 +208,11 @@ def get_cache_dir(environ: Mapping[str, str]) -> Path:
 
 
 def _got_earlier(cache: Path, environ: Mapping[str, str]) -> list[Candidate]:
-    """Return the executables that earlier runs put into the cache."""
-    built = format_version(read_pinned_versions((PINNED / "go.mod").read_text())[0])
-    paths: dict[str, Source] = {"installer/bin/pulumi": "installer", f"{built}/bin/pulumi": "built"}
-    return [_inspect(cache / path, source, environ) for path, source in paths.items() if (cache / path).is_file()]
+    """Return the executables that earlier runs put into the cache. A built one's directory is named by its version."""
+    built = read_pinned_versions((PINNED / "go.mod").read_text())[0]
+    installer, ours = (cache / name / "bin" / "pulumi" for name in ("installer", format_version(built)))
+    found = [_inspect(installer, "installer", environ)] if installer.is_file() else []
+    return [*found, *([_inspect(ours, "built", environ, built)] if ours.is_file() else [])]
 
 
 def _site_answers(url: str) -> None:

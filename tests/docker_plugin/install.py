@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from pgvector_stacks.config.environment import ROOT
+from tests.engine.forked import FORKS, PLUGIN
 
 NAME = "pulumi-resource-docker"
 VERSION = "5.2.0"
@@ -110,6 +111,7 @@ def install_stand_in(target: Path) -> Path:
     script = (
         f"#!/bin/sh\n# {MARK}\n"
         f"PYTHONPATH={shlex.quote(str(ROOT))}\nexport PYTHONPATH\n"
+        f'[ -z "${FORKS}" ] || exec "${FORKS}/{PLUGIN}" "$@"\n'
         f'exec {shlex.quote(sys.executable)} -m tests.docker_plugin "$@"\n'
     )
     fresh = folder / f".{NAME}.{os.getpid()}"

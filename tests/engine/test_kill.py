@@ -19,7 +19,7 @@ from tests.engine.checkout import Checkout, session_members, wait_until_gone
 
 pytestmark = pytest.mark.engine
 # each victim once; the full 200 run with `make test-all`; each takes two deployments
-KILLS = int(os.environ.get("PGSTACK_KILLS", "3"))
+KILLS = int(os.environ.get("PGSTACK_KILLS", "2"))
 VICTIMS = ("pulumi.dynamic", "pulumi --non-interactive", "-m pgvector_stacks.cli")
 GONE_WITHIN_S = 20.0
 
