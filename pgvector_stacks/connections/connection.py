@@ -123,11 +123,22 @@ def connect(
                 continue
             raise ConnectionFailed(explain(address, error, waited_s=wait_s if passing else 0.0)) from None
         connection.prepare_threshold = None
-        if not own_path and connection.info.server_version >= 170000:  # older servers refuse the option
-            connection.execute("SET transaction_timeout = 0")
+        if not own_path and (settings := _later_settings(connection)):
+            connection.execute(settings.encode())
             if not autocommit:
                 connection.commit()
         return connection
+
+
+def _later_settings(connection: Connection[TupleRow]) -> str:
+    """Return the statements for settings that some servers or roles refuse as options.
+
+    An event trigger runs its function, which a script may have written, with the rights of whoever runs the DDL.
+    """
+    superuser = connection.info.parameter_status("is_superuser") == "on"
+    if connection.info.server_version >= 170000:
+        return "SET transaction_timeout = 0" + ("; SET event_triggers = off" if superuser else "")
+    return "SET session_replication_role = replica" if superuser else ""
 
 
 def resolve_endpoint(address: Address) -> tuple[str, int]:

@@ -19,6 +19,7 @@ from pgvector_stacks.backup.restore import restore
 from pgvector_stacks.cli import inspection
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import connect
+from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.inspection import drift, role_drift, validation
 from pgvector_stacks.migrations import ledger
 from pgvector_stacks.migrations.scripts import interrupted
@@ -27,6 +28,7 @@ from pgvector_stacks.toolbox.interface import execute_sql
 from pgvector_stacks.upgrade import facts
 from pgvector_stacks.upgrade.checks import quick_check, statistics, verify
 from tests.conftest import FreshDatabase, script
+from tests.upgrade import servers
 
 TRIES = """
 CREATE FUNCTION app.tries(what text) RETURNS void LANGUAGE plpgsql AS $$
@@ -310,3 +312,42 @@ def test_validation(hostile: Hostile) -> None:
     with connect(hostile.database.admin) as connection:
         report = validation.validate(connection, validation.ServerRequirements())
     assert hostile.ran() == [], report
+
+
+@pytest.mark.parametrize("event", ["ddl_command_start", "ddl_command_end", "sql_drop"])
+def test_a_function_that_an_administrator_made_an_event_triggers(
+    empty_database: FreshDatabase, tmp_path: Path, event: str
+) -> None:
+    """The function stays the owner's, who may write another one in its place."""
+    (traces := tmp_path / "ran").mkdir()
+    text = "CREATE SCHEMA app;" + TRIES.replace("FOLDER", str(traces))
+    text += "CREATE FUNCTION app.fires() RETURNS event_trigger LANGUAGE plpgsql AS "
+    text += "$$ BEGIN INSERT INTO app.fired VALUES (tg_tag); PERFORM app.tries('event trigger'); END $$;"
+    first = script(f"{text} CREATE TABLE app.fired (tag text)", "0001_first.sql")
+    more = script("CREATE TABLE app.more (i int); DROP TABLE app.more", "0002_more.sql")
+    empty_database.apply(scripts=(first,))
+    empty_database.do(f"CREATE EVENT TRIGGER fires ON {event} EXECUTE FUNCTION app.fires()")
+    for path in traces.iterdir():  # of the statement above
+        path.unlink()
+    empty_database.apply(scripts=(first,))
+    with connect(empty_database.admin) as connection:
+        drift.renew(connection, [])
+    assert list(traces.iterdir()) == []
+    empty_database.apply(scripts=(first, more))
+    assert list(traces.iterdir()) == []
+    assert empty_database.ask("SELECT FROM app.fired WHERE tag IN ('CREATE TABLE', 'DROP TABLE')")
+
+
+def test_event_triggers_of_a_server_that_can_not_turn_them_off(tmp_path: Path) -> None:
+    with servers.machine(tmp_path) as machine:
+        embedded_server.initialise(machine.old, servers.PASSWORD)
+        embedded_server.start(machine.old, servers.SETTINGS)
+        text = "CREATE TABLE fired (tag text); CREATE FUNCTION fires() RETURNS event_trigger LANGUAGE plpgsql AS"
+        text += " 'BEGIN INSERT INTO public.fired VALUES (tg_tag); END';"
+        text += "CREATE EVENT TRIGGER fires ON ddl_command_end EXECUTE FUNCTION fires()"
+        with connect(machine.address(machine.old), own_path=True) as connection:
+            connection.execute(text.encode())
+            connection.execute("CREATE TABLE one (i int)")
+        with connect(machine.address(machine.old)) as connection:
+            connection.execute("CREATE TABLE public.two (i int)")
+            assert connection.execute("SELECT tag FROM public.fired").fetchall() == [("CREATE TABLE",)]
