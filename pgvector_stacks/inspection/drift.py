@@ -73,9 +73,9 @@ def carry_over(
 
     `after`: the same recorded rows compared with the new schema. Grown partitions stay grown, whatever the scripts did
     to the parent. `names`: the relations' current names by OID. If a relation was renamed, its differences have the new
-    name. If the scripts dropped a relation, the differences of its dropped parts end.
+    name. If the scripts dropped a relation, its differences end, also if they created it again.
     """
-    before = [each for each in before if each.live is not None or each.oid is None or each.oid in names]
+    before = [each for each in before if each.oid is None or each.oid in names]
     still = {(d.kind, d.identity): d for d in after}
     moved = [difference.renamed(names) for difference in before]
     kept = []
@@ -296,15 +296,15 @@ def record_changes(connection: Connection[Any], before: Sequence[Difference], sc
         return record(connection, before)
     names = _names(connection, before)
     moved = [each.renamed(names) for each in before]
-    known = {(d.kind, d.identity): d for d in moved}
+    known = {(d.kind, d.identity): d for d in moved if d.oid is None or d.oid in names}
     found = compare(connection, script)
     rows: dict[tuple[str, str], str | None] = {}
     for was, called in zip(before, moved, strict=True):
-        if was.live is not None or was.oid is None or was not in found:
+        if was.oid is None or was not in found:
             continue
-        if was.oid not in names:  # it was dropped before, and now its table is dropped, too
-            rows[was.kind, was.identity] = None
-        elif called.identity != was.identity:  # it was dropped before, and now its table is renamed
+        if was.oid not in names:  # its table is dropped, and is the script's if it was created again
+            rows[was.kind, was.identity] = was.live
+        elif was.live is None and called.identity != was.identity:  # it was dropped before, now its table is renamed
             rows |= {(was.kind, was.identity): None, (called.kind, called.identity): called.recorded}
     for made in (difference for difference in found if difference not in before):
         key = (made.kind, made.identity)

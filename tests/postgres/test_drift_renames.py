@@ -69,3 +69,25 @@ def test_what_was_changed_by_hand_goes_along_with_its_schema(empty_database: Fre
     bring_up(empty_database, first, script(f'{head}ALTER SCHEMA s RENAME TO "s 2"', "0002.sql"))
     expected = [line.replace(" s.", ' "s 2".').replace("schema s ", 'schema "s 2" ') for line in before]
     assert words(empty_database) == tuple(sorted(expected))
+
+
+@pytest.mark.parametrize("head", ["", "-- pgstack: no-transaction\n", "-- pgstack: no-transaction\nBEGIN;\n"])
+def test_what_a_script_drops_and_creates_again_is_the_scripts(empty_database: FreshDatabase, head: str) -> None:
+    """Also as a hand had made it: a fix in production that is written into a script afterwards."""
+    first = script(
+        "CREATE SCHEMA s; CREATE TABLE s.t (id int, n int); CREATE VIEW s.v AS SELECT id FROM s.t;"
+        "CREATE TABLE s.u (id int); CREATE INDEX i ON s.u (id)",
+        "0001.sql",
+    )
+    view = "CREATE VIEW s.v AS SELECT id FROM s.t WHERE n > 1"
+    table = "CREATE TABLE s.hand (id int PRIMARY KEY, n int CHECK (n > 0))"
+    other = "CREATE TABLE s.u (id int, more int)"
+    bring_up(empty_database, first)
+    empty_database.do(
+        f"{view.replace('CREATE', 'CREATE OR REPLACE')}; {table}; ALTER TABLE s.hand OWNER TO schema_owner;"
+        "ALTER TABLE s.u ADD more int; DROP INDEX s.i; ALTER TABLE s.t ADD stays int"
+    )
+    again = f"{head}DROP VIEW s.v; {view}; DROP TABLE s.hand; {table}; DROP TABLE s.u; {other}"
+    again += "; COMMIT" if "BEGIN" in head else ""
+    bring_up(empty_database, first, script(again, "0002.sql"))
+    assert words(empty_database) == ("column s.t.stays was added (integer)",)
