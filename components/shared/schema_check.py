@@ -68,11 +68,11 @@ def compare(connection: psycopg.Connection[Any], wanted: Mapping[str, Any]) -> S
     pending: tuple[Pending, ...] = ()
     ledger = read_ledger(connection)
     actual = target = revision((row.name, row.normalised) for row in ledger)
-    done = interrupted.read_finished(connection)
-    if done or format_script_lines(ledger) != wanted["scripts"]:  # else no file has to be read again
+    progress = interrupted.read_finished(connection)
+    if progress or format_script_lines(ledger) != wanted["scripts"]:  # else no file has to be read again
         scripts = read_listed_files(wanted).scripts
         target = compute_revision(scripts)
-        pending = plan(scripts, ledger, where=wanted["stack"], baseline=wanted["baseline"], done=done).pending
+        pending = plan(scripts, ledger, where=wanted["stack"], baseline=wanted["baseline"], progress=progress).pending
     differences = role_drift.sort_drift(baseline.exclude_pending(look_for_drift(connection), pending), ()).drift
     if differences and wanted["driftPolicy"] == "refuse":
         raise DriftRefused(drift.explain_refusal(wanted["stack"], differences))

@@ -122,9 +122,9 @@ def _status(database: DatabaseAddresses, stack: str, say: Say) -> bool:
         pending: tuple[Pending, ...] = ()
         events = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
         last = connection.execute(queries.get("last_failure")).fetchone() if events and events[0] else None
-        done = interrupted.read_finished(connection)
+        progress = interrupted.read_finished(connection)
         try:
-            pending = plan(scripts, ledger, where=stack, baseline=environment.baseline, done=done).pending
+            pending = plan(scripts, ledger, where=stack, baseline=environment.baseline, progress=progress).pending
         except PlanRefused as refusal:
             problem = problem or str(refusal)
     if itself is not None:
@@ -138,7 +138,7 @@ def _status(database: DatabaseAddresses, stack: str, say: Say) -> bool:
     )
     seen = role_drift.sort_drift(baseline.exclude_pending(found, pending), wrong_roles)
     differences = [*seen.drift, *rules, *(f"{line} (`up` fixes it)" for line in seen.repairable)]
-    states = build_status_rows(scripts, ledger, known, done)
+    states = build_status_rows(scripts, ledger, known, {name: how_far.done for name, how_far in progress.items()})
     for state, name, detail in states:
         say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))
     for difference in differences:

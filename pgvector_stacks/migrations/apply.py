@@ -109,7 +109,7 @@ def apply(
             try:
                 made = plan(
                     request.scripts, ledger.read_ledger(admin), where=request.stack, baseline=request.baseline,
-                    done=interrupted.read_finished(admin),
+                    progress=interrupted.read_finished(admin),
                 )  # fmt: skip
                 _carry_out(cluster, admin, address, request, made, pgvector, report, warn)
                 # a script may have changed these settings and rights: repair them now, not in the next `up`
@@ -290,7 +290,7 @@ def _apart(
         return drifted
 
     drifted = retry_on_locks(look, owner, admin, request.lock_wait_s, report)
-    resumed = bool(interrupted.read_finished(owner).get(name))
+    resumed = bool(interrupted.read_finished(owner).get(name, interrupted.Progress()).done)
     owner.commit()
     kept = "what ran before it stays, and `up` goes on with it"
     locks = Locks(

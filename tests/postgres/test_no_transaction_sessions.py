@@ -240,6 +240,7 @@ COMMENTED = "commit /* ; */ -- so far\n"
         ("DO $$ {body} $$", COMMENTED),
         ('CALL s."Outer one"()', COMMENTED),
         ('DO $$ BEGIN CALL s."Outer one"(); END $$', "COMMIT AND CHAIN"),
+        ("CALL s.outermost()", "COMMIT"),
     ],
 )
 def test_what_commits_inside_begins_once(empty_database: FreshDatabase, call: str, commit: str) -> None:
@@ -248,7 +249,8 @@ def test_what_commits_inside_begins_once(empty_database: FreshDatabase, call: st
     made = script(
         "CREATE SCHEMA s; CREATE TABLE s.kept (id serial);"
         f"CREATE PROCEDURE s.fill() LANGUAGE plpgsql AS $$ {body} $$;"
-        'CREATE PROCEDURE s."Outer one"() LANGUAGE plpgsql AS $$ BEGIN CALL s.fill(); END $$',
+        'CREATE PROCEDURE s."Outer one"() LANGUAGE plpgsql AS $$ BEGIN CALL s.fill(); END $$;'
+        'CREATE PROCEDURE s.outermost() LANGUAGE plpgsql AS $$ BEGIN CALL S."Outer one"(); END $$',
         "0001.sql",
     )
     apart = script(f"-- pgstack: no-transaction\n{call.format(body=body)}", "0002.sql")

@@ -169,6 +169,18 @@ apply.apply(address, apply.Request("test", scripts, lock_wait_s=5.0))
 """
 
 
+def worker(database: FreshDatabase, text: str) -> subprocess.Popen[str]:
+    """Start a process that applies the scripts."""
+    place = database.admin
+    arguments = [place.host, str(place.port), place.database, place.user, place.password, text]
+    root = Path(__file__).parent.parent.parent
+    process = subprocess.Popen([sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE, text=True, cwd=root)
+    assert process.stdout
+    with process.stdout:
+        assert process.stdout.readline() == "ready\n"
+    return process
+
+
 def test_kill_9_anywhere_repeats_nothing(fresh_database: FreshDatabase) -> None:
     """The next try begins at once, while the killed one's last statement may still run on the server."""
     seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
@@ -184,16 +196,9 @@ def test_kill_9_anywhere_repeats_nothing(fresh_database: FreshDatabase) -> None:
     )
     text = HEAD + ";\n".join(kinds[n % 5].format(n=n) for n in range(25))
     place = fresh_database.admin
-    arguments = [place.host, str(place.port), place.database, place.user, place.password, text]
-    root = Path(__file__).parent.parent.parent
     kills = 0
     while True:
-        process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE, text=True, cwd=root
-        )
-        assert process.stdout
-        with process.stdout:
-            assert process.stdout.readline() == "ready\n"
+        process = worker(fresh_database, text)
         if kills < KILLS:
             _wait_for_progress(fresh_database, process, kills * 25 // KILLS + 1)
             time.sleep(chance.uniform(0, 0.1))
@@ -211,9 +216,54 @@ def test_kill_9_anywhere_repeats_nothing(fresh_database: FreshDatabase) -> None:
     assert indexes == [(True,)] * 5, f"seed {seed}"
 
 
+def wait_for(database: FreshDatabase, query: str) -> None:
+    """Wait until the query returns a row."""
+    ends = time.monotonic() + 30
+    while not database.ask(query):
+        assert time.monotonic() < ends, query
+        time.sleep(0.01)
+
+
 def _wait_for_progress(database: FreshDatabase, process: subprocess.Popen[str], statements: int) -> None:
     """Until so many statements are recorded, or the process has ended."""
     while process.poll() is None:
         if database.ask("SELECT count(*) FROM pgstack.statement")[0][0] >= statements:
             return
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("decided", ["state = 'done'", ""])
+def test_what_commits_inside_is_not_begun_again_after_a_kill_before_its_record(
+    fresh_database: FreshDatabase, decided: str
+) -> None:
+    """kill -9 between its end and the write of its record, which a lock on the table keeps waiting."""
+    name, where = "5.sql", "script = '5.sql' AND number = 1"
+    body = "do $$ begin insert into app.t values (1); commit; perform pg_sleep(1); insert into app.t values (2); end $$"
+    text = f"{HEAD}set search_path = app;\n{body};\ninsert into t values (3)"
+    scripts = (script("create table app.t (id int)", "4.sql"), script(text, name))
+    place = fresh_database.admin
+    with connect(place, autocommit=False) as holder:
+        process = worker(fresh_database, text)
+        wait_for(fresh_database, "SELECT FROM pgstack.statement WHERE state = 'started'")
+        holder.execute("LOCK TABLE pgstack.statement IN SHARE MODE")
+        waits = "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'pgstack.statement'"
+        wait_for(fresh_database, f"SELECT {waits} AND datname = current_database()")
+        process.kill()
+        process.wait()
+        wait_for(fresh_database, f"SELECT pg_terminate_backend(pid) {waits} AND datname = current_database()")
+    with pytest.raises(PlanRefused, match=r"sql/5\.sql stopped half-way") as refused:
+        fresh_database.apply(*scripts)
+    told = str(refused.value)
+    assert "3 | do $$ begin insert" in told
+    assert f"UPDATE pgstack.statement SET state = 'done' WHERE {where}" in told
+    assert f"DELETE FROM pgstack.statement WHERE {where}" in told
+    assert fresh_database.ask("SELECT id FROM app.t ORDER BY id") == [(1,), (2,)]
+    with connect(place) as connection:
+        assert drift.find_drift(connection) == ()
+    fresh_database.do(
+        next(line for line in told.splitlines() if ("UPDATE" if decided else "DELETE") in line).split(": ")[1]
+    )
+    fresh_database.apply(*scripts)
+    assert fresh_database.ask("SELECT id FROM app.t ORDER BY id") == [
+        (n,) for n in ((1, 2, 3) if decided else (1, 1, 2, 2, 3))
+    ]

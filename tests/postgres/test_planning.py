@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvector_stacks.common.errors import PlanRefused
-from pgvector_stacks.migrations.scripts.interrupted import statement_hash
+from pgvector_stacks.migrations.scripts.interrupted import Progress, statement_hash
 from pgvector_stacks.migrations.scripts.planning import Applied, plan
 from pgvector_stacks.migrations.scripts.script_files import Script, revision
 from tests.conftest import script
@@ -159,13 +159,13 @@ def test_a_baseline_that_is_not_listed_is_refused() -> None:
 
 def test_a_half_finished_script_may_change_only_behind_what_ran() -> None:
     apart = named("n.sql", "-- pgstack: no-transaction\nselect 1; select 2; select 3")
-    done = {"n.sql": [statement_hash(apart, 0), statement_hash(apart, 1)]}
-    assert plan([apart], [], where="dev", done=done).pending
+    progress = {"n.sql": Progress((statement_hash(apart, 0), statement_hash(apart, 1)))}
+    assert plan([apart], [], where="dev", progress=progress).pending
     mended = named("n.sql", "-- pgstack: no-transaction\nselect 1; select 2; select 33")
-    assert plan([mended], [], where="dev", done=done).pending
+    assert plan([mended], [], where="dev", progress=progress).pending
     edited = named("n.sql", "-- pgstack: no-transaction\nselect 11; select 2; select 3")
     with pytest.raises(PlanRefused, match="stopped half-way"):
-        plan([edited], [], where="dev", done=done)
+        plan([edited], [], where="dev", progress=progress)
 
 
 SCRIPTS = st.lists(st.sampled_from("abcdef"), unique=True).map(

@@ -102,7 +102,7 @@ def build_note_by_name(owner: Connection[Any], script: Script, number: int) -> d
 
 def read_statement_state(connection: Connection[Any], noted: dict[str, Any] | None) -> StatementState:
     """Return the state of the statement that this note is about."""
-    if not noted:
+    if not noted or "kind" not in noted:
         return StatementState()
     kind = noted["kind"]
     if kind in ("create index", "reindex"):

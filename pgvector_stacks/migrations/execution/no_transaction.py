@@ -3,8 +3,9 @@
 Invariant: each statement has its effect exactly once, in the session that the script describes, however often the
 script is stopped or its rest edited. A step that may run in a transaction commits together with its record and the
 objects it created. A statement that may not (CREATE INDEX CONCURRENTLY, VACUUM) is recorded as started, with a note of
-what exists, and afterwards as done. What a killed statement left is dropped before the statement runs again. Locks are
-waited for as in other scripts.
+what exists, and afterwards as done. What a killed statement left is dropped before the statement runs again. A DO or
+CALL that commits inside is recorded as started, too; if it may have committed, only a person lets it begin again. Locks
+are waited for as in other scripts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -21,15 +22,14 @@ from typing import Any
 import psycopg
 from psycopg import Connection, pq
 
-from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import SqlFailed
 from pgvector_stacks.connections.connection import wrap_server_error
 from pgvector_stacks.connections.lock_retry import RETRIABLE, Locks
-from pgvector_stacks.migrations.execution import index_leftovers, ledger_writer, notices, step_records
+from pgvector_stacks.migrations.execution import commits_inside, index_leftovers, ledger_writer, step_records
 from pgvector_stacks.migrations.execution.ledger_writer import Write
-from pgvector_stacks.migrations.execution.runner import COPYING, ScriptRun, _message, _outcome, explain_lost_connection
-from pgvector_stacks.migrations.execution.sql_errors import ServerMessage, explain
+from pgvector_stacks.migrations.execution.runner import ScriptRun, explain_lost_connection
 from pgvector_stacks.migrations.execution.step_message import StepMessage, advise_own_step, build_step_message
+from pgvector_stacks.migrations.execution.step_sending import send, waiting_longer
 from pgvector_stacks.migrations.lexing.lexing import line_and_column
 from pgvector_stacks.migrations.scripts import interrupted, kept_settings, step_settings, steps
 from pgvector_stacks.migrations.scripts.interrupted import StartedStatement, statement_hash
@@ -41,7 +41,6 @@ from pgvector_stacks.migrations.scripts.steps import Step
 NEEDS_NO_TRANSACTION = frozenset({"25001", "2D000"})
 CAREFUL = re.compile(r"read[\s_]+only|\b(role|authorization)\b", re.IGNORECASE)
 LOCK_TIMEOUT = "55P03"
-COMMITS_INSIDE = "it may have committed part of its work, which stays; the next `up` runs it again from its beginning"
 # To record its objects, the whole schema is read after each step, until that has taken 5 s and a tenth of the run time.
 NOTING_S, NOTING_SHARE = 5.0, 0.1
 Noted = tuple[Mapping[str, Sequence[int]], list[Write]]  # by role, OIDs held back; the writes that record the schema
@@ -72,8 +71,8 @@ def run(
             work.record_at_stop()
         if work.rest_start:
             line, _ = line_and_column(entry.script.text, work.rest_start)
-            more = f"everything up to line {line} is done and stays; the next `up` continues after it"
-            raise error.with_line(more) from None
+            goes_on = "" if work.has_committed else "; the next `up` continues after it"
+            raise error.with_line(f"everything up to line {line} is done and stays{goes_on}") from None
         raise
     owner.execute("DISCARD ALL")
     owner.autocommit = False
@@ -99,6 +98,7 @@ class _Run:
     not_noted: bool = False
     rest_start: int = 0  # the offset where the script's rest begins
     repeatable: bool = True  # the failed statement may be tried again
+    has_committed: bool = False  # the failed statement has, or may have
     held: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @cached_property
@@ -109,9 +109,10 @@ class _Run:
     def run_all(self) -> None:
         cut, _ = steps.split_into_steps(self.script)
         self.careful = CAREFUL.search(self.script.text) is not None
-        self.finished = len(interrupted.read_finished(self.records).get(self.script.name, ()))
+        how_far = interrupted.read_finished(self.records).get(self.script.name, interrupted.Progress())
+        self.finished = len(how_far.done)
         self.not_noted = self.finished > 0
-        self.started = {entry.number: entry for entry in interrupted.read_started(self.records, self.script.name)}
+        self.started = {entry.number: entry for entry in how_far.started}
         if self.script.statement_timeout_s is not None:
             timeout = round(self.script.statement_timeout_s * 1000)
             self.owner.execute(f"SET statement_timeout = {timeout}".encode())
@@ -171,8 +172,10 @@ class _Run:
 
     def run_step(self, step: Step) -> None:
         """Run one step and record it."""
-        if step.kind == "statement" and (step.first in self.started or self.commits_inside(step.first)):
-            return self.run_outside_transaction(step.first)
+        number = step.first
+        known = number in self.started or commits_inside.is_found(self.owner, self.script, number)
+        if known and step.kind == "statement":
+            return self.run_outside_transaction(number)
         try:
             return self.run_in_transaction(step)
         except SqlFailed as error:
@@ -182,13 +185,7 @@ class _Run:
                 raise advise_own_step(error, step) from None
         self.undo()
         ledger_writer.unstage(self.records, self.owner)
-        return self.run_outside_transaction(step.first)
-
-    def commits_inside(self, number: int) -> bool:
-        """Return True for a DO or CALL whose code commits: tried in a transaction first, it would begin twice."""
-        asked = {"text": steps.get_statement_text(self.script, number), "commits": steps.COMMITS}
-        may = steps.may_commit_inside(self.script, number)
-        return may and self.owner.execute(queries.get("commits_inside"), asked).fetchone() == (True,)
+        return self.run_outside_transaction(number)
 
     def run_in_transaction(self, step: Step) -> None:
         """Run a step in a transaction, with its record and the objects it created."""
@@ -243,6 +240,8 @@ class _Run:
     def run_outside_transaction(self, number: int) -> None:
         """Run a statement outside of a transaction and record it. First drop what an earlier attempt of it left."""
         step = Step(number, number)
+        if steps.may_commit_inside(self.script, number):
+            return self.committing(step)
         if (before := self.started.get(number)) is not None:
             noted = before.note
             if noted is None:
@@ -259,13 +258,30 @@ class _Run:
             self.run_with_long_wait(number)
         except SqlFailed as error:
             self.undo()
-            if steps.may_commit_inside(self.script, number):
-                self.repeatable = False  # a second attempt would repeat what it has committed
-                error = error.with_line(COMMITS_INSIDE)
             if not self.owner.closed and not self.records.closed:
                 self.start(number, index_leftovers.add_failed_indexes(self.records, noted))
             raise error from None
         return self.record_apart(step)
+
+    def committing(self, step: Step) -> None:
+        """Run a DO or CALL that may commit. It begins once: only a person knows how far it came, if it ends early."""
+        number, before = step.first, self.unrecorded
+        with self.records.transaction():
+            if before:  # a record without a gap, to which a person adds that the statement is done
+                self.write(step_records.before_begun(self.script, before, self.opening))
+            self.start(number, commits_inside.note(self.script, number))
+        try:
+            self.run_with_long_wait(number)
+        except SqlFailed as error:
+            self.repeatable = not self.has_committed
+            if self.has_committed:
+                raise error.with_line(commits_inside.told(self.script, number)) from None
+            if not self.records.closed:
+                for each in (*before, number):
+                    self.write(step_records.delete_record(self.script, each))
+                del self.started[number]
+            raise
+        self.record_apart(step)
 
     def finalize(self, step: Step) -> None:
         """Run the second half of DETACH PARTITION CONCURRENTLY."""
@@ -275,43 +291,26 @@ class _Run:
 
     def run_with_long_wait(self, number: int) -> None:
         """Run a statement. It waits longer for locks if no session queues behind it, or if it must not run twice."""
-        waits = steps.waits_beside_others(self.script, number) or steps.may_commit_inside(self.script, number)
-        beside = waits and self.locks.wait_s > self.locks.timeout_s > 0
-        query = "SELECT setting = reset_val FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'"
-        if not beside or self.owner.execute(query).fetchone() != (True,):  # the script has set its own lock_timeout
-            return self.run_unrecorded(number)
-        self.lock_timeout_s = self.locks.wait_s
-        self.owner.execute(f"SET lock_timeout = {round(self.locks.wait_s * 1000)}".encode())
-        try:
-            return self.run_unrecorded(number)
-        finally:
-            if not self.owner.closed:
-                self.owner.execute("RESET lock_timeout")
+        longer = steps.waits_beside_others(self.script, number) or steps.may_commit_inside(self.script, number)
+        waiting = waiting_longer(self.owner, self.locks) if longer else nullcontext(self.locks.timeout_s)
+        with waiting as self.lock_timeout_s:
+            self.run_unrecorded(number)
 
     def run_unrecorded(self, number: int) -> None:
         """Run a statement outside of our transactions, without a record."""
         statement = self.script.statements[number]
-        self.send(StepMessage(statement.start, statement.end, number, number))
+        message = StepMessage(statement.start, statement.end, number, number)
+        if not steps.may_commit_inside(self.script, number):
+            return self.send(message)
+        before = commits_inside.transactions(self.owner)
+        try:
+            self.send(message)
+        except SqlFailed:
+            self.has_committed = commits_inside.has_committed(self.owner, before)
+            raise
 
     def send(self, message: StepMessage) -> None:
-        """Send a message and wait for its results. Raises SqlFailed."""
-        notices.begin(self.owner, self.script.path)
-        wire = self.owner.pgconn
-        text = message.prefix + self.text[message.start : message.end] + message.suffix
-        try:
-            wire.send_query(text.encode())
-            done, failed, _ = self.owner.wait(_outcome(wire))
-        except psycopg.OperationalError as error:
-            raise explain_lost_connection(self.script, error) from None
-        if failed is not None and failed.status in COPYING:
-            self.owner.close()
-            failure = ServerMessage("COPY needs a client that sends or takes the data")
-            raise explain(self.script, *message.locate_error(self.script, failure, done))
-        if wire.status != pq.ConnStatus.OK:
-            reason = _message(failed).text if failed is not None else "the connection was lost"
-            raise explain_lost_connection(self.script, reason)
-        if failed is not None:
-            raise explain(self.script, *message.locate_error(self.script, _message(failed), done))
+        send(self.owner, self.script, self.text, message)
 
     def undo(self) -> None:
         if not self.owner.closed and self.owner.info.transaction_status != pq.TransactionStatus.IDLE:

@@ -42,6 +42,11 @@ def record_start(script: Script, number: int, noted: Mapping[str, Any]) -> Write
     return BEGUN, (script.name, number, statement_hash(script, number), json.dumps(noted))
 
 
+def before_begun(script: Script, numbers: Sequence[int], opening: Mapping[str, str]) -> Write:
+    """Return the Write that records the statements `numbers`, which only set the session, as done."""
+    return record_done(script, numbers, last=-1, noted=True, held={}, over=True, opening=opening, left={})
+
+
 def record_renumbering(script: Script, number: int, place: int) -> Write:
     """Return the Write that gives a begun statement the number `place`, which it has since an edit of the script."""
     return MOVED, (place, script.name, number)

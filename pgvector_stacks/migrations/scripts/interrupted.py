@@ -1,7 +1,8 @@
 """Reads what is recorded of no-transaction scripts that stopped half-way, and says which ones can't go on. Mostly pure.
 
 Invariant: the statements that ran are a prefix of the script's statements now. The script keeps its name, its header
-`no-transaction` and its place among the other scripts.
+`no-transaction` and its place among the other scripts. A DO or CALL that may have committed never begins again
+unless a person says so.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pgvector_stacks.migrations.scripts import steps
 from pgvector_stacks.migrations.scripts.script_files import Script, normalise
 
 ORPHANS_WAIT_S = 10.0
+MAY_HAVE_COMMITTED = "commits"  # a key of a note: once the statement began, only a person knows how far it came
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +36,25 @@ class StartedStatement:
     note: dict[str, Any] | None
 
 
-def read_finished(connection: Connection[Any]) -> dict[str, tuple[str, ...]]:
-    """Return, for each no-transaction script that began, the hashes of its finished statements in order."""
-    found: dict[str, tuple[str, ...]] = {}
-    for script, normalised, state in _rows(connection, "SELECT script, normalised, state"):
-        found[script] = (*found.get(script, ()), *((normalised,) if state == "done" else ()))
-    return found
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a no-transaction script came: the hashes of its finished statements in order, and those that began."""
+
+    done: tuple[str, ...] = ()
+    started: tuple[StartedStatement, ...] = ()
 
 
-def read_started(connection: Connection[Any], script: str) -> list[StartedStatement]:
-    """Return the statements of `script` that began and are not recorded as done."""
+def read_finished(connection: Connection[Any]) -> dict[str, Progress]:
+    """Return the progress of each no-transaction script that began and has not landed."""
+    found: dict[str, Progress] = {}
     columns = "SELECT script, number, normalised, state, to_jsonb(s) -> 'note'"  # older databases have no such column
-    rows = _rows(connection, columns)
-    return [StartedStatement(row[1], row[2], row[4]) for row in rows if row[3] == "started" and row[0] == script]
+    for script, number, normalised, state, note in _rows(connection, columns):
+        was = found.get(script, Progress())
+        found[script] = (
+            Progress((*was.done, normalised), was.started) if state == "done"
+            else Progress(was.done, (*was.started, StartedStatement(number, normalised, note)))
+        )  # fmt: skip
+    return found
 
 
 def read_held_back(connection: Connection[Any], script: str) -> dict[str, list[int]]:
@@ -118,29 +126,31 @@ def statement_hash(script: Script, index: int) -> str:
 def find_problems(
     scripts: Sequence[Script],
     applied: Collection[str],
-    done: Mapping[str, Sequence[str]],
+    progress: Mapping[str, Progress],
     baseline: Collection[str],
     where: str,
 ) -> list[str]:
-    """Return a message for each no-transaction script that can't begin or continue. `done`: of `read_finished`."""
+    """Return a message for each no-transaction script that can't begin or continue. `progress`: of `read_finished`."""
     listed = {script.name: script for script in scripts}
     found: list[str] = []
-    for name, hashes in done.items():
+    for name, how_far in progress.items():
         if name in applied or name in baseline:
             continue
         if name not in listed:
-            found.append(_gone(name, hashes, [script for script in scripts if script.name not in applied], where))
-        elif problem := _stuck(listed[name], hashes, where):
+            pending = [script for script in scripts if script.name not in applied]
+            found.append(_gone(name, how_far.done, pending, where))
+        elif problem := _stuck(listed[name], how_far, where):
             found.append(problem)
-        elif hashes:
-            found += _before(scripts, applied, done, baseline, name, where)
+        elif how_far.done:
+            found += _before(scripts, applied, progress, baseline, name, where)
     for script in scripts:
         if script.no_transaction and script.name not in applied and script.name not in baseline:
             found += steps.split_into_steps(script)[1]
     return found
 
 
-def _stuck(script: Script, hashes: Sequence[str], where: str) -> str | None:
+def _stuck(script: Script, how_far: Progress, where: str) -> str | None:
+    hashes = how_far.done
     stopped = f"sql/{script.name} stopped half-way in {where}"
     if not script.no_transaction:
         return (
@@ -151,6 +161,9 @@ def _stuck(script: Script, hashes: Sequence[str], where: str) -> str | None:
     for index, ran in enumerate(hashes):
         if index >= count or statement_hash(script, index) != ran:
             return f"{stopped}, and {_edited(script, index, len(hashes))}"
+    for entry in how_far.started:
+        if problem := _undecided(script, entry):
+            return f"{stopped}: {problem}"
     for step in steps.split_into_steps(script)[0]:
         if step.kind == "temporary" and step.first < len(hashes) <= step.last:
             line, _ = line_and_column(script.text, script.statements[len(hashes)].start)
@@ -159,6 +172,43 @@ def _stuck(script: Script, hashes: Sequence[str], where: str) -> str | None:
                 f"  edit the rest so that it makes what it needs under another name\n{_by_hand(script.name)}"
             )
     return None
+
+
+def _undecided(script: Script, entry: StartedStatement) -> str | None:
+    """Return the message for a DO or CALL that began and may have committed, with what to do; None for another kind."""
+    number = entry.number
+    is_there = number < len(script.statements) and statement_hash(script, number) == entry.normalised
+    if not (entry.note or {}).get(MAY_HAVE_COMMITTED) and not (is_there and steps.may_commit_inside(script, number)):
+        return None
+    began = "a DO or CALL that commits inside began, and no record says that it was done"
+    if not is_there:
+        return (
+            f"{began}; since then that statement, number {number + 1}, was changed or moved\n"
+            "  undo that edit; or look at what it committed, edit the script to fit, and forget it, as postgres in the"
+            f" database:\n    {_begin_again(script, number)}"
+        )
+    line, column = line_and_column(script.text, script.statements[number].start)
+    return (
+        f"{began}: line {line}\n{excerpt(script.text, line, column)}\n"
+        f"  look at what it committed, then say which holds, {ways_on(script, number)}"
+    )
+
+
+def ways_on(script: Script, number: int) -> str:
+    """Return what a person may say of a statement that began and may have committed."""
+    return (
+        "as postgres in the database:\n"
+        f"    it is done:                UPDATE pgstack.statement SET state = 'done' {_row(script, number)}\n"
+        f"    run it from its beginning: {_begin_again(script, number)}"
+    )
+
+
+def _begin_again(script: Script, number: int) -> str:
+    return f"DELETE FROM pgstack.statement {_row(script, number)}"
+
+
+def _row(script: Script, number: int) -> str:
+    return f"WHERE script = {_literal(script.name)} AND number = {number}"
 
 
 def _edited(script: Script, index: int, finished: int) -> str:
@@ -192,19 +242,22 @@ def _gone(name: str, hashes: Sequence[str], pending: Sequence[Script], where: st
 
 
 def _by_hand(name: str) -> str:
-    literal = name.replace("'", "''")
     return (
         "  or undo by hand what it did, as postgres in the database, and forget it:\n"
-        f"    DELETE FROM pgstack.statement WHERE script = '{literal}'"
+        f"    DELETE FROM pgstack.statement WHERE script = {_literal(name)}"
     )
 
 
+def _literal(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"
+
+
 def _before(
-    scripts: Sequence[Script], applied: Collection[str], done: Mapping[str, Sequence[str]],
+    scripts: Sequence[Script], applied: Collection[str], progress: Mapping[str, Progress],
     baseline: Collection[str], name: str, where: str,
 ) -> list[str]:  # fmt: skip
     place = next(place for place, script in enumerate(scripts) if script.name == name)
-    known = {*applied, *baseline, *done}
+    known = {*applied, *baseline, *progress}
     return [
         f"sql/{script.name} is new but listed before sql/{name}, which stopped half-way in {where}\n"
         f"  move it after that one, or write it into the part of sql/{name} that did not run yet"

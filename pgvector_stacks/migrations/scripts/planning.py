@@ -82,12 +82,12 @@ def plan(
     *,
     where: str,
     baseline: Sequence[str] = (),
-    done: Mapping[str, Sequence[str]] | None = None,
+    progress: Mapping[str, interrupted.Progress] | None = None,
 ) -> MigrationPlan:
     """Return the plan: which scripts run, given the listed scripts and the ledger.
 
-    `where`: the stack, for messages. `baseline`: names of scripts to record without running. `done`: for each
-    no-transaction script that stopped half-way, the normalised hashes of its finished statements.
+    `where`: the stack, for messages. `baseline`: names of scripts to record without running. `progress`:
+    how far each no-transaction script came that stopped half-way.
     Raises PlanRefused with every contradiction found.
     """
     applied = {row.name: row for row in ledger}
@@ -104,7 +104,9 @@ def plan(
         for name in baseline
         if name not in listed
     ]
-    problems += find_blocked_scripts(scripts, {row.name: row.normalised for row in ledger}, done or {}, baseline, where)
+    problems += find_blocked_scripts(
+        scripts, {row.name: row.normalised for row in ledger}, progress or {}, baseline, where
+    )
     if problems:
         raise PlanRefused("\n".join(problems))
     pending = _pending(scripts, applied, baseline)
@@ -118,7 +120,7 @@ def plan(
 
 
 def find_blocked_scripts(
-    scripts: Sequence[Script], applied: Mapping[str, str], done: Mapping[str, Sequence[str]],
+    scripts: Sequence[Script], applied: Mapping[str, str], progress: Mapping[str, interrupted.Progress],
     baseline: Sequence[str], where: str,
 ) -> list[str]:  # fmt: skip
     """Return why scripts that are to run can't begin or go on. `applied`: by name, the normalised hash of what ran."""
@@ -128,7 +130,7 @@ def find_blocked_scripts(
         if script.name not in baseline and (script.name not in applied or script.repeatable)
         and applied.get(script.name) != script.normalised
     ]  # fmt: skip
-    found = interrupted.find_problems(scripts, applied, done, baseline, where)
+    found = interrupted.find_problems(scripts, applied, progress, baseline, where)
     return found + [problem for script in to_run if (problem := dialect.explain_refusal(script))]
 
 
