@@ -165,7 +165,7 @@ def test_a_bom_and_crlf_are_no_change(tmp_path: Path) -> None:
         ("-- x\n-- Pgstack : repeatable\nselect 1", "2:1: a header is written so", "-- pgstack: no-transaction"),
         (
             "select '\n-- pgstack: no-transaction\n';\n  -- pgstack: repeatable",
-            "4:3: a header stands at the top",
+            "4:3: a header belongs at the top",
             "before",
         ),
         ("-- pgstack: statement-timeout soon\nselect 1", "'soon' is no duration", "30min"),
