@@ -422,6 +422,14 @@ HISTORIES = {
         " do $$ begin set search_path = a; execute 'reset search_path'; create table r8 (); /* ; */ reset all ; end $$;"
         " insert into a.log values (current_setting('timezone')); create table r9 ()",
     ),
+    "a function resets behind a script that stands apart": (
+        "create function a.f() returns int language plpgsql as"
+        " 'begin reset search_path; execute format(''reset %I'', ''timezone''); create table r1 (); return 1; end';"
+        "do $$ begin execute format('alter database %I set search_path = b, public', current_database());"
+        " execute format('alter database %I set timezone = %L', current_database(), 'Asia/Tokyo'); end $$",
+        "-- pgstack: no-transaction\nselect 1",
+        "set search_path = a; select a.f(); insert into a.log values (current_setting('timezone'))",
+    ),
     "public has another name": (
         "alter schema public rename to core; create table core.v (v core.vector(3))",
         "create table core.w (v core.vector(3))",

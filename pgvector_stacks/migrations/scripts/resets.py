@@ -3,7 +3,8 @@
 RESET returns to the values that the connection began with. If an earlier script of the same `up` changed a value by
 ALTER DATABASE … SET, RESET still returns to the old value; only a new connection begins with the new one. So after each
 RESET and SET … TO DEFAULT of the script a statement is added that sets the new value. Only the script's own statements
-are read, those in DO blocks included, but not what a function resets.
+are read, and those in its DO blocks, with the strings that EXECUTE runs as they stand. Not read is a text that EXECUTE
+puts together, nor a function: to add a statement to it would change what is stored.
 """
 
 from __future__ import annotations
