@@ -32,6 +32,9 @@ FORMS = (
 )  # fmt: skip
 # since format 2 also these: they decide how values with a time zone or currency are written in defaults and bounds
 VALUES = ("timezone = 'UTC'", "lc_monetary = 'C'")
+# The planner takes the temporary results of the inventory for one row each, and would go through all comments for each
+# table. Without nested loops it hashes them; PostgreSQL 15 to 17 give a loop that stays a cost that starts the JIT.
+PLANS = ("enable_nestloop = off", "jit = off")
 FORMER = ("timezone = DEFAULT",)  # format 1: the time zone of the server, database or role
 NOT_KNOWN = ("not known: another transaction holds a lock on the catalog's objects",)
 ATTEMPTS = 10
@@ -362,8 +365,11 @@ def list_format_settings(written: int = FORMAT) -> tuple[str, ...]:
 
 
 def qualify_names(connection: Connection[Any], written: int = FORMAT) -> None:
-    """Write names with schemas and constants in one form until the transaction ends, whatever the database has set."""
-    connection.execute(";".join(f"SET LOCAL {form}" for form in list_format_settings(written)).encode())
+    """Write names with schemas and constants in one form until the transaction ends, whatever the database has set.
+
+    How the catalog is read is set, too.
+    """
+    connection.execute(";".join(f"SET LOCAL {one}" for one in (*list_format_settings(written), *PLANS)).encode())
 
 
 def _put(rows: Sequence[tuple[str, str, str | None]]) -> list[Write]:
