@@ -27,7 +27,9 @@ def test_no_pair_of_objects_is_looked_at(fresh_database: FreshDatabase) -> None:
     )
     with connect(fresh_database.admin) as connection, connection.transaction(force_rollback=True):
         drift.qualify_names(connection)
-        row = connection.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + drift.build_comparison_query().encode()).fetchone()
+        row = connection.execute(
+            b"EXPLAIN (ANALYZE, FORMAT JSON) " + drift.build_comparison_query().encode()
+        ).fetchone()
     assert row is not None
     (found,) = json.loads(row[0]) if isinstance(row[0], str) else row[0]
     in_vain = {
