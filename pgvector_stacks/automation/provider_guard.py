@@ -1,12 +1,14 @@
-"""Protects the providers' process, which listens on loopback, from other users of this machine.
+"""Protects our processes that listen on loopback, the providers' and pgstack itself, from other users of this machine.
 
-The SDK's server authenticates nobody, and unpickles whatever it receives. Anyone who can connect could therefore run
-code as the operator. So connections of other users are refused, and a pickle may name only the function that finds our
-providers, and the provider classes that older states name.
+The SDK's servers authenticate nobody. In the providers' process one unpickles whatever it receives, so anyone who can
+connect could run code as the operator. In pgstack one runs the program for any engine that asks, with the config that
+it sends; another takes any events for those of the `up`. So connections of other users are refused, and a pickle may
+name only the function that finds our providers, and the provider classes that older states name.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import re
@@ -35,7 +37,8 @@ FORMER = (
     ("sql_schema", "SqlSchemaProvider"),
 )
 ALLOWED = frozenset((f"{package}.{module}", name) for package in PACKAGES for module, name in (LOOKUP, *FORMER))
-HOST = "127.0.0.1"  # where the SDK's server listens
+HOST = "127.0.0.1"  # where the SDK's servers listen
+KINDS_OF_CALL = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 PEER = re.compile(r"ipv[46]:.*?((?:\d+\.){3}\d+)(?:\]|%5D)?:(\d+)")
 
 
@@ -81,20 +84,29 @@ class _OnlyOurUser(grpc.ServerInterceptor):  # type: ignore[misc]
 
     def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
         handler = continuation(details)
-        if handler is None or handler.unary_unary is None:
+        if handler is None:
             return handler
-        answer = handler.unary_unary
+        kind = next(kind for kind in KINDS_OF_CALL if getattr(handler, kind))
+        answer = getattr(handler, kind)
 
         def guarded(request: Any, context: Any) -> Any:
             if not is_ours(context.peer(), self.port):
                 context.abort(grpc.StatusCode.PERMISSION_DENIED, "this process serves another user")
             return answer(request, context)
 
-        return grpc.unary_unary_rpc_method_handler(guarded, handler.request_deserializer, handler.response_serializer)
+        wrap = getattr(grpc, f"{kind}_rpc_method_handler")
+        return wrap(guarded, handler.request_deserializer, handler.response_serializer)
 
 
 def guard() -> None:
     """Install both protections. Call this before the SDK creates its server: it looks up both functions then."""
+    refuse_other_users()
+    dill.loads = load
+
+
+@functools.cache  # once in a process
+def refuse_other_users() -> None:
+    """Make every server that the SDK creates from now on refuse calls from other users."""
     server = grpc.server
 
     def guarded(*arguments: Any, **options: Any) -> Any:
@@ -110,4 +122,3 @@ def guard() -> None:
         return made
 
     grpc.server = guarded
-    dill.loads = load

@@ -21,7 +21,7 @@ import psutil
 import pulumi.automation as auto
 from semver import VersionInfo
 
-from pgvector_stacks.automation import deployed
+from pgvector_stacks.automation import deployed, provider_guard
 from pgvector_stacks.automation.provider_process import COMMAND_LINE
 from pgvector_stacks.automation.toolchain import Toolchain
 from pgvector_stacks.common.errors import PgstackError
@@ -141,6 +141,7 @@ class Workspace:
 
     def select(self, *, create: bool) -> auto.Stack:
         """Select and return the stack. `create`: create it if it doesn't exist. Raises PgstackError."""
+        provider_guard.refuse_other_users()  # the stack's operations start servers in this process
         make = auto.Stack.create_or_select if create else auto.Stack.select
         self._remove_stale_lock()
         try:

@@ -22,6 +22,7 @@ from pgvector_stacks.inspection import (
     database_drift,
     drift,
     hba_rules,
+    ledger_drift,
     raised_rights,
     role_drift,
     validation,
@@ -113,6 +114,7 @@ def _status(database: DatabaseAddresses, stack: str, say: Say) -> bool:
         wrong_roles += backup_role.find_faults(
             connection, database.passwords.get(roles.BACKUP, ()), wanted=environment.backup is not None
         )
+        wrong_roles += ledger_drift.describe_faults(ledger_drift.read_parts(connection))
         rules = hba_rules.find_faults(connection, tls=environment.demands_tls)
         noted, itself = (
             role_drift.find_intended(connection),

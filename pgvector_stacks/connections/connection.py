@@ -32,10 +32,10 @@ STEPS = (
     r" -c default_transaction_deferrable=off -c default_transaction_isolation=read\ committed"
 )
 # No name in our SQL may resolve to another role's function, operator or type: it would run with our rights. The formats
-# are those that our code parses.
+# are those that our code parses. temp_buffers: our checks use temporary tables, and a script could set terabytes.
 OURS = (
     f"{OWN_NAMES} {STEPS} -c datestyle=ISO,MDY -c intervalstyle=postgres -c bytea_output=hex"
-    " -c standard_conforming_strings=on -c extra_float_digits=1 -c quote_all_identifiers=off"
+    " -c standard_conforming_strings=on -c extra_float_digits=1 -c quote_all_identifiers=off -c temp_buffers=8MB"
 )
 RETRY_S = 0.2
 REFUSED = "the server refuses the password"

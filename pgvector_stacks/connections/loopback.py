@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+NO_INODE = "0"
 Place = tuple[str, int]
 
 
@@ -22,10 +23,14 @@ def is_ours(client: Place, own: Place) -> bool:
 
 
 def find_owner(tables: str, client: Place, own: Place) -> int | None:
-    """Return the uid that owns the connection from `client` to `own`, by the text of TABLES; None: not listed."""
+    """Return the uid that owns the connection from `client` to `own`, by the text of TABLES; None: no process's.
+
+    The kernel lists a connection that its process has closed with uid 0 and inode 0. What was sent before can still be
+    read, so where we are root it would pass as ours.
+    """
     wanted = [[_written(client), _written(own)], [_mapped(client), _mapped(own)]]
     rows = (line.split() for line in tables.split("\n"))
-    return next((int(row[7]) for row in rows if row[1:3] in wanted), None)
+    return next((int(row[7]) for row in rows if row[1:3] in wanted and row[9] != NO_INODE), None)
 
 
 def _written(place: Place) -> str:

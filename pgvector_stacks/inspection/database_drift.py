@@ -2,7 +2,8 @@
 
 Invariant, which an `up` restores:
 - The database belongs to `schema_owner`, accepts connections and is not a template (backups omit templates).
-- It sets no role and no library for its sessions. A script could set them, and a missing library stops every login.
+- Neither it nor ALTER ROLE ALL sets a role or a library for sessions. A script could set them for the database, and a
+  missing library stops every login.
 - PUBLIC may not connect to it, to `postgres` or to `template1`: a session there could hold locks and fill the disk.
 - `readonly` can't create large objects or take advisory locks.
 """
@@ -19,6 +20,7 @@ from pgvector_stacks.common.plain_text import one_line
 from pgvector_stacks.connections import roles
 
 NEIGHBOURS = ("postgres", "template1")
+FORBIDDEN = ("role", "local_preload_libraries")  # of these ALTER ROLE ALL may set none
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,8 @@ class Attributes:
     """A row of `database_attributes.sql`. `limit`: of connections; -1: none.
 
     `entered_by_all`: which of this database and `NEIGHBOURS` PUBLIC may enter; `closed`: functions that `readonly` may
-    execute but should not; `former`: databases that restores replaced and kept.
+    execute but should not; `former`: databases that restores replaced and kept; `of_all`: (name, value) that ALTER ROLE
+    ALL sets for every session.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Attributes:
     entered_by_all: tuple[str, ...]
     closed: tuple[str, ...]
     former: tuple[str, ...]
+    of_all: tuple[tuple[str, str], ...]
 
 
 def describe_faults(found: Attributes) -> tuple[str, ...]:
@@ -57,6 +61,7 @@ def describe_faults(found: Attributes) -> tuple[str, ...]:
         lines.append(f"{name} makes sessions the role {found.role} (SET role)")
     if found.libraries is not None:
         lines.append(f"{name} makes sessions load {found.libraries} (SET local_preload_libraries)")
+    lines += [f"every role sets {name} = {value} (ALTER ROLE ALL)" for name, value in found.of_all if name in FORBIDDEN]
     lines += [f"everybody may enter the database {other}" for other in found.entered_by_all]
     if any(name.startswith("lo_") for name in found.closed):
         lines.append(f"role {roles.READONLY} may make large objects")
@@ -72,6 +77,9 @@ def describe_intended(found: Attributes) -> tuple[str, ...]:
     ]
     if found.limit > 0:
         lines.append(f"database {found.name} takes {found.limit} connections at most (CONNECTION LIMIT)")
+    lines += [
+        f"every role sets {name} = {value} (ALTER ROLE ALL)" for name, value in found.of_all if name not in FORBIDDEN
+    ]
     return tuple(map(one_line, lines))
 
 
@@ -81,13 +89,13 @@ def read_attributes(connection: Connection[Any], database: str) -> Attributes | 
     row = connection.execute(queries.get("database_attributes"), asked).fetchone()
     if row is None:
         return None
-    *before, entered, closed, former = row
-    own: tuple[Any, ...] = (*before, tuple(entered), tuple(closed), tuple(former))
+    *before, entered, closed, former, of_all = row
+    own: tuple[Any, ...] = (*before, tuple(entered), tuple(closed), tuple(former), tuple(map(tuple, of_all)))
     return Attributes(*own)
 
 
 def repair(cluster: Connection[Any], database: str) -> None:
-    """Repair the database's own attributes, before anything connects to it.
+    """Repair the database's own attributes and ALTER ROLE ALL, before anything connects to it.
 
     `cluster`: the administrator's connection to database postgres, autocommit.
     """
@@ -105,6 +113,8 @@ def repair(cluster: Connection[Any], database: str) -> None:
         cluster.execute(sql.SQL("ALTER DATABASE {} RESET role").format(name))
     if found.libraries is not None:
         cluster.execute(sql.SQL("ALTER DATABASE {} RESET local_preload_libraries").format(name))
+    for setting in {name for name, _ in found.of_all}.intersection(FORBIDDEN):
+        cluster.execute(sql.SQL("ALTER ROLE ALL RESET {}").format(sql.Identifier(setting)))
 
 
 def close_neighbours(cluster: Connection[Any], database: str) -> None:

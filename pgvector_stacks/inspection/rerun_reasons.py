@@ -22,7 +22,7 @@ from pgvector_stacks.common.difference import Difference
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address
 from pgvector_stacks.connections.role_limits import RoleLimits
-from pgvector_stacks.inspection import backup_role, database_drift, raised_rights, role_drift
+from pgvector_stacks.inspection import backup_role, database_drift, ledger_drift, raised_rights, role_drift
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,11 @@ def describe_raised_rights(connection: Connection[Any], made: DeployedDatabase) 
     return raised_rights.describe_faults(raised_rights.find_raised(connection, made.address.database))
 
 
+def describe_changed_ledger(connection: Connection[Any], _: DeployedDatabase) -> tuple[str, ...]:
+    """Return what was changed by hand on the ledger's own tables and functions."""
+    return ledger_drift.describe_faults(ledger_drift.read_parts(connection))
+
+
 def describe_lost_rights(_: Connection[Any], made: DeployedDatabase) -> tuple[str, ...]:
     """Return the rights that the scripts granted to the stack's own roles and that these have lost."""
     return role_drift.sort_drift(made.differences, ()).repairable
@@ -90,5 +95,6 @@ KINDS: tuple[Callable[[Connection[Any], DeployedDatabase], tuple[str, ...]], ...
     describe_changed_backup_role,
     describe_changed_database,
     describe_raised_rights,
+    describe_changed_ledger,
     describe_lost_rights,
 )

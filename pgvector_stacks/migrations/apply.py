@@ -30,7 +30,7 @@ from pgvector_stacks.connections.connection import Address, connect, format_serv
 from pgvector_stacks.connections.lock_retry import RETRIABLE, Locks, lock_not_given, retry_on_locks
 from pgvector_stacks.connections.role_limits import RoleLimits
 from pgvector_stacks.connections.up_lock import hold_up_lock
-from pgvector_stacks.inspection import backup_role, database_drift, drift, raised_rights, role_drift
+from pgvector_stacks.inspection import backup_role, database_drift, drift, ledger_drift, raised_rights, role_drift
 from pgvector_stacks.migrations import baseline, ledger, takeover
 from pgvector_stacks.migrations.execution import ledger_writer, no_transaction, owner_session, runner
 from pgvector_stacks.migrations.execution.script_session import Session
@@ -97,7 +97,7 @@ def apply(
             backup_role.remove(cluster)
         with connect(address, wait_s=5) as admin:
             interrupted.end_orphans(admin)
-            roles.ensure_database(admin)
+            ledger_drift.ensure_ledger(admin)
             raised_rights.revoke_raised(admin, address.database)
             if request.backup_password:
                 backup_role.close_functions(admin)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import os
 import pickle
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,23 @@ def test_a_connection_belongs_to_whose_row_has_both_ends() -> None:
     assert loopback.find_owner(table, ("127.0.0.2", 40000), own) == 8
     assert loopback.find_owner(table, ("127.0.0.1", 40001), own) == 9
     assert loopback.find_owner(table, ("127.0.0.1", 40000), ("127.0.0.1", 5001)) is None
+
+
+@pytest.mark.promise("Another account's connection isn't taken for root's once it is closed")
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which root alone may")
+def test_a_connection_that_another_user_has_closed_is_not_ours() -> None:
+    """The kernel lists it as root's, and what came over it before can still be read."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        own = server.getsockname()
+        sends = f"exec 3<>/dev/tcp/127.0.0.1/{own[1]}; printf x >&3"
+        subprocess.run(["bash", "-c", sends], user=NOBODY, check=True, timeout=20)
+        time.sleep(0.3)  # until the kernel has acknowledged the end, it still lists the user
+        connection, client = server.accept()
+        with connection:
+            assert connection.recv(9) == b"x"
+            assert not loopback.is_ours(client, own)
+        with socket.create_connection(own) as ours:
+            assert loopback.is_ours(ours.getsockname(), own)
 
 
 @pytest.mark.parametrize(

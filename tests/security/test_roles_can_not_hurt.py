@@ -103,8 +103,10 @@ RAISED = {
     "GRANT UPDATE (name) ON pgstack.ledger TO app": "role app has UPDATE (name) on the table pgstack.ledger",
     "GRANT CREATE ON SCHEMA pgstack TO readonly": "role readonly has CREATE on the schema pgstack",
     "GRANT EXECUTE ON FUNCTION pgstack.land TO PUBLIC": "everybody has EXECUTE on the function pgstack.land(jsonb)",
+    "ALTER ROLE ALL SET role = 'app'": "every role sets role = app (ALTER ROLE ALL)",
     # last: only our own connections get in from here on
     "ALTER DATABASE {name} SET local_preload_libraries = 'nosuch'": "load nosuch (SET local_preload_libraries)",
+    "ALTER ROLE ALL SET local_preload_libraries = 'nosuch'": "every role sets local_preload_libraries = nosuch",
 }  # fmt: skip
 
 
@@ -128,6 +130,7 @@ def test_what_an_administrator_may_have_meant_is_noted_and_stays(stack: FreshDat
         stack.do(
             "CREATE ROLE mallory LOGIN SUPERUSER; CREATE ROLE eve; GRANT schema_owner TO eve; CREATE ROLE reporting;"
             "GRANT reporting TO app; ALTER ROLE app SET search_path = s;"
+            "ALTER ROLE ALL SET work_mem = '5MB';"
             f"ALTER DATABASE {name} CONNECTION LIMIT 50; GRANT CREATE ON DATABASE {name} TO app;"
             "GRANT SET ON PARAMETER log_min_messages TO schema_owner; GRANT SELECT ON pgstack.ledger TO reporting"
         )
@@ -148,6 +151,7 @@ def test_what_an_administrator_may_have_meant_is_noted_and_stays(stack: FreshDat
             assert itself is not None
             assert {
                 f"database {name} takes 50 connections at most (CONNECTION LIMIT)",
+                "every role sets work_mem = 5MB (ALTER ROLE ALL)",
                 "database pgstack_before_x is what a restore replaced, and takes its room until it is dropped",
             } <= set(database_drift.describe_intended(itself))
             assert mended(stack) == ()
@@ -156,7 +160,7 @@ def test_what_an_administrator_may_have_meant_is_noted_and_stays(stack: FreshDat
         stack.do(
             "REVOKE SET ON PARAMETER log_min_messages FROM schema_owner; REVOKE SELECT ON pgstack.ledger FROM reporting"
         )
-        stack.do("ALTER ROLE app RESET search_path; DROP ROLE mallory, eve, reporting")
+        stack.do("ALTER ROLE ALL RESET work_mem; ALTER ROLE app RESET search_path; DROP ROLE mallory, eve, reporting")
         stack.do("DROP DATABASE IF EXISTS pgstack_before_x")
 
 

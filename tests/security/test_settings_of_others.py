@@ -24,7 +24,8 @@ TABLE = script(
 # All that a role without powers can set and that was found, or feared, to get at us
 SETTINGS = {
     "local_preload_libraries": "nosuch", "transaction_timeout": "300ms", "statement_timeout": "1ms",
-    "lock_timeout": "1ms", "idle_in_transaction_session_timeout": "1ms", "idle_session_timeout": "1ms", 
+    "temp_buffers": "4TB", "lock_timeout": "1ms", "idle_in_transaction_session_timeout": "1ms",
+    "idle_session_timeout": "1ms",
     "row_security": "off", "default_transaction_isolation": "serializable", "default_transaction_read_only": "on",
     "default_transaction_deferrable": "on", "check_function_bodies": "off", "password_encryption": "md5",
     "extra_float_digits": "-15", "quote_all_identifiers": "on", "xmloption": "document", "array_nulls": "off",
