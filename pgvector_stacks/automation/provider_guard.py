@@ -47,7 +47,11 @@ class _Providers(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:  # checked first, because importing a module runs code, too
-            raise pickle.UnpicklingError(f"{module}.{name} is no provider of this program")
+            raise pickle.UnpicklingError(
+                f"{module}.{name} is no provider of this program\n"
+                "  dynamic resources of your own belong in a Pulumi program of their own, which reads this stack's\n"
+                "  outputs: docs/outputs.md"
+            )
         return super().find_class(module, name)
 
 
