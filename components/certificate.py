@@ -45,7 +45,7 @@ def generate_self_signed(names: list[str]) -> tuple[str, str]:
         .not_valid_after(now + certificate_expiry.VALID)
         .add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_signing_alone(), critical=True)
+        .add_extension(_allow_signing_only(), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -57,7 +57,7 @@ def generate_self_signed(names: list[str]) -> tuple[str, str]:
     )
 
 
-def _signing_alone() -> x509.KeyUsage:
+def _allow_signing_only() -> x509.KeyUsage:
     """Return the use of the key: it signs TLS handshakes, but no other certificate."""
     return x509.KeyUsage(
         digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,

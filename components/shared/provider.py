@@ -105,5 +105,5 @@ def select_inputs(props: dict[str, Any], outputs: Iterable[str]) -> dict[str, An
 
 
 def keep_docker_host(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
-    """Return the inputs of an offline preview: `news` with the Docker host of the last `up`, since no host is asked."""
+    """Return the inputs of an offline preview: `news` with the Docker host of the last `up`; no host is contacted."""
     return news | {key: olds[key] for key in ("docker", "dockerChosenBy") if key in olds and key in news}

@@ -59,7 +59,7 @@ def compare(connection: psycopg.Connection[Any], wanted: Mapping[str, Any]) -> S
 
     Raises PlanRefused, DriftRefused, ScriptError, psycopg.Error.
     """
-    from pgvector_stacks.inspection import drift, role_drift
+    from pgvector_stacks.inspection import role_drift, schema_drift
     from pgvector_stacks.migrations import baseline
     from pgvector_stacks.migrations.ledger import read_ledger
     from pgvector_stacks.migrations.scripts import interrupted
@@ -75,7 +75,7 @@ def compare(connection: psycopg.Connection[Any], wanted: Mapping[str, Any]) -> S
         pending = plan(scripts, ledger, where=wanted["stack"], baseline=wanted["baseline"], progress=progress).pending
     differences = role_drift.sort_drift(baseline.exclude_pending(look_for_drift(connection), pending), ()).drift
     if differences and wanted["driftPolicy"] == "refuse":
-        raise DriftRefused(drift.explain_refusal(wanted["stack"], differences))
+        raise DriftRefused(schema_drift.explain_refusal(wanted["stack"], differences))
     return SchemaComparison(actual, target, pending, differences)
 
 
@@ -189,7 +189,7 @@ def look_for_drift(connection: psycopg.Connection[Any]) -> tuple[Difference, ...
     A preview asks several times, in `read` and in each `check`. If the server wrote nothing since the last time, this
     function returns the last answer.
     """
-    from pgvector_stacks.inspection import drift
+    from pgvector_stacks.inspection import schema_drift
 
     row = connection.execute(
         "SELECT system_identifier, current_database(), pg_current_wal_insert_lsn() FROM pg_control_system()"
@@ -197,7 +197,7 @@ def look_for_drift(connection: psycopg.Connection[Any]) -> tuple[Difference, ...
     if LAST_LOOK.get("at") == row:
         seen: tuple[Difference, ...] = LAST_LOOK["drift"]
         return seen
-    found = drift.find_drift_unless_locked(connection)
+    found = schema_drift.find_drift_unless_locked(connection)
     if found is not None:
         LAST_LOOK.update({"at": row, "drift": found})
     return found

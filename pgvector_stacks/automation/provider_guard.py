@@ -60,7 +60,7 @@ def load(text: bytes, *_: Any, **__: Any) -> Any:
     return _Providers(io.BytesIO(text)).load()
 
 
-def parse_peer(peer: str) -> loopback.Place | None:
+def parse_peer(peer: str) -> loopback.Endpoint | None:
     """Parse the IPv4 address and port of a peer from gRPC's notation; None: the peer has none.
 
     >>> parse_peer("ipv4:127.0.0.2:40000"), parse_peer("ipv6:%5B::ffff:127.0.0.1%5D:7"), parse_peer("ipv6:%5B::1%5D:7")
@@ -70,7 +70,7 @@ def parse_peer(peer: str) -> loopback.Place | None:
     return (found[1], int(found[2])) if found else None
 
 
-def is_ours(peer: str, port: int) -> bool:
+def is_own_user(peer: str, port: int) -> bool:
     """Return True if a peer, in gRPC's notation, is a process of our user; also if that can't be known.
 
     `port`: the port of HOST to which the peer connected.
@@ -78,7 +78,7 @@ def is_ours(peer: str, port: int) -> bool:
     if not peer.startswith(("ipv4:", "ipv6:")):
         return True
     client = parse_peer(peer)
-    return client is not None and loopback.is_ours(client, (HOST, port))
+    return client is not None and loopback.is_own_users_connection(client, (HOST, port))
 
 
 class _OnlyOurUser(grpc.ServerInterceptor):  # type: ignore[misc]
@@ -94,7 +94,7 @@ class _OnlyOurUser(grpc.ServerInterceptor):  # type: ignore[misc]
         answer = getattr(handler, kind)
 
         def guarded(request: Any, context: Any) -> Any:
-            if not is_ours(context.peer(), self.port):
+            if not is_own_user(context.peer(), self.port):
                 context.abort(grpc.StatusCode.PERMISSION_DENIED, "this process serves another user")
             return answer(request, context)
 

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from psycopg import sql
 
 from pgvector_stacks.common import queries
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from pgvector_stacks.toolbox.interface import ServerConnection, Toolbox, execute_sql, query_rows
 
 DriftByDatabase = Mapping[str, Sequence[Mapping[str, str]]]
 
 
-def session_settings_sql(written: int = drift.FORMAT) -> str:
-    """Return the SET statements that `drift.find_drift` uses. `written`: the format of the record."""
-    return "".join(f"SET {form};" for form in drift.list_format_settings(written))
+def session_settings_sql(written: int = schema_drift.FORMAT) -> str:
+    """Return the SET statements that `schema_drift.find_drift` uses. `written`: the format of the record."""
+    return "".join(f"SET {form};" for form in schema_drift.list_format_settings(written))
 
 
 def find_drift_by_database(toolbox: Toolbox, server: ServerConnection, databases: Iterable[str]) -> DriftByDatabase:
@@ -32,7 +32,11 @@ def find_drift_by_database(toolbox: Toolbox, server: ServerConnection, databases
     for database in databases:
         if (written := _record_format(toolbox, server, database)) is not None:
             asked = query_rows(
-                toolbox, server, database, drift.build_comparison_query(written), first=session_settings_sql(written)
+                toolbox,
+                server,
+                database,
+                schema_drift.build_comparison_query(written),
+                first=session_settings_sql(written),
             )
             found[database] = [{"kind": row["kind"], "identity": row["identity"]} for row in asked]
     return found
@@ -44,7 +48,7 @@ def find_drift(toolbox: Toolbox, server: ServerConnection, database: str) -> lis
     if written is None:
         return []
     asked = query_rows(
-        toolbox, server, database, drift.build_comparison_query(written), first=session_settings_sql(written)
+        toolbox, server, database, schema_drift.build_comparison_query(written), first=session_settings_sql(written)
     )
     return [(row["kind"], row["identity"]) for row in asked if not row["grown"]]
 
@@ -57,7 +61,7 @@ def record_again(toolbox: Toolbox, server: ServerConnection, before: DriftByData
             "CREATE TEMPORARY TABLE drifted AS SELECT kind, identity"
             f" FROM pg_catalog.json_to_recordset({literal}) AS found(kind text, identity text);"
         )
-        execute_sql(toolbox, server, database, f"{session_settings_sql()} {table} {drift.build_renewal_query()}")
+        execute_sql(toolbox, server, database, f"{session_settings_sql()} {table} {schema_drift.build_renewal_query()}")
 
 
 def _record_format(toolbox: Toolbox, server: ServerConnection, database: str) -> int | None:

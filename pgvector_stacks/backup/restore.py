@@ -31,7 +31,7 @@ from pgvector_stacks.common.plain_text import one_line
 from pgvector_stacks.connections import roles, setting_values
 from pgvector_stacks.connections.connection import Address, connect, format_server_message, wrap_server_error
 from pgvector_stacks.connections.up_lock import hold_up_lock
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from pgvector_stacks.toolbox.interface import ServerConnection, Toolbox, passfile_line
 
 NEW_PREFIX, FORMER_PREFIX = "pgstack_restoring_", "pgstack_before_"
@@ -91,7 +91,7 @@ def restore(
                 report(f"{line}: this server has no newer one")
             restore_database_properties(cluster, new, source)
             with connect(replace(admin, database=new)) as restored:
-                drift.renew_restored(restored, source.drifted)
+                schema_drift.renew_restored(restored, source.drifted)
             report(f"renames it to {admin.database}, in one transaction")
             return swap_databases(admin, new, before)
         except BaseException:

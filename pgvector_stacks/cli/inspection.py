@@ -20,11 +20,11 @@ from pgvector_stacks.connections.up_lock import hold_up_lock
 from pgvector_stacks.inspection import (
     backup_role,
     database_drift,
-    drift,
     hba_rules,
     ledger_drift,
     raised_rights,
     role_drift,
+    schema_drift,
     validation,
 )
 from pgvector_stacks.migrations import baseline
@@ -109,7 +109,7 @@ def _status(database: DatabaseAddresses, stack: str, say: Say) -> bool:
         scripts, problem, known = (), str(error), False
     with connect(database.admin, options=INSPECTION_OPTIONS) as connection:
         ledger = read_ledger(connection)
-        found = drift.find_drift_unless_locked(connection)
+        found = schema_drift.find_drift_unless_locked(connection)
         wrong_roles = role_drift.find_faults(connection, database.passwords, environment.role_limits)
         wrong_roles += backup_role.find_faults(
             connection, database.passwords.get(roles.BACKUP, ()), wanted=environment.backup is not None
@@ -145,7 +145,7 @@ def _status(database: DatabaseAddresses, stack: str, say: Say) -> bool:
         say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))
     for difference in differences:
         say(f"drift    {difference}")
-    if seen.drift and seen.drift != drift.NOT_KNOWN:
+    if seen.drift and seen.drift != schema_drift.NOT_KNOWN:
         say(f"         put it back by hand, or keep it:  pgstack accept {stack} KIND IDENTITY")
     if not differences:
         say("drift    none")
@@ -194,14 +194,14 @@ def accept(database: DatabaseAddresses, kind: str, identity: str, say: Say) -> N
     """
     with connect(database.admin, options=INSPECTION_OPTIONS) as connection:
         with connection.transaction():
-            taken = drift.accept(connection, kind, identity)
+            taken = schema_drift.accept(connection, kind, identity)
             for difference in taken:
                 add_event(connection, "accepted", str(difference))
         for difference in taken:
             say(f"accepted: {difference}")
         if taken:
             return
-        names = [f"{difference.kind} {difference.identity}" for difference in drift.find_drift(connection)]
+        names = [f"{difference.kind} {difference.identity}" for difference in schema_drift.find_drift(connection)]
     raise PgstackError(
         f"no drift of {kind} {identity}\n  " + ("drifted: " + ", ".join(names) if names else "nothing drifted")
     )

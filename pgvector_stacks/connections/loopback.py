@@ -12,33 +12,35 @@ from pathlib import Path
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 NO_INODE = "0"
-Place = tuple[str, int]
+Endpoint = tuple[str, int]
 
 
-def is_ours(client: Place, own: Place) -> bool:
-    """Return True if our user owns the IPv4 connection from `client` to `own`, or if it can't be known (macOS)."""
+def is_own_users_connection(client: Endpoint, server: Endpoint) -> bool:
+    """Return True if our user owns the IPv4 connection from `client` to `server`, or if it can't be known (macOS)."""
     if not TABLES[0].is_file():
         return True
-    return find_owner("\n".join(table.read_text() for table in TABLES if table.is_file()), client, own) == os.geteuid()
+    return (
+        find_owner("\n".join(table.read_text() for table in TABLES if table.is_file()), client, server) == os.geteuid()
+    )
 
 
-def find_owner(tables: str, client: Place, own: Place) -> int | None:
-    """Return the uid that owns the connection from `client` to `own`, by the text of TABLES; None: no process's.
+def find_owner(tables: str, client: Endpoint, server: Endpoint) -> int | None:
+    """Return the uid that owns the connection from `client` to `server`, by the text of TABLES; None: no process's.
 
     The kernel lists a connection that its process has closed with uid 0 and inode 0. What was sent before can still be
     read, so where we are root it would pass as ours.
     """
-    wanted = [[_written(client), _written(own)], [_mapped(client), _mapped(own)]]
+    wanted = [[_written(client), _written(server)], [_mapped(client), _mapped(server)]]
     rows = (line.split() for line in tables.split("\n"))
     return next((int(row[7]) for row in rows if row[1:3] in wanted and row[9] != NO_INODE), None)
 
 
-def _written(place: Place) -> str:
+def _written(endpoint: Endpoint) -> str:
     """Format an endpoint as /proc/net/tcp does: the address in the CPU's byte order, in hexadecimal."""
-    return f"{int.from_bytes(socket.inet_aton(place[0]), sys.byteorder):08X}:{place[1]:04X}"
+    return f"{int.from_bytes(socket.inet_aton(endpoint[0]), sys.byteorder):08X}:{endpoint[1]:04X}"
 
 
-def _mapped(place: Place) -> str:
+def _mapped(endpoint: Endpoint) -> str:
     """Format an endpoint as /proc/net/tcp6 shows it for a dual-stack socket: ::ffff:127.0.0.1."""
     prefix = int.from_bytes(b"\0\0\xff\xff", sys.byteorder)
-    return f"{'0' * 16}{prefix:08X}{_written(place)}"
+    return f"{'0' * 16}{prefix:08X}{_written(endpoint)}"

@@ -12,7 +12,7 @@ import socket
 import threading
 from contextlib import suppress
 
-from pgvector_stacks.connections.loopback import is_ours
+from pgvector_stacks.connections.loopback import is_own_users_connection
 
 CHUNK = 1 << 16
 HOST = "127.0.0.1"
@@ -33,7 +33,7 @@ def to_socket(path: str) -> int:
 def _serve(listener: socket.socket, path: str) -> None:
     while True:
         client, address = listener.accept()
-        if not is_ours(address, listener.getsockname()):
+        if not is_own_users_connection(address, listener.getsockname()):
             client.close()
             continue
         threading.Thread(target=_join, args=(client, path), daemon=True).start()

@@ -76,7 +76,7 @@ def _connect(address: Address) -> Connection[Any]:
     return connection
 
 
-def _server(connection: Connection[Any], _: CheckedServer) -> str:
+def _check_server(connection: Connection[Any], _: CheckedServer) -> str:
     """Check that pgstack supports the server's major version."""
     version, major = server_version(connection), connection.info.server_version // 10000
     if major not in MAJORS:
@@ -84,7 +84,7 @@ def _server(connection: Connection[Any], _: CheckedServer) -> str:
     return f"PostgreSQL {version}"
 
 
-def _available(connection: Connection[Any], target: CheckedServer) -> str:
+def _check_available(connection: Connection[Any], target: CheckedServer) -> str:
     """Check that the server offers a pgvector that is new enough."""
     row = connection.execute(queries.get("vector_available")).fetchone()
     if row is None:
@@ -94,7 +94,7 @@ def _available(connection: Connection[Any], target: CheckedServer) -> str:
     return f"pgvector {row[0]} available"
 
 
-def _installed(connection: Connection[Any], _: CheckedServer) -> str:
+def _check_installed(connection: Connection[Any], _: CheckedServer) -> str:
     """Check that the database has pgvector, in the version that the server offers."""
     row = connection.execute(queries.get("vector_available")).fetchone()
     if row is None or row[1] is None:
@@ -104,7 +104,7 @@ def _installed(connection: Connection[Any], _: CheckedServer) -> str:
     return f"pgvector {row[1]} installed"
 
 
-def _privileges(connection: Connection[Any], _: CheckedServer) -> str:
+def _check_privileges(connection: Connection[Any], _: CheckedServer) -> str:
     """Check that the application's role can read and write rows, but can't change the schema."""
     role, powers, tables, missing, owner_powers, closed = connection.execute(
         queries.get("role_privileges"), {"owner": OWNER}
@@ -120,7 +120,7 @@ def _privileges(connection: Connection[Any], _: CheckedServer) -> str:
     return f"role {role}: no superuser, reads {tables} tables"
 
 
-def _tls(connection: Connection[Any], target: CheckedServer) -> str:
+def _check_tls(connection: Connection[Any], target: CheckedServer) -> str:
     """Check that the connection is encrypted, if that is required or the server is on another machine."""
     row = connection.execute("SELECT ssl, version, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
     if row is not None and row[0]:
@@ -140,7 +140,7 @@ def _loopback(host: str) -> bool:
         return host == "localhost" or host.startswith("/")
 
 
-def _latency(connection: Connection[Any], _: CheckedServer) -> str:
+def _check_latency(connection: Connection[Any], _: CheckedServer) -> str:
     """Measure the median duration of several round trips."""
     taken = []
     for _round in range(ROUNDS):
@@ -150,16 +150,16 @@ def _latency(connection: Connection[Any], _: CheckedServer) -> str:
     return f"{median(taken):.1f} ms a round trip"
 
 
-def _round_trip(connection: Connection[Any], _: CheckedServer) -> str:
+def _check_round_trip(connection: Connection[Any], _: CheckedServer) -> str:
     return document_test(connection)
 
 
 CHECKS: dict[str, Callable[[Connection[Any], CheckedServer], str]] = {
-    "server version": _server,
-    "extension available": _available,
-    "extension installed": _installed,
-    "roles and privileges": _privileges,
-    "TLS": _tls,
-    "latency": _latency,
-    "vector round trip": _round_trip,
+    "server version": _check_server,
+    "extension available": _check_available,
+    "extension installed": _check_installed,
+    "roles and privileges": _check_privileges,
+    "TLS": _check_tls,
+    "latency": _check_latency,
+    "vector round trip": _check_round_trip,
 }

@@ -27,7 +27,7 @@ from pgvector_stacks.common.difference import Difference
 from pgvector_stacks.common.plain_text import one_line
 from pgvector_stacks.connections import roles, setting_values, up_lock
 from pgvector_stacks.connections.role_limits import RoleLimits
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 
 LOGINS = (roles.APP, roles.READONLY)
 OURS = (roles.OWNER, *LOGINS)
@@ -293,7 +293,7 @@ def split_repairable(difference: Difference) -> tuple[Difference | None, Differe
 
 
 def _of_grantee(role: str, lines: Sequence[str]) -> list[str]:
-    """Return those of the recorded `right: …` values that grant something to `role`."""
+    """Return those of the recorded `right: …` values that grant `role` a privilege."""
     return [line for line in lines if {right.grantee for right in definitions.parse_acl([line])} == {role}]
 
 
@@ -322,12 +322,14 @@ class SortedDrift:
 def sort_drift(differences: Sequence[Difference] | None, wrong_roles: Sequence[str]) -> SortedDrift:
     """Sort the differences by who repairs them. `differences`: None: unknown, since the catalog was locked. Pure."""
     if differences is None:
-        return SortedDrift(drift.NOT_KNOWN, tuple(wrong_roles))
+        return SortedDrift(schema_drift.NOT_KNOWN, tuple(wrong_roles))
     parts = [split_repairable(difference) for difference in differences]
     repairable, rest = (
         ([each for each in those if each is not None] for those in zip(*parts, strict=True)) if parts else ([], [])
     )
-    return SortedDrift(drift.describe_differences(rest), (*wrong_roles, *drift.describe_differences(repairable)))
+    return SortedDrift(
+        schema_drift.describe_differences(rest), (*wrong_roles, *schema_drift.describe_differences(repairable))
+    )
 
 
 def _grant(connection: Connection[Any], difference: Difference, right: definitions.Right) -> None:

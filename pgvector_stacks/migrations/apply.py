@@ -30,7 +30,14 @@ from pgvector_stacks.connections.connection import Address, connect, format_serv
 from pgvector_stacks.connections.lock_retry import RETRIABLE, Locks, lock_not_given, retry_on_locks
 from pgvector_stacks.connections.role_limits import RoleLimits
 from pgvector_stacks.connections.up_lock import hold_up_lock
-from pgvector_stacks.inspection import backup_role, database_drift, drift, ledger_drift, raised_rights, role_drift
+from pgvector_stacks.inspection import (
+    backup_role,
+    database_drift,
+    ledger_drift,
+    raised_rights,
+    role_drift,
+    schema_drift,
+)
 from pgvector_stacks.migrations import baseline, ledger, takeover
 from pgvector_stacks.migrations.execution import ledger_writer, no_transaction, owner_session, runner
 from pgvector_stacks.migrations.execution.script_session import Session
@@ -76,7 +83,7 @@ def apply(
     report: Callable[[str], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    """Run the pending scripts of `request`. `address` is the administrator's, in the target database.
+    """Run the pending scripts of `request`. `address`: how the administrator connects to the target database.
 
     `report` gets a line for each step, `warn` the server's messages while the scripts run.
     Raises PlanRefused, SqlFailed, ValidationFailed or ConnectionFailed. Nothing of the failing group is kept then.
@@ -136,8 +143,8 @@ def _put_right(admin: Connection[Any], lock_timeout_s: float, report: Callable[[
     """
     admin.execute("SELECT set_config('lock_timeout', %s, false)", (f"{round(lock_timeout_s * 1000)}ms",))
     try:
-        drift.modernise(admin)
-        for line in role_drift.give_back(admin, drift.find_drift(admin)):
+        schema_drift.modernise(admin)
+        for line in role_drift.give_back(admin, schema_drift.find_drift(admin)):
             report(line)
     except psycopg.errors.LockNotAvailable:
         report("another transaction holds a lock: the next `up` looks whether roles of the stack lost rights")
@@ -249,7 +256,7 @@ class Commit:
         """Return the drift before the scripts run, without the objects that baseline scripts account for."""
         with owner.transaction(force_rollback=True):
             owner.execute("SET LOCAL statement_timeout = 0")  # the environment's statement_timeout is for scripts
-            differences = drift.compare(owner)
+            differences = schema_drift.compare(owner)
         return tuple(found for found in differences if (found.kind, found.identity) not in self.adopted)
 
 
@@ -302,7 +309,7 @@ def _apart(
 
     def note_objects(connection: Connection[Any], rest_start: int) -> no_transaction.Noted:
         held = session.follow_step(entry.script, rest_start)
-        return held, drift.record_changes(connection, drifted, entry.script.name)
+        return held, schema_drift.record_changes(connection, drifted, entry.script.name)
 
     ran = no_transaction.run(
         owner, admin, entry, locks=locks, note_objects=note_objects, opening=session.seen, reconnected=reconnected
@@ -327,7 +334,7 @@ def commit_group(
     for script in commit.verify:
         runner.run_verify_script(owner, script)
     try:
-        writes = drift.record(owner, drifted)
+        writes = schema_drift.record(owner, drifted)
         entries = [*(runner.ScriptRun(entry, 0, 0) for entry in commit.baseline), *ran]
         names = [entry.pending.script.name for entry in entries]
         if names:

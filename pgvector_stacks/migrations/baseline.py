@@ -26,7 +26,7 @@ from pgvector_stacks.common.difference import ORDER, Difference
 from pgvector_stacks.common.errors import PlanRefused
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address, connect
-from pgvector_stacks.inspection import drift, role_drift
+from pgvector_stacks.inspection import role_drift, schema_drift
 from pgvector_stacks.migrations.execution import no_transaction, runner
 from pgvector_stacks.migrations.execution.script_session import Session
 from pgvector_stacks.migrations.scripts.planning import Pending, sort_by_run_order
@@ -192,8 +192,10 @@ def _inventory(connection: Connection[Any]) -> dict[tuple[str, str], str]:
 def _rows(connection: Connection[Any], *, digests: bool) -> list[tuple[str, str, str, str]]:
     """Return for each object: kind, identity, and then identity and definition without the schemas of extensions."""
     with connection.transaction(force_rollback=True):
-        drift.qualify_names(connection)
-        query = "SELECT kind, identity, definition FROM (" + drift.build_inventory_query(digests=digests) + ") AS i"
+        schema_drift.qualify_names(connection)
+        query = (
+            "SELECT kind, identity, definition FROM (" + schema_drift.build_inventory_query(digests=digests) + ") AS i"
+        )
         rows = connection.execute(query).fetchall()
         members = [row[0] for row in connection.execute(queries.get("extension_members")).fetchall()]
     return [

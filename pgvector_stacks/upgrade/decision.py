@@ -55,7 +55,7 @@ def find_refusals(source: SourceServer, target: TargetVersion) -> list[str]:
             f"  to the state before an upgrade, while it is kept:  pgstack upgrade rollback STACK\n"
             f"  or stay at an image of PostgreSQL {source.major}"
         ]
-    if reason := _why_too_old(source, target):
+    if reason := _why_target_is_too_old(source, target):
         found.append(reason)
     if source.prepared:
         found.append(
@@ -97,7 +97,7 @@ def find_refusals(source: SourceServer, target: TargetVersion) -> list[str]:
     return found + _missing_extensions(source, target)
 
 
-def _why_too_old(source: SourceServer, target: TargetVersion) -> str:
+def _why_target_is_too_old(source: SourceServer, target: TargetVersion) -> str:
     """Return why the target is too old, "" if it isn't: it may not know what a source released later has written."""
     if target.minor is None or target.major == source.major:
         return ""
@@ -142,7 +142,7 @@ def decide(source: SourceServer, target: TargetVersion, disk: Disk, wanted: Meth
 
 
 def choose_method(source: SourceServer, disk: Disk, wanted: Method | None) -> Choice:
-    """Choose the wanted method, or the method with the shortest downtime that allows a rollback.
+    """Choose the method that the stack file names; without one, that of the shortest downtime that allows a rollback.
 
     Raises ServerError if it isn't possible here, with the reason.
     """

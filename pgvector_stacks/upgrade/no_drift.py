@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pgvector_stacks.common.errors import DriftRefused
 from pgvector_stacks.connections.connection import INSPECTION_OPTIONS, Address, connect
-from pgvector_stacks.inspection import drift, role_drift
+from pgvector_stacks.inspection import role_drift, schema_drift
 from pgvector_stacks.upgrade.facts import SourceServer
 
 
@@ -22,5 +22,5 @@ class NoDrift:
         if self.database not in source.databases:
             return  # no `up` has created the database yet
         with connect(replace(address, database=self.database), options=INSPECTION_OPTIONS) as connection:
-            if differences := role_drift.sort_drift(drift.find_drift_unless_locked(connection), ()).drift:
-                raise DriftRefused(drift.explain_refusal(self.stack, differences))
+            if differences := role_drift.sort_drift(schema_drift.find_drift_unless_locked(connection), ()).drift:
+                raise DriftRefused(schema_drift.explain_refusal(self.stack, differences))

@@ -18,7 +18,7 @@ from pgvector_stacks.backup.restoring import owner_login
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.connections.connection import Address, connect
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from pgvector_stacks.toolbox.embedded_toolbox import EmbeddedToolbox
 from pgvector_stacks.toolbox.interface import ServerConnection as Reached
 from tests.conftest import FreshDatabase
@@ -99,7 +99,7 @@ def settings(database: FreshDatabase, name: str) -> list[tuple[object, ...]]:
 @pytest.mark.promise("A backup is consistent while rows are written")
 def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase, place: Place) -> None:
     with connect(everything.admin, application="test", own_path=True) as connection:
-        drift.renew(connection, [])  # as if a script had made it all
+        schema_drift.renew(connection, [])  # as if a script had made it all
         connection.execute("ALTER TABLE app.child DISABLE ROW LEVEL SECURITY")
         connection.execute("ALTER TABLE app.busy ADD CHECK (i > 0)")
     done = threading.Event()
@@ -126,7 +126,7 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
         assert result.problems == ()
     assert store.last_good_drill_time(into) is not None
     with connect(everything.admin, application="test", own_path=True) as connection:
-        drifted = drift.find_drift(connection)
+        drifted = schema_drift.find_drift(connection)
     assert {(each.kind, each.identity) for each in drifted} == set(own.drifted or ())
     before = settings(everything, everything.admin.database)
     target: Address = replace(everything.admin, database=f"{everything.admin.database}_other")
@@ -137,7 +137,9 @@ def test_everything_comes_back_while_rows_are_written(everything: FreshDatabase,
             row = connection.execute("SELECT count(*) FROM app.part").fetchone()
             word = connection.execute("SHOW pgstack.word").fetchone()
             # what had drifted still does; what is only written in other words does not
-            assert drift.describe_differences(drift.find_drift(connection)) == drift.describe_differences(drifted)
+            assert schema_drift.describe_differences(
+                schema_drift.find_drift(connection)
+            ) == schema_drift.describe_differences(drifted)
         assert row == (301,)
         assert word == ('it\'s, "quoted"',)
         assert settings(everything, target.database) == before

@@ -9,7 +9,7 @@ import pytest
 from pgvector_stacks.common.difference import Difference
 from pgvector_stacks.common.errors import PlanRefused
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from pgvector_stacks.migrations import apply, baseline
 from pgvector_stacks.migrations.scripts.planning import Pending
 from tests.conftest import FreshDatabase, default_scripts, script
@@ -112,7 +112,7 @@ def test_tables_and_views_are_compared_and_what_is_taken_is_the_owners_and_the_a
     )
     apply.apply(empty_database.admin, replace(request, scripts=(LATER,)))
     with connect(empty_database.admin) as connection:
-        assert drift.find_drift(connection) == ()
+        assert schema_drift.find_drift(connection) == ()
     with connect(empty_database.as_role("app")) as connection:
         connection.execute("INSERT INTO app2.doc VALUES (1, 1, 'x')")
         assert connection.execute("SELECT title, app2.f() FROM app2.live").fetchall() == [("x", 1)]
@@ -144,7 +144,7 @@ def test_what_has_another_name_in_commands_is_taken_too(empty_database: FreshDat
     empty_database.do(made)
     empty_database.apply(scripts=(script(made, "0001.sql"),), baseline=("0001.sql",))
     with connect(empty_database.admin) as connection:
-        assert drift.find_drift(connection) == ()
+        assert schema_drift.find_drift(connection) == ()
 
 
 def test_what_a_later_baseline_script_drops_need_not_be_there(empty_database: FreshDatabase) -> None:
@@ -153,4 +153,4 @@ def test_what_a_later_baseline_script_drops_need_not_be_there(empty_database: Fr
     second = script("alter table item drop column old; drop table gone", "0002.sql")
     empty_database.apply(scripts=(first, second), baseline=("0001.sql", "0002.sql"))
     with connect(empty_database.admin) as connection:
-        assert drift.find_drift(connection) == ()
+        assert schema_drift.find_drift(connection) == ()

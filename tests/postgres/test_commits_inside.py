@@ -6,7 +6,7 @@ import pytest
 
 from pgvector_stacks.common.errors import PgstackError, PlanRefused
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from pgvector_stacks.migrations.scripts.script_files import Script
 from tests.conftest import FreshDatabase, script
 
@@ -20,7 +20,7 @@ def apart(text: str) -> tuple[Script, Script]:
 
 def differences(database: FreshDatabase) -> list[str]:
     with connect(database.admin) as connection:
-        return list(drift.describe_differences(drift.find_drift(connection)))
+        return list(schema_drift.describe_differences(schema_drift.find_drift(connection)))
 
 
 def way(told: str, word: str) -> str:

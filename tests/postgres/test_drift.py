@@ -11,15 +11,15 @@ from pgvector_stacks.common import definitions
 from pgvector_stacks.common.difference import Difference
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.inspection import drift
-from pgvector_stacks.inspection.drift import carry_over
+from pgvector_stacks.inspection import schema_drift
+from pgvector_stacks.inspection.schema_drift import carry_over
 from pgvector_stacks.migrations import ledger
 from tests.conftest import FreshDatabase, script
 
 
 def words(database: FreshDatabase) -> tuple[str, ...]:
     with connect(database.admin) as connection:
-        return drift.describe_differences(drift.find_drift(connection))
+        return schema_drift.describe_differences(schema_drift.find_drift(connection))
 
 
 @pytest.mark.promise("A database that only scripts changed has no drift")

@@ -20,7 +20,7 @@ from psycopg import Connection
 from pgvector_stacks.common.difference import Difference
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from tests.conftest import FreshDatabase, Server
 from tests.postgres import schema_changes
 
@@ -68,7 +68,7 @@ def inventory(connection: Connection[Any]) -> dict[tuple[str, str], str]:
     with connection.transaction():
         connection.execute("SET LOCAL search_path = ''")
         rows = connection.execute(
-            "SELECT kind, identity, definition FROM (" + drift.build_inventory_query() + ") AS i"
+            "SELECT kind, identity, definition FROM (" + schema_drift.build_inventory_query() + ") AS i"
         ).fetchall()
     found = {(kind, identity): definition for kind, identity, definition in rows}
     assert len(found) == len(rows)
@@ -76,9 +76,9 @@ def inventory(connection: Connection[Any]) -> dict[tuple[str, str], str]:
 
 
 def differences(before: dict[tuple[str, str], str], after: dict[tuple[str, str], str]) -> list[Difference]:
-    """As `drift.compare` tells them."""
+    """As `schema_drift.compare` tells them."""
     found = [Difference(*key, before.get(key), after.get(key)) for key in sorted({*before, *after})]
-    return drift.exclude_textual_differences(each for each in found if each.recorded != each.live)
+    return schema_drift.exclude_textual_differences(each for each in found if each.recorded != each.live)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from tests.conftest import FreshDatabase
 
 TABLES = 300
@@ -26,9 +26,9 @@ def test_no_pair_of_objects_is_looked_at(fresh_database: FreshDatabase) -> None:
         " AS IDENTITY PRIMARY KEY, name text); COMMENT ON TABLE app.many%1$s IS %1$L', n); END LOOP; END $$"
     )
     with connect(fresh_database.admin) as connection, connection.transaction(force_rollback=True):
-        drift.qualify_names(connection)
+        schema_drift.qualify_names(connection)
         row = connection.execute(
-            b"EXPLAIN (ANALYZE, FORMAT JSON) " + drift.build_comparison_query().encode()
+            b"EXPLAIN (ANALYZE, FORMAT JSON) " + schema_drift.build_comparison_query().encode()
         ).fetchone()
     assert row is not None
     (found,) = json.loads(row[0]) if isinstance(row[0], str) else row[0]

@@ -11,7 +11,7 @@ import pytest
 from pgvector_stacks.cli import inspection
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from pgvector_stacks.migrations import apply
 from pgvector_stacks.migrations.scripts.script_files import Script
 from tests.conftest import FreshDatabase, script
@@ -39,7 +39,7 @@ def bring_up(database: FreshDatabase, *scripts: Script) -> None:
 
 def words(database: FreshDatabase) -> tuple[str, ...]:
     with connect(database.admin) as connection:
-        return drift.describe_differences(drift.find_drift(connection))
+        return schema_drift.describe_differences(schema_drift.find_drift(connection))
 
 
 def accept(database: FreshDatabase, kind: str, identity: str) -> list[str]:
@@ -63,9 +63,9 @@ COMMENTED = script(
 def write_as(database: FreshDatabase, written: int) -> None:
     """The record, in the format of an earlier version."""
     with connect(database.admin) as connection, connection.transaction():
-        drift.qualify_names(connection, written)
+        schema_drift.qualify_names(connection, written)
         connection.execute("TRUNCATE pgstack.object")
-        live = "SELECT kind, identity, definition FROM (" + drift.build_inventory_query(written) + ") AS i"
+        live = "SELECT kind, identity, definition FROM (" + schema_drift.build_inventory_query(written) + ") AS i"
         connection.execute(f"INSERT INTO pgstack.object (kind, identity, definition) {live}".encode())
         if written > 1:
             connection.execute("INSERT INTO pgstack.object VALUES ('format', 'record', %s)", (str(written),))
@@ -86,8 +86,8 @@ def test_a_record_of_an_earlier_version_is_compared_as_it_was_written_and_renewe
     assert "view s.seen was dropped" in before
     bring_up(empty_database, FIRST, COMMENTED)
     with connect(empty_database.admin) as connection:
-        assert drift.read_format(connection) == drift.FORMAT
-        drifted = {(each.kind, each.identity) for each in drift.find_drift(connection)}
+        assert schema_drift.read_format(connection) == schema_drift.FORMAT
+        drifted = {(each.kind, each.identity) for each in schema_drift.find_drift(connection)}
     assert ("table", "s.extra") in drifted
     assert ("view", "s.seen") in drifted
     assert ("column", "s.item.name") in drifted
@@ -269,7 +269,7 @@ ZONED = script(
 )
 
 
-@pytest.mark.parametrize("form", [drift.FORMAT, 1])
+@pytest.mark.parametrize("form", [schema_drift.FORMAT, 1])
 def test_another_time_zone_of_the_database_is_no_drift(empty_database: FreshDatabase, form: int) -> None:
     name = empty_database.admin.database
     empty_database.do(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'")

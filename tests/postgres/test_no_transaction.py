@@ -6,7 +6,7 @@ import pytest
 
 from pgvector_stacks.common.errors import PlanRefused, SqlFailed
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from tests.conftest import FreshDatabase, script
 
 HEAD = "-- pgstack: no-transaction\n"
@@ -82,9 +82,9 @@ def test_a_step_with_a_snapshot_of_its_own_is_recorded(fresh_database: FreshData
     assert fresh_database.apply(script(text)).ran == ("0004_test.sql",)
     assert fresh_database.ask("SELECT (SELECT count(*) FROM app.one), (SELECT count(*) FROM app.two)") == [(1, 1)]
     with connect(fresh_database.admin) as connection:
-        assert drift.find_drift(connection) == ()
+        assert schema_drift.find_drift(connection) == ()
     with pytest.raises(SqlFailed, match=r"to line 3 is done and stays; the next `up` continues after it"):
         fresh_database.apply(script(text), script(text.replace("app.", "app.x") + "SELECT 1/0", "0005.sql"))
     with connect(fresh_database.admin) as connection:
-        assert drift.find_drift(connection) == ()
+        assert schema_drift.find_drift(connection) == ()
     assert fresh_database.ask("SELECT count(*) FROM pgstack.statement") == [(8,)]

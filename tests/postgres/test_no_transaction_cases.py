@@ -9,7 +9,7 @@ import pytest
 
 from pgvector_stacks.common.errors import PlanRefused, SqlFailed
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from pgvector_stacks.migrations.scripts import interrupted
 from tests.conftest import FreshDatabase, script
 
@@ -20,7 +20,7 @@ INDEX = "create unique index concurrently doc_slug on app.doc (slug);"
 
 def differences(database: FreshDatabase) -> list[str]:
     with connect(database.admin) as connection:
-        return list(drift.describe_differences(drift.find_drift(connection)))
+        return list(schema_drift.describe_differences(schema_drift.find_drift(connection)))
 
 
 def invalid(database: FreshDatabase) -> list[Any]:

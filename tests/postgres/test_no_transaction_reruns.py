@@ -6,7 +6,7 @@ import pytest
 
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from tests.conftest import FreshDatabase, script
 
 HEAD = "-- pgstack: no-transaction\n"
@@ -20,7 +20,7 @@ LOG = "select string_agg(v, ' ' order by v) from a.log"
 
 def differences(database: FreshDatabase) -> list[str]:
     with connect(database.admin) as connection:
-        return list(drift.describe_differences(drift.find_drift(connection)))
+        return list(schema_drift.describe_differences(schema_drift.find_drift(connection)))
 
 
 def landed(database: FreshDatabase, text: str, stop: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pgvector_stacks.common.errors import PgstackError, PlanRefused, SqlFailed
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from pgvector_stacks.migrations.scripts import steps
 from tests.conftest import FreshDatabase, script
 
@@ -38,7 +38,7 @@ def stop(database: FreshDatabase, text: str, why: str = "division by zero", **op
 
 def differences(database: FreshDatabase) -> list[str]:
     with connect(database.admin) as connection:
-        return list(drift.describe_differences(drift.find_drift(connection)))
+        return list(schema_drift.describe_differences(schema_drift.find_drift(connection)))
 
 
 OPENINGS = (

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pgvector_stacks.common.errors import PgstackError, PlanRefused
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from pgvector_stacks.migrations.scripts.script_files import Script
 from tests.conftest import FreshDatabase, script
 
@@ -85,7 +85,7 @@ class Lines:
 
     def differences(self) -> list[str]:
         with connect(self.database.admin) as connection:
-            return list(drift.describe_differences(drift.find_drift(connection)))
+            return list(schema_drift.describe_differences(schema_drift.find_drift(connection)))
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_kill_9_anywhere_repeats_nothing(fresh_database: FreshDatabase) -> None:
             break
         assert kills <= KILLS, f"the last try failed (seed {seed})"
         with connect(place) as connection:
-            assert drift.find_drift(connection) == (), f"seed {seed}"
+            assert schema_drift.find_drift(connection) == (), f"seed {seed}"
     found = Counter(row[0] for row in fresh_database.ask("SELECT id FROM app.t"))
     wanted = Counter([*(n for n in range(25) if n % 5 in (0, 2)), *(n + 998 for n in range(25) if n % 5 == 4)])
     assert found == wanted, f"seed {seed}"
@@ -259,7 +259,7 @@ def test_what_commits_inside_is_not_begun_again_after_a_kill_before_its_record(
     assert f"DELETE FROM pgstack.statement WHERE {where}" in told
     assert fresh_database.ask("SELECT id FROM app.t ORDER BY id") == [(1,), (2,)]
     with connect(place) as connection:
-        assert drift.find_drift(connection) == ()
+        assert schema_drift.find_drift(connection) == ()
     fresh_database.do(
         next(line for line in told.splitlines() if ("UPDATE" if decided else "DELETE") in line).split(": ")[1]
     )

@@ -13,7 +13,7 @@ from pgvector_stacks.common import definitions
 from pgvector_stacks.common.difference import Difference
 from pgvector_stacks.connections import roles, up_lock
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.inspection import drift, role_drift
+from pgvector_stacks.inspection import role_drift, schema_drift
 from pgvector_stacks.inspection.role_drift import Role, describe_faults, matches_verifier, split_repairable
 from tests.conftest import ROLE_LIMITS, FreshDatabase, bring_up_template, script
 
@@ -47,7 +47,8 @@ def told(database: FreshDatabase) -> role_drift.SortedDrift:
     passwords = {role: [database.app_password] for role in role_drift.LOGINS}
     with connect(database.admin) as connection:
         return role_drift.sort_drift(
-            drift.find_drift_unless_locked(connection), role_drift.find_faults(connection, passwords, ROLE_LIMITS)
+            schema_drift.find_drift_unless_locked(connection),
+            role_drift.find_faults(connection, passwords, ROLE_LIMITS),
         )
 
 

@@ -20,7 +20,7 @@ from pgvector_stacks.cli import inspection
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.inspection import drift, role_drift, validation
+from pgvector_stacks.inspection import role_drift, schema_drift, validation
 from pgvector_stacks.migrations import ledger
 from pgvector_stacks.migrations.scripts import interrupted
 from pgvector_stacks.migrations.scripts.script_files import Script
@@ -182,12 +182,12 @@ def test_up_status_and_accept(hostile: Hostile) -> None:
     with connect(address) as connection:
         assert ledger.read_ledger(connection)
         assert interrupted.read_finished(connection) == {}
-        assert len(drift.find_drift(connection)) == 2
-        assert drift.describe_drift(connection)
+        assert len(schema_drift.find_drift(connection)) == 2
+        assert schema_drift.describe_drift(connection)
         role_drift.find_faults(connection, {})
         roles.find_unreachable_tables(connection)
-        drift.renew(connection, [("column", "app.item.by_hand")])
-        drift.renew_restored(connection, None)
+        schema_drift.renew(connection, [("column", "app.item.by_hand")])
+        schema_drift.renew_restored(connection, None)
     inspection.accept(inspection.DatabaseAddresses(address), "column", "app.item.by_hand", lambda _: None)
     database.apply(scripts=(*hostile.scripts, more, concurrent))
     assert hostile.ran() == []
@@ -331,7 +331,7 @@ def test_a_function_that_an_administrator_made_an_event_triggers(
         path.unlink()
     empty_database.apply(scripts=(first,))
     with connect(empty_database.admin) as connection:
-        drift.renew(connection, [])
+        schema_drift.renew(connection, [])
     assert list(traces.iterdir()) == []
     empty_database.apply(scripts=(first, more))
     assert list(traces.iterdir()) == []

@@ -22,7 +22,7 @@ from pgvector_stacks.backup.store import DrillResult
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.connections.role_limits import OF_A_BACKUP, derive_role_limits
 from pgvector_stacks.embedded import embedded_server
-from pgvector_stacks.inspection import backup_role, drift, rerun_reasons, role_drift
+from pgvector_stacks.inspection import backup_role, rerun_reasons, role_drift, schema_drift
 from pgvector_stacks.toolbox import embedded_toolbox
 from tests.conftest import FreshDatabase, script
 from tests.lacking import lacking, needs_root
@@ -114,7 +114,7 @@ def test_it_changes_nothing_even_where_its_session_says_that_it_may(stack: Fresh
 
 def test_app_still_writes_its_large_objects_and_nothing_drifted(stack: FreshDatabase) -> None:
     with connect(stack.admin) as connection:
-        assert drift.find_drift(connection) == ()
+        assert schema_drift.find_drift(connection) == ()
     with connect(stack.as_role("app")) as connection:
         (made,) = connection.execute("SELECT lo_from_bytea(0, 'x')").fetchone() or (0,)
         connection.execute("SELECT lo_put(%s, 0, 'y'), lo_unlink(%s)", (made, made))

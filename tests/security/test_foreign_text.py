@@ -21,7 +21,7 @@ from pgvector_stacks.common import row_values
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.plain_text import one_line, quote_lines, safe
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.inspection import drift
+from pgvector_stacks.inspection import schema_drift
 from pgvector_stacks.migrations import apply
 from tests.conftest import FreshDatabase, script
 
@@ -117,7 +117,7 @@ def test_names_of_objects_and_roles_are_one_line_each(fresh_database: FreshDatab
     try:
         inspection.status(inspection.DatabaseAddresses(fresh_database.admin), "local", said.append)
         with connect(fresh_database.admin) as connection:
-            words = drift.describe_drift(connection)
+            words = schema_drift.describe_drift(connection)
     finally:
         fresh_database.do(f"DO $$ BEGIN EXECUTE format('DROP ROLE %I', {WEIRD}); END $$")
     assert [line for line in said if line.startswith("note ") and "CREATEDB" in line]

@@ -97,9 +97,9 @@ def test_a_connection_that_another_user_has_closed_is_not_ours() -> None:
         connection, client = server.accept()
         with connection:
             assert connection.recv(9) == b"x"
-            assert not loopback.is_ours(client, own)
+            assert not loopback.is_own_users_connection(client, own)
         with socket.create_connection(own) as ours:
-            assert loopback.is_ours(ours.getsockname(), own)
+            assert loopback.is_own_users_connection(ours.getsockname(), own)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_peer_is_read_with_its_address(peer: str, place: tuple[str, int] | Non
 
 
 def test_a_peer_without_an_address_of_the_servers_kind_is_refused() -> None:
-    assert not provider_guard.is_ours("ipv6:%5B::1%5D:7", 5000)
+    assert not provider_guard.is_own_user("ipv6:%5B::1%5D:7", 5000)
 
 
 @pytest.mark.promise("The providers' process answers only its own user")

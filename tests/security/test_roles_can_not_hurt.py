@@ -19,7 +19,7 @@ from pgvector_stacks.common.errors import ConnectionFailed, SettingRefused
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address, connect, explain
 from pgvector_stacks.connections.role_limits import RESERVED, RoleLimits, derive_role_limits
-from pgvector_stacks.inspection import database_drift, drift, hba_rules, raised_rights, rerun_reasons, role_drift
+from pgvector_stacks.inspection import database_drift, hba_rules, raised_rights, rerun_reasons, role_drift, schema_drift
 from tests.conftest import ROLE_LIMITS, FreshDatabase, script
 
 SCRIPT = script("CREATE SCHEMA s; CREATE TABLE s.item (id int)", "0001.sql")
@@ -226,9 +226,9 @@ def test_a_database_of_before_has_no_drift_when_it_loses_large_objects(stack: Fr
         stack.do(f"GRANT EXECUTE ON FUNCTION pg_catalog.{name} TO PUBLIC")
         stack.do(f"REVOKE EXECUTE ON FUNCTION pg_catalog.{name} FROM app, schema_owner")
     with connect(stack.admin) as connection:
-        assert drift.find_drift(connection) == ()
+        assert schema_drift.find_drift(connection) == ()
         bring_up(stack)
-        assert drift.find_drift(connection) == ()
+        assert schema_drift.find_drift(connection) == ()
 
 
 @pytest.mark.promise("The application's roles leave connections for an `up`")

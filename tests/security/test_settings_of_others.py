@@ -9,7 +9,7 @@ import pytest
 from pgvector_stacks.backup.create import create
 from pgvector_stacks.common.errors import ConnectionFailed
 from pgvector_stacks.connections.connection import connect
-from pgvector_stacks.inspection import drift, validation
+from pgvector_stacks.inspection import schema_drift, validation
 from tests.conftest import FreshDatabase, script
 
 TABLE = script(
@@ -58,8 +58,8 @@ def test_what_is_set_gets_at_nothing_of_ours(fresh_database: FreshDatabase, whos
     )
     for scripts in ((TABLE,), (TABLE, more)):
         with connect(stack.admin) as connection:
-            assert drift.describe_drift(connection) == ()
+            assert schema_drift.describe_drift(connection) == ()
             assert validation.validate(connection, validation.ServerRequirements()).failures == {}
         stack.apply(*scripts, verify=(check,))
     with connect(stack.admin) as connection:
-        assert drift.describe_drift(connection) == ()
+        assert schema_drift.describe_drift(connection) == ()

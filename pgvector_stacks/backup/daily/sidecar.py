@@ -97,7 +97,7 @@ def container_environment(
 
 
 def tmpfs_mounts(major: int) -> dict[str, str]:
-    """Return the writable mounts. The second one keeps the image from creating an anonymous volume."""
+    """Return the writable mounts. The second one takes the place of the anonymous volume that the image declares."""
     return {"/tmp": TMPFS["/tmp"], (OLD_MOUNT if major < 18 else VOLUME): "rw,noexec,nosuid,nodev,size=64k"}
 
 

@@ -73,7 +73,7 @@ def parse(text: str) -> list[RoleStatement]:
             continue
         try:
             tokens, at = _tokenize(text, at)
-            found.append(_Reader(tokens, number).statement())
+            found.append(_Reader(tokens, number).parse_statement())
         except _UnknownStatement as unknown:
             _refuse(number, line, unknown)
     return found
@@ -150,7 +150,7 @@ class _Reader:
     def __init__(self, tokens: list[RoleToken], line: int) -> None:
         self.tokens, self.line = tokens, line
 
-    def statement(self) -> RoleStatement:
+    def parse_statement(self) -> RoleStatement:
         for words, read in self.kinds():
             if self.words(*words):
                 found = read()

@@ -57,7 +57,7 @@ def pieces(text: str, path: str = "the script", begin: int = 0) -> Iterator[list
     Raises ScriptError where a string, a comment or a dollar quote never ends.
     """
     while begin < len(text):
-        found = _piece(text, path, begin)
+        found = _lex_window(text, path, begin)
         yield found
         begin = found[-1].end if found and found[-1].name in SURE else len(text)
 
@@ -74,12 +74,12 @@ def token_texts(text: str, path: str = "the script") -> Iterator[list[str]]:
         if plain:
             yield plain
         elif begin < len(text):
-            found = _piece(text, path, begin)
+            found = _lex_window(text, path, begin)
             yield [text[start:end] for name, start, end in found if name not in COMMENTS]
             begin = found[-1].end if found and found[-1].name in SURE else len(text)
 
 
-def _piece(text: str, path: str, begin: int) -> list[Token]:
+def _lex_window(text: str, path: str, begin: int) -> list[Token]:
     """Return the tokens of a window from `begin` up to its last token in SURE, or all tokens that are left."""
     from pglast.parser import ParseError, scan  # imported late: not needed while the script cache knows every script
 

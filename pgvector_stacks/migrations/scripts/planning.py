@@ -208,7 +208,7 @@ def _out_of_order(scripts: Sequence[Script], ledger: Sequence[Applied], where: s
     return problems
 
 
-def _when(row: Applied) -> str:
+def _format_time_applied(row: Applied) -> str:
     return f"{row.applied_at:%Y-%m-%d %H:%M}, by {row.applied_by}"
 
 
@@ -220,7 +220,7 @@ def _edited(row: Applied, where: str) -> str:
         else f"by hand: it ran before it was committed; for what was committed since:  git log -p -- {file}"
     )
     return (
-        f"{file} was changed after it ran in {where} ({_when(row)})\n"
+        f"{file} was changed after it ran in {where} ({_format_time_applied(row)})\n"
         f"  undo the edit:        {undo}\n"
         '  or add a new script:  pgstack new "what it changes"\n'
         "  or, if it may run again whenever it changes, head it with  -- pgstack: repeatable"
@@ -230,6 +230,6 @@ def _edited(row: Applied, where: str) -> str:
 def _removed(row: Applied, where: str) -> str:
     back = f"git checkout {row.git_commit[:12]} -- sql/{row.name}, and " if row.git_commit else ""
     return (
-        f"sql/{row.name} ran in {where} ({_when(row)}) and is not listed any more\n"
+        f"sql/{row.name} ran in {where} ({_format_time_applied(row)}) and is not listed any more\n"
         f'  put it back: {back}list it again; to undo what it did: pgstack new "undo {row.name}"'
     )
