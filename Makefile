@@ -50,7 +50,7 @@ demo: $(VENV)/ready-demo  ## a semantic search over real text, on the running st
 test: $(VENV)/ready-dev $(VENV)/ready-demo  ## the whole test suite (long matrices as a seeded sample)
 	@$(PULUMI)
 	@$(IMAGES) || true
-	@$(VENV)/bin/python -m pytest -n 3 --dist worksteal
+	@$(VENV)/bin/python -m pytest -n 3 --dist worksteal --durations 25 --durations-min 5
 
 test-fast: $(VENV)/ready-dev  ## the tests that need no server and no deployment
 	@$(VENV)/bin/python -m pytest -n 2 tests/stacks tests/pgstack tests/components tests/test_*.py

@@ -10,7 +10,7 @@ import itertools
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,8 +113,23 @@ def script(text: str, name: str = "0004_test.sql") -> Script:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run whole stacks on Docker first: some take minutes, and none of these must begin when all others are done."""
-    items.sort(key=lambda item: "docker" not in item.path.parent.name)
+    """Run whole stacks on Docker first: some take minutes, and none of these must begin when all others are done.
+
+    xdist gives each worker an equal part of the list to begin with, so their modules are dealt out to all parts.
+    """
+    items[:] = order_slow_first(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def order_slow_first(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
+    """The same items in `workers` equal parts, each with its share of the modules on Docker at its head."""
+    slow = [item for item in items if "docker" in item.path.parent.name]
+    others = iter([item for item in items if "docker" not in item.path.parent.name])
+    modules = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in slow))}
+    ordered: list[pytest.Item] = []
+    for part in range(workers):
+        ordered += [item for item in slow if modules[item.path] % workers == part]
+        ordered += itertools.islice(others, max(0, (part + 1) * len(items) // workers - len(ordered)))
+    return ordered
 
 
 def pytest_report_header() -> str:

@@ -11,10 +11,15 @@ import zipfile
 from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pgvector_stacks.config.environment import ROOT
+from tests.conftest import order_slow_first
 
 FILES = [
     Path(name)
@@ -125,3 +130,10 @@ def test_windows_is_told_of_wsl() -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "WSL2" in done.stderr
+
+
+@given(st.lists(st.sampled_from(("docker/a", "docker/b", "docker/c", "postgres/a")), max_size=60), st.integers(1, 6))
+def test_the_order_of_the_tests_loses_none(modules: list[str], workers: int) -> None:
+    items: list[Any] = [SimpleNamespace(path=Path("tests", name)) for name in modules]
+    ordered = order_slow_first(items, workers)
+    assert sorted(map(id, ordered)) == sorted(map(id, items))
