@@ -20,7 +20,7 @@ from pgvector_stacks.embedded import embedded_server
 from tests.engine.checkout import Checkout
 
 FORMER = Path(__file__).parent / "former"
-COMMITS = ("before-the-rooms",)
+COMMITS = ("before-the-rooms", "providers-by-name")
 OURS, SALT = "pulumi-python:dynamic/", "encryptionsalt"
 # who and where this deployment is; everything else of the former state is kept
 OF_THIS_DEPLOYMENT = (
