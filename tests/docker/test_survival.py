@@ -175,7 +175,7 @@ def _killed_up(stack: DockerStack, victim: str, chance: random.Random, what: str
     time.sleep(chance.uniform(0, longest_s) if happened else 0)
     killed = [process for name, having, lacking in VICTIMS if name == victim for process in up.kill(having, lacking)]
     try:
-        up.end(timeout_s=120)
+        up.end()
     except subprocess.TimeoutExpired:
         pytest.fail(f"{what}: the others did not notice\n{up.said}")
     left = stack.left(up.process.pid, GONE_WITHIN_S)

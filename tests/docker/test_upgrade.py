@@ -225,7 +225,7 @@ def test_kill_9_of_an_up_at_a_random_moment_loses_nothing(make: Make, image: Cal
             time.sleep(chance.uniform(0, MOST_S) if happened else 0)
         hit = up.kill(victim)
         killed += bool(hit)
-        up.end(timeout_s=180)
+        up.end()
         assert not stack.left(up.process.pid, GONE_WITHIN_S), what
         # none where it was killed after the old container went and before the new one came
         if any(each.status != "created" for each in stack.of_name()):

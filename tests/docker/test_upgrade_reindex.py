@@ -43,7 +43,7 @@ def ask(stack: DockerStack, query: str) -> Any:
 def kill_while_it_sorts(stack: DockerStack) -> None:
     """An open transaction keeps it from ending; the tables are large enough for it to come in time."""
     up = Up(stack)
-    assert up.until("DataDirectory data updated", timeout_s=240)
+    assert up.until("DataDirectory data updated", timeout_s=300)
     with connect(there(stack), wait_s=120, application="test", autocommit=False, own_path=True) as holds:
         holds.execute("INSERT INTO words VALUES (0, 'held')")
         deadline = time.monotonic() + 120

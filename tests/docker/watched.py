@@ -29,7 +29,7 @@ class Up:
         for line in self.process.stdout:
             self.lines.append((time.monotonic(), line))
 
-    def until(self, pattern: str, *, number: int = 1, timeout_s: float = 120.0) -> bool:
+    def until(self, pattern: str, *, number: int = 1, timeout_s: float = 300.0) -> bool:
         """True once the pattern came for the `number`th time, False where the `up` ended before."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -41,7 +41,7 @@ class Up:
             time.sleep(0.02)
         raise AssertionError(f"{pattern!r} did not come within {timeout_s} s:\n{self.said}")
 
-    def end(self, timeout_s: float = 180.0) -> int:
+    def end(self, timeout_s: float = 300.0) -> int:
         """Its exit code."""
         code = self.process.wait(timeout=timeout_s)
         self._reader.join(timeout=30)

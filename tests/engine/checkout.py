@@ -31,7 +31,7 @@ from pgvector_stacks.embedded import embedded_server
 from tests.engine import forked
 from tests.own_project import PROJECT
 
-UP_TIMEOUT_S = 240
+UP_TIMEOUT_S = 600
 # the passwords of the template, and so of every `deployed` checkout: no failure may print one
 KNOWN_SECRETS: list[str] = []
 OUTPUTS_READ: dict[tuple[str, str], dict[str, Any]] = {}
