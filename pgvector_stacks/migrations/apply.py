@@ -293,12 +293,13 @@ def _apart(
         drifted = commit.drifted(owner)
         session.begin(interrupted.read_opening_settings(owner, name))
         session.held = interrupted.read_held_back(owner, name)
+        if done := interrupted.read_finished(owner).get(name, interrupted.Progress()).done:
+            rest_start = entry.script.statements[len(done) - 1].end
+            session.follow_earlier_steps(entry.script, rest_start, interrupted.read_noted_names(owner, name))
         owner.commit()  # keep, after this transaction, the database and role settings that `begin` applied
         return drifted
 
     drifted = retry_on_locks(look, owner, admin, request.lock_wait_s, report)
-    resumed = bool(interrupted.read_finished(owner).get(name, interrupted.Progress()).done)
-    owner.commit()
     kept = "what ran before it stays, and `up` goes on with it"
     locks = Locks(
         timeout_s=request.lock_timeout_s,
@@ -316,9 +317,7 @@ def _apart(
     )
 
     def finish() -> None:
-        nonlocal resumed
-        whole, resumed = resumed, True  # a second attempt can't tell which objects are new
-        session.follow_apart(entry.script, resumed=whole)
+        session.follow_apart(entry.script)
         commit_group(admin, owner, [ran], commit, drifted, ledger_writer.transaction(owner))
 
     retry_on_locks(finish, owner, admin, request.lock_wait_s, report, kept)

@@ -171,7 +171,7 @@ def _made_by(
             session.begin()
             owner.commit()
             no_transaction.run(owner, admin, entry)
-            session.follow_apart(script, resumed=False)
+            session.follow_apart(script)
             owner.commit()
         else:
             session.begin()

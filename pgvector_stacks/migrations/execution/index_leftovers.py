@@ -151,6 +151,9 @@ def exclude_own_leftovers(
         elif noted.get("identity"):
             vanishing.add(noted["identity"])
         names.update(noted.get("names", ()))
+    if names and any(difference.kind == "sequence" for difference in differences):
+        tables = (sorted(names),)
+        names.update(name for (name,) in connection.execute(queries.get("sequences_of_columns"), tables).fetchall())
     return tuple(
         difference
         for difference in differences

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -174,32 +174,42 @@ class Session:
         object is held back for that role. Return the OIDs held back by role, including those of earlier steps.
         """
         with self.connection.transaction(force_rollback=True):
-            created = self._new()
+            created = self._since_begin()
+        self._give_or_hold(created, script, rest_start)
+        self.known |= {one.oid for one in created}  # not other roles' objects: a later step may give them to the owner
+        return self.held
+
+    def follow_earlier_steps(self, script: Script, rest_start: int, names: Collection[str]) -> None:
+        """Grant the rights on what a no-transaction script created in a session that was lost before it could do so.
+
+        No record shows these objects. Or an unrecorded step, whose `names` are noted, replaced a recorded object: then
+        nobody has granted or revoked anything on it yet. `rest_start`: as for `follow_step`. Call `begin` first.
+        """
+        condition = _UNRECORDED.replace("{names}", sql.Literal(sorted(names)).as_string(self.connection))
+        with self.connection.transaction(force_rollback=True):
+            created = self._created(condition)
+        self._give_or_hold(created, script, rest_start)
+
+    def _give_or_hold(
+        self, created: Sequence[application_rights.CreatedObject], script: Script, rest_start: int
+    ) -> None:
         later = application_rights.parse_grants(script, rest_start)
         looked = []
         for one in created:
             held = {word.role for word in later if word.meets(one)}
             held |= {role for role, oids in self.held.items() if one.parent in oids}
-            if one.owned and one.oid not in self.known:
-                for role in held - one.says:
-                    self.held.setdefault(role, []).append(one.oid)
-                looked.append(replace(one, says=one.says | held))
+            for role in held - one.says:
+                if one.oid not in self.held.setdefault(role, []):
+                    self.held[role].append(one.oid)
+            looked.append(replace(one, says=one.says | held))
         self._give(looked, [script])
-        self.known |= {one.oid for one in looked}  # not other roles' objects: a later step may give them to the owner
-        return self.held
 
-    def follow_apart(self, script: Script, *, resumed: bool) -> None:
-        """End the session of a no-transaction script, and apply the rights and settings that follow from it.
-
-        `resumed`: the script began in another session; then every object that no group recorded counts as its own.
-        """
+    def follow_apart(self, script: Script) -> None:
+        """End the session of a no-transaction script, and apply the rights and settings that follow from it."""
         self.connection.execute(END.encode())
         if effects.may_change_types(effects.remove_constants(script.text).lower()):
             self.connection.execute(queries.get("session_code"))
-        if resumed:
-            self._give(self._created(_UNRECORDED.format("coalesce(object.belongs, object.identity)")), [script])
-        else:
-            self._follow(self._new(), [script])
+        self._give(self._since_begin(), [script])
         if self.held:
             there = [one for one in self._created() if any(one.oid in oids for oids in self.held.values())]
             for role, oids in self.held.items():
@@ -248,6 +258,10 @@ class Session:
 
     def _new(self) -> list[application_rights.CreatedObject]:
         return [_object(row) for row in self._ask(self._look())]
+
+    def _since_begin(self) -> list[application_rights.CreatedObject]:
+        """Return the owner's objects that were created since `begin` and have not been given their rights."""
+        return [one for one in self._new() if one.owned and one.oid not in self.known]
 
     def _created(self, condition: str = "") -> list[application_rights.CreatedObject]:
         """Return all objects of the scripts' owner, or those that the SQL `condition` selects."""
@@ -308,7 +322,13 @@ class Session:
                 self.connection.execute(f"GRANT USAGE ON SCHEMA public TO {role}".encode())
 
 
-_UNRECORDED = " WHERE NOT EXISTS (SELECT FROM pgstack.object o WHERE o.kind <> 'column' AND o.identity = {})"
+_UNRECORDED = """ WHERE NOT EXISTS (SELECT FROM pgstack.object o
+      WHERE o.kind <> 'column' AND o.identity = coalesce(object.belongs, object.identity))
+   OR (EXISTS (SELECT FROM pg_catalog.unnest({names}::pg_catalog.text[]) AS name
+                WHERE name IN (object.relname, CASE WHEN object.kind = 'SCHEMA' THEN object.nspname END)
+                   OR object.belongs = pg_catalog.format('%I.%I', object.nspname, name))
+       AND CASE object.kind WHEN 'SCHEMA' THEN (SELECT nspacl FROM pg_catalog.pg_namespace n WHERE n.oid = object.oid)
+           ELSE (SELECT relacl FROM pg_catalog.pg_class c WHERE c.oid = object.oid) END IS NULL)"""
 
 
 def make_default_reader(admin: Connection[Any]) -> Callable[[Sequence[str]], Mapping[str, str]]:

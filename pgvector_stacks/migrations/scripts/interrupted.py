@@ -69,6 +69,12 @@ def read_held_back(connection: Connection[Any], script: str) -> dict[str, list[i
     return {role: sorted(oids) for role, oids in found.items()}
 
 
+def read_noted_names(connection: Connection[Any], script: str) -> frozenset[str]:
+    """Return the names in those finished statements of `script` whose objects are not recorded."""
+    rows = _rows(connection, "SELECT script, to_jsonb(s) -> 'note' -> 'names'")
+    return frozenset(name for listed, names in rows if listed == script for name in names or ())
+
+
 def read_session_settings(connection: Connection[Any], script: str) -> dict[int, dict[str, str]]:
     """Return, by statement number, the settings that its step left in the session (`list_settings_left`)."""
     rows = _rows(connection, "SELECT script, number, to_jsonb(s) -> 'note' -> 'settings'")
