@@ -20,7 +20,8 @@ DriftByDatabase = Mapping[str, Sequence[Mapping[str, str]]]
 
 def session_settings_sql(written: int = schema_drift.FORMAT) -> str:
     """Return the SET statements that `schema_drift.find_drift` uses. `written`: the format of the record."""
-    return "".join(f"SET {form};" for form in schema_drift.list_format_settings(written))
+    wanted = (*schema_drift.list_format_settings(written), *schema_drift.PLANS)
+    return "".join(f"SET {setting};" for setting in wanted)
 
 
 def find_drift_by_database(toolbox: Toolbox, server: ServerConnection, databases: Iterable[str]) -> DriftByDatabase:
