@@ -73,7 +73,8 @@ def test_an_edit_is_not_taken_for_the_word_of_a_person(empty_database: FreshData
         empty_database.apply(scripts=apart(text))
     with pytest.raises(PlanRefused, match=r"that statement, number 2, was changed or moved") as refused:
         empty_database.apply(scripts=apart(text.replace(*edit)))
-    assert "DELETE FROM pgstack.statement WHERE script = '2.sql' AND number = 1" in str(refused.value)
+    by_hand = "DELETE FROM pgstack.statement WHERE script = '2.sql' AND number = 1"
+    assert f"in `pgstack psql STACK --as admin`:\n    {by_hand}" in str(refused.value)
     assert "UPDATE" not in str(refused.value)
     assert empty_database.ask(LOG) == [("1",)]
 

@@ -225,7 +225,8 @@ def test_an_edit_of_what_ran_names_the_statement(empty_database: FreshDatabase) 
         with pytest.raises(PlanRefused, match=told) as refused:
             up(empty_database, text)
         assert "the first 2 statements stay as they ran" in str(refused.value)
-        assert "DELETE FROM pgstack.statement WHERE script = '2.sql'" in str(refused.value)
+        by_hand = "DELETE FROM pgstack.statement WHERE script = '2.sql'"
+        assert f"in `pgstack psql STACK --as admin`:\n    {by_hand}" in str(refused.value)
     up(empty_database, first + "select 1")
     assert empty_database.ask(LOG) == [("1 2",)]
 

@@ -255,6 +255,7 @@ def test_what_commits_inside_is_not_begun_again_after_a_kill_before_its_record(
         fresh_database.apply(*scripts)
     told = str(refused.value)
     assert "3 | do $$ begin insert" in told
+    assert "in `pgstack psql STACK --as admin`:\n" in told
     assert f"UPDATE pgstack.statement SET state = 'done' WHERE {where}" in told
     assert f"DELETE FROM pgstack.statement WHERE {where}" in told
     assert fresh_database.ask("SELECT id FROM app.t ORDER BY id") == [(1,), (2,)]

@@ -22,6 +22,7 @@ from pgvector_stacks.migrations.scripts.script_files import Script, normalise
 
 ORPHANS_WAIT_S = 10.0
 MAY_HAVE_COMMITTED = "commits"  # a key of a note: once the statement began, only a person knows how far it came
+IN_PSQL = "in `pgstack psql STACK --as admin`:\n"  # precedes the statements that a person runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +191,8 @@ def _undecided(script: Script, entry: StartedStatement) -> str | None:
     if not is_there:
         return (
             f"{began}; since then that statement, number {number + 1}, was changed or moved\n"
-            "  undo that edit; or look at what it committed, edit the script to fit, and forget it, as postgres in the"
-            f" database:\n    {_begin_again(script, number)}"
+            "  undo that edit; or look at what it committed, edit the script to fit, and forget it,"
+            f" {IN_PSQL}    {_begin_again(script, number)}"
         )
     line, column = line_and_column(script.text, script.statements[number].start)
     return (
@@ -203,7 +204,7 @@ def _undecided(script: Script, entry: StartedStatement) -> str | None:
 def ways_on(script: Script, number: int) -> str:
     """Return what a person may say of a statement that began and may have committed."""
     return (
-        "as postgres in the database:\n"
+        f"{IN_PSQL}"
         f"    it is done:                UPDATE pgstack.statement SET state = 'done' {_row(script, number)}\n"
         f"    run it from its beginning: {_begin_again(script, number)}"
     )
@@ -249,7 +250,7 @@ def _gone(name: str, hashes: Sequence[str], pending: Sequence[Script], where: st
 
 def _by_hand(name: str) -> str:
     return (
-        "  or undo by hand what it did, as postgres in the database, and forget it:\n"
+        f"  or undo by hand what it did, and forget it, {IN_PSQL}"
         f"    DELETE FROM pgstack.statement WHERE script = {_literal(name)}"
     )
 
