@@ -415,6 +415,15 @@ HISTORIES = {
         " e::text::a.e, alter f type a.e using f::text::a.e; drop type a.old",
         "insert into a.k values ('y')",
     ),
+    "a table that the path finds first": (
+        "create table b.cfg (v text); insert into b.cfg values ('b');"
+        "do $$ begin execute format('alter database %I set search_path = a, b, public', current_database()); end $$",
+        "create table a.k (v text); create function a.f() returns trigger language plpgsql as"
+        " 'begin select v into new.v from cfg; return new; end'; create trigger t before insert on a.k"
+        " for each row execute function a.f(); insert into a.k values ('x')",
+        "create table a.cfg (v text); insert into a.cfg values ('a')",
+        "insert into a.k values ('y')",
+    ),
     "what a session has": (
         "create table a.k (id int generated always as identity (cache 10), v text);"
         "create view a.sets as select set_config('search_path', 'b', false)",

@@ -4,7 +4,7 @@ Invariant: each script finds the session that a new connection would have, and t
 scripts before it would have left. So the same scripts create the same database however they are split into ups.
 
 `tail` is the end of each script's message. It resets role, session authorization, deferred constraints, sequence values
-and settings, and ends cursors, temporary objects, prepared statements, LISTENs and advisory locks.
+and settings, and ends cursors, temporary objects, prepared statements, plans, LISTENs and advisory locks.
 
 `follow` runs after that. Changes by ALTER DATABASE and ALTER ROLE take effect for the next script, also for its RESETs
 (`migrations/scripts/resets.py`), and the rights on the objects that the script created are granted.
@@ -36,7 +36,8 @@ from pgvector_stacks.migrations.scripts import application_rights, effects, kept
 from pgvector_stacks.migrations.scripts.script_files import Script
 
 ROLE = ("RESET SESSION AUTHORIZATION", "RESET ROLE")
-REST = ("CLOSE ALL", "DISCARD TEMP", "DISCARD SEQUENCES", "DEALLOCATE ALL", "UNLISTEN *")
+# DISCARD PLANS: the plan of a function keeps its tables, even if a later script creates one that the path finds first
+REST = ("CLOSE ALL", "DISCARD TEMP", "DISCARD SEQUENCES", "DEALLOCATE ALL", "DISCARD PLANS", "UNLISTEN *")
 UNLOCK = "SELECT pg_catalog.pg_advisory_unlock_all()"
 OUR_PATH = "SET search_path = pg_catalog, pg_temp"
 OUR_ENCODING = "SET client_encoding = 'UTF8'"  # a function may have set another encoding
