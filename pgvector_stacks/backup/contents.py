@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from pgvector_stacks.common import queries
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 FROZEN = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
 
@@ -33,7 +35,7 @@ class Contents(BaseModel):
 
     model_config = FROZEN
 
-    rows: Mapping[str, int]
+    rows: Mapping[str, Count]
     sequences: Mapping[str, int]
     ledger: tuple[tuple[str, str], ...] = ()
     objects: Mapping[str, str]

@@ -29,6 +29,7 @@ from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.plain_text import one_line
 
 NAME = "manifest.json"
+PROOF = ("digest", "signature")  # keys of the manifest that they don't cover
 GLOBALS = "globals.sql"
 FORMAT = 2  # 1 has no signature
 MOST = 5  # problems that a message lists
@@ -178,6 +179,11 @@ class Manifest(BaseModel):
         return self
 
     @property
+    def folder_name(self) -> str:
+        """The name of the backup's folder: when it began."""
+        return f"{self.started_at:%Y%m%dT%H%M%SZ}"
+
+    @property
     def bytes(self) -> int:
         return sum(file.bytes for file in self.files.values())
 
@@ -214,16 +220,17 @@ def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
     path = folder / NAME
     try:
         content = json.loads(shared_files.read_bytes(path))
+        digest, signature = (content.pop(name, None) if isinstance(content, dict) else None for name in PROOF)
+        made = _digest(content)
     except FileNotFoundError:
         raise BackupRefused(f"{folder} is not a finished backup: it has no {NAME}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # RecursionError: lists in lists in lists
         raise BackupRefused(f"{path} can't be read: {' '.join(str(error).split())[:200]}\n{OTHER}") from None
     if not isinstance(content, dict):
         raise BackupRefused(f"{path} is not a manifest\n{OTHER}")
     if isinstance(content.get("format"), int) and content["format"] > FORMAT:
         raise BackupRefused(f"{path} was written by a later version of pgvector-stacks\n  use that one")
-    digest, signature = content.pop("digest", None), content.pop("signature", None)
-    if digest != _digest(content):
+    if digest != made:
         raise BackupRefused(f"{path} was altered: it doesn't match its own digest\n{OTHER}")
     if not trust.unsigned:
         _check_signature(folder, content, signature, trust.key)
@@ -232,8 +239,8 @@ def read(folder: Path, trust: Trust = UNSIGNED) -> Manifest:
     except ValidationError as error:
         raise BackupRefused(f"{path} is not a manifest of a backup: {describe_invalid_field(error)}\n{OTHER}") from None
     name = folder.name.removesuffix(".unfinished")
-    if not trust.unsigned and f"{manifest.started_at:%Y%m%dT%H%M%SZ}" != name:
-        made = f"it was made at {manifest.started_at:%Y%m%dT%H%M%SZ}"
+    if not trust.unsigned and manifest.folder_name != name:
+        made = f"it was made at {manifest.folder_name}"
         raise Untrusted(f"the backup {name} is of another time: {made}", OTHER_TIME)
     return manifest
 
@@ -252,7 +259,7 @@ def _check_signature(folder: Path, content: object, signature: object, key: str)
             f"{UNSIGNED_HELP}",
             NOT_SIGNED,
         )
-    if not hmac.compare_digest(signature.encode(), _sign_manifest(content, key).encode()):
+    if not hmac.compare_digest(signature.encode(errors="replace"), _sign_manifest(content, key).encode()):
         raise Untrusted(
             f"the backup {name} isn't signed with this stack's key: somebody altered it, or it is another stack's, or "
             "of this one before a `down`\n"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from pgvector_stacks.backup import manifest, shared_files
 from pgvector_stacks.backup.contents import FROZEN
@@ -38,8 +38,8 @@ class DrillResult(BaseModel):
     model_config = FROZEN
 
     ok: bool
-    at: datetime
-    seconds: float
+    at: AwareDatetime
+    seconds: float = Field(ge=0, lt=1e9)
     vector_indexes: bool
     problems: tuple[str, ...] = ()
     signature: str = ""
@@ -73,8 +73,18 @@ def list_backups(directory: Path) -> list[Backup]:
     """Return the finished backups, oldest first."""
     if not directory.is_dir():
         return []
-    folders = sorted(path for path in directory.iterdir() if FINISHED.fullmatch(path.name) and path.is_dir())
+    folders = sorted(path for path in directory.iterdir() if _is_time(path.name) and path.is_dir())
     return [Backup(folder, read_last_drill(folder)) for folder in folders]
+
+
+def _is_time(name: str) -> bool:
+    if not FINISHED.fullmatch(name):
+        return False
+    try:
+        datetime.strptime(name, STAMP)
+    except ValueError:  # the 99th of a month: no backup of ours
+        return False
+    return True
 
 
 def find_backup(directory: Path, name: str | None) -> Path:

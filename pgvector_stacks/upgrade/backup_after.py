@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pgvector_stacks.backup import store
 from pgvector_stacks.backup.copies.after_backup import prune_and_copy
 from pgvector_stacks.backup.copies.remote import RemoteCopies
 from pgvector_stacks.backup.create import create
@@ -41,10 +40,10 @@ class BackupAfter:
             with at_the_server as (toolbox, server):
                 report(f"a backup of PostgreSQL {server.major}, which serves meanwhile")
                 with reporting_progress("back up", measure_dump(toolbox, server, self.database), report):
-                    create(toolbox, server, self.into, stack=self.stack, database=self.database, key=self.key)
-            newest = store.list_backups(self.into)[-1].folder
-            report(f"backup {newest}; to try it out:  pgstack backup drill {self.stack}")
-            prune_and_copy(newest, self.count, self.place, report)
+                    made = create(toolbox, server, self.into, stack=self.stack, database=self.database, key=self.key)
+            folder = self.into / made.folder_name
+            report(f"backup {folder}; to try it out:  pgstack backup drill {self.stack}")
+            prune_and_copy(folder, self.count, self.place, report)
         except Exception as error:  # even a bug must not fail the `up`, which the next one couldn't repeat
             known = isinstance(error, (PgstackError, OSError))
             reason = str(error) if known else f"{type(error).__name__}: {error}"

@@ -68,22 +68,22 @@ class BackupFirst:
             with reporting_progress("back up", measure_dump(toolbox, server, self.database), report, pace):
                 manifest = create(toolbox, server, self.into, stack=self.stack, database=self.database, key=self.key)
             restored = sum(each.bytes - _vector_index_bytes(toolbox, server, each.name) for each in manifest.databases)
-        newest = store.list_backups(self.into)[-1]
-        report(f"backup {newest.folder}")
+        folder = self.into / manifest.folder_name
+        report(f"backup {folder}")
         with store.locking_folder(self.into), apart as toolbox:
             data = f"{toolbox.sibling_path(server.major, RESTORED)}/base"
             with reporting_progress("restore the backup", measure_directory(toolbox, data, restored), report, pace):
                 # The backup is this server's own, so its superusers are known ones. Objects of other roles are
                 # created with the rights of their owners.
-                result = drill(toolbox, newest.folder, major=server.major, superusers=True, trust=self.trust)
+                result = drill(toolbox, folder, major=server.major, superusers=True, trust=self.trust)
         if not result.ok:
             problems = "\n".join(f"    {problem.strip()}" for problem in result.problems[:5])
             raise BackupFailed(
-                f"the backup {newest.name}, restored into a throw-away server, is not what was backed up: nothing was"
+                f"the backup {folder.name}, restored into a throw-away server, is not what was backed up: nothing was"
                 f" upgraded\n{problems}"
             )
         report(f"restored and compared in {result.seconds:.0f} s: good")
-        self._copy(newest.folder, report)
+        self._copy(folder, report)
 
     def _is_own(self, backup: Path) -> bool:
         try:

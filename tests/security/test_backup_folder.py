@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,8 +17,10 @@ import pytest
 
 from pgvector_stacks.backup import create, shared_files, store
 from pgvector_stacks.backup import manifest as manifests
+from pgvector_stacks.backup.copies.after_backup import prune_and_copy
 from pgvector_stacks.backup.daily import schedule, sidecar
 from pgvector_stacks.backup.manifest import BackupFailed, BackupRefused, Trust, verify
+from pgvector_stacks.backup.retention import DrilledBackup
 from pgvector_stacks.backup.store import DrillResult
 from pgvector_stacks.cli.backup import commands, scheduled
 from pgvector_stacks.common import shell
@@ -231,3 +235,91 @@ def test_nor_does_one_of_the_schedule_or_for_the_lock(taken: Path, lock: str) ->
     )  # fmt: skip
     assert (done.returncode, "named after the coming seconds" in done.stdout) == (73, True), done.stderr
     assert other.read_text() == "kept"
+
+
+def impostor(directory: Path, name: str) -> Path:
+    """A folder that anybody can make who may write there."""
+    (directory / name).mkdir(parents=True)
+    (directory / name / manifests.NAME).write_text("{}")
+    return directory / name
+
+
+@dataclass
+class Elsewhere:
+    """The other host: what it was sent, and told to remove."""
+
+    there: list[str]
+    url: str = "ssh://other/backups"
+    stack: str = "production"
+
+    def send(self, backup: Path) -> None:
+        self.there.append(backup.name)
+
+    def list_copies(self) -> list[DrilledBackup]:
+        return [DrilledBackup(name, None) for name in sorted(self.there)]
+
+    def remove(self, names: list[str]) -> None:
+        for name in names:
+            self.there.remove(name)
+
+
+@pytest.mark.promise("A folder with a later time takes no new backup's place")
+def test_a_later_name_takes_no_new_backups_place(tmp_path: Path) -> None:
+    made = signed(tmp_path, KEY)
+    later = [impostor(tmp_path, f"2099010{day}T000000Z").name for day in range(1, 4)]
+    place = Elsewhere(later.copy())
+    prune_and_copy(made, 2, place, lambda _: None)  # type: ignore[arg-type]
+    assert made.is_dir()
+    assert made.name in place.there
+    assert manifests.read(made).folder_name == made.name
+
+
+def test_a_name_that_is_no_time_is_no_backup(tmp_path: Path) -> None:
+    environment = from_config("dev", {"engine": "docker", "backup": {"at": "02:00"}, "backupDirectory": str(tmp_path)})
+    made = signed(environment.backups, KEY)
+    schedule.record_start(environment.backups, NOW)
+    for name in ("99999999T999999Z", "20261301T000000Z", "20261124T020061Z"):
+        impostor(environment.backups, name)
+    assert [each.name for each in store.list_backups(environment.backups)] == [made.name]
+    assert commands.examine_backups(environment, KEY).found.startswith("last 2026-11-24")
+    assert scheduled.examine_schedule(environment, NOW) is not None
+
+
+def proven(content: dict[str, object], **more: object) -> str:
+    return json.dumps(content | {"digest": manifests._digest(content)} | more)
+
+
+@pytest.mark.parametrize("how", ["deep", "signature", "count", "surrogate"])
+def test_a_manifest_that_no_one_could_write_is_damaged(how: str, tmp_path: Path) -> None:
+    """It is told in words, so that it hides no other backup."""
+    environment = from_config("dev", {"engine": "docker", "backupDirectory": str(tmp_path)})
+    made = signed(environment.backups, KEY)
+    content = json.loads((made / manifests.NAME).read_text())
+    del content["digest"]
+    signature = content.pop("signature")
+    texts = {"deep": "[" * 100_000, "signature": proven(content, signature="\ud800")}
+    if how == "count":
+        content["databases"][0]["contents"]["rows"] = {"a": int("9" * 4300), "b": 1}
+        texts[how] = proven(content, signature=signature)
+    if how == "surrogate":
+        content["stack"] = "\ud800"
+        texts[how] = proven(content, signature=signature)
+    (made / manifests.NAME).write_text(texts[how])
+    (backup,) = store.list_backups(environment.backups)
+    for trust in (Trust(KEY), manifests.UNSIGNED):
+        with suppress(BackupRefused):
+            f"{verify(made, trust=trust).rows:,}"
+    with suppress(BackupRefused):
+        assert commands.find_doubts(backup, KEY)
+    assert commands.examine_backups(environment, KEY).found
+
+
+@pytest.mark.parametrize("change", [{"at": "2026-11-24T03:00:00"}, {"seconds": 1e300}, {"seconds": "NaN"}])
+def test_a_record_that_no_drill_wrote_is_none(change: dict[str, object], tmp_path: Path) -> None:
+    made = signed(tmp_path, "")
+    store.record_drill(made, GOOD)
+    other = signed(tmp_path / "other", "").rename(tmp_path / "20261125T020000Z")
+    record = json.loads(store.drill_file(made).read_text())
+    store.drill_file(other).write_text(json.dumps(record | change))
+    assert store.read_last_drill(other) is None
+    assert store.last_good_drill_time(tmp_path) == NOW

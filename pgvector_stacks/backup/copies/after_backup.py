@@ -12,35 +12,40 @@ from pgvector_stacks.backup.retention import DrilledBackup, choose_removals
 from pgvector_stacks.toolbox.interface import Report
 
 
-def prune_and_copy(newest: Path, count: int, place: RemoteCopies | None, report: Report) -> None:
-    """Remove old backups, then copy the finished backup `newest` to `place`. `count`: how many stay here and there.
+def prune_and_copy(made: Path, count: int, place: RemoteCopies | None, report: Report) -> None:
+    """Remove old backups, then copy the backup `made`, which was just finished, to `place`. `count`: how many stay here
+    and there. `made` stays even if other folders have the names of later times.
 
     Raises BackupFailed.
     """
-    with store.locking_folder(newest.parent):
-        for name in prune(newest.parent, count):
+    with store.locking_folder(made.parent):
+        for name in prune(made.parent, count, stays=made.name):
             report(f"removed {name}: {count} are kept")
     if place is None:
         return
-    place.send(newest)
+    place.send(made)
     report(f"copied to {place.url}, encrypted; to open it by hand:  {encryption.decryption_commands(place.stack)}")
-    gone = choose_removals(place.list_copies(), count)
+    gone = [name for name in choose_removals(place.list_copies(), count) if name != made.name]
     place.remove(gone)
     for name in gone:
         report(f"removed the copy of {name}")
 
 
-def prune(directory: Path, count: int) -> tuple[str, ...]:
-    """Remove the backups that retention doesn't keep. Return their names. The caller must hold the folder's lock."""
+def prune(directory: Path, count: int, *, stays: str = "") -> tuple[str, ...]:
+    """Remove the backups that retention doesn't keep, except the one named `stays`. Return their names.
+
+    The caller must hold the folder's lock.
+    """
     backups = store.list_backups(directory)
     names = choose_removals(
         [DrilledBackup(each.name, each.drill.ok if each.drill else None) for each in backups], count
     )
-    for name in names:
+    removed = tuple(name for name in names if name != stays)
+    for name in removed:
         folder = directory / name
         # Renamed first, so that a killed removal leaves no half backup under a backup's name.
         gone = folder.with_name(f"{name}{store.UNFINISHED}")
         folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
         store.drill_file(folder).unlink(missing_ok=True)
-    return names
+    return removed

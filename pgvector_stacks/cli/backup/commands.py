@@ -78,11 +78,11 @@ def create(stack: Stack = "local") -> None:
         )  # fmt: skip
     if not deployed.key:
         say(f"it isn't signed: the state has no key yet, which the next `up` makes:  pgstack up {stack}")
-    newest = store.list_backups(environment.backups)[-1].folder
-    typer.echo(f"{newest}: {_amount(manifest)} in {manifest.seconds:.0f} s")
+    folder = environment.backups / manifest.folder_name  # the last in the list may be another's, or of a clock set back
+    typer.echo(f"{folder}: {_amount(manifest)} in {manifest.seconds:.0f} s")
     place = _elsewhere(environment, deployed.key)
     with _for_stack(stack):
-        prune_and_copy(newest, environment.backups_kept, place, say)
+        prune_and_copy(folder, environment.backups_kept, place, say)
     say(f"try it out:  pgstack backup drill {stack}")
 
 

@@ -28,6 +28,7 @@ echo "$name is made"
 
 doomed=$(perl "$here/backup.pl" doomed "$BACKUPS" "$KEEP") || exit 9
 for old in $doomed; do
+    [ "$old" != "$name" ] || continue # folders with later names don't push out what was just made
     gone=$BACKUPS/$old.unfinished # a killed removal leaves no half of one
     if mv -T "$BACKUPS/$old" "$gone" && rm -rf "$gone" "$BACKUPS/$old.drill.json"; then
         echo "removed $old: $KEEP are kept"
