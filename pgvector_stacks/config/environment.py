@@ -317,7 +317,7 @@ def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str]
     try:
         environment = Environment.model_validate(values)
     except ValidationError as error:
-        problems += [_explain(stack, dict(mistake)) for mistake in error.errors()]
+        problems += [_explain(stack, dict(mistake), secret) for mistake in error.errors()]
     if problems:
         raise ConfigError("\n".join(problems))
     return environment
@@ -383,11 +383,11 @@ def _unknown(stack: str, key: str, value: Any, allowed: Mapping[str, str]) -> st
     )
 
 
-def _explain(stack: str, mistake: dict[str, Any]) -> str:
+def _explain(stack: str, mistake: dict[str, Any], secret: frozenset[str]) -> str:
     key, *inside = mistake["loc"]
     field = next(field for name, field in Environment.model_fields.items() if field.alias == key or name == key)
     where = f"{NAMESPACE}:{field.alias}" + "".join(f"[{part}]" for part in inside)
-    if field.alias in SECRETS:
+    if field.alias in secret.union(SECRETS):  # Pulumi masks only whole values
         return f"stack {stack}: {where}: {mistake['msg'].removeprefix('Value error, ')}"
     value, guess = mistake.get("input"), ""
     if expected := mistake.get("ctx", {}).get("expected"):

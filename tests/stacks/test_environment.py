@@ -145,6 +145,18 @@ def test_an_unknown_key_is_named_with_the_nearest_spelling() -> None:
     )
 
 
+@pytest.mark.parametrize("key", [*KEYS, "noSuchKey"])
+def test_an_encrypted_value_is_not_shown_under_whatever_key(key: str) -> None:
+    """Pulumi masks a secret only where all of it is shown, and unchanged."""
+    value = "hunter2'" * 20
+    told = ""
+    try:
+        e.from_config("dev", {key: value}, secret=frozenset({key}))
+    except e.ConfigError as error:
+        told = str(error)
+    assert "hunter2" not in told.replace(value, "[secret]")
+
+
 @pytest.mark.parametrize("key", ["stack", "memory_mb", "model_config", "limits", ""])
 def test_what_is_no_key_of_a_stack_file_is_an_unknown_key(key: str) -> None:
     assert f"unknown key pgvector:{key} " in mistakes("dev", {key: "dev"})
