@@ -121,6 +121,7 @@ def _status(database: DatabaseAddresses, stack: str, say: Say) -> bool:
             database_drift.read_attributes(connection, database.admin.database),
         )
         raised = raised_rights.find_raised(connection, database.admin.database)
+        raised += raised_rights.find_raised_on_lock(database.admin)
         pending: tuple[Pending, ...] = ()
         events = connection.execute("SELECT to_regclass('pgstack.event') IS NOT NULL").fetchone()
         last = connection.execute(queries.get("last_failure")).fetchone() if events and events[0] else None

@@ -2,8 +2,9 @@
 
 Invariant, which an `up` restores:
 - The database belongs to `schema_owner`, accepts connections and is not a template (backups omit templates).
-- Neither it nor ALTER ROLE ALL sets a role or a library for sessions. A script could set them for the database, and a
-  missing library stops every login.
+- Neither it nor ALTER ROLE ALL sets a role or local_preload_libraries for sessions. A script could set them for the
+  database, and a missing library stops every login. Only a superuser can set
+  session_preload_libraries, which is noted.
 - PUBLIC may not connect to it, to `postgres` or to `template1`: a session there could hold locks and fill the disk.
 - `readonly` can't create large objects or take advisory locks.
 """
@@ -39,6 +40,7 @@ class Attributes:
     limit: int
     role: str | None
     libraries: str | None
+    session_libraries: str | None
     entered_by_all: tuple[str, ...]
     closed: tuple[str, ...]
     former: tuple[str, ...]
@@ -75,6 +77,9 @@ def describe_intended(found: Attributes) -> tuple[str, ...]:
     lines = [
         f"database {name} is what a restore replaced, and takes its room until it is dropped" for name in found.former
     ]
+    if found.session_libraries is not None:
+        does = f"makes sessions load {found.session_libraries} (SET session_preload_libraries)"
+        lines.append(f"database {found.name} {does}")
     if found.limit > 0:
         lines.append(f"database {found.name} takes {found.limit} connections at most (CONNECTION LIMIT)")
     lines += [

@@ -1,8 +1,8 @@
 """Rights granted by hand that schema drift doesn't cover: on the server, on databases and on the ledger.
 
 Invariant: neither our roles nor PUBLIC may change the server's settings or the libraries that a session loads. None of
-them has rights of its own on `postgres` or `template1`. Only superusers may write in the schema pgstack. An `up`
-revokes rights that break this.
+them has rights of its own on `postgres` or `template1`. Only superusers may write in the schema pgstack, here and in
+`postgres`, where the lock of an `up` is. An `up` revokes rights that break this.
 
 Other rights may be intended by an administrator or a script, and are only noted: on other parameters, and on the
 stack's own database.
@@ -11,16 +11,18 @@ stack's own database.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg import Connection, sql
 
 from pgvector_stacks.common import queries
 from pgvector_stacks.common.plain_text import one_line
+from pgvector_stacks.connections.connection import INSPECTION_OPTIONS, Address, connect
 from pgvector_stacks.inspection import role_drift
 
 OF_THE_SERVER = ("PARAMETER ", "DATABASE ")
+LOCK_DATABASE = "postgres"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,19 @@ class RaisedRight:
 
 
 def find_raised(connection: Connection[Any], database: str) -> tuple[RaisedRight, ...]:
-    """Return all raised rights. `connection`: the administrator's, to the stack's `database`."""
+    """Return all raised rights. `connection`: the administrator's, to the stack's `database`, or to `postgres`."""
     asked = {"names": list(role_drift.OURS), "forbidden": list(role_drift.FORBIDDEN), "database": database}
     return tuple(RaisedRight(*row) for row in connection.execute(queries.get("rights_raised"), asked).fetchall())
+
+
+def find_raised_on_lock(address: Address) -> tuple[RaisedRight, ...]:
+    """Return the raised rights on the lock of an `up`, which is in the database `postgres` of the server.
+
+    `address`: the administrator's, of the stack's database. Raises ConnectionFailed.
+    """
+    with connect(replace(address, database=LOCK_DATABASE), options=INSPECTION_OPTIONS) as connection:
+        found = find_raised(connection, address.database)
+    return tuple(right for right in found if not right.on.startswith(OF_THE_SERVER))
 
 
 def describe_faults(found: Iterable[RaisedRight]) -> tuple[str, ...]:

@@ -75,8 +75,9 @@ def describe_changed_database(connection: Connection[Any], made: DeployedDatabas
 
 
 def describe_raised_rights(connection: Connection[Any], made: DeployedDatabase) -> tuple[str, ...]:
-    """Return the rights to revoke: on parameters, on PostgreSQL's own databases, in the schema pgstack."""
-    return raised_rights.describe_faults(raised_rights.find_raised(connection, made.address.database))
+    """Return the rights to revoke: on parameters, on PostgreSQL's own databases, in the schema pgstack, on the lock."""
+    found = raised_rights.find_raised(connection, made.address.database)
+    return raised_rights.describe_faults((*found, *raised_rights.find_raised_on_lock(made.address)))
 
 
 def describe_changed_ledger(connection: Connection[Any], _: DeployedDatabase) -> tuple[str, ...]:

@@ -98,6 +98,7 @@ def apply(
         roles.ensure_cluster(cluster, address.database, {role: word for role, word in passwords.items() if word})
         role_drift.repair(cluster, request.limits)  # again, for roles that were just created
         database_drift.close_neighbours(cluster, address.database)
+        raised_rights.revoke_raised(cluster, address.database)  # on the lock
         if request.backup_password:
             backup_role.ensure(cluster, request.backup_password)
         else:

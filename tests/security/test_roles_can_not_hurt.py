@@ -131,6 +131,7 @@ def test_what_an_administrator_may_have_meant_is_noted_and_stays(stack: FreshDat
             "CREATE ROLE mallory LOGIN SUPERUSER; CREATE ROLE eve; GRANT schema_owner TO eve; CREATE ROLE reporting;"
             "GRANT reporting TO app; ALTER ROLE app SET search_path = s;"
             "ALTER ROLE ALL SET work_mem = '5MB';"
+            f"ALTER DATABASE {name} SET session_preload_libraries = plpgsql;"
             f"ALTER DATABASE {name} CONNECTION LIMIT 50; GRANT CREATE ON DATABASE {name} TO app;"
             "GRANT SET ON PARAMETER log_min_messages TO schema_owner; GRANT SELECT ON pgstack.ledger TO reporting"
         )
@@ -152,6 +153,7 @@ def test_what_an_administrator_may_have_meant_is_noted_and_stays(stack: FreshDat
             assert {
                 f"database {name} takes 50 connections at most (CONNECTION LIMIT)",
                 "every role sets work_mem = 5MB (ALTER ROLE ALL)",
+                f"database {name} makes sessions load plpgsql (SET session_preload_libraries)",
                 "database pgstack_before_x is what a restore replaced, and takes its room until it is dropped",
             } <= set(database_drift.describe_intended(itself))
             assert mended(stack) == ()
@@ -310,3 +312,26 @@ def test_the_lines_that_the_engines_write_are_right_and_tls_is_looked_at() -> No
     assert hba_rules.describe_faults([replace(line, address="127.0.0.1", netmask="255.255.255.255")], tls=True) == ()
     assert hba_rules.describe_faults([replace(line, method="md5")], tls=False) != ()
     assert hba_rules.describe_faults([replace(line, type="local", address=None, netmask=None)], tls=True) == ()
+
+
+def test_rights_on_the_lock_are_told_and_the_next_up_takes_them_back(stack: FreshDatabase) -> None:
+    granted = (
+        "CREATE ROLE eve; GRANT USAGE, CREATE ON SCHEMA pgstack TO eve; GRANT SELECT ON pgstack.up TO eve;"
+        "GRANT UPDATE ON pgstack.up TO eve WITH GRANT OPTION; GRANT TRUNCATE ON pgstack.up TO PUBLIC;"
+        "SET ROLE eve; GRANT UPDATE ON pgstack.up TO app"
+    )
+    with connect(in_postgres(stack)) as cluster:
+        try:
+            cluster.execute(granted.encode())
+            cluster.execute("RESET ROLE")
+            assert mended(stack) == (
+                "role eve has CREATE on the schema pgstack",
+                "role app has UPDATE on the table pgstack.up",
+                "role eve has UPDATE on the table pgstack.up",
+                "everybody has TRUNCATE on the table pgstack.up",
+            )
+            bring_up(stack)
+            assert mended(stack) == ()
+        finally:
+            cluster.execute("RESET ROLE")
+            cluster.execute("DROP OWNED BY eve CASCADE; DROP ROLE eve; REVOKE TRUNCATE ON pgstack.up FROM PUBLIC")

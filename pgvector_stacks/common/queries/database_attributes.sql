@@ -7,6 +7,8 @@ SELECT d.datname, pg_get_userbyid(d.datdba), d.datallowconn, d.datistemplate, d.
          WHERE s.setdatabase = d.oid AND s.setrole = 0 AND word LIKE 'role=%%'),
        (SELECT substr(word, strpos(word, '=') + 1) FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) AS word
          WHERE s.setdatabase = d.oid AND s.setrole = 0 AND word LIKE 'local_preload_libraries=%%'),
+       (SELECT substr(word, strpos(word, '=') + 1) FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) AS word
+         WHERE s.setdatabase = d.oid AND s.setrole = 0 AND word LIKE 'session_preload_libraries=%%'),
        ARRAY(SELECT o.datname::text FROM pg_database o
               WHERE o.datname IN ('postgres', 'template1', %(database)s)
                 AND EXISTS (SELECT FROM aclexplode(coalesce(o.datacl, acldefault('d', o.datdba)))
