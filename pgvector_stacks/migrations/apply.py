@@ -296,7 +296,7 @@ def _apart(
         session.held = interrupted.read_held_back(owner, name)
         if done := interrupted.read_finished(owner).get(name, interrupted.Progress()).done:
             rest_start = entry.script.statements[len(done) - 1].end
-            session.follow_earlier_steps(entry.script, rest_start, interrupted.read_noted_names(owner, name))
+            session.follow_earlier_steps(entry.script, rest_start, interrupted.read_noted_names(owner, entry.script))
         owner.commit()  # keep, after this transaction, the database and role settings that `begin` applied
         return drifted
 

@@ -12,6 +12,8 @@ OTHER = "begin isolation level serializable"  # of such a transaction only the n
 UNRECORDED = {
     "tables": f"{OTHER}; create table a.q (i serial); commit; {{stop}}",
     "made again": f"{OTHER}; drop table a.t; create table a.t (i int); create table a.q (); commit; {{stop}}",
+    "swapped": f"{OTHER}; create table a.t_new (i serial); drop table a.t; alter table a.t_new rename to t; commit;"
+    " {stop}",
     "rights of their own": f"{OTHER}; create table a.q (i serial); create table a.r (); revoke insert on a.q from app;"
     " grant select (i) on a.q to readonly; commit; {stop}",
     "a schema": f"{OTHER}; create schema c; create table c.q (); commit; {{stop}}",

@@ -7,6 +7,7 @@ unless a person says so.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pgvector_stacks.migrations.scripts.script_files import Script, normalise
 
 ORPHANS_WAIT_S = 10.0
 MAY_HAVE_COMMITTED = "commits"  # a key of a note: once the statement began, only a person knows how far it came
+MAKES_NAMES = re.compile(r"\b(create|rename|schema|into|call)\b", re.IGNORECASE)  # INTO: SELECT … INTO; SET SCHEMA
 IN_PSQL = "in `pgstack psql STACK --as admin`:\n"  # precedes the statements that a person runs
 
 
@@ -70,10 +72,14 @@ def read_held_back(connection: Connection[Any], script: str) -> dict[str, list[i
     return {role: sorted(oids) for role, oids in found.items()}
 
 
-def read_noted_names(connection: Connection[Any], script: str) -> frozenset[str]:
-    """Return the names in those finished statements of `script` whose objects are not recorded."""
-    rows = _rows(connection, "SELECT script, to_jsonb(s) -> 'note' -> 'names'")
-    return frozenset(name for listed, names in rows if listed == script for name in names or ())
+def read_noted_names(connection: Connection[Any], script: Script) -> frozenset[str]:
+    """Return the names in those finished statements of `script` that may create or rename unrecorded objects."""
+    rows = _rows(connection, "SELECT script, number, to_jsonb(s) -> 'note' -> 'names'")
+    return frozenset(
+        name for listed, number, names in rows
+        if listed == script.name and names and MAKES_NAMES.search(steps.get_statement_text(script, number))
+        for name in names
+    )  # fmt: skip
 
 
 def read_session_settings(connection: Connection[Any], script: str) -> dict[int, dict[str, str]]:
