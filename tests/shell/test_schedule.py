@@ -63,6 +63,14 @@ def test_backup_now_notes_a_failure_and_forgets_it_after_a_success(place: Path) 
     assert "schedule.failed" not in names(place)
 
 
+@pytest.mark.parametrize("name", ["schedule.failed", "schedule.failed.new"])
+def test_backup_now_waits_for_no_pipe(place: Path, name: str) -> None:
+    """Whoever else may write there could stop the schedule for ever."""
+    os.mkfifo(place / "backups" / name)
+    assert sh(f'timeout 10 sh -eu "{place}/now.sh"', BACKUPS=str(place / "backups"), KEEP="3", CODE="3").code == 3
+    assert (place / "backups" / "schedule.failed").read_text().endswith(" UTC\ndumping\n")
+
+
 def test_backup_loop_makes_one_when_it_is_due_and_ends_at_once_when_it_is_told_to(place: Path) -> None:
     write(place, {"loop.sh": shell.get("next_run", "backup_loop"), "now.sh": f'echo made >>"{place}/log"'})
     due = (int(time.time()) + 2) % 86400
@@ -97,6 +105,10 @@ def test_backup_install_hands_the_secrets_to_the_folders_owner_alone(tmp_path: P
     for name, text in (("passfile", "p"), ("root.crt", "c"), ("backup-key", "k")):
         facts = (volume / name).stat()
         assert (facts.st_mode & 0o777, facts.st_uid, (volume / name).read_text()) == (0o400, 65534, text)
+    os.mkfifo(tmp_path / "backups" / ".writable")  # which an open for writing waits for
+    os.chown(tmp_path / "backups" / ".writable", 65534, 65534)
+    assert sh(script, BACKUPS=str(tmp_path / "backups"), **variables).code == 0
+    assert sorted(path.name for path in (tmp_path / "backups").iterdir()) == [".writable", "x"]
     (tmp_path / "backups").chmod(0o700)
     done = sh(script, BACKUPS=str(tmp_path / "backups"), **variables)
     assert done.code == 1

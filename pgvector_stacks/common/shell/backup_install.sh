@@ -15,7 +15,7 @@ if ! perl -MJSON::PP -MDigest::SHA -e 1; then
     echo "pgstack: the image has no perl with JSON::PP and Digest::SHA"
     exit 1
 fi
-setpriv --reuid="$uid" --regid="$gid" --clear-groups sh -ec ': >"$BACKUPS/.writable"; rm "$BACKUPS/.writable"' || {
+setpriv --reuid="$uid" --regid="$gid" --clear-groups sh -ec 'rm "$(mktemp "$BACKUPS/.writable.XXXXXX")"' || {
     echo "pgstack: user $uid can't write into the folder"
     exit 1
 }

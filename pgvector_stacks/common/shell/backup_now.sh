@@ -10,8 +10,8 @@ if [ "$code" = 0 ]; then
     rm -f "$failed"
 else
     umask 077
-    { date -u '+%Y-%m-%d %H:%M UTC'; tail -n 8 "$said"; } >"$failed.new"
-    mv "$failed.new" "$failed"
+    { date -u '+%Y-%m-%d %H:%M UTC'; tail -n 8 "$said"; } >"$said.failed"
+    mv -fT "$said.failed" "$failed" # not >"$failed", which waits for the reader of a FIFO
 fi
 rm "$said"
 exit "$code"
