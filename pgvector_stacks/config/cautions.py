@@ -61,6 +61,16 @@ def find_cautions(environment: Environment, environ: Mapping[str, str], *, root:
     return found
 
 
+def describe_restore_into(source: Environment, target: Environment) -> str:
+    """Say whose rights the superusers of `source` get by a restore into `target`; "" if the stacks are the same."""
+    if source.stack == target.stack:
+        return ""
+    beyond = ""
+    if get_config(target.engine).has_files_of_user and not get_config(source.engine).has_files_of_user:
+        beyond = ", and may start programs as its user on this machine"
+    return f"what a superuser of {source.stack} made in the database runs as a superuser of {target.stack}{beyond}"
+
+
 def _passphrase_is_empty(environ: Mapping[str, str]) -> bool:
     """Return True if Pulumi would use the empty passphrase (readPassphrase in its secrets/passphrase/manager.go).
 

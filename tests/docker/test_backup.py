@@ -131,6 +131,7 @@ def test_a_backup_goes_from_one_engine_to_the_other(make: Make) -> None:
         volumes_before = volumes(stack)
         stack.ok("backup", "create", "dev")
         said = stack.ok("backup", "restore", "dev", "--into", "local", "--confirm", "local")
+        assert "warning: what a superuser of dev made in the database runs as a superuser of local, and may" in said
         assert "extension vector: 0.8.5, was 0.8." in said  # that of the image; pgvectorMinimum decides
         assert here.rows() == 300
         here.do("DELETE FROM public.kept WHERE i > 123")

@@ -27,6 +27,17 @@ def test_an_embedded_server_with_roots_files_is_told_outside_of_a_container() ->
     assert not cautions.is_root_of_a_host({"container": "podman"})
 
 
+def test_whose_rights_a_restore_into_another_stack_gives_is_said() -> None:
+    local, dev, staging = (from_config(stack, {}) for stack in ("local", "dev", "staging"))
+    superuser = "what a superuser of dev made in the database runs as a superuser of"
+    assert cautions.describe_restore_into(dev, local) == (
+        f"{superuser} local, and may start programs as its user on this machine"
+    )
+    assert cautions.describe_restore_into(dev, staging) == f"{superuser} staging"
+    assert "on this machine" not in cautions.describe_restore_into(local, dev)
+    assert cautions.describe_restore_into(dev, dev) == ""
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "::"])
 def test_a_server_in_the_clear_on_a_network_is_told(address: str) -> None:
     assert "queries and rows go over the network in clear" in said("dev", {}, bindAddress=address)

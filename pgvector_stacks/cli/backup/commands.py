@@ -40,6 +40,7 @@ from pgvector_stacks.cli.confirm import require_typed_name
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.common.plain_text import safe
+from pgvector_stacks.config.cautions import describe_restore_into
 from pgvector_stacks.config.engines import get_config
 from pgvector_stacks.config.environment import ENVIRONMENTS, Environment, from_file
 from pgvector_stacks.connections.connection import connect
@@ -172,6 +173,8 @@ def restore(
     with _for_stack(stack):
         manifest = verify(folder, trust=find_trust(stack, unsigned=unsigned, say=say))
     say(f"{folder.name}: {_amount(manifest)}, database {manifest.database}, revision {manifest.schema_revision}")
+    if caution := describe_restore_into(source, target):
+        say(f"warning: {caution}")
     require_typed_name(
         target.stack, f"a restore replaces the database of {target.stack}, which is kept under another name",
         confirm, f"--confirm {target.stack}", say,
