@@ -6,24 +6,23 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import psycopg
 import typer
-from rich.console import Console
 
 from pgvector_stacks.automation import deployed
-from pgvector_stacks.automation.toolchain import Toolchain, ToolchainError, find_or_get
+from pgvector_stacks.automation.toolchain import ToolchainError
 from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace
 from pgvector_stacks.cli import connection_check, deploy, inspection, printing
 from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.backup import commands
 from pgvector_stacks.cli.backup import scheduled as backup_schedule
+from pgvector_stacks.cli.deployed_stack import Stack, find_database, quiet_toolchain, read_outputs, say, toolchain
 from pgvector_stacks.cli.new_script import create_script
+from pgvector_stacks.cli.upgrade import commands as upgrade_commands
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.docs_key_tables import write_tables
 from pgvector_stacks.config.environment import ENVIRONMENTS, STACKS, check_name, from_file
@@ -36,9 +35,8 @@ DIFFERS = 2
 INTERRUPTED = 130  # typer's exit code after Ctrl-C
 STOPPED = "stopped; what was not committed is undone"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
-errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 app.add_typer(commands.app, name="backup")
-Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")]
+app.add_typer(upgrade_commands.app, name="upgrade")
 
 
 Verbose = Annotated[bool, typer.Option(help="Show the scripts' notices too; warnings are always shown.")]
@@ -49,23 +47,6 @@ def show_notices(verbose: bool) -> None:
     """Show notices if `verbose`, in this process and in those that it starts."""
     if verbose:
         os.environ[notices.VERBOSE] = "1"
-
-
-def say(line: str) -> None:
-    """Print progress for people to stderr, so that stdout contains only the requested data."""
-    errors.print(safe(line))
-
-
-def toolchain() -> Toolchain:
-    """Find or get Pulumi, and print which one is used. Raises ToolchainError."""
-    found = find_or_get(say)
-    say(found.note)
-    return found
-
-
-def quiet_toolchain() -> Toolchain:
-    """Find or get Pulumi; print only if it must be downloaded or built. For commands whose output is data."""
-    return find_or_get(say)
 
 
 @app.command()
@@ -85,11 +66,7 @@ def up(
     printing.show_rows(show_rows)
     if rotate_certificate:
         deploy.rotate_certificate(from_file(stack))
-    offline.refuse_up(os.environ)
-    deploy.check_engine(from_file(stack))  # reports all mistakes in the stack file before anything is created
-    workspace = Workspace(stack, toolchain(), say)
-    printing.echo(stack_outputs.render(deploy.up(workspace, plan), "table", show_secrets=False))
-    typer.echo(f"\n{stack_outputs.command('psql', stack)}")
+    deploy.up_and_print(stack, plan)
 
 
 @app.command()
@@ -162,7 +139,7 @@ def psql(
     """Open psql on the stack's database. No password is on any command line."""
     from pgvector_stacks.cli import psql as client
 
-    raise typer.Exit(client.run(from_file(stack), _outputs(stack), role, arguments or []))
+    raise typer.Exit(client.run(from_file(stack), read_outputs(stack), role, arguments or []))
 
 
 @app.command()
@@ -171,7 +148,7 @@ def status(stack: Stack = "local") -> None:
     check_name(stack)
     environment, workspace = from_file(stack), Workspace(stack, quiet_toolchain(), say)
     state = workspace.state()
-    found = _values(stack_outputs.read(workspace, state))
+    found = {key: output.value for key, output in stack_outputs.read(workspace, state).items()}
     database = inspection.DatabaseAddresses.from_outputs(found, get_engine(environment).via(environment))
     differs = inspection.status(database, stack, printing.echo)
     printing.echo(f"backup   {commands.examine_backups(environment, deployed.find_backup_key(state)).found}")
@@ -187,7 +164,7 @@ def verify(stack: Stack = "local", verbose: Verbose = False, show_rows: ShowRows
     show_notices(verbose)
     printing.show_rows(show_rows)
     check_name(stack)
-    inspection.verify(_database(stack), stack, printing.echo)
+    inspection.verify(find_database(stack), stack, printing.echo)
 
 
 @app.command("test-connection")
@@ -204,7 +181,7 @@ def check_connection(
         check_name(target)
         environment = from_file(target)
         found = connection_check.get_stack_server(
-            environment, _outputs(target), get_engine(environment).via(environment)
+            environment, read_outputs(target), get_engine(environment).via(environment)
         )
     if not connection_check.report(found, typer.echo if as_json else printing.echo, as_json=as_json):
         raise typer.Exit(1)
@@ -214,7 +191,7 @@ def check_connection(
 def accept(stack: Stack, kind: str, identity: str) -> None:
     """Accept one hand-made change by name, as `pgstack status` prints it: KIND IDENTITY."""
     check_name(stack)
-    inspection.accept(_database(stack), kind, identity, printing.echo)
+    inspection.accept(find_database(stack), kind, identity, printing.echo)
 
 
 @app.command()
@@ -240,70 +217,6 @@ def env(stack: Stack = "local") -> None:
             typer.echo(f"export {key}={shlex.quote(value)}")
     if "PULUMI_CONFIG_PASSPHRASE_FILE" in before and "PULUMI_CONFIG_PASSPHRASE" in workspace.variables:
         typer.echo("unset PULUMI_CONFIG_PASSPHRASE_FILE")
-
-
-upgrade_app = typer.Typer(rich_markup_mode=None, help="The upgrade to another major version, which itself is an `up`.")
-app.add_typer(upgrade_app, name="upgrade")
-Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
-
-
-@upgrade_app.command("check")
-def upgrade_check(stack: Stack, target: Annotated[str, typer.Argument(help="A major version, or an image.")]) -> None:
-    """Say what an upgrade would do, or why it can't be done; change nothing."""
-    check_name(stack)
-    from pgvector_stacks.cli import upgrade
-
-    upgrade.check(from_file(stack), _database(stack), target, printing.echo)
-
-
-@upgrade_app.command("reindex")
-def upgrade_reindex(stack: Stack) -> None:
-    """Rebuild the indexes that `upgradeReindex: after` left. The server serves meanwhile."""
-    check_name(stack)
-    from pgvector_stacks.cli import upgrade
-
-    upgrade.rebuild_indexes(from_file(stack), _database(stack), printing.echo)
-
-
-@upgrade_app.command("verify")
-def upgrade_verify(
-    stack: Stack,
-    image: Annotated[
-        str | None, typer.Option(help="With the old version's programs, where its own image is gone.")
-    ] = None,
-) -> None:
-    """Compare every row of the running server with what the last upgrade kept. Exit code 2: something differs."""
-    check_name(stack)
-    from pgvector_stacks.cli import upgrade
-
-    found = _outputs(stack)
-    environment = from_file(stack)
-    database = inspection.DatabaseAddresses.from_outputs(found, get_engine(environment).via(environment))
-    runs = int(str(found["postgresVersion"]).split(".")[0])
-    if not upgrade.compare(environment, database, runs, image, printing.echo):
-        raise typer.Exit(DIFFERS)
-
-
-@upgrade_app.command("rollback")
-def upgrade_rollback(stack: Stack, yes: Yes = False) -> None:
-    """Go back to the data directory that the last upgrade kept; what was written since then is lost."""
-    check_name(stack)
-    from pgvector_stacks.cli import upgrade
-
-    environment = from_file(stack)
-    runs = int(str(_outputs(stack)["postgresVersion"]).split(".")[0])
-    upgrade.ask_rollback(environment, runs, stack if yes else None, say)
-    up(stack)
-
-
-@upgrade_app.command("confirm")
-def upgrade_confirm(stack: Stack, yes: Yes = False) -> None:
-    """Delete the data directories that upgrades kept. After that there is no way back."""
-    check_name(stack)
-    from pgvector_stacks.cli import upgrade
-
-    runs = int(str(_outputs(stack)["postgresVersion"]).split(".")[0])
-    upgrade.confirm(from_file(stack), runs, stack if yes else None, printing.echo)
 
 
 @app.command()
@@ -344,21 +257,6 @@ def schema() -> None:
 def new(name: str) -> None:
     """Start the next script and list it: pgstack new "add tenant column"."""
     typer.echo(create_script(name))
-
-
-def _database(stack: str) -> inspection.DatabaseAddresses:
-    """Return the stack's database, as its outputs describe it."""
-    environment = from_file(stack)
-    return inspection.DatabaseAddresses.from_outputs(_outputs(stack), get_engine(environment).via(environment))
-
-
-def _outputs(stack: str) -> dict[str, Any]:
-    """Return the values of the stack's outputs, by name."""
-    return _values(stack_outputs.read(Workspace(stack, quiet_toolchain(), say)))
-
-
-def _values(found: Mapping[str, stack_outputs.Output]) -> dict[str, Any]:
-    return {key: output.value for key, output in found.items()}
 
 
 def _by_name(message: str) -> str:

@@ -14,12 +14,14 @@ from typing import Any
 
 import psutil
 import pulumi.automation as auto
+import typer
 
 from pgvector_stacks.automation import approval
 from pgvector_stacks.automation.engine_output import EngineOutput, Verdict
 from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace, explain
-from pgvector_stacks.cli.outputs import Output, convert_outputs
-from pgvector_stacks.cli.printing import escape_except_colours
+from pgvector_stacks.cli.deployed_stack import say, toolchain
+from pgvector_stacks.cli.outputs import Output, command, convert_outputs, render
+from pgvector_stacks.cli.printing import echo, escape_except_colours
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config import offline
@@ -77,6 +79,15 @@ def rotate_certificate(environment: Environment) -> None:
             "  set pgvector:tlsCertificate and tlsKey to the next one, then `up`"
         )
     os.environ[ROTATE] = "1"
+
+
+def up_and_print(stack: str, plan: Path | None = None) -> None:
+    """Check everything that `up` needs, deploy, and print the outputs. Raises PgstackError."""
+    offline.refuse_up(os.environ)
+    check_engine(from_file(stack))  # reports all mistakes in the stack file before anything is created
+    found = up(Workspace(stack, toolchain(), say), plan)
+    echo(render(found, "table", show_secrets=False))
+    typer.echo(f"\n{command('psql', stack)}")
 
 
 def preview(workspace: Workspace, *, diff: bool, save: Path | None = None) -> dict[str, int]:
