@@ -28,7 +28,7 @@ up: $(VENV)/ready  ## bring a stack up (STACK=local) and print its outputs
 preview: $(VENV)/ready  ## what `make up` would do
 	@$(VENV)/bin/pgstack preview $(STACK)$(if $(PLAN), --save-plan $(PLAN))
 
-down: $(VENV)/ready  ## stop the server; its data stays
+down: $(VENV)/ready  ## stop the server; its data stays (asks for the name, except for local)
 	@$(VENV)/bin/pgstack down $(STACK)
 
 outputs: $(VENV)/ready  ## what the application's deployment reads

@@ -19,7 +19,7 @@ from pgvector_stacks.cli import connection_check, deploy, inspection, printing
 from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.backup import commands
 from pgvector_stacks.cli.backup import scheduled as backup_schedule
-from pgvector_stacks.cli.deployed_stack import Stack, find_database, quiet_toolchain, read_outputs, say, toolchain
+from pgvector_stacks.cli.deployed_stack import Stack, Yes, find_database, quiet_toolchain, read_outputs, say, toolchain
 from pgvector_stacks.cli.new_script import create_script
 from pgvector_stacks.cli.upgrade import commands as upgrade_commands
 from pgvector_stacks.common.errors import PgstackError
@@ -95,10 +95,11 @@ def preview(
 def down(
     stack: Stack = "local",
     delete_data: Annotated[bool, typer.Option(help="Delete the data directory too.")] = False,
+    yes: Yes = False,
 ) -> None:
-    """Stop the server and remove the stack's resources. The data stays."""
+    """Stop the server and remove the stack's resources. The data stays. Asks for the stack's name, except for local."""
     check_name(stack)
-    deploy.down(Workspace(stack, toolchain(), say), delete_data=delete_data)
+    deploy.down(Workspace(stack, toolchain(), say), delete_data=delete_data, given=stack if yes else None)
 
 
 @app.command()

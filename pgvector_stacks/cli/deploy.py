@@ -19,6 +19,7 @@ import typer
 from pgvector_stacks.automation import approval
 from pgvector_stacks.automation.engine_output import EngineOutput, Verdict
 from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace, explain
+from pgvector_stacks.cli.confirm import require_typed_name
 from pgvector_stacks.cli.deployed_stack import say, toolchain
 from pgvector_stacks.cli.outputs import Output, command, convert_outputs, render
 from pgvector_stacks.cli.printing import echo, escape_except_colours
@@ -29,6 +30,7 @@ from pgvector_stacks.config.environment import Environment, from_file
 from pgvector_stacks.engines.interface import get_engine
 from pgvector_stacks.migrations.ledger import find_git_commit
 
+UNASKED = "local"  # one's own database: `down` needs no typed name
 NOTHING_CHANGED = "unchanged"
 SUMMARY = {"show_secrets": False}  # in Pulumi's history: nothing reads them, and decrypting takes 0.2 s
 ROTATE = "PGSTACK_ROTATE_CERTIFICATE"  # read by components/certificate.py
@@ -111,13 +113,21 @@ def preview(workspace: Workspace, *, diff: bool, save: Path | None = None) -> di
             if "same" not in str(kind).lower()}  # fmt: skip
 
 
-def down(workspace: Workspace, *, delete_data: bool) -> None:
-    """Remove the stack's resources. The data remains, unless `delete_data` or the stack file says otherwise."""
+def down(workspace: Workspace, *, delete_data: bool, given: str | None) -> None:
+    """Remove the stack's resources. The data remains, unless `delete_data` or the stack file says otherwise.
+
+    `given`: the stack's name, if the user needn't type it. Raises PgstackError, and changes nothing, if it isn't typed.
+    """
     stack = workspace.select(create=False)
     environment = from_file(workspace.name)
     _say_of_the_key(workspace, environment)
     engine = get_engine(environment)
     removal = engine.plan_removal(environment, lambda: workspace.exported(stack), delete_data=delete_data)
+    if workspace.name != UNASKED:
+        require_typed_name(
+            workspace.name, describe_removal(workspace.name, deletes_data=removal.deletes_data), given, "--yes",
+            workspace.say,
+        )  # fmt: skip
     _run(
         stack.destroy,
         suppress_outputs=True,
@@ -125,6 +135,17 @@ def down(workspace: Workspace, *, delete_data: bool) -> None:
         **({"exclude_protected": True} if removal.exclude_protected else {}),
     )
     workspace.say(removal.finish())
+
+
+def describe_removal(stack: str, *, deletes_data: bool) -> str:
+    """Say what `down` takes away.
+
+    >>> describe_removal("dev", deletes_data=True)
+    '`down` removes the server of dev, its generated passwords and its data'
+    """
+    if deletes_data:
+        return f"`down` removes the server of {stack}, its generated passwords and its data"
+    return f"`down` removes the server of {stack} and its generated passwords; its data stays"
 
 
 def _say_of_the_key(workspace: Workspace, environment: Environment) -> None:

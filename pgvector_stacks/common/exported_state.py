@@ -34,6 +34,11 @@ class ExportedState:
         found = self._find(kind, name)
         return None if found is None else dict(unwrap_secrets(found.get("inputs") or {}))
 
+    def is_removed_by_destroy(self, kind: str) -> bool:
+        """True if the state has the resource, and Pulumi neither retains nor protects what it describes."""
+        found = self._find(kind, "")
+        return found is not None and not found.get("retainOnDelete") and not found.get("protect")
+
     @property
     def outputs(self) -> Mapping[str, Any]:
         """The outputs of the stack. Secrets keep Pulumi's marks."""

@@ -52,13 +52,15 @@ class Programs:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """How `down` removes a stack. `exclude_protected`: Pulumi keeps protected resources.
+    """How `down` removes a stack. `deletes_data`: the data goes too. `exclude_protected`: Pulumi keeps protected
+    resources.
 
     `finish`: runs after Pulumi has removed the resources, and returns the message for the user. It may raise
     PgstackError.
     """
 
     finish: Callable[[], str]
+    deletes_data: bool = False
     exclude_protected: bool = False
 
 

@@ -166,14 +166,14 @@ def test_a_volume_of_compose_is_adopted_with_all_its_rows_indexes_and_roles(
     said = stack.up()
     assert "Volume" not in said
     assert ask("SELECT count(*) FROM app.tenant WHERE note IS NULL") == "4"
-    assert f"its data stays in the volume {before.name}" in stack.ok("down", "dev")
+    assert f"its data stays in the volume {before.name}" in stack.ok("down", "dev", "--yes")
     assert stack.client.volumes.get(before.name).attrs["Labels"] == labels
     stack.up()
     assert ask("SELECT count(*) FROM app.tenant") == "4"
     assert "is up: unchanged" in stack.up()
 
     # the way back, as the documentation tells it
-    stack.ok("down", "dev")
+    stack.ok("down", "dev", "--yes")
     told = (ROOT / "docs" / "upgrade.md").read_text()
     (move_back,) = re.findall(r"-ec '(.*)'", told)
     (roles,) = re.findall(r"^ *(DROP OWNED BY .*)$", told, re.MULTILINE)

@@ -136,7 +136,7 @@ def test_a_scheduled_backup_is_one_as_create_makes_it(make: Make, of: str) -> No
     assert mounted == {f"{stack.name}-backup"}  # none that the image asked for
     assert volumes(stack) == {stack.name, f"{stack.name}-backup"}
 
-    stack.ok("down", "dev")
+    stack.ok("down", "dev", "--yes")
     assert stack.of_role("backup") == []
     assert volumes(stack) == {stack.name}
     assert len(backups(stack)) == kept_backups

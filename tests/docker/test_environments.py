@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.docker]
 
 
 @pytest.mark.promise("Each environment on Docker is hardened within its limits, and a second `up` changes nothing")
+@pytest.mark.promise("Without a typed name or `--yes`, `down` removes only what is local")
 def test_dev_comes_up_hardened_and_is_reached_by_its_internal_url_and_its_volume_stays(make: Make) -> None:
     stack = make("dev")
     comes_up_hardened(stack)
@@ -26,12 +27,13 @@ def test_dev_comes_up_hardened_and_is_reached_by_its_internal_url_and_its_volume
     passwords_are_rotated_without_a_restart(stack)
 
     stack.fill()
-    assert f"its data stays in the volume {stack.name}" in stack.ok("down", "dev")
+    down_without_the_typed_name_is_refused(stack)
+    assert f"its data stays in the volume {stack.name}" in stack.ok("down", "dev", "--yes")
     with pytest.raises(NotFound):
         _ = stack.container
     stack.up()
     assert stack.rows() == 1000
-    assert "deleted" in stack.ok("down", "dev", "--delete-data")
+    assert "deleted" in stack.ok("down", "dev", "--delete-data", "--yes")
     assert gone(stack)
 
 
@@ -39,7 +41,8 @@ def test_test_comes_up_hardened_and_goes_with_its_volume_without_a_trace(make: M
     stack = make("test")
     comes_up_hardened(stack)
     assert stack.ask("SHOW fsync") == [("off",)]
-    assert "its data deleted" in stack.ok("down", "test")
+    assert "removes the server of test, its generated passwords and its data:" in stack.fails("down", "test")
+    assert "its data deleted" in stack.ok("down", "test", "--yes")
     assert gone(stack)
 
 
@@ -80,9 +83,23 @@ def test_production_comes_up_hardened_and_refuses_connections_without_tls_and_it
     stack.configure(drift="report")
     assert "isn't deleted" in stack.fails("down", "production", "--delete-data")
     assert stack.rows() == 1000
-    assert f"its data stays in the volume {stack.name}" in stack.ok("down", "production")
+    assert f"its data stays in the volume {stack.name}" in stack.ok("down", "production", "--yes")
     stack.up()
     assert stack.rows() == 1000
+
+
+def down_without_the_typed_name_is_refused(stack: DockerStack) -> None:
+    """No test has a terminal."""
+    state = stack.state()
+    for more, takes in (
+        ((), "and its generated passwords; its data stays:"),
+        (("--delete-data",), ", its generated passwords and its data:"),
+    ):
+        said = stack.fails("down", "dev", *more)
+        assert f"`down` removes the server of dev{'' if more else ' '}{takes} its name has to be typed" in said
+        assert "where nobody can be asked:  --yes" in said
+    assert stack.rows() == 1000
+    assert stack.state() == state
 
 
 def comes_up_hardened(stack: DockerStack) -> None:

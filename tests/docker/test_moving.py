@@ -79,7 +79,7 @@ def test_a_key_that_would_leave_the_data_behind_is_refused_and_the_ways_out_keep
         stack.client.containers.get(old)
 
     # the directory, by the steps
-    stack.ok("down", "test")
+    stack.ok("down", "test", "--yes")
     stack.configure(containerName=old, adoptVolume=None, dataPath=str(folder))
     said = stack.refused()
     assert f"{old} has its data where Docker keeps volumes, pgvector:dataPath is {folder}" in said
@@ -90,9 +90,9 @@ def test_a_key_that_would_leave_the_data_behind_is_refused_and_the_ways_out_keep
 
     # what is deleted, and what isn't
     (folder / "notes.txt").write_text("not the stack's")
-    said = stack.ok("down", "test")
+    said = stack.ok("down", "test", "--yes")
     assert f"test is down; its files stay in {folder} for the next up" in said
-    said = stack.ok("down", "test", "--delete-data")
+    said = stack.ok("down", "test", "--delete-data", "--yes")
     assert f"test is down, its data deleted; not this stack's, so it stays in {folder}: notes.txt" in said
     assert [each.name for each in folder.iterdir()] == ["notes.txt"]
 
@@ -115,7 +115,7 @@ def test_another_engine_is_refused_before_anything_changes_and_a_backup_moves_th
     stack.configure(**docker)
     key = stack.ok("backup", "key", "dev").strip()
     stack.ok("backup", "create", "dev")
-    stack.ok("down", "dev")
+    stack.ok("down", "dev", "--yes")
     stack.configure(**embedded)
     stack.secret("backupKey", key)
     stack.up()

@@ -51,9 +51,12 @@ class Docker(Engine):
                 f"pgvector:volume = protect: the data of {environment.stack} isn't deleted\n"
                 "  set it to delete, `up`, then `down`"
             )
-        found = removal.read_deployed_server(read_state(), environment, _choose_endpoint(environment))
+        state = read_state()
+        found = removal.read_deployed_server(state, environment, _choose_endpoint(environment))
         return Removal(
-            lambda: removal.finish_removal(found, environment.stack, delete=delete_data), exclude_protected=protected
+            lambda: removal.finish_removal(found, environment.stack, delete=delete_data),
+            deletes_data=delete_data or removal.is_data_removed_by_pulumi(state, found),
+            exclude_protected=protected,
         )
 
     def open_programs(self, environment: Environment, need: Need) -> AbstractContextManager[Programs]:

@@ -14,6 +14,8 @@ from pgvector_stacks.common.exported_state import ExportedState
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.docker import data_volume, docker_host, relocation
 
+VOLUME_TYPE = "docker:index/volume:Volume"
+
 
 @dataclass(frozen=True, slots=True)
 class DeployedServer:
@@ -35,6 +37,11 @@ def read_deployed_server(
         )
     place = relocation.DataPlace(engine.url, environment.volume_name, environment.data_path or "")
     return DeployedServer(environment.name, environment.image, place)
+
+
+def is_data_removed_by_pulumi(state: ExportedState, found: DeployedServer) -> bool:
+    """True if the volume, and with it the data, goes with the stack's resources (`volume: delete` as deployed)."""
+    return not found.place.path and state.is_removed_by_destroy(VOLUME_TYPE)
 
 
 def finish_removal(found: DeployedServer, stack: str, *, delete: bool) -> str:

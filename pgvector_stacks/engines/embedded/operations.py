@@ -33,7 +33,7 @@ class Embedded(Engine):
         return findings.examine(environment)
 
     def plan_removal(self, environment: Environment, read_state: ReadState, *, delete_data: bool) -> Removal:
-        return Removal(lambda: _finish_removal(environment.stack, delete_data=delete_data))
+        return Removal(lambda: _finish_removal(environment.stack, delete_data=delete_data), deletes_data=delete_data)
 
     @contextmanager
     def open_programs(self, environment: Environment, need: Need) -> Iterator[Programs]:
