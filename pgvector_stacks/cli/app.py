@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,19 +15,20 @@ import psycopg
 import typer
 
 from pgvector_stacks.automation import deployed
-from pgvector_stacks.automation.toolchain import ToolchainError
+from pgvector_stacks.automation.toolchain import ToolchainError, find
 from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace
 from pgvector_stacks.cli import connection_check, deploy, inspection, printing
 from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.backup import commands
 from pgvector_stacks.cli.backup import scheduled as backup_schedule
 from pgvector_stacks.cli.deployed_stack import Stack, Yes, find_database, quiet_toolchain, read_outputs, say, toolchain
+from pgvector_stacks.cli.foreground import run_in_foreground
 from pgvector_stacks.cli.new_script import create_script
 from pgvector_stacks.cli.upgrade import commands as upgrade_commands
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.docs_key_tables import write_tables
-from pgvector_stacks.config.environment import ENVIRONMENTS, STACKS, check_name, from_file
+from pgvector_stacks.config.environment import ENVIRONMENTS, ROOT, STACKS, check_name, from_file
 from pgvector_stacks.config.json_schema import build_json_schema
 from pgvector_stacks.connections.connection import wrap_server_error
 from pgvector_stacks.engines.interface import get_engine
@@ -37,6 +40,24 @@ STOPPED = "stopped; what was not committed is undone"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 app.add_typer(commands.app, name="backup")
 app.add_typer(upgrade_commands.app, name="upgrade")
+
+
+def _print_version(asked: bool) -> None:
+    """Print the version of this package, and of the Pulumi that it uses."""
+    if asked:
+        found = find()
+        typer.echo(f"pgstack {version('pgvector-stacks')}")
+        typer.echo(f"Pulumi {found.version}" if found else "Pulumi is not here yet: the first `up` gets it")
+        raise typer.Exit
+
+
+@app.callback(help=__doc__)
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the versions, and exit.")
+    ] = False,
+) -> None:
+    """The options before a command."""
 
 
 Verbose = Annotated[bool, typer.Option(help="Show the scripts' notices too; warnings are always shown.")]
@@ -141,6 +162,30 @@ def psql(
     from pgvector_stacks.cli import psql as client
 
     raise typer.Exit(client.run(from_file(stack), read_outputs(stack), role, arguments or []))
+
+
+@app.command()
+def logs(
+    stack: Stack = "local",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines, until Ctrl-C.")] = False,
+) -> None:
+    """Print the server's log."""
+    environment = from_file(stack)
+    with contextlib.suppress(KeyboardInterrupt):
+        for line in get_engine(environment).read_log(environment, follow=follow):
+            printing.echo(line)
+
+
+@app.command("pulumi")
+def plain_pulumi(
+    stack: Stack,
+    arguments: Annotated[list[str] | None, typer.Argument(help="For Pulumi, after --.")] = None,
+) -> None:
+    """Run plain `pulumi` on a stack, in the project's folder, with the stack's backend and passphrase."""
+    check_name(stack)
+    workspace = Workspace(stack, quiet_toolchain(), say)
+    environ = {**os.environ, "PULUMI_STACK": stack}  # the default of its --stack
+    raise typer.Exit(run_in_foreground([workspace.pulumi.command, *(arguments or [])], environ, ROOT))
 
 
 @app.command()
@@ -278,6 +323,9 @@ def main() -> None:
         sys.exit(1)
     except (PgstackError, ToolchainError) as error:
         say(f"error: {_by_name(str(error))}")
+        sys.exit(1)
+    except BrokenPipeError:  # `pgstack logs | head`: the reader is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except psycopg.Error as error:
         say(f"error: {wrap_server_error(error)}")

@@ -219,7 +219,7 @@ def _locked(said: str) -> str:
     by = next((line.strip() for line in said.splitlines() if "created by" in line), "")
     return (
         f"another operation works on this stack{': ' + by if by else ''}\n"
-        '  wait for it, then try again; if nobody is there any more:  eval "$(pgstack env STACK)" && pulumi cancel'
+        "  wait for it, then try again; if nobody is there any more:  pgstack pulumi STACK -- cancel"
     )
 
 

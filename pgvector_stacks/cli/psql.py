@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pgvector_stacks.automation.deployed import find_output_address
+from pgvector_stacks.cli.foreground import run_in_foreground
 from pgvector_stacks.common.errors import PgstackError, suggest_nearest
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.connections import server_authentication
@@ -73,10 +72,10 @@ def run(environment: Environment, outputs: Mapping[str, object], role: str, argu
             if via:
                 host, port = resolve_endpoint(replace(to, via=via))
                 to = replace(to, host=host, port=port)
-            return _wait([found, *arguments], build_environment(to, os.environ, certificate))
+            return run_in_foreground([found, *arguments], build_environment(to, os.environ, certificate))
     if not offered.inside:
         raise PgstackError("no psql here\n  install it: on Debian and Ubuntu  apt install postgresql-client")
-    return _wait([*offered.inside, *arguments], build_environment(to, os.environ))
+    return run_in_foreground([*offered.inside, *arguments], build_environment(to, os.environ))
 
 
 @contextmanager
@@ -89,12 +88,3 @@ def _certificate(text: str) -> Iterator[str]:
         file = Path(folder) / "server.crt"
         file.write_text(text)
         yield str(file)
-
-
-def _wait(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run the command and return its exit code. Ctrl-C is left to psql, where it cancels a query."""
-    before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN: psql would inherit that
-    try:
-        return subprocess.run(command, env=dict(environ), check=False).returncode
-    finally:
-        signal.signal(signal.SIGINT, before)

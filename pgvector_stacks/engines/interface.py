@@ -107,6 +107,10 @@ class Engine(ABC):
     def psql(self, environment: Environment, *, interactive: bool) -> Psql:
         """Return which psql the engine offers, besides the one on this machine."""
 
+    @abstractmethod
+    def read_log(self, environment: Environment, *, follow: bool) -> Iterator[str]:
+        """Yield the lines of the server's log. `follow`: then wait for more, as long as there is a log."""
+
 
 def get_engine(environment: Environment) -> Engine:
     """Return the engine that the stack file names."""

@@ -28,6 +28,7 @@ def test_dev_comes_up_hardened_and_is_reached_by_its_internal_url_and_its_volume
 
     stack.fill()
     down_without_the_typed_name_is_refused(stack)
+    assert "database system is ready to accept connections" in stack.ok("logs", "dev")
     assert f"its data stays in the volume {stack.name}" in stack.ok("down", "dev", "--yes")
     with pytest.raises(NotFound):
         _ = stack.container

@@ -63,6 +63,7 @@ def test_an_engine_is_a_package_and_a_line(nowhere: Checkout) -> None:
         assert "the nowhere engine has no upgrade: ask who runs the server of local" in nowhere.fails(*command)
     for command in (["backup", "create", "local"], ["backup", "drill", "local"]):
         assert "the nowhere engine has no backup: ask who runs the server of local" in nowhere.fails(*command)
+    assert "the nowhere engine has no log: ask who runs the server" in nowhere.fails("logs")
     nowhere.configure(backup={"at": "02:00"})
     assert "the nowhere engine has no schedule" in nowhere.fails("preview")
     nowhere.configure(backup=None)

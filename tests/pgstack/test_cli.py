@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +20,19 @@ from pgvector_stacks.config.json_schema import build_json_schema
 from tests.own_project import COMMITTED
 
 CHECKOUT = Path(__file__).parents[2]
-OF_A_STACK = ("up", "preview", "down", "outputs", "status", "verify", "doctor", "env")
-COMMANDS = (*OF_A_STACK, "psql", "accept", "backup", "upgrade", "plan-memory", "schema", "new", "test-connection")
+OF_A_STACK = ("up", "preview", "down", "outputs", "status", "verify", "doctor", "env", "logs")
+COMMANDS = (
+    *OF_A_STACK,
+    "psql",
+    "accept",
+    "backup",
+    "upgrade",
+    "plan-memory",
+    "schema",
+    "new",
+    "test-connection",
+    "pulumi",
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,14 @@ def test_stacks_are_named_where_one_is_asked_for(pgstack: CommandLine) -> None:
         assert "One of local, dev, test, staging, production." in " ".join(pgstack(command, "--help").out.split())
 
 
+def test_the_versions_of_the_package_and_of_pulumi_are_printed(pgstack: CommandLine) -> None:
+    ran = pgstack("--version")
+    assert (ran.code, ran.err) == (0, "")
+    first, second = ran.out.splitlines()
+    assert first == f"pgstack {tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']['version']}"
+    assert re.fullmatch(r"Pulumi \d+\.\d+\.\d+\S*|Pulumi is not here yet: the first `up` gets it", second)
+
+
 def test_without_a_command_the_help_is_shown() -> None:
     ran = installed()
     assert ran.returncode == 0
@@ -88,7 +109,7 @@ def test_without_a_command_the_help_is_shown() -> None:
 # refusals
 
 
-@pytest.mark.parametrize("arguments", [*((command,) for command in OF_A_STACK), ("accept",)])
+@pytest.mark.parametrize("arguments", [*((command,) for command in OF_A_STACK), ("pulumi",), ("accept",)])
 def test_an_unknown_stack_is_refused_with_the_nearest_before_anything_is_fetched(
     pgstack: CommandLine, arguments: tuple[str, ...]
 ) -> None:

@@ -20,6 +20,7 @@ from pgvector_stacks.docker.container_spec import PORT
 from pgvector_stacks.docker.docker_host import NAME_LABEL, ROLE_LABEL
 from pgvector_stacks.engines.docker import findings, removal
 from pgvector_stacks.engines.interface import Engine, Need, Programs, Psql, ReadState, Removal, Say
+from pgvector_stacks.engines.log_lines import split_lines
 from pgvector_stacks.toolbox import docker_toolbox
 from pgvector_stacks.upgrade.engines import docker_facts
 from pgvector_stacks.upgrade.facts import Disk, TargetVersion
@@ -80,6 +81,13 @@ class Docker(Engine):
         return Psql(
             inside=build_psql_command(environment.name, _choose_endpoint(environment).url, interactive=interactive)
         )
+
+    def read_log(self, environment: Environment, *, follow: bool) -> Iterator[str]:
+        server = docker_host.find_container(_connect(environment), environment.name)
+        if server is None:
+            raise PgstackError(f"the container {environment.name} is gone:  pgstack up {environment.stack}")
+        with docker_host.docker_errors():
+            yield from split_lines(server.logs(stream=True, follow=follow))
 
 
 def build_psql_command(container: str, engine: str, *, interactive: bool) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,12 @@ from pgvector_stacks.config.environment import ROOT, Environment
 from pgvector_stacks.embedded import embedded_server
 from pgvector_stacks.engines.embedded import findings
 from pgvector_stacks.engines.interface import Engine, Need, Programs, Psql, ReadState, Removal, Say
+from pgvector_stacks.engines.log_lines import split_lines
 from pgvector_stacks.toolbox import embedded_toolbox
 from pgvector_stacks.upgrade.engines import embedded_guardian, embedded_upgrade
 from pgvector_stacks.upgrade.facts import Disk, TargetVersion
+
+FOLLOW_S = 0.2  # how often a followed log is read
 
 
 class Embedded(Engine):
@@ -49,6 +53,26 @@ class Embedded(Engine):
 
     def psql(self, environment: Environment, *, interactive: bool) -> Psql:
         return Psql(program=embedded_server.find_psql())
+
+    def read_log(self, environment: Environment, *, follow: bool) -> Iterator[str]:
+        directory = embedded_server.Directory(
+            _data_folder(environment.stack) / str(environment.major), environment.major
+        )
+        return split_lines(_read_pieces(directory.log, environment.stack, follow=follow))
+
+
+def _read_pieces(log: Path, stack: str, *, follow: bool) -> Iterator[bytes]:
+    """Yield the file's contents; with `follow`, also what is appended. Raises PgstackError if there is no such file."""
+    try:
+        with log.open("rb") as file:
+            while True:
+                while piece := file.read(65536):
+                    yield piece
+                if not follow:
+                    return
+                time.sleep(FOLLOW_S)
+    except FileNotFoundError:
+        raise PgstackError(f"{stack} has no log: its server never ran here\n  start it:  pgstack up {stack}") from None
 
 
 def _data_folder(stack: str) -> Path:

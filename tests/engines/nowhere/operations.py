@@ -37,6 +37,9 @@ class Nowhere(Engine):
     def psql(self, environment: Environment, *, interactive: bool) -> Psql:
         return Psql()
 
+    def read_log(self, environment: Environment, *, follow: bool) -> Iterator[str]:
+        raise PgstackError("the nowhere engine has no log: ask who runs the server")
+
 
 def _refuse() -> NoReturn:
     raise PgstackError("the nowhere engine has no programs")
