@@ -21,7 +21,17 @@ from pgvector_stacks.cli import connection_check, deploy, inspection, printing
 from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.backup import commands
 from pgvector_stacks.cli.backup import scheduled as backup_schedule
-from pgvector_stacks.cli.deployed_stack import Stack, Yes, find_database, quiet_toolchain, read_outputs, say, toolchain
+from pgvector_stacks.cli.deployed_stack import (
+    Json,
+    Stack,
+    Yes,
+    complete_stack,
+    find_database,
+    quiet_toolchain,
+    read_outputs,
+    say,
+    toolchain,
+)
 from pgvector_stacks.cli.foreground import run_in_foreground
 from pgvector_stacks.cli.new_script import create_script
 from pgvector_stacks.cli.upgrade import commands as upgrade_commands
@@ -37,7 +47,7 @@ from pgvector_stacks.migrations.execution import notices
 DIFFERS = 2
 INTERRUPTED = 130  # typer's exit code after Ctrl-C
 STOPPED = "stopped; what was not committed is undone"
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 app.add_typer(commands.app, name="backup")
 app.add_typer(upgrade_commands.app, name="upgrade")
 
@@ -62,6 +72,8 @@ def _options(
 
 Verbose = Annotated[bool, typer.Option(help="Show the scripts' notices too; warnings are always shown.")]
 ShowRows = Annotated[bool, typer.Option(help="Show values of rows in errors; on a terminal they are shown.")]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only what is not in order.")]
 
 
 def show_notices(verbose: bool) -> None:
@@ -130,6 +142,7 @@ def outputs(
     format: Annotated[
         str | None, typer.Option(help="table, json or dotenv; left out: table, and in a file dotenv, in *.json json.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
     show_secrets: Annotated[bool, typer.Option(help="Print secrets in plain text.")] = False,
     to: Annotated[
         Path | None, typer.Option(help="Write them to this file, secrets in plain text, readable only by you (0600).")
@@ -137,7 +150,7 @@ def outputs(
 ) -> None:
     """Print a stack's outputs. The application's deployment reads them."""
     check_name(stack)
-    form = stack_outputs.choose_format(format, to)
+    form = stack_outputs.choose_format("json" if as_json else format, to)
     found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
     shown = show_secrets or to is not None
     if name is not None:
@@ -189,34 +202,56 @@ def plain_pulumi(
 
 
 @app.command()
-def status(stack: Stack = "local") -> None:
+def status(stack: Stack = "local", as_json: Json = False, quiet: Quiet = False) -> None:
     """List scripts (applied, pending, edited, removed), drift and the last failure. Exit code 2: something differs."""
     check_name(stack)
     environment, workspace = from_file(stack), Workspace(stack, quiet_toolchain(), say)
     state = workspace.state()
     found = {key: output.value for key, output in stack_outputs.read(workspace, state).items()}
     database = inspection.DatabaseAddresses.from_outputs(found, get_engine(environment).via(environment))
-    differs = inspection.status(database, stack, printing.echo)
-    printing.echo(f"backup   {commands.examine_backups(environment, deployed.find_backup_key(state)).found}")
-    if scheduled := backup_schedule.examine_schedule_now(environment):
-        printing.echo(f"schedule {scheduled.found}")
-    if differs:
+    seen = inspection.read_status(database, stack)
+    backup = commands.examine_backups(environment, deployed.find_backup_key(state))
+    scheduled = backup_schedule.examine_schedule_now(environment)
+    if as_json:
+        more = {"backup": backup.found, "backup_schedule": scheduled.found if scheduled else None}
+        printing.echo_json(seen.to_json(stack) | more)
+    else:
+        inspection.show_status(seen, stack, printing.echo, quiet=quiet)
+        for label, finding in (("backup  ", backup), ("schedule", scheduled)):
+            if finding and not (quiet and finding.is_ok):
+                printing.echo(f"{label} {finding.found}")
+    if seen.differs:
         raise typer.Exit(DIFFERS)
 
 
 @app.command()
-def verify(stack: Stack = "local", verbose: Verbose = False, show_rows: ShowRows = False) -> None:
+def verify(
+    stack: Stack = "local",
+    verbose: Verbose = False,
+    show_rows: ShowRows = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Run the verify scripts and the validation against the live database; they leave nothing behind."""
     show_notices(verbose)
     printing.show_rows(show_rows)
     check_name(stack)
-    inspection.verify(find_database(stack), stack, printing.echo)
+    checks = []
+    for each in inspection.verify(find_database(stack), stack, say if as_json else printing.echo):
+        checks.append(each)
+        if not as_json and not (quiet and each.good):
+            printing.echo(each.line)
+    if as_json:
+        printing.echo_json({"good": all(each.good for each in checks), "checks": [each.to_json() for each in checks]})
+    inspection.refuse_failed(checks, stack)
 
 
 @app.command("test-connection")
 def check_connection(
-    target: Annotated[str, typer.Argument(help="A stack, or a URL.", envvar="DATABASE_URL")] = "local",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    target: Annotated[
+        str, typer.Argument(help="A stack, or a URL.", envvar="DATABASE_URL", autocompletion=complete_stack)
+    ] = "local",
+    as_json: Json = False,
 ) -> None:
     """Check a deployed server as the application sees it. Exit code 1: a check failed."""
     if "://" in target:
@@ -241,14 +276,18 @@ def accept(stack: Stack, kind: str, identity: str) -> None:
 
 
 @app.command()
-def doctor(stack: Stack = "local") -> None:
+def doctor(stack: Stack = "local", as_json: Json = False, quiet: Quiet = False) -> None:
     """Check everything a stack needs. Say what is wrong, and the command that fixes it."""
     check_name(stack)
-    from pgvector_stacks.cli.doctor import examine, show
+    from pgvector_stacks.cli.doctor import examine, show, to_json
 
     findings = examine(stack, say)
-    show(findings)
-    if any(not finding.is_ok for finding in findings):
+    wrong = [finding for finding in findings if not finding.is_ok]
+    if as_json:
+        printing.echo_json(to_json(findings))
+    elif wrong or not quiet:
+        show(wrong if quiet else findings)
+    if wrong:
         raise typer.Exit(1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -83,6 +84,15 @@ def _database(stack: str, database: DatabaseAddresses) -> Iterator[Finding]:
     differs = status(database, stack, lines.append)
     notable = [line for line in lines if not line.startswith(("applied", "drift    none"))]
     yield Finding("schema", "\n".join(notable) or "all scripts applied, no drift", f"pgstack preview {stack}" * differs)
+
+
+def to_json(findings: list[Finding]) -> dict[str, Any]:
+    """Return the content of the JSON document."""
+    checks = [
+        {"check": each.what, "good": each.is_ok, "found": each.found, "remedy": each.remedy or None}
+        for each in findings
+    ]
+    return {"good": all(each.is_ok for each in findings), "checks": checks}
 
 
 def show(findings: list[Finding]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -91,16 +91,72 @@ def build_status_rows(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `status` finds. `scripts`: as from `build_status_rows`; `last_failure`: when, by whom, what.
+
+    `is_acceptable`: part of the drift can be accepted; `problem`: why the scripts can't run, "" if they can.
+    """
+
+    scripts: Sequence[tuple[str, str, str]]
+    drift: Sequence[str]
+    is_acceptable: bool
+    notes: Sequence[str]
+    last_failure: tuple[str, str, str] | None
+    problem: str
+
+    @property
+    def differs(self) -> bool:
+        return bool(self.drift or self.problem) or any(state != "applied" for state, _, _ in self.scripts)
+
+    def to_json(self, stack: str) -> dict[str, Any]:
+        """Return the content of the JSON document."""
+        failure = self.last_failure and dict(zip(("at", "by", "message"), self.last_failure, strict=True))
+        return {
+            "stack": stack, "differs": self.differs,
+            "scripts": [dict(zip(("state", "name", "detail"), row, strict=True)) for row in self.scripts],
+            "drift": list(self.drift), "notes": list(self.notes), "last_failure": failure,
+            "problem": self.problem or None,
+        }  # fmt: skip
+
+
 def status(database: DatabaseAddresses, stack: str, say: Say) -> bool:
-    """Like `_status`, but another session's lock raises PgstackError after some seconds."""
+    """Print each script's state, and the drift. Return True if anything is not in order. Raises ConnectionFailed."""
+    found = read_status(database, stack)
+    show_status(found, stack, say)
+    return found.differs
+
+
+def show_status(found: Status, stack: str, say: Say, *, quiet: bool = False) -> None:
+    """Print each script's state, and the drift. `quiet`: only what is not in order."""
+    for state, name, detail in found.scripts:
+        if not quiet or state != "applied":
+            say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))
+    for difference in found.drift:
+        say(f"drift    {difference}")
+    if found.is_acceptable:
+        say(f"         put it back by hand, or keep it:  pgstack accept {stack} KIND IDENTITY")
+    if not found.drift and not quiet:
+        say("drift    none")
+    for note in () if quiet else found.notes:
+        say(f"note     {note}")
+    if found.last_failure:
+        at, by, message = found.last_failure
+        say(f"last failure, {at} by {one_line(by)}:\n  {quote_lines(message)}")
+    if found.problem:
+        say(found.problem)
+
+
+def read_status(database: DatabaseAddresses, stack: str) -> Status:
+    """Like `_read_status`, but another session's lock raises PgstackError after some seconds."""
     try:
-        return _status(database, stack, say)
+        return _read_status(database, stack)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
         raise wrap_server_error(error) from None
 
 
-def _status(database: DatabaseAddresses, stack: str, say: Say) -> bool:
-    """Print each script's state, and the drift. Return True if anything is not in order. Raises ConnectionFailed."""
+def _read_status(database: DatabaseAddresses, stack: str) -> Status:
+    """Compare scripts and database with the ledger. Raises ConnectionFailed."""
     environment = from_file(stack)
     problem, known = "", True
     try:
@@ -142,37 +198,41 @@ def _status(database: DatabaseAddresses, stack: str, say: Say) -> bool:
     seen = role_drift.sort_drift(baseline.exclude_pending(found, pending), wrong_roles)
     differences = [*seen.drift, *rules, *(f"{line} (`up` fixes it)" for line in seen.repairable)]
     states = build_status_rows(scripts, ledger, known, {name: how_far.done for name, how_far in progress.items()})
-    for state, name, detail in states:
-        say(f"{state:8} sql/{name}" + (f"  {detail}" if detail else ""))
-    for difference in differences:
-        say(f"drift    {difference}")
-    if seen.drift and seen.drift != schema_drift.NOT_KNOWN:
-        say(f"         put it back by hand, or keep it:  pgstack accept {stack} KIND IDENTITY")
-    if not differences:
-        say("drift    none")
-    for note in noted:
-        say(f"note     {note}")
-    if last:
-        say(f"last failure, {last[0]} by {one_line(last[1])}:\n  {quote_lines(last[2])}")
-    if problem:
-        say(problem)
-    return bool(differences or problem) or any(state != "applied" for state, _, _ in states)
+    acceptable = bool(seen.drift) and seen.drift != schema_drift.NOT_KNOWN
+    return Status(states, differences, acceptable, noted, last and (last[0], last[1], last[2]), problem)
 
 
-def verify(database: DatabaseAddresses, stack: str, say: Say) -> None:
-    """Run all verify scripts and checks, and print a line for each. Raises ValidationFailed with what failed."""
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The result of a verify script or of a check of the validation. `line`: for people."""
+
+    check: str
+    good: bool
+    found: str
+    line: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"check": self.check, "good": self.good, "found": self.found}
+
+
+def refuse_failed(checks: Sequence[Check], stack: str) -> None:
+    """Raise ValidationFailed, with what failed, if anything did."""
+    if failed := [each.check for each in checks if not each.good]:
+        raise ValidationFailed(f"{stack}: {len(failed)} check(s) failed: {', '.join(failed)}")
+
+
+def verify(database: DatabaseAddresses, stack: str, say: Say) -> Iterator[Check]:
+    """Run all verify scripts and checks, and yield the result of each. `say` gets notices and warnings."""
     environment = from_file(stack)
-    failed: list[str] = []
     with hold_up_lock(database.admin, environment.lock_wait_s) as cluster:
         for script in load_verify(SQL, cache=SCRIPT_CACHE):
             with roles.open_owner_connection(cluster, database.admin, options=INSPECTION_OPTIONS) as owner:
                 try:
                     with notices.forwarding_notices(owner, lambda said: say(f"  {said}")):
                         runner.run_verify_script(owner, script)
-                    say(f"✓ {script.path}")
+                    yield Check(script.path, True, "", f"✓ {script.path}")
                 except PgstackError as error:
-                    failed.append(script.path)
-                    say(f"✗ {error}")
+                    yield Check(script.path, False, str(error), f"✗ {error}")
                 finally:
                     owner.rollback()
     settings = environment.server_settings
@@ -182,10 +242,8 @@ def verify(database: DatabaseAddresses, stack: str, say: Say) -> None:
         for line in roles.find_unreachable_tables(connection):
             say(f"! {one_line(line)}")
     for name, result in report.results.items():
-        say(f"{'✗' if name in report.failures else '✓'} {name}: {result.removeprefix('ok: ')}")
-    failed += report.failures
-    if failed:
-        raise ValidationFailed(f"{stack}: {len(failed)} check(s) failed: {', '.join(failed)}")
+        good, words = name not in report.failures, result.removeprefix("ok: ")
+        yield Check(name, good, words, f"{'✓' if good else '✗'} {name}: {words}")
 
 
 def accept(database: DatabaseAddresses, kind: str, identity: str, say: Say) -> None:

@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, cast
 
-from pydantic.alias_generators import to_camel
 from rich.console import Console
 from rich.table import Table as Grid
 
+from pgvector_stacks.cli import printing
 from pgvector_stacks.common.errors import SizeRefused
 from pgvector_stacks.config.environment import format_settings, from_file
 from pgvector_stacks.sizing.budget import MOST_MB, check_overrides, tune_for_container
@@ -176,7 +175,7 @@ def to_json(found: Answer) -> str:
     if found.fit is not None:
         content["stack"] = {"name": found.stack, "enough": found.fit.enough} | asdict(found.fit)
         content["instead"] = {other.table.type: other.container_mb for other in found.instead}
-    return json.dumps(_camel(content), indent=2)
+    return printing.to_json(content)
 
 
 def show(found: Answer) -> None:
@@ -195,12 +194,6 @@ def show(found: Answer) -> None:
         console.print(f"ef_construction must be at least {2 * table.m} with this m", soft_wrap=True)
     for line in describe_fit(found):
         console.print(line, soft_wrap=True)
-
-
-def _camel(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {to_camel(key): _camel(value) for key, value in content.items()}
-    return content
 
 
 def _size(mb: int) -> str:

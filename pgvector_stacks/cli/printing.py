@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 from collections.abc import MutableMapping
+from typing import Any
 
 import typer
+from pydantic.alias_generators import to_camel
 
 from pgvector_stacks.common import row_values
 from pgvector_stacks.common.plain_text import safe
@@ -18,6 +21,22 @@ COLOUR = re.compile(r"(\x1b\[[\d;]*m)")
 def echo(line: str) -> None:
     """Print a line to stdout for people. For data that programs read (an output, JSON), use typer.echo instead."""
     typer.echo(safe(line))
+
+
+def to_json(content: Any) -> str:
+    """Return the content as JSON in ASCII, with its keys in camelCase, as in the stack files."""
+    return json.dumps(_camel(content), indent=2)
+
+
+def echo_json(content: Any) -> None:
+    """Print one JSON document to stdout."""
+    typer.echo(to_json(content))
+
+
+def _camel(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {to_camel(key): _camel(value) for key, value in content.items()}
+    return [_camel(item) for item in content] if isinstance(content, list) else content
 
 
 def escape_except_colours(line: str) -> str:

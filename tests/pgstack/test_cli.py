@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgvector_stacks.cli import app
-from pgvector_stacks.config.environment import ROOT, SQL
+from pgvector_stacks.config.environment import ROOT, SQL, STACKS
 from pgvector_stacks.config.json_schema import build_json_schema
 from tests.own_project import COMMITTED
 
@@ -170,6 +171,25 @@ def test_whatever_follows_a_command_it_is_help_or_one_refusal(
     assert ran.code in (0, 1)
     assert (ran.code == 1) == ran.err.startswith("error: ")
     assert "Traceback" not in ran.out + ran.err
+
+
+# completion
+
+
+def complete(line: str) -> list[str]:
+    """What bash is offered after this line."""
+    words = line.split(" ")
+    asked = {"_PGSTACK_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    program = Path(sys.executable).with_name("pgstack")
+    ran = subprocess.run([program], capture_output=True, text=True, check=True, env=os.environ | asked)
+    return ran.stdout.split()
+
+
+def test_the_shell_completes_commands_and_stacks_that_have_a_file() -> None:
+    assert complete("pgstack dow") == ["down"]
+    assert complete("pgstack down ") == sorted(file.stem.split(".")[1] for file in STACKS.glob("Pulumi.*.yaml"))
+    assert complete("pgstack backup drill st") == ["staging"]
+    assert complete("pgstack test-connection pro") == ["production"]
 
 
 # the schema

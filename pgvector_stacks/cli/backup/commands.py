@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,22 +34,23 @@ from pgvector_stacks.backup.manifest import (
 )
 from pgvector_stacks.backup.restore import restore as bring_back
 from pgvector_stacks.cli import outputs as stack_outputs
+from pgvector_stacks.cli import printing
 from pgvector_stacks.cli.backup.places import DeployedStack, count_jobs, open_isolated_programs, open_server_toolbox
 from pgvector_stacks.cli.backup.trust import Unsigned, find_key, find_trust
 from pgvector_stacks.cli.backup.trust import read_key as key_of
 from pgvector_stacks.cli.confirm import require_typed_name
+from pgvector_stacks.cli.deployed_stack import Json, Stack
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config.cautions import describe_restore_into
 from pgvector_stacks.config.engines import get_config
-from pgvector_stacks.config.environment import ENVIRONMENTS, Environment, from_file
+from pgvector_stacks.config.environment import Environment, from_file
 from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.engines.interface import refuse_lacking
 
 NO_RECORD = "the record of its drill isn't signed"
 TIME = "%Y-%m-%d %H:%M UTC"
-Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.")]
 Name = Annotated[str | None, typer.Argument(metavar="BACKUP", help="As `list` names it; left out: the newest.")]
 Superusers = Annotated[
     bool,
@@ -91,6 +93,7 @@ def create(stack: Stack = "local") -> None:
 def list_(
     stack: Stack = "local",
     digests: Annotated[bool, typer.Option("--verify", help="Read every file and compare its SHA-256.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the backups of a stack, and whether each is signed with its key. Exit code 1: at least one is damaged."""
     directory = from_file(stack).backups
@@ -99,19 +102,44 @@ def list_(
     table = Table(show_header=True, header_style="bold")
     for column in ("backup", "server", "size", "rows", "revision", "last drill"):
         table.add_column(column, no_wrap=column != "last drill", overflow="fold")
-    damaged, doubted = [], []
+    damaged, doubted, documents = [], [], []
     for backup in backups:
         try:
             manifest = verify(backup.folder, digests=digests)
         except BackupRefused as refusal:
             damaged.append(str(refusal))
+            documents.append(_to_json(backup, None, str(refusal), []))
             table.add_row(backup.name, "damaged", "", "", "", describe_drill(backup))
             continue
         table.add_row(
             backup.name, manifest.server_version, format_size(manifest.bytes), f"{manifest.rows:,}",
             manifest.schema_revision, describe_drill(backup),
         )  # fmt: skip
-        doubted += [f"{backup.name}: {words}" for words in find_doubts(backup, key)]
+        doubts = find_doubts(backup, key)
+        documents.append(_to_json(backup, manifest, None, doubts))
+        doubted += [f"{backup.name}: {words}" for words in doubts]
+    if as_json:
+        printing.echo_json({"directory": str(directory), "signatures_checked": key is not None, "backups": documents})
+    else:
+        _show(table, directory, key, doubted)
+    if damaged:
+        raise BackupRefused("\n".join(damaged).replace("STACK", stack))
+
+
+def _to_json(backup: store.Backup, manifest: Manifest | None, damage: str | None, doubts: list[str]) -> dict[str, Any]:
+    """Return a backup as the JSON document has it. `manifest`: None if the backup is damaged."""
+    drill = backup.drill
+    return {
+        "name": backup.name, "started_at": backup.started_at.isoformat(),
+        "server_version": manifest and manifest.server_version, "bytes": manifest and manifest.bytes,
+        "rows": manifest and manifest.rows, "revision": manifest and manifest.schema_revision,
+        "damage": damage, "doubts": doubts,
+        "drill": drill and {"good": drill.ok, "at": drill.at.isoformat(), "seconds": drill.seconds},
+    }  # fmt: skip
+
+
+def _show(table: Table, directory: Path, key: str | None, doubted: list[str]) -> None:
+    """Print the list of backups for people."""
     if not table.row_count:
         typer.echo(f"no backup in {directory}")
         return
@@ -121,8 +149,6 @@ def list_(
         typer.echo("whether they are signed isn't known: the state of the stack can't be read")
     for line in doubted:
         typer.echo(line)
-    if damaged:
-        raise BackupRefused("\n".join(damaged).replace("STACK", stack))
 
 
 @app.command()
