@@ -159,7 +159,7 @@ def outputs(
     else:
         text = stack_outputs.render(found, form, show_secrets=shown)
     if to is None:
-        typer.echo(text)
+        (printing.echo_data if name or form != "table" else typer.echo)(text)
     else:
         stack_outputs.write_private(to, text)
         say(f"wrote {to} ({form if name is None else name}; readable only by you)")
@@ -299,7 +299,7 @@ def env(stack: Stack = "local") -> None:
     workspace = Workspace(stack, quiet_toolchain(), say)
     for key, value in workspace.variables.items():
         if before.get(key) != value:
-            typer.echo(f"export {key}={shlex.quote(value)}")
+            printing.echo_data(f"export {key}={shlex.quote(value)}")
     if "PULUMI_CONFIG_PASSPHRASE_FILE" in before and "PULUMI_CONFIG_PASSPHRASE" in workspace.variables:
         typer.echo("unset PULUMI_CONFIG_PASSPHRASE_FILE")
 
@@ -352,6 +352,7 @@ def _by_name(message: str) -> str:
 
 def main() -> None:
     """Run a command. A known failure prints one message without a traceback, and exits with 1."""
+    printing.accept_any_text()
     try:
         if len(sys.argv) == 1:
             sys.argv.append("--help")

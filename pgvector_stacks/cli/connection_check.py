@@ -45,5 +45,5 @@ def report(target: CheckedServer, say: Callable[[str], object], *, as_json: bool
                 say(f"    {line.strip()}")
     good = all(result.good for result in results)
     if as_json:
-        say(json.dumps({"good": good, "checks": [asdict(result) for result in results]}, ensure_ascii=False))
+        say(json.dumps({"good": good, "checks": [asdict(result) for result in results]}))
     return good

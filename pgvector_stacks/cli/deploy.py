@@ -22,7 +22,7 @@ from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace, ex
 from pgvector_stacks.cli.confirm import require_typed_name
 from pgvector_stacks.cli.deployed_stack import say, toolchain
 from pgvector_stacks.cli.outputs import Output, command, convert_outputs, render
-from pgvector_stacks.cli.printing import echo, escape_except_colours
+from pgvector_stacks.cli.printing import echo, escape_except_colours, is_coloured
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config import offline
@@ -166,7 +166,7 @@ def check_engine(environment: Environment) -> None:
 
 def _watched(operation: Callable[..., Any], **options: Any) -> Any:
     """Run an operation of Pulumi and show its output at once. Raises DeploymentFailed if the `Verdict` says so."""
-    color = "always" if sys.stdout.isatty() else "never"
+    color = "always" if is_coloured(sys.stdout) else "never"
     stopped = False
     verdict, output = Verdict(), EngineOutput()
 
@@ -226,7 +226,7 @@ def _locked(said: str) -> str:
 def _print(line: str) -> None:
     """Print a line of Pulumi's output, made safe to show."""
     try:
-        sys.stdout.write(f"{escape_except_colours(line) if sys.stdout.isatty() else safe(line)}\n")
+        sys.stdout.write(f"{escape_except_colours(line) if is_coloured(sys.stdout) else safe(line)}\n")
         sys.stdout.flush()
     except BrokenPipeError:  # `pgstack up | head`: the reader is gone, but the work continues
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

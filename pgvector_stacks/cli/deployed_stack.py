@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from pgvector_stacks.automation.toolchain import Toolchain, find_or_get
 from pgvector_stacks.automation.workspace import Workspace
 from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.inspection import DatabaseAddresses
+from pgvector_stacks.cli.printing import make_console
 from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config.environment import ENVIRONMENTS, STACKS, from_file
 from pgvector_stacks.engines.interface import get_engine
-
-errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def complete_stack(incomplete: str) -> list[str]:
@@ -31,7 +29,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
 
 def say(line: str) -> None:
     """Print progress for people to stderr, so that stdout contains only the requested data."""
-    errors.print(safe(line))
+    make_console(stderr=True, soft_wrap=True).print(safe(line))
 
 
 def toolchain() -> Toolchain:

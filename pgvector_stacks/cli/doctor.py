@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from pgvector_stacks.automation.toolchain import ToolchainError, find_or_get
@@ -15,6 +14,7 @@ from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.backup import commands, trust
 from pgvector_stacks.cli.backup import scheduled as backup_schedule
 from pgvector_stacks.cli.inspection import DatabaseAddresses, status
+from pgvector_stacks.cli.printing import make_console
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.common.plain_text import safe
@@ -103,4 +103,4 @@ def show(findings: list[Finding]) -> None:
     for finding in findings:
         cells = (safe(text) for text in (finding.what, finding.found, finding.remedy))
         table.add_row("✓" if finding.is_ok else "✗", *cells)
-    Console(markup=False, highlight=False, emoji=False).print(table)
+    make_console().print(table)

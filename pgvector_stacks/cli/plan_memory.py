@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, cast
 
-from rich.console import Console
 from rich.table import Table as Grid
 
 from pgvector_stacks.cli import printing
@@ -181,7 +180,7 @@ def to_json(found: Answer) -> str:
 def show(found: Answer) -> None:
     """Print the answer as a table, and the verdict; on a terminal in colour."""
     table = found.plan.table
-    console = Console(markup=False, highlight=False, emoji=False)
+    console = printing.make_console()
     console.print(f"{table.vectors:,} × {table.type}({table.dimensions}), HNSW with m = {table.m}", soft_wrap=True)
     grid = Grid(show_header=True, header_style="bold")
     grid.add_column("what", no_wrap=True)

@@ -64,6 +64,17 @@ def test_each_command_that_reads_prints_one_document(deployed: Checkout) -> None
     assert "✓" not in said
 
 
+def test_an_ascii_output_gets_ascii_and_no_traceback(deployed: Checkout) -> None:
+    for command in ("preview", "status", "verify", "doctor", "test-connection"):
+        done = subprocess.run(
+            [sys.executable, "-m", "pgvector_stacks.cli", command],
+            cwd=deployed.root, env=deployed.environment(PYTHONIOENCODING="ascii"), capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert (done.stdout + done.stderr).isascii(), command
+        assert b"Traceback" not in done.stderr
+
+
 def test_the_list_of_backups_is_a_document(deployed: Checkout) -> None:
     deployed.ok("backup", "create")
     found = read(deployed, "backup", "list")

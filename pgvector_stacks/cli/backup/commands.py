@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from pgvector_stacks.automation.deployed import find_backup_key
@@ -39,10 +38,9 @@ from pgvector_stacks.cli.backup.places import DeployedStack, count_jobs, open_is
 from pgvector_stacks.cli.backup.trust import Unsigned, find_key, find_trust
 from pgvector_stacks.cli.backup.trust import read_key as key_of
 from pgvector_stacks.cli.confirm import require_typed_name
-from pgvector_stacks.cli.deployed_stack import Json, Stack
+from pgvector_stacks.cli.deployed_stack import Json, Stack, say
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError
 from pgvector_stacks.common.finding import Finding
-from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config.cautions import describe_restore_into
 from pgvector_stacks.config.engines import get_config
 from pgvector_stacks.config.environment import Environment, from_file
@@ -61,11 +59,6 @@ Superusers = Annotated[
     ),
 ]
 app = typer.Typer(no_args_is_help=False, rich_markup_mode=None, help=__doc__)
-errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
-
-
-def say(line: str) -> None:
-    errors.print(safe(line))
 
 
 @app.command()
@@ -143,7 +136,7 @@ def _show(table: Table, directory: Path, key: str | None, doubted: list[str]) ->
     if not table.row_count:
         typer.echo(f"no backup in {directory}")
         return
-    Console(markup=False, highlight=False, emoji=False).print(table)
+    printing.make_console().print(table)
     typer.echo(str(directory))
     if key is None:
         typer.echo("whether they are signed isn't known: the state of the stack can't be read")
