@@ -57,6 +57,22 @@ def test_copies_are_sent_kept_and_fetched(deployed: Checkout, ssh_host: Host, tm
     assert not (deployed.root / ".data" / "backups" / "local" / there[1]).exists()
 
 
+def test_a_folder_with_a_later_name_is_not_copied_in_place_of_the_new_backup(
+    deployed: Checkout, ssh_host: Host, tmp_path: Path
+) -> None:
+    """Whoever may write to the backup folder would keep every copy from being made, and the operator told otherwise."""
+    deployed = replace(deployed, extra={"PATH": f"{ssh_host.path}{os.pathsep}{os.environ['PATH']}"})
+    deployed.configure(backupCopy=f"{ssh_host.url}{tmp_path}/far", backupKeep=1)
+    here = deployed.root / ".data" / "backups" / "local"
+    for name in ("20990101T000000Z", "20990102T000000Z"):
+        (here / name).mkdir(parents=True)
+        (here / name / "manifest.json").write_text("{}")
+    said = deployed.ok("backup", "create")
+    (made,) = (path for path in here.iterdir() if path.name.startswith("202") and "20990" not in path.name)
+    assert f"{made}: " in said
+    assert [path.name for path in (tmp_path / "far" / "local").iterdir()] == [made.name]
+
+
 def test_a_host_that_is_away_is_told_and_the_backup_is_here(deployed: Checkout) -> None:
     deployed.configure(backupCopy="ssh://nobody@127.0.0.1:9/place")
     said = deployed.fails("backup", "create")
