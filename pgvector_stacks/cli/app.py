@@ -364,9 +364,6 @@ def main() -> None:
     except (PgstackError, ToolchainError) as error:
         say(f"error: {_by_name(str(error))}")
         sys.exit(1)
-    except BrokenPipeError:  # `pgstack logs | head`: the reader is gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except psycopg.Error as error:
         say(f"error: {wrap_server_error(error)}")
         sys.exit(1)

@@ -227,18 +227,6 @@ def test_the_installed_command_works_from_any_directory(tmp_path: Path) -> None:
     assert ran.stderr.startswith("error: there is no stack 'prodution'; did you mean \"production\"?\n")
 
 
-def test_a_reader_that_is_gone_is_no_traceback() -> None:
-    """As in `pgstack logs | head`."""
-    for arguments in (["--json"], []):
-        reading, writing = os.pipe()
-        os.close(reading)
-        program = Path(sys.executable).with_name("pgstack")
-        command = [str(program), "plan-memory", "--vectors", "1e6", "--dimensions", "1536", *arguments]
-        ran = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
-        os.close(writing)
-        assert (ran.returncode, ran.stderr) == (1, "")
-
-
 def test_python_dash_m_is_the_same_command() -> None:
     command = [sys.executable, "-m", "pgvector_stacks.cli", "outputs", "prodution"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT)
