@@ -37,7 +37,7 @@ from .shared.engine import DeclaredServer, backup_inputs, upgrade_inputs
 from .shared.schema_check import WANTED
 
 HEALTHY = ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(PORT)]
-PINNED = ("staging", "production")  # stacks that should run exactly the image that was tested
+PINNED = ("staging", "production")  # environments that should run exactly the image that was tested
 
 
 def declare(
@@ -55,7 +55,7 @@ def declare(
         from pgvector_stacks.backup.daily import sidecar  # few stacks have a schedule
 
         sidecar.refuse_elsewhere(engine, environment.stack)
-    if environment.stack in PINNED and not image_names.is_pinned(environment.image):
+    if environment.environment in PINNED and not image_names.is_pinned(environment.image):
         pulumi.log.info(image_names.describe_pinning(environment.image))
     return _Declaration(environment, parent, engine, environment.tuned_within_memory, backup_key).server(schema)
 

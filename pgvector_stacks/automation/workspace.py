@@ -26,7 +26,8 @@ from pgvector_stacks.automation.provider_process import COMMAND_LINE
 from pgvector_stacks.automation.toolchain import Toolchain
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.exported_state import ExportedState
-from pgvector_stacks.config.environment import ROOT, check_name
+from pgvector_stacks.config.environment import ROOT, read_environment_name
+from pgvector_stacks.config.stack_names import parse_name
 
 PROJECT = "pgvector"
 PROVIDER_HOST = "pgstack-provider"
@@ -44,11 +45,14 @@ class Backend:
     url: str | None
 
 
-def choose_backend(stack: str, environ: Mapping[str, str], logged_in: bool, root: Path) -> Backend:
-    """Return the user's backend if one is chosen, else the checkout's. A login alone doesn't apply to `local`."""
+def choose_backend(environment: str, environ: Mapping[str, str], logged_in: bool, root: Path) -> Backend:
+    """Return the user's backend if one is chosen, else the checkout's.
+
+    A login alone doesn't apply to the environment `local`: its servers are on this machine, out of a team's reach.
+    """
     if environ.get("PULUMI_BACKEND_URL"):
         return Backend(own=False, url=None)
-    if logged_in and stack != "local":
+    if logged_in and environment != "local":
         return Backend(own=False, url=None)
     return Backend(own=True, url=f"file://{root}")
 
@@ -121,14 +125,15 @@ class Workspace:
     """One stack, ready to be read or changed. All methods raise PgstackError on failure."""
 
     def __init__(self, stack: str, toolchain: Toolchain, say: Callable[[str], None]) -> None:
-        check_name(stack)
-        self.name = stack
+        environment = read_environment_name(stack)
+        self.name = stack  # may begin with an organisation, which Pulumi needs
+        self.short_name = parse_name(stack)
         self.say = say
         self.pulumi = Pulumi(toolchain)
-        self.backend = choose_backend(stack, os.environ, is_logged_in(os.environ), ROOT)
+        self.backend = choose_backend(environment, os.environ, is_logged_in(os.environ), ROOT)
         self.variables = build_environment(self.backend, toolchain, str(find_provider_host()), os.environ)
-        if self.backend.own and stack == "local":
-            # the committed salt of `local` belongs to the empty passphrase; the user's passphrase is for other stacks
+        if self.backend.own and environment == "local":
+            # the salt in its file belongs to the empty passphrase; the user's passphrase is for other environments
             self.variables["PULUMI_CONFIG_PASSPHRASE"] = ""
             os.environ.pop("PULUMI_CONFIG_PASSPHRASE_FILE", None)
         if self.backend.own:  # `local` has the empty passphrase: no other user may read its state
@@ -178,7 +183,7 @@ class Workspace:
 
     def _is_in_checkout(self) -> bool:
         """Return True if the checkout's own backend has a state of this stack."""
-        return self.backend.own and (ROOT / ".pulumi" / "stacks" / PROJECT / f"{self.name}.json").is_file()
+        return self.backend.own and (ROOT / ".pulumi" / "stacks" / PROJECT / f"{self.short_name}.json").is_file()
 
     def _no_stack(self) -> PgstackError:
         return PgstackError(f"the stack {self.name} does not exist yet\n  create it:  pgstack up {self.name}")
@@ -187,7 +192,7 @@ class Workspace:
         """Remove locks of dead processes, only in the checkout's own backend: other backends may serve other hosts."""
         if not self.backend.own:
             return
-        folder = ROOT / ".pulumi" / "locks" / "organization" / PROJECT / self.name
+        folder = ROOT / ".pulumi" / "locks" / "organization" / PROJECT / self.short_name
         for file in sorted(folder.glob("*.json")):
             try:
                 lock = json.loads(file.read_text())

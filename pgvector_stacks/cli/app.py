@@ -38,7 +38,7 @@ from pgvector_stacks.cli.upgrade import commands as upgrade_commands
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config import offline
 from pgvector_stacks.config.docs_key_tables import write_tables
-from pgvector_stacks.config.environment import ENVIRONMENTS, ROOT, STACKS, check_name, from_file
+from pgvector_stacks.config.environment import ROOT, STACKS, check_name, from_file, list_stacks
 from pgvector_stacks.config.json_schema import build_json_schema
 from pgvector_stacks.connections.connection import wrap_server_error
 from pgvector_stacks.engines.interface import get_engine
@@ -346,7 +346,8 @@ def new(name: str) -> None:
 
 def _by_name(message: str) -> str:
     """Replace STACK in the message's commands by the stack on the command line, if exactly one is named."""
-    named = [each for each in sys.argv[1:] if each in ENVIRONMENTS]
+    known = list_stacks()
+    named = [each for each in sys.argv[1:] if each.rpartition("/")[2] in known]
     return message.replace(" STACK", f" {named[0]}") if len(named) == 1 else message
 
 

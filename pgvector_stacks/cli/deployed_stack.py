@@ -12,17 +12,21 @@ from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.inspection import DatabaseAddresses
 from pgvector_stacks.cli.printing import make_console
 from pgvector_stacks.common.plain_text import safe
-from pgvector_stacks.config.environment import ENVIRONMENTS, STACKS, from_file
+from pgvector_stacks.config.environment import ENVIRONMENTS, from_file, list_stacks
 from pgvector_stacks.engines.interface import get_engine
 
 
 def complete_stack(incomplete: str) -> list[str]:
     """For the shell's completion: return the stacks that have a file and whose name begins so."""
-    names = sorted(file.stem.removeprefix("Pulumi.") for file in STACKS.glob("Pulumi.*.yaml"))
-    return [name for name in names if name.startswith(incomplete)]
+    return [name for name in list_stacks() if name.startswith(incomplete)]
 
 
-Stack = Annotated[str, typer.Argument(help=f"One of {', '.join(ENVIRONMENTS)}.", autocompletion=complete_stack)]
+Stack = Annotated[
+    str,
+    typer.Argument(
+        help=f"One of {', '.join(ENVIRONMENTS)}, or another that has a file.", autocompletion=complete_stack
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
 

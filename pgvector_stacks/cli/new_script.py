@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from pgvector_stacks.common.errors import PgstackError
-from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, ENVIRONMENTS, NAMESPACE, SQL, STACKS
+from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, NAMESPACE, SQL, STACKS, list_stacks
 
 KEY = f"{NAMESPACE}:scripts"
 LONGEST = 60
@@ -70,7 +70,7 @@ def append_to_listing(text: str, stack: str, name: str) -> str:
 def create_script(title: str, *, sql: Path = SQL, stacks: Path = STACKS) -> str:
     """Write the script and list it in every stack file. Return a message about it. Raises PgstackError."""
     name = choose_file_name(title, {path.name for path in sql.glob("*.sql")})
-    files = {stack: stacks / f"Pulumi.{stack}.yaml" for stack in ENVIRONMENTS}
+    files = {stack: stacks / f"Pulumi.{stack}.yaml" for stack in list_stacks(stacks)}
     changed = {
         path: append_to_listing(path.read_text(), stack, name) for stack, path in files.items() if path.is_file()
     }

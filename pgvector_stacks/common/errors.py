@@ -23,6 +23,10 @@ class PgstackError(Exception):
         self.recorded = str(self) if recorded is None else safe(recorded)
 
 
+class ConfigError(PgstackError):
+    """A stack file, or the name of a stack, is wrong. The message lists every mistake."""
+
+
 class ScriptError(PgstackError):
     """A script that can't run as it is: it is missing, empty or not UTF-8, or has psql commands or its own COMMIT."""
 

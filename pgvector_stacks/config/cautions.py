@@ -50,7 +50,7 @@ def find_cautions(environment: Environment, environ: Mapping[str, str], *, root:
                 "run pgstack as an ordinary user, who owns the checkout and its .data",
             )
         )
-    if environment.stack in GUARDED and _passphrase_is_empty(environ) and not _has_provider(environment.stack):
+    if environment.environment in GUARDED and _passphrase_is_empty(environ) and not _has_provider(environment.stack):
         found.append(
             (
                 f"the state of {environment.stack} is encrypted with the empty passphrase: whoever can read it has the "

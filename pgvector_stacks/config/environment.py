@@ -10,8 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
@@ -19,12 +18,17 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from pgvector_stacks.backup.daily.schedule import Schedule
-from pgvector_stacks.common.errors import PgstackError, SettingRefused, suggest_nearest
+from pgvector_stacks.common.errors import ConfigError as ConfigError
+from pgvector_stacks.common.errors import SettingRefused, suggest_nearest
 from pgvector_stacks.common.image_names import MAJORS
+from pgvector_stacks.config.defaults import DEFAULTS as DEFAULTS
+from pgvector_stacks.config.defaults import ENVIRONMENTS as ENVIRONMENTS
+from pgvector_stacks.config.defaults import EnvironmentName
 from pgvector_stacks.config.docker_keys import DockerKeys
 from pgvector_stacks.config.engines import REGISTRY, get_config
 from pgvector_stacks.config.role_keys import RoleKeys
 from pgvector_stacks.config.secret_keys import SecretKeys
+from pgvector_stacks.config.stack_names import choose_environment, parse_name
 from pgvector_stacks.connections.role_limits import RoleLimits
 from pgvector_stacks.connections.role_limits import derive_role_limits as derive_role_limits
 from pgvector_stacks.sizing.budget import TunedServer, tune_for_container
@@ -41,13 +45,6 @@ DAY_S = 86400.0
 # libyaml, where PyYAML was built with it, reads a list of 10,000 scripts ten times as fast
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SECRETS = ("adminPassword", "appPassword", "readonlyPassword", "tlsKey", "backupKey")
-
-EnvironmentName = Literal["local", "dev", "test", "staging", "production"]
-ENVIRONMENTS: tuple[str, ...] = get_args(EnvironmentName)
-
-
-class ConfigError(PgstackError):
-    """A stack file, or the name of a stack, is wrong. The message lists every mistake."""
 
 
 def _own_database(value: str) -> str:
@@ -100,7 +97,10 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, allow_inf_nan=False)
 
-    stack: EnvironmentName = Field(exclude=True, description="The stack's name; not a key of the stack file.")
+    stack: str = Field(exclude=True, description="The stack's name; not a key of the stack file.")
+    environment: EnvironmentName = Field(
+        description="Decides the defaults of a stack with a name of its own; left out: the stack's name."
+    )
     engine: Annotated[str, AfterValidator(_registered)] = Field(
         description="What runs the server: `embedded` (a PostgreSQL from PyPI on this machine) or `docker`.",
         json_schema_extra={"enum": list(REGISTRY)},
@@ -254,33 +254,6 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
         return self.adopt_volume or self.name
 
 
-_CHATTY = {"log_min_duration_statement": "250ms", "log_statement": "ddl", "log_connections": "on"}
-_AUDITED = {
-    "log_connections": "on", "log_disconnections": "on", "log_statement": "ddl", "log_lock_waits": "on",
-    "log_line_prefix": "%m [%p] %u@%d %r %a ",
-}  # fmt: skip
-_SMALL = {"statement_timeout_s": 300, "lock_timeout_s": 2, "lock_wait_s": 30, "drift": "report", "backup_keep": 3}
-_STRICT = {"statement_timeout_s": 600, "lock_timeout_s": 1, "lock_wait_s": 120, "drift": "refuse", "backup_keep": 7}
-# pgvector 0.8.3 and 0.8.4 fixed that VACUUM corrupts HNSW indexes (pgvector #988, #993)
-DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "local": _SMALL | {"engine": "embedded", "memory_mb": 1024, "cpus": 2, "pgvector_minimum": "0.8.0"},
-        "dev": _SMALL
-        | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0", "port": 5433}
-        | {"settings": _CHATTY},
-        "test": _SMALL
-        | {"engine": "docker", "memory_mb": 1024, "cpus": 1, "pgvector_minimum": "0.8.0", "port": 5434}
-        | {"durability": "none", "volume": "delete", "stop_grace_s": 10, "restart": "no", "upgrade_backup": False},
-        "staging": _STRICT
-        | {"engine": "docker", "memory_mb": 4096, "cpus": 2, "pgvector_minimum": "0.8.4", "port": 5435}
-        | {"tls": "require", "settings": _AUDITED},
-        "production": _STRICT
-        | {"engine": "docker", "memory_mb": 16384, "cpus": 4, "pgvector_minimum": "0.8.4", "port": 5432}
-        | {"tls": "require", "settings": _AUDITED, "volume": "protect", "stop_grace_s": 300, "backup_keep": 14},
-    }
-)
-
-
 def get_backups_folder(directory: str | None, stack: str) -> Path:
     """Return the folder of a stack's backups on this machine. `directory`: as in the stack file."""
     return (ROOT / Path(directory or ".data/backups").expanduser() / stack).resolve()
@@ -295,9 +268,11 @@ def format_settings(settings: Mapping[str, Any]) -> dict[str, str]:
 def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str] = frozenset()) -> Environment:
     """Return the environment of `stack` from its keys without the namespace. Values are strings, or of YAML's types.
 
-    `secret`: the keys that are encrypted in the stack file. Raises ConfigError with all mistakes.
+    `stack`: may begin with its organisation and project. `secret`: the keys that are encrypted in the stack file.
+    Raises ConfigError with all mistakes.
     """
-    check_name(stack)
+    stack = parse_name(stack)
+    defaults = DEFAULTS[choose_environment(stack, config.get("environment"), list_stacks())]
     keys = {field.alias or name: name for name, field in Environment.model_fields.items() if name != "stack"}
     problems = [
         _unknown(stack, key, "[secret]" if key in secret else config[key], keys) for key in config if key not in keys
@@ -309,7 +284,7 @@ def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str]
         if key in config and key not in secret
     ]
     values: dict[str, Any] = {"stack": stack}
-    values |= {to_camel(name): value for name, value in DEFAULTS[stack].items()}
+    values |= {to_camel(name): value for name, value in defaults.items()}
     given = {key: _structured(keys[key], value) for key, value in config.items() if key in keys}
     if isinstance(given.get("settings"), dict):  # defaults remain, unless the file overrides them one by one
         given["settings"] = values.get("settings", {}) | given["settings"]
@@ -324,23 +299,34 @@ def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str]
 
 
 def check_name(stack: str) -> None:
-    """Raise ConfigError if the stack is not one of the environments."""
-    if stack not in ENVIRONMENTS:
-        raise ConfigError(
-            f"there is no stack {stack!r}{suggest_nearest(stack, ENVIRONMENTS)}\n  stacks: {', '.join(ENVIRONMENTS)}"
-        )
+    """Raise ConfigError if the name isn't allowed, or if there is no such stack."""
+    read_environment_name(stack)
+
+
+def read_environment_name(stack: str) -> str:
+    """Return which of ENVIRONMENTS the stack belongs to, from its name or its file. Raises ConfigError."""
+    name = parse_name(stack)
+    return choose_environment(name, _read_stack_file(name).get("environment"), list_stacks())
+
+
+def list_stacks(stacks: Path | None = None) -> tuple[str, ...]:
+    """Return the stacks that may be deployed: those named like an environment, then the others that have a file."""
+    found = (
+        file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in (stacks or STACKS).glob("Pulumi.?*.yaml")
+    )
+    return (*ENVIRONMENTS, *sorted(set(found) - set(ENVIRONMENTS)))
 
 
 def from_file(stack: str) -> Environment:
     """Return the environment from its stack file, without secrets. Raises ConfigError."""
-    check_name(stack)
-    return from_config(stack, {key: value for key, value in _read_stack_file(stack).items() if key not in SECRETS})
+    name = parse_name(stack)
+    return from_config(name, {key: value for key, value in _read_stack_file(name).items() if key not in SECRETS})
 
 
 def list_all_scripts() -> tuple[str, ...]:
-    """Return the scripts that any environment lists, so that a file used by only one isn't reported as unlisted."""
+    """Return the scripts that any stack lists, so that a file used by only one isn't reported as unlisted."""
     entries = list(DEFAULT_SCRIPTS)
-    for stack in ENVIRONMENTS:
+    for stack in list_stacks():
         listed = _structured("scripts", _read_stack_file(stack).get("scripts", []))
         entries += [entry for entry in listed if isinstance(entry, str)] if isinstance(listed, list) else []
     return tuple(dict.fromkeys(entries))

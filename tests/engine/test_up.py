@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -365,3 +366,22 @@ def test_the_repository_is_clean_after_all_of_it() -> None:
     """What `up` makes is ignored by git: .venv, .data, .pulumi."""
     ignored = (ROOT / ".gitignore").read_text().split()
     assert {".venv/", ".data/", ".pulumi/"} <= set(ignored)
+
+
+@pytest.mark.promise("A stack with a name of its own is deployed beside `local`, with data of its own")
+def test_a_stack_of_ones_own_has_data_of_its_own(deployed: Checkout) -> None:
+    said = deployed.fails("up", "alice")
+    assert said.count("error: there is no stack 'alice'") == said.count("error:") == 1
+    alice = replace(deployed, stack="alice", extra={"PULUMI_CONFIG_PASSPHRASE": "for other stacks"})
+    alice.write_file({"config": {"pgvector:environment": "local"}})
+    assert "alice is up: 8 created" in alice.ok("up", "alice")
+    deployed.do("INSERT INTO app.tenant (name) VALUES ('of local')")
+    url = alice.outputs()["appUrl"]
+    with psycopg.connect(url) as app:
+        assert app.execute("SELECT count(*) FROM app.tenant").fetchone() == (0,)
+    assert (deployed.root / ".data" / "alice" / "18").is_dir()
+    assert alice.fails("status", "organization/pgvector/alice", code=0).count("applied") == 3
+    assert "8 unchanged" in alice.ok("preview", "organization/pgvector/alice", "--expect-no-changes")
+    alice.ok("down", "organization/pgvector/alice", "--delete-data")
+    assert not (deployed.root / ".data" / "alice" / "18").exists()
+    assert deployed.ask("SELECT name FROM app.tenant") == [("of local",)]

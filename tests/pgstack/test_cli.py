@@ -90,7 +90,8 @@ def test_every_command_says_what_it_does_and_all_it_takes(pgstack: CommandLine, 
 
 def test_stacks_are_named_where_one_is_asked_for(pgstack: CommandLine) -> None:
     for command in OF_A_STACK:
-        assert "One of local, dev, test, staging, production." in " ".join(pgstack(command, "--help").out.split())
+        told = " ".join(pgstack(command, "--help").out.split())
+        assert "One of local, dev, test, staging, production, or another that has a file." in told
 
 
 def test_the_versions_of_the_package_and_of_pulumi_are_printed(pgstack: CommandLine) -> None:
@@ -120,6 +121,7 @@ def test_an_unknown_stack_is_refused_with_the_nearest_before_anything_is_fetched
     assert ran.err == (
         "error: there is no stack 'prodution'; did you mean \"production\"?\n"
         "  stacks: local, dev, test, staging, production\n"
+        "  to have one of this name, set pgvector:environment in stacks/Pulumi.prodution.yaml\n"
     )
 
 
@@ -159,7 +161,7 @@ def test_a_script_without_a_name_is_not_made(pgstack: CommandLine) -> None:
 
 
 def test_markup_in_a_message_is_printed_as_it_is(pgstack: CommandLine) -> None:
-    assert "no stack '[red]x[/red]'" in pgstack("status", "[red]x[/red]").err
+    assert "'[red]x[/red]' is not a name for a stack" in pgstack("status", "[red]x[/red]").err
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -20,6 +20,7 @@ from pgvector_stacks.automation import provider_process
 from pgvector_stacks.automation import workspace as w
 from pgvector_stacks.automation.toolchain import Toolchain
 from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.config import environment
 from pgvector_stacks.config.environment import ENVIRONMENTS, ConfigError
 
 HERE = Path("/check out")
@@ -141,6 +142,22 @@ def test_a_passphrase_for_other_stacks_does_not_lock_local_out() -> None:
     local = w.Workspace("local", tools("/t"), pytest.fail)
     assert local.variables["PULUMI_CONFIG_PASSPHRASE"] == ""
     assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in os.environ
+
+
+@pytest.mark.usefixtures("own_environ")
+def test_the_environment_decides_on_backend_and_passphrase_and_the_last_part_is_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "STACKS", tmp_path)
+    for stack, belongs in (("alice", "local"), ("pr-1", "test")):
+        (tmp_path / f"Pulumi.{stack}.yaml").write_text(f"config:\n  pgvector:environment: {belongs}\n")
+    (tmp_path / "credentials.json").write_text('{"current": "https://api.pulumi.com"}')
+    os.environ.update(PULUMI_CONFIG_PASSPHRASE="mine")
+    assert not w.Workspace("org/pgvector/pr-1", tools("/t"), pytest.fail).backend.own
+    assert [os.environ["PULUMI_CONFIG_PASSPHRASE"]] == ["mine"]
+    alice = w.Workspace("organization/pgvector/alice", tools("/t"), pytest.fail)
+    assert (alice.backend.own, alice.name, alice.short_name) == (True, "organization/pgvector/alice", "alice")
+    assert os.environ["PULUMI_CONFIG_PASSPHRASE"] == ""
 
 
 @pytest.mark.usefixtures("own_environ")

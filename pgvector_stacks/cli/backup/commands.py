@@ -66,10 +66,10 @@ def create(stack: Stack = "local") -> None:
     """Back a stack up while it serves; afterwards remove the backups that are no longer kept."""
     environment = _backed_up(stack)
     with _for_stack(stack):
-        deployed = _deployed(environment)
+        deployed = _deployed(environment, stack)
     with _for_stack(stack), open_server_toolbox(deployed) as (toolbox, server):
         manifest = make(
-            toolbox, server, environment.backups, stack=stack, database=environment.database,
+            toolbox, server, environment.backups, stack=environment.stack, database=environment.database,
             jobs=count_jobs(environment), key=deployed.key, report=say,
         )  # fmt: skip
     if not deployed.key:
@@ -199,7 +199,7 @@ def restore(
         confirm, f"--confirm {target.stack}", say,
     )  # fmt: skip
     with _for_stack(target.stack):
-        deployed = _deployed(target)
+        deployed = _deployed(target, into or stack)
     with _for_stack(stack), store.locking_folder(source.backups), open_server_toolbox(deployed) as (toolbox, server):
         before = bring_back(
             toolbox, server, deployed.admin, folder, manifest, manifest.database, jobs=count_jobs(target),
@@ -346,9 +346,12 @@ def _backed_up(stack: str) -> Environment:
     return environment
 
 
-def _deployed(environment: Environment) -> DeployedStack:
-    """Return the deployed stack. Raises ConnectionFailed, with the remedy, if its server doesn't answer."""
-    workspace = Workspace(environment.stack, find_or_get(say), say)
+def _deployed(environment: Environment, stack: str) -> DeployedStack:
+    """Return the deployed stack. `stack`: its name as Pulumi is to be asked for it.
+
+    Raises ConnectionFailed, with the remedy, if its server doesn't answer.
+    """
+    workspace = Workspace(stack, find_or_get(say), say)
     state = workspace.state()
     found = stack_outputs.read(workspace, state)
     deployed = DeployedStack.from_outputs(
