@@ -18,7 +18,7 @@ import pulumi_docker as docker
 
 from pgvector_stacks.common import image_names
 from pgvector_stacks.common.image_names import VOLUME
-from pgvector_stacks.config import offline
+from pgvector_stacks.config import offline, stack_ports
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.docker import docker_context
 from pgvector_stacks.docker.container_spec import ANYWHERE, PORT, ContainerSpec, published_host
@@ -55,6 +55,7 @@ def declare(
         from pgvector_stacks.backup.daily import sidecar  # few stacks have a schedule
 
         sidecar.refuse_elsewhere(engine, environment.stack)
+    stack_ports.refuse_conflict(environment)
     if environment.environment in PINNED and not image_names.is_pinned(environment.image):
         pulumi.log.info(image_names.describe_pinning(environment.image))
     return _Declaration(environment, parent, engine, environment.tuned_within_memory, backup_key).server(schema)

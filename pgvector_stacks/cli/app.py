@@ -17,7 +17,7 @@ import typer
 from pgvector_stacks.automation import deployed
 from pgvector_stacks.automation.toolchain import ToolchainError, find
 from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace
-from pgvector_stacks.cli import connection_check, deploy, inspection, printing
+from pgvector_stacks.cli import connection_check, deploy, inspection, new_stack, printing
 from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.backup import commands
 from pgvector_stacks.cli.backup import scheduled as backup_schedule
@@ -50,6 +50,7 @@ STOPPED = "stopped; what was not committed is undone"
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 app.add_typer(commands.app, name="backup")
 app.add_typer(upgrade_commands.app, name="upgrade")
+app.command("new-stack")(new_stack.create_stack_file)
 
 
 def _print_version(asked: bool) -> None:

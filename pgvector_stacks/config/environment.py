@@ -306,7 +306,7 @@ def check_name(stack: str) -> None:
 def read_environment_name(stack: str) -> str:
     """Return which of ENVIRONMENTS the stack belongs to, from its name or its file. Raises ConfigError."""
     name = parse_name(stack)
-    return choose_environment(name, _read_stack_file(name).get("environment"), list_stacks())
+    return choose_environment(name, read_stack_file(name).get("environment"), list_stacks())
 
 
 def list_stacks(stacks: Path | None = None) -> tuple[str, ...]:
@@ -320,19 +320,20 @@ def list_stacks(stacks: Path | None = None) -> tuple[str, ...]:
 def from_file(stack: str) -> Environment:
     """Return the environment from its stack file, without secrets. Raises ConfigError."""
     name = parse_name(stack)
-    return from_config(name, {key: value for key, value in _read_stack_file(name).items() if key not in SECRETS})
+    return from_config(name, {key: value for key, value in read_stack_file(name).items() if key not in SECRETS})
 
 
 def list_all_scripts() -> tuple[str, ...]:
     """Return the scripts that any stack lists, so that a file used by only one isn't reported as unlisted."""
     entries = list(DEFAULT_SCRIPTS)
     for stack in list_stacks():
-        listed = _structured("scripts", _read_stack_file(stack).get("scripts", []))
+        listed = _structured("scripts", read_stack_file(stack).get("scripts", []))
         entries += [entry for entry in listed if isinstance(entry, str)] if isinstance(listed, list) else []
     return tuple(dict.fromkeys(entries))
 
 
-def _read_stack_file(stack: str) -> dict[str, Any]:
+def read_stack_file(stack: str) -> dict[str, Any]:
+    """Return our keys of a stack file without the namespace; none without a file. Raises ConfigError."""
     path = STACKS / f"Pulumi.{stack}.yaml"
     if not path.is_file():
         return {}

@@ -75,5 +75,6 @@ def _explain_unknown(stack: str, names: tuple[str, ...]) -> str:
     return (
         f"there is no stack {stack!r}{suggest_nearest(stack, names)}\n"
         f"  stacks: {', '.join(names)}\n"
-        f"  to have one of this name, set pgvector:environment in stacks/Pulumi.{stack}.yaml"
+        f"  to have one of this name, set pgvector:environment in stacks/Pulumi.{stack}.yaml:"
+        f"  pgstack new-stack {stack} --environment ENVIRONMENT"
     )

@@ -114,7 +114,7 @@ def gather_facts(client: docker.DockerClient, endpoint: Endpoint, wanted: HostNe
         image_architectures=architectures,
         image_problem=problem,
         port_holder=_find_port_holder(client, endpoint, wanted),
-        has_address=not endpoint.is_local or _try_to_bind(wanted.bind_address, 0) != errno.EADDRNOTAVAIL,
+        has_address=not endpoint.is_local or try_to_bind(wanted.bind_address, 0) != errno.EADDRNOTAVAIL,
         other_users=tuple(
             container.name
             for container in list_volume_users(client, wanted.name)
@@ -196,7 +196,7 @@ def _find_port_holder(client: docker.DockerClient, endpoint: Endpoint, wanted: H
             for each in bound
         ):
             return f"the container {container.name}"
-    if not endpoint.is_local or _try_to_bind(wanted.bind_address, wanted.port) in (0, errno.EADDRNOTAVAIL):
+    if not endpoint.is_local or try_to_bind(wanted.bind_address, wanted.port) in (0, errno.EADDRNOTAVAIL):
         return ""
     with suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
@@ -210,7 +210,7 @@ def _addresses_conflict(one: str, other: str) -> bool:
     return one == other or bool({"", "0.0.0.0", "::"} & {one, other})
 
 
-def _try_to_bind(address: str, port: int) -> int:
+def try_to_bind(address: str, port: int) -> int:
     """Return 0 if a socket could bind to the address, else the error number. Port 0: any port."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

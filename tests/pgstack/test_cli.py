@@ -31,6 +31,7 @@ COMMANDS = (
     "plan-memory",
     "schema",
     "new",
+    "new-stack",
     "test-connection",
     "pulumi",
 )
@@ -121,7 +122,8 @@ def test_an_unknown_stack_is_refused_with_the_nearest_before_anything_is_fetched
     assert ran.err == (
         "error: there is no stack 'prodution'; did you mean \"production\"?\n"
         "  stacks: local, dev, test, staging, production\n"
-        "  to have one of this name, set pgvector:environment in stacks/Pulumi.prodution.yaml\n"
+        "  to have one of this name, set pgvector:environment in stacks/Pulumi.prodution.yaml:"
+        "  pgstack new-stack prodution --environment ENVIRONMENT\n"
     )
 
 

@@ -14,6 +14,7 @@ from pgvector_stacks.backup.daily import sidecar
 from pgvector_stacks.common.errors import PgstackError, ServerError
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.common.image_names import parse_major
+from pgvector_stacks.config import stack_ports
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.docker import docker_host
 from pgvector_stacks.docker.container_spec import PORT
@@ -31,6 +32,7 @@ class Docker(Engine):
 
     def check(self, environment: Environment, *, offline: bool) -> None:
         _ = environment.tuned_within_memory
+        stack_ports.refuse_conflict(environment)
         if offline:
             return
         engine = _choose_endpoint(environment)
