@@ -17,7 +17,7 @@ import typer
 from pgvector_stacks.automation import deployed
 from pgvector_stacks.automation.toolchain import ToolchainError, find
 from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace
-from pgvector_stacks.cli import connection_check, deploy, inspection, new_stack, printing
+from pgvector_stacks.cli import connection_check, deploy, inspection, printing
 from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.backup import commands
 from pgvector_stacks.cli.backup import scheduled as backup_schedule
@@ -33,7 +33,8 @@ from pgvector_stacks.cli.deployed_stack import (
     toolchain,
 )
 from pgvector_stacks.cli.foreground import run_in_foreground
-from pgvector_stacks.cli.new_script import create_script
+from pgvector_stacks.cli.new import stack_file
+from pgvector_stacks.cli.new.script_file import create_script
 from pgvector_stacks.cli.upgrade import commands as upgrade_commands
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config import offline
@@ -50,7 +51,7 @@ STOPPED = "stopped; what was not committed is undone"
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 app.add_typer(commands.app, name="backup")
 app.add_typer(upgrade_commands.app, name="upgrade")
-app.command("new-stack")(new_stack.create_stack_file)
+app.command("new-stack")(stack_file.create_stack_file)
 
 
 def _print_version(asked: bool) -> None:
@@ -347,8 +348,7 @@ def new(name: str) -> None:
 
 def _by_name(message: str) -> str:
     """Replace STACK in the message's commands by the stack on the command line, if exactly one is named."""
-    known = list_stacks()
-    named = [each for each in sys.argv[1:] if each.rpartition("/")[2] in known]
+    named = [each for each in sys.argv[1:] if each.rpartition("/")[2] in list_stacks()]
     return message.replace(" STACK", f" {named[0]}") if len(named) == 1 else message
 
 

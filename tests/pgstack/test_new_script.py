@@ -10,7 +10,7 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pgvector_stacks.cli.new_script import append_to_listing, choose_file_name, create_script
+from pgvector_stacks.cli.new.script_file import append_to_listing, choose_file_name, create_script
 from pgvector_stacks.common.errors import PgstackError, ScriptError
 from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, ENVIRONMENTS, STACKS
 from pgvector_stacks.migrations.scripts.script_files import load

@@ -60,7 +60,7 @@ def rollback(stack: Stack, yes: Yes = False) -> None:
 
     environment = from_file(stack)
     runs = int(str(read_outputs(stack)["postgresVersion"]).split(".")[0])
-    actions.ask_rollback(environment, runs, stack if yes else None, say)
+    actions.ask_rollback(environment, runs, environment.stack if yes else None, say)
     deploy.up_and_print(stack)
 
 
@@ -70,5 +70,6 @@ def confirm(stack: Stack, yes: Yes = False) -> None:
     check_name(stack)
     from pgvector_stacks.cli.upgrade import actions
 
+    environment = from_file(stack)
     runs = int(str(read_outputs(stack)["postgresVersion"]).split(".")[0])
-    actions.confirm(from_file(stack), runs, stack if yes else None, printing.echo)
+    actions.confirm(environment, runs, environment.stack if yes else None, printing.echo)
