@@ -272,7 +272,8 @@ def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str]
     Raises ConfigError with all mistakes.
     """
     stack = parse_name(stack)
-    defaults = DEFAULTS[choose_environment(stack, config.get("environment"), list_stacks())]
+    given = "[secret]" if "environment" in secret else config.get("environment")
+    defaults = DEFAULTS[choose_environment(stack, given, list_stacks())]
     keys = {field.alias or name: name for name, field in Environment.model_fields.items() if name != "stack"}
     problems = [
         _unknown(stack, key, "[secret]" if key in secret else config[key], keys) for key in config if key not in keys

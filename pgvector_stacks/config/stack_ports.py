@@ -11,6 +11,7 @@ from typing import Any
 
 from pgvector_stacks.common.errors import ConfigError
 from pgvector_stacks.config.defaults import DEFAULTS, ENVIRONMENTS
+from pgvector_stacks.config.engines import REGISTRY, get_config
 from pgvector_stacks.config.environment import NAMESPACE, Environment, list_stacks, read_stack_file
 
 POSTGRESQL = 5432  # where neither the stack file nor the environment has a port
@@ -28,13 +29,13 @@ class PortClaim:
 
 
 def find_claim(stack: str, keys: Mapping[str, Any]) -> PortClaim | None:
-    """Return the claim of a stack with these keys; None if it isn't on Docker, or if its file isn't valid. Pure."""
+    """Return the claim of a stack with these keys; None if its engine publishes none, or its file isn't valid. Pure."""
     environment = keys.get("environment", stack)
     if environment not in ENVIRONMENTS:
         return None
     found = {**DEFAULTS[environment], **keys}
     port = str(found.get("port") or POSTGRESQL)
-    if found["engine"] != "docker" or not port.isdecimal():
+    if found["engine"] not in REGISTRY or not get_config(found["engine"]).is_published or not port.isdecimal():
         return None
     return PortClaim(
         stack, int(port), (keys.get("dockerHost"), keys.get("dockerContext")), keys.get("port") is not None
@@ -62,7 +63,7 @@ def find_conflict(environment: Environment, claims: Iterable[PortClaim]) -> str 
     """
     known = list(claims)
     own = any(claim.own for claim in known if claim.stack == environment.stack)
-    if own or environment.stack in ENVIRONMENTS or environment.engine != "docker":
+    if own or environment.stack in ENVIRONMENTS or not get_config(environment.engine).is_published:
         return None
     port, host = environment.port or POSTGRESQL, (environment.docker_host, environment.docker_context)
     others = [claim for claim in known if claim.stack != environment.stack]

@@ -191,7 +191,7 @@ def complete(line: str) -> list[str]:
 
 def test_the_shell_completes_commands_and_stacks_that_have_a_file() -> None:
     assert complete("pgstack dow") == ["down"]
-    assert complete("pgstack down ") == sorted(file.stem.split(".")[1] for file in STACKS.glob("Pulumi.*.yaml"))
+    assert sorted(complete("pgstack down ")) == sorted(file.stem.split(".")[1] for file in STACKS.glob("Pulumi.*.yaml"))
     assert complete("pgstack backup drill st") == ["staging"]
     assert complete("pgstack test-connection pro") == ["production"]
 
