@@ -21,7 +21,7 @@ import psutil
 import pulumi.automation as auto
 from semver import VersionInfo
 
-from pgvector_stacks.automation import deployed, provider_guard
+from pgvector_stacks.automation import deployed, provider_guard, state_key
 from pgvector_stacks.automation.provider_process import COMMAND_LINE
 from pgvector_stacks.automation.toolchain import Toolchain
 from pgvector_stacks.common.errors import PgstackError
@@ -149,6 +149,7 @@ class Workspace:
         provider_guard.refuse_other_users()  # the stack's operations start servers in this process
         make = auto.Stack.create_or_select if create else auto.Stack.select
         self._remove_stale_lock()
+        state_key.refuse_other_key(self.short_name, self._read_deployment())
         try:
             workspace = LocalWorkspace(work_dir=str(ROOT), program=run_program, pulumi_command=self.pulumi)
             return Stack(self.name, workspace) if self._is_in_checkout() else make(self.name, workspace)
@@ -181,9 +182,26 @@ class Workspace:
             raise PgstackError(explain(str(error))) from None
         return {key.split(":")[-1]: value.value for key, value in found.items()}
 
+    @property
+    def _file(self) -> Path:
+        """The file of the state in the checkout's own backend."""
+        return ROOT / ".pulumi" / "stacks" / PROJECT / f"{self.short_name}.json"
+
     def _is_in_checkout(self) -> bool:
         """Return True if the checkout's own backend has a state of this stack."""
-        return self.backend.own and (ROOT / ".pulumi" / "stacks" / PROJECT / f"{self.short_name}.json").is_file()
+        return self.backend.own and self._file.is_file()
+
+    def _read_deployment(self) -> dict[str, Any]:
+        """Return the state with encrypted secrets; {} if there is none. A damaged one is left to Pulumi to report."""
+        try:
+            if self.backend.own:
+                found = json.loads(self._file.read_text())["checkpoint"]["latest"]
+            else:
+                said = self.pulumi.run(["stack", "export", "--stack", self.name], str(ROOT), {}).stdout
+                found = json.loads(said)["deployment"]
+        except (OSError, ValueError, LookupError, TypeError, auto.CommandError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def _no_stack(self) -> PgstackError:
         return PgstackError(f"the stack {self.name} does not exist yet\n  create it:  pgstack up {self.name}")

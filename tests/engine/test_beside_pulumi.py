@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 import pytest
 
@@ -40,3 +41,23 @@ def test_plain_pulumi_runs_on_the_stack_without_a_word_of_where_it_is(deployed: 
     assert "chosen-1" in deployed.outputs()["appUrl"]
 
     assert 'unknown command "nonsense"' in deployed.fails("pulumi", "local", "--", "nonsense")
+
+
+@pytest.mark.promise(
+    "A stack file that names another key for the state's secrets is refused before the key's host is asked"
+)
+def test_another_key_in_the_stack_file_reaches_nobody(deployed: Checkout) -> None:
+    """Pulumi would send its key to that host in the preview, and encrypt the state with it in the next `up`."""
+    before = deployed.state()
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        stranger.setblocking(False)
+        url = f"awskms://alias/x?region=eu-west-1&endpoint=http://127.0.0.1:{stranger.getsockname()[1]}"
+        deployed.write_file(deployed.file() | {"secretsprovider": url, "encryptedkey": "AQ=="})
+        for command in ("preview", "up", "down"):
+            said = deployed.fails(command, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
+            assert f"stack local: its file names {url} for the secrets of the state, which passphrase encrypts" in said
+            assert "pgstack pulumi local -- stack change-secrets-provider URL" in said
+        deployed.run("outputs", AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
+        with pytest.raises(BlockingIOError):
+            stranger.accept()
+    assert deployed.state() == before
