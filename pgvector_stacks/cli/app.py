@@ -132,9 +132,9 @@ def down(
     delete_data: Annotated[bool, typer.Option(help="Delete the data directory too.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Stop the server and remove the stack's resources. The data stays. Asks for the stack's name, except for local."""
+    """Stop the server and remove the stack's resources. The data stays. Asks for its name, except in `local`."""
     check_name(stack)
-    deploy.down(Workspace(stack, toolchain(), say), delete_data=delete_data, given=stack if yes else None)
+    deploy.down(Workspace(stack, toolchain(), say), delete_data=delete_data, yes=yes)
 
 
 @app.command()

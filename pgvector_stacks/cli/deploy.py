@@ -30,7 +30,7 @@ from pgvector_stacks.config.environment import Environment, from_file
 from pgvector_stacks.engines.interface import get_engine
 from pgvector_stacks.migrations.ledger import find_git_commit
 
-UNASKED = "local"  # one's own database: `down` needs no typed name
+UNASKED = "local"  # the environment of one's own database: `down` needs no typed name
 NOTHING_CHANGED = "unchanged"
 SUMMARY = {"show_secrets": False}  # in Pulumi's history: nothing reads them, and decrypting takes 0.2 s
 ROTATE = "PGSTACK_ROTATE_CERTIFICATE"  # read by components/certificate.py
@@ -113,21 +113,20 @@ def preview(workspace: Workspace, *, diff: bool, save: Path | None = None) -> di
             if "same" not in str(kind).lower()}  # fmt: skip
 
 
-def down(workspace: Workspace, *, delete_data: bool, given: str | None) -> None:
+def down(workspace: Workspace, *, delete_data: bool, yes: bool) -> None:
     """Remove the stack's resources. The data remains, unless `delete_data` or the stack file says otherwise.
 
-    `given`: the stack's name, if the user needn't type it. Raises PgstackError, and changes nothing, if it isn't typed.
+    `yes`: the user needn't type the stack's name. Raises PgstackError, and changes nothing, if it isn't typed.
     """
     stack = workspace.select(create=False)
     environment = from_file(workspace.name)
     _say_of_the_key(workspace, environment)
     engine = get_engine(environment)
     removal = engine.plan_removal(environment, lambda: workspace.exported(stack), delete_data=delete_data)
-    if workspace.name != UNASKED:
-        require_typed_name(
-            workspace.name, describe_removal(workspace.name, deletes_data=removal.deletes_data), given, "--yes",
-            workspace.say,
-        )  # fmt: skip
+    if environment.environment != UNASKED:
+        name = environment.stack
+        consequence = describe_removal(name, deletes_data=removal.deletes_data)
+        require_typed_name(name, consequence, name if yes else None, "--yes", workspace.say)
     _run(
         stack.destroy,
         suppress_outputs=True,
