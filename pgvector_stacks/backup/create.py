@@ -20,8 +20,8 @@ from pydantic import ValidationError
 from pgvector_stacks.backup import manifest as manifests
 from pgvector_stacks.backup import recorded_schema, shared_files
 from pgvector_stacks.backup.contents import Contents, contents_query
-from pgvector_stacks.backup.manifest import BackupFailed, Manifest
-from pgvector_stacks.backup.store import STAMP, locking_folder, promote, remove_unfinished, staging
+from pgvector_stacks.backup.manifest import STAMP, BackupFailed, Manifest
+from pgvector_stacks.backup.store import locking_folder, promote, remove_unfinished, staging
 from pgvector_stacks.common import queries, shell
 from pgvector_stacks.common.errors import PgstackError, ServerError
 from pgvector_stacks.migrations.scripts.script_files import revision

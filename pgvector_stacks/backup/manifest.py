@@ -29,6 +29,7 @@ from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.plain_text import one_line
 
 NAME = "manifest.json"
+STAMP = "%Y%m%dT%H%M%SZ"  # of when a backup began, in UTC: its folder's name
 PROOF = ("digest", "signature")  # keys of the manifest that they don't cover
 GLOBALS = "globals.sql"
 FORMAT = 2  # 1 has no signature
@@ -181,7 +182,7 @@ class Manifest(BaseModel):
     @property
     def folder_name(self) -> str:
         """The name of the backup's folder: when it began."""
-        return f"{self.started_at:%Y%m%dT%H%M%SZ}"
+        return f"{self.started_at:{STAMP}}"
 
     @property
     def bytes(self) -> int:

@@ -18,9 +18,12 @@ class DrilledBackup:
     good: bool | None
 
 
-def choose_removals(backups: Sequence[DrilledBackup], keep: int) -> tuple[str, ...]:
-    """Return the names of the backups to remove, oldest first. `backups`: oldest first; `keep`: below 1 counts as 1."""
-    stay = {each.name for each in backups[-max(1, keep) :]}
+def choose_removals(backups: Sequence[DrilledBackup], keep: int, *, made: str = "") -> tuple[str, ...]:
+    """Return the names of the backups to remove, oldest first.
+
+    `backups`: oldest first; `keep`: below 1 counts as 1; `made`: the name of one that stays in any case.
+    """
+    stay = {made, *(each.name for each in backups[-max(1, keep) :])}
     for verdict in (True, None):
         newest = next((each.name for each in reversed(backups) if each.good is verdict), None)
         if newest is not None:

@@ -24,11 +24,10 @@ from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from pgvector_stacks.backup import manifest, shared_files
 from pgvector_stacks.backup.contents import FROZEN
-from pgvector_stacks.backup.manifest import BackupFailed, BackupRefused
+from pgvector_stacks.backup.manifest import STAMP, BackupFailed, BackupRefused
 
 UNFINISHED = ".unfinished"
 DRILL = ".drill.json"
-STAMP = "%Y%m%dT%H%M%SZ"
 FINISHED = re.compile(r"\d{8}T\d{6}Z")
 
 

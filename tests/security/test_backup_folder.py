@@ -208,7 +208,7 @@ def taken(tmp_path: Path) -> Path:
     """A folder in which the names of the coming minute are there: links into nothing, too."""
     now = datetime.now(UTC)
     for seconds in range(60):
-        place = tmp_path / f"{now + timedelta(seconds=seconds):{store.STAMP}}"
+        place = tmp_path / f"{now + timedelta(seconds=seconds):{manifests.STAMP}}"
         place.touch() if seconds % 2 else place.symlink_to("nowhere")
     return tmp_path
 

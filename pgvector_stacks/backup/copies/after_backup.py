@@ -19,33 +19,32 @@ def prune_and_copy(made: Path, count: int, place: RemoteCopies | None, report: R
     Raises BackupFailed.
     """
     with store.locking_folder(made.parent):
-        for name in prune(made.parent, count, stays=made.name):
+        for name in prune(made.parent, count, made=made.name):
             report(f"removed {name}: {count} are kept")
     if place is None:
         return
     place.send(made)
     report(f"copied to {place.url}, encrypted; to open it by hand:  {encryption.decryption_commands(place.stack)}")
-    gone = [name for name in choose_removals(place.list_copies(), count) if name != made.name]
+    gone = choose_removals(place.list_copies(), count, made=made.name)
     place.remove(gone)
     for name in gone:
         report(f"removed the copy of {name}")
 
 
-def prune(directory: Path, count: int, *, stays: str = "") -> tuple[str, ...]:
-    """Remove the backups that retention doesn't keep, except the one named `stays`. Return their names.
+def prune(directory: Path, count: int, *, made: str = "") -> tuple[str, ...]:
+    """Remove the backups that retention doesn't keep, except the one named `made`. Return their names.
 
     The caller must hold the folder's lock.
     """
     backups = store.list_backups(directory)
     names = choose_removals(
-        [DrilledBackup(each.name, each.drill.ok if each.drill else None) for each in backups], count
+        [DrilledBackup(each.name, each.drill.ok if each.drill else None) for each in backups], count, made=made
     )
-    removed = tuple(name for name in names if name != stays)
-    for name in removed:
+    for name in names:
         folder = directory / name
         # Renamed first, so that a killed removal leaves no half backup under a backup's name.
         gone = folder.with_name(f"{name}{store.UNFINISHED}")
         folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
         store.drill_file(folder).unlink(missing_ok=True)
-    return removed
+    return names
