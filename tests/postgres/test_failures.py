@@ -7,7 +7,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from pgvector_stacks.migrations import apply
 from pgvector_stacks.sizing.settings import derive_settings
 from tests.conftest import LIMITS, FreshDatabase, Server, default_scripts, script
 from tests.lacking import small_file_system
+from tests.postgres.worker import start_worker
 
 KILLS = int(os.environ.get("PGSTACK_KILLS", "30"))
 
@@ -229,7 +229,7 @@ def test_kill_9_at_random_points_leaves_the_old_revision_or_the_new_one(fresh_da
     last, outcomes = 3, {"old": 0, "new": 0}
     for _ in range(KILLS):
         before, last = last, last + 5
-        process = _worker(fresh_database, before, last)
+        process = start_worker(WORKER, fresh_database, before, last)
         started = time.monotonic()
         try:
             process.wait(timeout=chance.uniform(0, whole * 1.2))
@@ -244,21 +244,10 @@ def test_kill_9_at_random_points_leaves_the_old_revision_or_the_new_one(fresh_da
         assert tables == len(names) - 3, f"the ledger and the tables differ (seed {seed})"
         outcomes["old" if len(names) == before else "new"] += 1
         last = len(names)
-    assert _worker(fresh_database, last, last + 5).wait(timeout=30) == 0
+    assert start_worker(WORKER, fresh_database, last, last + 5).wait(timeout=30) == 0
     rows = sum(fresh_database.ask(f"SELECT count(*) FROM app.t{n}")[0][0] for n in range(4, last + 6))
     assert rows == 50 * (last + 2)
     print(outcomes)  # noqa: T201
-
-
-def _worker(database: FreshDatabase, first: int, last: int) -> subprocess.Popen[str]:
-    place = database.admin
-    arguments = [place.host, str(place.port), place.database, place.user, place.password, str(first), str(last)]
-    root = Path(__file__).parent.parent.parent
-    process = subprocess.Popen([sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE, text=True, cwd=root)
-    assert process.stdout
-    with process.stdout:
-        assert process.stdout.readline() == "ready\n"
-    return process
 
 
 def _nobody_works(database: FreshDatabase, timeout_s: float = 5.0) -> bool:

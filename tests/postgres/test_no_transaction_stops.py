@@ -6,11 +6,9 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -21,6 +19,7 @@ from pgvector_stacks.connections.connection import connect
 from pgvector_stacks.inspection import schema_drift
 from pgvector_stacks.migrations.scripts.script_files import Script
 from tests.conftest import FreshDatabase, script
+from tests.postgres.worker import start_worker
 
 EXAMPLES = int(os.environ.get("PGSTACK_EXAMPLES", "6"))
 KILLS = int(os.environ.get("PGSTACK_KILLS_APART", "4"))
@@ -169,18 +168,6 @@ apply.apply(address, apply.Request("test", scripts, lock_wait_s=5.0))
 """
 
 
-def worker(database: FreshDatabase, text: str) -> subprocess.Popen[str]:
-    """Start a process that applies the scripts."""
-    place = database.admin
-    arguments = [place.host, str(place.port), place.database, place.user, place.password, text]
-    root = Path(__file__).parent.parent.parent
-    process = subprocess.Popen([sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE, text=True, cwd=root)
-    assert process.stdout
-    with process.stdout:
-        assert process.stdout.readline() == "ready\n"
-    return process
-
-
 def test_kill_9_anywhere_repeats_nothing(fresh_database: FreshDatabase) -> None:
     """The next try begins at once, while the killed one's last statement may still run on the server."""
     seed = int(os.environ.get("PGSTACK_SEED", random.randrange(10**6)))
@@ -198,7 +185,7 @@ def test_kill_9_anywhere_repeats_nothing(fresh_database: FreshDatabase) -> None:
     place = fresh_database.admin
     kills = 0
     while True:
-        process = worker(fresh_database, text)
+        process = start_worker(WORKER, fresh_database, text)
         if kills < KILLS:
             _wait_for_progress(fresh_database, process, kills * 25 // KILLS + 1)
             time.sleep(chance.uniform(0, 0.1))
@@ -243,7 +230,7 @@ def test_what_commits_inside_is_not_begun_again_after_a_kill_before_its_record(
     scripts = (script("create table app.t (id int)", "4.sql"), script(text, name))
     place = fresh_database.admin
     with connect(place, autocommit=False) as holder:
-        process = worker(fresh_database, text)
+        process = start_worker(WORKER, fresh_database, text)
         wait_for(fresh_database, "SELECT FROM pgstack.statement WHERE state = 'started'")
         holder.execute("LOCK TABLE pgstack.statement IN SHARE MODE")
         waits = "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'pgstack.statement'"

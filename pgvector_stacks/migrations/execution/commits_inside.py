@@ -28,14 +28,14 @@ def is_found(owner: Connection[Any], script: Script, number: int) -> bool:
     return owner.execute(queries.get("commits_inside"), asked).fetchone() == (True,)
 
 
-def note(script: Script, number: int) -> dict[str, Any]:
+def build_note(script: Script, number: int) -> dict[str, Any]:
     """Return what is noted when a statement begins: that it may commit, and the names of what it may create."""
     if not steps.may_commit_inside(script, number):
         return {}
     return {interrupted.MAY_HAVE_COMMITTED: True, "names": steps.list_identifiers(script, number)}
 
 
-def transactions(owner: Connection[Any]) -> int:
+def count_transactions(owner: Connection[Any]) -> int:
     """Return how many transactions the session has begun, the one of this look included."""
     row = owner.execute(TRANSACTIONS.encode()).fetchone()
     assert row is not None  # a session that looks holds the lock of its own transaction
@@ -48,11 +48,11 @@ def has_committed(owner: Connection[Any], before: int) -> bool:
     A session that can't be asked may have committed.
     """
     with suppress(psycopg.Error):
-        return owner.closed or transactions(owner) > before + BETWEEN
+        return owner.closed or count_transactions(owner) > before + BETWEEN
     return True
 
 
-def told(script: Script, number: int) -> str:
+def explain_commit(script: Script, number: int) -> str:
     """Return what is added to the error of a statement that may have committed."""
-    ways = interrupted.ways_on(script, number)
+    ways = interrupted.describe_ways_on(script, number)
     return f"it may have committed part of its work, which stays; look, then say which holds, {ways}"

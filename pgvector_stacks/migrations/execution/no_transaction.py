@@ -241,7 +241,7 @@ class _Run:
         """Run a statement outside of a transaction and record it. First drop what an earlier attempt of it left."""
         step = Step(number, number)
         if steps.may_commit_inside(self.script, number):
-            return self.committing(step)
+            return self.run_committing(step)
         if (before := self.started.get(number)) is not None:
             noted = before.note
             if noted is None:
@@ -263,19 +263,19 @@ class _Run:
             raise error from None
         return self.record_apart(step)
 
-    def committing(self, step: Step) -> None:
+    def run_committing(self, step: Step) -> None:
         """Run a DO or CALL that may commit. It begins once: only a person knows how far it came, if it ends early."""
         number, before = step.first, self.unrecorded
         with self.records.transaction():
             if before:  # a record without a gap, to which a person adds that the statement is done
-                self.write(step_records.before_begun(self.script, before, self.opening))
-            self.start(number, commits_inside.note(self.script, number))
+                self.write(step_records.record_settings_before(self.script, before, self.opening))
+            self.start(number, commits_inside.build_note(self.script, number))
         try:
             self.run_with_long_wait(number)
         except SqlFailed as error:
             self.repeatable = not self.has_committed
             if self.has_committed:
-                raise error.with_line(commits_inside.told(self.script, number)) from None
+                raise error.with_line(commits_inside.explain_commit(self.script, number)) from None
             if not self.records.closed:
                 for each in (*before, number):
                     self.write(step_records.delete_record(self.script, each))
@@ -302,7 +302,7 @@ class _Run:
         message = StepMessage(statement.start, statement.end, number, number)
         if not steps.may_commit_inside(self.script, number):
             return self.send(message)
-        before = commits_inside.transactions(self.owner)
+        before = commits_inside.count_transactions(self.owner)
         try:
             self.send(message)
         except SqlFailed:

@@ -95,6 +95,20 @@ def send(
     `first`: the number of the script's statement that `text` begins with. `checks`: which statement after the script
     checks deferred constraints. `added`: the statements that were added to the script. Raises SqlFailed.
     """
+    done, failed, answers = exchange(connection, script, text)
+    if failed is not None:
+        if failed.position is not None:
+            failed = replace(failed, position=resets.position_in_script(failed.position, added))
+        raise explain(script, *_locate_error(script, failed, resets.number_in_script(first + done, added), checks))
+    return done, answers
+
+
+def exchange(connection: Connection[Any], script: Script, text: str) -> tuple[int, ServerMessage | None, list[Rows]]:
+    """Send `text`, which is of the script, as one message, and wait for its results.
+
+    Return the number of good results, the error of the first bad one or None, and the answers whose first column is
+    LOOK. A COPY that needs data is an error, and closes the connection. Raises SqlFailed if the connection is lost.
+    """
     notices.begin(connection, script.path)
     wire = connection.pgconn
     try:
@@ -104,17 +118,11 @@ def send(
         raise explain_lost_connection(script, error) from None
     if failed is not None and failed.status in COPYING:
         connection.close()
-        raise explain(script, ServerMessage("COPY needs a client that sends or takes the data"), first + done)
+        return done, ServerMessage("COPY needs a client that sends or takes the data"), answers
+    message = None if failed is None else _message(failed)
     if wire.status != pq.ConnStatus.OK:
-        raise explain_lost_connection(
-            script, _message(failed).text if failed is not None else "the connection was lost"
-        )
-    if failed is not None:
-        message = _message(failed)
-        if message.position is not None:
-            message = replace(message, position=resets.position_in_script(message.position, added))
-        raise explain(script, *_locate_error(script, message, resets.number_in_script(first + done, added), checks))
-    return done, answers
+        raise explain_lost_connection(script, message.text if message else "the connection was lost")
+    return done, message, answers
 
 
 def _outcome(wire: Any) -> Generator[Any, Any, tuple[int, Any, list[Rows]]]:

@@ -42,7 +42,7 @@ def record_start(script: Script, number: int, noted: Mapping[str, Any]) -> Write
     return BEGUN, (script.name, number, statement_hash(script, number), json.dumps(noted))
 
 
-def before_begun(script: Script, numbers: Sequence[int], opening: Mapping[str, str]) -> Write:
+def record_settings_before(script: Script, numbers: Sequence[int], opening: Mapping[str, str]) -> Write:
     """Return the Write that records the statements `numbers`, which only set the session, as done."""
     return record_done(script, numbers, last=-1, noted=True, held={}, over=True, opening=opening, left={})
 

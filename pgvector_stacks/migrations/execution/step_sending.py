@@ -6,37 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg
-from psycopg import Connection, pq
+from psycopg import Connection
 
 from pgvector_stacks.connections.lock_retry import Locks
-from pgvector_stacks.migrations.execution import notices
-from pgvector_stacks.migrations.execution.runner import COPYING, _message, _outcome, explain_lost_connection
-from pgvector_stacks.migrations.execution.sql_errors import ServerMessage, explain
+from pgvector_stacks.migrations.execution.runner import exchange
+from pgvector_stacks.migrations.execution.sql_errors import explain
 from pgvector_stacks.migrations.execution.step_message import StepMessage
 from pgvector_stacks.migrations.scripts.script_files import Script
 
 
 def send(owner: Connection[Any], script: Script, sent: str, message: StepMessage) -> None:
     """Send a message and wait for its results. `sent`: the script's text as it is sent. Raises SqlFailed."""
-    notices.begin(owner, script.path)
-    wire = owner.pgconn
-    text = message.prefix + sent[message.start : message.end] + message.suffix
-    try:
-        wire.send_query(text.encode())
-        done, failed, _ = owner.wait(_outcome(wire))
-    except psycopg.OperationalError as error:
-        raise explain_lost_connection(script, error) from None
-    if failed is not None and failed.status in COPYING:
-        owner.close()
-        failure = ServerMessage("COPY needs a client that sends or takes the data")
-        raise explain(script, *message.locate_error(script, failure, done))
-    if wire.status != pq.ConnStatus.OK:
-        raise explain_lost_connection(
-            script, _message(failed).text if failed is not None else "the connection was lost"
-        )
+    done, failed, _ = exchange(owner, script, message.prefix + sent[message.start : message.end] + message.suffix)
     if failed is not None:
-        raise explain(script, *message.locate_error(script, _message(failed), done))
+        raise explain(script, *message.locate_error(script, failed, done))
 
 
 @contextmanager

@@ -203,11 +203,11 @@ def _undecided(script: Script, entry: StartedStatement) -> str | None:
     line, column = line_and_column(script.text, script.statements[number].start)
     return (
         f"{began}: line {line}\n{excerpt(script.text, line, column)}\n"
-        f"  look at what it committed, then say which holds, {ways_on(script, number)}"
+        f"  look at what it committed, then say which holds, {describe_ways_on(script, number)}"
     )
 
 
-def ways_on(script: Script, number: int) -> str:
+def describe_ways_on(script: Script, number: int) -> str:
     """Return what a person may say of a statement that began and may have committed."""
     return (
         f"{IN_PSQL}"
