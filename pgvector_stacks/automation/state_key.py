@@ -9,21 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.plain_text import one_line
-from pgvector_stacks.config.environment import LOADER, STACKS
+from pgvector_stacks.config.environment import read_content
+from pgvector_stacks.config.secret_keys import NO_KEY_SERVICE
 
-NO_SERVICE = ("", "default", "passphrase")
 KEYS = ("secretsprovider", "encryptedkey")
 
 
 def read_key(stack: str) -> dict[str, str]:
-    """Return KEYS of a stack file, as far as it has them. The file is valid YAML."""
-    path = STACKS / f"Pulumi.{stack}.yaml"
-    content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) if path.is_file() else None
-    return {key: str(content[key]) for key in KEYS if key in content} if isinstance(content, dict) else {}
+    """Return KEYS of a stack file, as far as it has them. Raises ConfigError if it isn't YAML."""
+    content = read_content(stack)
+    return {key: str(content[key]) for key in KEYS if key in content}
 
 
 def find_difference(key: Mapping[str, str], deployment: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -34,7 +31,7 @@ def find_difference(key: Mapping[str, str], deployment: Mapping[str, Any]) -> tu
     state = deployment.get("secrets_providers") or {}
     known: Mapping[str, Any] = (state.get("state") or {}) if state.get("type") == "cloud" else {}
     url = key.get("secretsprovider", "")
-    named = "" if url in NO_SERVICE else url
+    named = "" if url in NO_KEY_SERVICE else url
     if not deployment.get("resources") or (named, known.get("url", "")) == ("", ""):
         return None
     if named == known.get("url") and key.get("encryptedkey") == known.get("encryptedkey"):

@@ -209,7 +209,7 @@ def status(stack: Stack = "local", as_json: Json = False, quiet: Quiet = False) 
     check_name(stack)
     environment, workspace = from_file(stack), Workspace(stack, quiet_toolchain(), say)
     state = workspace.state()
-    found = {key: output.value for key, output in stack_outputs.read(workspace, state).items()}
+    found = stack_outputs.get_values(stack_outputs.read(workspace, state))
     database = inspection.DatabaseAddresses.from_outputs(found, get_engine(environment).via(environment))
     seen = inspection.read_status(database, stack)
     backup = commands.examine_backups(environment, deployed.find_backup_key(state))

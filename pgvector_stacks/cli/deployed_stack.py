@@ -50,8 +50,7 @@ def quiet_toolchain() -> Toolchain:
 
 def read_outputs(stack: str) -> dict[str, Any]:
     """Return the values of the stack's outputs, by name."""
-    found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
-    return {key: output.value for key, output in found.items()}
+    return stack_outputs.get_values(stack_outputs.read(Workspace(stack, quiet_toolchain(), say)))
 
 
 def find_database(stack: str) -> DatabaseAddresses:

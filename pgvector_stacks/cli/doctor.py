@@ -53,7 +53,7 @@ def examine(stack: str, say: Callable[[str], None]) -> list[Finding]:
             if finished
             else Finding("stack", "its first `up` did not come to its end", f"pgstack up {stack}")
         )
-        outputs = {name: output.value for name, output in found.items()}
+        outputs = stack_outputs.get_values(found)
         if certificate := outputs.get("certificate"):
             made = environment.tls_certificate is None
             findings.append(

@@ -172,10 +172,8 @@ def _read_status(database: DatabaseAddresses, stack: str) -> Status:
         )
         wrong_roles += ledger_drift.describe_faults(ledger_drift.read_parts(connection))
         rules = hba_rules.find_faults(connection, tls=environment.demands_tls)
-        noted, itself = (
-            role_drift.find_intended(connection),
-            database_drift.read_attributes(connection, database.admin.database),
-        )
+        noted = role_drift.find_intended(connection)
+        itself = database_drift.read_attributes(connection, database.admin.database)
         raised = raised_rights.find_raised(connection, database.admin.database)
         raised += raised_rights.find_raised_on_lock(database.admin)
         pending: tuple[Pending, ...] = ()
@@ -187,14 +185,10 @@ def _read_status(database: DatabaseAddresses, stack: str) -> Status:
         except PlanRefused as refusal:
             problem = problem or str(refusal)
     if itself is not None:
-        wrong_roles, noted = (
-            wrong_roles + database_drift.describe_faults(itself),
-            noted + database_drift.describe_intended(itself),
-        )
-    wrong_roles, noted = (
-        wrong_roles + raised_rights.describe_faults(raised),
-        noted + raised_rights.describe_intended(raised),
-    )
+        wrong_roles += database_drift.describe_faults(itself)
+        noted += database_drift.describe_intended(itself)
+    wrong_roles += raised_rights.describe_faults(raised)
+    noted += raised_rights.describe_intended(raised)
     seen = role_drift.sort_drift(baseline.exclude_pending(found, pending), wrong_roles)
     differences = [*seen.drift, *rules, *(f"{line} (`up` fixes it)" for line in seen.repairable)]
     states = build_status_rows(scripts, ledger, known, {name: how_far.done for name, how_far in progress.items()})

@@ -61,6 +61,11 @@ def pick(outputs: Mapping[str, Output], name: str) -> Output:
     return outputs[name]
 
 
+def get_values(outputs: Mapping[str, Output]) -> dict[str, Any]:
+    """Return the outputs' values by name, secrets in plain text, for our own commands."""
+    return {name: output.value for name, output in outputs.items()}
+
+
 def select_shown(outputs: Mapping[str, Output]) -> dict[str, Output]:
     """Return the outputs that people see; the others are for our own commands."""
     return {name: output for name, output in outputs.items() if output.shown}

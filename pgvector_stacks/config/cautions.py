@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
-import yaml
-
 from pgvector_stacks.config.engines import get_config
-from pgvector_stacks.config.environment import LOADER, NAMESPACE, STACKS, Environment
+from pgvector_stacks.config.environment import NAMESPACE, Environment, read_content
+from pgvector_stacks.config.secret_keys import NO_KEY_SERVICE
 
 GUARDED = ("staging", "production")
 CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")  # Docker creates the first, Podman the second
@@ -87,9 +86,7 @@ def _passphrase_is_empty(environ: Mapping[str, str]) -> bool:
 
 def _has_provider(stack: str) -> bool:
     """Return True if the stack file names a key service to encrypt the state. Then no passphrase is used."""
-    path = STACKS / f"Pulumi.{stack}.yaml"
-    content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) if path.is_file() else None
-    return bool((content or {}).get("secretsprovider", "passphrase") not in ("default", "passphrase"))
+    return read_content(stack).get("secretsprovider", "") not in NO_KEY_SERVICE
 
 
 def _is_loopback(address: str) -> bool:

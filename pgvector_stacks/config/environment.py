@@ -333,8 +333,8 @@ def list_all_scripts() -> tuple[str, ...]:
     return tuple(dict.fromkeys(entries))
 
 
-def read_stack_file(stack: str) -> dict[str, Any]:
-    """Return our keys of a stack file without the namespace; none without a file. Raises ConfigError."""
+def read_content(stack: str) -> dict[str, Any]:
+    """Return the whole content of a stack file, with Pulumi's own keys; {} without a file. Raises ConfigError."""
     path = STACKS / f"Pulumi.{stack}.yaml"
     if not path.is_file():
         return {}
@@ -342,9 +342,14 @@ def read_stack_file(stack: str) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) or {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"stacks/{path.name} is not YAML: {' '.join(str(error).split())[:300]}") from None
-    config = content.get("config") or {} if isinstance(content, dict) else None
-    if not isinstance(config, dict):
+    if not isinstance(content, dict) or not isinstance(content.get("config") or {}, dict):
         raise ConfigError(f"stacks/{path.name}: `config:` is a map of keys like {NAMESPACE}:memoryMb")
+    return content
+
+
+def read_stack_file(stack: str) -> dict[str, Any]:
+    """Return our keys of a stack file without the namespace; none without a file. Raises ConfigError."""
+    config = read_content(stack).get("config") or {}
     return {str(key).removeprefix(f"{NAMESPACE}:"): value for key, value in config.items() if _ours(str(key))}
 
 

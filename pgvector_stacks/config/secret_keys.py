@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
+NO_KEY_SERVICE = ("", "default", "passphrase")  # as `secretsprovider` of a stack file: none encrypts the state
+
 
 def _one_line(value: SecretStr | None) -> SecretStr | None:
     if value is not None and (not value.get_secret_value() or set(value.get_secret_value()) & {"\n", "\r", "\0"}):

@@ -53,7 +53,7 @@ def test_no_stack_as_it_comes_is_in_the_clear(stack: str) -> None:
 def test_the_empty_passphrase_is_told_where_it_counts(
     stack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cautions, "STACKS", tmp_path)
+    monkeypatch.setattr("pgvector_stacks.config.environment.STACKS", tmp_path)
     file = tmp_path / f"Pulumi.{stack}.yaml"
     counts = stack in ("staging", "production")
     for text, tells in (("", counts), ("encryptionsalt: v1:x", counts), ("secretsprovider: awskms://alias/a", False)):

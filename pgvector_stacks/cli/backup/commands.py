@@ -354,8 +354,6 @@ def _deployed(environment: Environment, stack: str) -> DeployedStack:
     workspace = Workspace(stack, find_or_get(say), say)
     state = workspace.state()
     found = stack_outputs.read(workspace, state)
-    deployed = DeployedStack.from_outputs(
-        environment, {key: output.value for key, output in found.items()}, find_backup_key(state)
-    )
+    deployed = DeployedStack.from_outputs(environment, stack_outputs.get_values(found), find_backup_key(state))
     connect(replace(deployed.admin, database="postgres")).close()
     return deployed
