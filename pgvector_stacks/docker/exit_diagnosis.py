@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgvector_stacks.docker.container_spec import LOCK_HELD_CODE
 
 LOG_LINES = 12
+# After one crash, Docker's restart policy may repair the server; after a second one it isn't expected to.
+MOST_RESTARTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,15 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
 )
 # When a backend is killed, the server ends all other backends and recovers; the container keeps running.
 KILLED_BACKEND = re.compile(r"\(PID \d+\) was terminated by signal 9\b")
+
+
+def see_restarts(state: ContainerState) -> ContainerState:
+    """Return the state with status "restarting" where Docker restarts the container again and again.
+
+    Between two exits Docker calls such a container "running", for a moment.
+    """
+    between = state.status == "running" and state.health != "healthy" and state.restarts > MOST_RESTARTS
+    return replace(state, status="restarting") if between else state
 
 
 def describe_crash(log: str, memory_mb: int) -> str:

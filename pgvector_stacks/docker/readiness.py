@@ -19,14 +19,12 @@ from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import REFUSED, Address, connect, explain, server_version
 from pgvector_stacks.docker.data_volume import read_state
 from pgvector_stacks.docker.docker_host import docker_errors
-from pgvector_stacks.docker.exit_diagnosis import ContainerState, diagnose
+from pgvector_stacks.docker.exit_diagnosis import MOST_RESTARTS, ContainerState, diagnose
 
 PATIENCE_S = 90.0
 RECOVERY_S = 3600.0  # the longest wait for a server that reports recovery
 POLL_S = 0.2
 STOPPED_STATES = ("exited", "dead", "removing", "created", "paused")
-# After one crash, Docker's restart policy may repair the server; after a second one the wait ends.
-MOST_RESTARTS = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,13 +106,16 @@ def carry_out(toolbox: Toolbox, new: int) -> None:
 
 
 def list_kept(toolbox: Toolbox, serves: int, majors: tuple[int, ...]) -> list[KeptDirectory]:
-    """Return the kept directories beside the one that the server uses. Raises ServerError."""
+    """Return the kept directories beside the one that the server uses. Raises ServerError.
+
+    `upgrade verify` may work in one of them meanwhile: what goes away while it is counted counts nothing.
+    """
     paths = [toolbox.directory(major) for major in majors if major != serves]
     paths += [toolbox.sibling_path(major, name) for name in (ASIDE, COPY) for major in majors]
     found = []
     for path in paths:
         said = require_success(
-            f"looking at {path}", toolbox.sh('if [ -d "$D" ]; then du -sb "$D" | cut -f1; fi', D=path)
+            f"looking at {path}", toolbox.sh('if [ -d "$D" ]; then du -sb "$D" 2>/dev/null | cut -f1; fi', D=path)
         ).strip()
         if said:
             found.append(KeptDirectory(path, int(said)))

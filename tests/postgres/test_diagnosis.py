@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvector_stacks.docker.container_spec import LOCK_HELD_CODE
-from pgvector_stacks.docker.exit_diagnosis import DIAGNOSES, LOG_LINES, ContainerState, describe_crash, diagnose
+from pgvector_stacks.docker.exit_diagnosis import (
+    DIAGNOSES,
+    LOG_LINES,
+    ContainerState,
+    describe_crash,
+    diagnose,
+    see_restarts,
+)
 
 EXITED = ContainerState(
     name="pgvector-dev", status="exited", exit_code=1, oom_killed=False, error="", health="", log="", volume="vol",
@@ -154,6 +161,21 @@ def test_what_nobody_knows_points_to_the_log_of_a_container_that_is_there() -> N
 def test_the_first_line_says_how_the_container_is(status: str, words: str) -> None:
     state = replace(EXITED, status=status, restarts=4, health="unhealthy" if status == "running" else "")
     assert diagnose(state).startswith(f"the container pgvector-dev {words}")
+
+
+@pytest.mark.parametrize(
+    ("status", "health", "restarts", "seen"),
+    [
+        ("running", "starting", 3, "restarting"),  # between two exits
+        ("running", "starting", 2, "running"),  # Docker's restart policy may have mended it
+        ("running", "healthy", 9, "running"),  # its past
+        ("exited", "", 9, "exited"),
+    ],
+)
+def test_a_container_between_two_of_many_exits_is_seen_as_restarting(
+    status: str, health: str, restarts: int, seen: str
+) -> None:
+    assert see_restarts(replace(EXITED, status=status, health=health, restarts=restarts)).status == seen
 
 
 @given(st.text(), st.text(), st.integers(0, 255), st.booleans(), st.sampled_from(["exited", "running", "restarting"]))

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -178,9 +179,33 @@ def test_meanwhile_nobody_takes_the_copy_or_what_is_kept_away(upgraded: Machine,
                 rollback.delete_kept(toolbox, found)
     finally:
         os.kill(process.pid, signal.SIGCONT)
-    assert process.wait() == 0
+        code = process.wait()
+    assert code == 0
     with nothing_left(upgraded):
         pass
+
+
+def test_files_that_go_away_while_their_size_is_counted_are_no_error(tmp_path: Path) -> None:
+    """A comparison may end meanwhile. Without its `2>/dev/null`, du's complaint was read as a part of the size."""
+    copy, over = tmp_path / "16.verify", threading.Event()
+    copy.mkdir()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            for number in range(200):
+                (copy / str(number)).touch()
+            for number in range(200):
+                (copy / str(number)).unlink()
+
+    worker = threading.Thread(target=come_and_go)
+    worker.start()
+    try:
+        with embedded_toolbox.open_toolbox(tmp_path) as toolbox:
+            for _ in range(100):
+                assert [kept.path for kept in rollback.list_kept(toolbox, 18, (16, 18))] == [str(copy)]
+    finally:
+        over.set()
+        worker.join()
 
 
 def started(machine: Machine, moment: str) -> subprocess.Popen[bytes]:

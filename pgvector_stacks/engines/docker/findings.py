@@ -14,7 +14,7 @@ from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.docker import docker_host, preflight
 from pgvector_stacks.docker.container_spec import PORT
 from pgvector_stacks.docker.data_volume import read_state
-from pgvector_stacks.docker.exit_diagnosis import describe_crash, diagnose
+from pgvector_stacks.docker.exit_diagnosis import describe_crash, diagnose, see_restarts
 
 LOG_LINES, LOG_S = 5000, 24 * 3600
 SCHEDULE = "container of scheduled backups"
@@ -51,7 +51,7 @@ def examine(environment: Environment, choose: Callable[[Environment], docker_hos
         return
     if scheduled := _check_schedule(client, environment):
         yield scheduled
-    state = read_state(server, environment.memory_mb, environment.volume_name, environment.port or PORT)
+    state = see_restarts(read_state(server, environment.memory_mb, environment.volume_name, environment.port or PORT))
     if state.status == "running" and state.health != "unhealthy":
         yield Finding("container", f"{environment.name} runs" + (f", {state.health}" if state.health else ""))
         killed = describe_crash(docker_host.read_log(server, lines=LOG_LINES, last_s=LOG_S), environment.memory_mb)
