@@ -144,7 +144,7 @@ class EmbeddedServerProvider(Provider):
                 statistics,
             )
 
-            reindex.rebuild_stale(serves.address, pulumi.log.info)
+            reindex.reindex_stale_indexes(serves.address, pulumi.log.info)
             statistics.analyze_missing(serves.address)
             _back_up(was, serves)
         return UpdateResult(outs)

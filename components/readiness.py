@@ -106,7 +106,7 @@ class ReadinessProvider(Provider):
             pulumi.log.info(f"PostgreSQL {serves.version} serves; statistics of {tables} tables are complete")
             from pgvector_stacks.upgrade.checks import reindex  # late: the program only declares
 
-            reindex.rebuild_stale(address, pulumi.log.info)
+            reindex.reindex_stale_indexes(address, pulumi.log.info)
             _back_up(was, serves)
         return UpdateResult(serves.to_props())
 

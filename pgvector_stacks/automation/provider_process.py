@@ -33,7 +33,8 @@ def install_process_hooks() -> None:
     """Set up a provider process, once. `host` calls this first, or else a provider's `configure`.
 
     If a provider raises, the SDK sends `traceback.format_exc()` to Pulumi, which prints it. The replaced function
-    returns only the message of a known failure, and the traceback of a bug. Text for Pulumi's log is made safe to show.
+    returns only the message of a known failure, and the traceback of a bug. Control characters in text for
+    Pulumi's log are escaped.
     """
     original = traceback.format_exc
     if original.__module__ == __name__:

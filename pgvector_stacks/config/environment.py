@@ -80,7 +80,7 @@ def _ssh_folder(value: str | None) -> str | None:
 
 
 def _by_a_container(value: Schedule | None, info: ValidationInfo) -> Schedule | None:
-    """Refuse a schedule where the engine has none, or where backups are to be copied: scheduled ones aren't."""
+    """Refuse scheduled backups if the engine has none, or if `backupCopy` is set: scheduled backups aren't copied."""
     lacks = get_config(info.data["engine"]).lacks.get("schedule", "") if "engine" in info.data else ""
     if not lacks and info.data.get("backup_copy") is not None:
         lacks = "a scheduled backup isn't copied to pgvector:backupCopy: let cron run `pgstack backup create STACK`"
@@ -198,7 +198,7 @@ class Environment(RoleKeys, SecretKeys, DockerKeys):
 
     @property
     def tuned_within_memory(self) -> TunedServer:
-        """Like `tuned`, but also raises SettingRefused, with the budget as a table, if it exceeds memoryMb."""
+        """Like `tuned`, but raises SettingRefused, whose text has the table, if the budget exceeds memoryMb."""
         tuned = self.tuned
         if not tuned.budget.fits:
             raise SettingRefused(

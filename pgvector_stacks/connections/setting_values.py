@@ -135,14 +135,14 @@ def convert_unit(value: float, unit: str, own: str | None) -> float | None:
 def _converted(value: float, unit: str, table: Mapping[str, int], own: int) -> float:
     names: Sequence[str] = list(table)
     place = names.index(unit)
-    converted = value * _factor(table[unit], own)
+    converted = value * _divide_unit(table[unit], own)
     if place + 1 < len(names):
-        smaller = _factor(table[names[place + 1]], own)
+        smaller = _divide_unit(table[names[place + 1]], own)
         converted = round(converted / smaller) * smaller
     return converted
 
 
-def _factor(size: int, own: int) -> float:
+def _divide_unit(size: int, own: int) -> float:
     """Return the conversion factor as the server's tables have it: a whole number, or its reciprocal."""
     return float(size // own) if size >= own else 1.0 / (own // size)
 

@@ -39,14 +39,14 @@ def hold_up_lock(address: Address, wait_s: float) -> Iterator[Connection[Any]]:
         deadline = time.monotonic() + wait_s
         if connection.execute("SELECT to_regclass('pgstack.up')").fetchone() == (None,):
             _create(holder)
-        while not _take(holder, connection):
+        while not _try_to_take(holder, connection):
             if time.monotonic() > deadline:
                 raise ConnectionFailed(_held_by(connection, wait_s))
             time.sleep(POLL_S)
         yield connection  # closing the connection releases the lock
 
 
-def _take(holder: Connection[Any], beside: Connection[Any]) -> bool:
+def _try_to_take(holder: Connection[Any], beside: Connection[Any]) -> bool:
     """Try to take both locks: the table's on `holder`, whose transaction stays open, and the older one on `beside`."""
     holder.execute("BEGIN")
     try:

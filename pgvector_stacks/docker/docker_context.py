@@ -48,7 +48,7 @@ class TlsFiles:
         certificate, key = self.file(CERTIFICATE), self.file(KEY)
         return (certificate, key) if certificate and key else None
 
-    def describe_missing(self) -> str:
+    def describe_missing_files(self) -> str:
         """Return a message that names the files missing for a connection; "" if none is missing."""
         wrong = [CA] if self.verify and self.file(CA) is None else []
         if (self.file(CERTIFICATE) is None) != (self.file(KEY) is None):

@@ -38,7 +38,7 @@ def make_config(tls: TlsFiles | None, url: str) -> TLSConfig | None:
     """Return the TLS configuration for the Docker SDK. Raises DockerFailed with the name of a missing file."""
     if tls is None:
         return None
-    if lacking := tls.describe_missing():
+    if lacking := tls.describe_missing_files():
         raise DockerFailed(f"no TLS with the Docker Engine at {url}: {lacking}\n  make or copy them: {HELP}")
     ca, client = tls.file(CA), tls.client
     found = _ChosenCaConfig(

@@ -5,9 +5,9 @@ input `mend`. The program never declares that input, so Pulumi sees a difference
 restores roles, passwords, rights and extensions (migrations/apply.py) and validates again; it leaves a state without
 `mend`. If there is nothing to repair, `read` writes no such input, and Pulumi sees no difference.
 
-To add a kind, write a function from (connection, Made) to sentences, and list it in `KINDS`. Each sentence says what is
-not as the last `up` left it ("role app: its password was changed"). Report only what `apply` restores: otherwise every
-`up` would find it again.
+To add a kind, write a function from (connection, Made) to sentences, and list it in `KINDS`. Each sentence names one
+thing that was changed since the last `up` ("role app: its password was changed"). Report only what `apply` restores:
+otherwise every `up` would find it again.
 """
 
 from __future__ import annotations

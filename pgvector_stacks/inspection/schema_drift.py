@@ -74,7 +74,8 @@ def carry_over(
 ) -> tuple[Difference, ...]:
     """Return the differences that remain after scripts ran: those from before whose live side they did not touch.
 
-    `after`: the same recorded rows compared with the new schema. Grown partitions stay grown, whatever the scripts did
+    `after`: the same recorded rows compared with the new schema. Partitions that were
+    added since are still no difference, whatever the scripts did
     to the parent. `names`: the relations' current names by OID. If a relation was renamed, its differences have the new
     name. If the scripts dropped a relation, its differences end, also if they created it again.
     """

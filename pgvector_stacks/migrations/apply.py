@@ -3,7 +3,7 @@
 1. The administrator takes the lock (by polling, so that no other session queues behind the request) and creates the
    roles, the database, the ledger and the extensions.
 2. The plan is made from the ledger, under that lock.
-3. Baseline scripts are checked against the database.
+3. `up` checks that the database has what each baseline script would create.
 4. Each group runs on the owner's own connection. Its scripts, the recorded schema and the ledger rows commit together.
    In the last group the verify scripts run before the commit.
 5. Each success and each failure is recorded as an event.
@@ -274,7 +274,7 @@ def _together(
         drifted = commit.drifted(owner)  # inside the retry: another session's DDL may lock what this reads
         session.begin()
         began = ledger_writer.transaction(owner)
-        ran = runner.run_together(session, group.pending, lambda entry: report(f"runs {entry.script.path}"))
+        ran = runner.run_in_one_transaction(session, group.pending, lambda entry: report(f"runs {entry.script.path}"))
         commit_group(admin, owner, ran, commit, drifted, began)
 
     retry_on_locks(attempt, owner, admin, commit.request.lock_wait_s, report)

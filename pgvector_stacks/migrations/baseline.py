@@ -175,7 +175,7 @@ def _made_by(
             owner.commit()
         else:
             session.begin()
-            runner.run_together(session, [entry], lambda _: None)
+            runner.run_in_one_transaction(session, [entry], lambda _: None)
             owner.commit()
         if script.name in chosen:
             after = _inventory(owner)

@@ -25,7 +25,7 @@ class Collation:
 
 
 @dataclass(frozen=True, slots=True)
-class TextIndex:
+class CollatedIndex:
     """An index whose order depends on the C library or ICU. `name`: quoted, with its schema."""
 
     name: str
@@ -40,10 +40,10 @@ class TextIndex:
         return any(c.recorded is not None and c.actual is not None and c.recorded != c.actual for c in self.collations)
 
 
-def parse_text_indexes(found: Iterable[Mapping[str, Any]]) -> tuple[TextIndex, ...]:
+def parse_collated_indexes(found: Iterable[Mapping[str, Any]]) -> tuple[CollatedIndex, ...]:
     """Convert the rows of the query `upgrade_collation_indexes`."""
     return tuple(
-        TextIndex(
+        CollatedIndex(
             row["index"], int(row["bytes"]), row["is_unique"], row["is_exclusion"],
             tuple(Collation(**each) for each in row["collations"]),
         )
@@ -65,7 +65,7 @@ class DatabaseFacts:
     unlogged: Sequence[str] = ()
     large_objects: int = 0
     relations: int = 0  # tables, their indexes and TOAST, sequences, views
-    text_indexes: Sequence[TextIndex] = ()
+    text_indexes: Sequence[CollatedIndex] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +155,6 @@ def query_source(address: Address) -> SourceServer:
             connection.row_factory = dict_row  # type: ignore[assignment]
             row: dict[str, Any] = connection.execute(queries.get("upgrade_database_facts")).fetchone()  # type: ignore[assignment]
             indexes: Any = connection.execute(queries.get("upgrade_collation_indexes")).fetchall()
-        databases[name] = DatabaseFacts(**row, text_indexes=parse_text_indexes(indexes))
+        databases[name] = DatabaseFacts(**row, text_indexes=parse_collated_indexes(indexes))
     template = found.pop("template")
     return SourceServer(**found, **template, databases=databases)

@@ -8,12 +8,12 @@ import pytest
 
 from pgvector_stacks.upgrade.checks.collations import describe_rebuilds, find_misordered
 from pgvector_stacks.upgrade.facts import (
+    CollatedIndex,
     Collation,
     DatabaseFacts,
     SourceServer,
     TargetVersion,
-    TextIndex,
-    parse_text_indexes,
+    parse_collated_indexes,
 )
 from tests.upgrade.test_decision import SOURCE
 
@@ -24,12 +24,12 @@ ICU = Collation('pg_catalog."de-x-icu"', "i", "153.120", "153.120")
 TARGET = TargetVersion(17, 6, {}, "2.41")
 
 
-def source(*indexes: TextIndex) -> SourceServer:
+def source(*indexes: CollatedIndex) -> SourceServer:
     return replace(SOURCE, databases={"app": DatabaseFacts(text_indexes=indexes), "postgres": DatabaseFacts()})
 
 
-def index(name: str, size: int, *collations: Collation, unique: bool = False) -> TextIndex:
-    return TextIndex(f"public.{name}", size, unique, False, collations)
+def index(name: str, size: int, *collations: Collation, unique: bool = False) -> CollatedIndex:
+    return CollatedIndex(f"public.{name}", size, unique, False, collations)
 
 
 def test_an_index_is_sorted_anew_where_its_library_is_another_one_than_it_was_sorted_by() -> None:
@@ -76,4 +76,4 @@ def test_what_is_not_known_is_not_promised(target: TargetVersion, each: Collatio
 def test_rows_of_the_query_are_taken_over() -> None:
     row = {"index": "public.a", "bytes": 7, "is_unique": True, "is_exclusion": False,
            "collations": [{"name": "default", "provider": "c", "recorded": "2.36", "actual": "2.41"}]}  # fmt: skip
-    assert parse_text_indexes([row]) == (index("a", 7, MOVED, unique=True),)
+    assert parse_collated_indexes([row]) == (index("a", 7, MOVED, unique=True),)

@@ -1,6 +1,6 @@
 """Decides which role creates each entry of a dump, and in which order. Pure.
 
-Invariant: objects of roles that aren't superusers are created by a login that has such roles' rights and no others.
+Invariant: an object whose owner isn't a superuser is created by a login that has no more rights than such owners have.
 PostgreSQL evaluates expressions while it creates an object: a default of a type with a CHECK, the bound of a partition,
 a constraint that is added. The owner wrote the functions that run then.
 

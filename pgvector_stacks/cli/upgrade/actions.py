@@ -47,7 +47,7 @@ def check(environment: Environment, database: inspection.DatabaseAddresses, targ
 def rebuild_indexes(environment: Environment, database: inspection.DatabaseAddresses, say: Say) -> None:
     """Rebuild the indexes that `upgradeReindex: after` left for later. Raises PgstackError, psycopg.Error."""
     again = f"pgstack upgrade reindex {environment.stack}"
-    count = reindex.rebuild_stale(database.admin, say, remedy=again)
+    count = reindex.reindex_stale_indexes(database.admin, say, remedy=again)
     say(f"{count} indexes rebuilt" if count else "nothing waits: the collation versions agree")
 
 

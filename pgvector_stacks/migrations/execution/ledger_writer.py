@@ -32,7 +32,7 @@ def transaction(owner: Connection[Any]) -> str:
 
 
 def stage(admin: Connection[Any], owner: Connection[Any], writes: Sequence[Write], *, within: str | None) -> None:
-    """Leave the statements that the owner's session may run by `pgstack.land()`.
+    """Store the statements that `pgstack.land()` runs when the owner's session calls it; it runs no others.
 
     `within`: the ID of the only transaction that may do so. None allows any transaction of the session. It is for the
     record of a single step: a script that misuses it can only record its own step as done, in the step's transaction.
@@ -42,7 +42,7 @@ def stage(admin: Connection[Any], owner: Connection[Any], writes: Sequence[Write
 
 
 def unstage(admin: Connection[Any], owner: Connection[Any]) -> None:
-    """Delete what was left for the owner's session, which must not be in a transaction."""
+    """Delete what was stored for the owner's session, which must not be in a transaction."""
     admin.execute("DELETE FROM pgstack.landing WHERE pid = %s", (owner.info.backend_pid,))
 
 

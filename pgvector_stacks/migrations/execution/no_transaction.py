@@ -278,7 +278,7 @@ class _Run:
                 raise error.with_line(commits_inside.explain_commit(self.script, number)) from None
             if not self.records.closed:
                 for each in (*before, number):
-                    self.write(step_records.delete_record(self.script, each))
+                    self.write(step_records.build_record_deletion(self.script, each))
                 del self.started[number]
             raise
         self.record_apart(step)
@@ -341,7 +341,7 @@ class _Run:
             own = index_leftovers.read_statement_state(self.records, entry.note)
             named = bool(entry.note and entry.note.get("name"))  # an unnamed index may belong to another statement
             self.retry_on_locks(partial(self.drop, valid_too=named), own, near)
-            self.write(step_records.delete_record(self.script, number))
+            self.write(step_records.build_record_deletion(self.script, number))
             del self.started[number]
 
     def has_moved_to(self, number: int, entry: StartedStatement) -> bool:

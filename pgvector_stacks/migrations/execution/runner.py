@@ -46,7 +46,9 @@ class ScriptRun:
     duration_ms: int
 
 
-def run_together(session: Session, pending: Sequence[Pending], report: Callable[[Pending], None]) -> list[ScriptRun]:
+def run_in_one_transaction(
+    session: Session, pending: Sequence[Pending], report: Callable[[Pending], None]
+) -> list[ScriptRun]:
     """Run transactional scripts in the connection's open transaction, without a commit. Raises SqlFailed.
 
     Call `session.begin` before.

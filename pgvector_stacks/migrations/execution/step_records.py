@@ -52,7 +52,7 @@ def record_renumbering(script: Script, number: int, place: int) -> Write:
     return MOVED, (place, script.name, number)
 
 
-def delete_record(script: Script, number: int) -> Write:
+def build_record_deletion(script: Script, number: int) -> Write:
     """Return the Write that deletes the record of a begun statement that an edit of the script has changed."""
     return FORGOTTEN, (script.name, number)
 

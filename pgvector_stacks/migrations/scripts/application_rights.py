@@ -101,7 +101,7 @@ def find_due_grants(created: Sequence[CreatedObject], revoked: Sequence[Privileg
     here = {one.oid: one for one in created}
     whole: dict[tuple[int, str], frozenset[str]] = {}  # what a role may do on a whole table once the grants are made
     grants = []
-    for one in sorted(created, key=lambda one: _depth(one, here)):
+    for one in sorted(created, key=lambda one: _count_nesting(one, here)):
         for place, role in enumerate(ROLES):
             if role in one.says:
                 continue
@@ -118,7 +118,7 @@ def find_due_grants(created: Sequence[CreatedObject], revoked: Sequence[Privileg
     return grants
 
 
-def _depth(one: CreatedObject, here: dict[int, CreatedObject]) -> int:
+def _count_nesting(one: CreatedObject, here: dict[int, CreatedObject]) -> int:
     depth = 0
     while one.parent in here:
         one, depth = here[one.parent], depth + 1

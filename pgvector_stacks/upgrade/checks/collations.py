@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pgvector_stacks.common.errors import shorten_list
 from pgvector_stacks.upgrade import decision
 from pgvector_stacks.upgrade.decision import Reindex, format_size
-from pgvector_stacks.upgrade.facts import Collation, SourceServer, TargetVersion, TextIndex
+from pgvector_stacks.upgrade.facts import CollatedIndex, Collation, SourceServer, TargetVersion
 
 LIBRARY = "c"
 KEY = "pgvector:upgradeReindex"
 SHOWN = 5
 
 
-def find_misordered(before: Sequence[TextIndex], now: Sequence[TextIndex]) -> list[TextIndex]:
+def find_misordered(before: Sequence[CollatedIndex], now: Sequence[CollatedIndex]) -> list[CollatedIndex]:
     """Return the new server's indexes that aren't in the order of its libraries. `before`: those of the old server.
 
     The new server records the new version for predefined collations, whatever version their indexes were sorted by. So
@@ -71,7 +71,7 @@ def describe_rebuilds(source: SourceServer, target: TargetVersion, reindex: Rein
     return "\n  ".join(found)
 
 
-def describe_risk(indexes: Sequence[TextIndex]) -> str:
+def describe_risk(indexes: Sequence[CollatedIndex]) -> str:
     """Describe what can go wrong with indexes until they are rebuilt."""
     unique = sum(index.unique or index.exclusion for index in indexes)
     duplicates = f", and unique ones ({unique}) may let duplicates in" if unique else ""
@@ -89,11 +89,11 @@ def _may_differ(collation: Collation, target: TargetVersion) -> bool:
     return collation.provider != LIBRARY or target.libc is None
 
 
-def _count_and_size(pairs: Sequence[tuple[str, TextIndex]]) -> str:
+def _count_and_size(pairs: Sequence[tuple[str, CollatedIndex]]) -> str:
     count = len(pairs)
     return f"{count} text index{'es' if count != 1 else ''} ({format_size(sum(index.bytes for _, index in pairs))})"
 
 
-def _list_largest(pairs: Sequence[tuple[str, TextIndex]]) -> str:
+def _list_largest(pairs: Sequence[tuple[str, CollatedIndex]]) -> str:
     largest = sorted(pairs, key=lambda pair: -pair[1].bytes)
     return shorten_list([f"{name}: {index.name} {format_size(index.bytes)}" for name, index in largest], most=SHOWN)

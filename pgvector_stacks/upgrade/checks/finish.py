@@ -15,7 +15,7 @@ from pgvector_stacks.toolbox.interface import (
 )
 from pgvector_stacks.upgrade.checks import collations
 from pgvector_stacks.upgrade.decision import Reindex
-from pgvector_stacks.upgrade.facts import SourceServer, TextIndex, parse_text_indexes
+from pgvector_stacks.upgrade.facts import CollatedIndex, SourceServer, parse_collated_indexes
 
 # Settings that initdb writes for the new version, or that name the old server's places.
 NOT_CARRIED = frozenset({
@@ -50,7 +50,7 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-KnownIndexes = Mapping[str, Sequence[TextIndex]]
+KnownIndexes = Mapping[str, Sequence[CollatedIndex]]
 
 
 def finish_databases(
@@ -86,9 +86,9 @@ def _update_extensions(toolbox: Toolbox, server: ServerConnection, database: str
 def _rebuild_indexes(
     toolbox: Toolbox, server: ServerConnection, database: str, known: KnownIndexes | None, reindex: Reindex
 ) -> list[str]:  # fmt: skip
-    """Rebuild indexes sorted by another version of the C library or ICU, or leave them to `reindex.rebuild_stale`."""
+    """Rebuild indexes sorted by another version of the C library or ICU, or leave them to `reindex_stale_indexes`."""
     changed = query_rows(toolbox, server, database, queries.get("upgrade_collations"))
-    now = parse_text_indexes(query_rows(toolbox, server, database, queries.get("upgrade_collation_indexes")))
+    now = parse_collated_indexes(query_rows(toolbox, server, database, queries.get("upgrade_collation_indexes")))
     wrong = list(now) if changed else []
     if known is not None:
         wrong = collations.find_misordered(known.get(database, ()), now)

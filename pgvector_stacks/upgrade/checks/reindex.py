@@ -18,12 +18,12 @@ from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.connections.connection import Address, connect, wrap_server_error
 from pgvector_stacks.connections.up_lock import hold_up_lock
 from pgvector_stacks.upgrade.decision import format_size
-from pgvector_stacks.upgrade.facts import TextIndex, parse_text_indexes
+from pgvector_stacks.upgrade.facts import CollatedIndex, parse_collated_indexes
 
 WAIT_S = 600.0  # for the lock, which another run may hold
 
 
-def rebuild_stale(address: Address, report: Callable[[str], object], *, remedy: str = "`up` again") -> int:
+def reindex_stale_indexes(address: Address, report: Callable[[str], object], *, remedy: str = "`up` again") -> int:
     """Rebuild the stale indexes of all databases and return their number. `address`: the administrator's, any database.
 
     Raises ServerError with the indexes that can't be rebuilt (duplicates in a unique index), ConnectionFailed.
@@ -65,7 +65,9 @@ def _rebuild_in_database(address: Address, report: Callable[[str], object]) -> t
     with connect(address) as connection:
         _drop_leftovers(connection)
         stale = [
-            index for index in parse_text_indexes(_run_query(connection, "upgrade_collation_indexes")) if index.stale
+            index
+            for index in parse_collated_indexes(_run_query(connection, "upgrade_collation_indexes"))
+            if index.stale
         ]
         for number, index in enumerate(stale, 1):
             report(
@@ -82,7 +84,7 @@ def _rebuild_in_database(address: Address, report: Callable[[str], object]) -> t
     return len(stale) - len(failed), failed
 
 
-def reindex_statement(index: TextIndex) -> str:
+def reindex_statement(index: CollatedIndex) -> str:
     """Return the REINDEX statement. It blocks writes for an exclusion constraint, which has no concurrent rebuild."""
     return f"REINDEX INDEX {'' if index.exclusion else 'CONCURRENTLY '}{index.name}"
 
