@@ -13,6 +13,7 @@ from pgvector_stacks.config.engines import get_config
 from pgvector_stacks.config.environment import Environment
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address
+from pgvector_stacks.connections.server_authentication import WITHOUT_TLS
 from pgvector_stacks.docker.container_spec import PORT
 
 from . import sql_schema
@@ -78,7 +79,10 @@ class Database(pulumi.ComponentResource):
             "host": server.host,
             "port": server.port,
             "database": self.environment.database,
+            "sslmode": server.sslmode or WITHOUT_TLS,
             "appUrl": self._url(server, roles.APP, self.app_password),
+            "appUser": roles.APP,
+            "appPassword": pulumi.Output.secret(self.app_password),
             "readonlyUrl": self._url(server, roles.READONLY, self.readonly_password),
             "engine": self.environment.engine,
             "postgresVersion": schema.postgresVersion,
@@ -100,6 +104,6 @@ class Database(pulumi.ComponentResource):
     ) -> pulumi.Output[str]:
         """Return a URL that is known only once the scripts are applied, so that nothing else connects too early."""
         parts = pulumi.Output.all(host or server.host, port or server.port, secret, self.schema.schemaRevision)
-        database, mode = self.environment.database, server.sslmode
+        database, mode = self.environment.database, server.sslmode or WITHOUT_TLS
         url = parts.apply(lambda p: Address(p[0], int(p[1]), database, role, p[2], sslmode=mode).url)
         return pulumi.Output.secret(url)

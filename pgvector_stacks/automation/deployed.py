@@ -17,7 +17,7 @@ from pgvector_stacks.common.exported_state import ExportedState, is_secret, unwr
 from pgvector_stacks.config.engines import REGISTRY, get_config
 from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address
-from pgvector_stacks.connections.server_authentication import SCRAM
+from pgvector_stacks.connections.server_authentication import SCRAM, WITHOUT_TLS
 from pgvector_stacks.docker.container_spec import PORT
 from pgvector_stacks.embedded.embedded_server import ADMIN
 
@@ -71,6 +71,10 @@ def find_outputs(deployment: Mapping[str, Any], configured: Mapping[str, str] | 
     if "adminUrl" not in found and "appUrl" in found:
         address = replace(parse_address(str(found["appUrl"].value)), user=ADMIN, password=words[ADMIN])
         found["adminUrl"] = Output(address.url, secret=True, shown=False)
+    if "appUrl" in found:  # states of before have no parts
+        app = parse_address(str(found["appUrl"].value))
+        found["sslmode"] = Output(app.sslmode or WITHOUT_TLS, secret=False)
+        found |= {"appUser": Output(app.user, secret=False), "appPassword": Output(app.password, secret=True)}
     if word := (state.resource("SqlSchema") or {}).get("backupPassword"):
         found["backupPassword"] = Output(word, secret=True, shown=False)
     return found
@@ -132,7 +136,7 @@ def _passwords(state: ExportedState, configured: Mapping[str, str]) -> dict[str,
 def _derive_outputs(state: ExportedState, server: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Output]:
     """Return the outputs that follow from the resources."""
     database = str((state.resource("SqlSchema") or server).get("database") or "app")
-    mode = str(server.get("sslmode") or "")
+    mode = str(server.get("sslmode") or WITHOUT_TLS)
     where = Address(str(server["host"]), int(server.get("port") or PORT), database, "", "", sslmode=mode)
     known = {"database": database, "engine": str(server["engine"])}
     if server.get("major"):

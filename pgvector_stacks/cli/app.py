@@ -18,7 +18,6 @@ from pgvector_stacks.automation import deployed
 from pgvector_stacks.automation.toolchain import ToolchainError, find
 from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace
 from pgvector_stacks.cli import connection_check, deploy, inspection, printing
-from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.backup import commands
 from pgvector_stacks.cli.backup import scheduled as backup_schedule
 from pgvector_stacks.cli.deployed_stack import (
@@ -35,6 +34,9 @@ from pgvector_stacks.cli.deployed_stack import (
 from pgvector_stacks.cli.foreground import run_in_foreground
 from pgvector_stacks.cli.new import stack_file
 from pgvector_stacks.cli.new.script_file import create_script
+from pgvector_stacks.cli.outputs import stack_outputs
+from pgvector_stacks.cli.outputs.formats import FORMATS
+from pgvector_stacks.cli.outputs.write import Request, write_outputs
 from pgvector_stacks.cli.upgrade import commands as upgrade_commands
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config import offline
@@ -138,13 +140,25 @@ def down(
 
 
 @app.command()
+def reset(stack: Stack = "local", yes: Yes = False) -> None:
+    """Drop the database and run every script again. Asks for the stack's name, except in `local`."""
+    from pgvector_stacks.cli import reset as command
+
+    command.reset(stack, yes=yes)
+
+
+@app.command()
 def outputs(
     stack: Stack = "local",
     name: Annotated[str | None, typer.Argument(help="Only this output, as it is.")] = None,
     format: Annotated[
-        str | None, typer.Option(help="table, json or dotenv; left out: table, and in a file dotenv, in *.json json.")
+        str | None, typer.Option(help=f"{', '.join(FORMATS)}; left out: table, and in a file dotenv, in *.json json.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
+    role: Annotated[str, typer.Option(help="Only what this role needs: app, readonly or admin.")] = "",
+    variables: Annotated[
+        list[str] | None, typer.Option("--name", help="OUTPUT=VARIABLE, for example appUrl=DATABASE_URL; repeatable.")
+    ] = None,
     show_secrets: Annotated[bool, typer.Option(help="Print secrets in plain text.")] = False,
     to: Annotated[
         Path | None, typer.Option(help="Write them to this file, secrets in plain text, readable only by you (0600).")
@@ -152,19 +166,8 @@ def outputs(
 ) -> None:
     """Print a stack's outputs. The application's deployment reads them."""
     check_name(stack)
-    form = stack_outputs.choose_format("json" if as_json else format, to)
-    found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
-    shown = show_secrets or to is not None
-    if name is not None:
-        one = stack_outputs.pick(found, name)
-        text = stack_outputs.HIDDEN if one.secret and not shown else stack_outputs.to_text(one.value)
-    else:
-        text = stack_outputs.render(found, form, show_secrets=shown)
-    if to is None:
-        (printing.echo_data if name or form != "table" else typer.echo)(text)
-    else:
-        stack_outputs.write_private(to, text)
-        say(f"wrote {to} ({form if name is None else name}; readable only by you)")
+    asked = Request(name, "json" if as_json else format, role, variables or [], show_secrets=show_secrets, to=to)
+    write_outputs(stack, asked)
 
 
 @app.command()

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from pgvector_stacks.common.errors import PgstackError
 
+UNASKED = "local"  # the environment of one's own database: `down` and `reset` need no typed name
+
 
 def require_typed_name(
     stack: str, consequence: str, given: str | None, flag: str, say: Callable[[str], object]

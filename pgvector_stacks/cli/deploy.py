@@ -19,9 +19,10 @@ import typer
 from pgvector_stacks.automation import approval
 from pgvector_stacks.automation.engine_output import EngineOutput, Verdict
 from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace, explain
-from pgvector_stacks.cli.confirm import require_typed_name
+from pgvector_stacks.cli.confirm import UNASKED, require_typed_name
 from pgvector_stacks.cli.deployed_stack import say, toolchain
-from pgvector_stacks.cli.outputs import Output, command, convert_outputs, render
+from pgvector_stacks.cli.outputs.formats import Selection, render_table
+from pgvector_stacks.cli.outputs.stack_outputs import Output, command, convert_outputs
 from pgvector_stacks.cli.printing import echo, escape_except_colours, is_coloured
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.plain_text import safe
@@ -30,7 +31,6 @@ from pgvector_stacks.config.environment import Environment, from_file
 from pgvector_stacks.engines.interface import get_engine
 from pgvector_stacks.migrations.ledger import find_git_commit
 
-UNASKED = "local"  # the environment of one's own database: `down` needs no typed name
 NOTHING_CHANGED = "unchanged"
 SUMMARY = {"show_secrets": False}  # in Pulumi's history: nothing reads them, and decrypting takes 0.2 s
 ROTATE = "PGSTACK_ROTATE_CERTIFICATE"  # read by components/certificate.py
@@ -88,7 +88,7 @@ def up_and_print(stack: str, plan: Path | None = None) -> None:
     offline.refuse_up(os.environ)
     check_engine(from_file(stack))  # reports all mistakes in the stack file before anything is created
     found = up(Workspace(stack, toolchain(), say), plan)
-    echo(render(found, "table", show_secrets=False))
+    echo(render_table(Selection(stack, found)))
     typer.echo(f"\n{command('psql', stack)}")
 
 

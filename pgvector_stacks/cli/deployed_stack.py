@@ -8,8 +8,8 @@ import typer
 
 from pgvector_stacks.automation.toolchain import Toolchain, find_or_get
 from pgvector_stacks.automation.workspace import Workspace
-from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.inspection import DatabaseAddresses
+from pgvector_stacks.cli.outputs import stack_outputs
 from pgvector_stacks.cli.printing import make_console
 from pgvector_stacks.common.plain_text import safe
 from pgvector_stacks.config.environment import ENVIRONMENTS, from_file, list_stacks

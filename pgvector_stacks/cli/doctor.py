@@ -10,10 +10,10 @@ from rich.table import Table
 
 from pgvector_stacks.automation.toolchain import ToolchainError, find_or_get
 from pgvector_stacks.automation.workspace import Workspace
-from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli.backup import commands, trust
 from pgvector_stacks.cli.backup import scheduled as backup_schedule
 from pgvector_stacks.cli.inspection import DatabaseAddresses, status
+from pgvector_stacks.cli.outputs import stack_outputs
 from pgvector_stacks.cli.printing import make_console
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.finding import Finding

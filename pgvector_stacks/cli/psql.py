@@ -30,10 +30,13 @@ URLS = {"app": "appUrl", "readonly": "readonlyUrl", "admin": "adminUrl"}
 LIBPQ = re.compile(r"PG[A-Z]+")  # libpq's variables; matches neither psql's PG_COLOR nor our PGSTACK_…
 
 
-def find_role_address(outputs: Mapping[str, object], role: str) -> Address:
-    """Return the database's address for this role. Raises PgstackError if the role is unknown or has no URL."""
+def find_role_address(outputs: Mapping[str, object], role: str, option: str = "--as") -> Address:
+    """Return the database's address for this role. Raises PgstackError if the role is unknown or has no URL.
+
+    `option`: what the user typed the role after, for the message.
+    """
     if role not in URLS:
-        raise PgstackError(f"--as {role}{suggest_nearest(role, URLS)}: allowed are {', '.join(URLS)}")
+        raise PgstackError(f"{option} {role}{suggest_nearest(role, URLS)}: allowed are {', '.join(URLS)}")
     if URLS[role] not in outputs:
         raise PgstackError(f"the stack has no output {URLS[role]}, so nobody can log in as {role}")
     return find_output_address(outputs, URLS[role])

@@ -146,7 +146,7 @@ def resolve_endpoint(address: Address) -> tuple[str, int]:
     if not address.via:
         return address.host, address.port
     folder = ssh_tunnel.to_port(address.via, address.host, address.port)
-    if not address.sslmode:
+    if address.sslmode not in server_authentication.TLS:
         return folder, address.port
     return socket_relay.HOST, socket_relay.to_socket(f"{folder}/.s.PGSQL.{address.port}")
 

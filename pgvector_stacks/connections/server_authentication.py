@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 SCRAM = "scram-sha-256"
 UNDEMANDING = {"PGSSLMODE": "prefer", "PGCHANNELBINDING": "prefer", "PGSSLROOTCERT": ""}  # libpq's defaults
 TLS = ("require", "verify-ca", "verify-full")
+# Said in each URL: without an sslmode, Go's lib/pq demands TLS, and JDBC and libpq try it first
+WITHOUT_TLS = "disable"
 SYMPTOMS = (
     (
         "did not complete authentication", "what listens there asks for no password: it is no server of pgstack's, or "

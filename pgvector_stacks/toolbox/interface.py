@@ -148,7 +148,7 @@ def connect_with_password(toolbox: Toolbox, major: int, host: str, port: int, ad
 
     `host`, `port`: the server's, as seen from the toolbox.
     """
-    root = server_authentication.extract_roots(admin.certificate) if admin.sslmode else ""
+    root = server_authentication.extract_roots(admin.certificate) if admin.sslmode in server_authentication.TLS else ""
     verification = server_authentication.build_environment(admin.sslmode, toolbox.put("root.crt", root) if root else "")
     passfile = toolbox.put("passfile", passfile_line(admin.password))
     return ServerConnection(major, host, port, admin.user, passfile, verification=verification)

@@ -162,8 +162,11 @@ def test_the_outputs_are_what_a_deployment_reads(run: Runner) -> None:
         "host": "127.0.0.1",
         "port": 54321,
         "database": "shop",
-        "appUrl": "postgresql://app:it%27s%2F%40%3A%3F@127.0.0.1:54321/shop",
-        "readonlyUrl": "postgresql://readonly:generated%20readonly-password@127.0.0.1:54321/shop",
+        "sslmode": "disable",
+        "appUrl": "postgresql://app:it%27s%2F%40%3A%3F@127.0.0.1:54321/shop?sslmode=disable",
+        "appUser": "app",
+        "appPassword": "it's/@:?",
+        "readonlyUrl": "postgresql://readonly:generated%20readonly-password@127.0.0.1:54321/shop?sslmode=disable",
         "engine": "embedded",
         "postgresVersion": "18.1",
         "pgvectorVersion": "0.8.6",
@@ -175,7 +178,7 @@ def test_the_outputs_are_what_a_deployment_reads(run: Runner) -> None:
 
 def test_the_outputs_that_hold_a_password_are_secret_and_no_others(run: Runner) -> None:
     outputs = run(database(CONFIGURED)).outputs
-    assert {name for name, (_, secret) in outputs.items() if secret} == {"appUrl", "readonlyUrl"}
+    assert {name for name, (_, secret) in outputs.items() if secret} == {"appUrl", "appPassword", "readonlyUrl"}
     asked = run(database(CONFIGURED | {"adminUrl": "true"})).outputs
     assert asked["adminUrl"][1]
     assert "hunter" not in json.dumps([value for value, secret in outputs.values() if not secret])

@@ -24,7 +24,8 @@ import yaml
 
 from pgvector_stacks.automation import deployed
 from pgvector_stacks.automation.toolchain import find_or_get
-from pgvector_stacks.cli.outputs import FINISHED, render
+from pgvector_stacks.cli.outputs.formats import FORMATS, Selection
+from pgvector_stacks.cli.outputs.stack_outputs import FINISHED
 from pgvector_stacks.config.environment import DEFAULT_SCRIPTS, ROOT
 from pgvector_stacks.connections.connection import Address, connect
 from pgvector_stacks.embedded import embedded_server
@@ -93,7 +94,7 @@ class Checkout:
             cwd=self.root, env=self.environment(**own), capture_output=True, text=True, check=True,
         )  # fmt: skip
         known = deployed.find_outputs(json.loads(exported.stdout)["deployment"])
-        said = render(known, "json", show_secrets=True)
+        said = FORMATS["json"].render(Selection(self.stack, known, show_secrets=True))
         if FINISHED not in known:  # the stack file is asked, too
             said = self.ok("outputs", self.stack, "--format", "json", "--show-secrets")
         found: dict[str, Any] = json.loads(said[said.index("{") :])

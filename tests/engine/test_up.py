@@ -23,7 +23,7 @@ from tests.engine.checkout import Checkout
 pytestmark = pytest.mark.engine
 OUTPUTS = {
     "host", "port", "database", "appUrl", "readonlyUrl", "adminUrl", "engine", "postgresVersion", "pgvectorVersion",
-    "schemaRevision", "validation",
+    "schemaRevision", "validation", "sslmode", "appUser", "appPassword",
 }  # fmt: skip
 
 

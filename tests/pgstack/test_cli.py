@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgvector_stacks.cli import app
+from pgvector_stacks.cli.outputs.formats import FORMATS
 from pgvector_stacks.config.environment import ROOT, SQL, STACKS
 from pgvector_stacks.config.json_schema import build_json_schema
 from tests.own_project import COMMITTED
@@ -152,7 +153,7 @@ def test_a_wrong_call_is_refused_with_where_to_look(pgstack: CommandLine, argume
 def test_a_wrong_format_is_told_with_those_allowed(pgstack: CommandLine) -> None:
     ran = pgstack("outputs", "local", "--format", "yaml")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err == "error: --format yaml: allowed are table, json, dotenv\n"
+    assert ran.err == f"error: --format yaml: allowed are {', '.join(FORMATS)}\n"
 
 
 def test_a_script_without_a_name_is_not_made(pgstack: CommandLine) -> None:

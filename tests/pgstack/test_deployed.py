@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgvector_stacks.automation.deployed import Output, find_outputs, parse_address
-from pgvector_stacks.cli.outputs import pick, render
+from pgvector_stacks.cli.outputs.formats import FORMATS, Selection
+from pgvector_stacks.cli.outputs.stack_outputs import pick
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.common.exported_state import DYNAMIC, SECRET, SIGNATURE, unwrap_secrets
 from pgvector_stacks.connections.connection import Address
@@ -78,7 +80,7 @@ def test_the_administrators_url_is_known_to_our_commands_and_shown_where_the_sta
     exported = {"appUrl": secret(app), "schemaRevision": "ab"}
     found = find_outputs({"resources": [root(**exported), EMBEDDED]})
     assert found["adminUrl"] == Output(admin, secret=True, shown=False)
-    assert "adminUrl" not in render(found, "json", show_secrets=True)
+    assert "adminUrl" not in FORMATS["json"].render(Selection("dev", found, show_secrets=True))
     with pytest.raises(PgstackError, match="pgstack psql STACK --as admin"):
         pick(found, "adminUrl")
     resources = [root(), EMBEDDED, generated("app-password")]
@@ -90,9 +92,10 @@ def test_after_a_first_up_that_failed_the_resources_tell_the_address_and_the_pas
     found = find_outputs({"resources": [root(), EMBEDDED, generated("app-password"), generated("readonly-password")]})
     assert "schemaRevision" not in found
     assert (found["engine"].value, found["postgresVersion"].value) == ("embedded", "18.1")
-    assert parse_address(found["adminUrl"].value) == Address("127.0.0.1", 6001, "shop", "postgres", HIDDEN)
-    assert parse_address(found["appUrl"].value) == Address("127.0.0.1", 6001, "shop", "app", f"app-password {HIDDEN}")
-    assert all(output.secret == name.endswith("Url") for name, output in found.items())
+    at = Address("127.0.0.1", 6001, "shop", "postgres", HIDDEN, sslmode="disable")
+    assert parse_address(found["adminUrl"].value) == at
+    assert parse_address(found["appUrl"].value) == replace(at, user="app", password=f"app-password {HIDDEN}")
+    assert all(output.secret == name.endswith(("Url", "Password")) for name, output in found.items())
     state = {"resources": [root(), EMBEDDED, generated("app-password")]}
     assert ":own@" in find_outputs(state, {"appPassword": "own"})["appUrl"].value
     # which the schema's own record goes before: the file may have been changed since

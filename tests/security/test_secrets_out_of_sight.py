@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pgvector_stacks.cli import psql
-from pgvector_stacks.cli.outputs import write_private
+from pgvector_stacks.cli.outputs.files import write_private
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config.environment import ROOT, from_config
 from pgvector_stacks.connections.connection import Address

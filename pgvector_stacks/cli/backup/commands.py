@@ -32,13 +32,13 @@ from pgvector_stacks.backup.manifest import (
     verify,
 )
 from pgvector_stacks.backup.restore import restore as bring_back
-from pgvector_stacks.cli import outputs as stack_outputs
 from pgvector_stacks.cli import printing
 from pgvector_stacks.cli.backup.places import DeployedStack, count_jobs, open_isolated_programs, open_server_toolbox
 from pgvector_stacks.cli.backup.trust import Unsigned, find_key, find_trust
 from pgvector_stacks.cli.backup.trust import read_key as key_of
 from pgvector_stacks.cli.confirm import require_typed_name
 from pgvector_stacks.cli.deployed_stack import Json, Stack, say
+from pgvector_stacks.cli.outputs import stack_outputs
 from pgvector_stacks.common.errors import ConnectionFailed, PgstackError
 from pgvector_stacks.common.finding import Finding
 from pgvector_stacks.config.cautions import describe_restore_into

@@ -231,5 +231,6 @@ def _removed(row: Applied, where: str) -> str:
     back = f"git checkout {row.git_commit[:12]} -- sql/{row.name}, and " if row.git_commit else ""
     return (
         f"sql/{row.name} ran in {where} ({_format_time_applied(row)}) and is not listed any more\n"
-        f'  put it back: {back}list it again; to undo what it did: pgstack new "undo {row.name}"'
+        f'  put it back: {back}list it again; to undo what it did: pgstack new "undo {row.name}"\n'
+        f"  or, where the data may go, start again with an empty database:  pgstack reset {where}"
     )

@@ -1,15 +1,13 @@
-"""Formats a stack's outputs: as a table for people, as JSON or dotenv for deployments."""
+"""Reads a stack's outputs and picks among them."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
 import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 import pulumi.automation as auto
 
@@ -18,7 +16,6 @@ from pgvector_stacks.automation.deployed import Output as Output
 from pgvector_stacks.automation.workspace import Workspace
 from pgvector_stacks.common.errors import PgstackError, suggest_nearest
 
-Format = Literal["table", "json", "dotenv"]
 HIDDEN = "[secret]"
 FINISHED = "schemaRevision"  # an output that exists only after a finished `up`
 
@@ -71,79 +68,11 @@ def select_shown(outputs: Mapping[str, Output]) -> dict[str, Output]:
     return {name: output for name, output in outputs.items() if output.shown}
 
 
-def choose_format(given: str | None, to: Path | None) -> Format:
-    """Return the requested format, else the one that suits the file. Raises PgstackError.
-
-    >>> cases = ((None, None), (None, Path(".env")), (None, Path("x.json")), ("table", Path(".env")))
-    >>> tuple(choose_format(given, to) for given, to in cases)
-    ('table', 'dotenv', 'json', 'table')
-    """
-    if given is None:
-        return "table" if to is None else "json" if to.suffix == ".json" else "dotenv"
-    if given not in get_args(Format):
-        raise PgstackError(f"--format {given}: allowed are {', '.join(get_args(Format))}")
-    return cast(Format, given)
-
-
-def render(outputs: Mapping[str, Output], form: Format, *, show_secrets: bool) -> str:
-    """Return the outputs as text, without a final newline."""
-    values = {
-        name: HIDDEN if output.secret and not show_secrets else output.value
-        for name, output in sorted(select_shown(outputs).items())
-    }
-    if form == "json":
-        return json.dumps(values, indent=2, sort_keys=True)
-    if form == "dotenv":
-        return "\n".join(
-            f"{to_variable_name(name)}={quote_for_dotenv(to_text(value))}" for name, value in values.items()
-        )
-    width = max(map(len, values), default=0)
-    lines = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            lines.append(f"{name}")
-            lines += [f"  {key}: {item}" for key, item in value.items()]
-        else:
-            lines.append(f"{name:{width}}  {to_text(value)}")
-    return "\n".join(lines)
-
-
-def to_variable_name(name: str) -> str:
-    """Return the environment variable for an output: `appUrl` → `PGVECTOR_APP_URL`.
-
-    >>> to_variable_name("schemaRevision")
-    'PGVECTOR_SCHEMA_REVISION'
-    """
-    return "PGVECTOR_" + re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
-
-
-def quote_for_dotenv(value: str) -> str:
-    """Quote for a shell. Compose and python-dotenv read the same value, unless it contains a single quote or `${`."""
-    if re.fullmatch(r"[A-Za-z0-9_./:@%+,=?-]*", value):
-        return value
-    return "'" + value.replace("'", "'\\''") + "'"
-
-
 def to_text(value: Any) -> str:
     """Return a value as one text. Numbers arrive as floats: 5432.0 becomes 5432."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
-
-def write_private(file: Path, text: str) -> None:
-    """Write the text and a final newline to a file that only this user can read (0600). Replaces the file atomically.
-
-    Raises PgstackError.
-    """
-    new = file.with_name(f".{file.name}.{os.getpid()}.new")
-    try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            stream.write(f"{text}\n")
-        new.replace(file)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise PgstackError(f"{file} can't be written: {error.strerror}") from None
 
 
 def command(*words: str) -> str:
