@@ -18,6 +18,7 @@ from pgvector_stacks.common.errors import ServerError
 from pgvector_stacks.toolbox.interface import ServerConnection, Toolbox, execute_sql, query_rows
 
 ROLE = "pgstack_loading"
+DATABASE_OWNER = "pg_database_owner"  # the database's owner is a member, and nobody can be made one
 CREATE = f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 
 # The owner of a large object or a temporary table may grant rights on it to any role. Such a grant blocks DROP ROLE.
@@ -73,10 +74,16 @@ def group_by_owner(
     return found
 
 
-def list_ordinary_roles(toolbox: Toolbox, server: ServerConnection) -> set[str]:
-    """Return the roles that aren't superusers, without PostgreSQL's own. Raises ServerError."""
-    query = f"SELECT rolname AS name FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname <> '{ROLE}'"
-    return {row["name"] for row in query_rows(toolbox, server, "postgres", query)}
+def list_ordinary_roles(toolbox: Toolbox, server: ServerConnection, database: str) -> set[str]:
+    """Return the roles that aren't superusers, with PostgreSQL's own: an owner of a database can give its objects to
+    DATABASE_OWNER. That one is left out where a superuser owns the database. Raises ServerError.
+    """
+    query = f"""
+        SELECT rolname AS name FROM pg_roles
+         WHERE NOT rolsuper AND rolname <> '{ROLE}'
+           AND (rolname <> '{DATABASE_OWNER}' OR NOT (SELECT o.rolsuper FROM pg_database d
+                 JOIN pg_roles o ON o.oid = d.datdba WHERE d.datname = current_database()))"""
+    return {row["name"] for row in query_rows(toolbox, server, database, query)}
 
 
 @contextmanager
@@ -124,15 +131,19 @@ def granting_create(
 @contextmanager
 def granting_owner(toolbox: Toolbox, server: ServerConnection, database: str, owner: str) -> Iterator[None]:
     """Give the login the owner's rights, lift the database's connection limit, and undo both. Raises ServerError."""
-    name, role = (sql.Identifier(word).as_string(None) for word in (database, owner))
-    query = "SELECT datconnlimit AS most FROM pg_database WHERE datname = current_database()"
-    (limit,) = query_rows(toolbox, server, database, query)
+    query = (
+        "SELECT datconnlimit AS most, pg_get_userbyid(datdba) AS owner FROM pg_database"
+        " WHERE datname = current_database()"
+    )
+    (found,) = query_rows(toolbox, server, database, query)
+    granted = found["owner"] if owner == DATABASE_OWNER else owner
+    name, role = (sql.Identifier(word).as_string(None) for word in (database, granted))
     enter = f"ALTER DATABASE {name} CONNECTION LIMIT -1; GRANT {role} TO {ROLE}; {queries.get('loader_usage')}"
     execute_sql(toolbox, server, database, enter)
     try:
         yield
     finally:
         leave = (
-            f"DROP OWNED BY {ROLE}; REVOKE {role} FROM {ROLE}; ALTER DATABASE {name} CONNECTION LIMIT {limit['most']}"
+            f"DROP OWNED BY {ROLE}; REVOKE {role} FROM {ROLE}; ALTER DATABASE {name} CONNECTION LIMIT {found['most']}"
         )
         execute_sql(toolbox, server, database, leave)

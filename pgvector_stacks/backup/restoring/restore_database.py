@@ -52,7 +52,8 @@ def restore_dump(
     `by_superuser`: the superuser creates the whole schema, whoever owns it. The rows are still loaded by `login`.
     """
     making = "--clean --if-exists --create" if create else ""
-    first, second = split_listing(_list_entries(toolbox, server.major, dump, create=create), indexes)
+    listed, second = split_listing(_list_entries(toolbox, server.major, dump, create=create), indexes)
+    itself, first = restore_order.split_database(listed)
     beside = "postgres" if database == "template1" else "template1"
 
     def run(to: ServerConnection, name: str, lines: Sequence[str], options: str, at: str = database) -> None:
@@ -67,7 +68,10 @@ def restore_dump(
         if done.code != 0:
             raise ServerError(f"pg_restore failed\n{extract_error(done.output)}")
 
-    powerless = owner_login.list_ordinary_roles(toolbox, server)
+    run(server, "database.list", itself, f"{making} --section=pre-data", beside if create else database)
+    if opening:
+        execute_sql(toolbox, server, database, opening)
+    powerless = owner_login.list_ordinary_roles(toolbox, server, database)
     makers = set() if by_superuser else powerless
     made, vectors = restore_order.plan_restore(first, makers), restore_order.plan_restore(second, makers)
     owners = made.owners | vectors.owners
@@ -81,9 +85,6 @@ def restore_dump(
                 with owner_login.granting_create(toolbox, server, database, creators) if creators else nullcontext():
                     run(login if group.as_owner else server, f"{name}-{number}.list", group.lines, options)
 
-    run(server, "database.list", made.database, f"{making} --section=pre-data", beside if create else database)
-    if opening:
-        execute_sql(toolbox, server, database, opening)
     make(made.schema, "before", "--section=pre-data")
     shares = owner_login.group_by_owner(first, owner_login.find_owners(toolbox, server, database), powerless)
     for number, (owner, lines) in enumerate(shares.items()):

@@ -35,16 +35,28 @@ class EntryGroup:
 
 @dataclass(frozen=True)
 class RestoreOrder:
-    """The order of a restore: `database`, `schema` (partly before the rows, partly after), `annotations`, `last`.
+    """The order of a restore: `schema` (partly before the rows, partly after), `annotations`, `last`.
 
     `annotations`: privileges, comments and statistics.
     """
 
-    database: list[str]
     schema: list[EntryGroup]
     annotations: list[str]
     last: list[EntryGroup]
     owners: frozenset[str]  # of the objects that the login creates
+
+
+def split_database(lines: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Split pg_restore's list into the lines about the database itself, and the others.
+
+    >>> split_database(["1; 1262 9 DATABASE - app schema_owner", "2; 2615 9 SCHEMA - app schema_owner"])
+    (['1; 1262 9 DATABASE - app schema_owner'], ['2; 2615 9 SCHEMA - app schema_owner'])
+    """
+    database: list[str] = []
+    others: list[str] = []
+    for line in lines:
+        (database if DATABASE.match(line.split(" ", 3)[-1]) else others).append(line)
+    return database, others
 
 
 def plan_restore(lines: Iterable[str], powerless: Collection[str]) -> RestoreOrder:
@@ -56,22 +68,19 @@ def plan_restore(lines: Iterable[str], powerless: Collection[str]) -> RestoreOrd
     >>> [(group.as_owner, len(group.lines)) for group in made.schema], len(made.annotations)
     ([(True, 1), (False, 1), (True, 1)], 1)
     """
-    database: list[str] = []
     annotations: list[str] = []
     schema: list[EntryGroup] = []
     last: list[EntryGroup] = []
     owners: set[str] = set()
     for line in lines:
         entry = line.split(" ", 3)[-1]  # after `DUMP; TABLE OID `
-        if DATABASE.match(entry):
-            database.append(line)
-        elif ANNOTATIONS.match(entry):
+        if ANNOTATIONS.match(entry):
             annotations.append(line)
         elif not ROWS.match(entry):
             owner = parse_owner(line, powerless) if not ONLY_A_SUPERUSER.match(entry) else ""
             owners |= {owner} - {""}
             _append_line(last if AFTER_PRIVILEGES.match(entry) else schema, bool(owner), line)
-    return RestoreOrder(database, schema, annotations, last, frozenset(owners))
+    return RestoreOrder(schema, annotations, last, frozenset(owners))
 
 
 def parse_owner(line: str, powerless: Collection[str]) -> str:

@@ -14,12 +14,15 @@ BEGIN
     PERFORM set_config(name, 'off', true) FROM pg_settings WHERE name = 'event_triggers';
     PERFORM set_config(name, 'view, foreign-table', true) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind';
     FOR owner IN
-        SELECT r.oid, r.rolname FROM pg_roles r
+        SELECT r.oid, CASE r.rolname WHEN 'pg_database_owner'  -- nobody can be made a member of it
+                           THEN (SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database())
+                           ELSE r.rolname END AS member_of
+          FROM pg_roles r
          WHERE NOT r.rolsuper AND EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid AND c.relkind IN ('r', 'm'))
     LOOP
         role := format('pgstack_asking_%s_%s', pg_backend_pid(), number);
         number := number + 1;
-        EXECUTE format('CREATE ROLE %I BYPASSRLS IN ROLE %I', role, owner.rolname);
+        EXECUTE format('CREATE ROLE %I BYPASSRLS IN ROLE %I', role, owner.member_of);
         EXECUTE format('CREATE FUNCTION pg_temp.%I(query text) RETURNS SETOF text LANGUAGE plpgsql SECURITY DEFINER'
                        ' SET search_path = '''' AS $f$BEGIN RETURN QUERY EXECUTE query; END$f$', 'of ' || owner.oid);
         EXECUTE format('ALTER FUNCTION pg_temp.%I(text) OWNER TO %I', 'of ' || owner.oid, role);
