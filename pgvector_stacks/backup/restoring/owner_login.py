@@ -27,6 +27,10 @@ SELECT DISTINCT coalesce(d.datname, 'postgres') AS name FROM pg_shdepend s
   LEFT JOIN pg_database d ON d.oid = s.dbid
  WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = (SELECT oid FROM pg_roles WHERE rolname = '{ROLE}')
 """
+HELD = """
+SELECT quote_ident(n.nspname) AS name, quote_ident(r.rolname) AS owner
+  FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner WHERE NOT r.rolsuper
+"""
 OF_A_RELATION = re.compile(r"(?:TABLE DATA|SEQUENCE SET) ")  # loading a large object runs no code of its owner
 BREAKS = re.compile(r"[\r\n]")  # pg_restore writes these as blanks
 TRIES = 5  # another session may grant again between DROP OWNED and DROP ROLE
@@ -84,6 +88,23 @@ def list_ordinary_roles(toolbox: Toolbox, server: ServerConnection, database: st
            AND (rolname <> '{DATABASE_OWNER}' OR NOT (SELECT o.rolsuper FROM pg_database d
                  JOIN pg_roles o ON o.oid = d.datdba WHERE d.datname = current_database()))"""
     return {row["name"] for row in query_rows(toolbox, server, database, query)}
+
+
+@contextmanager
+def holding_schemas(toolbox: Toolbox, server: ServerConnection, database: str) -> Iterator[None]:
+    """Make the administrator the owner of the schemas of others, who keep their rights to use them. Undo it at the end.
+
+    The owner of a schema may drop what a superuser has in it. Code of the owner's could then put a table of its own in
+    its place, and the administrator would load the rows into that one. Call it before privileges are restored. If it
+    fails, the database is thrown away. Raises ServerError.
+    """
+    found = query_rows(toolbox, server, database, HELD)
+    for row in found:
+        took = f"ALTER SCHEMA {row['name']} OWNER TO CURRENT_USER"
+        execute_sql(toolbox, server, database, f"{took}; GRANT USAGE, CREATE ON SCHEMA {row['name']} TO {row['owner']}")
+    yield
+    for row in found:
+        execute_sql(toolbox, server, database, f"ALTER SCHEMA {row['name']} OWNER TO {row['owner']}")
 
 
 @contextmanager

@@ -57,16 +57,9 @@ def restore_dump(
     beside = "postgres" if database == "template1" else "template1"
 
     def run(to: ServerConnection, name: str, lines: Sequence[str], options: str, at: str = database) -> None:
-        if not lines:
-            return
-        variables = {"LIST": toolbox.put(name, "\n".join(lines) + "\n"), "DUMP": dump, "OPTIONS": options,
-                     "TARGET": conninfo(at), "LEASH": toolbox.lifetime_fifo}  # fmt: skip
-        done = toolbox.run(
-            to.major, "sh", "-ec", shell.get("leash", "restore"), environment=to.environment | variables,
-            timeout_s=LONG_S,
-        )  # fmt: skip
-        if done.code != 0:
-            raise ServerError(f"pg_restore failed\n{extract_error(done.output)}")
+        if lines:
+            entries = toolbox.put(name, "\n".join(lines) + "\n")
+            _run_pg_restore(toolbox, to, {"LIST": entries, "DUMP": dump, "OPTIONS": options, "TARGET": conninfo(at)})
 
     run(server, "database.list", itself, f"{making} --section=pre-data", beside if create else database)
     if opening:
@@ -85,19 +78,29 @@ def restore_dump(
                 with owner_login.granting_create(toolbox, server, database, creators) if creators else nullcontext():
                     run(login if group.as_owner else server, f"{name}-{number}.list", group.lines, options)
 
-    make(made.schema, "before", "--section=pre-data")
-    shares = owner_login.group_by_owner(first, owner_login.find_owners(toolbox, server, database), powerless)
-    for number, (owner, lines) in enumerate(shares.items()):
-        if owner:
-            with owner_login.granting_owner(toolbox, server, database, owner):
-                run(login, f"rows-{number}.list", lines, f"--section=data -j {jobs}")
-    run(server, "rows.list", shares.get("", []), f"--section=data -j {jobs}")
-    referenced = _find_referenced_tables(toolbox, server.major, dump, first)
-    make(made.schema, "after", f"--section=post-data -j {jobs}", referenced)
-    if vector_indexes:
-        make(vectors.schema, "vector-indexes", "--section=post-data")
+    run(server, "schemas.list", made.spaces, "--section=pre-data")
+    with owner_login.holding_schemas(toolbox, server, database):
+        make(made.schema, "before", "--section=pre-data")
+        shares = owner_login.group_by_owner(first, owner_login.find_owners(toolbox, server, database), powerless)
+        for number, (owner, lines) in enumerate(shares.items()):
+            if owner:
+                with owner_login.granting_owner(toolbox, server, database, owner):
+                    run(login, f"rows-{number}.list", lines, f"--section=data -j {jobs}")
+        run(server, "rows.list", shares.get("", []), f"--section=data -j {jobs}")
+        referenced = _find_referenced_tables(toolbox, server.major, dump, first)
+        make(made.schema, "after", f"--section=post-data -j {jobs}", referenced)
+        if vector_indexes:
+            make(vectors.schema, "vector-indexes", "--section=post-data")
     run(server, "annotations.list", made.annotations + (vectors.annotations if vector_indexes else []), "")
     make(made.last, "last", "--section=post-data")
+
+
+def _run_pg_restore(toolbox: Toolbox, to: ServerConnection, variables: dict[str, str]) -> None:
+    """Run `shell/restore.sh`, which says what the variables are. Raises ServerError with what pg_restore said."""
+    environment = to.environment | variables | {"LEASH": toolbox.lifetime_fifo}
+    done = toolbox.run(to.major, "sh", "-ec", shell.get("leash", "restore"), environment=environment, timeout_s=LONG_S)
+    if done.code != 0:
+        raise ServerError(f"pg_restore failed\n{extract_error(done.output)}")
 
 
 def _list_entries(toolbox: Toolbox, major: int, dump: str, *, create: bool) -> str:

@@ -4,8 +4,9 @@ Invariant: an object whose owner isn't a superuser is created by a login that ha
 PostgreSQL evaluates expressions while it creates an object: a default of a type with a CHECK, the bound of a partition,
 a constraint that is added. The owner wrote the functions that run then.
 
-Three kinds of entries run no such functions, so the administrator creates them: objects that only a superuser may
-create, privileges, and comments. Privileges come last, because a REVOKE may take a right that an owner still needs.
+Four kinds of entries run no such functions, so the administrator creates them: schemas, objects that only a superuser
+may create, privileges, and comments. Schemas come first, because the administrator holds them while code of the owners
+runs (`owner_login.holding_schemas`). Privileges come last, because a REVOKE may take a right that an owner still needs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 DATABASE = re.compile(r"(?:DATABASE|DATABASE PROPERTIES|(?:ACL|COMMENT|SECURITY LABEL) - DATABASE) ")
+SCHEMA = re.compile(r"SCHEMA - ")
 ONLY_A_SUPERUSER = re.compile(
     r"(?:ACCESS METHOD|CAST|EVENT TRIGGER|EXTENSION|FOREIGN DATA WRAPPER|OPERATOR CLASS|OPERATOR FAMILY|"
     r"PROCEDURAL LANGUAGE|PUBLICATION(?! TABLE )|SERVER|SHELL TYPE|SUBSCRIPTION|TRANSFORM|USER MAPPING|BLOB|"
@@ -35,11 +37,12 @@ class EntryGroup:
 
 @dataclass(frozen=True)
 class RestoreOrder:
-    """The order of a restore: `schema` (partly before the rows, partly after), `annotations`, `last`.
+    """The order of a restore: `spaces`, `schema` (partly before the rows, partly after), `annotations`, `last`.
 
-    `annotations`: privileges, comments and statistics.
+    `spaces`: the database's schemas; `annotations`: privileges, comments and statistics.
     """
 
+    spaces: list[str]
     schema: list[EntryGroup]
     annotations: list[str]
     last: list[EntryGroup]
@@ -65,9 +68,10 @@ def plan_restore(lines: Iterable[str], powerless: Collection[str]) -> RestoreOrd
     >>> lines = ["1; 2615 9 SCHEMA - app schema_owner", "2; 3079 9 EXTENSION - vector ",
     ...          "3; 1247 9 DOMAIN app word schema_owner", "4; 0 0 ACL - SCHEMA app schema_owner"]
     >>> made = plan_restore(lines, {"schema_owner"})
-    >>> [(group.as_owner, len(group.lines)) for group in made.schema], len(made.annotations)
-    ([(True, 1), (False, 1), (True, 1)], 1)
+    >>> len(made.spaces), [(group.as_owner, len(group.lines)) for group in made.schema], len(made.annotations)
+    (1, [(False, 1), (True, 1)], 1)
     """
+    spaces: list[str] = []
     annotations: list[str] = []
     schema: list[EntryGroup] = []
     last: list[EntryGroup] = []
@@ -76,11 +80,13 @@ def plan_restore(lines: Iterable[str], powerless: Collection[str]) -> RestoreOrd
         entry = line.split(" ", 3)[-1]  # after `DUMP; TABLE OID `
         if ANNOTATIONS.match(entry):
             annotations.append(line)
+        elif SCHEMA.match(entry):
+            spaces.append(line)
         elif not ROWS.match(entry):
             owner = parse_owner(line, powerless) if not ONLY_A_SUPERUSER.match(entry) else ""
             owners |= {owner} - {""}
             _append_line(last if AFTER_PRIVILEGES.match(entry) else schema, bool(owner), line)
-    return RestoreOrder(schema, annotations, last, frozenset(owners))
+    return RestoreOrder(spaces, schema, annotations, last, frozenset(owners))
 
 
 def parse_owner(line: str, powerless: Collection[str]) -> str:
