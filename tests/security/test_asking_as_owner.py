@@ -59,6 +59,33 @@ INSERT INTO app.parent SELECT i, ARRAY[i, 1]::vector FROM generate_series(1, 9) 
 CREATE INDEX ON app.parent USING hnsw (v vector_l2_ops);
 CREATE TABLE app.child (CHECK (id > app.strike('x') - 100)) INHERITS (app.parent);
 """
+# asks as another owner, by the functions that we made for that one
+OTHER = r"""
+CREATE FUNCTION app.ask(t text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $f$
+DECLARE ours record;
+BEGIN
+    FOR ours IN SELECT proname FROM pg_catalog.pg_proc
+                 WHERE pronamespace = pg_my_temp_schema() AND proname ~ '^of ' LOOP
+        BEGIN
+            EXECUTE format('SELECT pg_temp.%I(%L)', ours.proname, 'SELECT others.writes()::text');
+        EXCEPTION WHEN insufficient_privilege THEN NULL;
+        END;
+    END LOOP;
+    RETURN t;
+END $f$;
+CREATE TABLE app.asks (id int);
+CREATE INDEX folded ON app.asks ((app.ask('x') || id::text));
+INSERT INTO app.asks VALUES (1);
+"""
+BY_HAND = r"""
+CREATE ROLE other_owner; GRANT pg_write_server_files TO other_owner; CREATE SCHEMA others AUTHORIZATION other_owner;
+CREATE FUNCTION others.writes() RETURNS int LANGUAGE plpgsql AS $f$
+BEGIN EXECUTE 'COPY (SELECT 1) TO ''FILE'''; RETURN 1; END $f$;
+CREATE TABLE others.rows (i int);
+REVOKE ALL ON FUNCTION others.writes FROM PUBLIC;
+ALTER FUNCTION others.writes OWNER TO other_owner; ALTER TABLE others.rows OWNER TO other_owner;
+GRANT USAGE ON SCHEMA others TO PUBLIC;
+"""
 
 
 def powers(database: FreshDatabase) -> list[tuple[object, ...]]:
@@ -82,6 +109,17 @@ def test_what_an_owner_wrote_makes_no_function_of_ours_anew(
         else:
             assert restore_database.query_contents(toolbox, server, name).rows["app.a2"] == 1
     assert powers(fresh_database) == before
+
+
+def test_what_an_owner_wrote_asks_as_no_other_owner(fresh_database: FreshDatabase, tmp_path: Path) -> None:
+    fresh_database.do(BY_HAND.replace("FILE", str(tmp_path / "written")))
+    try:
+        fresh_database.apply(script(OTHER))
+        with fresh_database.programs(tmp_path / "ws") as (toolbox, server):
+            restore_database.query_contents(toolbox, server, fresh_database.admin.database)
+        assert not (tmp_path / "written").exists()
+    finally:
+        fresh_database.do("DROP OWNED BY other_owner; DROP ROLE other_owner")
 
 
 def test_a_vector_index_is_asked_as_its_owner_where_a_child_computes(

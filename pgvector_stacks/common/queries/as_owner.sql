@@ -25,6 +25,8 @@ BEGIN
         EXECUTE format('CREATE ROLE %I BYPASSRLS IN ROLE %I', role, owner.member_of);
         EXECUTE format('CREATE FUNCTION pg_temp.%I(query text) RETURNS SETOF text LANGUAGE plpgsql SECURITY DEFINER'
                        ' SET search_path = '''' AS $f$BEGIN RETURN QUERY EXECUTE query; END$f$', 'of ' || owner.oid);
+        -- what one owner wrote asks nothing as another one
+        EXECUTE format('REVOKE ALL ON FUNCTION pg_temp.%I(text) FROM PUBLIC', 'of ' || owner.oid);
         EXECUTE format('ALTER FUNCTION pg_temp.%I(text) OWNER TO %I', 'of ' || owner.oid, role);
     END LOOP;
 END $$;
