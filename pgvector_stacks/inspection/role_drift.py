@@ -246,16 +246,30 @@ def _repair_settings(cluster: Connection[Any], found: Role, limits: RoleLimits |
 
 
 def find_lost_rights(differences: Iterable[Difference]) -> list[tuple[Difference, list[definitions.Right]]]:
-    """Return the recorded rights that our roles no longer have, by object that is recorded and still exists. Pure."""
+    """Return the recorded rights that our roles no longer have, by object that is recorded and still exists. Pure.
+
+    Left out is what was taken from its owner: that one's former rights, TRIGGER for example, would let its code run as
+    the new owner.
+    """
+    differences = list(differences)
+    taken = {difference.identity for difference in differences if _was_taken(difference)}
     found = []
     for difference in differences:
         if difference.recorded is None or difference.live is None or difference.grown:
+            continue
+        if difference.identity in taken or difference.relation in taken:
             continue
         was, now = (definitions.parse(text).get("right", []) for text in (difference.recorded, difference.live))
         lost = [right for right in definitions.parse_acl(was) - definitions.parse_acl(now) if right.grantee in OURS]
         if lost and (difference.kind in GRANTABLE or difference.kind == "column"):
             found.append((difference, sorted(lost)))
     return found
+
+
+def _was_taken(difference: Difference) -> bool:
+    """Return True if another role owns the object than the recorded one, and that role isn't the scripts'."""
+    was, now = (definitions.first_value(text, "owner") for text in (difference.recorded, difference.live))
+    return None not in (was, now) and now not in (was, roles.OWNER)
 
 
 def is_repairable(difference: Difference) -> bool:

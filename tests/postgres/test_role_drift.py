@@ -112,6 +112,18 @@ def test_a_right_that_others_gained_is_left_to_people(stack: FreshDatabase) -> N
     assert told(stack) == role_drift.SortedDrift((gained,), ())
 
 
+def test_what_was_taken_from_its_owner_gives_the_owner_no_rights_back(stack: FreshDatabase) -> None:
+    """With TRIGGER on it, a script's function would run as the administrator that writes to it."""
+    stack.do("ALTER TABLE s.item OWNER TO postgres; REVOKE INSERT ON s.item FROM app; ALTER SCHEMA s OWNER TO postgres")
+    bring_up(stack)
+    assert stack.ask("SELECT has_table_privilege('schema_owner', 's.item', 'SELECT, TRIGGER')") == [(False,)]
+    assert stack.ask("SELECT has_schema_privilege('schema_owner', 's', 'CREATE')") == [(False,)]
+    assert stack.ask("SELECT has_table_privilege('app', 's.item', 'INSERT')") == [(False,)]
+    seen = told(stack)
+    assert any(line.startswith("table s.item was changed: owner is postgres") for line in seen.drift), seen
+    assert seen.repairable == ()
+
+
 @pytest.mark.parametrize("password", ["simple", "p@ss:w/rd?#[]%25 &=é\"'\\$x", "ﬁancé ²", "\u00a0x"])
 def test_a_password_is_compared_as_the_server_does_without_asking_it(stack: FreshDatabase, password: str) -> None:
     with connect(stack.admin) as connection:
