@@ -284,6 +284,11 @@ def from_config(stack: str, config: Mapping[str, Any], *, secret: frozenset[str]
         for key in SECRETS
         if key in config and key not in secret
     ]
+    problems += [
+        f"stack {stack}: {NAMESPACE}:{key} is encrypted in the stack file, but it is no secret: the state has it in"
+        f" plain text\n  write it in plain text:  pulumi config set --stack {stack} --plaintext {NAMESPACE}:{key} …"
+        for key in sorted(secret.intersection(keys).difference(SECRETS))
+    ]
     values: dict[str, Any] = {"stack": stack}
     values |= {to_camel(name): value for name, value in defaults.items()}
     given = {key: _structured(keys[key], value) for key, value in config.items() if key in keys}

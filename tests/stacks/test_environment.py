@@ -145,6 +145,14 @@ def test_an_unknown_key_is_named_with_the_nearest_spelling() -> None:
     )
 
 
+@pytest.mark.parametrize("key", [key for key in KEYS if key not in (*e.SECRETS, "environment")])
+def test_an_encrypted_value_under_a_key_that_is_no_secret_is_refused(key: str) -> None:
+    """Its author thinks it a secret, and the state would have it in plain text."""
+    assert f"pgvector:{key} is encrypted in the stack file, but it is no secret" in mistakes(
+        "dev", {key: "[1]"}, secret=frozenset({key})
+    )
+
+
 @pytest.mark.parametrize("key", [*KEYS, "noSuchKey"])
 def test_an_encrypted_value_is_not_shown_under_whatever_key(key: str) -> None:
     """Pulumi masks a secret only where all of it is shown, and unchanged."""
