@@ -134,7 +134,7 @@ def build_comparison_query(written: int = FORMAT) -> LiteralString:
         "SELECT coalesce(o.kind, l.kind) AS kind, coalesce(o.identity, l.identity) AS identity,\n"
         "       o.definition AS recorded, l.definition AS live,\n"
         "       o.identity IS NULL AND l.follows AS grown\n"
-        "  FROM (SELECT * FROM pgstack.object WHERE kind <> 'format') o FULL JOIN live l USING (kind, identity)\n"
+        "  FROM (" + queries.get("recorded") + ") o FULL JOIN live l USING (kind, identity)\n"
         " WHERE o.definition IS DISTINCT FROM l.definition ORDER BY 1, 2"
     )
 

@@ -158,3 +158,39 @@ def test_of_a_definition_what_a_script_did_not_touch_stays_as_it_was_recorded(
     merged = definitions.restore_unchanged(*map(text, three))
     assert sorted(merged.splitlines()) == sorted(text(expected).splitlines())
     assert definitions.restore_unchanged(text(was), text(was), text(here)) == text(here)
+
+
+MADE = """
+    UPDATE pg_catalog.pg_attribute SET attoptions = array_append(attoptions, 'pg_attver=' || attrelid::int8)
+     WHERE attnum > 0 AND attrelid IN ('s.log'::regclass, 's.log_1'::regclass, 's.seen'::regclass)
+"""
+
+
+def test_when_a_column_was_made_is_no_drift(empty_database: FreshDatabase) -> None:
+    """Debian's PostgreSQL 17.12 notes it among a column's options; earlier versions of ours recorded it."""
+    text = """
+        CREATE SCHEMA s; CREATE TABLE s.log (at int NOT NULL, v int) PARTITION BY RANGE (at);
+        ALTER TABLE s.log ALTER v SET (n_distinct = 5); CREATE VIEW s.seen AS SELECT at, v FROM s.log;
+        COMMENT ON COLUMN s.seen.v IS 'x';
+    """
+    empty_database.apply(scripts=(script(text),))
+    empty_database.do(
+        "SET ROLE schema_owner; CREATE TABLE s.log_1 PARTITION OF s.log FOR VALUES FROM (1) TO (2); RESET ROLE;" + MADE
+    )
+    assert words(empty_database) == ()
+    empty_database.do(
+        r"""
+        UPDATE pgstack.object SET definition = 'options: pg_attver=7' WHERE identity = 's.seen.at';
+        UPDATE pgstack.object SET definition = E'options: pg_attver=7\n' || definition WHERE identity = 's.seen.v';
+        UPDATE pgstack.object SET definition = definition || E'\noptions: pg_attver=7' WHERE identity = 's.log.at';
+        UPDATE pgstack.object SET definition = replace(definition, 'n_distinct=5', 'n_distinct=5, pg_attver=7')
+         WHERE identity = 's.log.v'
+        """
+    )
+    assert empty_database.ask("SELECT count(*) FROM pgstack.object WHERE definition ~ 'pg_attver'") == [(4,)]
+    assert words(empty_database) == ()
+    empty_database.do(
+        "UPDATE pg_catalog.pg_attribute SET attoptions = '{n_distinct=6,pg_attver=8}'"
+        " WHERE attrelid = 's.log'::regclass AND attname = 'v'"
+    )
+    assert words(empty_database) == ("column s.log.v was changed: options is n_distinct=6, was n_distinct=5",)

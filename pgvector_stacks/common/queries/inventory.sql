@@ -66,7 +66,9 @@ WITH space AS MATERIALIZED (
                CASE WHEN a.attidentity <> '' THEN 'identity: ' || a.attidentity::text END,
                CASE WHEN NOT a.attislocal AND r.parent IS NULL THEN 'inherited: yes' END,
                'statistics: ' || nullif(a.attstattarget, -1),
-               'options: ' || (SELECT string_agg(one, ', ' ORDER BY one) FROM unnest(a.attoptions) AS one),
+               -- pg_attver says when a column was made: Debian's 17.12 notes it, and its pg_dump omits it
+               'options: ' || (SELECT string_agg(one, ', ' ORDER BY one) FROM unnest(a.attoptions) AS one
+                                WHERE one !~ '^pg_attver='),
                'foreign options: ' || (SELECT string_agg(one, ', ' ORDER BY one) FROM unnest(a.attfdwoptions) AS one),
                CASE WHEN a.attacl IS NOT NULL THEN
                     (SELECT string_agg('right: ' || one::text, E'\n' ORDER BY one::text COLLATE "C")
