@@ -24,7 +24,7 @@ class Difference:
     `grown`: the object is part of a partition that was added after the scripts, and has only what the partitioned table
     gives it; that is no drift. `oid`: of the relation that the object is or is a part of, else of its schema and then
     negative, if that exists. `version`: of the catalog row that holds its expression. While it is unchanged, nobody
-    wrote the expression, even if its text differs.
+    wrote the expression, even if its text differs. `own_oid`: of an added relation, function or type itself.
     """
 
     kind: str
@@ -34,6 +34,7 @@ class Difference:
     grown: bool = False
     oid: int | None = field(default=None, compare=False)
     version: str | None = field(default=None, compare=False)
+    own_oid: int | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return one_line(self._words())
@@ -109,6 +110,13 @@ class Difference:
         if self.kind in definitions.WITHOUT_EXPRESSIONS:
             return False
         return definitions.differ_only_in_expressions(self.recorded, self.live)
+
+    def differs_in_what_is_given(self, now: Difference) -> bool:
+        """True if `now` is the same object that was added, and only its rights and comment differ."""
+        if self.live is None or now.live is None or self.own_oid is None or self.own_oid != now.own_oid:
+            return False
+        was, here = (definitions.remove_words(text, ("right", "comment")) for text in (self.live, now.live))
+        return was == here
 
     def belongs_to(self, other: Difference) -> bool:
         """True if accepting `other` also accepts this: a table's column, a column's sequence, a schema's table."""

@@ -106,7 +106,7 @@ def _rest(before: Difference, now: Difference) -> Difference | None:
         return None
     unwritten = before.version is not None and before.version == now.version
     if before.recorded is None:
-        return replace(before, live=now.live) if unwritten else None
+        return replace(before, live=now.live) if unwritten or before.differs_in_what_is_given(now) else None
     wanted = definitions.restore_unchanged(before.recorded, before.live, now.live, unwritten=unwritten)
     return None if wanted == now.live else replace(before, recorded=wanted, live=now.live)
 
@@ -179,7 +179,12 @@ def _with_versions(connection: Connection[Any], found: Sequence[Difference]) -> 
     with connection.transaction(force_rollback=True):
         qualify_names(connection)
         versions = dict(connection.execute(queries.get("row_versions"), asked).fetchall())
-    return tuple(replace(each, version=versions.get(number)) for number, each in enumerate(found, start=1))
+        added = {"kinds": ["" if d.recorded else d.kind for d in found], "identities": [d.identity for d in found]}
+        oids = dict(connection.execute(queries.get("added_oids"), added).fetchall())
+    return tuple(
+        replace(each, version=versions.get(number), own_oid=oids.get(number))
+        for number, each in enumerate(found, start=1)
+    )
 
 
 def _oids(connection: Connection[Any], names: Sequence[str]) -> dict[str, int]:

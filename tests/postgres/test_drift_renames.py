@@ -91,3 +91,29 @@ def test_what_a_script_drops_and_creates_again_is_the_scripts(empty_database: Fr
     again += "; COMMIT" if "BEGIN" in head else ""
     bring_up(empty_database, first, script(again, "0002.sql"))
     assert words(empty_database) == ("column s.t.stays was added (integer)",)
+
+
+@pytest.mark.parametrize("head", ["", "-- pgstack: no-transaction\n"])
+def test_what_was_made_by_hand_stays_drift_where_a_script_gives_rights_on_all(
+    empty_database: FreshDatabase, head: str
+) -> None:
+    first = script("CREATE SCHEMA s; CREATE TABLE s.t (id int)", "0001.sql")
+    sequence, function = "CREATE SEQUENCE s.q", "CREATE FUNCTION s.f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    bring_up(empty_database, first)
+    empty_database.do(
+        f"SET ROLE schema_owner; CREATE TABLE s.hand (id int PRIMARY KEY); CREATE VIEW s.v AS SELECT id FROM s.t;"
+        f"{sequence}; {function}; CREATE PROCEDURE s.p() LANGUAGE sql AS 'SELECT 1'; CREATE TYPE s.e AS ENUM ('a')"
+    )
+    before = words(empty_database)
+    assert len(before) == 6
+    given = script(
+        f"{head}GRANT SELECT ON ALL TABLES IN SCHEMA s TO PUBLIC; GRANT USAGE ON ALL SEQUENCES IN SCHEMA s TO PUBLIC;"
+        "REVOKE EXECUTE ON ALL ROUTINES IN SCHEMA s FROM PUBLIC; REVOKE USAGE ON TYPE s.e FROM PUBLIC;"
+        "COMMENT ON TABLE s.hand IS 'x'",
+        "0002.sql",
+    )
+    bring_up(empty_database, first, given)
+    assert words(empty_database) == before
+    again = f"{head}DROP SEQUENCE s.q; {sequence}; DROP FUNCTION s.f; {function}; REVOKE ALL ON FUNCTION s.f FROM app"
+    bring_up(empty_database, first, given, script(again, "0003.sql"))
+    assert set(before) - set(words(empty_database)) == {"sequence s.q was added", "function s.f() was added"}
