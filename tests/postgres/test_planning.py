@@ -92,9 +92,11 @@ def test_a_repeatable_script_runs_again_when_it_changes() -> None:
     ("text", "again"),
     [("DROP VIEW IF EXISTS v; ALTER TABLE t ALTER c TYPE bigint", True), ("drop function f cascade", True),
      ("ALTER TABLE t DROP COLUMN c CASCADE", True), ("ALTER TABLE t DROP COLUMN c, DROP CONSTRAINT k", False),
-     ("ALTER TABLE t ALTER c DROP NOT NULL", False), ("SELECT 1", False)],
+     ("ALTER TABLE t ALTER c DROP NOT NULL", False), ("SELECT 1", False), ("ALTER TABLE t RENAME TO u", True),
+     ("alter table t rename c to d", True), ("ALTER TABLE t RENAME CONSTRAINT c TO d", False),
+     ("ALTER FUNCTION f SET\nSCHEMA s", True)],
 )  # fmt: skip
-def test_a_repeatable_script_runs_again_behind_one_that_drops(text: str, again: bool) -> None:
+def test_a_repeatable_script_runs_again_behind_one_that_drops_or_renames(text: str, again: bool) -> None:
     """A fresh database has what it makes: there it runs last. Also where the drop came without it."""
     view, drops = named("v.sql", "-- pgstack: repeatable\nselect 1"), named("d.sql", text)
     told = [(entry.script.name, entry.reason) for entry in plan([A, view, drops], ran(A, view), where="dev").pending]

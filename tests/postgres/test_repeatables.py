@@ -66,6 +66,32 @@ def test_a_view_upon_a_repeatable_one_is_there_after_its_change(
     assert empty_database.apply(scripts=(base, made_before, below[1], upon)).ran == ()
 
 
+SWAP = "alter table a.t rename to t_old; create table a.t (i int); insert into a.t values (2)"
+
+
+def test_a_view_is_of_the_table_that_has_its_name_now(empty_database: FreshDatabase) -> None:
+    """As in a fresh database. It stayed on the former table, and nothing told."""
+    listed = (
+        script("create schema a; create table a.t (i int); insert into a.t values (1)", "1.sql"),
+        script(HEAD + "create or replace view a.v as select i from a.t", "2.sql"),
+    )
+    empty_database.apply(scripts=listed)
+    assert empty_database.apply(scripts=(*listed, script(SWAP, "3.sql"))).ran == ("3.sql", "2.sql")
+    assert empty_database.ask("SELECT i FROM a.v") == [(2,)]
+
+
+def test_a_view_that_names_what_a_script_renames_is_told_at_once(empty_database: FreshDatabase) -> None:
+    """Else the first fresh database tells it."""
+    listed = (
+        script("create schema a; create table a.t (i int)", "1.sql"),
+        script(HEAD + "create or replace view a.v as select i from a.t", "2.sql"),
+    )
+    empty_database.apply(scripts=listed)
+    with pytest.raises(SqlFailed, match=r'sql/2\.sql:2:\d+: column "i" does not exist'):
+        empty_database.apply(scripts=(*listed, script("alter table a.t rename i to j", "3.sql")))
+    assert empty_database.names() == ["1.sql", "2.sql"]
+
+
 VIEW = script(HEAD + "create or replace view a.recent as select 1 as x", "2.sql")
 FUNCTION = script(HEAD + "create or replace function slug(text) returns text language sql as 'select $1'", "3.sql")
 

@@ -5,8 +5,9 @@ the database (what did run). Invariant: what ran is a prefix of what is listed, 
 Anything else is refused with the script's name; nothing is ever guessed.
 
 A repeatable script has no place in that order. It runs after all other scripts, and its place in the list may change.
-It runs again after a script that drops something, since that may be an object it created. A fresh database has this
-object, because the repeatable script runs last there.
+It runs again after a script that drops something, since that may be an object it created, or renames or moves
+something, since that may be an object that it names: its view would stay on the table under the former name. In a fresh
+database the repeatable script runs last, and finds each name as the other scripts left it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from pgvector_stacks.migrations.scripts.script_files import Script, revision
 Reason = Literal["new", "repeatable changed", "repeatable again", "baseline"]
 NEVER = datetime.max.replace(tzinfo=UTC)
 # A repeatable script creates none of the things excluded here, which belong to a table; CASCADE may drop other objects.
-DROPS = re.compile(
-    r"\bcascade\b|\bdrop\b(?!\s+(?:column|constraint|not|default|identity|expression|attribute)\b)", re.IGNORECASE
+DROPS_OR_RENAMES = re.compile(
+    r"\bcascade\b|\bdrop\b(?!\s+(?:column|constraint|not|default|identity|expression|attribute)\b)"
+    r"|\brename\b(?!\s+constraint\b)|\bset\s+schema\b",
+    re.IGNORECASE,
 )
 
 
@@ -142,31 +145,31 @@ def sort_by_run_order(scripts: Sequence[Script]) -> list[tuple[int, Script]]:
 def _pending(scripts: Sequence[Script], applied: Mapping[str, Applied], baseline: Sequence[str]) -> list[Pending]:
     """Return the scripts that run and why, in the order in which they run.
 
-    A repeatable script runs again if a script that drops something ran later: an ordinary one, or a repeatable one
-    listed before it. In a fresh database the repeatable script runs after both.
+    A repeatable script runs again if a script that drops or renames something ran later: an ordinary one, or a
+    repeatable one listed before it. In a fresh database the repeatable script runs after both.
     """
     pending = []
     # The text of a script is searched only if it runs now, or ran later than the oldest repeatable script that ran.
     oldest = min((applied[each.name].applied_at for each in scripts if each.repeatable and each.name in applied),
                  default=NEVER)  # fmt: skip
-    dropped: datetime | None = None
+    changed: datetime | None = None
     for position, script in sort_by_run_order(scripts):
         row = applied.get(script.name)
-        reason = _reason(script, row, baseline, dropped)
+        reason = _reason(script, row, baseline, changed)
         if reason is not None:
             pending.append(Pending(position, script, reason))
         at = row.applied_at if row is not None and reason is None else NEVER
-        if script.name not in baseline and at > oldest and DROPS.search(script.text):
-            dropped = max(dropped or at, at)
+        if script.name not in baseline and at > oldest and DROPS_OR_RENAMES.search(script.text):
+            changed = max(changed or at, at)
     return pending
 
 
-def _reason(script: Script, row: Applied | None, baseline: Sequence[str], dropped: datetime | None) -> Reason | None:
+def _reason(script: Script, row: Applied | None, baseline: Sequence[str], changed: datetime | None) -> Reason | None:
     if row is None:
         return "baseline" if script.name in baseline else "new"
     if script.normalised != row.normalised:
         return "repeatable changed"
-    return "repeatable again" if script.repeatable and dropped is not None and row.applied_at < dropped else None
+    return "repeatable again" if script.repeatable and changed is not None and row.applied_at < changed else None
 
 
 def _grouped(pending: Sequence[Pending]) -> tuple[Group, ...]:
