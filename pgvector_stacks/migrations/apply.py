@@ -177,10 +177,13 @@ def _carry_out(
     session: Session | None = None
     with ExitStack() as opened:
         pending = [entry.script for group in groups for entry in group.pending]
+        new = {entry.script.name for entry in made.pending if entry.reason in ("new", "baseline")}
+        ran = [script for script in request.scripts if script.name not in new]
         hidden = row_security.warn_of_hidden_rows(admin, pending)
         for line in (
             *repeatable_warnings.warn_of_order_dependence(pending),
             *repeatable_warnings.warn_of_uses(pending, request.scripts),
+            *repeatable_warnings.warn_of_rights_on_all(pending, ran),
             *hidden,
         ):
             warn(line)

@@ -47,6 +47,57 @@ def test_up_warns_of_it(empty_database: FreshDatabase) -> None:
     assert line.startswith("sql/2.sql: ON ALL TABLES IN SCHEMA: a repeatable script doesn't run again")
 
 
+OBJECTS = (
+    script(HEAD + "create or replace view a.v as select 1 as x; grant select on a.v to teller", "v.sql"),
+    script(HEAD + "create or replace function a.f() returns int language sql as 'select 1'", "f.sql"),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("select 1;\ngrant usage on schema a to grafana; grant select on all tables in schema a to grafana",
+         "2:37: all tables: a.v"),
+        ("revoke all on all tables in schema b, a from readonly", "1:1: all tables: a.v"),
+        ("grant all on all tables in schema a to app", "1:1: all tables: a.v"),
+        ("revoke execute on all functions in schema a from public", "1:1: all functions: a.f"),
+        ("revoke execute on all routines in schema a from public;"
+         " alter default privileges in schema a revoke execute on routines from public", "1:1: all routines: a.f"),
+        ("do $$ begin execute format('grant select on all tables in schema %I to grafana', 'a'); end $$",
+         "1:29: all tables: a.v"),
+        ("alter default privileges in schema a grant select on tables to grafana", "1:38: future tables: a.v"),
+        ("alter default privileges revoke execute on functions from public", "1:26: future functions: a.f"),
+        ("alter default privileges for role schema_owner in schema a grant insert on tables to app",
+         "1:60: future tables: a.v"),
+        ("alter default privileges in schema a grant select, insert, update, delete on tables to app", ""),
+        ("grant select on all tables in schema a to app, readonly", ""),
+        ("grant select on all tables in schema a to teller", ""),
+        ("grant select on all tables in schema b to grafana", ""),
+        ("grant select on a.t to grafana; grant usage on all sequences in schema a to grafana", ""),
+        ("grant select on all tables in schema a to grafana;"
+         " alter default privileges in schema a grant select on tables to grafana", ""),
+        ("revoke execute on all functions in schema a from public;"
+         " alter default privileges revoke execute on functions from public", ""),
+        (HEAD + "grant select on all tables in schema a to grafana", ""),
+    ],
+)  # fmt: skip
+def test_rights_on_all_objects_beside_one_that_a_repeatable_script_made_are_named(text: str, told: str) -> None:
+    lines = repeatable_warnings.warn_of_rights_on_all([script(text, "4.sql")], OBJECTS)
+    assert [line[: len(f"sql/4.sql:{told}")] for line in lines] == [f"sql/4.sql:{told}"] * bool(told)
+
+
+def test_up_warns_of_them_only_where_the_rights_would_differ(empty_database: FreshDatabase) -> None:
+    """In a database that gets both at once, the repeatable script runs last, as in a fresh one."""
+    base = script("create schema a", "1.sql")
+    closes = [script(f"revoke all on all tables in schema a from readonly; select {n}", f"{n}.sql") for n in (2, 3)]
+    view = script(HEAD + "create or replace view a.v as select 1 as x", "v.sql")
+    said: list[str] = []
+    for scripts, told in (((base, closes[0], view), 0), ((base, *closes, view), 1)):
+        apply.apply(empty_database.admin, empty_database.request(scripts=scripts), warn=said.append)
+        assert len(said) == told
+    assert said[0].startswith("sql/3.sql:1:1: all tables: a.v is made by sql/v.sql")
+
+
 @pytest.mark.parametrize("listed_before", [False, True])
 def test_a_view_upon_a_repeatable_one_is_there_after_its_change(
     empty_database: FreshDatabase, listed_before: bool

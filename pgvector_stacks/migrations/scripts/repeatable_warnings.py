@@ -3,19 +3,22 @@
 A repeatable script runs when it is new or changed, after all other scripts, and not because other scripts ran. So a
 statement about all objects that exist, or about future ones, has another effect in a database that grew over time than
 in a fresh one. So does `SELECT *` in a view: PostgreSQL stores the list of columns when the view is created. And in a
-fresh database the other scripts run before the repeatable script has created its objects.
+fresh database the other scripts run before the repeatable script has created its objects: they can't use them, and a
+statement of theirs about all objects doesn't mean them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from pgvector_stacks.common.plain_text import one_line
 from pgvector_stacks.migrations.lexing.lexing import Statement
 from pgvector_stacks.migrations.lexing.positions import line_and_column
 from pgvector_stacks.migrations.scripts import acting_code
 from pgvector_stacks.migrations.scripts.acting_code import Code
+from pgvector_stacks.migrations.scripts.application_rights import ORDINARY
 from pgvector_stacks.migrations.scripts.effects import remove_constants
 from pgvector_stacks.migrations.scripts.script_files import Script
 
@@ -29,6 +32,9 @@ CATALOG = re.compile(
 )
 CALLED = frozenset({"AGGREGATE", "FUNCTION", "PROCEDURE"})
 MADE = CALLED | {"DOMAIN", "SEQUENCE", "TABLE", "TYPE", "VIEW"}
+ALL_OF = dict.fromkeys(("FUNCTIONS", "PROCEDURES", "ROUTINES"), CALLED) | {
+    "TABLES": frozenset({"TABLE", "VIEW"}), "SEQUENCES": frozenset({"SEQUENCE"}),
+}  # fmt: skip
 BEFORE_KIND = frozenset({"CREATE", "OR", "REPLACE", "MATERIALIZED", "RECURSIVE", "UNLOGGED"})
 BEFORE_A_RELATION = frozenset({"FROM", "INTO", "JOIN", "ONLY", "TABLE", "UPDATE", "VIEW"})
 EXECUTES = re.compile(r"\bexecute\b", re.IGNORECASE)
@@ -132,3 +138,106 @@ def _used(
                 called = code.word(place + 1) == "(" and before not in ("INTO", "TABLE", "REFERENCES", "ON")
                 if called if kind in CALLED else before in BEFORE_A_RELATION or grants:
                     yield (kind, schema, name), code.offset + code.tokens[place - 2 * qualified].start
+
+
+@dataclass(frozen=True, slots=True)
+class RightsOnAll:
+    """GRANT or REVOKE ON ALL … IN SCHEMA, or ALTER DEFAULT PRIVILEGES (`future`). No `schemas` means all of them."""
+
+    verb: str
+    privileges: frozenset[str]
+    kind: str
+    schemas: frozenset[str]
+    roles: frozenset[str]
+    future: bool
+    place: int
+
+    def meets(self, made: CreatedName) -> bool:
+        kind, schema, _ = made
+        unknown = schema is None or not self.schemas or any(name.startswith("%") for name in self.schemas)
+        return kind in ALL_OF[self.kind] and (unknown or schema in self.schemas)
+
+    def is_ordinary(self) -> bool:
+        """Return whether the roles have these rights on each object that a script creates."""
+        own = [frozenset(ORDINARY.get((self.kind.removesuffix("S"), role), ())) for role in self.roles]
+        return self.verb == "GRANT" and all(
+            self.privileges == rights if self.future else self.privileges <= rights for rights in own
+        )
+
+    def completes(self, other: RightsOnAll) -> bool:
+        """Return whether the two say the same, one of the objects that exist and one of the future ones."""
+        past, future = (other, self) if self.future else (self, other)
+        within = past.schemas <= future.schemas and self.verb == "GRANT"
+        return (
+            (past.future, future.future) == (False, True) and (not future.schemas or within)
+            and (past.verb, past.privileges, past.kind, past.roles)
+            == (future.verb, future.privileges, future.kind, future.roles)
+        )  # fmt: skip
+
+
+def warn_of_rights_on_all(scripts: Iterable[Script], ran: Iterable[Script]) -> list[str]:
+    """Return a warning for each ordinary script of `scripts` that says who may do what with all objects, if one of them
+    was created by a repeatable script of `ran`: a fresh database doesn't have it yet. Pure.
+
+    The object's own script may say what these roles may do with it: then both databases have the same rights.
+    """
+    makers = [(made, each) for each in ran if each.repeatable for made in _made(each)]
+    lines = []
+    for script in scripts if makers else ():
+        if script.repeatable or not EVERY.search(script.text):
+            continue
+        said = [one for statement in script.statements for one in _rights_on_all(script, statement)]
+        differ = [one for one in said if not one.is_ordinary() and not any(one.completes(other) for other in said)]
+        found = next(
+            ((one, made, each) for one in differ for made, each in makers
+             if one.meets(made) and not one.roles <= _roles_with_rights(each)), None,
+        )  # fmt: skip
+        if found is not None:
+            one, (_, schema, name), maker = found
+            line, column = line_and_column(script.text, one.place)
+            what = one_line(f"{schema}.{name}" if schema else name)
+            lines.append(
+                f"{script.path}:{line}:{column}: {'future' if one.future else 'all'} {one.kind.lower()}: {what} is made"
+                f" by {maker.path}, a repeatable script, which runs after\n"
+                f"  this one in a fresh database: the rights of {one_line(', '.join(sorted(one.roles)))} on it would"
+                f" differ. Write them into {maker.path}"
+            )
+    return lines
+
+
+def _rights_on_all(script: Script, statement: Statement) -> Iterator[RightsOnAll]:
+    first = Code(script.text, 0, statement.tokens)
+    inner = [code for code in acting_code.find_in_statement(script, statement) if code.text is not script.text]
+    for code in (first, *inner):
+        words = [code.word(place) for place in range(len(code.tokens))]
+        for place, verb in enumerate(words):
+            if verb not in ("GRANT", "REVOKE") or "ON" not in words[place:]:
+                continue
+            on = words.index("ON", place)
+            future = words[:2] == ["ALTER", "DEFAULT"]
+            kind = on + (1 if future else 2)
+            direction = next((at for at in range(kind, len(words)) if words[at] in ("TO", "FROM")), None)
+            if code.word(kind) not in ALL_OF or direction is None or (not future and words[on + 1] != "ALL"):
+                continue
+            schema = next((at for at in range(len(words)) if words[at] == "SCHEMA" and (future or at > on)), None)
+            yield RightsOnAll(
+                verb, frozenset(words[place + 1 : on]) - {",", "PRIVILEGES"}, words[kind],
+                _list(code, schema + 1) if schema is not None else frozenset(), _list(code, direction + 1), future,
+                code.offset + code.tokens[place].start,
+            )  # fmt: skip
+
+
+def _list(code: Code, place: int) -> frozenset[str]:
+    names = {code.name(place)}
+    while code.word(place + 1) == ",":
+        place += 2
+        names.add(code.name(place))
+    return frozenset(names)
+
+
+def _roles_with_rights(maker: Script) -> set[str]:
+    """Return the names in the GRANTs and REVOKEs of a script, the roles among them."""
+    codes = [Code(maker.text, 0, statement.tokens) for statement in maker.statements]
+    return {
+        code.name(place) for code in codes if code.word(0) in ("GRANT", "REVOKE") for place in range(len(code.tokens))
+    }
