@@ -205,6 +205,9 @@ def _carry_out(
         for line in row_security.warn_of_hidden_rows(admin, pending, ran=True):
             if line not in hidden:  # a script of this `up` restricted the table before another script read it
                 warn(line)
+        changed = [entry.script for entry in made.pending if entry.reason == "repeatable changed"]
+        for line in repeatable_warnings.warn_of_former_parameters(admin, changed, request.scripts):
+            warn(line)
 
 
 def _verify_alone(

@@ -117,6 +117,31 @@ def test_a_view_upon_a_repeatable_one_is_there_after_its_change(
     assert empty_database.apply(scripts=(base, made_before, below[1], upon)).ran == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("create or replace function a.f(i int, j int default 2) returns int language sql as 'select 1'",
+         "a.f exists 2 times, with (i integer), (i integer, j integer), more often"),
+        ("drop function if exists a.f(int); create function a.f(i text) returns int language sql as 'select 1'", ""),
+        ("create or replace function a.f(i int) returns int language sql as 'select 2'", ""),
+        ("create or replace function a.f(i int) returns int language sql as 'select 2';"
+         "create or replace function a.f(i text) returns int language sql as 'select 1'", ""),
+        ("create or replace procedure vector_dims(i int) language sql as 'select 1'", ""),
+    ],
+)  # fmt: skip
+def test_a_function_that_stays_beside_the_one_with_new_parameters_is_named(
+    empty_database: FreshDatabase, text: str, told: str
+) -> None:
+    """The application's calls were ambiguous in the older databases only."""
+    base = script("create schema a", "1.sql")
+    before = "create or replace function a.f(i int) returns int language sql as 'select 1'"
+    said: list[str] = []
+    for now in (before, text):
+        request = empty_database.request(scripts=(base, script(HEAD + now, "f.sql")))
+        apply.apply(empty_database.admin, request, warn=said.append)
+    assert [told in line for line in said] == [True] * bool(told)
+
+
 SWAP = "alter table a.t rename to t_old; create table a.t (i int); insert into a.t values (2)"
 
 

@@ -4,7 +4,8 @@ A repeatable script runs when it is new or changed, after all other scripts, and
 statement about all objects that exist, or about future ones, has another effect in a database that grew over time than
 in a fresh one. So does `SELECT *` in a view: PostgreSQL stores the list of columns when the view is created. And in a
 fresh database the other scripts run before the repeatable script has created its objects: they can't use them, and a
-statement of theirs about all objects doesn't mean them.
+statement of theirs about all objects doesn't mean them. CREATE OR REPLACE FUNCTION with other parameters creates
+another function, beside the former one, which a fresh database doesn't have.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection
 
 from pgvector_stacks.common.plain_text import one_line
 from pgvector_stacks.migrations.lexing.lexing import Statement
@@ -96,6 +100,40 @@ def warn_of_uses(scripts: Iterable[Script], listed: Iterable[Script]) -> list[st
                 f" {open_to_it[found[0]].path}, a repeatable script, which runs after this one:\n"
                 "  in a fresh database it isn't there yet. Make it in a script without the header, listed before"
             )
+    return lines
+
+
+# By schema and name, the functions that belong to no extension
+OVERLOADS = """
+SELECT n.nspname, p.proname, pg_catalog.count(*),
+       pg_catalog.string_agg(pg_catalog.format('(%%s)', pg_catalog.pg_get_function_identity_arguments(p.oid)), ', '
+                             ORDER BY p.oid)
+  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+ WHERE p.proname = ANY(%s) AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgstack')
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e'
+                      AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass)
+ GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+
+def warn_of_former_parameters(
+    connection: Connection[Any], changed: Iterable[Script], listed: Sequence[Script]
+) -> list[str]:
+    """Return a warning for each of the `changed` repeatable scripts, which have run, with a function that now exists
+    more often than the `listed` scripts create it.
+    """
+    lines = []
+    for script in changed:
+        names = sorted({name for kind, _, name in _made(script) if kind in CALLED})
+        created = [made for each in listed for made in _made(each) if made[0] in CALLED] if names else []
+        for schema, name, count, parameters in connection.execute(OVERLOADS, (names,)).fetchall() if names else ():
+            if count > sum(made[2] == name and made[1] in (None, schema) for made in created):
+                lines.append(
+                    f"{script.path}: {one_line(f'{schema}.{name}')} exists {count} times, with {one_line(parameters)},"
+                    " more often than the scripts create it:\n"
+                    "  the one with former parameters isn't replaced, and a fresh database doesn't have it. Write\n"
+                    "  DROP FUNCTION IF EXISTS, with those parameters, before its CREATE"
+                )
     return lines
 
 
