@@ -109,6 +109,26 @@ def test_a_repeatable_script_runs_again_behind_one_that_drops_or_renames(text: s
     assert plan([A, view, drops], rows, where="dev", baseline=["d.sql"]).pending == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "again"),
+    [('Create  function "S" . F() returns int', True), ("create or replace function f(i int)", True),
+     ("create function s.ff() returns int", False), ("create or replace view s.f as select 1", True),
+     ("create table f (i int); grant execute on function s.f to app", False)],
+)  # fmt: skip
+def test_a_repeatable_script_runs_again_behind_one_that_replaces_what_it_makes(text: str, again: bool) -> None:
+    """In a fresh database it runs last, and what it says holds."""
+    makes = named("f.sql", "-- pgstack: repeatable\ncreate or replace function s.f() returns int return 1")
+    other = named("g.sql", "-- pgstack: repeatable\ncreate or replace function s.g() returns int return 1")
+    replaces = named("r.sql", text)
+    told = [one.script.name for one in plan([A, makes, other, replaces], ran(A, makes, other), where="dev").pending]
+    assert told == ["r.sql", *["f.sql"] * again]
+    rows = ran(A, makes, other, replaces)
+    assert plan([A, makes, other, replaces], rows, where="dev").pending == ()
+    rows[3] = replace(rows[3], applied_at=rows[3].applied_at + timedelta(seconds=1))
+    told = [one.script.name for one in plan([A, makes, other, replaces], rows, where="dev").pending]
+    assert told == ["f.sql"] * again
+
+
 def test_a_repeatable_script_runs_again_behind_a_repeatable_one_that_drops() -> None:
     """`DROP VIEW … CASCADE; CREATE VIEW` takes along what those listed behind it made upon the view."""
     head = "-- pgstack: repeatable\n"

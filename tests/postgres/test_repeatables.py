@@ -142,6 +142,15 @@ def test_a_function_that_stays_beside_the_one_with_new_parameters_is_named(
     assert [told in line for line in said] == [True] * bool(told)
 
 
+def test_what_a_repeatable_script_says_holds_whatever_another_replaced(empty_database: FreshDatabase) -> None:
+    """As in a fresh database, where it runs last. The other's function stayed in the older ones."""
+    body = "create or replace function a.f() returns int language sql as 'select {}'"
+    listed = script("create schema a", "1.sql"), script(HEAD + body.format(1), "f.sql")
+    empty_database.apply(scripts=listed)
+    assert empty_database.apply(scripts=(*listed, script(body.format(2), "3.sql"))).ran == ("3.sql", "f.sql")
+    assert empty_database.ask("SELECT a.f()") == [(1,)]
+
+
 SWAP = "alter table a.t rename to t_old; create table a.t (i int); insert into a.t values (2)"
 
 

@@ -6,8 +6,9 @@ Anything else is refused with the script's name; nothing is ever guessed.
 
 A repeatable script has no place in that order. It runs after all other scripts, and its place in the list may change.
 It runs again after a script that drops something, since that may be an object it created, or renames or moves
-something, since that may be an object that it names: its view would stay on the table under the former name. In a fresh
-database the repeatable script runs last, and finds each name as the other scripts left it.
+something, since that may be an object that it names: its view would stay on the table under the former name. And it
+runs again after a script that replaces its function or view. In a fresh database the repeatable script runs last: it
+finds each name as the other scripts left it, and what it creates is as it says.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 DROPS_OR_RENAMES = re.compile(
     r"\bcascade\b|\bdrop\b(?!\s+(?:column|constraint|not|default|identity|expression|attribute)\b)"
     r"|\brename\b(?!\s+constraint\b)|\bset\s+schema\b",
+    re.IGNORECASE,
+)
+REPLACES = re.compile(
+    r"\bcreate\s+(?:or\s+replace\s+)?(?:function|procedure|aggregate|(?:recursive\s+)?view|(?:constraint\s+)?trigger)"
+    r"\s+(?:[\w$]+\s*\.\s*|\"[^\"]+\"\s*\.\s*)?\"?([\w$]+)",
     re.IGNORECASE,
 )
 
@@ -145,23 +151,35 @@ def sort_by_run_order(scripts: Sequence[Script]) -> list[tuple[int, Script]]:
 def _pending(scripts: Sequence[Script], applied: Mapping[str, Applied], baseline: Sequence[str]) -> list[Pending]:
     """Return the scripts that run and why, in the order in which they run.
 
-    A repeatable script runs again if a script that drops or renames something ran later: an ordinary one, or a
-    repeatable one listed before it. In a fresh database the repeatable script runs after both.
+    A repeatable script runs again if a script that drops or renames something, or replaces what it creates, ran later:
+    an ordinary one, or a repeatable one listed before it. In a fresh database the repeatable script runs after both.
     """
     pending = []
     # The text of a script is searched only if it runs now, or ran later than the oldest repeatable script that ran.
     oldest = min((applied[each.name].applied_at for each in scripts if each.repeatable and each.name in applied),
                  default=NEVER)  # fmt: skip
     changed: datetime | None = None
+    replaced: dict[str, datetime] = {}  # by name of a function, view or trigger, when a script last created it
     for position, script in sort_by_run_order(scripts):
         row = applied.get(script.name)
-        reason = _reason(script, row, baseline, changed)
+        made = _names_made(script) if script.repeatable and row is not None else ()
+        since = [at for at in (changed, *(replaced.get(name) for name in made)) if at is not None]
+        reason = _reason(script, row, baseline, max(since, default=None))
         if reason is not None:
             pending.append(Pending(position, script, reason))
         at = row.applied_at if row is not None and reason is None else NEVER
-        if script.name not in baseline and at > oldest and DROPS_OR_RENAMES.search(script.text):
+        if script.name in baseline or at <= oldest:
+            continue
+        if DROPS_OR_RENAMES.search(script.text):
             changed = max(changed or at, at)
+        for name in _names_made(script):
+            replaced[name] = max(replaced.get(name, at), at)
     return pending
+
+
+def _names_made(script: Script) -> set[str]:
+    """Return the names, without schema and in lower case, that the script may create or replace."""
+    return {found.lower() for found in REPLACES.findall(script.text)}
 
 
 def _reason(script: Script, row: Applied | None, baseline: Sequence[str], changed: datetime | None) -> Reason | None:
