@@ -1,9 +1,12 @@
 """Runs our Python programs in forks of one process that has the libraries already: to read them takes 0.3 to 0.7 s.
 
 `pgstack`, the providers' process and the stand-in of pulumi-docker's plugin run so. Each is a process of its own, with
-its own environment, folder and exit code, and reads the program anew, from the checkout that it runs in; only the start
-of the interpreter isn't there. What is about processes, their sessions and their death starts them as a user does
-(`Checkout.start`).
+its own environment, folder and exit code. What is about processes, their sessions and their death starts them as a user
+does (`Checkout.start`).
+
+The process with the libraries forks one process per program and checkout, which also imports what that program always
+imports, from that checkout (0.2 s); this one forks for each run. If the checkout's code changes, another process reads
+it. Importing must have no effect but the modules: none may read the environment or start a thread.
 
 This file is also the program that forks (`python -P forked.py FOLDER`), and `fork_client.py` is what Pulumi starts.
 """
@@ -27,9 +30,10 @@ import time
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 # what the programs import and isn't ours; nothing of it may start a thread when it is imported
 LIBRARIES = (
@@ -37,6 +41,14 @@ LIBRARIES = (
     "pulumi.automation", "pulumi.dynamic", "pulumi.provider.experimental.server", "pulumi_docker", "pydantic.main",
     "pydantic.types", "pyrage", "rich.console", "ruamel.yaml", "statistics", "typer", "yaml",
 )  # fmt: skip
+# what each program imports in any case
+PRELOADED: Mapping[str, tuple[str, ...]] = {
+    "pgstack": ("components.database", "pgvector_stacks.cli.app"),
+    "pgstack-provider": ("components.sql_schema", "pgvector_stacks.automation.provider_process"),
+    "docker-plugin": ("tests.docker_plugin.server",),
+}
+CODE = ("components", "pgvector_stacks")  # a checkout's folders that have it
+MOST_LOADED = 6  # processes that have a program; the one that was used longest ago ends
 FORKS = "PGSTACK_TEST_FORKS"  # in a program's environment: the folder with the programs that Pulumi starts
 CLIENT = Path(__file__).with_name("fork_client.py")
 PROVIDER, PLUGIN = "pgstack-provider", "docker-plugin"
@@ -101,20 +113,12 @@ def _server() -> Path:
 
 
 def serve(folder: Path) -> None:
-    """Until the process that started it is gone."""
+    """Until the process that started it is gone: pass each request on to the process that has the program."""
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.freeze()  # a fork that collects garbage would copy the memory of all libraries
-    running: dict[int, socket.socket] = {}
-
-    def reap(*_: object) -> None:
-        for process in list(running):
-            ended, status = os.waitpid(process, os.WNOHANG)
-            if ended:
-                with running.pop(process) as waiting:
-                    _answer(waiting, os.waitstatus_to_exitcode(status))
-
-    signal.signal(signal.SIGCHLD, reap)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    loaded: dict[object, socket.socket] = {}
     parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "socket"))
@@ -126,19 +130,80 @@ def serve(folder: Path) -> None:
                 connection = listening.accept()[0]
             except TimeoutError:
                 continue
-            wanted, streams = _receive(connection)
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-            process = os.fork()
-            if process == 0:
-                listening.close()
-                for each in (connection, *running.values()):
-                    each.close()
-                _become(wanted, streams)
-            for stream in streams:
-                os.close(stream)
-            running[process] = connection
-            _answer(connection, process)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+            with connection:
+                request = _receive(connection)
+                if request is None:
+                    continue
+                wanted, streams = request
+                program, path = wanted["program"], wanted["environment"].get("PYTHONPATH", "")
+                key = (program, path, _stamp(path))
+                if key not in loaded:
+                    ours, theirs = socket.socketpair()
+                    if os.fork() == 0:
+                        for each in (listening, connection, ours, *loaded.values()):
+                            each.close()
+                        for stream in streams:
+                            os.close(stream)
+                        _fork_on_request(theirs, program, path)
+                    theirs.close()
+                    loaded[key] = ours
+                loaded[key] = loaded.pop(key)  # the last is the one that was used last
+                send(loaded[key], wanted, [*streams, connection.fileno()])
+                for stream in streams:
+                    os.close(stream)
+            while len(loaded) > MOST_LOADED:
+                loaded.pop(next(iter(loaded))).close()
+
+
+def _stamp(path: str) -> int:
+    """Another number when the code of a checkout in `path` has changed."""
+    found = []
+    for part in filter(None, path.split(os.pathsep)):
+        for code in CODE:
+            for folder, _, names in os.walk(os.path.join(part, code)):  # noqa: PTH118
+                for name in sorted(names):
+                    if name.endswith(".py"):
+                        file = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118
+                        found.append((folder, name, file.st_size, file.st_mtime_ns))
+    return hash(tuple(sorted(found)))
+
+
+def _fork_on_request(requests: socket.socket, program: str, path: str) -> NoReturn:
+    """Load the program from `path` and fork for each request, until there are no more and all forks have ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    sys.path[:0] = [part for part in path.split(os.pathsep) if part]
+    running: dict[int, socket.socket] = {}
+
+    def reap(*_: object) -> None:
+        for process in list(running):
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                with running.pop(process) as waiting:
+                    _answer(waiting, os.waitstatus_to_exitcode(status))
+
+    with suppress(Exception):  # each fork imports again what failed, and shows the error
+        for module in PRELOADED[program]:
+            importlib.import_module(module)
+    gc.freeze()
+    assert threading.active_count() == 1, f"importing {program} started a thread"
+    signal.signal(signal.SIGCHLD, reap)
+    while request := _receive(requests):
+        wanted, (*streams, client) = request
+        connection = socket.socket(fileno=client)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        process = os.fork()
+        if process == 0:
+            for each in (requests, connection, *running.values()):
+                each.close()
+            _become(wanted, streams)
+        for stream in streams:
+            os.close(stream)
+        running[process] = connection
+        _answer(connection, process)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+    while running:
+        time.sleep(PARENT_CHECK_S)  # `reap` is called meanwhile
+    os._exit(0)
 
 
 def _answer(connection: socket.socket, number: int) -> None:
@@ -148,11 +213,13 @@ def _answer(connection: socket.socket, number: int) -> None:
         return
 
 
-def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    head, streams, _, _ = socket.recv_fds(connection, 4, 3)
-    with connection.makefile("rb") as asked:
-        wanted: dict[str, Any] = json.loads(asked.read(int.from_bytes(head, "big")))
-    return wanted, streams
+def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """A request and the files that came with it; None when the other end is closed."""
+    head, files, _, _ = socket.recv_fds(connection, 4, 4)
+    if not head:
+        return None
+    wanted: dict[str, Any] = json.loads(connection.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
+    return wanted, files
 
 
 def _become(wanted: Mapping[str, Any], streams: Sequence[int]) -> None:
@@ -172,7 +239,6 @@ def _become(wanted: Mapping[str, Any], streams: Sequence[int]) -> None:
         warnings.simplefilter("default")
         sys.dont_write_bytecode = False  # PYTHONDONTWRITEBYTECODE is the test run's, not the program's
         _take_parent(wanted["client"], wanted["parent"])
-        sys.path[:0] = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
         sys.argv = [wanted["program"], *wanted["arguments"]]
         PROGRAMS[wanted["program"]]()
         code = 0
