@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from components.password import GeneratedPasswordProvider
 from components.shared.provider import serialize
@@ -100,6 +102,36 @@ def test_a_connection_that_another_user_has_closed_is_not_ours() -> None:
             assert not loopback.is_own_users_connection(client, own)
         with socket.create_connection(own) as ours:
             assert loopback.is_own_users_connection(ours.getsockname(), own)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_the_kernel_names_the_owner_of_one_connection(family: socket.AddressFamily) -> None:
+    """Also of a socket of IPv6, which gRPC's clients have; without a table of all connections."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(family) as ours:
+        own = server.getsockname()
+        ours.connect(own if family == socket.AF_INET else (f"::ffff:{own[0]}", own[1]))
+        port = ours.getsockname()[1]
+        assert loopback.query_owner(("127.0.0.1", port), own) == os.geteuid()
+        assert loopback.query_owner(("127.0.0.2", port), own) is None
+        assert loopback.query_owner(own, ("127.0.0.1", port)) is None  # which nobody has accepted
+        assert loopback.query_owner(own, ("127.0.0.1", 1)) is None  # whose port listens
+        ours.close()
+        assert loopback.query_owner(("127.0.0.1", port), own) is None
+
+
+@given(st.binary(max_size=120), st.sampled_from((socket.AF_INET, socket.AF_INET6)))
+def test_an_answer_about_anything_else_names_nobody(noise: bytes, family: int) -> None:
+    """Whatever a kernel writes, only the whole answer about both endpoints counts."""
+    client, server = ("127.0.0.1", 40000), ("127.0.0.1", 5000)
+    prefix = b"\0" * 10 + b"\xff\xff" if family == socket.AF_INET6 else b""
+    ends = [(prefix + socket.inet_aton(address)).ljust(16, b"\0") for address, _ in (client, server)]
+    body = loopback.ANSWER.pack(family, 1, 0, 0) + loopback.ENDPOINTS.pack(client[1], server[1], *ends)
+    body += loopback.INTERFACE_AND_COOKIE.pack(0, 0, 0) + loopback.REST.pack(0, 0, 0, 1000, 77)
+    whole = loopback.HEADER.pack(loopback.HEADER.size + len(body), loopback.BY_FAMILY, 0, 0, 0) + body
+    assert loopback.parse_answer(whole + noise, client, server) == 1000
+    assert loopback.parse_answer(whole, ("127.0.0.2", 40000), server) is None
+    assert loopback.parse_answer(whole[: len(whole) - 1 - len(noise) % len(whole)], client, server) is None
+    assert loopback.parse_answer(noise, client, server) is None
 
 
 @pytest.mark.parametrize(
