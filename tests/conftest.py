@@ -214,7 +214,8 @@ class _database:
 
     def __enter__(self) -> FreshDatabase:
         with self._connect() as connection:  # one for all: a login takes ten times as long as one of these
-            _execute(connection, "CREATE DATABASE {} TEMPLATE {}", self.name, self.template)
+            # FILE_COPY takes 10 ms of a processor, the default 80
+            _execute(connection, "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", self.name, self.template)
             # CREATE DATABASE doesn't copy what is set for the database
             _execute(connection, "ALTER DATABASE {} SET search_path = app, public", self.name)
             _execute(connection, "ALTER DATABASE {} OWNER TO {}", self.name, roles.OWNER)
