@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,44 @@ class LocalWorkspace(auto.LocalWorkspace):
 
 
 class Stack(auto.Stack):
-    """A stack that is known to exist. `pulumi stack select` isn't run, which takes 0.2 s: each command names it."""
+    """A stack of the checkout's own backend that is known to exist. `history`: its folder with a file per operation.
 
-    def __init__(self, name: str, workspace: LocalWorkspace) -> None:
-        self.name, self.workspace = name, workspace
+    Each call of the CLI takes 0.2 s. So `pulumi stack select` isn't run, since each command names the stack, and the
+    operation's summary is read from its file instead of by `pulumi stack history`.
+    """
+
+    def __init__(self, name: str, workspace: LocalWorkspace, history: Path) -> None:
+        self.name, self.workspace, self._history = name, workspace, history
+        self._before = find_last_operation(history)
+
+    def info(self, show_secrets: bool = True) -> auto.UpdateSummary | None:
+        """Return the summary of the last operation, without its config; asks Pulumi if it has written no new file."""
+        last = find_last_operation(self._history)
+        found = read_summary(last) if last is not None and last != self._before else None
+        return found or super().info(show_secrets)
+
+
+def find_last_operation(history: Path) -> Path | None:
+    """Return the newest file of a folder in which Pulumi writes `STACK-NANOSECONDS.history.json`; None: there is none.
+
+    >>> find_last_operation(Path("no such folder"))
+    """
+    found = {path.name.split(".")[0].rpartition("-")[2]: path for path in history.glob("*.history.json")}
+    numbers = [each for each in found if each.isdecimal()]
+    return found[max(numbers, key=int)] if numbers else None
+
+
+def read_summary(file: Path) -> auto.UpdateSummary | None:
+    """Return the summary of an operation from Pulumi's file; None if it is not as expected."""
+    try:
+        found = json.loads(file.read_text())
+        return auto.UpdateSummary(
+            kind=found["kind"], start_time=datetime.fromtimestamp(found["startTime"], UTC), message=found["message"],
+            environment=found["environment"], config={}, result=found["result"],
+            end_time=datetime.fromtimestamp(found["endTime"], UTC), resource_changes=found["resourceChanges"],
+        )  # fmt: skip
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 class Workspace:
@@ -152,7 +187,11 @@ class Workspace:
         state_key.refuse_other_key(self.short_name, self._read_deployment())
         try:
             workspace = LocalWorkspace(work_dir=str(ROOT), program=run_program, pulumi_command=self.pulumi)
-            return Stack(self.name, workspace) if self._is_in_checkout() else make(self.name, workspace)
+            if not self._is_in_checkout():
+                made = make(self.name, workspace)
+                if not self.backend.own:
+                    return made
+            return Stack(self.name, workspace, ROOT / ".pulumi" / "history" / PROJECT / self.short_name)
         except auto.StackNotFoundError:
             raise self._no_stack() from None
         except auto.CommandError as error:

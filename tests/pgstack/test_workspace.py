@@ -8,10 +8,12 @@ import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pulumi.automation as auto
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -327,3 +329,47 @@ def test_a_state_that_can_t_be_had_is_told_in_words(tmp_path: Path, said: str, t
     pulumi.chmod(0o700)
     with pytest.raises(PgstackError, match=told):
         w.Workspace("local", tools(str(tmp_path)), pytest.fail).state()
+
+
+# the summary of an operation
+
+
+def written(history: Path, number: int, **fields: object) -> Path:
+    """What Pulumi's own backend writes after an operation."""
+    history.mkdir(parents=True, exist_ok=True)
+    file = history / f"pr-123-{number}.history.json"
+    told = {"kind": "update", "startTime": 1795890801, "message": "", "environment": {}, "config": {}, "version": 0,
+            "result": "succeeded", "endTime": 1795890809, "resourceChanges": {"create": 8}}  # fmt: skip
+    file.write_text(json.dumps(told | fields))
+    return file
+
+
+@given(st.lists(st.integers(1, 10**19), min_size=1, unique=True))
+def test_the_last_operation_has_the_largest_number(numbers: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        history = Path(folder)
+        (history / "pr-123-9.checkpoint.json").touch()
+        (history / "pr-123-x.history.json").touch()
+        for number in numbers:
+            written(history, number)
+        found = w.find_last_operation(history)
+        assert found is not None
+        assert found.name == f"pr-123-{max(numbers)}.history.json"
+
+
+def test_a_summary_is_read_from_the_file_that_the_operation_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If there is no new one, or none that can be read, Pulumi is asked."""
+    monkeypatch.setattr(auto.Stack, "info", lambda *_: None)
+    written(tmp_path, 1, result="failed")
+    workspace = w.LocalWorkspace.__new__(w.LocalWorkspace)
+    stack = w.Stack("pr-123", workspace, tmp_path)
+    assert stack.info() is None
+    new = written(tmp_path, 2, resourceChanges=None)
+    found = stack.info()
+    assert isinstance(found, auto.UpdateSummary)
+    assert (found.kind, found.result, found.resource_changes) == ("update", "succeeded", None)
+    for damaged in ("", "[]", "{}", new.read_text().replace("1795890809", '"soon"')):
+        new.write_text(damaged)
+        assert stack.info() is None
