@@ -76,7 +76,11 @@ class Checkout:
         mine = {
             name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "PGSTACK_", "PYTHON"))
         }
-        return mine | {"PYTHONWARNINGS": "default", "PYTHONPATH": str(self.root)} | dict(self.extra) | variables
+        own = {
+            "PYTHONWARNINGS": "default", "PYTHONPATH": str(self.root),
+            "GOGC": "400",  # Pulumi collects garbage less often: a sixth less of the processor
+        }  # fmt: skip
+        return mine | own | dict(self.extra) | variables
 
     def outputs(self) -> dict[str, Any]:
         """All outputs, secrets in plain text; asked again whenever the state changed."""
