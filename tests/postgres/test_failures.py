@@ -26,7 +26,7 @@ from tests.conftest import LIMITS, FreshDatabase, Server, default_scripts, scrip
 from tests.lacking import small_file_system
 from tests.postgres.worker import start_worker
 
-KILLS = int(os.environ.get("PGSTACK_KILLS", "30"))
+KILLS = int(os.environ.get("PGSTACK_KILLS", "15"))
 
 
 @pytest.mark.promise("Scripts that get no lock undo everything and name who holds it")
