@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,8 @@ LIMITS = Limits(memory_mb=512, cpus=2)
 ROLE_LIMITS = role_limits.derive_role_limits(100, 1024)  # those of `local`
 TEMPLATE = "template_app"
 COUNTER = itertools.count(1)
+SAMPLE = "PGSTACK_SAMPLE"
+os.environ.setdefault(SAMPLE, str(random.SystemRandom().randrange(10**6)))  # xdist's workers have it from here
 
 
 @dataclass(frozen=True)
@@ -112,11 +115,15 @@ def script(text: str, name: str = "0004_test.sql") -> Script:
     return parse(name, text, "0" * 64)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run whole stacks on Docker first: some take minutes, and none of these must begin when all others are done.
 
     xdist gives each worker an equal part of the list to begin with, so their modules are dealt out to all parts.
     """
+    if "PGSTACK_EXAMPLES" not in os.environ and not any("::" in argument for argument in config.args):
+        left_out = outside_of_the_sample(items, os.environ[SAMPLE])
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
     items[:] = order_slow_first(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
@@ -132,8 +139,21 @@ def order_slow_first(items: Sequence[pytest.Item], workers: int) -> list[pytest.
     return ordered
 
 
-def pytest_report_header() -> str:
-    return install.choice()
+def outside_of_the_sample(items: Sequence[pytest.Item], seed: str) -> set[pytest.Item]:
+    """Two thirds of the examples of each test marked `sample`; each has a chance in every run."""
+    examples: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sample"):
+            examples.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    return {
+        item
+        for name, found in examples.items()
+        for item in random.Random(f"{seed} {name}").sample(found, len(found) * 2 // 3)
+    }
+
+
+def pytest_report_header() -> list[str]:
+    return [install.choice(), f"sample of long matrices: {SAMPLE}={os.environ[SAMPLE]}; all: PGSTACK_EXAMPLES=4"]
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvector_stacks.config.environment import ROOT
-from tests.conftest import order_slow_first
+from tests.conftest import order_slow_first, outside_of_the_sample
 
 FILES = [
     Path(name)
@@ -137,3 +137,26 @@ def test_the_order_of_the_tests_loses_none(modules: list[str], workers: int) -> 
     items: list[Any] = [SimpleNamespace(path=Path("tests", name)) for name in modules]
     ordered = order_slow_first(items, workers)
     assert sorted(map(id, ordered)) == sorted(map(id, items))
+
+
+@given(st.integers(1, 40), st.integers(0, 9), st.text(max_size=3))
+def test_a_sample_has_a_third_of_each_test_and_leaves_the_others_alone(examples: int, others: int, seed: str) -> None:
+    marked = [
+        SimpleNamespace(nodeid=f"{test}[{number}]", get_closest_marker=lambda _: True)
+        for test in ("a", "b") for number in range(examples)
+    ]  # fmt: skip
+    rest = [SimpleNamespace(nodeid=f"c[{number}]", get_closest_marker=lambda _: None) for number in range(others)]
+    items: Any = [_Item(each) for each in (*marked, *rest)]
+    left_out = {item.nodeid for item in outside_of_the_sample(items, seed)}
+    assert left_out == {item.nodeid for item in outside_of_the_sample(items, seed)}  # in each of xdist's workers
+    for test in ("a", "b"):
+        run = [each for each in marked if each.nodeid.startswith(test) and each.nodeid not in left_out]
+        assert len(run) == examples - examples * 2 // 3 > 0
+    assert not any(name.startswith("c") for name in left_out)
+
+
+class _Item:
+    """Has what the sample asks of a test, and can be in a set."""
+
+    def __init__(self, of: SimpleNamespace) -> None:
+        self.nodeid, self.get_closest_marker = of.nodeid, of.get_closest_marker

@@ -472,6 +472,7 @@ HISTORIES = {
 }  # fmt: skip
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("name", HISTORIES)
 @pytest.mark.usefixtures("other_role")
 def test_scripts_make_the_same_in_one_up_and_one_by_one(server: Server, template: str, name: str) -> None:

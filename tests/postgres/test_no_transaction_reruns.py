@@ -53,6 +53,7 @@ SESSIONS = {
 }
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("stop", ["none", "failed"])
 @pytest.mark.parametrize("text", SESSIONS)
 def test_the_session_goes_on_with_the_values_it_had(empty_database: FreshDatabase, text: str, stop: str) -> None:
@@ -73,6 +74,7 @@ GRANTS = {
 }  # fmt: skip
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("stop", STOPS)
 @pytest.mark.parametrize("text", GRANTS)
 def test_what_its_rest_grants_holds_instead_of_the_ordinary_rights(
@@ -107,6 +109,7 @@ INDEX = "create index concurrently {name} on a.dup (i);"
 EDITED = {"select 7;" + INDEX: 1, INDEX: 1, "select 7;": 0, "begin; create index i on a.dup (i); commit;": 1}
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("text", EDITED)
 @pytest.mark.parametrize("name", ["i", ""])
 def test_an_index_whose_record_was_lost_is_none_of_an_edited_rest(

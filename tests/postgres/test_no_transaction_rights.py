@@ -28,6 +28,7 @@ ACLS = (
 GOES_AWAY = "select pg_terminate_backend(pg_backend_pid()); "
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.parametrize("name", UNRECORDED)
 def test_rights_come_for_what_a_lost_connection_left_unrecorded(
