@@ -132,7 +132,7 @@ def test_a_database_of_compose_is_adopted_and_then_upgraded_with_everything_in_i
     assert "unchanged" in stack.up()
 
     # and forward once more, and done with it
-    stack.configure(image=PG17)
+    stack.configure(image=PG17, upgradeBackup=False)
     stack.up()
     assert everything(ask) == known
     said = stack.ok("upgrade", "confirm", "dev", "--yes")
@@ -261,7 +261,7 @@ def test_a_schema_that_the_target_does_not_take_is_refused_before_anything_stops
 ) -> None:
     """17.12 writes an attribute option that 18.6 rejects."""
     image(PG18)
-    stack = make("dev", image=PG17)
+    stack = make("dev", image=PG17, upgradeBackup=False)
     stack.up()
     stack.fill()
     started = stack.started_at
