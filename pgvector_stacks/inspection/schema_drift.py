@@ -74,10 +74,10 @@ def carry_over(
 ) -> tuple[Difference, ...]:
     """Return the differences that remain after scripts ran: those from before whose live side they did not touch.
 
-    `after`: the same recorded rows compared with the new schema. Partitions that were
-    added since are still no difference, whatever the scripts did
-    to the parent. `names`: the relations' current names by OID. If a relation was renamed, its differences have the new
-    name. If the scripts dropped a relation, its differences end, also if they created it again.
+    `after`: the same recorded rows compared with the new schema. Partitions that were added since are still no
+    difference, whatever the scripts did to the parent. `names`: the relations' current names by OID. If a relation was
+    renamed, its differences have the new name. If the scripts dropped a relation, its differences end, also if they
+    created it again.
     """
     before = [each for each in before if each.oid is None or each.oid in names]
     still = {(d.kind, d.identity): d for d in after}

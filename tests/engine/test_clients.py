@@ -88,7 +88,11 @@ def test_a_github_job_gets_the_variables_and_masks_each_secret_first(stack: Chec
     assert {url, ODD} <= set(masks)
     rest = "\n".join(line for line in said.splitlines() if "add-mask" not in line)
     assert quote(ODD, safe="") not in rest
-    assert "GITHUB_ENV is not set" in stack.fails("outputs", "local", "--format", "github-env")
+    assert "GITHUB_ENV is not set" in stack.fails("outputs", "local", "--format", "github-env", GITHUB_ENV="")
+    to = str(tmp_path / "elsewhere")
+    elsewhere = stack.ok("outputs", "local", "--format", "github-env", "--to", to, GITHUB_ENV="")
+    assert quote(ODD, safe="") not in elsewhere
+    assert url in (tmp_path / "elsewhere").read_text()
 
 
 def test_what_holds_a_password_is_printed_only_when_asked_for(stack: Checkout) -> None:

@@ -75,9 +75,9 @@ def _write_one(one: Output, asked: Request) -> None:
 
 
 def _write_github_env(selection: Selection, asked: Request) -> None:
-    """Tell the job first what it must not print."""
+    """Tell the job first what it must not print. Elsewhere these lines would show the secrets."""
     file = files.find_github_env(os.environ, asked.to)
-    for line in formats.list_masks(selection):
+    for line in formats.list_masks(selection) if os.environ.get(files.GITHUB_ENV) else ():
         typer.echo(line)
     files.append(file, FORMATS[GITHUB_ENV].render(selection))
     say(f"added the variables of {selection.stack} to {file}")
