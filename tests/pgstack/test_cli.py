@@ -22,7 +22,7 @@ from pgvector_stacks.config.json_schema import build_json_schema
 from tests.own_project import COMMITTED
 
 CHECKOUT = Path(__file__).parents[2]
-OF_A_STACK = ("up", "preview", "down", "outputs", "status", "verify", "doctor", "env", "logs")
+OF_A_STACK = ("up", "preview", "down", "outputs", "status", "verify", "doctor", "env", "logs", "reset")
 COMMANDS = (
     *OF_A_STACK,
     "psql",
