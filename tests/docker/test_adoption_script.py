@@ -63,6 +63,8 @@ run() { # SCRIPT HOW AT: how it ended
     HOW=$2 AT=$3 PATH=/tmp/before:$PATH setsid sh -ec 'echo $$ >/tmp/script; exec sh -ec "$0"' \\
         "$(cat /tmp/journal.sh "/tmp/$1.sh")" >/tmp/said 2>&1 &
     wait $! || code=$?
+    # what was killed with the script may still be ending, and has the lock so long
+    if [ "$2" = kill ] && [ -e /dev/shm/volume/15/pgstack.lock ]; then flock -w 20 /dev/shm/volume/15/pgstack.lock true; fi
 }
 whole_at_old() {
     [ ! -e /dev/shm/volume/15/adopting ] && [ ! -e /dev/shm/volume/15/docker ] &&
