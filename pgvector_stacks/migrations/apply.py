@@ -32,6 +32,7 @@ from pgvector_stacks.connections.role_limits import RoleLimits
 from pgvector_stacks.connections.up_lock import hold_up_lock
 from pgvector_stacks.inspection import (
     backup_role,
+    changes_meanwhile,
     database_drift,
     ledger_drift,
     raised_rights,
@@ -277,11 +278,13 @@ def _together(
     owner = session.connection
 
     def attempt() -> None:
+        with owner.transaction(force_rollback=True):
+            since = changes_meanwhile.read_snapshot(owner)
         drifted = commit.drifted(owner)  # inside the retry: another session's DDL may lock what this reads
         session.begin()
         began = ledger_writer.transaction(owner)
         ran = runner.run_in_one_transaction(session, group.pending, lambda entry: report(f"runs {entry.script.path}"))
-        commit_group(admin, owner, ran, commit, drifted, began)
+        commit_group(admin, owner, ran, commit, drifted, began, since)
 
     retry_on_locks(attempt, owner, admin, commit.request.lock_wait_s, report)
 
@@ -332,7 +335,7 @@ def _apart(
 
 def commit_group(
     admin: Connection[Any], owner: Connection[Any], ran: list[runner.ScriptRun], commit: Commit,
-    drifted: tuple[Difference, ...], began: str,
+    drifted: tuple[Difference, ...], began: str, since: str = "",
 ) -> None:  # fmt: skip
     """Run the verify scripts, record the schema, write the ledger and commit. Raises ValidationFailed or SqlFailed."""
     if gone := roles.explain_lost_extensions(owner, ("vector", *commit.request.extensions)):
@@ -340,6 +343,8 @@ def commit_group(
     for script in commit.verify:
         runner.run_verify_script(owner, script)
     try:
+        if since:
+            drifted = tuple(changes_meanwhile.add_changes(owner, drifted, since))
         writes = schema_drift.record(owner, drifted)
         entries = [*(runner.ScriptRun(entry, 0, 0) for entry in commit.baseline), *ran]
         names = [entry.pending.script.name for entry in entries]
