@@ -64,7 +64,8 @@ run() { # SCRIPT HOW AT: how it ended
         "$(cat /tmp/journal.sh "/tmp/$1.sh")" >/tmp/said 2>&1 &
     wait $! || code=$?
     # what was killed with the script may still be ending, and has the lock so long
-    if [ "$2" = kill ] && [ -e /dev/shm/volume/15/pgstack.lock ]; then flock -w 20 /dev/shm/volume/15/pgstack.lock true; fi
+    lock=/dev/shm/volume/15/pgstack.lock
+    if [ "$2" = kill ] && [ -e "$lock" ]; then flock -w 20 "$lock" true; fi
 }
 whole_at_old() {
     [ ! -e /dev/shm/volume/15/adopting ] && [ ! -e /dev/shm/volume/15/docker ] &&
