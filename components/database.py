@@ -79,7 +79,7 @@ class Database(pulumi.ComponentResource):
             "host": server.host,
             "port": server.port,
             "database": self.environment.database,
-            "sslmode": server.sslmode or WITHOUT_TLS,
+            "sslmode": self._sslmode,
             "appUrl": self._url(server, roles.APP, self.app_password),
             "appUser": roles.APP,
             "appPassword": pulumi.Output.secret(self.app_password),
@@ -99,11 +99,15 @@ class Database(pulumi.ComponentResource):
             found["certificate"] = server.certificate
         return found
 
+    @property
+    def _sslmode(self) -> str:
+        return self.server.sslmode or WITHOUT_TLS
+
     def _url(
         self, server: DeclaredServer, role: str, secret: pulumi.Output[str], *, host: str = "", port: int = 0
     ) -> pulumi.Output[str]:
         """Return a URL that is known only once the scripts are applied, so that nothing else connects too early."""
         parts = pulumi.Output.all(host or server.host, port or server.port, secret, self.schema.schemaRevision)
-        database, mode = self.environment.database, server.sslmode or WITHOUT_TLS
+        database, mode = self.environment.database, self._sslmode
         url = parts.apply(lambda p: Address(p[0], int(p[1]), database, role, p[2], sslmode=mode).url)
         return pulumi.Output.secret(url)

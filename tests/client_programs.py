@@ -11,8 +11,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from pgvector_stacks.config.environment import ROOT
 from pgvector_stacks.embedded import embedded_server
 from tests.engine.checkout import Checkout
@@ -26,12 +24,6 @@ GO_MODULES = {"lib/pq": "github.com/lib/pq@v1.12.3", "pgx": "github.com/jackc/pg
 NODE_PACKAGE, JAVA_ARTIFACT = "pg@8.23.1", "org.postgresql:postgresql:42.7.8"
 TOOLS = {"go": ("go",), "js": ("node", "npm"), "java": ("java", "javac", "mvn"), "sh": (), "python": ()}
 LIMIT_S = 300
-
-
-@pytest.fixture(scope="session")
-def client_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the clients are installed, once."""
-    return tmp_path_factory.mktemp("clients")
 
 
 def read_variables(stack: Checkout) -> dict[str, str]:

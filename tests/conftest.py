@@ -157,6 +157,12 @@ def pytest_report_header() -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def client_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the clients of docs/clients.md are installed, once."""
+    return tmp_path_factory.mktemp("clients")
+
+
+@pytest.fixture(scope="session")
 def docker_plugin(tmp_path_factory: pytest.TempPathFactory) -> install.Installed:
     """The pulumi-docker plugin that a test's Pulumi runs: its environment needs `docker_plugin.variables()`."""
     pulumi = find_or_get(lambda _: None).pulumi

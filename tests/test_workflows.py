@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from pgvector_stacks.config.environment import ENVIRONMENTS, ROOT
+from tests.lacking import lacking
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
@@ -149,11 +150,11 @@ def test_zizmor_finds_nothing() -> None:
 def test_actionlint_finds_nothing() -> None:
     found = shutil.which("actionlint")
     if found is None and shutil.which("go") is None:
-        pytest.skip("neither actionlint nor Go, which would get it")
+        lacking("neither actionlint nor Go, which would get it")
     command = [found] if found else ["go", "run", ACTIONLINT]
     done = subprocess.run([*command, *WORKFLOWS], cwd=ROOT, capture_output=True, text=True, check=False)
     if not found and done.returncode and ".yml:" not in done.stdout:
-        pytest.skip(f"actionlint can't be had: {done.stderr.strip().splitlines()[-1]}")
+        lacking(f"actionlint can't be had: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stdout
 
 

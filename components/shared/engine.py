@@ -34,7 +34,7 @@ class DeclaredServer:
     settings: dict[str, str]
     admin: str
     admin_password: pulumi.Output[str]
-    sslmode: str = ""  # one of libpq's modes; "" leaves the choice to libpq
+    sslmode: str = ""  # of our own connections, one of libpq's modes; "" leaves the choice to libpq
     build_memory_mb: int = 0  # maintenance_work_mem for index builds of the scripts, in MiB; 0: the server's setting
     via: str = ""  # ssh://…: host and port are as seen from that host
     network: str | None = None  # where containers reach it as `internal_host`, port 5432

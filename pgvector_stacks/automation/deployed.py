@@ -68,13 +68,12 @@ def find_outputs(deployment: Mapping[str, Any], configured: Mapping[str, str] | 
             if role == ADMIN:
                 address = replace(address, password=words[ADMIN])
             found[name] = replace(found[name], value=address.url, secret=True)
-    if "adminUrl" not in found and "appUrl" in found:
-        address = replace(parse_address(str(found["appUrl"].value)), user=ADMIN, password=words[ADMIN])
-        found["adminUrl"] = Output(address.url, secret=True, shown=False)
-    if "appUrl" in found:  # states of before have no parts
+    if "appUrl" in found:
         app = parse_address(str(found["appUrl"].value))
-        found["sslmode"] = Output(app.sslmode or WITHOUT_TLS, secret=False)
+        found["sslmode"] = Output(app.sslmode or WITHOUT_TLS, secret=False)  # older states lack the parts
         found |= {"appUser": Output(app.user, secret=False), "appPassword": Output(app.password, secret=True)}
+        admin = replace(app, user=ADMIN, password=words[ADMIN])
+        found.setdefault("adminUrl", Output(admin.url, secret=True, shown=False))
     if word := (state.resource("SqlSchema") or {}).get("backupPassword"):
         found["backupPassword"] = Output(word, secret=True, shown=False)
     return found

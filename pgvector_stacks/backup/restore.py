@@ -69,7 +69,7 @@ def restore(
     with _reporting_sql_errors(), hold_up_lock(admin, lock_wait_s) as cluster:
         for name in _list_leftovers(cluster):
             report(f"drops {name}, which a restore that was killed left")
-            _drop_database(cluster, name)
+            roles.drop_database(cluster, name)
         create_missing_roles(cluster, statements, report, superusers=superusers)
         _create_database(cluster, new, source)
         try:
@@ -96,7 +96,7 @@ def restore(
             return swap_databases(admin, new, before)
         except BaseException:
             with suppress(psycopg.Error):
-                _drop_database(cluster, new)
+                roles.drop_database(cluster, new)
             raise
 
 
@@ -126,10 +126,6 @@ def _reporting_sql_errors() -> Iterator[None]:
 def _list_leftovers(cluster: Connection[Any]) -> list[str]:
     rows = cluster.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (NEW_PREFIX,))
     return [row[0] for row in rows.fetchall()]
-
-
-def _drop_database(cluster: Connection[Any], name: str) -> None:
-    cluster.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def create_missing_roles(

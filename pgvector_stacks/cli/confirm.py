@@ -6,8 +6,16 @@ import sys
 from collections.abc import Callable
 
 from pgvector_stacks.common.errors import PgstackError
+from pgvector_stacks.config.environment import Environment
 
 UNASKED = "local"  # the environment of one's own database: `down` and `reset` need no typed name
+
+
+def ask_before_loss(environment: Environment, loss: str, *, yes: bool, say: Callable[[str], object]) -> None:
+    """Raise PgstackError unless the user types the stack's name; `yes`, and the environment UNASKED, need none."""
+    if environment.environment != UNASKED:
+        name = environment.stack
+        require_typed_name(name, loss, name if yes else None, "--yes", say)
 
 
 def require_typed_name(

@@ -19,7 +19,7 @@ import typer
 from pgvector_stacks.automation import approval
 from pgvector_stacks.automation.engine_output import EngineOutput, Verdict
 from pgvector_stacks.automation.workspace import DeploymentFailed, Workspace, explain
-from pgvector_stacks.cli.confirm import UNASKED, require_typed_name
+from pgvector_stacks.cli.confirm import ask_before_loss
 from pgvector_stacks.cli.deployed_stack import say, toolchain
 from pgvector_stacks.cli.outputs.formats import Selection, render_table
 from pgvector_stacks.cli.outputs.stack_outputs import Output, command, convert_outputs
@@ -123,10 +123,8 @@ def down(workspace: Workspace, *, delete_data: bool, yes: bool) -> None:
     _say_of_the_key(workspace, environment)
     engine = get_engine(environment)
     removal = engine.plan_removal(environment, lambda: workspace.exported(stack), delete_data=delete_data)
-    if environment.environment != UNASKED:
-        name = environment.stack
-        consequence = describe_removal(name, deletes_data=removal.deletes_data)
-        require_typed_name(name, consequence, name if yes else None, "--yes", workspace.say)
+    loss = describe_removal(environment.stack, deletes_data=removal.deletes_data)
+    ask_before_loss(environment, loss, yes=yes, say=workspace.say)
     _run(
         stack.destroy,
         suppress_outputs=True,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import psycopg
-from psycopg import sql
 
 from pgvector_stacks.cli import deploy
-from pgvector_stacks.cli.confirm import UNASKED, require_typed_name
+from pgvector_stacks.cli.confirm import ask_before_loss
 from pgvector_stacks.cli.deployed_stack import find_database, say
 from pgvector_stacks.cli.inspection import read_listed_scripts
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.config.environment import Environment, from_file
+from pgvector_stacks.connections import roles
 from pgvector_stacks.connections.connection import Address, wrap_server_error
 from pgvector_stacks.connections.up_lock import hold_up_lock
 
@@ -26,9 +26,8 @@ def reset(stack: str, *, yes: bool) -> None:
     refuse_protected(environment)
     deploy.check_engine(environment)
     read_listed_scripts(environment)  # a mistake in a script is told while the database is still there
-    if environment.environment != UNASKED:
-        name, loss = environment.stack, f"`reset` deletes the database {environment.database} of {environment.stack}"
-        require_typed_name(name, loss, name if yes else None, "--yes", say)
+    loss = f"`reset` deletes the database {environment.database} of {environment.stack}"
+    ask_before_loss(environment, loss, yes=yes, say=say)
     database = find_database(stack).admin
     drop_database(database, environment.lock_wait_s)
     say(f"dropped the database {database.database}; the server and its roles stay")
@@ -48,6 +47,6 @@ def drop_database(at: Address, lock_wait_s: float) -> None:
     """Drop the database of this address, and end the connections to it. Raises PgstackError."""
     with hold_up_lock(at, lock_wait_s) as cluster:
         try:
-            cluster.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(at.database)))
+            roles.drop_database(cluster, at.database)
         except psycopg.Error as error:
             raise wrap_server_error(error) from None

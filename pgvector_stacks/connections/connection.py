@@ -72,9 +72,14 @@ class Address:
     def url(self) -> str:
         """`postgresql://user:password@host:port/database`, percent-encoded. A secret."""
         user, password = quote(self.user, safe=""), quote(self.password, safe="")
-        host = f"[{self.host}]" if ":" in self.host else self.host
         mode = f"?sslmode={self.sslmode}" if self.sslmode else ""
-        return f"postgresql://{user}:{password}@{host}:{self.port}/{quote(self.database, safe='')}{mode}"
+        return f"postgresql://{user}:{password}@{self.place_in_url}{mode}"
+
+    @property
+    def place_in_url(self) -> str:
+        """`host:port/database`, percent-encoded, an IPv6 address in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}/{quote(self.database, safe='')}"
 
     @property
     def where(self) -> str:

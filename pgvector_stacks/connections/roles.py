@@ -95,6 +95,11 @@ def find_unreachable_tables(connection: Connection[Any]) -> list[str]:
     ]
 
 
+def drop_database(connection: Connection[Any], database: str) -> None:
+    """Drop the database if it exists, and end the sessions in it. `connection`: as for `ensure_database_rights`."""
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+
+
 def ensure_database(connection: Connection[Any]) -> None:
     """Create the ledger's schema. `connection`: the administrator's, in the stack's database, autocommit.
 

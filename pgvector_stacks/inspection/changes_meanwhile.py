@@ -22,7 +22,7 @@ def read_snapshot(connection: Connection[Any]) -> str:
     return str(row[0]) if row else ""
 
 
-def add_changes(connection: Connection[Any], before: Sequence[Difference], since: str) -> Sequence[Difference]:
+def add_changes(connection: Connection[Any], before: Sequence[Difference], since: str) -> tuple[Difference, ...]:
     """Return `before` with what other sessions changed since the snapshot `since`, and no script wrote afterwards.
 
     `before`: the drift when the scripts began. `connection`: in the scripts' transaction, at its end; this function
@@ -33,6 +33,6 @@ def add_changes(connection: Connection[Any], before: Sequence[Difference], since
         schema_drift.qualify_names(connection)
         changed = set(connection.execute(queries.get("changed_by_others"), {"since": since}).fetchall())
     if not changed:
-        return before
+        return tuple(before)
     others = [each for each in schema_drift.compare(connection) if (each.kind, each.identity) in changed]
     return (*(each for each in before if (each.kind, each.identity) not in changed), *others)

@@ -344,7 +344,7 @@ def commit_group(
         runner.run_verify_script(owner, script)
     try:
         if since:
-            drifted = tuple(changes_meanwhile.add_changes(owner, drifted, since))
+            drifted = changes_meanwhile.add_changes(owner, drifted, since)
         writes = schema_drift.record(owner, drifted)
         entries = [*(runner.ScriptRun(entry, 0, 0) for entry in commit.baseline), *ran]
         names = [entry.pending.script.name for entry in entries]

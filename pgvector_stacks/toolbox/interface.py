@@ -139,8 +139,12 @@ def isolated_session_options(major: int, *, superuser: bool = True) -> str:
 
 def passfile_line(password: str) -> str:
     """Return a passfile line with the password for any host, port, database and user."""
-    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
-    return f"*:*:*:*:{escaped}\n"
+    return f"*:*:*:*:{escape_for_passfile(password)}\n"
+
+
+def escape_for_passfile(value: str) -> str:
+    """Return a field of a passfile line."""
+    return value.replace("\\", "\\\\").replace(":", "\\:")
 
 
 def connect_with_password(toolbox: Toolbox, major: int, host: str, port: int, admin: Address) -> ServerConnection:

@@ -91,9 +91,9 @@ def _report_until_over(what: str, look: Measure, report: Report, pace: Pace, ove
     began, told_s, rest_s, most = time.monotonic(), None, 0.0, 0
     while not over.wait(max(rest_s, began + pace.next_s(told_s) - time.monotonic())):
         looked = time.monotonic()
-        try:  # a report of progress must never fail the step
+        try:
             done, total = look()
-        except Exception:
+        except Exception:  # whatever went wrong: a report of progress must never fail the step
             done, total = -1, None
         told_s = time.monotonic() - began
         rest_s = (time.monotonic() - looked) / LOOKS_COST

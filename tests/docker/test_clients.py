@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from components.certificate import generate_self_signed
-from tests.client_programs import ODD, PROGRAMS, answer, client_folder, read_variables
+from tests.client_programs import ODD, PROGRAMS, answer, read_variables
 from tests.docker.conftest import Make
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
-__all__ = ["client_folder"]
 
 
 def test_every_client_connects_over_tls(make: Make, client_folder: Path, tmp_path: Path) -> None:

@@ -13,11 +13,10 @@ import pytest
 import yaml
 
 from pgvector_stacks.embedded import embedded_server
-from tests.client_programs import ODD, PROGRAMS, answer, client_folder, read_variables, run
+from tests.client_programs import ODD, PROGRAMS, answer, read_variables, run
 from tests.engine.checkout import Checkout, running_copy
 
 pytestmark = pytest.mark.engine
-__all__ = ["client_folder"]
 
 
 @pytest.fixture(scope="module")

@@ -20,15 +20,17 @@ import yaml
 
 from pgvector_stacks.automation.deployed import Output
 from pgvector_stacks.cli.outputs.stack_outputs import HIDDEN, pick, select_shown, to_text
+from pgvector_stacks.cli.psql import URLS
 from pgvector_stacks.common.errors import PgstackError
 from pgvector_stacks.connections.connection import Address
-from pgvector_stacks.connections.server_authentication import TLS
+from pgvector_stacks.connections.server_authentication import TLS, WITHOUT_TLS
+from pgvector_stacks.toolbox.interface import escape_for_passfile
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The outputs that contain a role's name or password, by role
-OF_ROLE: Mapping[str, tuple[str, ...]] = {
-    "app": ("appUrl", "appUrlInternal", "appUser", "appPassword"), "readonly": ("readonlyUrl",), "admin": ("adminUrl",),
-}  # fmt: skip
+OF_ROLE: Mapping[str, tuple[str, ...]] = {role: (url,) for role, url in URLS.items()} | {
+    "app": (URLS["app"], "appUrlInternal", "appUser", "appPassword")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +130,14 @@ def _render_env(selection: Selection) -> str:
     """Docker's `--env-file` takes each line as it is, and has no way to write a line break."""
 
     def write(value: str) -> str | None:
-        return None if "\n" in value or "\r" in value else value
+        return None if has_line_break(value) else value
 
     return "\n".join(_list_assignments(selection, write))
 
 
 def _render_github_env(selection: Selection) -> str:
     def write(name: str, value: str) -> str:
-        if "\n" not in value and "\r" not in value:
+        if not has_line_break(value):
             return f"{name}={value}"
         end = f"END_{secrets.token_hex(8)}"
         return f"{name}<<{end}\n{value}\n{end}"
@@ -154,32 +156,19 @@ def list_masks(selection: Selection) -> list[str]:
     return [f"::add-mask::{line.replace('%', '%25')}" for line in lines]
 
 
-def _render_url(selection: Selection) -> str:
-    return selection.address.url
-
-
-def _render_jdbc(selection: Selection) -> str:
-    return build_jdbc_url(selection.address)
-
-
 def build_jdbc_url(at: Address) -> str:
     """Return pgjdbc's URL. Over TLS the server must prove that it knows the password (channel binding)."""
-    given = {"user": at.user, "password": at.password, "sslmode": at.sslmode or "disable"}
+    given = {"user": at.user, "password": at.password, "sslmode": at.sslmode or WITHOUT_TLS}
     if at.sslmode in TLS:
         given["channelBinding"] = "require"
-    host = f"[{at.host}]" if ":" in at.host else at.host
-    return f"jdbc:postgresql://{host}:{at.port}/{quote(at.database, safe='')}?{urlencode(given, quote_via=quote)}"
-
-
-def _render_pgpass(selection: Selection) -> str:
-    return build_pgpass_line(selection.address)
+    return f"jdbc:postgresql://{at.place_in_url}?{urlencode(given, quote_via=quote)}"
 
 
 def build_pgpass_line(at: Address) -> str:
     """Return the line of a `~/.pgpass`. Raises PgstackError for a value with a line break."""
     values = (at.host, str(at.port), at.database, at.user, at.password)
     _require_one_line(values, "pgpass")
-    return ":".join(value.replace("\\", "\\\\").replace(":", "\\:") for value in values)
+    return ":".join(map(escape_for_passfile, values))
 
 
 def _render_pgservice(selection: Selection) -> str:
@@ -187,7 +176,7 @@ def _render_pgservice(selection: Selection) -> str:
     at = selection.address
     values = {
         "host": at.host, "port": str(at.port), "dbname": at.database, "user": at.user, "password": at.password,
-        "sslmode": at.sslmode or "disable",
+        "sslmode": at.sslmode or WITHOUT_TLS,
     }  # fmt: skip
     if at.sslmode in TLS:
         values["channel_binding"] = "require"
@@ -226,9 +215,9 @@ FORMATS: Mapping[str, Format] = {
     "dotenv": Format(_render_dotenv, has_variables=True),
     "env": Format(_render_env, has_variables=True),
     "github-env": Format(_render_github_env, has_variables=True),
-    "url": Format(_render_url, of_one_login=True),
-    "jdbc": Format(_render_jdbc, of_one_login=True),
-    "pgpass": Format(_render_pgpass, of_one_login=True),
+    "url": Format(lambda selection: selection.address.url, of_one_login=True),
+    "jdbc": Format(lambda selection: build_jdbc_url(selection.address), of_one_login=True),
+    "pgpass": Format(lambda selection: build_pgpass_line(selection.address), of_one_login=True),
     "pgservice": Format(_render_pgservice, of_one_login=True),
     "k8s-secret": Format(_render_k8s_secret, of_one_login=True),
 }
@@ -274,6 +263,10 @@ def quote_for_dotenv(value: str) -> str:
     return "'" + value.replace("'", "'\\''") + "'"
 
 
+def has_line_break(value: str) -> bool:
+    return "\n" in value or "\r" in value
+
+
 def _require_one_line(values: Iterable[str], form: str) -> None:
-    if any("\n" in value or "\r" in value for value in values):
+    if any(map(has_line_break, values)):
         raise PgstackError(f"--format {form}: a value with a line break can't be written; use url or json")

@@ -18,7 +18,7 @@ from pgvector_stacks.cli.outputs.formats import FORMATS, Selection
 from pgvector_stacks.cli.psql import find_role_address
 from pgvector_stacks.common.errors import PgstackError
 
-GITHUB_ENV = "github-env"
+FOR_A_GITHUB_JOB = "github-env"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,18 @@ def write_outputs(stack: str, asked: Request) -> None:
         raise PgstackError(f"{asked.name} is printed as it is: leave out --role and --name")
     found = stack_outputs.read(Workspace(stack, quiet_toolchain(), say))
     if asked.name is not None:
-        _write_one(stack_outputs.pick(found, asked.name), asked)
-    elif form == GITHUB_ENV:
+        one = stack_outputs.pick(found, asked.name)
+        text = stack_outputs.HIDDEN if one.secret and not asked.shows_secrets else stack_outputs.to_text(one.value)
+    elif form == FOR_A_GITHUB_JOB:
         _write_github_env(select(stack, found, form, asked), asked)
+        return
     else:
         text = FORMATS[form].render(select(stack, found, form, asked))
-        if asked.to is not None:
-            files.write_private(asked.to, text)
-            say(f"wrote {asked.to} ({form}; readable only by you)")
-        else:
-            (typer.echo if form == "table" else printing.echo_data)(text)
+    if asked.to is None:
+        (printing.echo_data if asked.name or form != "table" else typer.echo)(text)
+    else:
+        files.write_private(asked.to, text)
+        say(f"wrote {asked.to} ({asked.name or form}; readable only by you)")
 
 
 def select(stack: str, found: Mapping[str, Output], form: str, asked: Request) -> Selection:
@@ -65,19 +67,10 @@ def select(stack: str, found: Mapping[str, Output], form: str, asked: Request) -
     return Selection(stack, found, role, login, variables, show_secrets=asked.shows_secrets)
 
 
-def _write_one(one: Output, asked: Request) -> None:
-    text = stack_outputs.HIDDEN if one.secret and not asked.shows_secrets else stack_outputs.to_text(one.value)
-    if asked.to is None:
-        printing.echo_data(text)
-    else:
-        files.write_private(asked.to, text)
-        say(f"wrote {asked.to} ({asked.name}; readable only by you)")
-
-
 def _write_github_env(selection: Selection, asked: Request) -> None:
     """Tell the job first what it must not print. Elsewhere these lines would show the secrets."""
     file = files.find_github_env(os.environ, asked.to)
     for line in formats.list_masks(selection) if os.environ.get(files.GITHUB_ENV) else ():
         typer.echo(line)
-    files.append(file, FORMATS[GITHUB_ENV].render(selection))
+    files.append(file, FORMATS[FOR_A_GITHUB_JOB].render(selection))
     say(f"added the variables of {selection.stack} to {file}")

@@ -164,7 +164,7 @@ def _renamed(code: Code, words: Sequence[PrivilegeChange]) -> list[PrivilegeChan
     place = 2 + (code.word(1) in ("MATERIALIZED", "FOREIGN"))
     place += 2 if code.word(place) == "IF" else 0
     place += code.word(place) == "ONLY"
-    ((schema, name), *_), _ = _names(code, place)
+    ((schema, name), *_), _ = parse_names(code, place)
     if code.word(1) == "SCHEMA":
         spaces = [replace(word, name=new) for word in words if word.kind == "SCHEMA" and word.name == name]
         return spaces + [replace(word, schema=new) for word in words if word.schema == name]
@@ -204,7 +204,7 @@ def _one(code: Code, place: int, direction: str) -> list[PrivilegeChange]:
     privileges: list[tuple[str, frozenset[str]]] = []
     while (word := code.word(place)) not in ("ON", "FROM", "TO", ";", ""):
         if word == "(":
-            columns, place = _names(code, place + 1)
+            columns, place = parse_names(code, place + 1)
             privileges[-1] = (privileges[-1][0], frozenset(name for _, name in columns))
         elif word not in (",", "PRIVILEGES"):
             privileges.append((word, frozenset()))
@@ -214,10 +214,10 @@ def _one(code: Code, place: int, direction: str) -> list[PrivilegeChange]:
     kind, every, place = _kind(code, place + 1)
     if not kind:
         return []
-    names, place = _names(code, place)
+    names, place = parse_names(code, place)
     if code.word(place) != direction:
         return []
-    roles, _ = _names(code, place + 1)
+    roles, _ = parse_names(code, place + 1)
     return [
         PrivilegeChange(role, kind, name if every else schema, None if every else name, privilege, columns)
         for _, role in roles if role in ROLES
@@ -241,7 +241,7 @@ def _kind(code: Code, place: int) -> tuple[str, bool, int]:
     return "TABLE", False, place
 
 
-def _names(code: Code, place: int) -> tuple[list[tuple[str | None, str]], int]:
+def parse_names(code: Code, place: int) -> tuple[list[tuple[str | None, str]], int]:
     """Return a list of names with their schemas, and the place after the last. `%I` and `%s` are unknown names."""
     names: list[tuple[str | None, str]] = []
     parts: list[str] = []

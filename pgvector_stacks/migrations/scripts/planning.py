@@ -162,7 +162,7 @@ def _pending(scripts: Sequence[Script], applied: Mapping[str, Applied], baseline
     replaced: dict[str, datetime] = {}  # by name of a function, view or trigger, when a script last created it
     for position, script in sort_by_run_order(scripts):
         row = applied.get(script.name)
-        made = _names_made(script) if script.repeatable and row is not None else ()
+        made = _names_made(script) if script.repeatable and row is not None else set()
         since = [at for at in (changed, *(replaced.get(name) for name in made)) if at is not None]
         reason = _reason(script, row, baseline, max(since, default=None))
         if reason is not None:
@@ -172,7 +172,7 @@ def _pending(scripts: Sequence[Script], applied: Mapping[str, Applied], baseline
             continue
         if DROPS_OR_RENAMES.search(script.text):
             changed = max(changed or at, at)
-        for name in _names_made(script):
+        for name in made or _names_made(script):
             replaced[name] = max(replaced.get(name, at), at)
     return pending
 

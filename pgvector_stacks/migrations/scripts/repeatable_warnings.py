@@ -22,7 +22,7 @@ from pgvector_stacks.migrations.lexing.lexing import Statement
 from pgvector_stacks.migrations.lexing.positions import line_and_column
 from pgvector_stacks.migrations.scripts import acting_code
 from pgvector_stacks.migrations.scripts.acting_code import Code
-from pgvector_stacks.migrations.scripts.application_rights import ORDINARY
+from pgvector_stacks.migrations.scripts.application_rights import ORDINARY, UNKNOWN, parse_names
 from pgvector_stacks.migrations.scripts.effects import remove_constants
 from pgvector_stacks.migrations.scripts.script_files import Script
 
@@ -122,19 +122,25 @@ def warn_of_former_parameters(
     """Return a warning for each of the `changed` repeatable scripts, which have run, with a function that now exists
     more often than the `listed` scripts create it.
     """
-    lines = []
-    for script in changed:
-        names = sorted({name for kind, _, name in _made(script) if kind in CALLED})
-        created = [made for each in listed for made in _made(each) if made[0] in CALLED] if names else []
-        for schema, name, count, parameters in connection.execute(OVERLOADS, (names,)).fetchall() if names else ():
-            if count > sum(made[2] == name and made[1] in (None, schema) for made in created):
-                lines.append(
-                    f"{script.path}: {one_line(f'{schema}.{name}')} exists {count} times, with {one_line(parameters)},"
-                    " more often than the scripts create it:\n"
-                    "  the one with former parameters isn't replaced, and a fresh database doesn't have it. Write\n"
-                    "  DROP FUNCTION IF EXISTS, with those parameters, before its CREATE"
-                )
-    return lines
+    names = [(script, {name for kind, _, name in _made(script) if kind in CALLED}) for script in changed]
+    asked = sorted(set().union(*(own for _, own in names)))
+    if not asked:
+        return []
+    created = [made for each in listed for made in _made(each) if made[0] in CALLED]
+    more_often = [
+        (schema, name, count, parameters)
+        for schema, name, count, parameters in connection.execute(OVERLOADS, (asked,)).fetchall()
+        if count > sum(made[2] == name and made[1] in (None, schema) for made in created)
+    ]
+    return [
+        f"{script.path}: {one_line(f'{schema}.{name}')} exists {count} times, with {one_line(parameters)},"
+        " more often than the scripts create it:\n"
+        "  the one with former parameters isn't replaced, and a fresh database doesn't have it. Write\n"
+        "  DROP FUNCTION IF EXISTS, with those parameters, before its CREATE"
+        for script, own in names
+        for schema, name, count, parameters in more_often
+        if name in own
+    ]
 
 
 CreatedName = tuple[str, str | None, str]  # kind, schema (None: found through search_path), name
@@ -192,7 +198,7 @@ class RightsOnAll:
 
     def meets(self, made: CreatedName) -> bool:
         kind, schema, _ = made
-        unknown = schema is None or not self.schemas or any(name.startswith("%") for name in self.schemas)
+        unknown = schema is None or not self.schemas or UNKNOWN in self.schemas
         return kind in ALL_OF[self.kind] and (unknown or schema in self.schemas)
 
     def is_ordinary(self) -> bool:
@@ -219,11 +225,10 @@ def warn_of_rights_on_all(scripts: Iterable[Script], ran: Iterable[Script]) -> l
 
     The object's own script may say what these roles may do with it: then both databases have the same rights.
     """
-    makers = [(made, each) for each in ran if each.repeatable for made in _made(each)]
+    saying = [script for script in scripts if not script.repeatable and EVERY.search(script.text)]
+    makers = [(made, each) for each in ran if each.repeatable for made in _made(each)] if saying else []
     lines = []
-    for script in scripts if makers else ():
-        if script.repeatable or not EVERY.search(script.text):
-            continue
+    for script in saying if makers else ():
         said = [one for statement in script.statements for one in _rights_on_all(script, statement)]
         differ = [one for one in said if not one.is_ordinary() and not any(one.completes(other) for other in said)]
         found = next(
@@ -266,11 +271,7 @@ def _rights_on_all(script: Script, statement: Statement) -> Iterator[RightsOnAll
 
 
 def _list(code: Code, place: int) -> frozenset[str]:
-    names = {code.name(place)}
-    while code.word(place + 1) == ",":
-        place += 2
-        names.add(code.name(place))
-    return frozenset(names)
+    return frozenset(name for _, name in parse_names(code, place)[0])
 
 
 def _roles_with_rights(maker: Script) -> set[str]:
